@@ -1,0 +1,250 @@
+"""What the engine asks of a durable store, and what it may rely on.
+
+Every implementation passes the one contract suite in ``tests/contract``. Ids are lower-case UUID text, times are
+milliseconds since the epoch, ``seq`` counts from 1 in each conversation, and an absent ``seq`` is 0. ``now`` is always an
+argument: a store reads no clock, so a test moves time by moving its own.
+
+Errors: :class:`Unavailable` when the outcome is unknown or the server is away (the caller answers ``unavailable`` and the
+client sends again with the same ``messageId``); nothing else is raised for anything a client can send.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple, Protocol, Sequence
+
+import msgspec
+
+#: A device younger than this rebuilds its dirty set at every opening: another gateway may still fan out by a device list
+#: read before the device was linked. Twice the greatest age of such a list.
+DEVICE_LIST_MAX_AGE_MS = 5_000
+NEW_DEVICE_MS = 2 * DEVICE_LIST_MAX_AGE_MS
+
+MESSAGE_KINDS = frozenset({"text", "image", "video", "document", "audio", "voice", "sticker", "location", "contact", "poll"})
+
+
+class Unavailable(Exception):
+    """The store did not answer; whether the last statement took effect is unknown."""
+
+
+class Outcome(enum.IntEnum):
+    """What became of one :class:`Send`."""
+
+    STORED = 0
+    DUPLICATE = 1  # the same (sender, message_id) and body: ``seq`` and ``at`` are those of the first
+    CONFLICT = 2  # the same (sender, message_id), another body or conversation
+    OUT_OF_ORDER = 3  # ``seq_num`` is not the durable last + 1 of (device, conversation); ``expected`` says what is
+    NO_CONVERSATION = 4  # there is no head for this conversation
+
+
+class Send(msgspec.Struct, array_like=True, gc=False):
+    """One event to append. ``body_hash``: 16 bytes over everything that makes two sends the same message."""
+
+    conversation: str
+    sender: str
+    device: str
+    message_id: str
+    kind: str
+    content: bytes
+    body_hash: bytes
+    sent_at: int  # the client's clock; shown, never used for order
+    seq_num: int = 0  # 0: this device does not count
+    extra: bytes | None = None  # msgpack map of the optional fields
+    envelopes: bytes | None = None
+
+
+class Appended(NamedTuple):
+    outcome: Outcome
+    seq: int = 0
+    at: int = 0  # server time of the append
+    expected: int = 0
+
+
+class AppendResult(NamedTuple):
+    results: list[Appended]  # in the order of the sends
+    row: int  # the outbox row of this batch, 0 when nothing was stored
+
+
+class Logged(msgspec.Struct, array_like=True, gc=False):
+    """One row of a conversation's log; also what travels between gateways (msgpack)."""
+
+    conversation: str
+    seq: int
+    ordinal: int  # messages (not events) up to and including this row
+    sender: str
+    device: str
+    message_id: str
+    kind: str
+    content: bytes | None  # None once deleted or expired
+    sent_at: int
+    at: int
+    seq_num: int = 0
+    extra: bytes | None = None
+    envelopes: bytes | None = None
+
+
+class PageRequest(NamedTuple):
+    conversation: str
+    user: str  # whose intervals decide what is owed
+    after: int
+    limit: int = 100
+    max_bytes: int = 512 * 1024  # of content, extra and envelopes; at least one event is returned
+
+
+class Page(NamedTuple):
+    """``events`` are owed to the user, ordered by seq. ``through``: nothing at or below it is owed beyond ``events`` (it passes
+    what is not owed, expired or void). ``head``: the last seq owed to this user now. ``floor``: everything up to it has
+    expired. The page is the last one when ``through >= head``. A user who was never a member gets an empty page with head 0."""
+
+    events: list[Logged]
+    through: int
+    head: int
+    floor: int = 0
+
+
+class Interval(NamedTuple):
+    user: str
+    joined: int  # owed: joined <= seq <= left
+    left: int = 0  # 0: still a member
+
+
+class Conversation(NamedTuple):
+    id: str
+    kind: str  # direct | group
+    head: int
+    members: tuple[Interval, ...]  # every interval of every user, read at ``head`` or later (R16, R17)
+
+
+class DeviceRow(NamedTuple):
+    device: str
+    linked_at: int
+
+
+class Position(NamedTuple):
+    acked: int  # everything owed up to here is stored by the device, or has a terminal state
+    head: int  # last seq owed to its user now; 0 when the user was never a member
+    expired: int = 0  # up to here events went unread into their terminal state "expired"
+
+
+class Behind(NamedTuple):
+    """A conversation in which a device has something to read."""
+
+    conversation: str
+    head: int  # last seq owed
+    acked: int
+
+
+class PositionWrite(NamedTuple):
+    device: str
+    conversation: str
+    acked: int
+
+
+class ReceiptWrite(NamedTuple):
+    conversation: str
+    user: str
+    delivered: int = 0
+    read: int = 0
+    sent: int = 0  # highest seq of one's own; counts as read for one's own unread number, is shown to nobody
+
+
+class Receipt(NamedTuple):
+    conversation: str
+    user: str
+    delivered: int
+    read: int
+    changed_at: int
+
+
+class OutboxRow(NamedTuple):
+    writer: str
+    row: int
+    at: int
+    heads: tuple[tuple[str, int], ...]  # (conversation, highest seq of it in this batch)
+
+
+class ListedConversation(NamedTuple):
+    conversation: str
+    kind: str
+    head: int
+    unread: int
+    last: Logged | None
+    peers: tuple[str, ...]  # direct: the other user
+    delivered: int  # one's own receipts
+    read: int
+
+
+class Store(Protocol):
+    """All methods are safe to call concurrently. Lists may be empty; results are in request order unless a dict."""
+
+    # -- log --------------------------------------------------------------------------------------------------------
+    async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
+        """Append a batch atomically and durably with its outbox row (C1, C2, C3, R18, R19).
+
+        Heads are locked in sorted order; duplicates are looked up after the locks; then ``seq_num`` is judged as if the
+        sends came one after the other; the rest takes dense seqs in list order. The caller has checked membership.
+        One call is in flight per writer. A repeated (sender, message_id) inside one list behaves as if sent in two calls.
+        """
+
+    async def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
+        """Range reads of several conversations in one round trip: the one read path."""
+
+    async def history(self, conversation: str, user: str, after: int, before: int, limit: int) -> Page:
+        """For REST: ascending from ``after``, or (``before`` > 0) the last ``limit`` events below ``before``, ascending."""
+
+    async def find(self, conversation: str, message_id: str) -> int:
+        """seq of a message of this conversation, 0 if there is none."""
+
+    # -- roster -----------------------------------------------------------------------------------------------------
+    async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
+        """The 1:1 conversation of two users; made with both roster rows and its head under ``new_id`` if there is none. Idempotent, one id under races."""
+
+    async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
+        """Kind, head and all member intervals; unknown ids are absent."""
+
+    async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
+        """The user's conversations by id (cursor: ``after`` = last id); unread = messages at head - messages at max(read, sent)."""
+
+    # -- devices ----------------------------------------------------------------------------------------------------
+    async def link_device(self, user: str, device: str, now: int) -> None:
+        """Insert the device row, then read the heads of the user's conversations as its positions (C4). Idempotent."""
+
+    async def unlink_device(self, user: str, device: str, now: int) -> None:
+        """End the device: its row, positions and seq_nums go (terminal state "unlinked"). Idempotent."""
+
+    async def devices(self, users: Sequence[str]) -> dict[str, tuple[DeviceRow, ...]]:
+        """Linked devices of each user; users without any are present with an empty tuple."""
+
+    # -- positions and receipts -------------------------------------------------------------------------------------
+    async def positions(self, user: str, device: str, conversations: Sequence[str]) -> dict[str, Position]:
+        """Positions of one device; a conversation joined after the device was linked starts at joined - 1. Conversations the user
+        was never a member of are absent."""
+
+    async def behind(self, user: str, device: str) -> list[Behind]:
+        """Every conversation of the user whose last owed seq is above the device's position (the dirty set, recomputed)."""
+
+    async def save(self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
+        """Raise positions and receipts (never lower them). Needs no fsync: a loss repeats events, never loses them. A position of an
+        unlinked device is not written."""
+
+    async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
+        """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all of the user's (newest 500)."""
+
+    # -- outbox -----------------------------------------------------------------------------------------------------
+    async def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:
+        """Rows of this writer not done under ``epoch``, oldest first: above its watermark of that epoch; without one, the rows of
+        the last 10 minutes and every row above the highest watermark under any epoch (R2). Never older than 2 h."""
+
+    async def outbox_done(self, writer: str, epoch: str, row: int, now: int) -> None:
+        """Raise the watermark of (writer, epoch) to ``row`` (never lowers it)."""
+
+    async def outbox_writers(self, now: int) -> list[str]:
+        """Every writer with a row younger than 2 h (the sweep is never finished with one, R4)."""
+
+    async def trim_outbox(self, now: int) -> int:
+        """Delete rows and watermarks older than 2 h; returns how many rows."""
+
+    # -- retention --------------------------------------------------------------------------------------------------
+    async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
+        """Delete up to ``limit`` events older than the retention, oldest seqs of a conversation first; raise each conversation's
+        floor; positions below it become the floor with ``expired`` recorded. Returns events deleted; call until 0."""
