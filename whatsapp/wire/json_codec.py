@@ -1,0 +1,111 @@
+"""Frames as JSON: one object a text frame. Decoders are typed and made once (msgspec); only a frame at fault is read twice."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn, Union
+
+import msgspec
+
+from whatsapp.wire.errors import Code, FrameError
+from whatsapp.wire.frames import (
+    CLIENT_FRAMES,
+    MAX_REF,
+    SERVER_FRAMES,
+    UUID_PATTERN,
+    Envelope,
+    Frame,
+    Item,
+    Sync,
+    SyncOffline,
+)
+from whatsapp.wire.rules import CLIENT_RULES
+
+_NOT_JSON = (msgspec.DecodeError, UnicodeError, RecursionError)
+_is_id = re.compile(UUID_PATTERN[:-1] + r"\Z").match
+_at = re.compile(r"(?P<reason>.*?)(?: - at `(?P<key>key` in `)?\$\.?(?P<path>.*)`)?\Z", re.DOTALL).match
+_missing = re.compile(r"Object missing required field `(\w+)`").match
+
+
+def _tags(frames: Iterable[type[Frame]]) -> frozenset[str]:
+    return frozenset(str(frame.__struct_config__.tag) for frame in frames)
+
+
+class JsonCodec:
+    """See :class:`whatsapp.wire.codec.Codec`."""
+
+    name = "json"
+    text = True
+
+    def __init__(self) -> None:
+        client = (*CLIENT_FRAMES, SyncOffline)
+        self._decode_client = msgspec.json.Decoder(Union[client]).decode
+        self._decode_server = msgspec.json.Decoder(Union[SERVER_FRAMES]).decode
+        self._client_types = _tags(client)
+        self._server_types = _tags(SERVER_FRAMES)
+        self.encode = msgspec.json.Encoder().encode
+        self.encode_item = self.encode
+
+    def decode(self, data: bytes | str) -> Any:
+        try:
+            frame = self._decode_client(data)
+        except (*_NOT_JSON, msgspec.ValidationError) as error:
+            _explain(data, self._client_types, error)
+        kind = type(frame)
+        rule = CLIENT_RULES.get(kind)
+        if rule is not None:
+            rule(frame)
+        elif kind is SyncOffline:
+            return Sync(frame.have, frame.more, frame.since, frame.limit, ref=frame.ref)
+        return frame
+
+    def decode_server(self, data: bytes | str) -> Any:
+        try:
+            return self._decode_server(data)
+        except (*_NOT_JSON, msgspec.ValidationError) as error:
+            _explain(data, self._server_types, error)
+
+    def encode_batch(
+        self, conversation_id: str, encoded_events: list[bytes], through: int, head: int, remaining: int
+    ) -> bytes:
+        return b'{"type":"sync_batch","conversationId":"%b","events":[%b],"through":%d,"head":%d,"remaining":%d}' % (
+            conversation_id.encode(), b",".join(encoded_events), through, head, remaining,
+        )  # fmt: skip
+
+    def with_envelope(self, encoded_message: bytes, envelope: Envelope) -> bytes:
+        return b'%b,"envelope":%b}' % (encoded_message[:-1], self.encode(envelope))
+
+
+def _explain(data: bytes | str, types: frozenset[str], error: Exception) -> NoReturn:
+    """Raise the FrameError that says what is wrong with ``data``. Reads it again, without types."""
+    try:
+        value = msgspec.json.decode(data)
+    except _NOT_JSON:
+        raise FrameError(Code.BAD_REQUEST, "not a frame: no valid JSON", malformed=True) from None
+    if not isinstance(value, dict):
+        raise FrameError(Code.BAD_REQUEST, "not a frame: no JSON object", malformed=True) from None
+    ref, message_id, kind = value.get("ref"), value.get("messageId"), value.get("type")
+    ref = ref if isinstance(ref, str) and len(ref) <= MAX_REF else ""
+    message_id = message_id if isinstance(message_id, str) and _is_id(message_id) else None
+    if not isinstance(kind, str):
+        raise FrameError(Code.BAD_REQUEST, "not a frame: no type", ref, malformed=True, message_id=message_id) from None
+    if kind not in types:
+        text = f"unknown type {kind[:40]!r}"
+        raise FrameError(Code.UNKNOWN_TYPE, text, ref, details={"type": kind[:40]}, message_id=message_id) from None
+    field, reason = _field_and_reason(str(error))
+    code = Code.TOO_LARGE if reason.startswith("Expected `bytes` of length <=") else Code.BAD_REQUEST
+    raise FrameError(code, f"{field}: {reason}" if field else reason, ref, field=field, message_id=message_id) from None
+
+
+def _field_and_reason(text: str) -> tuple[str, str]:
+    """``"Expected `int`, got `str` - at `$.resume.have[...]`"`` -> ``("resume.have[...]", "Expected `int`, got `str`")``."""
+    match = _at(text)
+    assert match is not None  # every text matches
+    reason, path = match["reason"], match["path"] or ""
+    missing = _missing(reason)
+    if missing:
+        return f"{path}.{missing[1]}" if path else missing[1], "is missing"
+    if UUID_PATTERN in reason or "of length <= 36" in reason and not path.endswith("ref"):
+        reason = "not a lower-case UUID"
+    if match["key"]:
+        reason = f"key: {reason}"
+    return path, reason[:200]

@@ -1,0 +1,46 @@
+"""What the types of a frame cannot say about a frame from a client. The same for every codec."""
+
+from collections.abc import Callable
+from typing import Any
+
+from whatsapp.wire.errors import Code, FrameError
+from whatsapp.wire.frames import Call, Frame, Presence, StatusUpdate, Typing
+
+
+def _bad(frame: Frame, field: str, reason: str) -> FrameError:
+    message_id = getattr(frame, "message_id", None)
+    return FrameError(Code.BAD_REQUEST, f"{field}: {reason}", frame.ref, field=field, message_id=message_id)
+
+
+def _status_update(frame: StatusUpdate) -> None:
+    if frame.status != "read" and frame.status != "delivered":
+        raise _bad(frame, "status", "a client says delivered or read")
+    if (frame.up_to is None) == (frame.message_id is None):
+        raise _bad(frame, "upTo", "either upTo or messageId is needed")
+    frame.seq = frame.timestamp = frame.user_id = frame.counts = None
+    frame.duplicate = False
+
+
+def _presence(frame: Presence) -> None:
+    if frame.status == "unknown":
+        raise _bad(frame, "status", "a client says online, offline or away")
+    frame.user_id = frame.last_seen = None
+
+
+def _typing(frame: Typing) -> None:
+    frame.user_id = None
+
+
+def _call(frame: Call) -> None:
+    if frame.to_user_id is None:
+        raise _bad(frame, "toUserId", "is missing")
+    frame.from_user_id = None
+
+
+#: Raises FrameError bad_request, or clears what only a server may say, so that it can never be passed on as if it were true.
+CLIENT_RULES: dict[type[Frame], Callable[[Any], None]] = {
+    StatusUpdate: _status_update,
+    Presence: _presence,
+    Typing: _typing,
+    Call: _call,
+}
