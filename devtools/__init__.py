@@ -1,0 +1,4 @@
+"""Everything behind ``./dev``: the environment, the servers from wheels, the supervisor, test support.
+
+Standard library only (except ``chat`` and ``demo``, which run inside ``.venv``), so that it works before anything is installed.
+"""

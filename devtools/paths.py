@@ -1,0 +1,42 @@
+"""Where things are: the checkout, its virtual environment, the parts of a data folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+VENV = REPO / ".venv"
+VENV_PYTHON = VENV / "bin" / "python"
+DEFAULT_DATA = REPO / ".local"
+#: ``up`` records here which data folder runs from this checkout, so that ``status`` and ``down`` need no flags.
+CHECKOUT_RECORD = REPO / ".local" / "stack.json"
+MARKER = "WHATSAPP_STACK"
+
+
+class DataFolder:
+    """The files of one running system: servers' data, secrets, logs, what the supervisor tells the other commands."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).resolve()
+        self.logs = self.root / "logs"
+        self.secrets = self.root / "secrets.json"
+        self.run = self.root / "run"
+        self.state = self.run / "state.json"
+        self.lock = self.run / "lock"
+        self.postgres = self.root / "postgres"
+        self.valkey = self.root / "valkey"
+
+    def create(self) -> None:
+        """Make the folders that are missing. The root keeps the mode it has, else it is for its owner only."""
+        if not self.root.exists():
+            self.root.mkdir(parents=True, mode=0o700)
+        for folder in (self.logs, self.run):
+            folder.mkdir(exist_ok=True)
+
+    @property
+    def id(self) -> str:
+        """What marks this folder's processes: the same for every command of this machine, another inside a chroot."""
+        top = os.stat("/")
+        return hashlib.sha256(f"{self.root}:{top.st_dev}:{top.st_ino}".encode()).hexdigest()[:16]

@@ -1,0 +1,91 @@
+"""Fixtures for every test: real PostgreSQL and Valkey, and whole running systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import early
+from tests.support.servers import Postgres, Valkey
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A PostgreSQL 18 for this session (fsync off: tests that kill machines are not among ours), with an empty database
+    ``whatsapp``. ``.url(name)``, ``.sql(text, database=…)``, ``.create(name)``: a new migrated database."""
+    with Postgres(early.FOLDER, port=early.POSTGRES_PORT, password=early.SECRET) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    """A Valkey 9 for this session. ``.url(database)``; database 0 is HOT_URL's, 1 BROKER_URL's, 2 CACHE_URL's."""
+    with Valkey(early.FOLDER, port=early.VALKEY_PORT, password=early.SECRET) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: Postgres) -> str:
+    """The URL of a migrated database that this session's tests share; each test uses ids of its own."""
+    return postgres_server.create("shared")
+
+
+@pytest.fixture
+def new_postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """The URL of a migrated database for this test alone."""
+    name, url = postgres_server.create_numbered()
+    yield url
+    postgres_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey_server: Valkey) -> str:
+    """The URL of this session's Valkey, database 0."""
+    return valkey_server.url()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(postgres_server: Postgres) -> None:
+    """Let pytest-django make its test database from the migrated template: migrations run once a session, not twice."""
+    from django.db import connections  # Django is set up by now, not when this file is read
+
+    connections.settings["default"].setdefault("TEST", {})["TEMPLATE"] = postgres_server.template()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that ask for a running system are marked ``needs_system``, so that none forgets it."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        if "stack" in names or "own_stack" in names:
+            item.add_marker(pytest.mark.needs_system)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Any]:
+    """A whole running system that tests share: 2 gateways on one port, a worker, beat. See :class:`tests.support.stack.System`.
+
+    Tests leave it running and use people of their own; a test that kills something takes ``own_stack``.
+    """
+    from tests.support.stack import System
+
+    with System() as system:
+        yield system
+
+
+@pytest.fixture
+def own_stack() -> Iterator[Callable[..., Any]]:
+    """Makes systems for one test: ``own_stack(gateways=2, worker=True, beat=False, env={…}, limits={…})``."""
+    from tests.support.stack import System
+
+    made: list[System] = []
+
+    def make(**options: Any) -> System:
+        system = System(**options)
+        made.append(system)
+        return system.start()
+
+    yield make
+    for system in made:
+        system.stop()

@@ -1,0 +1,44 @@
+"""Chooses the test servers' addresses before Django reads its settings (loaded by ``-p`` in pyproject.toml).
+
+The servers themselves start when the first fixture asks for them, so that tests which need none do not wait.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+from devtools import ports
+
+#: Data folders and logs of this session's servers; removed at its end, kept if WHATSAPP_KEEP is set.
+FOLDER = Path(tempfile.mkdtemp(prefix="whatsapp-test-"))
+FOLDER.chmod(0o711)  # PostgreSQL may run as another user
+SECRET = secrets.token_hex(12)
+POSTGRES_PORT = ports.choose()
+VALKEY_PORT = ports.choose({POSTGRES_PORT})
+DATABASE = "whatsapp"
+
+os.environ.update(
+    {
+        "WHATSAPP_ENV": "test",
+        "DJANGO_SETTINGS_MODULE": "whatsapp.settings",
+        "WHATSAPP_DATA": str(FOLDER / "data"),
+        "DATABASE_URL": f"postgresql://whatsapp:{SECRET}@127.0.0.1:{POSTGRES_PORT}/{DATABASE}",
+        "HOT_URL": f"redis://:{SECRET}@127.0.0.1:{VALKEY_PORT}/0",
+        "BROKER_URL": f"redis://:{SECRET}@127.0.0.1:{VALKEY_PORT}/1",
+        "CACHE_URL": f"redis://:{SECRET}@127.0.0.1:{VALKEY_PORT}/2",
+    }
+)
+(FOLDER / "data").mkdir()
+
+
+def _clean(owner: int = os.getpid()) -> None:
+    if os.getpid() == owner and not os.environ.get("WHATSAPP_KEEP"):
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+atexit.register(_clean)
