@@ -1,0 +1,115 @@
+"""/auth: from a number to a session, and out of it."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.phone import normalize
+from accounts.rest.address import source_address
+from accounts.rest.schema import PROBLEMS
+from accounts.services import registration, sessions
+from accounts.services.devices import unlink_device
+
+
+class RegisterInput(serializers.Serializer):
+    phoneNumber = serializers.CharField(max_length=32)
+    captcha = serializers.CharField(max_length=4096, required=False, allow_blank=True)
+    deviceId = serializers.CharField(max_length=36, required=False, allow_blank=True)
+
+
+class RegisterOutput(serializers.Serializer):
+    expiresAt = serializers.IntegerField(help_text="when the code expires, ms since the epoch")
+    retryAfter = serializers.IntegerField(help_text="ms until another code should be asked for")
+
+
+class VerifyInput(serializers.Serializer):
+    phoneNumber = serializers.CharField(max_length=32)
+    code = serializers.CharField(max_length=16)
+    pin = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    deviceName = serializers.CharField(max_length=100)
+    registrationId = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False, allow_null=True)
+    refreshToken = serializers.CharField(
+        max_length=256, required=False, allow_blank=True, allow_null=True, help_text="of a known device: it keeps its id"
+    )
+
+
+class RefreshInput(serializers.Serializer):
+    refreshToken = serializers.CharField(max_length=256)
+
+
+class TokensOutput(serializers.Serializer):
+    token = serializers.CharField(help_text="access token, for `Authorization: Bearer` and the socket's `auth`")
+    refreshToken = serializers.CharField(help_text="good for one use")
+    expiresAt = serializers.IntegerField(help_text="of the access token, ms since the epoch")
+    userId = serializers.UUIDField()
+    deviceId = serializers.UUIDField()
+
+
+def _tokens(tokens: sessions.Tokens) -> Response:
+    return Response(
+        {
+            "token": tokens.token,
+            "refreshToken": tokens.refresh_token,
+            "expiresAt": tokens.expires_at,
+            "userId": tokens.user_id,
+            "deviceId": tokens.device_id,
+        }
+    )
+
+
+class PublicView(APIView):
+    """No token is asked for, and one that was sent is not looked at."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+
+class RegisterView(PublicView):
+    @extend_schema(operation_id="register", request=RegisterInput, responses={202: RegisterOutput, **PROBLEMS})
+    def post(self, request: Request) -> Response:
+        """Send a code by SMS. The answer is the same whether the number is known or not."""
+        data = RegisterInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        sent = registration.send_code(
+            phone=normalize(data.validated_data["phoneNumber"]), address=source_address(request)
+        )
+        return Response({"expiresAt": sent.expires_at, "retryAfter": sent.retry_after}, status=202)
+
+
+class VerifyView(PublicView):
+    @extend_schema(operation_id="verify", request=VerifyInput, responses={200: TokensOutput, **PROBLEMS})
+    def post(self, request: Request) -> Response:
+        """Exchange the code for a session, on a new device unless `refreshToken` names a known one."""
+        data = VerifyInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        given = data.validated_data
+        return _tokens(
+            registration.verify(
+                phone=normalize(given["phoneNumber"]),
+                code=given["code"],
+                device_name=given["deviceName"],
+                registration_id=given.get("registrationId"),
+                refresh_token=given.get("refreshToken"),
+            )
+        )
+
+
+class RefreshView(PublicView):
+    @extend_schema(operation_id="refresh", request=RefreshInput, responses={200: TokensOutput, **PROBLEMS})
+    def post(self, request: Request) -> Response:
+        """The next pair of tokens. Using a refresh token twice ends the session."""
+        data = RefreshInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        return _tokens(sessions.refresh(refresh_token=data.validated_data["refreshToken"]))
+
+
+class LogoutView(APIView):
+    @extend_schema(operation_id="logout", request=None, responses={204: None, **PROBLEMS})
+    def post(self, request: Request) -> Response:
+        """Unlink the calling device."""
+        unlink_device(account=request.user, device_id=request.auth.pk)
+        return Response(status=204)

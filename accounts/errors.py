@@ -1,0 +1,27 @@
+"""What a service raises when it refuses. The REST layer makes a problem document of it, a socket an ``error`` frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+from whatsapp.wire.errors import Code
+
+
+class Refused(Exception):
+    """``code`` is one of ``whatsapp.wire.errors.Code``; ``message`` is for the client and holds no personal data."""
+
+    def __init__(
+        self, code: str, message: str, *, details: dict[str, Any] | None = None, retry_after_ms: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.retry_after_ms = retry_after_ms
+
+
+def banned(until: int | None) -> Refused:
+    """``banned`` with what the person may know: until when (ms), and where to appeal."""
+    return Refused(Code.BANNED, "This account is banned.", details={"until": until, "appealUrl": settings.APPEAL_URL})

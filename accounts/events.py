@@ -1,0 +1,45 @@
+"""What the gateways are told once a transaction has committed, so that live sockets follow within a second.
+
+A lost event is found by the gateways' own check of all sessions each 60 s; so an unreachable bus fails no request.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import transaction
+
+log = logging.getLogger(__name__)
+
+
+def _send(user_id: str, event: dict[str, Any]) -> None:
+    def send() -> None:
+        try:
+            async_to_sync(get_channel_layer().group_send)(f"user.{user_id}", event)
+        except Exception:
+            log.exception("event %s was not published", event["type"])
+
+    transaction.on_commit(send)
+
+
+def device_removed(*, user_id: str, device_id: str) -> None:
+    """Close 4410 on this device."""
+    _send(user_id, {"type": "device.removed", "deviceId": device_id})
+
+
+def session_revoked(*, user_id: str, device_id: str) -> None:
+    """Close 4401 on this device."""
+    _send(user_id, {"type": "session.revoked", "deviceId": device_id})
+
+
+def user_banned(*, user_id: str) -> None:
+    """Close 4403 on all devices."""
+    _send(user_id, {"type": "user.banned"})
+
+
+def notice(*, user_id: str, kind: str, data: dict[str, Any]) -> None:
+    """A ``notice`` frame on all devices."""
+    _send(user_id, {"type": "notice", "kind": kind, "data": data})

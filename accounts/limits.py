@@ -1,0 +1,57 @@
+"""Limits that guard money and accounts: counted in PostgreSQL, exact over a sliding window, failing closed.
+
+Nothing is let through uncounted: when PostgreSQL does not answer, its error goes up and the caller is ``unavailable``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from accounts.errors import Refused
+from whatsapp.wire.errors import Code
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+
+# Two statements: the second one's snapshot must be younger than the lock, or two requests at once both see room.
+_LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
+_COUNT: Final = """
+WITH hits AS (
+    SELECT at FROM accounts_limithit WHERE scope = %(scope)s AND subject = %(subject)s AND at > %(since)s
+    ORDER BY at DESC LIMIT %(limit)s
+), counted AS (
+    SELECT count(*) AS number, min(at) AS oldest FROM hits
+), added AS (
+    INSERT INTO accounts_limithit (scope, subject, at)
+    SELECT %(scope)s, %(subject)s, %(now)s FROM counted WHERE number < %(limit)s
+    RETURNING 1
+)
+SELECT EXISTS (SELECT FROM added), oldest FROM counted
+"""
+
+
+def subject_hash(scope: str, subject: str) -> bytes:
+    """Keyed hash of a number, address or id, so that the counters hold no personal data."""
+    return hmac.digest(settings.SECRET_KEY.encode(), f"limit:{scope}:{subject}".encode(), hashlib.sha256)
+
+
+def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> None:
+    """Count one event, or raise :class:`Refused` (``rate_limited``) when ``limit`` were counted within ``window_ms``.
+
+    Commits by itself unless the caller is in a transaction; a refused attempt is not counted. ``limit`` 0 refuses always.
+    """
+    hashed = subject_hash(scope, subject)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_LOCK, [int.from_bytes(hashed[:8], signed=True)])
+        cursor.execute(
+            _COUNT, {"scope": scope, "subject": hashed, "since": now - window_ms, "limit": limit, "now": now}
+        )
+        added, oldest = cursor.fetchone()
+    if not added:
+        wait = (oldest if oldest is not None else now) + window_ms - now
+        raise Refused(Code.RATE_LIMITED, "Too many requests of this kind; try again later.", retry_after_ms=max(wait, 1))

@@ -1,0 +1,10 @@
+"""Tables of the app, a file per noun. Times are milliseconds since the epoch, from ``whatsapp.infra.clock``."""
+
+from accounts.models.account import Account
+from accounts.models.contact import Contact
+from accounts.models.device import Device
+from accounts.models.limit_hit import LimitHit
+from accounts.models.refresh_token import RefreshToken
+from accounts.models.verification_code import VerificationCode
+
+__all__ = ["Account", "Contact", "Device", "LimitHit", "RefreshToken", "VerificationCode"]

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from delivery.ids import uuid7
+from whatsapp.infra.clock import now_ms
+
+
+def new_id() -> uuid.UUID:
+    return uuid.UUID(uuid7(now_ms()))
+
+
+class Account(models.Model):
+    """A person who chats; its id is the ``userId`` of the interface.
+
+    Not Django's user model, and not called User: ``django.contrib.auth.User`` stays what it is, staff with passwords and
+    permissions in the admin. People who chat have a phone number and devices, no password, and never enter the admin, so
+    neither kind of account can be taken for the other.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    phone = models.CharField(max_length=16, unique=True)  # E.164: + and at most 15 digits
+    name = models.CharField(max_length=100, blank=True, default="")
+    about = models.CharField(max_length=500, blank=True, default="")
+    language = models.CharField(max_length=35, blank=True, default="")  # BCP 47
+    region = models.PositiveSmallIntegerField(default=0)  # home region, 0..1023 as in conversation ids
+    banned_until = models.BigIntegerField(null=True, blank=True)
+    created_at = models.BigIntegerField(default=now_ms, editable=False)
+
+    def __str__(self) -> str:
+        return str(self.id)  # never the number: this text reaches logs and the admin's history
+
+    def is_banned(self, now: int) -> bool:
+        return self.banned_until is not None and self.banned_until > now

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from django.db import models
+
+from accounts.models.account import Account
+
+
+class Contact(models.Model):
+    """``user`` is in the address book of ``owner``; says nothing about the other direction."""
+
+    owner = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="contacts")
+    user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    nickname = models.CharField(max_length=100, blank=True, default="")
+    updated_at = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "user"], name="accounts_contact_once")]
+
+    def __str__(self) -> str:
+        return f"contact {self.pk}"

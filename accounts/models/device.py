@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.models.account import Account, new_id
+from whatsapp.infra.clock import now_ms
+
+
+class Device(models.Model):
+    """One installed client. The row stays after unlinking, so that its tokens are told ``unlinked`` and not ``unknown``.
+
+    The engine keeps a row of its own for each living device (``delivery``); both are written in one transaction.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="devices")
+    name = models.CharField(max_length=100, blank=True, default="")
+    primary = models.BooleanField(default=False)
+    registration_id = models.PositiveIntegerField(null=True, blank=True)  # Signal registration id, chosen by the client
+    linked_at = models.BigIntegerField(default=now_ms, editable=False)
+    last_seen_at = models.BigIntegerField(default=now_ms)
+    unlinked_at = models.BigIntegerField(null=True, blank=True)
+    #: Access tokens issued before are void; moved by a new verification.
+    session_from = models.BigIntegerField(default=0)
+    #: Set while the session has been revoked and the number was not verified again on this device.
+    revoked_at = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user"], condition=Q(primary=True, unlinked_at=None), name="accounts_device_one_primary"
+            )
+        ]
+        indexes = [models.Index(fields=["user"], condition=Q(unlinked_at=None), name="accounts_device_linked")]
+
+    def __str__(self) -> str:
+        return str(self.id)

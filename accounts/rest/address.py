@@ -1,0 +1,46 @@
+"""The address a request came from: what limits by address count, loopback included."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+from django.conf import settings
+from django.http import HttpRequest
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@lru_cache(maxsize=8)
+def _networks(text: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(entry, strict=False) for entry in text)
+
+
+def source_address(request: HttpRequest) -> str:
+    """The peer, or what trusted proxies in front of us say it was; an IPv6 address as its /64, which one customer holds.
+
+    ``X-Forwarded-For`` is read from the right: each trusted proxy vouches for the entry before it, everything further left
+    is the client's own invention.
+    """
+    trusted = _networks(tuple(settings.TRUSTED_PROXIES))
+    hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+    address = request.META.get("REMOTE_ADDR", "")
+    while hops and _inside(address, trusted):
+        address = hops.pop()
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"  # counted all the same: all unknown ones together
+    if parsed.version == 6:
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def _inside(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)

@@ -1,0 +1,40 @@
+"""Who calls: a bearer token (RFC 6750), then one query for its device and account."""
+
+from __future__ import annotations
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from accounts.errors import banned
+from accounts.models import Account, Device
+from accounts.tokens import TokenError, read_access
+from whatsapp.infra.clock import now_ms
+
+
+class DeviceAuthentication(BaseAuthentication):
+    """Sets ``request.user`` to the :class:`Account` and ``request.auth`` to its :class:`Device`."""
+
+    def authenticate(self, request: Request) -> tuple[Account, Device] | None:
+        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            return None
+        try:
+            access = read_access(token.strip())
+        except TokenError as error:
+            raise AuthenticationFailed(f"{str(error).capitalize()}.") from None
+        device = (
+            Device.objects.select_related("user")
+            .filter(pk=access.device_id, user_id=access.user_id, unlinked_at=None)
+            .first()
+        )
+        if device is None:
+            raise AuthenticationFailed("The device is not linked any more.")
+        if device.user.is_banned(now_ms()):
+            raise banned(device.user.banned_until)
+        if device.revoked_at is not None or access.issued_at < device.session_from:
+            raise AuthenticationFailed("The session has ended.")
+        return device.user, device
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'

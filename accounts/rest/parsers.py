@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import msgspec
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+
+class StrictJSONParser(BaseParser):
+    """JSON (RFC 8259) and nothing more: no NaN, no lone surrogates (PostgreSQL cannot store them), bounded depth; an object at the top."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        try:
+            data = msgspec.json.decode(stream.read())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ParseError("the body is not JSON") from None
+        if not isinstance(data, dict):
+            raise ParseError("the body is not a JSON object")
+        return data

@@ -1,0 +1,1 @@
+"""Writes. Arguments are keyword-only; refusals are :class:`accounts.errors.Refused`."""

@@ -1,0 +1,67 @@
+"""Linking and unlinking devices, here and in the engine in one transaction."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import transaction
+
+from accounts import events
+from accounts.errors import Refused
+from accounts.models import Account, Device, RefreshToken
+from delivery.store.sync import store
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
+from whatsapp.wire.errors import Code
+
+
+def link_device(*, account: Account, name: str, registration_id: int | None, now: int) -> Device:
+    """A new device of an account whose row the caller has locked. The first is primary.
+
+    Raises :class:`Refused` (``limit_exceeded``).
+    """
+    linked = Device.objects.filter(user=account, unlinked_at=None)
+    count = linked.count()
+    if count >= LIMITS.devices_per_user:
+        raise Refused(
+            Code.LIMIT_EXCEEDED,
+            f"An account has at most {LIMITS.devices_per_user} devices; remove one first.",
+            details={"limit": LIMITS.devices_per_user},
+        )
+    device = Device.objects.create(
+        user=account,
+        name=name,
+        primary=count == 0,
+        registration_id=registration_id,
+        linked_at=now,
+        last_seen_at=now,
+        session_from=now,
+    )
+    store.link_device(str(account.pk), str(device.pk), now)
+    if count:
+        events.notice(user_id=str(account.pk), kind="device_linked", data={"deviceId": str(device.pk), "name": name})
+    return device
+
+
+def unlink_device(*, account: Account, device_id: uuid.UUID) -> None:
+    """Remove a device: its tokens are void, its socket closes, its backlog ends. The oldest one left becomes primary.
+
+    Raises :class:`Refused` (``not_found``) when the account has no such linked device.
+    """
+    now = now_ms()
+    with transaction.atomic():
+        # The account's row serializes linking and unlinking, so there is one primary and the limit holds.
+        Account.objects.select_for_update().get(pk=account.pk)
+        device = Device.objects.select_for_update().filter(pk=device_id, user=account, unlinked_at=None).first()
+        if device is None:
+            raise Refused(Code.NOT_FOUND, "You have no such device.")
+        was_primary, device.primary, device.unlinked_at = device.primary, False, now
+        device.save(update_fields=["primary", "unlinked_at"])
+        RefreshToken.objects.filter(device=device).delete()
+        if was_primary:
+            heir = Device.objects.filter(user=account, unlinked_at=None).order_by("linked_at", "pk").first()
+            if heir is not None:
+                heir.primary = True
+                heir.save(update_fields=["primary"])
+        store.unlink_device(str(account.pk), str(device.pk), now)
+        events.device_removed(user_id=str(account.pk), device_id=str(device.pk))

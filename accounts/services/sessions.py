@@ -1,0 +1,118 @@
+"""Refresh tokens: a family for each session, a new token for each use."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from typing import Final, NamedTuple
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts import events, tokens
+from accounts.errors import Refused, banned
+from accounts.models import Account, Device, RefreshToken
+from accounts.models.account import new_id
+from whatsapp.infra.clock import now_ms
+from whatsapp.wire.errors import Code
+
+_BYTES: Final = 32
+
+
+class Tokens(NamedTuple):
+    """What a client needs for its session. ``expires_at`` is the access token's, in ms."""
+
+    token: str
+    refresh_token: str
+    expires_at: int
+    user_id: str
+    device_id: str
+
+
+def _hash(refresh_token: str) -> bytes:
+    return hashlib.sha256(refresh_token.encode()).digest()
+
+
+def known_device(*, account: Account, refresh_token: str | None) -> Device | None:
+    """The linked device of this account that once got this refresh token, valid or not: the code proves who asks."""
+    if not refresh_token:
+        return None
+    return (
+        Device.objects.select_for_update()
+        .filter(
+            pk__in=RefreshToken.objects.filter(token_hash=_hash(refresh_token)).values("device_id"),
+            user=account,
+            unlinked_at=None,
+        )
+        .first()
+    )
+
+
+def start_session(*, device: Device, now: int) -> Tokens:
+    """A new family, the only one of its device; earlier tokens of the device are void."""
+    RefreshToken.objects.filter(device=device).delete()
+    device.session_from = now
+    device.revoked_at = None
+    device.last_seen_at = now
+    device.save(update_fields=["session_from", "revoked_at", "last_seen_at"])
+    return _issue(device=device, family=new_id(), now=now)
+
+
+def _issue(*, device: Device, family: uuid.UUID, now: int) -> Tokens:
+    refresh_token = secrets.token_urlsafe(_BYTES)
+    RefreshToken.objects.create(
+        device=device,
+        family=family,
+        token_hash=_hash(refresh_token),
+        created_at=now,
+        expires_at=now + settings.REFRESH_TOKEN_MS,
+    )
+    user_id, device_id = str(device.user_id), str(device.pk)
+    token, expires_at = tokens.issue_access(user_id=user_id, device_id=device_id, now=now)
+    return Tokens(token, refresh_token, expires_at, user_id, device_id)
+
+
+def refresh(*, refresh_token: str) -> Tokens:
+    """The next pair of tokens. A token that was used before revokes its family and ends the session.
+
+    Raises :class:`Refused`: ``unauthenticated`` or ``banned``.
+    """
+    now = now_ms()
+    hashed = _hash(refresh_token)
+    ended = Refused(Code.UNAUTHENTICATED, "The refresh token is not valid; verify the number again.")
+    with transaction.atomic():
+        # The device before its tokens, as everywhere: two orders would be a deadlock.
+        device = (
+            Device.objects.select_for_update(of=("self",))
+            .select_related("user")
+            .filter(refresh_tokens__token_hash=hashed, unlinked_at=None)
+            .first()
+        )
+        stored = RefreshToken.objects.filter(token_hash=hashed).first() if device is not None else None
+        if device is None or stored is None or stored.revoked_at is not None:
+            raise ended
+        if stored.used_at is None:
+            if stored.expires_at <= now or device.revoked_at is not None:
+                raise ended
+            if device.user.is_banned(now):
+                raise banned(device.user.banned_until)
+            stored.used_at = now
+            stored.save(update_fields=["used_at"])
+            device.last_seen_at = now
+            device.save(update_fields=["last_seen_at"])
+            return _issue(device=device, family=stored.family, now=now)
+        # Used twice: one of the two holders stole it. This must commit, so the refusal is raised outside.
+        revoke_session(device=device, now=now)
+    raise ended
+
+
+def revoke_session(*, device: Device, now: int) -> None:
+    """End the device's session without unlinking it: tokens are void, its socket closes, its backlog waits for a new verification.
+
+    Call it inside a transaction.
+    """
+    RefreshToken.objects.filter(device=device, revoked_at=None).update(revoked_at=now)
+    device.revoked_at = now
+    device.save(update_fields=["revoked_at"])
+    events.session_revoked(user_id=str(device.user_id), device_id=str(device.pk))

@@ -1,0 +1,49 @@
+"""Whether sessions are still allowed: asked by the gateway at connect and every 60 s, for many sessions in one query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from psycopg_pool import AsyncConnectionPool
+
+from whatsapp.infra.clock import now_ms
+
+Verdict = Literal["ok", "unlinked", "banned", "revoked"]
+
+#: (user id, device id) or (user id, device id, issued_at of the access token in ms).
+Session = tuple[str, str] | tuple[str, str, int]
+
+# Without the time of issue, only a session revoked and not verified again since is known to be void.
+_IDENTIFY: Final = """
+SELECT CASE
+    WHEN device.id IS NULL OR device.unlinked_at IS NOT NULL THEN 'unlinked'
+    WHEN account.banned_until > %(now)s THEN 'banned'
+    WHEN device.revoked_at IS NOT NULL OR asked.issued < device.session_from THEN 'revoked'
+    ELSE 'ok'
+END
+FROM unnest(%(users)s::uuid[], %(devices)s::uuid[], %(issued)s::bigint[])
+    WITH ORDINALITY AS asked (user_id, device_id, issued, place)
+LEFT JOIN accounts_device device ON device.id = asked.device_id AND device.user_id = asked.user_id
+LEFT JOIN accounts_account account ON account.id = asked.user_id
+ORDER BY asked.place
+"""
+
+
+async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[Verdict]:
+    """A verdict for each session, in order; one SQL statement for the whole list.
+
+    Unknown users and devices are ``unlinked``. Raises psycopg's errors when PostgreSQL is away: the caller decides (a
+    connect is answered ``unavailable``, living sockets stay).
+    """
+    if not pairs:
+        return []
+    parameters = {
+        "now": now_ms(),
+        "users": [pair[0] for pair in pairs],
+        "devices": [pair[1] for pair in pairs],
+        "issued": [pair[2] if len(pair) > 2 else None for pair in pairs],
+    }
+    async with pool.connection() as connection:
+        cursor = await connection.execute(_IDENTIFY, parameters)
+        return [row[0] for row in await cursor.fetchall()]

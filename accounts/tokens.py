@@ -1,0 +1,78 @@
+"""Access tokens: JWT (RFC 7519), HS256, one hour, with nothing personal inside.
+
+The key is named by ``kid``: the first of ``TOKEN_KEYS`` signs, all of them verify, so keys are changed by putting a new one
+in front and removing the old one an hour later. Reading a token is pure computation; whether its device still lives is
+asked from PostgreSQL by the caller (``sessions.identify``, ``rest.authentication``).
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+import jwt
+from django.conf import settings
+
+from whatsapp.infra.clock import now_ms
+
+_ALGORITHM: Final = "HS256"
+# Times are checked here against the one clock, not by the library against the machine's.
+_OPTIONS: Final = {
+    "require": ["sub", "dev", "iat", "exp"],
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+    "verify_aud": False,
+    "verify_iss": False,
+}
+
+
+class TokenError(Exception):
+    """The token is malformed, signed by an unknown key, or expired. The text is safe to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A verified access token. Times in ms since the epoch."""
+
+    user_id: str
+    device_id: str
+    expires_at: int
+    issued_at: int
+
+
+def issue_access(*, user_id: str, device_id: str, now: int) -> tuple[str, int]:
+    """A new token and when it expires (ms)."""
+    expires_at = now + settings.ACCESS_TOKEN_MS
+    kid, secret = next(iter(settings.TOKEN_KEYS.items()))
+    claims = {
+        "sub": user_id,
+        "dev": device_id,
+        "iat": now / 1000,  # NumericDate may have a fraction; ms tell two sessions of one device apart
+        "exp": expires_at / 1000,
+        "jti": secrets.token_urlsafe(12),
+    }
+    return jwt.encode(claims, secret, algorithm=_ALGORITHM, headers={"kid": kid}), expires_at
+
+
+def read_access(token: str) -> Access:
+    """Verify signature, form and expiry. Raises :class:`TokenError`; touches no database."""
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+        secret = settings.TOKEN_KEYS.get(kid) if isinstance(kid, str) else None
+        if secret is None:
+            raise TokenError("the token's key is not known")
+        claims = jwt.decode(token, secret, algorithms=[_ALGORITHM], options=_OPTIONS)
+        access = Access(
+            user_id=str(uuid.UUID(claims["sub"])),
+            device_id=str(uuid.UUID(claims["dev"])),
+            expires_at=round(float(claims["exp"]) * 1000),
+            issued_at=round(float(claims["iat"]) * 1000),
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise TokenError("the token is not valid") from None
+    if access.expires_at <= now_ms():
+        raise TokenError("the token has expired")
+    return access

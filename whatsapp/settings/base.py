@@ -1,0 +1,220 @@
+"""What all environments share. Secrets, ``DATABASES`` and hosts are set by the environment's own module."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from celery.schedules import crontab
+from kombu import Queue
+
+from whatsapp.infra.build import data_folder
+from whatsapp.settings import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+#: Folder of local state: development SMS, generated secrets, logs.
+WHATSAPP_DATA = Path(data_folder()).absolute()
+
+DEBUG = False  # also in development: the answers to errors are problem documents everywhere
+ALLOWED_HOSTS: list[str] = []
+
+INSTALLED_APPS = [
+    "daphne",  # first: it replaces runserver
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "django_celery_beat",
+    "delivery",
+    "accounts",
+    "chats",
+]
+
+# All of them synchronous: a request crosses from the event loop to a thread once.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "accounts.rest.middleware.ApiMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "whatsapp.urls"
+ASGI_APPLICATION = "whatsapp.asgi.application"
+APPEND_SLASH = True  # only the admin's addresses end in a slash
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+# ``django.contrib.auth`` is for staff in the admin only; people who chat are ``accounts.Account``.
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT: str | None = None
+
+# Headers. The API holds no HTML; the admin needs its own scripts and styles only.
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "no-referrer"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+
+# Bodies of the API are small JSON objects; uploads will have a parser of their own.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+
+# -- other servers ---------------------------------------------------------------------------------------------------------
+HOT_URL = os.environ.get("HOT_URL", "redis://127.0.0.1:6379/0")
+BROKER_URL = os.environ.get("BROKER_URL", HOT_URL)
+CACHE_URL = os.environ.get("CACHE_URL", HOT_URL)
+
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": CACHE_URL,
+        "KEY_PREFIX": "cache",
+        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 2},
+    }
+}
+
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
+    # Groups "user.<id>" on the bus between gateways.
+    "default": {"BACKEND": "whatsapp.infra.layer.BusLayer"},
+    # Admin live pages and runserver. Without ``socket_timeout: None`` redis-py 8 ends every idle consumer after 5 s.
+    "admin": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": HOT_URL, "socket_timeout": None}], "prefix": "admin"},
+    },
+}
+
+# -- Celery ----------------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = BROKER_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_connect_timeout": 5, "health_check_interval": 10}
+CELERY_RESULT_BACKEND = None
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_ENABLE_UTC = True
+CELERY_TASK_DEFAULT_QUEUE = "celery"
+CELERY_TASK_QUEUES = [Queue(name) for name in ("celery", "fanout", "drain", "push", "media", "maintenance")]
+# The first pattern that fits wins.
+CELERY_TASK_ROUTES = (
+    [
+        ("delivery.tasks.drain", {"queue": "drain"}),
+        ("delivery.tasks.*", {"queue": "maintenance"}),
+        ("accounts.tasks.*", {"queue": "maintenance"}),
+    ],
+)
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+# A run that finds none of its work done by another costs one query: a second beat does no harm.
+CELERY_BEAT_SCHEDULE = {
+    "delivery-expire": {"task": "delivery.tasks.expire", "schedule": 300.0, "options": {"expires": 300}},
+    "delivery-trim-outbox": {"task": "delivery.tasks.trim_outbox", "schedule": 600.0, "options": {"expires": 600}},
+    "accounts-prune": {"task": "accounts.tasks.prune", "schedule": crontab(minute=17), "options": {"expires": 3600}},
+}
+
+# -- REST ------------------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.rest.authentication.DeviceAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.rest.parsers.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "accounts.rest.problems.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Messaging backend",
+    "DESCRIPTION": "REST side of the messaging backend. Times are milliseconds since the epoch. Errors are RFC 9457 "
+    "problem documents whose `type` ends in the error code.",
+    "VERSION": "3.2",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# -- accounts --------------------------------------------------------------------------------------------------------------
+#: Home region of accounts and conversations made here, 0..1023 (ten bits of a conversation id).
+HOME_REGION = env.number("HOME_REGION", 0)
+#: Where a banned user can appeal; sent with ``banned``.
+APPEAL_URL = os.environ.get("APPEAL_URL", "")
+ACCESS_TOKEN_MS = 3_600_000
+REFRESH_TOKEN_MS = 90 * 86_400_000
+#: Dotted name of a class with ``send(to, body)``; see ``accounts/sms.py``.
+SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.NoSender")
+#: +1555 and 4-7 digits, which are not valid E.164.
+PHONE_TEST_NUMBERS = False
+#: Networks whose ``X-Forwarded-For`` is believed (CIDR); empty: the source address counts.
+TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
+#: Origins of browsers that may open sockets; ``*`` any. Clients that are no browsers send none.
+WEB_ORIGINS = env.words("WEB_ORIGINS")
+
+# -- logs ------------------------------------------------------------------------------------------------------------------
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {
+            "()": "whatsapp.settings.scrub.ScrubbingFormatter",
+            "format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s",
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "loggers": {
+        # Their own handlers would bypass the scrubbing formatter.
+        "django": {"handlers": [], "propagate": True, "level": "INFO"},
+        "django.server": {"handlers": [], "propagate": True},
+        # At DEBUG it prints the parameters of statements.
+        "django.db.backends": {"level": "INFO"},
+        # A line for each 4xx says nothing an operator can act upon.
+        "django.request": {"level": "ERROR"},
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,25 @@
+"""A checkout on one machine: secrets are made once, SMS go to a file, test numbers are accepted."""
+
+from __future__ import annotations
+
+import os
+
+from whatsapp.settings import env
+from whatsapp.settings.base import *  # noqa: F403
+from whatsapp.settings.base import WHATSAPP_DATA
+
+_SECRETS: dict[str, str] = {}
+if not (os.environ.get("SECRET_KEY") and os.environ.get("TOKEN_KEYS")):
+    _SECRETS = env.local_secrets(WHATSAPP_DATA)
+
+SECRET_KEY = os.environ.get("SECRET_KEY") or _SECRETS["SECRET_KEY"]
+TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS"])
+DATABASES = {
+    "default": env.database(os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp", pool=True)
+}
+
+ALLOWED_HOSTS = ["*"]
+WEB_ORIGINS = ["*"]
+SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.FileSender")
+PHONE_TEST_NUMBERS = True
+WHITENOISE_USE_FINDERS = True  # no collectstatic needed

@@ -1,0 +1,95 @@
+"""Reading the environment. What is missing or malformed raises ``ImproperlyConfigured`` with one sentence that names it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+#: HS256 keys shorter than the hash are weaker than the hash (RFC 7518, section 3.2).
+MIN_TOKEN_KEY_BYTES = 32
+
+
+def required(name: str) -> str:
+    """The variable's value; it must be set and not empty."""
+    value = os.environ.get(name, "")
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set: production does not start without it.")
+    return value
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated list."""
+    return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+def number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number.") from None
+
+
+def token_keys(text: str) -> dict[str, str]:
+    """``"kid:secret,kid2:secret2"`` to an ordered dict; the first key signs, all of them verify."""
+    keys: dict[str, str] = {}
+    for entry in text.split(","):
+        kid, separator, secret = entry.strip().partition(":")
+        if not separator or not kid or len(secret.encode()) < MIN_TOKEN_KEY_BYTES:
+            raise ImproperlyConfigured(
+                f"TOKEN_KEYS must be kid:secret[,kid:secret…] with secrets of at least {MIN_TOKEN_KEY_BYTES} bytes."
+            )
+        keys[kid] = secret
+    return keys
+
+
+def database(url: str, *, pool: bool, max_size: int = 10) -> dict[str, Any]:
+    """One entry of ``DATABASES`` from a ``postgresql://`` URL.
+
+    With ``pool`` a process holds at most ``max_size`` connections, opened when first needed, whatever the number of
+    threads: under ASGI each request runs in a thread of its own, so persistent connections would never be used again.
+    """
+    if not url.startswith(("postgres://", "postgresql://")):
+        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
+    try:
+        entry = dict(dj_database_url.parse(url))
+    except ValueError:
+        # The cause would print the URL, which holds a password.
+        raise ImproperlyConfigured("DATABASE_URL cannot be read as a postgresql:// URL.") from None
+    options = dict(entry.get("OPTIONS") or {})
+    options.setdefault("connect_timeout", 5)
+    if pool:
+        options["pool"] = {"min_size": 0, "max_size": max_size, "timeout": 5, "max_idle": 300, "name": "django"}
+    entry.update(OPTIONS=options, CONN_MAX_AGE=0, CONN_HEALTH_CHECKS=pool)
+    return entry
+
+
+def local_secrets(folder: Path) -> dict[str, str]:
+    """Secrets of a development checkout, made once and kept in ``secrets.json`` (mode 600).
+
+    Several processes start at the same moment: the file appears complete, by a link, and the first one wins.
+    """
+    path = folder / "secrets.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        made = {"SECRET_KEY": secrets.token_urlsafe(50), "TOKEN_KEYS": f"dev:{secrets.token_urlsafe(48)}"}
+        draft = folder / f".secrets-{os.getpid()}-{secrets.token_hex(4)}"
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(made, file)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    try:
+        stored: dict[str, str] = json.loads(path.read_text())
+        return {"SECRET_KEY": stored["SECRET_KEY"], "TOKEN_KEYS": stored["TOKEN_KEYS"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ImproperlyConfigured(f"{path} cannot be read; delete it to have new secrets made.") from None

@@ -1,0 +1,28 @@
+"""Production: nothing that matters has a default."""
+
+from __future__ import annotations
+
+import os
+
+from whatsapp.settings import env
+from whatsapp.settings.base import *  # noqa: F403
+
+SECRET_KEY = env.required("SECRET_KEY")
+TOKEN_KEYS = env.token_keys(env.required("TOKEN_KEYS"))
+DATABASES = {
+    "default": env.database(env.required("DATABASE_URL"), pool=True, max_size=env.number("DATABASE_POOL", 10))
+}
+
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+
+# TLS ends in the load balancer beside the gateways, which sets this header and strips a client's own.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True
+
+# ``manage.py collectstatic`` fills it when an image is built.
+STATIC_ROOT = os.environ.get("STATIC_ROOT") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None

@@ -1,0 +1,22 @@
+"""Tests: as development, with fixed secrets and without a pool, so that test databases can be dropped."""
+
+from __future__ import annotations
+
+import os
+
+from whatsapp.settings import env
+from whatsapp.settings.base import *  # noqa: F403
+
+SECRET_KEY = os.environ.get("SECRET_KEY") or "tests-only-" + "s" * 50
+TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or "test:" + "k" * 48)
+DATABASES = {
+    "default": env.database(os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp", pool=False)
+}
+
+ALLOWED_HOSTS = ["*"]
+WEB_ORIGINS = ["*"]
+SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.FileSender")
+PHONE_TEST_NUMBERS = True
+WHITENOISE_USE_FINDERS = True
+# Staff passwords in tests need no strength.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
