@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from whatsapp.wire.frames import Envelope, Frame, Item
 from whatsapp.wire.json_codec import JsonCodec
+from whatsapp.wire.protobuf_codec import ProtobufCodec
 
 
 class Codec(Protocol):
@@ -43,3 +44,5 @@ class Codec(Protocol):
 
 
 JSON: Codec = JsonCodec()
+PROTOBUF: Codec = ProtobufCodec()
+CODECS: dict[str, Codec] = {codec.name: codec for codec in (JSON, PROTOBUF)}

@@ -14,7 +14,6 @@ from whatsapp.wire.frames import (
     UUID_PATTERN,
     Envelope,
     Frame,
-    Item,
     Sync,
     SyncOffline,
 )
