@@ -1,1 +1,2 @@
-"""The wire protocol: frames, their JSON and protobuf forms, error and close codes, versions. Imports nothing of the project."""
+"""The wire protocol: frames, their JSON and protobuf forms, error and close codes, versions. Imports nothing
+of the project."""

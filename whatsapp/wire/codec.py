@@ -10,8 +10,8 @@ from whatsapp.wire.protobuf_codec import ProtobufCodec
 class Codec(Protocol):
     """Stateless and shared by all sockets.
 
-    An encoded ``message`` or ``event`` without ``ref`` is also the encoded item of a ``sync_batch``, so an event is encoded once
-    for live delivery, for every recipient and for batches.
+    An encoded ``message`` or ``event`` without ``ref`` is also the encoded item of a ``sync_batch``, so an
+    event is encoded once for live delivery, for every recipient and for batches.
     """
 
     @property
@@ -40,7 +40,8 @@ class Codec(Protocol):
         """A ``sync_batch`` of items that are encoded already."""
 
     def with_envelope(self, encoded_message: bytes, envelope: Envelope) -> bytes:
-        """An encoded ``message`` that has no envelope, with this one: what differs per recipient, spliced behind."""
+        """An encoded ``message`` that has no envelope, with this one: what differs per recipient, spliced
+        behind."""
 
 
 JSON: Codec = JsonCodec()

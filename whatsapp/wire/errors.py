@@ -1,4 +1,5 @@
-"""Error codes, close codes and the error a decoder raises. The one taxonomy; over REST a problem's ``type`` ends in the code."""
+"""Error codes, close codes and the error a decoder raises. The one taxonomy; over REST a problem's ``type``
+ends in the code."""
 
 from typing import Any, Final
 
@@ -34,7 +35,8 @@ CODES: Final = frozenset(value for name, value in vars(Code).items() if name.isu
 
 #: The client sends again with the same messageId (after mending what ``details`` names).
 RETRYABLE: Final = frozenset({
-    Code.RATE_LIMITED, Code.OUT_OF_ORDER, Code.DEVICE_MISMATCH, Code.MEMBER_MISMATCH, Code.UNAVAILABLE, Code.INTERNAL,
+    Code.RATE_LIMITED, Code.OUT_OF_ORDER, Code.DEVICE_MISMATCH, Code.MEMBER_MISMATCH, Code.UNAVAILABLE,
+    Code.INTERNAL,
 })  # fmt: skip
 
 
@@ -65,9 +67,9 @@ RETRY_NEVER: Final = frozenset({Close.BANNED, Close.REPLACED, Close.UNLINKED, Cl
 class FrameError(Exception):
     """A frame that cannot be taken.
 
-    ``malformed``: it was no frame at all (the third in a row closes the socket with 4400); otherwise the socket lives.
-    ``ref`` and ``message_id`` are those of the frame as far as they could be read, ``field`` is the JSON path of the field at
-    fault ("" when it is not one field's).
+    ``malformed``: it was no frame at all (the third in a row closes the socket with 4400); otherwise the
+    socket lives. ``ref`` and ``message_id`` are those of the frame as far as they could be read, ``field`` is
+    the JSON path of the field at fault ("" when it is not one field's).
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""The field table as data: what :mod:`whatsapp.wire.frames` says, read once for the proto file and the protobuf codec."""
+"""The field table as data: what :mod:`whatsapp.wire.frames` says, read once for the proto file and the
+protobuf codec."""
 
 import types
 import typing
@@ -11,8 +12,10 @@ from whatsapp.wire.frames import ENUMS, FRAMES, PARTS, Frame, Part
 
 #: Kinds that a single protobuf scalar holds.
 SCALARS = {
-    "id": "bytes", "int64": "int64", "int32": "int32", "bytes": "bytes", "string": "string", "bool": "bool", "json": "string",
+    "id": "bytes", "int64": "int64", "int32": "int32", "bytes": "bytes", "string": "string", "bool": "bool",
+    "json": "string",
 }  # fmt: skip
+_UNIONS = (typing.Union, types.UnionType)
 _ENUM_NAMES = {values: name for name, values in ENUMS.items()}
 
 
@@ -53,10 +56,9 @@ def _unwrap(hint: Any) -> tuple[Any, list[Any], bool]:
         if typing.get_origin(hint) is Annotated:
             hint, *outer = typing.get_args(hint)
             notes = outer + notes
-        elif typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint):
+        elif typing.get_origin(hint) in _UNIONS and type(None) in typing.get_args(hint):
             optional = True
-            rest = [each for each in typing.get_args(hint) if each is not type(None)]
-            hint = rest[0] if len(rest) == 1 else typing.Union[tuple(rest)]
+            (hint,) = (each for each in typing.get_args(hint) if each is not type(None))
         else:
             return hint, notes, optional
 
@@ -87,7 +89,9 @@ def _shape(cls: type[Frame] | type[Part]) -> Shape:
     if len(set(tags)) != len(tags) or set(tags) & set(cls.RESERVED):
         raise TypeError(f"{cls.__name__}: a protobuf tag is used twice or reserved")
     body, kind = (cls.BODY, str(cls.__struct_config__.tag)) if issubclass(cls, Frame) else (0, "")
-    return Shape(cls, cls.__name__, kind, body, cls.RESERVED, tuple(sorted(fields, key=lambda field: field.tag)))
+    return Shape(
+        cls, cls.__name__, kind, body, cls.RESERVED, tuple(sorted(fields, key=lambda field: field.tag))
+    )
 
 
 PART_SHAPES: tuple[Shape, ...] = tuple(_shape(cls) for cls in PARTS)

@@ -1,15 +1,18 @@
-"""Every frame of the socket, once. This file is the field table that drives JSON, ``whatsapp.proto`` and the protobuf codec.
+"""Every frame of the socket, once. This file is the field table that drives JSON, ``whatsapp.proto`` and the
+protobuf codec.
 
-How to read a line: ``seq_num: Annotated[Ordinal | None, 7] = None`` is JSON ``seqNum`` (optional), protobuf ``optional int64
-seq_num = 7``. The bare integer in ``Annotated`` is the protobuf tag: it is never changed and never used again after a field is
-removed (put it into ``RESERVED``). ``BODY`` is the tag in ``Frame.body``. Values of an enumeration are numbered from 1 in the
-order of its ``Literal``: append only. After a change run ``python -m whatsapp.wire.generate``.
+How to read a line: ``seq_num: Annotated[Ordinal | None, 7] = None`` is JSON ``seqNum`` (optional), protobuf
+``optional int64 seq_num = 7``. The bare integer in ``Annotated`` is the protobuf tag: it is never changed
+and never used again after a field is removed (put it into ``RESERVED``). ``BODY`` is the tag in
+``Frame.body``. Values of an enumeration are numbered from 1 in the order of its ``Literal``: append only.
+After a change run ``python -m whatsapp.wire.generate``.
 
-Ids are lower-case UUID text, times are ms since the epoch, durations are seconds unless the name ends in ``_ms``, numbers are
-not negative and below 2^53. ``ref`` is chosen by the client and returned on the answer; it is keyword-only on every frame.
+Ids are lower-case UUID text, times are ms since the epoch, durations are seconds unless the name ends in
+``_ms``, numbers are not negative and below 2^53. ``ref`` is chosen by the client and returned on the answer;
+it is keyword-only on every frame.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -27,7 +30,8 @@ MAX_INT32 = 2**31 - 1
 
 UUID_PATTERN = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
-# The text after Meta names the kind for whatsapp.wire.fields. max_length: "$" alone would let a final newline through.
+# The text after Meta names the kind for whatsapp.wire.fields. max_length: "$" alone would let a final
+# newline through.
 Id = Annotated[str, Meta(pattern=UUID_PATTERN, max_length=36), "id"]
 Int = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER), "int64"]
 Ordinal = Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER), "int64"]
@@ -46,7 +50,9 @@ Positions = Annotated[dict[Id, Int], Meta(max_length=MAX_CONVERSATIONS), "positi
 UserIds = Annotated[list[Id], Meta(max_length=MAX_SUBSCRIBED), "ids"]
 MemberIds = Annotated[list[Id], Meta(max_length=MAX_MEMBERS), "ids"]
 
-MessageKind = Literal["text", "image", "video", "document", "audio", "voice", "sticker", "location", "contact", "poll"]
+MessageKind = Literal[
+    "text", "image", "video", "document", "audio", "voice", "sticker", "location", "contact", "poll"
+]
 EnvelopeType = Literal["prekey", "message"]
 Status = Literal["sent", "queued", "delivered", "read"]
 EventKind = Literal["edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer"]
@@ -55,7 +61,13 @@ PresenceStatus = Literal["online", "offline", "away", "unknown"]
 TypingKind = Literal["text", "audio"]
 CallKind = Literal["offer", "answer", "ice", "ringing", "busy", "end"]
 NoticeKind = Literal[
-    "prekeys_low", "device_linked", "device_removed", "contact_deleted", "identity_changed", "flags", "slow_down"
+    "prekeys_low",
+    "device_linked",
+    "device_removed",
+    "contact_deleted",
+    "identity_changed",
+    "flags",
+    "slow_down",
 ]
 
 #: name in whatsapp.proto -> its values
@@ -87,7 +99,7 @@ class Frame(Struct, rename="camel", omit_defaults=True, gc=False, kw_only=True, 
     ref: Annotated[str, Meta(max_length=MAX_REF)] = ""
 
 
-# -- parts ------------------------------------------------------------------------------------------------------------
+# -- parts ---------------------------------------------------------------------------------------------------
 
 
 class Resume(Part):
@@ -120,7 +132,7 @@ class Counts(Part):
     read: Annotated[Small, 2]
 
 
-# -- opening ----------------------------------------------------------------------------------------------------------
+# -- opening -------------------------------------------------------------------------------------------------
 
 
 class Auth(Frame, tag="auth"):
@@ -148,11 +160,12 @@ class Ready(Frame, tag="ready"):
     limits: Annotated[Limits, 9]
 
 
-# -- messages ---------------------------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------------------
 
 
 class SendMessage(Frame, tag="send_message", kw_only=True):
-    """Client: answered by ``status_update`` sent or queued, or by ``error``. ``recipient_ids`` is checked, never trusted.
+    """Client: answered by ``status_update`` sent or queued, or by ``error``. ``recipient_ids`` is checked,
+    never trusted.
 
     ``seq_num`` counts this device's sends in this conversation from 1. ``expires_in`` is in seconds.
     """
@@ -180,9 +193,11 @@ class SendMessage(Frame, tag="send_message", kw_only=True):
 class StatusUpdate(Frame, tag="status_update"):
     """Both ways.
 
-    Server: ``sent`` and ``queued`` answer a ``send_message`` (message_id, seq, timestamp, duplicate); ``delivered`` and ``read``
-    tell how far (up_to) another user is (user_id, timestamp), or how many are (counts).
-    Client: ``delivered`` or ``read`` with either up_to or message_id; what only a server may say is cleared by the decoder.
+    Server: ``sent`` and ``queued`` answer a ``send_message`` (message_id, seq, timestamp, duplicate);
+    ``delivered`` and ``read`` tell how far (up_to) another user is (user_id, timestamp), or how many are
+    (counts).
+    Client: ``delivered`` or ``read`` with either up_to or message_id; what only a server may say is cleared
+    by the decoder.
     """
 
     BODY = 11
@@ -199,7 +214,8 @@ class StatusUpdate(Frame, tag="status_update"):
 
 
 class Message(Frame, tag="message", kw_only=True):
-    """Server: one message of a log. ``encrypted_content`` is absent once it was deleted; ``envelope`` is this device's own."""
+    """Server: one message of a log. ``encrypted_content`` is absent once it was deleted; ``envelope`` is
+    this device's own."""
 
     BODY = 12
 
@@ -279,11 +295,12 @@ class Event(Frame, tag="event", kw_only=True):
     server_timestamp: Annotated[Int, 8]
 
 
-# -- reading the backlog ----------------------------------------------------------------------------------------------
+# -- reading the backlog -------------------------------------------------------------------------------------
 
 
 class Sync(Frame, tag="sync"):
-    """Client. Without ``have``: from this device's last acknowledged positions. ``more``: further ``have`` follow in the next."""
+    """Client. Without ``have``: from this device's last acknowledged positions. ``more``: further ``have``
+    follow in the next."""
 
     BODY = 21
 
@@ -297,7 +314,7 @@ class SyncOffline(Sync, tag="sync_offline"):
     """Alias of ``sync`` in JSON; the decoder returns a :class:`Sync`."""
 
 
-Item = Union[Message, Event]
+Item = Message | Event
 
 
 class SyncBatch(Frame, tag="sync_batch", kw_only=True):
@@ -319,7 +336,7 @@ class SyncComplete(Frame, tag="sync_complete"):
     server_time: Annotated[Int, 2]
 
 
-# -- never stored -----------------------------------------------------------------------------------------------------
+# -- never stored --------------------------------------------------------------------------------------------
 
 
 class Presence(Frame, tag="presence"):
@@ -351,7 +368,8 @@ class Typing(Frame, tag="typing"):
 
 
 class Call(Frame, tag="call"):
-    """Both ways: ``to_user_id`` from the client, ``from_user_id`` from the server. ``payload`` is passed on untouched."""
+    """Both ways: ``to_user_id`` from the client, ``from_user_id`` from the server. ``payload`` is passed on
+    untouched."""
 
     BODY = 26
 
@@ -362,7 +380,7 @@ class Call(Frame, tag="call"):
     from_user_id: Annotated[Id | None, 5] = None
 
 
-# -- the server about the session -------------------------------------------------------------------------------------
+# -- the server about the session ----------------------------------------------------------------------------
 
 
 class Notice(Frame, tag="notice"):
@@ -399,10 +417,13 @@ CLIENT_FRAMES: tuple[type[Frame], ...] = (
     Presence, PresenceSubscribe, Typing, Call,
 )  # fmt: skip
 SERVER_FRAMES: tuple[type[Frame], ...] = (
-    Ready, StatusUpdate, Message, SyncBatch, SyncComplete, Event, Presence, Typing, Call, Notice, Reconnect, Error,
+    Ready, StatusUpdate, Message, SyncBatch, SyncComplete, Event, Presence, Typing, Call, Notice, Reconnect,
+    Error,
 )  # fmt: skip
 #: Parts before their users, then frames in the order of their body tags.
 PARTS: tuple[type[Part], ...] = (Resume, Limits, Envelope, Counts)
-FRAMES: tuple[type[Frame], ...] = tuple(sorted({*CLIENT_FRAMES, *SERVER_FRAMES}, key=lambda frame: frame.BODY))
+FRAMES: tuple[type[Frame], ...] = tuple(
+    sorted({*CLIENT_FRAMES, *SERVER_FRAMES}, key=lambda frame: frame.BODY)
+)
 #: Body tags of removed frames.
 RESERVED_BODIES: tuple[int, ...] = ()

@@ -1,7 +1,9 @@
-"""Frames as JSON: one object a text frame. Decoders are typed and made once (msgspec); only a frame at fault is read twice."""
+"""Frames as JSON: one object a text frame. Decoders are typed and made once (msgspec); only a frame at fault
+is read twice."""
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NoReturn, Union
 
 import msgspec
@@ -36,9 +38,13 @@ class JsonCodec:
     text = True
 
     def __init__(self) -> None:
-        client = (*CLIENT_FRAMES, SyncOffline)
-        self._decode_client = msgspec.json.Decoder(Union[client]).decode
-        self._decode_server = msgspec.json.Decoder(Union[SERVER_FRAMES]).decode
+        client: tuple[type[Frame], ...] = (*CLIENT_FRAMES, SyncOffline)
+        self._decode_client = msgspec.json.Decoder(
+            Union[client]  # noqa: UP007 - made of a tuple
+        ).decode
+        self._decode_server = msgspec.json.Decoder(
+            Union[SERVER_FRAMES]  # noqa: UP007
+        ).decode
         self._client_types = _tags(client)
         self._server_types = _tags(SERVER_FRAMES)
         self.encode = msgspec.json.Encoder().encode
@@ -66,9 +72,14 @@ class JsonCodec:
     def encode_batch(
         self, conversation_id: str, encoded_events: list[bytes], through: int, head: int, remaining: int
     ) -> bytes:
-        return b'{"type":"sync_batch","conversationId":"%b","events":[%b],"through":%d,"head":%d,"remaining":%d}' % (
-            conversation_id.encode(), b",".join(encoded_events), through, head, remaining,
-        )  # fmt: skip
+        numbers = b'"through":%d,"head":%d,"remaining":%d' % (through, head, remaining)
+        events = b",".join(encoded_events)
+        conversation = conversation_id.encode()
+        return b'{"type":"sync_batch","conversationId":"%b","events":[%b],%b}' % (
+            conversation,
+            events,
+            numbers,
+        )
 
     def with_envelope(self, encoded_message: bytes, envelope: Envelope) -> bytes:
         return b'%b,"envelope":%b}' % (encoded_message[:-1], self.encode(envelope))
@@ -85,25 +96,26 @@ def _explain(data: bytes | str, types: frozenset[str], error: Exception) -> NoRe
     ref, message_id, kind = value.get("ref"), value.get("messageId"), value.get("type")
     ref = ref if isinstance(ref, str) and len(ref) <= MAX_REF else ""
     message_id = message_id if isinstance(message_id, str) and _is_id(message_id) else None
+    answer = partial(FrameError, ref=ref, message_id=message_id)
     if not isinstance(kind, str):
-        raise FrameError(Code.BAD_REQUEST, "not a frame: no type", ref, malformed=True, message_id=message_id) from None
+        raise answer(Code.BAD_REQUEST, "not a frame: no type", malformed=True) from None
     if kind not in types:
-        text = f"unknown type {kind[:40]!r}"
-        raise FrameError(Code.UNKNOWN_TYPE, text, ref, details={"type": kind[:40]}, message_id=message_id) from None
+        kind = kind[:40]
+        raise answer(Code.UNKNOWN_TYPE, f"unknown type {kind!r}", details={"type": kind}) from None
     field, reason = _field_and_reason(str(error))
     code = Code.TOO_LARGE if reason.startswith("Expected `bytes` of length <=") else Code.BAD_REQUEST
-    raise FrameError(code, f"{field}: {reason}" if field else reason, ref, field=field, message_id=message_id) from None
+    raise answer(code, f"{field}: {reason}" if field else reason, field=field) from None
 
 
 def _field_and_reason(text: str) -> tuple[str, str]:
-    """``"Expected `int`, got `str` - at `$.resume.have[...]`"`` -> ``("resume.have[...]", "Expected `int`, got `str`")``."""
+    """``"Expected `int` - at `$.resume.have[...]`"`` -> ``("resume.have[...]", "Expected `int`")``."""
     match = _at(text)
     assert match is not None  # every text matches
     reason, path = match["reason"], match["path"] or ""
     missing = _missing(reason)
     if missing:
         return f"{path}.{missing[1]}" if path else missing[1], "is missing"
-    if UUID_PATTERN in reason or "of length <= 36" in reason and not path.endswith("ref"):
+    if UUID_PATTERN in reason or ("of length <= 36" in reason and not path.endswith("ref")):
         reason = "not a lower-case UUID"
     if match["key"]:
         reason = f"key: {reason}"

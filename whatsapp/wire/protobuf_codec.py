@@ -9,7 +9,16 @@ from whatsapp.wire import ids
 from whatsapp.wire import whatsapp_pb2 as pb
 from whatsapp.wire.errors import Code, FrameError
 from whatsapp.wire.fields import FRAME_SHAPES
-from whatsapp.wire.frames import CLIENT_FRAMES, MAX_REF, SERVER_FRAMES, Envelope, Frame, Item, Message, SyncBatch
+from whatsapp.wire.frames import (
+    CLIENT_FRAMES,
+    MAX_REF,
+    SERVER_FRAMES,
+    Envelope,
+    Frame,
+    Item,
+    Message,
+    SyncBatch,
+)
 from whatsapp.wire.protobuf_source import ENCODERS, READERS, Bad, write_envelope
 from whatsapp.wire.rules import CLIENT_RULES
 
@@ -126,9 +135,16 @@ def _explain_type(frame: Any, kind: str | None) -> NoReturn:
     """A body that is not for this direction, one that a newer peer knows, or none at all."""
     ref = frame.ref if len(frame.ref) <= MAX_REF else ""
     if kind is not None:
-        text, name, message_id = f"unknown type {kind!r}", kind, _message_id(getattr(frame, kind))
-        raise FrameError(Code.UNKNOWN_TYPE, text, ref, details={"type": name}, message_id=message_id) from None
-    newer = [field.field_number for field in UnknownFieldSet(frame) if field.field_number >= _FIRST_BODY]
+        message_id = _message_id(getattr(frame, kind))
+        raise _unknown_type(kind, ref, message_id) from None
+    unknown = UnknownFieldSet(frame)
+    numbers = [unknown[index].field_number for index in range(len(unknown))]
+    newer = [number for number in numbers if number >= _FIRST_BODY]
     if newer:
-        raise FrameError(Code.UNKNOWN_TYPE, f"unknown type {newer[-1]}", ref, details={"type": str(newer[-1])}) from None
+        raise _unknown_type(str(newer[-1]), ref, None) from None
     raise FrameError(Code.BAD_REQUEST, "not a frame: no body", ref, malformed=True) from None
+
+
+def _unknown_type(kind: str, ref: str, message_id: str | None) -> FrameError:
+    text = f"unknown type {kind!r}"
+    return FrameError(Code.UNKNOWN_TYPE, text, ref, details={"type": kind}, message_id=message_id)

@@ -1,25 +1,26 @@
 """Functions between frames and protobuf messages, written from the field table and compiled once at import.
 
-Straight-line code per frame is several times faster than walking descriptors. For each shape there are ``read_<name>(m, ref)``,
-protobuf message -> struct, which raises :class:`Bad`, and ``write_<name>(m, f)``, struct -> protobuf message, which trusts its
-struct; for each frame also ``encode_<name>(f)`` -> bytes.
+Straight-line code per frame is several times faster than walking descriptors. For each shape there are
+``read_<name>(m, ref)``, protobuf message -> struct, which raises :class:`Bad`, and ``write_<name>(m, f)``,
+struct -> protobuf message, which trusts its struct; for each frame also ``encode_<name>(f)`` -> bytes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from whatsapp.wire import frames, ids
+from whatsapp.wire import ids
 from whatsapp.wire import whatsapp_pb2 as pb
 from whatsapp.wire.fields import FRAME_SHAPES, PART_SHAPES, Field, Shape, enum_numbers
-from whatsapp.wire.frames import ENUMS, MAX_CONVERSATIONS, MAX_SAFE_INTEGER
+from whatsapp.wire.frames import ENUMS, MAX_CONVERSATIONS, MAX_SAFE_INTEGER, Envelope
 
 NOT_ID = "not 16 bytes"
 
 
 class Bad(Exception):
-    """A field of a well-formed protobuf message that the protocol does not allow. ``path`` is in JSON names."""
+    """A field of a well-formed protobuf message that the protocol does not allow. ``path`` is in JSON
+    names."""
 
     def __init__(self, path: str, reason: str, too_large: bool = False) -> None:
         super().__init__(path, reason)
@@ -28,7 +29,7 @@ class Bad(Exception):
         self.too_large = too_large
 
 
-# -- what the written code calls --------------------------------------------------------------------------------------
+# -- what the written code calls -----------------------------------------------------------------------------
 
 
 def _read_ids(path: str, rows: Any) -> list[str]:
@@ -94,44 +95,57 @@ def _write_item(item: Any, event: Any) -> None:
 
 
 _NAMES: dict[str, Any] = {
-    "Bad": Bad, "Frame": pb.Frame, "to_text": ids.to_text, "to_bytes": ids.to_bytes, "read_ids": _read_ids,  # type: ignore[attr-defined]
-    "read_positions": _read_positions, "write_positions": _write_positions, "read_part": _read_part,
-    "read_parts": _read_parts, "read_json": _read_json, "decode_object": _decode_object, "decode_payload": _decode_payload,
-    "encode_json": _encode_json, "read_item": _read_item, "write_item": _write_item,
-}  # fmt: skip
+    "Bad": Bad,
+    "Frame": pb.Frame,  # type: ignore[attr-defined]
+    "to_text": ids.to_text,
+    "to_bytes": ids.to_bytes,
+    "read_ids": _read_ids,
+    "read_positions": _read_positions,
+    "write_positions": _write_positions,
+    "read_part": _read_part,
+    "read_parts": _read_parts,
+    "read_json": _read_json,
+    "decode_object": _decode_object,
+    "decode_payload": _decode_payload,
+    "encode_json": _encode_json,
+    "read_item": _read_item,
+    "write_item": _write_item,
+}
 for _name in ENUMS:
     _NAMES[f"{_name}_number"] = enum_numbers(_name)
     _NAMES[f"{_name}_value"] = {number: value for value, number in enum_numbers(_name).items()}
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------------------
 
 
-def _function(shape_or_part: str) -> str:
-    return next((s.type or s.name for s in (*PART_SHAPES, *FRAME_SHAPES) if s.name == shape_or_part), shape_or_part)
+def _function(name: str) -> str:
+    """What the functions of a shape are called after: SendMessage -> send_message, Envelope -> Envelope."""
+    return _FUNCTIONS[name]
 
 
 def _read_scalar(field: Field) -> list[str]:
     """Lines that check and convert ``v``, which holds a value that is present."""
-    path = repr(field.json)
+    path, longest = repr(field.json), field.max_length
     if field.kind == "id":
         return [f"if len(v) != 16: raise Bad({path}, {NOT_ID!r})", "v = to_text(v)"]
     if field.kind in ("int64", "int32"):
-        return [f"if not {field.low} <= v <= {field.high}: raise Bad({path}, 'not between {field.low} and {field.high}')"]
+        reason = f"not between {field.low} and {field.high}"
+        return [f"if not {field.low} <= v <= {field.high}: raise Bad({path}, {reason!r})"]
     if field.kind == "json":
-        payload = field.name == "payload"
-        return [f"v = read_json({path}, {'decode_payload' if payload else 'decode_object'}, v)"]
-    if field.kind == "bytes" and field.max_length is not None:
-        return [f"if len(v) > {field.max_length}: raise Bad({path}, 'longer than {field.max_length} bytes', True)"]
-    if field.kind == "string" and field.max_length is not None:
-        return [f"if len(v) > {field.max_length}: raise Bad({path}, 'longer than {field.max_length} characters')"]
+        decode = "decode_payload" if field.name == "payload" else "decode_object"
+        return [f"v = read_json({path}, {decode}, v)"]
+    if field.kind == "bytes" and longest is not None:
+        return [f"if len(v) > {longest}: raise Bad({path}, 'longer than {longest} bytes', True)"]
+    if field.kind == "string" and longest is not None:
+        return [f"if len(v) > {longest}: raise Bad({path}, 'longer than {longest} characters')"]
     return []
 
 
 def _read_field(field: Field) -> list[str]:
     """Lines that leave the value of the field in ``v``."""
     name, path = field.name, repr(field.json)
-    if field.kind == "part" or field.kind == "positions" and field.optional:
+    if field.kind == "part" or (field.kind == "positions" and field.optional):
         if field.kind == "part":
             value = f"read_part({path}, read_{_function(field.type)}, m.{name})"
         else:
@@ -143,18 +157,22 @@ def _read_field(field: Field) -> list[str]:
     if field.kind in ("ids", "parts", "items"):
         lines = [f"v = m.{name}"]
         if field.max_length is not None:
-            lines += [f"if len(v) > {field.max_length}: raise Bad({path}, 'more than {field.max_length} entries')"]
-        call = {
-            "ids": f"read_ids({path}, v)",
-            "parts": f"read_parts({path}, read_{_function(field.type)}, v)",
-            "items": f"read_parts({path}, read_item, v)",
-        }[field.kind]
+            reason = f"more than {field.max_length} entries"
+            lines += [f"if len(v) > {field.max_length}: raise Bad({path}, {reason!r})"]
+        if field.kind == "ids":
+            call = f"read_ids({path}, v)"
+        else:
+            read = "read_item" if field.kind == "items" else f"read_{_function(field.type)}"
+            call = f"read_parts({path}, {read}, v)"
         return [*lines, f"v = {call} if v else None" if field.optional else f"v = {call}"]
     if field.kind == "enum":
         default = None if field.default is msgspec.NODEFAULT else field.default
         zero = f"v = {default!r}" if default or field.optional else f"raise Bad({path}, 'is missing')"
-        lookup = f"v = {field.type}_value.get(v)"
-        return [f"v = m.{name}", "if v:", f"    {lookup}", f"    if v is None: raise Bad({path}, 'unknown value')", f"else: {zero}"]
+        known = [
+            f"    v = {field.type}_value.get(v)",
+            f"    if v is None: raise Bad({path}, 'unknown value')",
+        ]
+        return [f"v = m.{name}", "if v:", *known, f"else: {zero}"]
     lines = _read_scalar(field)
     if field.optional:
         # A present zero is rare, an absent field common; both are falsy.
@@ -166,17 +184,23 @@ def _read_field(field: Field) -> list[str]:
 
 
 def _reader(shape: Shape) -> str:
-    body = []
+    body: list[str] = []
     for index, field in enumerate(shape.fields):
-        lines = _read_field(field)
-        body += [*lines, f"v{index} = v"]
-    arguments = ", ".join(f"{field.name}=v{index}" for index, field in enumerate(shape.fields))
-    head, tail = (", ref=''", ", ref=ref") if shape.type else ("", "")
-    return "\n".join([f"def read_{_function(shape.name)}(m{head}):", *(f"    {line}" for line in body),
-                      f"    return {shape.name}({arguments}{tail})", ""])  # fmt: skip
+        body += [*_read_field(field), f"v{index} = v"]
+    arguments = [f"{field.name}=v{index}" for index, field in enumerate(shape.fields)]
+    parameters = "m"
+    if shape.type:
+        parameters = "m, ref=''"
+        arguments.append("ref=ref")
+    result = f"return {shape.name}({', '.join(arguments)})"
+    return _define(f"read_{_function(shape.name)}({parameters})", [*body, result])
 
 
-# -- writing ----------------------------------------------------------------------------------------------------------
+def _define(signature: str, body: list[str]) -> str:
+    return "\n".join([f"def {signature}:", *(f"    {line}" for line in body), ""])
+
+
+# -- writing -------------------------------------------------------------------------------------------------
 
 
 def _write_field(field: Field) -> list[str]:
@@ -204,25 +228,30 @@ def _write_field(field: Field) -> list[str]:
 
 def _writer(shape: Shape) -> str:
     lines = [line for field in shape.fields for line in _write_field(field)]
-    write = [f"def write_{_function(shape.name)}(m, f):", *(f"    {line}" for line in lines), ""]
+    write = _define(f"write_{_function(shape.name)}(m, f)", lines)
     if not shape.type:
-        return "\n".join(write)
-    # A body whose fields are all zero must still be seen to be there.
-    touch = [] if any(field.kind == "id" and not field.optional for field in shape.fields) else ["m.SetInParent()"]
-    encode = [f"def encode_{shape.type}(f):", "    frame = Frame()", "    if f.ref: frame.ref = f.ref",
-              f"    m = frame.{shape.type}", *(f"    {line}" for line in touch + lines),
-              "    return frame.SerializeToString()", ""]  # fmt: skip
-    return "\n".join(write + encode)
+        return write
+    head = ["frame = Frame()", "if f.ref: frame.ref = f.ref", f"m = frame.{shape.type}"]
+    if not any(field.kind == "id" and not field.optional for field in shape.fields):
+        head.append("m.SetInParent()")  # a body whose fields are all zero must still be seen to be there
+    encode = _define(f"encode_{shape.type}(f)", [*head, *lines, "return frame.SerializeToString()"])
+    return write + encode
 
 
-def source(shapes: Iterable[Shape] = (*PART_SHAPES, *FRAME_SHAPES)) -> str:
+def source() -> str:
     """The code; print it to debug."""
-    return "\n".join(text for shape in shapes for text in (_reader(shape), _writer(shape)))
+    return "\n".join(text for shape in _SHAPES for text in (_reader(shape), _writer(shape)))
 
 
-_NAMES.update({shape.name: getattr(frames, shape.name) for shape in (*PART_SHAPES, *FRAME_SHAPES)})
-exec(compile(source(), "<whatsapp.wire.protobuf_source>", "exec"), _NAMES)  # noqa: S102 - our own table, no input
+_SHAPES = (*PART_SHAPES, *FRAME_SHAPES)
+_FUNCTIONS = {shape.name: shape.type or shape.name for shape in _SHAPES}
+_NAMES.update({shape.name: shape.cls for shape in _SHAPES})
+exec(compile(source(), "<whatsapp.wire.protobuf_source>", "exec"), _NAMES)
 
-READERS: dict[str, Callable[[Any, str], Any]] = {shape.type: _NAMES[f"read_{shape.type}"] for shape in FRAME_SHAPES}
-ENCODERS: dict[type, Callable[[Any], bytes]] = {shape.cls: _NAMES[f"encode_{shape.type}"] for shape in FRAME_SHAPES}
-write_envelope: Callable[[Any, frames.Envelope], None] = _NAMES["write_Envelope"]
+READERS: dict[str, Callable[[Any, str], Any]] = {
+    shape.type: _NAMES[f"read_{shape.type}"] for shape in FRAME_SHAPES
+}
+ENCODERS: dict[type, Callable[[Any], bytes]] = {
+    shape.cls: _NAMES[f"encode_{shape.type}"] for shape in FRAME_SHAPES
+}
+write_envelope: Callable[[Any, Envelope], None] = _NAMES["write_Envelope"]

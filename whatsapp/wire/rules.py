@@ -37,7 +37,8 @@ def _call(frame: Call) -> None:
     frame.from_user_id = None
 
 
-#: Raises FrameError bad_request, or clears what only a server may say, so that it can never be passed on as if it were true.
+#: Raises FrameError bad_request, or clears what only a server may say, so that it can never be passed on as
+#: if it were true.
 CLIENT_RULES: dict[type[Frame], Callable[[Any], None]] = {
     StatusUpdate: _status_update,
     Presence: _presence,
