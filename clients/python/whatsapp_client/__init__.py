@@ -1,0 +1,39 @@
+"""A client of the messaging server: ``async with Client(url, session) as client``. See ``docs/client.md``."""
+
+from . import events
+from .client import Client, socket_url
+from .codecs import JSON, ProtobufCodec, by_name
+from .connection import Connection
+from .duties import Timing
+from .errors import ClientError, Closed, OutboxFull, RestError, SendFailed, Stopped, Unreachable
+from .history import Conversation, Entry, History
+from .outbox import Outbox, Outgoing
+from .rest import Rest
+from .retry import Backoff
+from .session import Session
+
+__all__ = [
+    "JSON",
+    "Backoff",
+    "Client",
+    "ClientError",
+    "Closed",
+    "Connection",
+    "Conversation",
+    "Entry",
+    "History",
+    "Outbox",
+    "OutboxFull",
+    "Outgoing",
+    "ProtobufCodec",
+    "Rest",
+    "RestError",
+    "SendFailed",
+    "Session",
+    "Stopped",
+    "Timing",
+    "Unreachable",
+    "by_name",
+    "events",
+    "socket_url",
+]

@@ -1,0 +1,313 @@
+"""The client: one device that stays connected, keeps its messages until ✓ and its conversations in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from . import events as ev
+from .codecs import JSON, Codec
+from .connection import Connection
+from .duties import Duties, Timing
+from .errors import Closed, RestError, Stopped, Unreachable
+from .history import History
+from .inbound import Inbound, now
+from .outbox import Outbox, Outgoing
+from .rest import Rest
+from .retry import REASONS, Backoff, Retry, after_close
+from .session import Session
+from .stream import Broadcast, EventStream
+
+_log = logging.getLogger(__name__)
+
+REFRESH_BEFORE_MS = 60_000
+#: A connection that lived this long was good: the next failure starts the delays from the beginning.
+GOOD_AFTER = 5.0
+LATER = 5.0  # least delay after a code that says we did something wrong
+NO_SLOT = 0.5  # least delay after 1012 or 1013 without a `reconnect` before it
+
+
+def socket_url(url: str) -> str:
+    """``ws://host/ws`` of ``http://host``."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(
+        ("wss" if parts.scheme in ("https", "wss") else "ws", parts.netloc, "/ws", "", "")
+    )
+
+
+class Client:
+    """A device of one user.
+
+    ``url``: ``http://host:port``. ``on_session``: called with the session whenever its tokens change, to be
+    saved. ``async with Client(url, session) as client`` connects and keeps the connection until the end of
+    the block; nothing waits for the network: :meth:`send` only queues. Errors that end the client for good
+    are its last :class:`events.State`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        session: Session,
+        *,
+        codec: Codec = JSON,
+        on_session: Callable[[Session], None] | None = None,
+        timing: Timing | None = None,
+        backoff: Backoff | None = None,
+        outbox: Outbox | None = None,
+    ) -> None:
+        self.rest = Rest(url, token=session.token)
+        self.session = session
+        self.history = History()
+        self.outbox = outbox if outbox is not None else Outbox()
+        self.state = ev.State("connecting")
+        self.connects = 0
+        self._url = socket_url(url)
+        self._codec = codec
+        self._on_session = on_session
+        self._duties = Duties(self.history, timing)
+        self._backoff = backoff or Backoff()
+        self._broadcast = Broadcast()
+        self._connection: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._online = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._inbound = Inbound(
+            session, self.history, self.outbox, self._duties, self._broadcast, self._wake, self._progress
+        )
+
+    # -- life ----------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Begin to connect (again, after :meth:`stop`: history, positions and outbox are kept)."""
+        if self._task is None:
+            self._ended.clear()
+            self._task = asyncio.create_task(self._run(), name=f"client {self.session.phone_number}")
+
+    async def stop(self) -> None:
+        """Close the socket and stop. What has no ✓ stays in the outbox."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._finish(ev.State("stopped", "by the application"))
+
+    async def __aenter__(self) -> Client:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def wait_online(self, timeout: float | None = 30.0) -> None:
+        """Wait until a sync is complete. Raises TimeoutError, or :class:`Stopped` when that will not
+        happen."""
+        async with asyncio.timeout(timeout):
+            waits = [asyncio.create_task(event.wait()) for event in (self._online, self._ended)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+        if not self._online.is_set():
+            raise Stopped(self.state.detail)
+
+    def events(self) -> EventStream:
+        """Everything that happens from now on, for ``async for``."""
+        return self._broadcast.stream()
+
+    @property
+    def connection(self) -> Connection | None:
+        """The socket, while there is one that is ready."""
+        return self._connection
+
+    # -- what the application does -------------------------------------------------------------------------
+    def send(
+        self, conversation_id: str, content: str | bytes, *, kind: str = "text", **fields: Any
+    ) -> Outgoing:
+        """Queue a message; it goes out when it can, and again until ✓. ``await outgoing.sent()`` waits for
+        that.
+
+        ``fields``: other fields of `send_message` by their wire names (``replyTo``…). Raises ValueError for
+        content above 65,536 bytes, TypeError for fields that JSON does not know, :class:`OutboxFull`, and
+        :class:`Stopped` when the server has ended this session.
+        """
+        if self._ended.is_set():
+            raise Stopped(self.state.detail)
+        if fields:
+            json.dumps(fields)  # what cannot be sent must fail here, not on every connection
+        raw = content.encode() if isinstance(content, str) else content
+        outgoing = self.outbox.add(conversation_id, raw, kind=kind, **fields)
+        self._wake.set()
+        return outgoing
+
+    def mark_read(self, conversation_id: str, up_to: int | None = None) -> None:
+        """Tell the others that this user has read everything up to ``up_to`` (default: all that is here)."""
+        if up_to is None:
+            up_to = self.history[conversation_id].position
+        if up_to:
+            self._duties.read(conversation_id, up_to)
+            self._wake.set()
+
+    def typing(self, conversation_id: str, active: bool = True, *, kind: str = "text") -> None:
+        """Show or end "typing…" at the others; it ends by itself after 2 s, so repeat it while it goes on."""
+        self._duties.typing(conversation_id, active, kind)
+        self._wake.set()
+
+    def set_presence(self, status: str) -> None:
+        """``online``, ``away`` or ``offline``."""
+        self._duties.status(status)
+        self._wake.set()
+
+    def watch_presence(self, user_ids: Iterable[str]) -> None:
+        """Get :class:`events.Presence` of these users from now on, over reconnects too."""
+        self._duties.watch(user_ids, now())
+        self._wake.set()
+
+    def receipt_of(self, outgoing: Outgoing) -> str:
+        """``queued``, ``sent``, ``delivered`` or ``read`` (by anyone else), or ``failed``: the ticks of a
+        message."""
+        if outgoing.state != "sent":
+            return "failed" if outgoing.state == "failed" else "queued"
+        others = [
+            r
+            for user, r in self.history[outgoing.conversation_id].receipts.items()
+            if user != self.session.user_id
+        ]
+        if any(r.read >= outgoing.seq for r in others):
+            return "read"
+        return "delivered" if any(r.delivered >= outgoing.seq for r in others) else "sent"
+
+    # -- the connection ------------------------------------------------------------------------------------
+    async def _run(self) -> None:
+        while True:
+            await self._become(ev.State("connecting"))
+            ready_at: float | None = None
+            try:
+                await self._refresh_if_old()
+                connection = await Connection.open(self._url, self.session.token, codec=self._codec)
+                ready_at = now()
+                await self._live(connection)
+            except Closed as closed:
+                if ready_at is not None and now() - ready_at > GOOD_AFTER:
+                    self._backoff.reset()
+                delay = await self._delay_after(closed)
+                if delay is None:
+                    detail = REASONS.get(closed.code, str(closed))
+                    await self._finish(ev.State("stopped", detail, code=closed.code))
+                    return
+                await self._become(ev.State("waiting", str(closed), retry_in=delay, code=closed.code))
+                await asyncio.sleep(delay)
+
+    async def _live(self, connection: Connection) -> None:
+        """Serve one socket until it ends (raises :class:`Closed`)."""
+        self._connection = connection
+        self._inbound.slot = None
+        self.connects += 1
+        self._duties.connected(now())
+        writer = asyncio.create_task(self._write(connection))
+        try:
+            await self._become(ev.State("syncing"))
+            async for frame in connection.frames():
+                await self._inbound.handle(frame)
+        except (KeyError, ValueError, TypeError) as error:
+            raise Closed(4400, f"the server sent a frame that makes no sense: {error!r}") from error
+        finally:
+            self._connection = None
+            self._online.clear()
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+            self._duties.disconnected(now())
+            self.outbox.disconnected()
+            await connection.close()
+
+    async def _write(self, connection: Connection) -> None:
+        """The only writer of the socket: everything due, in order, then wait for more."""
+        try:
+            while True:
+                self._wake.clear()
+                at = now()
+                for frame in (*self._duties.due(at), *self.outbox.due(at)):
+                    await connection.send(frame)
+                at = now()
+                times = [t for t in (self._duties.next_due(at), self.outbox.next_due(at)) if t is not None]
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(times) if times else None):
+                        await self._wake.wait()
+        except Closed:
+            pass  # the reader sees it too
+        except Exception:
+            _log.exception("writing failed; connecting again")
+            await connection.close()
+
+    async def _delay_after(self, closed: Closed) -> float | None:
+        """Seconds until the next attempt; None: never."""
+        retry, slot = after_close(closed.code), self._inbound.slot
+        if slot is not None and retry in (Retry.SLOT, Retry.SOON):
+            # Also for a socket that was cut off between `reconnect` and the close frame.
+            self._inbound.slot = None
+            return max(0.0, slot - now())
+        match retry:
+            case Retry.NEVER:
+                return None
+            case Retry.REFRESH:
+                return await self._refresh()
+            case Retry.SLOT:
+                return self._backoff.next(at_least=closed.retry_after or NO_SLOT)
+            case Retry.LATER:
+                return self._backoff.next(at_least=LATER)
+            case Retry.SOON:
+                return self._backoff.next(at_least=closed.retry_after or 0.0)
+
+    async def _refresh_if_old(self) -> None:
+        left = self.session.expires_at - time.time_ns() // 1_000_000
+        if self.session.expires_at and left < REFRESH_BEFORE_MS:
+            with contextlib.suppress(RestError, Unreachable):  # the server will say 4401 if it minds
+                await self._renew()
+
+    async def _refresh(self) -> float | None:
+        """A new access token; None when the session is over."""
+        try:
+            await self._renew()
+        except Unreachable:
+            return self._backoff.next()
+        except RestError as error:
+            if error.status == 429 or error.status >= 500:
+                return self._backoff.next(at_least=error.retry_after or 1.0)
+            return None
+        return self._backoff.next()
+
+    async def _renew(self) -> None:
+        await self.rest.refresh(self.session)
+        if self._on_session is not None:
+            self._on_session(self.session)
+
+    async def _progress(self, remaining: int | None) -> None:
+        """A sync goes on, with so many events to come, or is complete (None)."""
+        if self._online.is_set():
+            return
+        if remaining is None:
+            self._online.set()
+            await self._become(ev.State("online"))
+        else:
+            await self._become(ev.State("syncing", remaining=remaining))
+
+    async def _become(self, state: ev.State) -> None:
+        self.state = state
+        await self._broadcast.publish(state)
+
+    async def _finish(self, state: ev.State) -> None:
+        if not self._ended.is_set():
+            self._ended.set()
+            self._inbound.end()
+            await self._become(state)
+            await self._broadcast.end()

@@ -1,0 +1,121 @@
+"""One socket: handshake, authentication, frames in and out. It knows nothing of reconnecting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from .codecs import JSON, Codec, Frame, subprotocol
+from .errors import Closed
+from .rest import is_loopback
+
+#: A sync batch may hold 512 KiB of content, a third more in base64, plus its fields.
+MAX_FRAME = 4 * 1024 * 1024
+
+
+class Connection:
+    """A socket that is ready. Everything raises :class:`Closed` once the socket has ended."""
+
+    def __init__(self, socket: ClientConnection, codec: Codec, ready: Frame) -> None:
+        self._socket = socket
+        self._codec = codec
+        self.ready = ready
+
+    @classmethod
+    async def open(
+        cls, url: str, token: str, *, codec: Codec = JSON, resume: Frame | None = None, timeout: float = 10.0
+    ) -> Connection:
+        """Connect, authenticate and wait for `ready`.
+
+        ``url``: ``ws://…/ws``. ``resume``: ``{epoch, have}`` of the `auth` frame. Raises :class:`Closed`,
+        with code 1006 when there was no WebSocket to close.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                socket = await connect(
+                    url,
+                    subprotocols=[Subprotocol(subprotocol(codec))],
+                    compression=None,
+                    proxy=None if is_loopback(url) else True,
+                    open_timeout=timeout,
+                    ping_interval=20,
+                    ping_timeout=20,
+                    close_timeout=2,
+                    max_size=MAX_FRAME,
+                )
+        except InvalidStatus as error:
+            raise _refused(error) from None
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise Closed(1006, str(error) or type(error).__name__) from None
+        connection = cls(socket, codec, {})
+        try:
+            async with asyncio.timeout(timeout):
+                await connection.send(
+                    {"type": "auth", "token": token, **({"resume": resume} if resume else {})}
+                )
+                first = await connection._receive()
+        except TimeoutError:
+            await connection.close()
+            raise Closed(4408, "no ready in time") from None
+        except BaseException:
+            await connection.close()
+            raise
+        if first.get("type") != "ready":
+            await connection.close()
+            raise Closed(1006, f"{first.get('type')} {first.get('code', '')} instead of ready")
+        connection.ready = first
+        return connection
+
+    async def send(self, frame: Frame) -> None:
+        """Send one frame; waits while the server does not read."""
+        try:
+            await self._socket.send(self._codec.encode(frame))
+        except ConnectionClosed as error:
+            raise _closed(error) from None
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """Frames as they come, without end. What cannot be decoded is a broken server: raises
+        :class:`Closed` 4400."""
+        while True:
+            yield await self._receive()
+
+    async def _receive(self) -> Frame:
+        try:
+            data = await self._socket.recv()
+        except ConnectionClosed as error:
+            raise _closed(error) from None
+        try:
+            return self._codec.decode(data)
+        except ValueError as error:
+            raise Closed(4400, f"the server sent no frame: {error}") from None
+
+    async def close(self) -> None:
+        """Close with 1000; never raises."""
+        try:
+            await self._socket.close()
+        except (OSError, WebSocketException):
+            pass
+
+    @property
+    def local_address(self) -> Any:
+        """(host, port) of this side of the socket."""
+        return self._socket.local_address
+
+
+def _closed(error: ConnectionClosed) -> Closed:
+    return Closed(error.rcvd.code, error.rcvd.reason) if error.rcvd else Closed(1006, "connection lost")
+
+
+def _refused(error: InvalidStatus) -> Closed:
+    """An HTTP answer instead of the upgrade."""
+    status = error.response.status_code
+    if status == 426:
+        return Closed(4426, "upgrade required")
+    header = error.response.headers.get("Retry-After", "")
+    retry_after = float(header) if header.isdigit() else None
+    return Closed(1013 if status in (429, 503) else 1006, f"HTTP {status}", retry_after=retry_after)

@@ -1,0 +1,59 @@
+"""Errors a caller of the client may see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of everything this package raises."""
+
+
+class RestError(ClientError):
+    """The server answered a REST call with a problem document (RFC 9457).
+
+    ``code`` is the last part of the problem's ``type`` (``not_found``, ``rate_limited``…), ``status`` the
+    HTTP status, and ``retry_after`` the seconds of the ``Retry-After`` header, if there was one.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, retry_after: float | None = None, details: Any = None
+    ) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+        self.details = details
+
+
+class Unreachable(ClientError):
+    """No answer: refused, timed out or cut off. Whether a write took effect is unknown."""
+
+
+class Closed(ClientError):
+    """The socket ended. ``code`` is a WebSocket close code, 1006 when there was no close frame."""
+
+    def __init__(self, code: int, reason: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(f"closed {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Stopped(ClientError):
+    """The client has stopped for good (or was stopped) and can do nothing more."""
+
+
+class SendFailed(ClientError):
+    """The server refused a message for good; sending it again would not help."""
+
+    def __init__(self, code: str, message: str, details: Any = None) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class OutboxFull(ClientError):
+    """More messages wait for their ✓ than the outbox holds."""

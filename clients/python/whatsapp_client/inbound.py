@@ -1,0 +1,208 @@
+"""What the server says: each frame changes the state of the device and becomes events for the application."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from . import events as ev
+from .codecs import Frame
+from .duties import Duties
+from .history import Entry, History
+from .outbox import Outbox, Outgoing
+from .session import Session
+from .stream import Broadcast
+
+TYPING_ENDS = 2.0
+
+
+class Inbound:
+    """Handles frames one after the other. KeyError, ValueError and TypeError mean a frame that makes no
+    sense.
+
+    ``progress`` is told how many events a sync has still to bring, and None when it is complete. ``slot``:
+    when the server wants this client to connect again (monotonic seconds), from `reconnect`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        history: History,
+        outbox: Outbox,
+        duties: Duties,
+        broadcast: Broadcast,
+        wake: asyncio.Event,
+        progress: Callable[[int | None], Awaitable[None]],
+    ) -> None:
+        self._session = session
+        self._history = history
+        self._outbox = outbox
+        self._duties = duties
+        self._broadcast = broadcast
+        self._wake = wake
+        self._progress = progress
+        self.slot: float | None = None
+        self._typing: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._handlers: dict[str, Callable[[Frame], Awaitable[None]]] = {
+            "message": self._on_entry,
+            "event": self._on_entry,
+            "sync_batch": self._on_batch,
+            "sync_complete": self._on_complete,
+            "status_update": self._on_status,
+            "typing": self._on_typing,
+            "presence": self._on_presence,
+            "notice": self._on_notice,
+            "reconnect": self._on_reconnect,
+            "error": self._on_error,
+        }
+
+    async def handle(self, frame: Frame) -> None:
+        """One frame; types this client does not know are for newer ones."""
+        handler = self._handlers.get(str(frame.get("type")))
+        if handler is not None:
+            await handler(frame)
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        for timer in self._typing.values():
+            timer.cancel()
+        self._typing.clear()
+
+    async def _on_entry(self, frame: Frame) -> None:
+        entry = Entry.from_frame(frame)
+        released = self._history[entry.conversation_id].live(entry)
+        self._duties.live_stored(entry.conversation_id, now())
+        self._wake.set()
+        await self._show(released)
+
+    async def _on_batch(self, frame: Frame) -> None:
+        conversation_id = str(frame["conversationId"])
+        entries = [Entry.from_frame(item, conversation_id) for item in frame.get("events") or ()]
+        released = self._history[conversation_id].page(entries, int(frame["through"]))
+        self._duties.page_stored(conversation_id, now())
+        self._wake.set()
+        await self._show(released)
+        await self._progress(int(frame.get("remaining") or 0))
+
+    async def _on_complete(self, frame: Frame) -> None:
+        self._duties.synced()
+        self._wake.set()
+        await self._progress(None)
+
+    async def _show(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            if entry.type != "message":
+                await self._broadcast.publish(ev.Change(entry))
+                continue
+            mine = entry.sender_id == self._session.user_id
+            if mine and (
+                outgoing := self._outbox.confirm(entry.message_id, entry.seq, entry.server_timestamp)
+            ):
+                await self._broadcast.publish(
+                    ev.Sent(outgoing)
+                )  # its ✓ was lost; the log itself is the answer
+                continue
+            await self._broadcast.publish(ev.Message(entry, own=mine))
+
+    async def _on_status(self, frame: Frame) -> None:
+        status, conversation_id = str(frame.get("status")), str(frame.get("conversationId"))
+        if status in ("sent", "queued"):
+            await self._on_tick(frame)
+            return
+        user_id, up_to = str(frame.get("userId") or ""), int(frame.get("upTo") or 0)
+        counts = frame.get("counts")
+        if counts is not None:
+            await self._broadcast.publish(ev.Receipt(conversation_id, user_id, status, up_to, counts))
+        elif self._history[conversation_id].receipt(user_id, status, up_to):
+            await self._broadcast.publish(ev.Receipt(conversation_id, user_id, status, up_to))
+
+    async def _on_tick(self, frame: Frame) -> None:
+        """✓ (or `queued`, which is as durable)."""
+        outgoing = self._outbox.confirm(
+            str(frame.get("messageId")),
+            int(frame.get("seq") or 0),
+            int(frame.get("timestamp") or 0),
+            bool(frame.get("duplicate")),
+        )
+        self._wake.set()
+        if outgoing is None:
+            return
+        await self._broadcast.publish(ev.Sent(outgoing))
+        if outgoing.seq:
+            await self._show(self._keep_own(outgoing))
+
+    def _keep_own(self, outgoing: Outgoing) -> list[Entry]:
+        """Our own message takes its place in the log; returns what waited behind it."""
+        entry = Entry(
+            outgoing.conversation_id,
+            outgoing.seq,
+            self._session.user_id,
+            outgoing.message_id,
+            kind=outgoing.kind,
+            content=outgoing.content,
+            timestamp=outgoing.timestamp,
+            server_timestamp=outgoing.server_timestamp,
+            device_id=self._session.device_id,
+        )
+        released = self._history[outgoing.conversation_id].own(entry)
+        self._duties.live_stored(outgoing.conversation_id, now())
+        return [other for other in released if other is not entry]
+
+    async def _on_typing(self, frame: Frame) -> None:
+        conversation_id, user_id = str(frame.get("conversationId")), str(frame.get("userId"))
+        key = (conversation_id, user_id)
+        known = self._typing.pop(key, None)
+        if known is not None:
+            known.cancel()
+        active = bool(frame.get("active"))
+        kind = str(frame.get("kind") or "text")
+        if active:
+            over = ev.Typing(conversation_id, user_id, False, kind)
+            self._typing[key] = asyncio.get_running_loop().call_later(
+                TYPING_ENDS, self._typing_over, key, over
+            )
+        if active != (known is not None):
+            self._broadcast.offer(ev.Typing(conversation_id, user_id, active, kind))
+
+    def _typing_over(self, key: tuple[str, str], over: ev.Typing) -> None:
+        self._typing.pop(key, None)
+        self._broadcast.offer(over)
+
+    async def _on_presence(self, frame: Frame) -> None:
+        presence = ev.Presence(str(frame.get("userId")), str(frame.get("status")), frame.get("lastSeen"))
+        await self._broadcast.publish(presence)
+
+    async def _on_notice(self, frame: Frame) -> None:
+        await self._broadcast.publish(ev.Notice(str(frame.get("kind")), frame.get("data") or {}))
+
+    async def _on_reconnect(self, frame: Frame) -> None:
+        self.slot = now() + int(frame.get("afterMs") or 0) / 1000
+
+    async def _on_error(self, frame: Frame) -> None:
+        code, message, ref = (
+            str(frame.get("code")),
+            str(frame.get("message") or ""),
+            str(frame.get("ref") or ""),
+        )
+        at = now()
+        self._wake.set()
+        if self._outbox.owns(frame):
+            failed = self._outbox.refuse(frame, at)
+            if failed is not None:
+                await self._broadcast.publish(ev.Failed(failed, code, message))
+            return
+        if code == "reset":
+            details = frame.get("details") or {}
+            self._history[str(details.get("conversationId") or frame.get("conversationId"))].forget_position()
+            self._duties.sync_again(at)
+            return
+        if ref.startswith("sync") and frame.get("retryable"):
+            self._duties.sync_again(at + max(0.5, int(frame.get("retryAfterMs") or 0) / 1000))
+            return
+        await self._broadcast.publish(ev.Problem(code, message, ref))
+
+
+def now() -> float:
+    """Monotonic seconds: every delay here is counted in them."""
+    return time.monotonic()

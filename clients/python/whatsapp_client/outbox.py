@@ -1,0 +1,271 @@
+"""Messages on their way to ✓, and the order in which they go.
+
+Pure logic: no socket and no clock of its own (``now`` is monotonic seconds), so that every answer of the
+server can be tried. The promise: each message keeps its ``messageId`` until it is confirmed or refused for
+good, and the messages of a conversation reach the log in the order of :meth:`Outbox.add`, whatever is lost,
+refused or answered twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from .codecs import Frame
+from .errors import OutboxFull, SendFailed
+
+MAX_CONTENT = 65_536
+#: An answer that is not here after this long is taken for lost, although the socket lives.
+ANSWER_TIMEOUT = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """One message of ours. ``state``: ``queued``, ``in_flight``, ``sent`` or ``failed``."""
+
+    message_id: str
+    conversation_id: str
+    content: bytes
+    timestamp: int
+    seq_num: int
+    kind: str = "text"
+    fields: Frame = field(default_factory=dict)
+    state: str = "queued"
+    ref: str = ""
+    attempts: int = 0
+    flown_at: float = 0.0
+    seq: int = 0
+    server_timestamp: int = 0
+    duplicate: bool = False
+    error: SendFailed | None = None
+    _done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def sent(self) -> Outgoing:
+        """Wait for ✓. Raises :class:`SendFailed` when the server refuses the message for good."""
+        await self._done.wait()
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def frame(self) -> Frame:
+        return {
+            "type": "send_message",
+            "ref": self.ref,
+            "messageId": self.message_id,
+            "conversationId": self.conversation_id,
+            "encryptedContent": base64.b64encode(self.content).decode(),
+            "timestamp": self.timestamp,
+            "seqNum": self.seq_num,
+            "kind": self.kind,
+            **self.fields,
+        }
+
+
+class Outbox:
+    """All messages without ✓, by conversation.
+
+    In each queue a prefix is in flight and the rest waits. A refused or lost message puts its whole queue
+    back, so nothing overtakes it. Every transmission has its own ``ref``: an answer to an earlier one is
+    recognized and ignored, unless it is ✓.
+    """
+
+    def __init__(self, *, window: int = 64, limit: int = 10_000, rng: random.Random | None = None) -> None:
+        self._window = window
+        self._limit = limit
+        self._rng = rng or random.Random()
+        self._queues: dict[str, deque[Outgoing]] = {}
+        self._by_id: dict[str, Outgoing] = {}
+        self._last_num: dict[str, int] = {}
+        self._refs = 0
+        self._resume_at = 0.0
+        self._refusals = 0
+        self._flying: dict[str, Outgoing] = {}  # by messageId, oldest first
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(
+        self,
+        conversation_id: str,
+        content: bytes,
+        *,
+        kind: str = "text",
+        message_id: str = "",
+        timestamp: int = 0,
+        **fields: Any,
+    ) -> Outgoing:
+        """Queue a message. Raises ValueError above 65,536 bytes, :class:`OutboxFull` when too many wait."""
+        if len(content) > MAX_CONTENT:
+            raise ValueError(f"content is {len(content)} bytes, the limit is {MAX_CONTENT}")
+        if len(self._by_id) >= self._limit:
+            raise OutboxFull(f"{self._limit} messages are waiting already")
+        number = self._last_num.get(conversation_id, 0) + 1
+        outgoing = Outgoing(
+            message_id or str(uuid.uuid4()),
+            conversation_id,
+            content,
+            timestamp or time.time_ns() // 1_000_000,
+            number,
+            kind,
+            dict(fields),
+        )
+        self._last_num[conversation_id] = number
+        self._queues.setdefault(conversation_id, deque()).append(outgoing)
+        self._by_id[outgoing.message_id] = outgoing
+        return outgoing
+
+    def waiting(self, conversation_id: str) -> list[Outgoing]:
+        """The messages of a conversation that have no ✓ yet, in order."""
+        return list(self._queues.get(conversation_id, ()))
+
+    def due(self, now: float) -> list[Frame]:
+        """What to send now, in order; marks it as in flight."""
+        self._expire(now)
+        if now < self._resume_at:
+            return []
+        frames: list[Frame] = []
+        for queue in self._queues.values():
+            for outgoing in queue:
+                if len(self._flying) >= self._window:
+                    return frames
+                if outgoing.state != "queued":
+                    continue
+                self._refs += 1
+                outgoing.ref = str(self._refs)
+                outgoing.state, outgoing.flown_at = "in_flight", now
+                outgoing.attempts += 1
+                self._flying[outgoing.message_id] = outgoing
+                frames.append(outgoing.frame())
+        return frames
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until :meth:`due` may have something that no frame announces; None: nothing to wait for."""
+        times = []
+        if now < self._resume_at and len(self._by_id) > len(self._flying):
+            times.append(self._resume_at)
+        if self._flying:
+            times.append(next(iter(self._flying.values())).flown_at + ANSWER_TIMEOUT)
+        return max(0.0, min(times) - now) if times else None
+
+    def confirm(
+        self, message_id: str, seq: int, timestamp: int = 0, duplicate: bool = False
+    ) -> Outgoing | None:
+        """✓ for a message (or its own copy read back from the log). None if it is not ours or was confirmed
+        before."""
+        outgoing = self._take(message_id)
+        if outgoing is not None:
+            self._refusals = 0
+            outgoing.state, outgoing.seq = "sent", seq
+            outgoing.server_timestamp, outgoing.duplicate = timestamp, duplicate
+            outgoing._done.set()
+        return outgoing
+
+    def refuse(self, error: Frame, now: float) -> Outgoing | None:
+        """An `error` frame. Returns the message if it failed for good; otherwise what must go again is
+        queued again."""
+        outgoing = self._find(error)
+        if outgoing is None:
+            return None
+        if error.get("code") == "out_of_order":
+            self._renumber(outgoing.conversation_id, _expected(error), now)
+            return None
+        if error.get("retryable"):
+            self._put_back(outgoing.conversation_id)
+            self._hold(now, error.get("retryAfterMs"))
+            return None
+        self._take(outgoing.message_id)
+        outgoing.state = "failed"
+        outgoing.error = SendFailed(
+            str(error.get("code", "")), str(error.get("message", "")), error.get("details")
+        )
+        outgoing._done.set()
+        # Its number was not used: those behind it move up.
+        queue = self._queues.get(outgoing.conversation_id)
+        if queue and queue[-1].seq_num > outgoing.seq_num:
+            first = min(queue[0].seq_num, outgoing.seq_num)
+            self._renumber(outgoing.conversation_id, first, now, pause=False)
+        else:
+            self._last_num[outgoing.conversation_id] = outgoing.seq_num - 1
+        return outgoing
+
+    def owns(self, error: Frame) -> bool:
+        """Whether an `error` frame answers a message of this outbox, now or earlier."""
+        message_id = error.get("messageId")
+        return message_id in self._by_id if message_id else str(error.get("ref", "")).isdigit()
+
+    def disconnected(self) -> None:
+        """The socket is gone: everything without ✓ goes again, in order, with the same ids and numbers."""
+        for conversation_id in self._queues:
+            self._put_back(conversation_id)
+
+    # -- inside --------------------------------------------------------------------------------------------
+    def _find(self, error: Frame) -> Outgoing | None:
+        ref, message_id = error.get("ref"), error.get("messageId")
+        if message_id:
+            outgoing = self._by_id.get(message_id)
+            stale = outgoing is not None and ref and ref != outgoing.ref
+            return None if stale else outgoing
+        return next((o for o in self._flying.values() if ref and o.ref == ref), None)
+
+    def _take(self, message_id: str) -> Outgoing | None:
+        outgoing = self._by_id.pop(message_id, None)
+        if outgoing is None:
+            return None
+        queue = self._queues[outgoing.conversation_id]
+        queue.remove(outgoing)
+        if not queue:
+            del self._queues[outgoing.conversation_id]
+        self._flying.pop(message_id, None)
+        return outgoing
+
+    def _put_back(self, conversation_id: str) -> None:
+        for outgoing in self._queues.get(conversation_id, ()):
+            if outgoing.state == "in_flight":
+                del self._flying[outgoing.message_id]
+                outgoing.state = "queued"
+                outgoing.ref = ""
+
+    def _renumber(
+        self, conversation_id: str, expected: int | None, now: float, *, pause: bool = True
+    ) -> None:
+        """Number the queue from what the server expects and send it again.
+
+        With ``expected`` equal to the first number this is an ordinary repetition (an earlier one failed).
+        Another number means that this process does not remember what its device has sent before. A message
+        that was stored already is answered as a duplicate, whatever number it carries, so too many
+        repetitions do no harm.
+        """
+        self._put_back(conversation_id)
+        if expected is not None:
+            number = expected
+            for outgoing in self._queues.get(conversation_id, ()):
+                outgoing.seq_num = number
+                number += 1
+            self._last_num[conversation_id] = number - 1
+        self._refusals += 1
+        if pause and self._refusals > 2:  # not converging: do not spin
+            self._hold(now, None)
+
+    def _hold(self, now: float, after_ms: int | None) -> None:
+        self._refusals += 1
+        least = after_ms / 1000 if after_ms else 0.1
+        spread = min(5.0, 0.1 * 2 ** min(self._refusals, 6))
+        self._resume_at = max(self._resume_at, now + least + self._rng.uniform(0, spread))
+
+    def _expire(self, now: float) -> None:
+        late = {o.conversation_id for o in self._flying.values() if now - o.flown_at >= ANSWER_TIMEOUT}
+        for conversation_id in late:
+            self._put_back(conversation_id)
+
+
+def _expected(error: Frame) -> int | None:
+    """``expected`` of an `out_of_order`: in ``details``, or beside the code."""
+    details = error.get("details")
+    value = details.get("expected") if isinstance(details, dict) else error.get("expected")
+    return value if isinstance(value, int) and value > 0 else None

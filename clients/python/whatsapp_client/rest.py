@@ -1,0 +1,179 @@
+"""The REST side: accounts, contacts, conversations. Standard library only; each call runs in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from typing import Any
+
+from .errors import RestError, Unreachable
+from .session import Session
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether ``url`` names this machine; then no proxy is asked."""
+    return urllib.parse.urlsplit(url).hostname in _LOOPBACK
+
+
+class Rest:
+    """Calls of one server. ``token``: access token of the calls that need one; the client renews it.
+
+    Every method raises :class:`RestError` for an answer that says no and :class:`Unreachable` for none at
+    all.
+    """
+
+    def __init__(self, url: str, *, token: str = "", timeout: float = 15.0) -> None:
+        self.url = url.rstrip("/")
+        self.token = token
+        self._timeout = timeout
+        handlers: list[Any] = [_NoRedirect()]
+        if is_loopback(url):
+            handlers.append(urllib.request.ProxyHandler({}))
+        if url.startswith("https"):
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+        self._opener = urllib.request.build_opener(*handlers)
+
+    # -- registration --------------------------------------------------------------------------------------
+    async def register(self, phone_number: str) -> dict[str, Any]:
+        """Ask for a code by SMS. ``{expiresAt, retryAfter}``."""
+        return await self.call("POST", "/auth/register", {"phoneNumber": phone_number}, authenticated=False)
+
+    async def verify(
+        self, phone_number: str, code: str, *, device_name: str, refresh_token: str = "", pin: str = ""
+    ) -> Session:
+        """Trade the code for a session. With ``refresh_token`` a known device is verified again instead of
+        adding one."""
+        body = {"phoneNumber": phone_number, "code": code, "deviceName": device_name}
+        if refresh_token:
+            body["refreshToken"] = refresh_token
+        if pin:
+            body["pin"] = pin
+        answer = await self.call("POST", "/auth/verify", body, authenticated=False)
+        self.token = answer["token"]
+        return Session(
+            phone_number,
+            answer["userId"],
+            answer["deviceId"],
+            answer["token"],
+            answer["refreshToken"],
+            int(answer.get("expiresAt") or 0),
+        )
+
+    async def refresh(self, session: Session) -> None:
+        """Renew ``session``'s tokens in place."""
+        answer = await self.call(
+            "POST", "/auth/refresh", {"refreshToken": session.refresh_token}, authenticated=False
+        )
+        session.token = self.token = answer["token"]
+        session.refresh_token = answer.get("refreshToken") or session.refresh_token
+        session.expires_at = int(answer.get("expiresAt") or 0)
+
+    # -- people and devices --------------------------------------------------------------------------------
+    async def me(self) -> dict[str, Any]:
+        return await self.call("GET", "/me")
+
+    async def devices(self) -> list[dict[str, Any]]:
+        return await self._items("/devices")
+
+    async def remove_device(self, device_id: str) -> None:
+        await self.call("DELETE", f"/devices/{device_id}")
+
+    async def add_contact(self, phone_number: str, nickname: str = "") -> dict[str, Any]:
+        """The user behind a number: ``{userId, …}``. RestError ``not_found`` while the number is not
+        registered."""
+        body = {"phoneNumber": phone_number} | ({"nickname": nickname} if nickname else {})
+        return await self.call("POST", "/contacts", body)
+
+    async def contacts(self) -> list[dict[str, Any]]:
+        return await self._items("/contacts")
+
+    # -- conversations -------------------------------------------------------------------------------------
+    async def direct(self, user_id: str) -> str:
+        """The id of the conversation with one user; made on first use."""
+        return str((await self.call("PUT", f"/conversations/direct/{user_id}", {}))["conversationId"])
+
+    async def conversations(self) -> list[dict[str, Any]]:
+        return await self._items("/conversations")
+
+    async def events(
+        self, conversation_id: str, *, after: int | None = None, before: int | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """One page of a conversation's log, ascending."""
+        query = {k: v for k, v in {"after": after, "before": before, "limit": limit}.items() if v is not None}
+        answer = await self.call(
+            "GET", f"/conversations/{conversation_id}/events?{urllib.parse.urlencode(query)}"
+        )
+        return list(answer["items"])
+
+    # -- one call ------------------------------------------------------------------------------------------
+    async def _items(self, path: str) -> list[dict[str, Any]]:
+        """All items of a list, page by page."""
+        items: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            query = f"?{urllib.parse.urlencode({'after': cursor})}" if cursor else ""
+            answer = await self.call("GET", path + query)
+            items += answer["items"]
+            cursor = answer.get("next")
+            if not cursor:
+                return items
+
+    async def call(self, method: str, path: str, body: Any = None, *, authenticated: bool = True) -> Any:
+        """One request; the decoded JSON answer, or ``{}`` for an empty one."""
+        headers = {"Accept": "application/json"}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = json.dumps(body).encode()
+        if method == "POST":
+            headers["X-Idempotency-Key"] = str(uuid.uuid4())
+        if authenticated:
+            headers["Authorization"] = f"Bearer {self.token}"
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        return await asyncio.to_thread(self._perform, request)
+
+    def _perform(self, request: urllib.request.Request) -> Any:
+        try:
+            with self._opener.open(request, timeout=self._timeout) as response:
+                raw = response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _problem(error.code, error.headers.get("Retry-After"), error.read()) from None
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            raise Unreachable(
+                f"{self.url} does not answer: {getattr(error, 'reason', None) or error}"
+            ) from None
+        return json.loads(raw) if raw else {}
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect could carry the token elsewhere: it is an answer, not followed."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def _problem(status: int, retry_after: str | None, raw: bytes) -> RestError:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict):
+        body = {}
+    code = (
+        str(body.get("type") or body.get("code") or f"http_{status}")
+        .rstrip("/")
+        .rsplit("/", 1)[-1]
+        .rsplit(":", 1)[-1]
+    )
+    seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+    message = str(body.get("detail") or body.get("title") or "")
+    return RestError(status, code, message, retry_after=seconds, details=body.get("details"))

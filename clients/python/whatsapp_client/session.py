@@ -1,0 +1,38 @@
+"""Who this device is: ids and tokens, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(slots=True)
+class Session:
+    """One device of one user. ``expires_at``: end of the access token, ms since the epoch (0: unknown)."""
+
+    phone_number: str
+    user_id: str
+    device_id: str
+    token: str
+    refresh_token: str
+    expires_at: int = 0
+
+    def save(self, path: pathlib.Path) -> None:
+        """Write the session atomically, readable by its owner only: it holds the tokens."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=1)
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> Session | None:
+        """The saved session, or None when there is no readable one."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+        except (OSError, ValueError, TypeError):
+            return None
