@@ -1,0 +1,10 @@
+"""The Django app of the delivery engine: it owns the PostgreSQL tables of :mod:`delivery.store`."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class DeliveryConfig(AppConfig):
+    name = "delivery"
+    verbose_name = "Delivery engine"

@@ -1,0 +1,171 @@
+"""PostgreSQL tables of the delivery engine. Read and written by SQL in :mod:`delivery.store` only; these models exist so that
+ordinary migrations make the tables and the admin can look at them.
+
+No foreign keys: a row of a conversation is written under the lock of its head, and a constraint would add a look-up and a
+row lock to every send. Columns of fixed width come first (no padding). ``docs/subsystems/store.md`` says why each index exists.
+Times are milliseconds since the epoch; a ``seq`` counts from 1 in its conversation.
+"""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+
+class Event(models.Model):
+    """One row of a conversation's log."""
+
+    pk = models.CompositePrimaryKey("conversation", "seq")
+    seq = models.BigIntegerField()
+    ordinal = models.BigIntegerField(help_text="messages, not other events, up to and including this row")
+    at = models.BigIntegerField(help_text="server time of the append")
+    sent_at = models.BigIntegerField(help_text="the client's clock")
+    seq_num = models.BigIntegerField(help_text="the sending device's own count, 0 if it does not count")
+    conversation = models.UUIDField()
+    sender = models.UUIDField()
+    device = models.UUIDField()
+    message_id = models.UUIDField()
+    kind = models.TextField()
+    body_hash = models.BinaryField(
+        help_text="16 bytes; outlives the content, so that a retry is still recognised"
+    )
+    content = models.BinaryField(null=True)
+    extra = models.BinaryField(null=True)
+    envelopes = models.BinaryField(null=True)
+
+    class Meta:
+        db_table = "delivery_event"
+        constraints = [
+            # message_id first: the same index answers "which seq has this message" without knowing the sender.
+            models.UniqueConstraint(fields=["message_id", "sender"], name="delivery_event_once"),
+        ]
+
+
+class Head(models.Model):
+    """One row a conversation: where its log ends and begins. Its row lock orders the appends."""
+
+    conversation = models.UUIDField(primary_key=True)
+    head = models.BigIntegerField(db_default=0, help_text="seq of the last event")
+    ordinal = models.BigIntegerField(db_default=0, help_text="messages up to head")
+    floor = models.BigIntegerField(db_default=0, help_text="everything up to here has expired")
+    floor_ordinal = models.BigIntegerField(db_default=0, help_text="messages up to floor")
+    oldest_at = models.BigIntegerField(
+        null=True, help_text="time of the event above floor; null when there is none"
+    )
+    created_at = models.BigIntegerField()
+    kind = models.TextField(help_text="direct or group")
+
+    class Meta:
+        db_table = "delivery_head"
+        indexes = [
+            # What retention looks for. It changes when a conversation gets its first event or loses its oldest ones, so
+            # an ordinary append stays a HOT update.
+            models.Index(
+                fields=["oldest_at"], name="delivery_head_oldest", condition=models.Q(oldest_at__isnull=False)
+            ),
+        ]
+
+
+class Direct(models.Model):
+    """The one conversation of two users, ``low <= high``."""
+
+    pk = models.CompositePrimaryKey("low", "high")
+    low = models.UUIDField()
+    high = models.UUIDField()
+    conversation = models.UUIDField()
+
+    class Meta:
+        db_table = "delivery_direct"
+
+
+class Member(models.Model):
+    """One interval of a user's membership: owed is ``joined_seq <= seq``, and ``seq <= left_seq`` once it is not 0."""
+
+    pk = models.CompositePrimaryKey("conversation", "member", "joined_seq")
+    joined_seq = models.BigIntegerField()
+    left_seq = models.BigIntegerField(db_default=0)
+    conversation = models.UUIDField()
+    member = models.UUIDField()
+
+    class Meta:
+        db_table = "delivery_member"
+        indexes = [models.Index(fields=["member", "conversation"], name="delivery_member_by_user")]
+
+
+class Device(models.Model):
+    """A linked device; the row goes when the device is unlinked."""
+
+    device = models.UUIDField(primary_key=True)
+    member = models.UUIDField()
+    linked_at = models.BigIntegerField()
+
+    class Meta:
+        db_table = "delivery_device"
+        indexes = [models.Index(fields=["member"], name="delivery_device_by_user")]
+
+
+class DevicePosition(models.Model):
+    """What a device has stored of a conversation. No row: it was linked before it joined, and starts below ``joined_seq``."""
+
+    pk = models.CompositePrimaryKey("device", "conversation")
+    acked = models.BigIntegerField()
+    expired = models.BigIntegerField(db_default=0, help_text="up to here events expired unread")
+    device = models.UUIDField()
+    conversation = models.UUIDField()
+
+    class Meta:
+        db_table = "delivery_position"
+
+
+class DeviceSeqNum(models.Model):
+    """The last ``seqNum`` stored for a sending device."""
+
+    pk = models.CompositePrimaryKey("device", "conversation")
+    last = models.BigIntegerField()
+    device = models.UUIDField()
+    conversation = models.UUIDField()
+
+    class Meta:
+        db_table = "delivery_seqnum"
+
+
+class MemberReceipt(models.Model):
+    """How far a user received and read a conversation."""
+
+    pk = models.CompositePrimaryKey("conversation", "member")
+    delivered = models.BigIntegerField(db_default=0)
+    read = models.BigIntegerField(db_default=0)
+    sent = models.BigIntegerField(db_default=0, help_text="highest own seq; counts as read for oneself only")
+    changed_at = models.BigIntegerField(db_default=0, help_text="when delivered or read last moved")
+    conversation = models.UUIDField()
+    member = models.UUIDField()
+
+    class Meta:
+        db_table = "delivery_receipt"
+
+
+class Outbox(models.Model):
+    """One row a stored batch: what its writer must mark and publish."""
+
+    pk = models.CompositePrimaryKey("writer", "row")
+    row = models.BigIntegerField(help_text="identity, given by the database")
+    at = models.BigIntegerField()
+    writer = models.UUIDField()
+    conversations = ArrayField(models.UUIDField())
+    seqs = ArrayField(models.BigIntegerField(), help_text="highest seq of each conversation in this batch")
+
+    class Meta:
+        db_table = "delivery_outbox"
+
+
+class Progress(models.Model):
+    """How far a writer's outbox is done under one epoch of the hot state."""
+
+    pk = models.CompositePrimaryKey("writer", "epoch")
+    row = models.BigIntegerField()
+    at = models.BigIntegerField()
+    writer = models.UUIDField()
+    epoch = models.TextField()
+
+    class Meta:
+        db_table = "delivery_progress"

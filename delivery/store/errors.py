@@ -1,0 +1,27 @@
+"""What a statement can end in besides rows. Executors raise these into an operation; callers see :class:`Unavailable` only."""
+
+from __future__ import annotations
+
+from delivery.store.interface import Appended, Unavailable
+
+
+class Locked(Exception):
+    """The statement waited longer than ``lock_timeout`` and did nothing."""
+
+
+class Clash(Exception):
+    """The statement lost against a concurrent one (unique violation, deadlock) and did nothing; it may be sent again."""
+
+
+class Blocked(Unavailable):
+    """Some conversations of a batch stayed locked by another transaction; nothing of theirs was stored.
+
+    ``results`` is in the order of the sends, None where the answer is "unavailable"; ``row`` is the outbox row of what was
+    stored, 0 if nothing was. A caller that only knows :class:`Unavailable` may drop it: the outbox is swept, and the client
+    sends again with the same message id.
+    """
+
+    def __init__(self, results: list[Appended | None], row: int) -> None:
+        super().__init__(f"{results.count(None)} of {len(results)} sends wait for a locked conversation")
+        self.results = results
+        self.row = row

@@ -1,0 +1,218 @@
+"""The conversations' logs: append, read by range, find a message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from delivery.store.batch import APPEND, parameters, split
+from delivery.store.errors import Blocked, Clash, Locked
+from delivery.store.interface import (
+    Appended,
+    AppendResult,
+    Logged,
+    Outcome,
+    Page,
+    PageRequest,
+    Send,
+    Unavailable,
+)
+from delivery.store.operation import Operation, Query, numbers, uuids
+from whatsapp.infra import faults
+
+_ATTEMPTS = 4  # of a statement that clashes: each one loses against a transaction that then is visible
+_LOCKED = 5  # outcome of a send whose head another transaction holds, see migration 0002_functions
+_STORED = Outcome.STORED
+_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
+
+
+def append(writer: str, sends: Sequence[Send], now: int, lock_ms: int) -> Operation[AppendResult]:
+    """See :meth:`Store.append`. ``lock_ms``: longest wait for heads that others hold, 0 for ever.
+
+    When the wait is over, what can be locked at once is stored, the rest is tried once more, and what then is left raises
+    :class:`Blocked`: one stuck conversation costs the others of its batch two waits, not their answer.
+    """
+    if not sends:
+        return AppendResult([], 0)
+    if faults.off("dedupe") or faults.off("seqnum"):
+        sends = _unprotected(sends)
+    results: list[Appended | None] = []
+    stuck: set[str] = set()
+    row = 0
+    for run in split(sends):
+        part, part_row = yield from _append_run(writer, run, now, lock_ms, stuck)
+        results += part
+        row = max(row, part_row)
+    if stuck:
+        raise Blocked(results, row)
+    return AppendResult(results, row)  # type: ignore[arg-type]  # None only stands for what is stuck
+
+
+def _append_run(
+    writer: str, run: Sequence[Send], now: int, lock_ms: int, stuck: set[str]
+) -> Operation[tuple[list[Appended | None], int]]:
+    if not stuck:
+        try:
+            return (yield from _statement(writer, run, now, lock_ms, False))
+        except Locked:
+            pass
+    results: list[Appended | None] = [None] * len(run)
+    row = 0
+    waiting = [i for i, send in enumerate(run) if send.conversation not in stuck]
+    for wait in (False, True, False):
+        if not waiting:
+            break
+        try:
+            part, part_row = yield from _statement(writer, [run[i] for i in waiting], now, lock_ms, not wait)
+        except Locked:
+            continue
+        row = max(row, part_row)
+        for i, result in zip(waiting, part, strict=True):
+            results[i] = result
+        waiting = [i for i in waiting if results[i] is None]
+    stuck.update(run[i].conversation for i in waiting)
+    return results, row
+
+
+def _statement(
+    writer: str, sends: Sequence[Send], now: int, lock_ms: int, skip: bool
+) -> Operation[tuple[list[Appended | None], int]]:
+    query = Query(APPEND, parameters(writer, sends, now, lock_ms, skip), guarded=True)
+    for _ in range(_ATTEMPTS):
+        try:
+            rows = yield query
+        except Clash:
+            continue
+        return _results(rows[0], now)
+    raise Unavailable("the batch lost against concurrent ones again and again")
+
+
+def _results(record: tuple[Any, ...], now: int) -> tuple[list[Appended | None], int]:
+    row, seqs, outcomes, times, expected = record
+    if outcomes is None:
+        return [Appended(_STORED, seq, now) for seq in seqs], row
+    return [
+        None if outcome == _LOCKED else Appended(_OUTCOMES[outcome], seq, at, last)
+        for outcome, seq, at, last in zip(outcomes, seqs, times, expected, strict=True)
+    ], row
+
+
+def _unprotected(sends: Sequence[Send]) -> list[Send]:
+    """Test builds only: the sends with a protection taken away, for the twins of its tests."""
+    if faults.off("dedupe"):
+        sends = [msgspec.structs.replace(send, message_id=str(uuid4())) for send in sends]
+    if faults.off("seqnum"):
+        sends = [msgspec.structs.replace(send, seq_num=0) for send in sends]
+    return list(sends)
+
+
+_EVENT = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind, e.content, e.sent_at, e.at,
+    e.seq_num, e.extra, e.envelopes"""
+
+# Owed is what lies in an interval, up to the head; "last" is the end of an interval as of now.
+_LAST = "least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)"
+
+# Each interval is a range of the primary key, so a page costs its own rows however long the log is.
+_PAGES = f"""
+SELECT r.i, h.head, h.floor, o.owed, {_EVENT}
+FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[]) WITH ORDINALITY
+     AS r (conversation, member, after, size, bytes, i)
+JOIN delivery_head h ON h.conversation = r.conversation
+JOIN LATERAL (
+    SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals
+    FROM delivery_member m WHERE m.conversation = r.conversation AND m.member = r.member
+) o ON o.intervals > 0
+LEFT JOIN LATERAL (
+    SELECT f.*, row_number() OVER w AS place,
+           sum(coalesce(octet_length(f.content), 0) + coalesce(octet_length(f.extra), 0)
+               + coalesce(octet_length(f.envelopes), 0)) OVER w AS total
+    FROM (
+        SELECT x.* FROM delivery_member m CROSS JOIN LATERAL (
+            SELECT * FROM delivery_event v
+            WHERE v.conversation = r.conversation AND v.seq >= greatest(m.joined_seq, r.after + 1, h.floor + 1)
+              AND v.seq <= {_LAST}
+            ORDER BY v.seq LIMIT r.size) x
+        WHERE m.conversation = r.conversation AND m.member = r.member AND {_LAST} > greatest(r.after, h.floor)
+        ORDER BY x.seq LIMIT r.size) f
+    WINDOW w AS (ORDER BY f.seq ROWS UNBOUNDED PRECEDING)
+) e ON e.total <= r.bytes OR e.place = 1
+ORDER BY r.i, e.seq"""
+
+
+def pages(requests: Sequence[PageRequest]) -> Operation[list[Page]]:
+    """See :meth:`Store.pages`."""
+    if not requests:
+        return []
+    conversations, users, afters, limits, sizes = zip(*requests, strict=True)
+    rows = yield Query(
+        _PAGES, (uuids(conversations), uuids(users), numbers(afters), numbers(limits), numbers(sizes))
+    )
+    found: dict[int, tuple[list[Logged], int, int, int]] = {}
+    for i, head, floor, owed, *event in rows:
+        if i not in found:
+            found[i] = ([], head, floor, owed or 0)
+        if event[0] is not None:
+            found[i][0].append(logged(conversations[i - 1], event))
+    result = []
+    for i, after in enumerate(afters, 1):
+        if i not in found:
+            result.append(Page([], after, 0, 0))
+            continue
+        events, head, floor, owed = found[i]
+        # The last owed row exists unless it has expired, so a page that ends below it was cut by a limit.
+        cut = bool(events) and events[-1].seq < owed
+        result.append(Page(events, events[-1].seq if cut else head, owed, floor))
+    return result
+
+
+def logged(conversation: str, row: Sequence[Any]) -> Logged:
+    """An event from the columns of ``_EVENT``."""
+    return Logged(conversation, *row)
+
+
+_HISTORY = f"""
+SELECT h.head, h.floor, o.owed, {_EVENT}
+FROM delivery_head h
+JOIN LATERAL (
+    SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals
+    FROM delivery_member m WHERE m.conversation = h.conversation AND m.member = %(user)s::uuid
+) o ON o.intervals > 0
+LEFT JOIN LATERAL (
+    SELECT x.* FROM delivery_member m CROSS JOIN LATERAL (
+        SELECT * FROM delivery_event v
+        WHERE v.conversation = h.conversation AND v.seq >= greatest(m.joined_seq, h.floor + 1)
+          AND v.seq <= least({_LAST}, %(before)s::bigint - 1)
+        ORDER BY v.seq DESC LIMIT %(limit)s::bigint) x
+    WHERE m.conversation = h.conversation AND m.member = %(user)s::uuid
+    ORDER BY x.seq DESC LIMIT %(limit)s::bigint
+) e ON true
+WHERE h.conversation = %(conversation)s::uuid
+ORDER BY e.seq"""
+
+_NO_BYTE_LIMIT = 1 << 62
+
+
+def history(conversation: str, user: str, after: int, before: int, limit: int) -> Operation[Page]:
+    """See :meth:`Store.history`. With ``before``, ``through`` is the highest seq looked at."""
+    if before <= 0:
+        return (yield from pages([PageRequest(conversation, user, after, limit, _NO_BYTE_LIMIT)]))[0]
+    rows = yield Query(
+        _HISTORY, {"conversation": conversation, "user": user, "before": before, "limit": limit}
+    )
+    if not rows:
+        return Page([], before - 1, 0, 0)
+    events = [logged(conversation, event) for _, _, _, *event in rows if event[0] is not None]
+    head, floor, owed = rows[0][:3]
+    return Page(events, min(before - 1, head), owed or 0, floor)
+
+
+_FIND = """SELECT min(seq) FROM delivery_event WHERE message_id = %s::uuid AND conversation = %s::uuid"""
+
+
+def find(conversation: str, message_id: str) -> Operation[int]:
+    """See :meth:`Store.find`."""
+    rows = yield Query(_FIND, (message_id, conversation))
+    return rows[0][0] or 0

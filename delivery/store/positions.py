@@ -1,0 +1,123 @@
+"""How far devices and users are: acknowledged positions and receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from delivery.store.interface import Behind, Position, PositionWrite, Receipt, ReceiptWrite
+from delivery.store.operation import Operation, Query, numbers, uuids
+
+# Owed end and start of every conversation of a user, with the position of a linked device. A device that is not linked has
+# no position, so it gets no rows.
+_FOR_DEVICE = """
+SELECT o.conversation::text, greatest(p.acked, o.start), coalesce(o.owed, 0), coalesce(p.expired, 0)
+FROM delivery_device d
+JOIN LATERAL (
+    SELECT m.conversation, min(m.joined_seq) - 1 AS start, max(h.floor) AS floor,
+           max(least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END))
+               FILTER (WHERE m.joined_seq <= h.head) AS owed
+    FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
+    WHERE m.member = d.member {only}
+    GROUP BY m.conversation
+) o ON true
+LEFT JOIN delivery_position p ON p.device = d.device AND p.conversation = o.conversation
+WHERE d.device = %(device)s::uuid AND d.member = %(user)s::uuid {having}"""
+
+_POSITIONS = _FOR_DEVICE.format(only="AND m.conversation = ANY (%(conversations)s::uuid[])", having="")
+_BEHIND = _FOR_DEVICE.format(only="", having="AND o.owed > greatest(p.acked, o.start, o.floor)")
+
+
+def positions(user: str, device: str, conversations: Sequence[str]) -> Operation[dict[str, Position]]:
+    """See :meth:`Store.positions`. Empty for a device that is not linked."""
+    if not conversations:
+        return {}
+    rows = yield Query(_POSITIONS, {"user": user, "device": device, "conversations": uuids(conversations)})
+    return {conversation: Position(acked, head, expired) for conversation, acked, head, expired in rows}
+
+
+def behind(user: str, device: str) -> Operation[list[Behind]]:
+    """See :meth:`Store.behind`. Empty for a device that is not linked."""
+    rows = yield Query(_BEHIND, {"user": user, "device": device})
+    return [Behind(conversation, head, acked) for conversation, acked, head, _ in rows]
+
+
+# The share lock on the device keeps a position from being written behind the back of an unlink. Rows are locked in the
+# order of their keys, so that two gateways saving for the same user cannot wait for each other.
+_SAVE = """
+WITH device AS MATERIALIZED (
+    SELECT device FROM delivery_device WHERE device = ANY (%s::uuid[]) ORDER BY device FOR KEY SHARE
+), moved AS (
+    INSERT INTO delivery_position AS p (acked, device, conversation)
+    SELECT w.acked, w.device, w.conversation
+    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[]) AS w (device, conversation, acked) JOIN device USING (device)
+    ORDER BY w.device, w.conversation
+    ON CONFLICT (device, conversation) DO UPDATE SET acked = excluded.acked WHERE p.acked < excluded.acked
+), received AS (
+    INSERT INTO delivery_receipt AS r (delivered, read, sent, changed_at, conversation, member)
+    SELECT w.delivered, w.read, w.sent, CASE WHEN w.delivered > 0 OR w.read > 0 THEN %s::bigint ELSE 0 END,
+           w.conversation, w.member
+    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[])
+         AS w (conversation, member, delivered, read, sent)
+    ORDER BY w.conversation, w.member
+    ON CONFLICT (conversation, member) DO UPDATE
+    SET delivered = greatest(r.delivered, excluded.delivered), read = greatest(r.read, excluded.read),
+        sent = greatest(r.sent, excluded.sent),
+        changed_at = CASE WHEN excluded.delivered > r.delivered OR excluded.read > r.read
+                          THEN excluded.changed_at ELSE r.changed_at END
+    WHERE excluded.delivered > r.delivered OR excluded.read > r.read OR excluded.sent > r.sent
+)
+SELECT {end}"""
+
+#: Not waiting for the disk is right for these writes only, so it is said inside their own transaction.
+_SAVE_ALONE = _SAVE.format(end="set_config('synchronous_commit', 'off', true)")
+_SAVE_WITHIN = _SAVE.format(end="1")
+
+
+def save(
+    positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int, alone: bool
+) -> Operation[None]:
+    """See :meth:`Store.save`. ``alone``: this statement is its own transaction."""
+    acked: dict[tuple[str, str], int] = {}
+    for device, conversation, seq in positions:
+        key = (device, conversation)
+        acked[key] = max(acked.get(key, 0), seq)
+    marks: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for conversation, user, delivered, read, sent in receipts:
+        key = (conversation, user)
+        old = marks.get(key, (0, 0, 0))
+        marks[key] = (max(old[0], delivered), max(old[1], read), max(old[2], sent))
+    if not acked and not marks:
+        return
+    yield Query(
+        _SAVE_ALONE if alone else _SAVE_WITHIN,
+        (
+            uuids({device for device, _ in acked}),
+            uuids(device for device, _ in acked),
+            uuids(conversation for _, conversation in acked),
+            numbers(acked.values()),
+            now,
+            uuids(conversation for conversation, _ in marks),
+            uuids(user for _, user in marks),
+            numbers(mark[0] for mark in marks.values()),
+            numbers(mark[1] for mark in marks.values()),
+            numbers(mark[2] for mark in marks.values()),
+        ),
+    )
+
+
+_RECEIPTS = """
+SELECT r.conversation::text, r.member::text, r.delivered, r.read, r.changed_at
+FROM delivery_receipt r
+WHERE r.conversation IN (SELECT m.conversation FROM delivery_member m WHERE m.member = %(user)s::uuid {only})
+  AND r.member <> %(user)s::uuid AND r.changed_at >= %(since)s::bigint AND (r.delivered > 0 OR r.read > 0)
+ORDER BY r.changed_at DESC, r.conversation, r.member {limit}"""
+
+_RECEIPTS_OF = _RECEIPTS.format(only="AND m.conversation = ANY (%(conversations)s::uuid[])", limit="")
+_RECEIPTS_ALL = _RECEIPTS.format(only="", limit="LIMIT 500")
+
+
+def receipts(conversations: Sequence[str], user: str, since: int) -> Operation[list[Receipt]]:
+    """See :meth:`Store.receipts`. Newest first."""
+    params = {"user": user, "since": since, "conversations": uuids(conversations)}
+    rows = yield Query(_RECEIPTS_OF if conversations else _RECEIPTS_ALL, params)
+    return [Receipt(*row) for row in rows]

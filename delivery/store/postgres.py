@@ -1,0 +1,148 @@
+"""The store on PostgreSQL, over an asynchronous pool. The operations are in the modules of this package, one a noun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg_pool import AsyncConnectionPool
+
+from delivery.store import devices, log, outbox, positions, retention, roster
+from delivery.store.errors import Clash, Locked
+from delivery.store.interface import (
+    AppendResult,
+    Behind,
+    Conversation,
+    DeviceRow,
+    ListedConversation,
+    OutboxRow,
+    Page,
+    PageRequest,
+    Position,
+    PositionWrite,
+    Receipt,
+    ReceiptWrite,
+    Send,
+    Unavailable,
+)
+from delivery.store.operation import Operation, Query, Rows
+
+T = TypeVar("T")
+
+
+class PostgresStore:
+    """Implements :class:`delivery.store.interface.Store`.
+
+    Every operation but :meth:`link_device` and :meth:`unlink_device` is one statement of its own transaction (one round
+    trip) on a connection of the pool, which is put into autocommit mode. ``lock_ms``: longest wait of an append for a
+    conversation that another transaction holds.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool, lock_ms: int = 1_000) -> None:
+        self._pool = pool
+        self._lock_ms = lock_ms
+
+    async def _run(self, operation: Operation[T], transaction: bool = False) -> T:
+        try:
+            async with self._pool.connection() as connection:
+                if not connection.autocommit:
+                    await connection.set_autocommit(True)
+                if transaction:
+                    async with connection.transaction():
+                        return await _drive(connection, operation)
+                return await _drive(connection, operation)
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+            raise Unavailable(str(error) or type(error).__name__) from error
+        finally:
+            operation.close()
+
+    # -- log
+    async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
+        return await self._run(log.append(writer, sends, now, self._lock_ms))
+
+    async def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
+        return await self._run(log.pages(requests))
+
+    async def history(self, conversation: str, user: str, after: int, before: int, limit: int) -> Page:
+        return await self._run(log.history(conversation, user, after, before, limit))
+
+    async def find(self, conversation: str, message_id: str) -> int:
+        return await self._run(log.find(conversation, message_id))
+
+    # -- roster
+    async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
+        return await self._run(roster.ensure_direct(a, b, new_id, now))
+
+    async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
+        return await self._run(roster.conversations(ids))
+
+    async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
+        return await self._run(roster.listed(user, limit, after))
+
+    # -- devices
+    async def link_device(self, user: str, device: str, now: int) -> None:
+        await self._run(devices.link(user, device, now), transaction=True)
+
+    async def unlink_device(self, user: str, device: str, now: int) -> None:
+        await self._run(devices.unlink(user, device, now), transaction=True)
+
+    async def devices(self, users: Sequence[str]) -> dict[str, tuple[DeviceRow, ...]]:
+        return await self._run(devices.devices(users))
+
+    # -- positions and receipts
+    async def positions(self, user: str, device: str, conversations: Sequence[str]) -> dict[str, Position]:
+        return await self._run(positions.positions(user, device, conversations))
+
+    async def behind(self, user: str, device: str) -> list[Behind]:
+        return await self._run(positions.behind(user, device))
+
+    async def save(self, acks: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
+        await self._run(positions.save(acks, receipts, now, alone=True))
+
+    async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
+        return await self._run(positions.receipts(conversations, user, since))
+
+    # -- outbox
+    async def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:
+        return await self._run(outbox.outbox(writer, epoch, now, limit))
+
+    async def outbox_done(self, writer: str, epoch: str, row: int, now: int) -> None:
+        await self._run(outbox.done(writer, epoch, row, now))
+
+    async def outbox_writers(self, now: int) -> list[str]:
+        return await self._run(outbox.writers(now))
+
+    async def trim_outbox(self, now: int) -> int:
+        return await self._run(outbox.trim(now))
+
+    # -- retention
+    async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
+        return await self._run(retention.expire(now, retention_ms, limit))
+
+
+async def _drive(connection: psycopg.AsyncConnection, operation: Operation[T]) -> T:
+    try:
+        query = next(operation)
+        while True:
+            try:
+                rows = await _rows(connection, query)
+            except (Clash, Locked) as error:
+                query = operation.throw(error)
+            else:
+                query = operation.send(rows)
+    except StopIteration as end:
+        return end.value
+
+
+async def _rows(connection: psycopg.AsyncConnection, query: Query) -> Rows:
+    try:
+        cursor = await connection.execute(query.sql, query.params, prepare=True, binary=True)
+    except (pg.UniqueViolation, pg.DeadlockDetected) as error:
+        if query.guarded:
+            raise Clash from error
+        raise
+    except pg.LockNotAvailable as error:
+        raise Locked from error
+    return await cursor.fetchall() if cursor.description else []

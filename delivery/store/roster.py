@@ -1,0 +1,112 @@
+"""Who is in which conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from delivery.store.interface import Conversation, Interval, ListedConversation
+from delivery.store.log import logged
+from delivery.store.operation import Operation, Query, uuids
+
+_DIRECT = "SELECT conversation::text FROM delivery_direct WHERE low = %s::uuid AND high = %s::uuid"
+
+_MAKE_DIRECT = """
+WITH made AS (
+    INSERT INTO delivery_direct (low, high, conversation) VALUES (%(low)s::uuid, %(high)s::uuid, %(id)s::uuid)
+    ON CONFLICT DO NOTHING RETURNING low, high, conversation
+), head AS (
+    INSERT INTO delivery_head (conversation, kind, created_at) SELECT conversation, 'direct', %(now)s::bigint FROM made
+), members AS (
+    INSERT INTO delivery_member (conversation, member, joined_seq)
+    SELECT conversation, low, 1 FROM made UNION SELECT conversation, high, 1 FROM made
+)
+SELECT conversation::text FROM made"""
+
+
+def ensure_direct(a: str, b: str, new_id: str, now: int) -> Operation[str]:
+    """See :meth:`Store.ensure_direct`. Of several at once one makes it; the others wait for its commit and read it."""
+    low, high = sorted((a, b))
+    while True:
+        rows = yield Query(_DIRECT, (low, high))
+        if rows:
+            return rows[0][0]
+        rows = yield Query(_MAKE_DIRECT, {"low": low, "high": high, "id": new_id, "now": now})
+        if rows:
+            return rows[0][0]
+
+
+# One statement is one snapshot: the intervals are as of this head (R17).
+_CONVERSATIONS = """
+SELECT h.conversation::text, h.kind, h.head, m.member::text, m.joined_seq, m.left_seq
+FROM delivery_head h LEFT JOIN delivery_member m ON m.conversation = h.conversation
+WHERE h.conversation = ANY (%s::uuid[])
+ORDER BY h.conversation, m.member, m.joined_seq"""
+
+
+def conversations(ids: Sequence[str]) -> Operation[dict[str, Conversation]]:
+    """See :meth:`Store.conversations`."""
+    if not ids:
+        return {}
+    heads: dict[str, tuple[str, int]] = {}
+    members: dict[str, list[Interval]] = {}
+    for conversation, kind, head, user, joined, left in (yield Query(_CONVERSATIONS, (uuids(ids),))):
+        heads[conversation] = (kind, head)
+        intervals = members.setdefault(conversation, [])
+        if user is not None:
+            intervals.append(Interval(user, joined, left))
+    return {
+        conversation: Conversation(conversation, kind, head, tuple(members[conversation]))
+        for conversation, (kind, head) in heads.items()
+    }
+
+
+def _ordinal(seq: str) -> str:
+    """SQL: messages up to ``seq`` of the conversation whose head row is ``h``. Events below the floor are gone."""
+    return f"""CASE WHEN {seq} <= h.floor THEN h.floor_ordinal WHEN {seq} >= h.head THEN h.ordinal
+        ELSE (SELECT v.ordinal FROM delivery_event v WHERE v.conversation = h.conversation AND v.seq = {seq}) END"""
+
+
+# Unread is counted in each interval for itself: what was said while the user was away is not owed.
+_LISTED = f"""
+WITH mine AS (
+    SELECT m.conversation, m.joined_seq, least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END) AS last
+    FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
+    WHERE m.member = %(user)s::uuid AND m.conversation IN (
+        SELECT DISTINCT conversation FROM delivery_member
+        WHERE member = %(user)s::uuid AND (%(after)s::uuid IS NULL OR conversation > %(after)s::uuid)
+        ORDER BY conversation LIMIT %(limit)s::bigint)
+), listed AS (
+    SELECT i.conversation, coalesce(max(i.last) FILTER (WHERE i.joined_seq <= h.head), 0) AS owed,
+           sum(greatest(0, ({_ordinal("i.last")}) - ({_ordinal("p.start")}))) AS unread,
+           coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read
+    FROM mine i JOIN delivery_head h ON h.conversation = i.conversation
+    LEFT JOIN delivery_receipt r ON r.conversation = i.conversation AND r.member = %(user)s::uuid
+    CROSS JOIN LATERAL (SELECT greatest(r.read, r.sent, i.joined_seq - 1) AS start) p
+    GROUP BY i.conversation
+)
+SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.read,
+       (SELECT array_agg(DISTINCT o.member::text) FROM delivery_member o
+        WHERE h.kind = 'direct' AND o.conversation = l.conversation AND o.member <> %(user)s::uuid),
+       e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind, e.content, e.sent_at, e.at,
+       e.seq_num, e.extra, e.envelopes
+FROM listed l JOIN delivery_head h ON h.conversation = l.conversation
+LEFT JOIN delivery_event e ON e.conversation = l.conversation AND e.seq = l.owed
+ORDER BY l.conversation"""
+
+
+def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversation]]:
+    """See :meth:`Store.listed`."""
+    rows = yield Query(_LISTED, {"user": user, "after": after or None, "limit": limit})
+    return [
+        ListedConversation(
+            conversation,
+            kind,
+            head,
+            unread,
+            logged(conversation, event) if event[0] is not None else None,
+            tuple(peers or ()),
+            delivered,
+            read,
+        )
+        for conversation, kind, head, unread, delivered, read, peers, *event in rows
+    ]

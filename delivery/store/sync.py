@@ -1,0 +1,152 @@
+"""The same operations for Django code: synchronous, on Django's own connection, inside its transaction.
+
+Call them within ``transaction.atomic()``; an append is the last statement before the commit, because it holds the locks of the
+conversations until then. Nothing is durable before that commit, :meth:`SyncStore.save` included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from django.db import connections, transaction
+from django.db import utils as db
+from psycopg import errors as pg
+
+from delivery.store import devices, log, outbox, positions, retention, roster
+from delivery.store.errors import Clash, Locked
+from delivery.store.interface import (
+    AppendResult,
+    Behind,
+    Conversation,
+    DeviceRow,
+    ListedConversation,
+    OutboxRow,
+    Page,
+    PageRequest,
+    Position,
+    PositionWrite,
+    Receipt,
+    ReceiptWrite,
+    Send,
+    Unavailable,
+)
+from delivery.store.operation import Operation, Query, Rows
+
+T = TypeVar("T")
+
+
+class SyncStore:
+    """The methods of :class:`delivery.store.interface.Store` without ``await``. ``using``: a database alias of Django."""
+
+    def __init__(self, using: str = "default", lock_ms: int = 0) -> None:
+        self._using = using
+        self._lock_ms = lock_ms
+
+    def _run(self, operation: Operation[T], transactional: bool = False) -> T:
+        try:
+            if transactional:
+                with transaction.atomic(using=self._using):
+                    return self._drive(operation)
+            return self._drive(operation)
+        except (db.OperationalError, db.InterfaceError, db.InternalError) as error:
+            raise Unavailable(str(error) or type(error).__name__) from error
+        finally:
+            operation.close()
+
+    def _drive(self, operation: Operation[T]) -> T:
+        try:
+            query = next(operation)
+            while True:
+                try:
+                    rows = self._rows(query)
+                except (Clash, Locked) as error:
+                    query = operation.throw(error)
+                else:
+                    query = operation.send(rows)
+        except StopIteration as end:
+            return end.value
+
+    def _rows(self, query: Query) -> Rows:
+        if not query.guarded:
+            return self._fetch(query)
+        try:
+            with transaction.atomic(using=self._using):
+                return self._fetch(query)
+        except (db.IntegrityError, db.OperationalError) as error:
+            if isinstance(error.__cause__, (pg.UniqueViolation, pg.DeadlockDetected)):
+                raise Clash from error
+            if isinstance(error.__cause__, pg.LockNotAvailable):
+                raise Locked from error
+            raise
+
+    def _fetch(self, query: Query) -> Rows:
+        with connections[self._using].cursor() as cursor:
+            cursor.execute(query.sql, query.params)
+            return cursor.fetchall() if cursor.description else []
+
+    # -- log
+    def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
+        return self._run(log.append(writer, sends, now, self._lock_ms))
+
+    def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
+        return self._run(log.pages(requests))
+
+    def history(self, conversation: str, user: str, after: int, before: int, limit: int) -> Page:
+        return self._run(log.history(conversation, user, after, before, limit))
+
+    def find(self, conversation: str, message_id: str) -> int:
+        return self._run(log.find(conversation, message_id))
+
+    # -- roster
+    def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
+        return self._run(roster.ensure_direct(a, b, new_id, now))
+
+    def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
+        return self._run(roster.conversations(ids))
+
+    def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
+        return self._run(roster.listed(user, limit, after))
+
+    # -- devices
+    def link_device(self, user: str, device: str, now: int) -> None:
+        self._run(devices.link(user, device, now), transactional=True)
+
+    def unlink_device(self, user: str, device: str, now: int) -> None:
+        self._run(devices.unlink(user, device, now), transactional=True)
+
+    def devices(self, users: Sequence[str]) -> dict[str, tuple[DeviceRow, ...]]:
+        return self._run(devices.devices(users))
+
+    # -- positions and receipts
+    def positions(self, user: str, device: str, conversations: Sequence[str]) -> dict[str, Position]:
+        return self._run(positions.positions(user, device, conversations))
+
+    def behind(self, user: str, device: str) -> list[Behind]:
+        return self._run(positions.behind(user, device))
+
+    def save(self, acks: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
+        self._run(positions.save(acks, receipts, now, alone=False))
+
+    def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
+        return self._run(positions.receipts(conversations, user, since))
+
+    # -- outbox
+    def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:
+        return self._run(outbox.outbox(writer, epoch, now, limit))
+
+    def outbox_done(self, writer: str, epoch: str, row: int, now: int) -> None:
+        self._run(outbox.done(writer, epoch, row, now))
+
+    def outbox_writers(self, now: int) -> list[str]:
+        return self._run(outbox.writers(now))
+
+    def trim_outbox(self, now: int) -> int:
+        return self._run(outbox.trim(now))
+
+    # -- retention
+    def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
+        return self._run(retention.expire(now, retention_ms, limit))
+
+
+store = SyncStore()
