@@ -24,4 +24,6 @@ class Refused(Exception):
 
 def banned(until: int | None) -> Refused:
     """``banned`` with what the person may know: until when (ms), and where to appeal."""
-    return Refused(Code.BANNED, "This account is banned.", details={"until": until, "appealUrl": settings.APPEAL_URL})
+    return Refused(
+        Code.BANNED, "This account is banned.", details={"until": until, "appealUrl": settings.APPEAL_URL}
+    )

@@ -54,4 +54,6 @@ def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> 
         added, oldest = cursor.fetchone()
     if not added:
         wait = (oldest if oldest is not None else now) + window_ms - now
-        raise Refused(Code.RATE_LIMITED, "Too many requests of this kind; try again later.", retry_after_ms=max(wait, 1))
+        raise Refused(
+            Code.RATE_LIMITED, "Too many requests of this kind; try again later.", retry_after_ms=max(wait, 1)
+        )

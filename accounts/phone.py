@@ -25,6 +25,8 @@ def normalize(text: str) -> str:
         number = None
     if number is None or not phonenumbers.is_valid_number(number):
         raise Refused(
-            Code.BAD_REQUEST, "phoneNumber is not a valid number with its country code.", details={"field": "phoneNumber"}
+            Code.BAD_REQUEST,
+            "phoneNumber is not a valid number with its country code.",
+            details={"field": "phoneNumber"},
         )
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

@@ -19,7 +19,7 @@ from whatsapp.infra.clock import now_ms
 
 _ALGORITHM: Final = "HS256"
 # Times are checked here against the one clock, not by the library against the machine's.
-_OPTIONS: Final = {
+_OPTIONS: Final[jwt.types.Options] = {
     "require": ["sub", "dev", "iat", "exp"],
     "verify_exp": False,
     "verify_iat": False,

@@ -1,10 +1,16 @@
 from django.urls import path
 
-from accounts.apis import auth
+from accounts.apis import auth, contacts, devices, me
 
 urlpatterns = [
     path("auth/register", auth.RegisterView.as_view()),
     path("auth/verify", auth.VerifyView.as_view()),
     path("auth/refresh", auth.RefreshView.as_view()),
     path("auth/logout", auth.LogoutView.as_view()),
+    path("me", me.MeView.as_view()),
+    path("devices", devices.DevicesView.as_view()),
+    path("devices/<uuid:device_id>", devices.DeviceView.as_view()),
+    path("contacts", contacts.ContactsView.as_view()),
+    path("contacts/<uuid:user_id>", contacts.ContactView.as_view()),
+    path("users/<uuid:user_id>", contacts.UserView.as_view()),
 ]

@@ -31,9 +31,15 @@ class VerifyInput(serializers.Serializer):
     code = serializers.CharField(max_length=16)
     pin = serializers.CharField(max_length=64, required=False, allow_blank=True)
     deviceName = serializers.CharField(max_length=100)
-    registrationId = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False, allow_null=True)
+    registrationId = serializers.IntegerField(
+        min_value=0, max_value=2**31 - 1, required=False, allow_null=True
+    )
     refreshToken = serializers.CharField(
-        max_length=256, required=False, allow_blank=True, allow_null=True, help_text="of a known device: it keeps its id"
+        max_length=256,
+        required=False,
+        allow_blank=True,
+        allow_null=True,
+        help_text="of a known device: it keeps its id",
     )
 
 
@@ -42,7 +48,9 @@ class RefreshInput(serializers.Serializer):
 
 
 class TokensOutput(serializers.Serializer):
-    token = serializers.CharField(help_text="access token, for `Authorization: Bearer` and the socket's `auth`")
+    token = serializers.CharField(
+        help_text="access token, for `Authorization: Bearer` and the socket's `auth`"
+    )
     refreshToken = serializers.CharField(help_text="good for one use")
     expiresAt = serializers.IntegerField(help_text="of the access token, ms since the epoch")
     userId = serializers.UUIDField()
@@ -69,7 +77,9 @@ class PublicView(APIView):
 
 
 class RegisterView(PublicView):
-    @extend_schema(operation_id="register", request=RegisterInput, responses={202: RegisterOutput, **PROBLEMS})
+    @extend_schema(
+        operation_id="register", request=RegisterInput, responses={202: RegisterOutput, **PROBLEMS}
+    )
     def post(self, request: Request) -> Response:
         """Send a code by SMS. The answer is the same whether the number is known or not."""
         data = RegisterInput(data=request.data)

@@ -17,7 +17,9 @@ class Device(models.Model):
     user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="devices")
     name = models.CharField(max_length=100, blank=True, default="")
     primary = models.BooleanField(default=False)
-    registration_id = models.PositiveIntegerField(null=True, blank=True)  # Signal registration id, chosen by the client
+    registration_id = models.PositiveIntegerField(
+        null=True, blank=True
+    )  # Signal registration id, chosen by the client
     linked_at = models.BigIntegerField(default=now_ms, editable=False)
     last_seen_at = models.BigIntegerField(default=now_ms)
     unlinked_at = models.BigIntegerField(null=True, blank=True)
@@ -29,10 +31,14 @@ class Device(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["user"], condition=Q(primary=True, unlinked_at=None), name="accounts_device_one_primary"
+                fields=["user"],
+                condition=Q(primary=True, unlinked_at=None),
+                name="accounts_device_one_primary",
             )
         ]
-        indexes = [models.Index(fields=["user"], condition=Q(unlinked_at=None), name="accounts_device_linked")]
+        indexes = [
+            models.Index(fields=["user"], condition=Q(unlinked_at=None), name="accounts_device_linked")
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -6,7 +6,8 @@ from django.db import models
 class VerificationCode(models.Model):
     """The one code of a number: a new one replaces the old. Never stored in clear.
 
-    ``code_hash`` is HMAC-SHA256 under a key derived from ``SECRET_KEY``: a copy of the table alone cannot be searched for six digits.
+    ``code_hash`` is HMAC-SHA256 under a key derived from ``SECRET_KEY``: a copy of the
+    table alone cannot be searched for six digits.
     """
 
     phone = models.CharField(max_length=16, primary_key=True)

@@ -9,12 +9,16 @@ from rest_framework.parsers import BaseParser
 
 
 class StrictJSONParser(BaseParser):
-    """JSON (RFC 8259) and nothing more: no NaN, no lone surrogates (PostgreSQL cannot store them), bounded depth; an object at the top."""
+    """JSON (RFC 8259) and nothing more: an object, of bounded depth, without NaN and without lone surrogates, which
+    PostgreSQL cannot store."""
 
     media_type = "application/json"
 
     def parse(
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         try:
             data = msgspec.json.decode(stream.read())

@@ -125,7 +125,9 @@ def _describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
             return body, status, headers
         case OperationalError() | InterfaceError() | Unavailable():
             log.warning("unavailable: %s", type(error).__name__)
-            return document(Code.UNAVAILABLE, "A server behind this one does not answer; try again.", retry_after_ms=1000)
+            return document(
+                Code.UNAVAILABLE, "A server behind this one does not answer; try again.", retry_after_ms=1000
+            )
     log.error("unexpected error in an API", exc_info=error)
     return document(Code.INTERNAL, "Something went wrong here; try again.")
 
@@ -158,4 +160,3 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
 
 def server_error(request: HttpRequest) -> JsonResponse:
     return problem(Code.INTERNAL, "Something went wrong here; try again.")
-

@@ -39,7 +39,9 @@ def link_device(*, account: Account, name: str, registration_id: int | None, now
     )
     store.link_device(str(account.pk), str(device.pk), now)
     if count:
-        events.notice(user_id=str(account.pk), kind="device_linked", data={"deviceId": str(device.pk), "name": name})
+        events.notice(
+            user_id=str(account.pk), kind="device_linked", data={"deviceId": str(device.pk), "name": name}
+        )
     return device
 
 
@@ -52,7 +54,9 @@ def unlink_device(*, account: Account, device_id: uuid.UUID) -> None:
     with transaction.atomic():
         # The account's row serializes linking and unlinking, so there is one primary and the limit holds.
         Account.objects.select_for_update().get(pk=account.pk)
-        device = Device.objects.select_for_update().filter(pk=device_id, user=account, unlinked_at=None).first()
+        device = (
+            Device.objects.select_for_update().filter(pk=device_id, user=account, unlinked_at=None).first()
+        )
         if device is None:
             raise Refused(Code.NOT_FOUND, "You have no such device.")
         was_primary, device.primary, device.unlinked_at = device.primary, False, now

@@ -39,7 +39,11 @@ def send_code(*, phone: str, address: str) -> CodeSent:
     """
     now = now_ms()
     limits.count(
-        scope="register_ip", subject=address, limit=LIMITS.registrations_per_ip_day, window_ms=limits.DAY_MS, now=now
+        scope="register_ip",
+        subject=address,
+        limit=LIMITS.registrations_per_ip_day,
+        window_ms=limits.DAY_MS,
+        now=now,
     )
     limits.count(
         scope="otp_send", subject=phone, limit=LIMITS.otp_sends_per_hour, window_ms=limits.HOUR_MS, now=now
@@ -48,12 +52,19 @@ def send_code(*, phone: str, address: str) -> CodeSent:
     expires_at = now + LIMITS.code_ttl_ms
     VerificationCode.objects.update_or_create(
         phone=phone,
-        defaults={"code_hash": _code_hash(phone, code), "attempts": 0, "created_at": now, "expires_at": expires_at},
+        defaults={
+            "code_hash": _code_hash(phone, code),
+            "attempts": 0,
+            "created_at": now,
+            "expires_at": expires_at,
+        },
     )
     try:
         sms.sender().send(to=phone, body=f"Your verification code is {code}. Do not share it with anyone.")
     except sms.SmsUnavailable:
-        raise Refused(Code.UNAVAILABLE, "The message cannot be sent now; try again.", retry_after_ms=60_000) from None
+        raise Refused(
+            Code.UNAVAILABLE, "The message cannot be sent now; try again.", retry_after_ms=60_000
+        ) from None
     return CodeSent(expires_at, limits.HOUR_MS // max(LIMITS.otp_sends_per_hour, 1))
 
 
@@ -85,7 +96,9 @@ def _check_code(*, phone: str, code: str, now: int) -> Refused | None:
     usable = stored is not None and stored.expires_at > now
     if stored is not None and usable and stored.attempts >= LIMITS.code_attempts:
         return Refused(
-            Code.RATE_LIMITED, "Too many wrong codes; ask for a new one.", retry_after_ms=stored.expires_at - now
+            Code.RATE_LIMITED,
+            "Too many wrong codes; ask for a new one.",
+            retry_after_ms=stored.expires_at - now,
         )
     # The same work whether there is a code or not.
     expected = bytes(stored.code_hash) if stored is not None and usable else _NO_CODE

@@ -108,7 +108,8 @@ def refresh(*, refresh_token: str) -> Tokens:
 
 
 def revoke_session(*, device: Device, now: int) -> None:
-    """End the device's session without unlinking it: tokens are void, its socket closes, its backlog waits for a new verification.
+    """End the device's session without unlinking it: tokens are void, its socket closes, its backlog
+    waits for a new verification.
 
     Call it inside a transaction.
     """

@@ -13,4 +13,6 @@ elif _ENVIRONMENT == "production":
 elif _ENVIRONMENT == "test":
     from whatsapp.settings.test import *  # noqa: F403
 else:
-    raise ImproperlyConfigured(f"WHATSAPP_ENV is {_ENVIRONMENT!r}; it must be development, production or test.")
+    raise ImproperlyConfigured(
+        f"WHATSAPP_ENV is {_ENVIRONMENT!r}; it must be development, production or test."
+    )

@@ -11,6 +11,7 @@ from kombu import Queue
 
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
+from whatsapp.settings.scrub import unexpected
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 #: Folder of local state: development SMS, generated secrets, logs.
@@ -127,7 +128,11 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 # -- Celery ----------------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "socket_connect_timeout": 5, "health_check_interval": 10}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,
+    "socket_connect_timeout": 5,
+    "health_check_interval": 10,
+}
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
@@ -152,8 +157,16 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 # A run that finds none of its work done by another costs one query: a second beat does no harm.
 CELERY_BEAT_SCHEDULE = {
     "delivery-expire": {"task": "delivery.tasks.expire", "schedule": 300.0, "options": {"expires": 300}},
-    "delivery-trim-outbox": {"task": "delivery.tasks.trim_outbox", "schedule": 600.0, "options": {"expires": 600}},
-    "accounts-prune": {"task": "accounts.tasks.prune", "schedule": crontab(minute=17), "options": {"expires": 3600}},
+    "delivery-trim-outbox": {
+        "task": "delivery.tasks.trim_outbox",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
+    "accounts-prune": {
+        "task": "accounts.tasks.prune",
+        "schedule": crontab(minute=17),
+        "options": {"expires": 3600},
+    },
 }
 
 # -- REST ------------------------------------------------------------------------------------------------------------------
@@ -204,6 +217,12 @@ LOGGING: dict[str, Any] = {
             "format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s",
         }
     },
+    "filters": {
+        "unexpected": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": unexpected,
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
     "loggers": {
@@ -213,7 +232,7 @@ LOGGING: dict[str, Any] = {
         # At DEBUG it prints the parameters of statements.
         "django.db.backends": {"level": "INFO"},
         # A line for each 4xx says nothing an operator can act upon.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["unexpected"]},
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
     },

@@ -58,14 +58,20 @@ def database(url: str, *, pool: bool, max_size: int = 10) -> dict[str, Any]:
     if not url.startswith(("postgres://", "postgresql://")):
         raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
     try:
-        entry = dict(dj_database_url.parse(url))
+        entry: dict[str, Any] = {**dj_database_url.parse(url)}
     except ValueError:
         # The cause would print the URL, which holds a password.
         raise ImproperlyConfigured("DATABASE_URL cannot be read as a postgresql:// URL.") from None
     options = dict(entry.get("OPTIONS") or {})
     options.setdefault("connect_timeout", 5)
     if pool:
-        options["pool"] = {"min_size": 0, "max_size": max_size, "timeout": 5, "max_idle": 300, "name": "django"}
+        options["pool"] = {
+            "min_size": 0,
+            "max_size": max_size,
+            "timeout": 5,
+            "max_idle": 300,
+            "name": "django",
+        }
     entry.update(OPTIONS=options, CONN_MAX_AGE=0, CONN_HEALTH_CHECKS=pool)
     return entry
 

@@ -15,6 +15,11 @@ def scrub(text: str) -> str:
     return _TOKEN.sub("[token]", _PHONE.sub("[phone]", text))
 
 
+def unexpected(record: logging.LogRecord) -> bool:
+    """For ``django.request``: only what came as an exception; answers with a status of 500 and above log their cause themselves."""
+    return bool(record.exc_info)
+
+
 class ScrubbingFormatter(logging.Formatter):
     """A formatter, not a filter: only here are the arguments and the traceback already text."""
 

@@ -1,0 +1,33 @@
+"""Reads."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db.models import QuerySet
+
+from accounts.errors import Refused
+from accounts.models import Account, Contact, Device
+from whatsapp.wire.errors import Code
+
+
+def linked_devices(*, account: Account) -> QuerySet[Device]:
+    return Device.objects.filter(user=account, unlinked_at=None).order_by("linked_at", "pk")
+
+
+def account_by_id(*, user_id: uuid.UUID) -> Account:
+    """Raises :class:`Refused` (``not_found``)."""
+    account = Account.objects.filter(pk=user_id).first()
+    if account is None:
+        raise Refused(Code.NOT_FOUND, "There is no such user.")
+    return account
+
+
+def contacts(*, account: Account, since: int, after: str, limit: int) -> list[Contact]:
+    """Contacts changed after ``since`` (ms), by user id from behind ``after``."""
+    found = Contact.objects.filter(owner=account).select_related("user").order_by("user_id")
+    if since:
+        found = found.filter(updated_at__gt=since)
+    if after:
+        found = found.filter(user_id__gt=after)
+    return list(found[:limit])
