@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 from devtools import ports, unprivileged
 from devtools.errors import DevError
-from devtools.processes import Child, Spec
+from devtools.processes import Child, Spec, end_all, of_stack
 
 USER = "whatsapp"
 DATABASE = "whatsapp"
@@ -58,14 +59,18 @@ class PostgresServer:
         """Make the data folder if there is none. Returns whether it was made. Raises :class:`DevError`."""
         if (self.folder / "PG_VERSION").exists():
             return False
-        unprivileged.hand_over(self.folder)
+        draft = self.folder.with_name(
+            self.folder.name + ".new"
+        )  # an initdb that is interrupted leaves no half folder
+        shutil.rmtree(draft, ignore_errors=True)
+        unprivileged.hand_over(draft)
         secret = self.folder.with_name(self.folder.name + ".initdb")
         unprivileged.secret_file(secret, self.password + "\n")
         run = subprocess.run(
             [
                 *unprivileged.prefix(),
                 str(unprivileged.programs() / "initdb"),
-                f"--pgdata={self.folder}",
+                f"--pgdata={draft}",
                 f"--username={USER}",
                 "--auth=scram-sha-256",
                 f"--pwfile={secret}",
@@ -82,7 +87,17 @@ class PostgresServer:
         secret.unlink()
         if run.returncode:
             raise DevError(f"initdb could not make the database folder {self.folder}: {run.stderr.strip()}")
+        draft.rename(self.folder)
         return True
+
+    def _clear(self) -> None:
+        """End what a killed postmaster left behind, and remove its pid file, whose number may be another process's by now."""
+
+        def leftovers() -> list[int]:
+            return of_stack(None, self.folder)
+
+        end_all(leftovers, first=signal.SIGQUIT, grace=2)
+        (self.folder / "postmaster.pid").unlink(missing_ok=True)
 
     @property
     def spec(self) -> Spec:
@@ -102,6 +117,7 @@ class PostgresServer:
             cwd=Path("/"),
             log=self.log,
             ready=lambda child: self.answers(),
+            before_start=self._clear,
             stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
             stop_timeout=30,
             death_signal=signal.SIGQUIT,  # "immediate": certain to end soon; the log is replayed at the next start

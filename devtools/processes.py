@@ -6,9 +6,11 @@ import ctypes
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from devtools.errors import DevError
@@ -17,6 +19,7 @@ from devtools.paths import MARKER
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _LOG_LIMIT = 10 * 2**20
+_forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="forker")
 
 
 @dataclass
@@ -38,14 +41,10 @@ class Spec:
     stop_timeout: float = 15.0
     death_signal: int = signal.SIGKILL
     before_start: Callable[[], None] | None = None
-    facts: dict[str, int | str] = field(default_factory=dict)
 
 
 class Child:
-    """A process made from a :class:`Spec`; may be started again after it ended.
-
-    Start it from a thread that lives as long as the process shall: the kernel's death signal is tied to the thread.
-    """
+    """A process made from a :class:`Spec`; may be started again after it ended."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -74,9 +73,8 @@ class Child:
             if os.getppid() != parent:  # the parent died before the line above took effect
                 os._exit(1)
 
-        with spec.log.open("ab") as log:
-            self.log_offset = log.tell()
-            self.process = subprocess.Popen(
+        def launch() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
                 spec.argv,
                 cwd=spec.cwd,
                 env=spec.env,
@@ -86,6 +84,14 @@ class Child:
                 preexec_fn=tie,
                 start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
             )
+
+        with spec.log.open("ab") as log:
+            self.log_offset = log.tell()
+            if threading.current_thread() is threading.main_thread():
+                self.process = launch()
+            else:
+                # The kernel's death signal comes when the *thread* that forked ends: one that lives as long as we do forks.
+                self.process = _forker.submit(launch).result()
         self.started_at = time.monotonic()
 
     def wait_ready(self, abort: Callable[[], bool] = lambda: False) -> None:
@@ -131,6 +137,10 @@ class Child:
     def stop(self) -> None:
         """Ask it to end, insist after ``stop_timeout``."""
         self.send(self.spec.stop_signal)
+        self.stop_waiting()
+
+    def stop_waiting(self) -> None:
+        """The second half of :meth:`stop`, for callers that ask several at once."""
         if not self.wait(self.spec.stop_timeout):
             self.send(signal.SIGKILL)
             self.wait(10)
@@ -167,12 +177,12 @@ def is_alive(pid: int, ticks: int | None = None) -> bool:
     return found is not None and (ticks is None or ticks == found)
 
 
-def of_stack(stack_id: str, folder: Path | None = None) -> list[int]:
+def of_stack(stack_id: str | None, folder: Path | None = None) -> list[int]:
     """Every live process that carries ``stack_id`` in its environment, or is a PostgreSQL that works in ``folder``.
 
     PostgreSQL's backends overwrite their environment with their title, but their working directory is their data folder.
     """
-    wanted = f"{MARKER}={stack_id}".encode()
+    wanted = f"{MARKER}={stack_id}".encode() if stack_id else b"no environment has this\0"
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

@@ -1,0 +1,100 @@
+"""The commands of ``./dev``: what is on the command line, and which function does it."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from devtools import quality, running
+from devtools.errors import DevError
+
+DESCRIPTION = "One command for everything: runs the system on this machine, tests it, measures it."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="./dev", description=DESCRIPTION)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, function: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(function=function)
+        return sub
+
+    def data(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--data", metavar="DIR", help="data folder (default: the running one, else .local)")
+
+    up = command("up", running.up, "start everything (installs what is missing first)")
+    up.add_argument(
+        "--detach", action="store_true", help="return when everything is ready; ./dev down stops it"
+    )
+    up.add_argument(
+        "--port", type=int, default=8000, metavar="N", help="port of HTTP and WebSocket (default 8000)"
+    )
+    up.add_argument("--data", metavar="DIR", help="data folder (default .local)")
+    up.add_argument(
+        "--gateways", type=int, metavar="N", help="gateway processes (default: one a core, at least 2)"
+    )
+    up.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)  # what --detach starts
+
+    status = command("status", running.status, "what runs, and where; non-zero exit when something is down")
+    status.add_argument("--json", action="store_true")
+    data(status)
+    data(command("down", running.down, "stop everything of the data folder"))
+    reset = command("reset", running.reset, "stop everything and delete the data folder")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    data(reset)
+
+    for name, module, text in (
+        ("chat", "devtools.chat", "interactive client: ./dev chat +15550001 --to +15550002"),
+        ("demo", "devtools.demo", "two people chat while a gateway is killed"),
+    ):
+        command(name, functools.partial(_module, module), text).set_defaults(takes_rest=True)
+    bench = command("bench", lambda args: running.bench(args.rest), "measure: ./dev bench NAME [--json FILE]")
+    bench.set_defaults(takes_rest=True)
+
+    test = command("test", lambda args: quality.test(args.rest), "run the tests: [--all] [pytest arguments]")
+    test.set_defaults(takes_rest=True)
+    command("lint", lambda args: quality.lint(), "ruff, mypy, import rules, generated files, migrations")
+    lock = command(
+        "lock", lambda args: quality.lock(args.upgrade), "make requirements*.txt anew from requirements*.in"
+    )
+    lock.add_argument("--upgrade", action="store_true", help="to the newest versions")
+    command("install", lambda args: quality.install(), "make .venv with everything that tests and lint need")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. An error is a sentence on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    top = parser()
+    args, rest = top.parse_known_args(_without_help(words))
+    args.rest = words[1:] if getattr(args, "takes_rest", False) else []
+    if rest and not args.rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return int(args.function(args))
+    except DevError as error:
+        print(f"./dev {args.command}: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _module(module: str, args: argparse.Namespace) -> int:
+    running.run_module(module, args.rest)
+
+
+def _without_help(words: list[str]) -> list[str]:
+    """``--help`` of a command that passes its arguments on is the other program's."""
+    if words and words[0] in ("chat", "demo", "bench", "test"):
+        return words[:1]
+    return words

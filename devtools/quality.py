@@ -1,0 +1,108 @@
+"""``test``, ``lint``, ``lock``: what a change has to pass, and where its dependencies are pinned."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from devtools import bootstrap
+from devtools.errors import DevError
+from devtools.paths import REPO, VENV_PYTHON
+
+
+def install() -> int:
+    """Everything that tests and lint need."""
+    bootstrap.ensure(development=True)
+    return 0
+
+
+def test(arguments: list[str]) -> int:
+    """pytest on real servers. Its summary is the last line. ``--all`` takes the whole-system tests in and forbids skipping."""
+    bootstrap.ensure(development=True)
+    everything = "--all" in arguments
+    arguments = [word for word in arguments if word != "--all"]
+    env = dict(os.environ)
+    if everything:
+        env["WHATSAPP_TEST_ALL"] = "1"
+    elif not any(word.startswith("-m") for word in arguments):
+        print(
+            "leaving out the tests that need the whole running system; ./dev test --all runs them too",
+            flush=True,
+        )
+        arguments = ["-m", "not needs_system", *arguments]
+    return subprocess.run(
+        [VENV_PYTHON, "-m", "pytest", *arguments], cwd=REPO, env=env, check=False
+    ).returncode
+
+
+@dataclass
+class Check:
+    """One part of lint: its name and its command, run with the interpreter of ``.venv``."""
+
+    name: str
+    arguments: list[str]
+
+
+CHECKS = (
+    Check("ruff", ["-m", "ruff", "check", "."]),
+    Check("format", ["-m", "ruff", "format", "--check", "."]),
+    Check("mypy", ["-m", "mypy"]),
+    Check("imports", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
+    Check("wire files", ["-m", "whatsapp.wire.generate", "--check"]),
+    Check("migrations", ["manage.py", "makemigrations", "--check", "--dry-run"]),
+)
+
+
+def lint() -> int:
+    """Run every check, show what the failing ones said, end with one summary line."""
+    bootstrap.ensure(development=True)
+    env = {
+        **os.environ,
+        "WHATSAPP_ENV": "test",
+        "WHATSAPP_DATA": str(REPO / ".cache" / "lint"),
+        "PYTHONPATH": str(REPO),
+    }
+    failed = []
+    for check in CHECKS:
+        started = time.monotonic()
+        run = subprocess.run(
+            [VENV_PYTHON, *check.arguments],
+            cwd=REPO,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        print(
+            f"{'ok    ' if run.returncode == 0 else 'FAILED'}  {check.name:11} {time.monotonic() - started:5.1f} s",
+            flush=True,
+        )
+        if run.returncode:
+            failed.append(check.name)
+            print("\n".join("        " + line for line in run.stdout.strip().splitlines()), flush=True)
+    print(f"lint: {', '.join(failed)} failed" if failed else f"lint: all {len(CHECKS)} checks passed")
+    return 1 if failed else 0
+
+
+def lock(upgrade: bool) -> int:
+    """Make requirements.txt and requirements-dev.txt from their .in files, with hashes and without naming any index."""
+    bootstrap.ensure(development=True)
+    env = {**os.environ, "CUSTOM_COMPILE_COMMAND": "./dev lock"}
+    env.pop("PIP_FIND_LINKS", None)  # pins come from the package index alone
+    options = [
+        "--quiet", "--generate-hashes", "--strip-extras", "--allow-unsafe", "--no-emit-index-url", "--no-emit-trusted-host",
+        "--no-emit-find-links", "--no-emit-options", *(["--upgrade"] if upgrade else []),
+    ]  # fmt: skip
+    for name in ("requirements", "requirements-dev"):
+        print(f"pinning {name}.in", file=sys.stderr, flush=True)
+        run = subprocess.run(
+            [VENV_PYTHON, "-m", "piptools", "compile", *options, "--output-file", f"{name}.txt", f"{name}.in"],
+            cwd=REPO, env=env, check=False,
+        )  # fmt: skip
+        if run.returncode:
+            raise DevError(f"{name}.in could not be resolved")
+    return 0

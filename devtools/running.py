@@ -1,0 +1,233 @@
+"""``up``, ``status``, ``down``, ``reset``, and the programs that talk to a running system."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NoReturn
+
+from devtools import bootstrap, external, ports, record, unprivileged
+from devtools.bootstrap import say
+from devtools.errors import DevError
+from devtools.paths import REPO, VENV_PYTHON, DataFolder
+from devtools.processes import end_all, is_alive, of_stack, rotate
+from devtools.stack import Stack
+from devtools.supervisor import Supervisor
+
+_START_TIMEOUT = 120.0
+
+
+def up(args: argparse.Namespace) -> int:
+    """Start everything, here or detached. On a running system nothing changes."""
+    running = record.find(args.data)
+    if state := record.state(running):
+        if state["phase"] == "failed":
+            raise DevError("the last start is still being undone; try again in a moment")
+        print(f"already {state['phase']} (data folder {running.root}); nothing was changed")
+        print(_addresses(state))
+        return 0
+    data = DataFolder(args.data or REPO / ".local")
+    bootstrap.ensure()
+    if not 0 < args.port < 65536:
+        raise DevError(f"--port {args.port} is no port number")
+    if not ports.is_free(args.port):
+        raise DevError(
+            f"port {args.port} is in use by another program; choose another: ./dev up --port {_another(args.port)}"
+        )
+    urls = external.chosen(os.environ)
+    external.check(urls)
+    if args.detach and not args.supervise:
+        return _detached(args, data)
+    stack = Stack(
+        data,
+        port=args.port,
+        gateways=max(1, args.gateways or max(2, os.cpu_count() or 1)),
+        external=urls,
+        say=say,
+    )
+    Supervisor(stack, say=say, on_ready=lambda: print(_addresses(stack.describe()), flush=True)).run()
+    return 0
+
+
+def _detached(args: argparse.Namespace, data: DataFolder) -> int:
+    """Start a supervisor of its own session, show its progress, return when everything is ready."""
+    data.create()
+    log = data.logs / "supervisor.log"
+    rotate(log)
+    command = [
+        sys.executable,
+        str(REPO / "dev"),
+        "up",
+        "--supervise",
+        "--port",
+        str(args.port),
+        "--data",
+        str(data.root),
+    ]
+    if args.gateways:
+        command += ["--gateways", str(args.gateways)]
+    with log.open("ab") as out:
+        shown = out.tell()
+        child = subprocess.Popen(
+            command,
+            cwd=REPO,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_TIMEOUT
+    while True:
+        ended = child.poll() is not None
+        with log.open("rb") as lines:
+            lines.seek(shown)
+            new = lines.read()
+        shown += len(new)
+        sys.stderr.write(new.decode("utf-8", "replace"))
+        sys.stderr.flush()
+        if ended:
+            return child.returncode or 1
+        state = record.state(data)
+        if state.get("phase") == "running" and state.get("pid") == child.pid:
+            return 0
+        if time.monotonic() > deadline:
+            child.terminate()
+            raise DevError(f"not everything was ready after {_START_TIMEOUT:.0f} s; see {data.logs}")
+        time.sleep(0.05)
+
+
+def status(args: argparse.Namespace) -> int:
+    """What runs; 1 when something is down."""
+    data = record.find(args.data)
+    state = record.state(data)
+    if not state:
+        empty: dict[str, Any] = {
+            "http": None,
+            "ws": None,
+            "processes": {},
+            "gateways": {},
+            "urls": {},
+            "data": str(data.root),
+        }
+        print(
+            json.dumps(empty)
+            if args.json
+            else f"not running (data folder {data.root}); start it with ./dev up"
+        )
+        return 1
+    down = sorted(
+        name
+        for name, pid in state["processes"].items()
+        if not pid or not is_alive(pid) or name in state["starting"]
+    )
+    shown = {key: state[key] for key in ("http", "ws", "processes", "gateways", "urls", "data")}
+    shown["processes"] = {name: None if name in down else pid for name, pid in state["processes"].items()}
+    if args.json:
+        print(
+            json.dumps(
+                {**shown, "phase": state["phase"], "down": down, "restarts": state["restarts"]}, indent=1
+            )
+        )
+    else:
+        print(_addresses(state))
+        for name, pid in shown["processes"].items():
+            print(f"  {name:12} {f'pid {pid}' if pid else 'DOWN'}{_restarts(state, name)}")
+    return 0 if state["phase"] == "running" and not down else 1
+
+
+def down(args: argparse.Namespace) -> int:
+    """Stop the supervisor, which stops its children in order; then end whatever carries the data folder's mark."""
+    data = record.find(args.data)
+    stopped = stop(data)
+    print(
+        f"stopped (data folder {data.root})" if stopped else f"nothing was running (data folder {data.root})"
+    )
+    return 0
+
+
+def stop(data: DataFolder) -> bool:
+    """End every process of ``data``; whether there was one."""
+    state = record.state(data)
+    if state:
+        os.kill(state["pid"], signal.SIGTERM)
+        deadline = time.monotonic() + 75
+        while is_alive(state["pid"], state["ticks"]):
+            if time.monotonic() > deadline:
+                say("the supervisor does not end: killing it")
+                os.kill(state["pid"], signal.SIGKILL)
+                break
+            time.sleep(0.05)
+    strays = end_all(lambda: of_stack(data.id, unprivileged.data_folder(data.postgres)))
+    record.forget(data)
+    data.state.unlink(missing_ok=True)
+    return bool(state or strays)
+
+
+def reset(args: argparse.Namespace) -> int:
+    """Delete the data folder, after asking."""
+    data = record.find(args.data)
+    if not data.root.exists():
+        print(f"there is no data folder {data.root}")
+        return 0
+    if not (data.run.is_dir() or data.secrets.exists() or data.root == REPO / ".local"):
+        raise DevError(f"{data.root} does not look like a data folder; nothing was deleted")
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise DevError("it would delete the data folder; say --yes if nobody can be asked")
+        answer = input(f"Stop everything and delete {data.root} (database, messages, secrets, logs)? [y/N] ")
+        if answer.strip().lower() not in ("y", "yes"):
+            print("nothing was deleted")
+            return 1
+    stop(data)
+    shutil.rmtree(unprivileged.data_folder(data.postgres), ignore_errors=True)
+    shutil.rmtree(data.root)
+    print(f"deleted {data.root}")
+    return 0
+
+
+def run_module(module: str, arguments: list[str], *, development: bool = False) -> NoReturn:
+    """Become ``python -m module`` of ``.venv``."""
+    bootstrap.ensure(development=development)
+    os.chdir(REPO)
+    os.execv(VENV_PYTHON, [str(VENV_PYTHON), "-m", module, *arguments])
+
+
+def bench(arguments: list[str]) -> int:
+    """``bench NAME …`` becomes ``python -m bench.NAME …``; without a name the benches are listed."""
+    names = sorted(
+        file.stem
+        for file in (REPO / "bench").glob("*.py")
+        if "\ndef main(" in file.read_text() and file.stem != "__init__"
+    )
+    if not arguments or arguments[0] not in names:
+        raise DevError(f"say which: ./dev bench {{{','.join(names)}}} [--json FILE]", code=2)
+    run_module(f"bench.{arguments[0]}", arguments[1:])
+
+
+def _another(port: int) -> int:
+    return next((other for other in range(port + 1, port + 200) if ports.is_free(other)), port + 1)
+
+
+def _restarts(state: dict[str, Any], name: str) -> str:
+    count = state["restarts"].get(name, 0)
+    return f", started again {count} times" if count > 1 else ", started again once" if count else ""
+
+
+def _addresses(state: dict[str, Any]) -> str:
+    return f"""
+  HTTP       {state["http"]}        (health: {state["http"]}/health/ready)
+  WebSocket  {state["ws"]}
+  SMS codes  {state["data"]}/sms.jsonl
+  logs       {state["data"]}/logs/
+
+Next, in two terminals:
+  ./dev chat +15550001
+  ./dev chat +15550002 --to +15550001
+or see two people chat by themselves: ./dev demo        (./dev down stops everything)
+"""

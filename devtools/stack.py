@@ -1,0 +1,248 @@
+"""A whole system in a data folder: which processes it has, in which order they start and stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from devtools import environment, ports, valkey
+from devtools.errors import DevError
+from devtools.paths import REPO, VENV_PYTHON, DataFolder
+from devtools.postgres import PostgresServer
+from devtools.processes import Child, Spec, end_all, of_stack
+from devtools.valkey import ValkeyServer
+
+QUEUES = "fanout,drain,push,media,maintenance,celery"
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+class Stack:
+    """Servers from wheels (those that no URL of ``external`` replaces), gateways on one port, a worker, beat.
+
+    ``caller`` is the environment the children inherit from; ``overrides`` are variables for the application's processes only;
+    ``extra_limits`` go over the development table. Nothing runs before :meth:`start`.
+    """
+
+    def __init__(
+        self,
+        data: DataFolder,
+        *,
+        port: int,
+        gateways: int = 2,
+        worker: bool = True,
+        beat: bool = True,
+        external: Mapping[str, str] | None = None,
+        caller: Mapping[str, str] | None = None,
+        overrides: Mapping[str, str] | None = None,
+        extra_limits: Mapping[str, int] | None = None,
+        python: Path = VENV_PYTHON,
+        say: Callable[[str], None] = _silent,
+    ) -> None:
+        data.create()
+        self.data = data
+        self.port = port
+        self.say = say
+        self.python = python
+        self.external = dict(external or {})
+        caller = dict(os.environ if caller is None else caller)
+        known = environment.load_secrets(data)
+        server_env = environment.base(data, caller)
+        self.postgres: PostgresServer | None = None
+        self.valkey: ValkeyServer | None = None
+        if "DATABASE_URL" not in self.external:
+            self.postgres = PostgresServer(
+                data.postgres,
+                password=known["POSTGRES_PASSWORD"],
+                log=data.logs / "postgres.log",
+                env=server_env,
+            )
+        if not {"HOT_URL", "BROKER_URL", "CACHE_URL"} <= self.external.keys():
+            self.valkey = ValkeyServer(
+                data.valkey, password=known["VALKEY_PASSWORD"], log=data.logs / "valkey.log", env=server_env
+            )
+        self.urls = {**self._own_urls(), **self.external}
+        self.env = environment.application(
+            data, urls=self.urls, caller=caller, overrides=overrides, extra_limits=extra_limits
+        )
+        taken = {port}
+        self.private_ports: dict[str, int] = {}
+        self.children: dict[str, Child] = {}
+        for number in range(1, gateways + 1):
+            name = f"gateway-{number}"
+            self.private_ports[name] = ports.choose(taken)
+            taken.add(self.private_ports[name])
+            self._add(self._gateway(name))
+        if worker:
+            self._add(self._worker())
+        if beat:
+            self._add(self._beat())
+        if self.valkey:
+            self._add(self.valkey.spec)
+        if self.postgres:
+            self._add(self.postgres.spec)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self, *, migrate: bool = True, abort: Callable[[], bool] = lambda: False) -> None:
+        """Start everything and wait until it is ready. Raises :class:`DevError`; what was started is then for :meth:`stop`."""
+        self.end_strays()
+        servers = [self.children[name] for name in ("postgres", "valkey") if name in self.children]
+        if self.postgres:
+            self.postgres.prepare()
+        self._start(servers, abort)
+        if self.postgres:
+            self.postgres.create_database()
+        if migrate:
+            self.migrate()
+        self._start([child for child in self.children.values() if child not in servers], abort)
+
+    def _start(self, children: list[Child], abort: Callable[[], bool]) -> None:
+        started = time.monotonic()
+        for child in children:
+            child.start()
+        for child in children:
+            child.wait_ready(abort)
+        if children:
+            self.say(
+                f"{', '.join(child.name for child in children)} ready after {time.monotonic() - started:.1f} s"
+            )
+
+    def stop(self) -> None:
+        """Stop everything in order: gateways drain, worker and beat finish, then the servers. What remains is killed."""
+        last = ("worker-1", "beat", "valkey", "postgres")
+        gateways = [name for name in self.children if name not in last]
+        for names in (gateways, ["worker-1", "beat"], ["valkey"], ["postgres"]):
+            group = [self.children[name] for name in names if name in self.children]
+            for child in group:
+                child.send(child.spec.stop_signal)
+            for child in group:
+                child.stop_waiting()
+        self.end_strays()
+
+    def end_strays(self) -> None:
+        """End every process of this data folder that is not one of our living children."""
+        ours = {child.pid for child in self.children.values()} - {None}
+        if not ours:
+            end_all(self.strays, grace=2)
+
+    def strays(self) -> list[int]:
+        """The processes of this data folder."""
+        return of_stack(self.data.id, self.postgres.folder if self.postgres else None)
+
+    def migrate(self) -> None:
+        """Bring the database's tables up to date. Raises :class:`DevError` with what Django said."""
+        started = time.monotonic()
+        run = subprocess.run(
+            [str(self.python), "manage.py", "migrate", "--noinput"],
+            cwd=REPO,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        (self.data.logs / "migrate.log").write_text(run.stdout + run.stderr)
+        if run.returncode:
+            reason = (run.stderr.strip() or run.stdout.strip()).splitlines()
+            raise DevError(
+                f"the migrations failed ({self.data.logs / 'migrate.log'}): {reason[-1] if reason else ''}"
+            )
+        self.say(f"database migrated after {time.monotonic() - started:.1f} s")
+
+    # -- what it says about itself ---------------------------------------------------------------------------------------
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    def describe(self) -> dict[str, Any]:
+        """The object that ``./dev status --json`` prints; a part that is down has no pid (None)."""
+        return {
+            "http": self.http,
+            "ws": self.ws,
+            "processes": {name: child.pid for name, child in self.children.items()},
+            "gateways": {
+                name: {"ws": f"ws://127.0.0.1:{port}/ws", "metrics": f"http://127.0.0.1:{port}/metrics"}
+                for name, port in self.private_ports.items()
+            },
+            "urls": {name.removesuffix("_URL").lower(): url for name, url in self.urls.items()},
+            "data": str(self.data.root),
+        }
+
+    # -- the parts -------------------------------------------------------------------------------------------------------
+
+    def _own_urls(self) -> dict[str, str]:
+        urls = {}
+        if self.postgres:
+            urls["DATABASE_URL"] = self.postgres.url()
+        if self.valkey:
+            urls["HOT_URL"] = self.valkey.url(valkey.HOT)
+            urls["BROKER_URL"] = self.valkey.url(valkey.BROKER)
+            urls["CACHE_URL"] = self.valkey.url(valkey.CACHE)
+        return urls
+
+    def _add(self, spec: Spec) -> None:
+        self.children[spec.name] = Child(spec)
+
+    def _gateway(self, name: str) -> Spec:
+        return Spec(
+            name=name,
+            argv=[
+                str(self.python), "-m", "whatsapp.serve", "--name", name, "--host", "127.0.0.1", "--port", str(self.port),
+                "--private-port", str(self.private_ports[name]),
+            ],
+            env=self.env,
+            cwd=REPO,
+            log=self.data.logs / f"{name}.log",
+            ready=_said_ready,
+            stop_timeout=20,
+        )  # fmt: skip
+
+    def _worker(self) -> Spec:
+        return Spec(
+            name="worker-1",
+            argv=[
+                str(self.python), "-m", "celery", "-A", "whatsapp", "worker", "-Q", QUEUES, "-c", "2", "--without-gossip",
+                "--without-mingle", "--loglevel", "INFO", "-n", "worker-1@%h",
+            ],
+            env=self.env,
+            cwd=REPO,
+            log=self.data.logs / "worker-1.log",
+            ready=lambda child: " ready." in child.output(),
+            stop_timeout=15,
+        )  # fmt: skip
+
+    def _beat(self) -> Spec:
+        return Spec(
+            name="beat",
+            argv=[
+                str(self.python), "-m", "celery", "-A", "whatsapp", "beat",
+                "--scheduler", "django_celery_beat.schedulers:DatabaseScheduler", "--pidfile=", "--loglevel", "INFO",
+            ],
+            env=self.env,
+            cwd=REPO,
+            log=self.data.logs / "beat.log",
+            stop_timeout=5,
+        )  # fmt: skip
+
+
+def _said_ready(child: Child) -> bool:
+    """Whether a gateway has printed its line ``{"name": …, "port": …, "private_port": …}``."""
+    for line in child.output().splitlines():
+        if line.startswith("{") and '"private_port"' in line:
+            try:
+                return json.loads(line)["name"] == child.name
+            except (ValueError, KeyError):
+                continue
+    return False

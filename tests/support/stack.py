@@ -1,0 +1,192 @@
+"""Whole running systems for tests, by the same code as ``./dev up``, without its restarts: what a test kills stays dead."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from devtools import ports, unprivileged
+from devtools.environment import URL_VARIABLES
+from devtools.paths import DataFolder
+from devtools.processes import Child
+from devtools.stack import Stack
+from tests.support import early
+
+_numbers = itertools.count(1)
+_template_lock = threading.Lock()
+_template: Path | None = None
+
+
+class System:
+    """One system in a data folder of its own. Options:
+
+    ``gateways`` (2), ``worker`` (True), ``beat`` (False); ``env``: variables for the application's processes, such as
+    WHATSAPP_TEST_BUILD; ``limits``: entries of the limits table that go over development's.
+    """
+
+    def __init__(
+        self,
+        *,
+        gateways: int = 2,
+        worker: bool = True,
+        beat: bool = False,
+        env: Mapping[str, str] | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        root = early.FOLDER / f"system-{next(_numbers)}"
+        root.mkdir(mode=0o711)
+        data = DataFolder(root)
+        data.create()
+        _copy_template(data)
+        self.stack = Stack(
+            data,
+            port=ports.choose(),
+            gateways=gateways,
+            worker=worker,
+            beat=beat,
+            caller=_caller(),
+            overrides=env,
+            extra_limits=limits,
+            python=Path(sys.executable),
+        )
+
+    # -- addresses -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def http(self) -> str:
+        """Base URL of the port that all gateways share."""
+        return self.stack.http
+
+    @property
+    def ws(self) -> str:
+        """WebSocket URL on the shared port: which gateway answers is the kernel's choice."""
+        return self.stack.ws
+
+    @property
+    def gateways(self) -> dict[str, dict[str, str]]:
+        """name → {"ws": URL of its private port, "metrics": URL, "http": base URL}; they stay the same over restarts."""
+        found = self.stack.describe()["gateways"]
+        return {
+            name: {**urls, "http": urls["metrics"].removesuffix("/metrics")} for name, urls in found.items()
+        }
+
+    @property
+    def processes(self) -> dict[str, int | None]:
+        """name → pid, None for one that is dead: gateway-1 …, worker-1, beat, valkey, postgres."""
+        return self.stack.describe()["processes"]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of the application's processes, for starting more of them."""
+        return dict(self.stack.env)
+
+    @property
+    def data(self) -> Path:
+        """The data folder, with sms.jsonl and logs/."""
+        return self.stack.data.root
+
+    @property
+    def database_url(self) -> str:
+        return self.stack.urls["DATABASE_URL"]
+
+    @property
+    def hot_url(self) -> str:
+        return self.stack.urls["HOT_URL"]
+
+    # -- life ----------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        try:
+            self.stack.start(migrate=False)  # the template's tables are up to date
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop in order; ends every process of the data folder. A second call does nothing."""
+        self.stack.stop()
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send a signal to a part; after SIGKILL it is gone when this returns (children of the worker included)."""
+        self._child(name).kill(number)
+
+    def restart(self, name: str) -> None:
+        """Start a part that is dead (or stop it first), and wait until it is ready."""
+        child = self._child(name)
+        if child.pid is not None:
+            child.stop()
+        child.start()
+        child.wait_ready()
+
+    def stop_part(self, name: str) -> None:
+        """Ask a part to end in its orderly way and wait for it."""
+        self._child(name).stop()
+
+    def wait_dead(self, name: str, timeout: float = 10.0) -> None:
+        """Until a part has ended by itself, for instance at a fault point."""
+        if not self._child(name).wait(timeout):
+            raise AssertionError(f"{name} still lives after {timeout} s")
+
+    def log(self, name: str) -> str:
+        """What a part has written since its last start."""
+        return self._child(name).output()
+
+    def sql(self, statement: str) -> str:
+        """Run one statement in the database; its rows as text, columns separated by ``|``."""
+        assert self.stack.postgres is not None
+        return self.stack.postgres.sql(statement, database="whatsapp")
+
+    def _child(self, name: str) -> Child:
+        return self.stack.children[name]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _caller() -> dict[str, str]:
+    """This process's environment without what :mod:`tests.support.early` and the developer set for other systems."""
+    hidden = {*URL_VARIABLES, "WHATSAPP_ENV", "WHATSAPP_DATA", "WHATSAPP_LIMITS", "SECRET_KEY", "TOKEN_KEYS"}
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+def _copy_template(data: DataFolder) -> None:
+    """Give ``data`` a migrated database: initdb and migrations run once a session."""
+    global _template
+    with _template_lock:
+        if _template is None:
+            _template = _make_template()
+    shutil.copy2(_template / "secrets.json", data.secrets)
+    target = unprivileged.data_folder(data.postgres)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(unprivileged.data_folder(_template / "postgres"), target)
+    unprivileged.hand_over(target)
+
+
+def _make_template() -> Path:
+    root = early.FOLDER / "system-template"
+    root.mkdir(mode=0o711)
+    stack = Stack(
+        DataFolder(root),
+        port=ports.choose(),
+        gateways=0,
+        worker=False,
+        beat=False,
+        caller=_caller(),
+        python=Path(sys.executable),
+    )
+    try:
+        stack.start()
+    finally:
+        stack.stop()
+    return root
