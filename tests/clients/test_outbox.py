@@ -76,6 +76,34 @@ def test_at_most_a_window_is_in_flight():
     assert [f["messageId"] for f in outbox.due(0.0)] == [messages[3].message_id]
 
 
+def test_messages_are_paced_and_time_alone_lets_them_go():
+    outbox = Outbox(window=1000)
+    add(outbox, 200)
+    sent, now = len(outbox.due(100.0)), 100.0
+    assert sent == 40
+    for _ in range(100):
+        wait = outbox.next_due(now)
+        assert wait is not None
+        now += wait
+        sent += len(outbox.due(now))
+        if now > 101.0:
+            break
+    assert 80 <= sent <= 100
+
+
+def test_the_servers_limit_a_minute_is_kept():
+    outbox = Outbox(window=1000)
+    outbox.limit(20)
+    add(outbox, 100)
+    now, sent = 100.0, 0
+    while now < 160.0:
+        for frame in outbox.due(now):
+            sent += 1
+            outbox.confirm(frame["messageId"], sent)
+        now += 0.5
+    assert 30 <= sent <= 40  # 18 at once, then 18 a minute
+
+
 def test_after_a_lost_connection_the_same_messages_go_again_in_order():
     outbox = Outbox()
     messages = add(outbox, 4)

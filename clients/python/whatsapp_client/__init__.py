@@ -11,6 +11,7 @@ from .outbox import Outbox, Outgoing
 from .rest import Rest
 from .retry import Backoff
 from .session import Session
+from .signup import SmsFile, sign_up
 
 __all__ = [
     "JSON",
@@ -30,10 +31,12 @@ __all__ = [
     "RestError",
     "SendFailed",
     "Session",
+    "SmsFile",
     "Stopped",
     "Timing",
     "Unreachable",
     "by_name",
     "events",
+    "sign_up",
     "socket_url",
 ]

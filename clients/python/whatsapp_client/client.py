@@ -62,7 +62,7 @@ class Client:
         backoff: Backoff | None = None,
         outbox: Outbox | None = None,
     ) -> None:
-        self.rest = Rest(url, token=session.token)
+        self.rest = Rest(url, token=session.token, renew=self._renew)
         self.session = session
         self.history = History()
         self.outbox = outbox if outbox is not None else Outbox()
@@ -76,6 +76,7 @@ class Client:
         self._broadcast = Broadcast()
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._renewing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._online = asyncio.Event()
         self._ended = asyncio.Event()
@@ -192,15 +193,16 @@ class Client:
         while True:
             await self._become(ev.State("connecting"))
             ready_at: float | None = None
+            await self._refresh_if_old()
+            token = self.session.token
             try:
-                await self._refresh_if_old()
-                connection = await Connection.open(self._url, self.session.token, codec=self._codec)
+                connection = await Connection.open(self._url, token, codec=self._codec)
                 ready_at = now()
                 await self._live(connection)
             except Closed as closed:
                 if ready_at is not None and now() - ready_at > GOOD_AFTER:
                     self._backoff.reset()
-                delay = await self._delay_after(closed)
+                delay = await self._delay_after(closed, token)
                 if delay is None:
                     detail = REASONS.get(closed.code, str(closed))
                     await self._finish(ev.State("stopped", detail, code=closed.code))
@@ -214,6 +216,7 @@ class Client:
         self._inbound.slot = None
         self.connects += 1
         self._duties.connected(now())
+        self.outbox.limit(int((connection.ready.get("limits") or {}).get("perMinute") or 0))
         writer = asyncio.create_task(self._write(connection))
         try:
             await self._become(ev.State("syncing"))
@@ -249,8 +252,8 @@ class Client:
             _log.exception("writing failed; connecting again")
             await connection.close()
 
-    async def _delay_after(self, closed: Closed) -> float | None:
-        """Seconds until the next attempt; None: never."""
+    async def _delay_after(self, closed: Closed, token: str) -> float | None:
+        """Seconds until the next attempt; None: never. ``token``: the access token of the last one."""
         retry, slot = after_close(closed.code), self._inbound.slot
         if slot is not None and retry in (Retry.SLOT, Retry.SOON):
             # Also for a socket that was cut off between `reconnect` and the close frame.
@@ -260,7 +263,7 @@ class Client:
             case Retry.NEVER:
                 return None
             case Retry.REFRESH:
-                return await self._refresh()
+                return await self._refresh(token)
             case Retry.SLOT:
                 return self._backoff.next(at_least=closed.retry_after or NO_SLOT)
             case Retry.LATER:
@@ -272,12 +275,12 @@ class Client:
         left = self.session.expires_at - time.time_ns() // 1_000_000
         if self.session.expires_at and left < REFRESH_BEFORE_MS:
             with contextlib.suppress(RestError, Unreachable):  # the server will say 4401 if it minds
-                await self._renew()
+                await self._renew(self.session.token)
 
-    async def _refresh(self) -> float | None:
-        """A new access token; None when the session is over."""
+    async def _refresh(self, rejected: str) -> float | None:
+        """A new access token instead of ``rejected``; None when the session is over."""
         try:
-            await self._renew()
+            await self._renew(rejected)
         except Unreachable:
             return self._backoff.next()
         except RestError as error:
@@ -286,10 +289,14 @@ class Client:
             return None
         return self._backoff.next()
 
-    async def _renew(self) -> None:
-        await self.rest.refresh(self.session)
-        if self._on_session is not None:
-            self._on_session(self.session)
+    async def _renew(self, rejected: str) -> None:
+        """Renew the tokens, once for all who found ``rejected`` too old: a refresh token works once."""
+        async with self._renewing:
+            if self.session.token != rejected:
+                return
+            await self.rest.refresh(self.session)
+            if self._on_session is not None:
+                self._on_session(self.session)
 
     async def _progress(self, remaining: int | None) -> None:
         """A sync goes on, with so many events to come, or is complete (None)."""

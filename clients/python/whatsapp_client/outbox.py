@@ -19,10 +19,17 @@ from typing import Any
 
 from .codecs import Frame
 from .errors import OutboxFull, SendFailed
+from .pace import Pace
 
 MAX_CONTENT = 65_536
 #: An answer that is not here after this long is taken for lost, although the socket lives.
 ANSWER_TIMEOUT = 10.0
+#: Messages in flight. Far below the number of refusals in a row that a server takes for a flood.
+WINDOW = 16
+#: Messages a second, and at once after a pause; a server counts frames of any kind, and acks are frames too.
+PER_SECOND, BURST = 50, 40
+#: The share of the server's own limit a minute that is used: its clock and ours are not the same.
+SHARE = 0.9
 
 
 @dataclass(slots=True, eq=False)
@@ -75,13 +82,17 @@ class Outbox:
     recognized and ignored, unless it is ✓.
     """
 
-    def __init__(self, *, window: int = 64, limit: int = 10_000, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, *, window: int = WINDOW, limit: int = 10_000, rng: random.Random | None = None
+    ) -> None:
         self._window = window
         self._limit = limit
         self._rng = rng or random.Random()
         self._queues: dict[str, deque[Outgoing]] = {}
         self._by_id: dict[str, Outgoing] = {}
         self._last_num: dict[str, int] = {}
+        self._paces = {"second": Pace(PER_SECOND, 1.0, burst=BURST)}
+        self._per_minute = 0
         self._refs = 0
         self._resume_at = 0.0
         self._refusals = 0
@@ -120,6 +131,14 @@ class Outbox:
         self._by_id[outgoing.message_id] = outgoing
         return outgoing
 
+    def limit(self, per_minute: int) -> None:
+        """The server's limit of messages a minute, from `ready`; 0: none."""
+        if per_minute != self._per_minute:
+            self._per_minute = per_minute
+            self._paces.pop("minute", None)
+            if per_minute > 0:
+                self._paces["minute"] = Pace(per_minute * SHARE, 60.0, burst=max(1.0, per_minute * SHARE))
+
     def waiting(self, conversation_id: str) -> list[Outgoing]:
         """The messages of a conversation that have no ✓ yet, in order."""
         return list(self._queues.get(conversation_id, ()))
@@ -132,10 +151,12 @@ class Outbox:
         frames: list[Frame] = []
         for queue in self._queues.values():
             for outgoing in queue:
-                if len(self._flying) >= self._window:
-                    return frames
                 if outgoing.state != "queued":
                     continue
+                if len(self._flying) >= self._window or self._pause(now):
+                    return frames
+                for pace in self._paces.values():
+                    pace.take(now)
                 self._refs += 1
                 outgoing.ref = str(self._refs)
                 outgoing.state, outgoing.flown_at = "in_flight", now
@@ -147,8 +168,8 @@ class Outbox:
     def next_due(self, now: float) -> float | None:
         """Seconds until :meth:`due` may have something that no frame announces; None: nothing to wait for."""
         times = []
-        if now < self._resume_at and len(self._by_id) > len(self._flying):
-            times.append(self._resume_at)
+        if len(self._by_id) > len(self._flying) and len(self._flying) < self._window:
+            times.append(max(self._resume_at, now + self._pause(now)))
         if self._flying:
             times.append(next(iter(self._flying.values())).flown_at + ANSWER_TIMEOUT)
         return max(0.0, min(times) - now) if times else None
@@ -205,6 +226,9 @@ class Outbox:
             self._put_back(conversation_id)
 
     # -- inside --------------------------------------------------------------------------------------------
+    def _pause(self, now: float) -> float:
+        return max(pace.wait(now) for pace in self._paces.values())
+
     def _find(self, error: Frame) -> Outgoing | None:
         ref, message_id = error.get("ref"), error.get("messageId")
         if message_id:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .errors import RestError, Unreachable
@@ -26,13 +27,22 @@ def is_loopback(url: str) -> bool:
 class Rest:
     """Calls of one server. ``token``: access token of the calls that need one; the client renews it.
 
+    ``renew``: called with a token that was refused, before the one repetition with the new :attr:`token`.
     Every method raises :class:`RestError` for an answer that says no and :class:`Unreachable` for none at
     all.
     """
 
-    def __init__(self, url: str, *, token: str = "", timeout: float = 15.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        renew: Callable[[str], Awaitable[None]] | None = None,
+        timeout: float = 15.0,
+    ) -> None:
         self.url = url.rstrip("/")
         self.token = token
+        self._renew = renew
         self._timeout = timeout
         handlers: list[Any] = [_NoRedirect()]
         if is_loopback(url):
@@ -92,6 +102,10 @@ class Rest:
         body = {"phoneNumber": phone_number} | ({"nickname": nickname} if nickname else {})
         return await self.call("POST", "/contacts", body)
 
+    async def user(self, user_id: str) -> dict[str, Any]:
+        """What anybody with the id may see: ``{userId, name, about}``."""
+        return await self.call("GET", f"/users/{user_id}")
+
     async def contacts(self) -> list[dict[str, Any]]:
         return await self._items("/contacts")
 
@@ -135,8 +149,20 @@ class Rest:
             data = json.dumps(body).encode()
         if method == "POST":
             headers["X-Idempotency-Key"] = str(uuid.uuid4())
-        if authenticated:
-            headers["Authorization"] = f"Bearer {self.token}"
+        token = self.token
+        try:
+            return await self._request(method, path, data, headers, token if authenticated else "")
+        except RestError as error:
+            if error.status != 401 or not authenticated or self._renew is None:
+                raise
+            await self._renew(token)
+            return await self._request(method, path, data, headers, self.token)
+
+    async def _request(
+        self, method: str, path: str, data: bytes | None, headers: dict[str, str], token: str
+    ) -> Any:
+        if token:
+            headers = {**headers, "Authorization": f"Bearer {token}"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         return await asyncio.to_thread(self._perform, request)
 

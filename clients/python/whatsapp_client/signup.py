@@ -1,0 +1,77 @@
+"""From a phone number to a session. Development servers write their SMS into a file instead of sending
+them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pathlib
+import re
+from collections.abc import Awaitable, Callable
+
+from .errors import ClientError, RestError
+from .rest import Rest
+from .session import Session
+
+SMS_TIMEOUT = 15.0
+
+
+async def sign_up(
+    rest: Rest,
+    phone_number: str,
+    read_code: Callable[[], Awaitable[str]],
+    *,
+    device_name: str,
+    known: Session | None = None,
+) -> Session:
+    """Register ``phone_number`` and verify it with the code that ``read_code`` brings.
+
+    ``known``: an earlier session of this device, which is then verified again instead of adding a device.
+    Raises
+    :class:`RestError`, :class:`Unreachable`.
+    """
+    await rest.register(phone_number)
+    code = await read_code()
+    if known is not None:
+        try:
+            return await rest.verify(
+                phone_number, code, device_name=device_name, refresh_token=known.refresh_token
+            )
+        except RestError as error:
+            if error.status not in (400, 401, 404, 410):
+                raise
+            await rest.register(phone_number)  # that device is gone, and the code is used up: a new one
+            code = await read_code()
+    return await rest.verify(phone_number, code, device_name=device_name)
+
+
+class SmsFile:
+    """The ``sms.jsonl`` of a development server: codes for one number, newer than this object."""
+
+    def __init__(self, path: pathlib.Path, phone_number: str) -> None:
+        self._path = path
+        self._number = phone_number
+        self._offset = path.stat().st_size if path.exists() else 0
+
+    async def code(self) -> str:
+        """Wait for the next code. Raises :class:`ClientError` when none comes."""
+        try:
+            async with asyncio.timeout(SMS_TIMEOUT):
+                while True:
+                    for code in self._read():
+                        return code
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise ClientError(f"no code for {self._number} came to {self._path}") from None
+
+    def _read(self) -> list[str]:
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]  # the last line may be half written
+        self._offset += len(whole)
+        messages = [json.loads(line) for line in whole.splitlines() if line.strip()]
+        codes = [re.search(r"\b\d{6}\b", m["body"]) for m in messages if m["to"] == self._number]
+        return [found.group() for found in codes if found]
