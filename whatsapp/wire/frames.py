@@ -24,6 +24,7 @@ MAX_SUBSCRIBED = 500  #: userIds of one presence_subscribe
 MAX_MEMBERS = 1_024  #: recipientIds and mentions
 MAX_ENVELOPES = MAX_MEMBERS * 5
 MAX_BATCH_EVENTS = 100
+MAX_PAYLOAD_DEPTH = 16  #: of the JSON in ``call``, which is passed on
 MAX_BATCH_BYTES = 512 * 1024
 MAX_SAFE_INTEGER = 2**53 - 1  #: what a JavaScript number holds exactly
 MAX_INT32 = 2**31 - 1

@@ -22,6 +22,8 @@ from whatsapp.wire.frames import (
 from whatsapp.wire.rules import CLIENT_RULES
 
 _NOT_JSON = (msgspec.DecodeError, UnicodeError, RecursionError)
+# Numbers beyond a float are JSON all the same.
+_decode_anything = msgspec.json.Decoder(float_hook=str).decode
 _is_id = re.compile(UUID_PATTERN[:-1] + r"\Z").match
 _at = re.compile(r"(?P<reason>.*?)(?: - at `(?P<key>key` in `)?\$\.?(?P<path>.*)`)?\Z", re.DOTALL).match
 _missing = re.compile(r"Object missing required field `(\w+)`").match
@@ -88,7 +90,7 @@ class JsonCodec:
 def _explain(data: bytes | str, types: frozenset[str], error: Exception) -> NoReturn:
     """Raise the FrameError that says what is wrong with ``data``. Reads it again, without types."""
     try:
-        value = msgspec.json.decode(data)
+        value = _decode_anything(data)
     except _NOT_JSON:
         raise FrameError(Code.BAD_REQUEST, "not a frame: no valid JSON", malformed=True) from None
     if not isinstance(value, dict):

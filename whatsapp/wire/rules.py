@@ -4,12 +4,28 @@ from collections.abc import Callable
 from typing import Any
 
 from whatsapp.wire.errors import Code, FrameError
-from whatsapp.wire.frames import Call, Frame, Presence, StatusUpdate, Typing
+from whatsapp.wire.frames import MAX_PAYLOAD_DEPTH, Call, Frame, Presence, StatusUpdate, Typing
 
 
 def _bad(frame: Frame, field: str, reason: str) -> FrameError:
     message_id = getattr(frame, "message_id", None)
     return FrameError(Code.BAD_REQUEST, f"{field}: {reason}", frame.ref, field=field, message_id=message_id)
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it can be encoded again at any depth of the stack."""
+    level = [value]
+    for _ in range(MAX_PAYLOAD_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        if not inner:
+            return True
+        level = inner
+    return False
 
 
 def _status_update(frame: StatusUpdate) -> None:
@@ -34,6 +50,8 @@ def _typing(frame: Typing) -> None:
 def _call(frame: Call) -> None:
     if frame.to_user_id is None:
         raise _bad(frame, "toUserId", "is missing")
+    if frame.payload is not None and not _is_flat(frame.payload):
+        raise _bad(frame, "payload", f"nested deeper than {MAX_PAYLOAD_DEPTH}")
     frame.from_user_id = None
 
 
