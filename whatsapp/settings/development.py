@@ -14,11 +14,8 @@ if not (os.environ.get("SECRET_KEY") and os.environ.get("TOKEN_KEYS")):
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or _SECRETS["SECRET_KEY"]
 TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS"])
-DATABASES = {
-    "default": env.database(
-        os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp", pool=True
-    )
-}
+DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"
+DATABASES = {"default": env.database(DATABASE_URL, pool=True)}
 
 ALLOWED_HOSTS = ["*"]
 WEB_ORIGINS = ["*"]

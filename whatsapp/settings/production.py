@@ -9,9 +9,8 @@ from whatsapp.settings.base import *  # noqa: F403
 
 SECRET_KEY = env.required("SECRET_KEY")
 TOKEN_KEYS = env.token_keys(env.required("TOKEN_KEYS"))
-DATABASES = {
-    "default": env.database(env.required("DATABASE_URL"), pool=True, max_size=env.number("DATABASE_POOL", 10))
-}
+DATABASE_URL = env.required("DATABASE_URL")
+DATABASES = {"default": env.database(DATABASE_URL, pool=True, max_size=env.number("DATABASE_POOL", 10))}
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")

@@ -16,7 +16,7 @@ def scrub(text: str) -> str:
 
 
 def unexpected(record: logging.LogRecord) -> bool:
-    """For ``django.request``: only what came as an exception; answers with a status of 500 and above log their cause themselves."""
+    """For ``django.request``: only what came as an exception; who answers with a status above 499 has logged the cause."""
     return bool(record.exc_info)
 
 

@@ -9,11 +9,8 @@ from whatsapp.settings.base import *  # noqa: F403
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or "tests-only-" + "s" * 50
 TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or "test:" + "k" * 48)
-DATABASES = {
-    "default": env.database(
-        os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp", pool=False
-    )
-}
+DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"
+DATABASES = {"default": env.database(DATABASE_URL, pool=False)}
 
 ALLOWED_HOSTS = ["*"]
 WEB_ORIGINS = ["*"]
