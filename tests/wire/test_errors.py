@@ -1,5 +1,7 @@
 """The taxonomy is the published one."""
 
+from pathlib import Path
+
 import pytest
 
 from whatsapp.wire.codec import JSON
@@ -48,3 +50,11 @@ def test_a_frame_error_makes_its_answer() -> None:
     assert JSON.encode(FrameError(Code.BAD_REQUEST, "no", malformed=True).frame()) == (
         b'{"type":"error","code":"bad_request","message":"no","retryable":false}'
     )
+
+
+def test_the_page_names_every_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
+    assert {code for code in CODES if f"`{code}`" not in page} == set()
+    assert {
+        value for name, value in vars(Close).items() if name.isupper() and str(value) not in page
+    } == set()
