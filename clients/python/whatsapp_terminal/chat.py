@@ -1,0 +1,424 @@
+"""The chat: events of the client become lines, lines become messages and commands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from whatsapp_client import Client, ClientError, Entry, Outgoing, RestError, Stopped, Unreachable, events
+from whatsapp_client.stream import EventStream
+
+from .screen import Line, Screen, harmless
+
+EARLIER = 20  # lines of a conversation shown when it is opened
+TYPING_EVERY = 1.5  # below the 2 s after which it ends by itself
+GOODBYE = 3.0
+NEWEST = 2**53 - 1
+TICKS = {"queued": "·", "sent": "✓", "delivered": "✓✓", "read": "✓✓ read", "failed": "✗"}
+
+HELP = """\
+  text          send it          /to NUMBER    talk to somebody (a number, or one of /list)
+  /list         conversations    /quit         leave (also Ctrl-D)
+  ticks: · waiting   ✓ stored by the server   ✓✓ on their device   ✓✓ read"""
+
+
+@dataclass(slots=True)
+class Peer:
+    """Somebody to talk to. ``unsent``: lines written before the number was registered."""
+
+    label: str
+    user_id: str = ""
+    conversation_id: str = ""
+    presence: str = ""
+    typing: bool = False
+    shown: int = 0  # seq of the last line shown
+    unread: int = 0
+    unsent: deque[str] = field(default_factory=deque)
+
+
+class Chat:
+    """One person at one terminal."""
+
+    def __init__(self, client: Client, screen: Screen) -> None:
+        self._client = client
+        self._screen = screen
+        self._peers: list[Peer] = []
+        self._current: Peer | None = None
+        self._lines: dict[str, tuple[Outgoing, Line, str]] = {}
+        self._typed_at = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._was_online = False
+
+    async def run(self, to: str = "") -> int:
+        """Chat until the user leaves (0) or the session ends (1)."""
+        stream = self._client.events()
+        self._screen.on_edit = self._on_edit
+        self._say(
+            "Messages of this client are NOT end-to-end encrypted yet: the server can read them. /help for help."
+        )
+        self._client.set_presence("online")
+        await self._client.start()
+        listening = asyncio.create_task(self._listen(stream))
+        reading = asyncio.create_task(self._read(to))
+        try:
+            await asyncio.wait((listening, reading), return_when=asyncio.FIRST_COMPLETED)
+            for task in (listening, reading):
+                if task.done():
+                    task.result()
+            if reading.done():
+                await self._say_goodbye()
+                return 0
+            return 1
+        finally:
+            for task in (listening, reading, *self._tasks):
+                task.cancel()
+            await asyncio.gather(listening, reading, *self._tasks, return_exceptions=True)
+            await self._client.stop()
+
+    # -- input ---------------------------------------------------------------------------------------------
+    async def _read(self, to: str) -> None:
+        await self._load()
+        if to:
+            await self._talk_to(to)
+        elif self._peers:
+            self._say("Choose with /to, or wait for a message:")
+            self._list()
+        else:
+            self._say("Nobody yet: /to NUMBER starts a conversation.")
+        self._draw()
+        while (text := await self._screen.read()) is not None:
+            word, _, argument = text.strip().partition(" ")
+            if word == "/quit":
+                return
+            if word == "/help":
+                self._screen.line(HELP)
+            elif word == "/list":
+                await self._load()
+                self._list()
+            elif word == "/to":
+                await self._talk_to(argument.strip())
+            elif word.startswith("/") and not text.startswith("//"):
+                self._say(f"There is no command {word}. /help lists them; a text may begin with //.")
+            elif text.strip():
+                self._send(text[1:] if text.startswith("//") else text)
+            self._draw()
+
+    async def _load(self) -> None:
+        """Contacts and conversations that the server knows."""
+        try:
+            contacts = await self._client.rest.contacts()
+            conversations = await self._client.rest.conversations()
+        except ClientError as error:
+            self._say(f"The list of conversations cannot be read now: {error}")
+            return
+        for contact in contacts:
+            label = contact.get("nickname") or contact.get("name") or _short(contact["userId"])
+            self._known(contact["userId"]).label = label
+        for item in conversations:
+            if item.get("peerId"):
+                peer = self._known(item["peerId"])
+                peer.conversation_id = item["conversationId"]
+                if peer is not self._current:
+                    peer.unread = int(item.get("unread") or 0)
+
+    def _known(self, user_id: str) -> Peer:
+        for peer in self._peers:
+            if peer.user_id == user_id:
+                return peer
+        peer = Peer(_short(user_id), user_id)
+        self._peers.append(peer)
+        return peer
+
+    def _list(self) -> None:
+        if not self._peers:
+            self._screen.line("  nobody yet")
+        for number, peer in enumerate(self._peers, 1):
+            unread = f", {peer.unread} unread" if peer.unread else ""
+            here = "  ← here" if peer is self._current else ""
+            self._screen.line(
+                f"  {number}  {harmless(peer.label)}{' · ' + peer.presence if peer.presence else ''}{unread}{here}"
+            )
+
+    async def _talk_to(self, who: str) -> None:
+        if not who:
+            self._say("/to needs a phone number like +15550002, or a number of /list.")
+            return
+        if who.isdigit() and 0 < int(who) <= len(self._peers):
+            peer = self._peers[int(who) - 1]
+        else:
+            peer = next((p for p in self._peers if p.label == who), None) or Peer(who)
+            if peer not in self._peers:
+                self._peers.append(peer)
+        self._current = peer
+        self._draw()
+        if not peer.conversation_id:
+            self._spawn(self._find(peer))
+        else:
+            await self._open(peer)
+
+    async def _find(self, peer: Peer) -> None:
+        """Look the number up, and wait until somebody registers it."""
+        delay, told = 2.0, False
+        while True:
+            try:
+                if not peer.user_id:
+                    found = await self._client.rest.add_contact(peer.label, nickname=peer.label)
+                    self._found(peer, str(found["userId"]))
+                peer.conversation_id = await self._client.rest.direct(peer.user_id)
+                break
+            except RestError as error:
+                if error.code == "bad_request":
+                    self._say(f"{peer.label}: {error.message}")
+                    self._forget(peer)
+                    return
+                if error.code == "not_found" and not told:
+                    told = True
+                    self._say(
+                        f"{peer.label} is not registered yet; waiting. Start it in another terminal: ./dev chat {peer.label}"
+                    )
+                elif error.code != "not_found":
+                    self._say(f"{peer.label}: {error.message or error.code}; trying again")
+                    delay = max(delay, error.retry_after or 5.0)
+            except Unreachable:
+                delay = 2.0
+            await asyncio.sleep(delay)
+            delay = min(20.0, delay * 1.3)
+        if told:
+            self._say(f"{peer.label} is here now.")
+        while peer.unsent:
+            self._transmit(peer, peer.unsent.popleft())
+        if peer is self._current:
+            await self._open(peer)
+
+    def _found(self, peer: Peer, user_id: str) -> None:
+        """The number has a user: who was known by id only is the same person."""
+        for other in [p for p in self._peers if p.user_id == user_id and p is not peer]:
+            self._peers.remove(other)
+            peer.shown = max(peer.shown, other.shown)
+        peer.user_id = user_id
+
+    def _forget(self, peer: Peer) -> None:
+        if peer in self._peers:
+            self._peers.remove(peer)
+        if self._current is peer:
+            self._current = None
+        self._draw()
+
+    async def _open(self, peer: Peer) -> None:
+        """Show the end of the conversation, and follow the other's presence."""
+        self._client.watch_presence([peer.user_id])
+        try:
+            page = await self._client.rest.events(peer.conversation_id, before=NEWEST, limit=EARLIER)
+        except ClientError:
+            page = []
+        entries = [Entry.from_frame(item, peer.conversation_id) for item in page]
+        self._client.history[peer.conversation_id].earlier(entries)
+        for entry in self._client.history[peer.conversation_id].entries[-EARLIER:]:
+            if entry.seq > peer.shown:
+                self._show(peer, entry)
+        self._mark_read(peer)
+        self._draw()
+
+    # -- output --------------------------------------------------------------------------------------------
+    def _say(self, text: str) -> None:
+        self._screen.line(f"-- {text}", dim=True)
+
+    def _send(self, text: str) -> None:
+        peer = self._current
+        if peer is None:
+            self._say("To whom? /to NUMBER first.")
+        elif not peer.conversation_id:
+            peer.unsent.append(text)
+            self._say(f"kept until {peer.label} is here: {harmless(text)}")
+        else:
+            self._transmit(peer, text)
+
+    def _transmit(self, peer: Peer, text: str) -> None:
+        try:
+            outgoing = self._client.send(peer.conversation_id, text)
+        except (ValueError, ClientError) as error:
+            self._say(f"not sent: {error}")
+            return
+        self._client.typing(peer.conversation_id, False)
+        self._typed_at = 0.0
+        shown = f"{_clock(outgoing.timestamp)}  you: {harmless(text)}"
+        self._lines[outgoing.message_id] = (
+            outgoing,
+            self._screen.line(shown, mark=TICKS["queued"]),
+            "queued",
+        )
+
+    def _tick(self, conversation_id: str) -> None:
+        """Bring the ticks of a conversation up to date."""
+        for message_id, (outgoing, line, shown) in list(self._lines.items()):
+            if outgoing.conversation_id != conversation_id:
+                continue
+            state = self._client.receipt_of(outgoing)
+            if state != shown:
+                line.mark(TICKS[state])
+                self._lines[message_id] = (outgoing, line, state)
+            if state in ("read", "failed"):
+                del self._lines[message_id]
+
+    def _show(self, peer: Peer, entry: Entry) -> None:
+        peer.shown = max(peer.shown, entry.seq)
+        if entry.type != "message":
+            return
+        mine = entry.sender_id == self._client.session.user_id
+        name = "you" if mine else harmless(peer.label)
+        text = "(deleted)" if entry.deleted or entry.content is None else harmless(entry.text)
+        edited = " (edited)" if entry.edited else ""
+        mark = " "
+        if mine:
+            receipt = self._client.history[entry.conversation_id].receipts.get(peer.user_id)
+            read, delivered = (receipt.read, receipt.delivered) if receipt else (0, 0)
+            mark = TICKS["read" if entry.seq <= read else "delivered" if entry.seq <= delivered else "sent"]
+        self._screen.line(f"{_clock(entry.server_timestamp)}  {name}: {text}{edited}", mark=mark)
+
+    def _mark_read(self, peer: Peer) -> None:
+        peer.unread = 0
+        if peer.shown:
+            self._client.mark_read(peer.conversation_id, peer.shown)
+
+    def _draw(self) -> None:
+        state = self._client.state
+        parts = []
+        if state.status == "waiting":
+            parts.append(f"[offline, next try in {state.retry_in:.0f} s] ")
+        elif state.status == "syncing":
+            parts.append(f"[syncing… {state.remaining} left] " if state.remaining else "[syncing…] ")
+        elif state.status != "online":
+            parts.append(f"[{state.status}…] ")
+        if self._current is not None:
+            parts.append(harmless(self._current.label))
+            if self._current.typing:
+                parts.append(" typing…")
+            elif self._current.presence:
+                parts.append(f" ({self._current.presence})")
+        self._screen.prompt("".join(parts) + "> ")
+
+    def _on_edit(self, text: str) -> None:
+        peer = self._current
+        if peer is None or not peer.conversation_id or (text.startswith("/") and not text.startswith("//")):
+            return
+        now = time.monotonic()
+        if text and now - self._typed_at > TYPING_EVERY:
+            self._typed_at = now
+            self._client.typing(peer.conversation_id, True)
+        elif not text and self._typed_at:
+            self._typed_at = 0.0
+            self._client.typing(peer.conversation_id, False)
+
+    # -- events --------------------------------------------------------------------------------------------
+    async def _listen(self, stream: EventStream) -> None:
+        async for event in stream:
+            match event:
+                case events.Message(entry=entry):
+                    self._on_message(entry)
+                case events.Sent(outgoing=outgoing):
+                    self._tick(outgoing.conversation_id)
+                case events.Failed(outgoing=outgoing, code=code, message=message):
+                    self._tick(outgoing.conversation_id)
+                    self._say(f"not sent ({message or code}): {harmless(outgoing.content.decode())}")
+                case events.Receipt(conversation_id=conversation_id):
+                    self._tick(conversation_id)
+                case events.Typing():
+                    self._on_typing(event)
+                case events.Presence():
+                    self._on_presence(event)
+                case events.State():
+                    self._on_state(event)
+                case events.Problem(code=code, message=message, ref=ref) if ref != "read":
+                    self._say(f"{code}: {message}")
+            self._draw()
+
+    def _on_message(self, entry: Entry) -> None:
+        peer = next((p for p in self._peers if p.conversation_id == entry.conversation_id), None)
+        if peer is None:
+            if entry.sender_id == self._client.session.user_id:
+                return  # from another device of ours, to somebody we have not talked to here
+            peer = self._known(entry.sender_id)
+            peer.conversation_id = entry.conversation_id
+            self._spawn(self._name(peer))
+        if self._current is None:
+            self._current = peer
+            self._client.watch_presence([peer.user_id])
+            self._say(f"talking with {harmless(peer.label)} now (/to changes that)")
+        peer.typing = False
+        if entry.seq > peer.shown:
+            if peer is not self._current:
+                peer.unread += 1
+            self._show(peer, entry)
+        if peer is self._current:
+            self._mark_read(peer)
+
+    async def _name(self, peer: Peer) -> None:
+        with contextlib.suppress(ClientError):
+            user = await self._client.rest.user(peer.user_id)
+            peer.label = user.get("name") or peer.label
+            self._draw()
+
+    def _on_typing(self, event: events.Typing) -> None:
+        for peer in self._peers:
+            if peer.user_id == event.user_id and peer.conversation_id == event.conversation_id:
+                peer.typing = event.active
+                if event.active and not self._screen.interactive:
+                    self._say(f"{harmless(peer.label)} is typing…")
+
+    def _on_presence(self, event: events.Presence) -> None:
+        for peer in self._peers:
+            if peer.user_id != event.user_id:
+                continue
+            presence = event.status
+            if event.status == "offline" and event.last_seen:
+                presence = f"last seen {_clock(event.last_seen)}"
+            if presence != peer.presence:
+                peer.presence = presence
+                if not self._screen.interactive:
+                    self._say(f"{harmless(peer.label)}: {presence}")
+
+    def _on_state(self, state: events.State) -> None:
+        if state.status == "online":
+            self._say("connected again" if self._was_online else "connected")
+            self._was_online = True
+        elif state.status == "waiting":
+            self._say(
+                f"connection lost ({state.detail}); next try in {state.retry_in:.1f} s, nothing is lost"
+            )
+        elif state.status == "stopped" and state.code:
+            self._say(f"The end: {state.detail}.")
+        elif state.status == "syncing" and state.remaining and not self._screen.interactive:
+            self._say(f"syncing… {state.remaining} left")
+
+    # -- the end -------------------------------------------------------------------------------------------
+    async def _say_goodbye(self) -> None:
+        waiting = [o for o, _, _ in self._lines.values() if o.state in ("queued", "in_flight")]
+        if waiting:
+            self._say(f"waiting for the ✓ of {len(waiting)} messages…")
+            with contextlib.suppress(TimeoutError, ClientError, Stopped):
+                async with asyncio.timeout(GOODBYE):
+                    for outgoing in waiting:
+                        await outgoing.sent()
+        lost = [o for o in waiting if o.state != "sent"]
+        if lost:
+            self._say(
+                f"{len(lost)} messages have no ✓; this client keeps them in memory only, so they are gone."
+            )
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _short(user_id: str) -> str:
+    return f"user {user_id[-8:]}"
+
+
+def _clock(ms: int) -> str:
+    return time.strftime("%H:%M", time.localtime(ms / 1000))

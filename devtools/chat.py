@@ -1,0 +1,128 @@
+"""``./dev chat +15550001 [--to +15550002]``: a terminal client on the running development system."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+from devtools.errors import DevError
+from devtools.paths import REPO
+
+sys.path.insert(0, str(REPO / "clients" / "python"))
+
+from whatsapp_client import (
+    Client,
+    ClientError,
+    Rest,
+    RestError,
+    Session,
+    SmsFile,
+    Unreachable,
+    by_name,
+    sign_up,
+)
+from whatsapp_terminal.chat import Chat
+from whatsapp_terminal.screen import open_screen
+
+
+def running_system(data: str | None = None) -> dict[str, Any]:
+    """What ``./dev status --json`` says. Raises :class:`DevError` when nothing runs."""
+    command = [sys.executable, str(REPO / "dev"), "status", "--json", *(["--data", data] if data else [])]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        status: dict[str, Any] = json.loads(answer.stdout)
+    except ValueError:
+        reason = (answer.stderr.strip() or "no answer").splitlines()[-1]
+        raise DevError(f"./dev status failed: {reason}") from None
+    if not status.get("http"):
+        raise DevError(
+            "nothing is running yet: start it with ./dev up (in another terminal, or with --detach)"
+        )
+    return status
+
+
+async def sign_in(url: str, number: str, data: pathlib.Path, *, ask: bool) -> tuple[Session, pathlib.Path]:
+    """The session of ``number`` on this machine: the one kept in ``data``, if it still works, or a new one.
+
+    The code comes from the ``sms.jsonl`` of ``data``, or with ``ask`` from the user.
+    """
+    path = data / "clients" / f"{number}.json"
+    known = Session.load(path)
+    if known is not None and await _works(url, known, path):
+        return known, path
+    sms = SmsFile(data / "sms.jsonl", number)
+
+    async def asked() -> str:
+        return (await asyncio.to_thread(input, f"Code of the SMS to {number}: ")).strip()
+
+    session = await sign_up(
+        Rest(url), number, asked if ask else sms.code, device_name="terminal", known=known
+    )
+    session.save(path)
+    return session, path
+
+
+async def _works(url: str, session: Session, path: pathlib.Path) -> bool:
+    rest = Rest(url, token=session.token)
+    try:
+        await rest.me()
+    except RestError as error:
+        if error.status != 401:
+            raise
+        try:
+            await rest.refresh(session)
+        except RestError as refused:
+            if refused.status in (429, 500, 503):
+                raise
+            return False
+        session.save(path)
+    return True
+
+
+async def chat(args: argparse.Namespace) -> int:
+    if args.url is None or args.data is None:
+        status = running_system(args.data) if args.url is None else {}
+        url = args.url or status["http"]
+        data = pathlib.Path(args.data or status.get("data") or pathlib.Path.home() / ".whatsapp-terminal")
+    else:
+        url, data = args.url, pathlib.Path(args.data)
+    # Somebody else's server sends real SMS; a data folder is there only for a system of this machine.
+    ask = args.url is not None and not (data / "sms.jsonl").exists()
+    session, path = await sign_in(url, args.number, data, ask=ask)
+    client = Client(url, session, codec=by_name(args.codec), on_session=lambda changed: changed.save(path))
+    with open_screen() as screen:
+        return await Chat(client, screen).run(to=args.to or "")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="./dev chat", description=__doc__)
+    parser.add_argument("number", help="your phone number; development takes +1555 and 4 to 7 digits")
+    parser.add_argument("--to", help="the number to talk to; it may register later")
+    parser.add_argument(
+        "--url", help="http://host:port of the server (default: the system that ./dev up started)"
+    )
+    parser.add_argument("--data", help="its data folder, for codes and sessions (default: the same system's)")
+    parser.add_argument(
+        "--codec", choices=("json", "protobuf"), default="json", help="encoding of the socket"
+    )
+    args = parser.parse_args(arguments)
+    try:
+        return asyncio.run(chat(args))
+    except KeyboardInterrupt:
+        return 0
+    except RestError as error:
+        print(f"The server says no: {error.message or error.code}.", file=sys.stderr)
+    except Unreachable as error:
+        print(f"{error}. Is it running? ./dev status tells.", file=sys.stderr)
+    except (ClientError, DevError) as error:
+        print(error, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
