@@ -65,7 +65,12 @@ def parser() -> argparse.ArgumentParser:
         "lock", lambda args: quality.lock(args.upgrade), "make requirements*.txt anew from requirements*.in"
     )
     lock.add_argument("--upgrade", action="store_true", help="to the newest versions")
-    command("install", lambda args: quality.install(), "make .venv with everything that tests and lint need")
+    install = command(
+        "install",
+        lambda args: quality.install(not args.runtime),
+        "make .venv with everything that tests and lint need",
+    )
+    install.add_argument("--runtime", action="store_true", help="only what `up` needs")
     return top
 
 

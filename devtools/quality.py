@@ -13,9 +13,9 @@ from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
 
 
-def install() -> int:
-    """Everything that tests and lint need."""
-    bootstrap.ensure(development=True)
+def install(development: bool) -> int:
+    """What ``up`` needs and, with ``development``, what tests and lint need."""
+    bootstrap.ensure(development=development)
     return 0
 
 

@@ -79,15 +79,15 @@ class Stack:
             name = f"gateway-{number}"
             self.private_ports[name] = ports.choose(taken)
             taken.add(self.private_ports[name])
-            self._add(self._gateway(name))
+            self.add(self._gateway(name))
         if worker:
-            self._add(self._worker())
+            self.add(self._worker())
         if beat:
-            self._add(self._beat())
+            self.add(self._beat())
         if self.valkey:
-            self._add(self.valkey.spec)
+            self.add(self.valkey.spec)
         if self.postgres:
-            self._add(self.postgres.spec)
+            self.add(self.postgres.spec)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -192,7 +192,8 @@ class Stack:
             urls["CACHE_URL"] = self.valkey.url(valkey.CACHE)
         return urls
 
-    def _add(self, spec: Spec) -> None:
+    def add(self, spec: Spec) -> None:
+        """Make one more process part of the stack."""
         self.children[spec.name] = Child(spec)
 
     def _gateway(self, name: str) -> Spec:

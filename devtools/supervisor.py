@@ -21,11 +21,20 @@ HEALTHY = 20.0
 
 
 class Supervisor:
-    """Runs one :class:`Stack` until a signal. ``on_ready`` is called once, when everything answers."""
+    """Runs one :class:`Stack` until a signal. ``on_ready`` is called once, when everything answers.
+
+    ``note``: whether the checkout shall remember this system as the one that ``status`` and ``down`` mean.
+    """
 
     def __init__(
-        self, stack: Stack, *, say: Callable[[str], None], on_ready: Callable[[], None] = lambda: None
+        self,
+        stack: Stack,
+        *,
+        say: Callable[[str], None],
+        on_ready: Callable[[], None] = lambda: None,
+        note: bool = True,
     ) -> None:
+        self.note = note
         self.stack = stack
         self.say = say
         self.on_ready = on_ready
@@ -43,7 +52,8 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         try:
             self._write("starting")
-            record.remember(self.stack.data)
+            if self.note:
+                record.remember(self.stack.data)
             try:
                 self.stack.start(abort=lambda: self.stopping)
             except DevError:

@@ -48,7 +48,8 @@ class ValkeyServer:
                 "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder),
                 "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
                 "--maxmemory-policy", "noeviction", "--daemonize", "no",
-                "--set-proc-title", "no",  # it would write over the environment, which holds our mark "--loglevel", "notice",
+                "--loglevel", "notice",
+                "--set-proc-title", "no",  # it would write over the environment, which holds our mark
                 *self.options,
             ],
             env=self.env,

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Proves that a fresh Debian 12 with nothing but Python 3.11 and git runs the system, and prints how long each step took.
+#
+#   devtools/bare_root.sh [--tests] [--keep] [--root DIR]
+#
+# Makes a bare root with mmdebstrap (installed if missing), clones this repository's HEAD into it, and in a chroot runs
+# ./dev up --detach, status, demo, (with --tests) test --all, down. Needs root. The chroot's network is this machine's: the apt sources,
+# certificates, pip settings and proxy variables of this machine are copied, so that the registries are reached the same way.
+# --keep leaves the root folder for looking around.
+set -euo pipefail
+
+repo=$(cd "$(dirname "$0")/.." && pwd)
+root="" keep=0 tests=0 bundle=/etc/ssl/host-certificates.crt
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --tests) tests=1 ;;
+        --keep) keep=1 ;;
+        --root) root=$2; shift ;;
+        *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    esac
+    shift
+done
+[ "$(id -u)" = 0 ] || { echo "bare_root: needs root, for chroot and mounts" >&2; exit 1; }
+
+if [ -z "${BARE_ROOT_INNER:-}" ]; then
+    # Mounts and processes of our own: both vanish with us, whatever happens.
+    root=${root:-$(mktemp -d /tmp/bare-root.XXXXXX)}
+    flags=()
+    if [ "$tests" = 1 ]; then flags+=(--tests); fi
+    status=0
+    BARE_ROOT_INNER=1 unshare --mount --pid --fork --kill-child -- "$0" --root "$root" "${flags[@]}" || status=$?
+    if [ "$keep" = 1 ]; then echo "kept $root"; else rm -rf --one-file-system "$root"; fi
+    exit "$status"
+fi
+
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
+lines=()
+step() { # NAME COMMAND…
+    local name=$1 started
+    shift
+    echo "== $name"
+    started=$(now)
+    "$@" || { echo "bare_root: FAILED at: $name" >&2; exit 1; }
+    last=$(since "$started")
+    lines+=("$(printf '%-46s %7s s' "$name" "$last")")
+}
+
+make_root() {
+    if ! command -v mmdebstrap >/dev/null; then
+        apt-get update -q >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends mmdebstrap >/dev/null
+    fi
+    local source
+    source=$(grep -lsE 'bookworm' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list | head -1)
+    mkdir -p "$root"
+    mmdebstrap --quiet --mode=root --variant=minbase --include=python3,git bookworm "$root" ${source:+"$source"}
+    mkdir -p "$root/etc/ssl" "$root/srv"
+    # Under a name of its own: python3-venv brings ca-certificates, which writes its bundle anew.
+    cp -L /etc/ssl/certs/ca-certificates.crt "$root$bundle" 2>/dev/null || true
+    cp -L /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null || true
+    if [ -e /etc/pip.conf ]; then sed "s#^cert *=.*#cert = $bundle#" /etc/pip.conf > "$root/etc/pip.conf"; fi
+    for file in /etc/apt/apt.conf.d/*[Pp]roxy*; do
+        if [ -e "$file" ]; then cp "$file" "$root/etc/apt/apt.conf.d/"; fi
+    done
+    mount -t proc proc "$root/proc"
+    mount --rbind /sys "$root/sys"
+    mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+    for device in null zero full random urandom tty; do
+        touch "$root/dev/$device"
+        mount --bind "/dev/$device" "$root/dev/$device"
+    done
+    mkdir "$root/dev/shm"
+    mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+    ln -s /proc/self/fd "$root/dev/fd"
+}
+
+inside() { # COMMAND…  in the chroot, with a clean environment but for how the registries are reached
+    local pass=() name
+    while IFS='=' read -r -d '' name _; do
+        case "$name" in
+            PIP_FIND_LINKS) ;;
+            PIP_CERT | SSL_CERT_FILE | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | GIT_SSL_CAINFO) pass+=("$name=$bundle") ;;
+            PIP_* | *_proxy | *_PROXY) pass+=("$name=${!name}") ;;
+        esac
+    done < /proc/self/environ
+    chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb "${pass[@]}" \
+        /bin/sh -c 'cd /srv/whatsapp 2>/dev/null || cd /; exec "$@"' sh "$@" < /dev/null
+}
+
+clone() { git clone -q --no-hardlinks "file://$repo" "$root/srv/whatsapp"; }
+all_up() { inside ./dev status --json; }
+gone() { # nothing of the data folder is left: the only processes of this namespace are ours
+    local left
+    left=$(inside /bin/sh -c 'for p in /proc/[0-9]*; do tr "\0" " " < $p/cmdline; echo; done' | grep -E 'postgres|valkey|whatsapp|celery' || true)
+    [ -z "$left" ] || { echo "still there: $left" >&2; return 1; }
+}
+
+step "making a bare Debian 12 (python3, git)" make_root
+started=$(now)
+step "clone" clone
+step "downloads: what ./dev up installs (apt, pip)" inside ./dev install --runtime
+downloads=$last
+step "./dev up --detach" inside ./dev up --detach
+step "./dev status --json" all_up
+step "./dev demo" inside ./dev demo
+total=$(since "$started")
+step "./dev up again (changes nothing)" inside ./dev up --detach
+if [ "$tests" = 1 ]; then
+    step "./dev test --all" inside ./dev test --all
+fi
+step "./dev down" inside ./dev down
+step "no process is left" gone
+
+echo
+printf '%s\n' "${lines[@]}"
+awk -v t="$total" -v d="$downloads" 'BEGIN {
+    printf "%-46s %7.1f s  (of which downloads %.1f s: without them %.1f s)\n", "from clone to the end of the demo", t, d, t - d }'
