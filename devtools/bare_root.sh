@@ -7,7 +7,7 @@
 # ./dev up --detach, status, demo, (with --tests) test --all, down. Needs root. The chroot's network is this machine's: the apt sources,
 # certificates, pip settings and proxy variables of this machine are copied, so that the registries are reached the same way.
 # --keep leaves the root folder for looking around.
-set -euo pipefail
+set -Eeuo pipefail
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
 root="" keep=0 tests=0 bundle=/etc/ssl/host-certificates.crt
@@ -35,20 +35,22 @@ fi
 
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
-lines=()
+lines=() name="the start"
+trap 'echo "bare_root: FAILED at: $name" >&2' ERR
 step() { # NAME COMMAND…
-    local name=$1 started
+    name=$1
+    local started
     shift
     echo "== $name"
     started=$(now)
-    "$@" || { echo "bare_root: FAILED at: $name" >&2; exit 1; }
+    "$@"
     last=$(since "$started")
     lines+=("$(printf '%-46s %7s s' "$name" "$last")")
 }
 
 make_root() {
     if ! command -v mmdebstrap >/dev/null; then
-        apt-get update -q >/dev/null
+        apt-get update -q > /dev/null
         DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends mmdebstrap >/dev/null
     fi
     local source
@@ -76,12 +78,12 @@ make_root() {
 }
 
 inside() { # COMMAND…  in the chroot, with a clean environment but for how the registries are reached
-    local pass=() name
-    while IFS='=' read -r -d '' name _; do
-        case "$name" in
+    local pass=() variable
+    while IFS='=' read -r -d '' variable _; do
+        case "$variable" in
             PIP_FIND_LINKS) ;;
-            PIP_CERT | SSL_CERT_FILE | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | GIT_SSL_CAINFO) pass+=("$name=$bundle") ;;
-            PIP_* | *_proxy | *_PROXY) pass+=("$name=${!name}") ;;
+            PIP_CERT | SSL_CERT_FILE | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | GIT_SSL_CAINFO) pass+=("$variable=$bundle") ;;
+            PIP_* | *_proxy | *_PROXY) pass+=("$variable=${!variable}") ;;
         esac
     done < /proc/self/environ
     chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb "${pass[@]}" \
