@@ -54,7 +54,7 @@ make_root() {
         DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends mmdebstrap >/dev/null
     fi
     local source
-    source=$(grep -lsE 'bookworm' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list | head -1)
+    source=$(grep -lsE 'bookworm' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list | head -1 || true)
     mkdir -p "$root"
     mmdebstrap --quiet --mode=root --variant=minbase --include=python3,git bookworm "$root" ${source:+"$source"}
     mkdir -p "$root/etc/ssl" "$root/srv"
