@@ -11,7 +11,8 @@ client sends again with the same ``messageId``); nothing else is raised for anyt
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, Protocol, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -197,13 +198,16 @@ class Store(Protocol):
 
     # -- roster -----------------------------------------------------------------------------------------------------
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
-        """The 1:1 conversation of two users; made with both roster rows and its head under ``new_id`` if there is none. Idempotent, one id under races."""
+        """The 1:1 conversation of two users; made with both roster rows and its head under ``new_id`` if there is none.
+        Idempotent, one id under races."""
 
     async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         """Kind, head and all member intervals; unknown ids are absent."""
 
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
-        """The user's conversations by id (cursor: ``after`` = last id); unread = messages at head - messages at max(read, sent)."""
+        """The user's conversations by id (cursor: ``after`` = last id).
+
+        unread = messages at head - messages at max(read, sent)."""
 
     # -- devices ----------------------------------------------------------------------------------------------------
     async def link_device(self, user: str, device: str, now: int) -> None:
@@ -224,11 +228,11 @@ class Store(Protocol):
         """Every conversation of the user whose last owed seq is above the device's position (the dirty set, recomputed)."""
 
     async def save(self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
-        """Raise positions and receipts (never lower them). Needs no fsync: a loss repeats events, never loses them. A position of an
-        unlinked device is not written."""
+        """Raise positions and receipts (never lower them). Needs no fsync: a loss repeats events, never loses them. A position
+        of an unlinked device is not written."""
 
     async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
-        """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all of the user's (newest 500)."""
+        """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all the user's (newest 500)."""
 
     # -- outbox -----------------------------------------------------------------------------------------------------
     async def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:

@@ -102,6 +102,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 
 # -- other servers ---------------------------------------------------------------------------------------------------------
+#: For the asynchronous pools of gateways and workers; Django reads DATABASES, made from the same URL.
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
 HOT_URL = os.environ.get("HOT_URL", "redis://127.0.0.1:6379/0")
 BROKER_URL = os.environ.get("BROKER_URL", HOT_URL)
 CACHE_URL = os.environ.get("CACHE_URL", HOT_URL)

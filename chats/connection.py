@@ -1,0 +1,327 @@
+"""One socket from accept to close: opening it, the limits of what it may send, and the way of each frame to its handler.
+
+Everything runs on the loop in the turn in which the bytes arrived; a handler that must wait starts a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from accounts.tokens import TokenError, read_access
+from chats.handlers import HANDLERS
+from chats.outbound import Outlet
+from delivery.session import Session, State
+from delivery.sessions import CLOSE_OF
+from delivery.store.interface import Unavailable
+from whatsapp.infra import clock, metrics
+from whatsapp.infra.limits import LIMITS, Rate
+from whatsapp.wire import frames
+from whatsapp.wire.errors import Close, Code, FrameError, error_frame
+from whatsapp.wire.versions import Negotiated
+
+if TYPE_CHECKING:
+    from chats.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+#: Frames that a client may send behind its ``auth`` without waiting for ``ready``.
+EARLY_FRAMES = 64
+
+
+class Connection:
+    __slots__ = (
+        "__weakref__",
+        "_early",
+        "_flood",
+        "_frames",
+        "_malformed",
+        "_opening",
+        "_rates",
+        "_refused",
+        "_tasks",
+        "address",
+        "codec",
+        "gateway",
+        "have_more",
+        "outlet",
+        "protocol",
+        "session",
+        "slot",
+    )
+
+    def __init__(self, gateway: Gateway, outlet: Outlet, spoken: Negotiated, address: str) -> None:
+        self.gateway = gateway
+        self.outlet = outlet
+        self.codec = spoken.codec
+        self.protocol = spoken.version
+        self.address = address
+        self.session: Session | None = None
+        self.slot = id(self) >> 6  # its place in the ping wheel
+        self.have_more: dict[str, int] | None = None  # ``have`` of a sync that is continued
+        self._malformed = 0  # in a row
+        self._refused = 0  # in a row
+        self._flood = Rate()
+        self._rates: dict[str, Rate] = {}
+        self._opening: asyncio.TimerHandle | None = None
+        self._early: list[Any] | None = None  # frames behind ``auth``
+        self._frames = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # opening
+
+    def opened(self, token: str | None) -> None:
+        """The socket was accepted; ``token`` is that of the ``Authorization`` header."""
+        gateway = self.gateway
+        gateway.connections.add(self)
+        gateway.unauthenticated += 1
+        gateway.addresses[self.address] += 1
+        if gateway.draining:
+            self.turn_away(1_000, "deploy", Close.RESTART)
+        elif (
+            len(gateway.connections) > LIMITS.connections or gateway.unauthenticated > LIMITS.unauthenticated
+        ):
+            self.turn_away(5_000, "overloaded", Close.OVERLOADED)
+        elif gateway.addresses[self.address] > LIMITS.unauthenticated_per_address:
+            self.turn_away(5_000, "too many connections from your address", Close.OVERLOADED)
+        else:
+            loop = asyncio.get_running_loop()
+            self._opening = loop.call_later(LIMITS.auth_ms / 1000, self._not_authenticated)
+            if token is not None:
+                self.authenticate(frames.Auth(token))
+
+    def turn_away(self, after_ms: int, reason: str, code: int) -> None:
+        self.send(frames.Reconnect(after_ms, reason))
+        self.close(code, reason)
+
+    def _not_authenticated(self) -> None:
+        if self.session is None:
+            self.close(Close.TIMEOUT, "no auth")
+
+    def authenticate(self, frame: frames.Auth) -> None:
+        if self._early is not None or self.session is not None:
+            self.error(Code.BAD_REQUEST, "this socket is authenticated already", frame.ref)
+            return
+        self._early = []
+        self.spawn(self._authenticate(frame))
+
+    async def _authenticate(self, frame: frames.Auth) -> None:
+        gateway = self.gateway
+        try:
+            access = read_access(frame.token)
+        except TokenError as error:
+            self._refuse(str(error), frame.ref)
+            return
+        try:
+            verdict = await gateway.identify.ask((access.user_id, access.device_id, access.issued_at))
+        except Unavailable:
+            self.error(Code.UNAVAILABLE, "accounts cannot be reached", frame.ref, retry_after_ms=2_000)
+            self.turn_away(2_000, "unavailable", Close.OVERLOADED)
+            return
+        if self.outlet.closed:
+            return
+        if verdict == "banned":
+            self.error(Code.BANNED, "this account is banned", frame.ref)
+            self.close(Close.BANNED, "banned")
+            return
+        if verdict != "ok":
+            self.error(Code.UNAUTHENTICATED, f"this device is {verdict}", frame.ref)
+            self.close(CLOSE_OF[verdict], verdict)
+            return
+        session = Session(access.user_id, access.device_id, self.codec, self.outlet, access.issued_at)
+        self.outlet.on_resume = self._resumed
+        self.session = session
+        self._authenticated()
+        rebuilt = await gateway.node.sessions.open(session)
+        if session.state is State.CLOSED:
+            return
+        self._ready(session, rebuilt, frame)
+
+    def _ready(self, session: Session, rebuilt: bool, frame: frames.Auth) -> None:
+        session.state = State.READY
+        session.send(
+            frames.Ready(
+                user_id=session.user,
+                device_id=session.device,
+                protocol=self.protocol,
+                server_time=clock.now_ms(),
+                epoch=session.epoch,
+                sync_required=rebuilt,
+                pending=session.pending,
+                ping_ms=LIMITS.ping_ms,
+                limits=frames.Limits(LIMITS.frame_bytes, LIMITS.content_bytes, LIMITS.messages_per_minute),
+                ref=frame.ref,
+            )
+        )
+        metrics.count("sessions", "opened")
+        early, self._early = self._early, None
+        if frame.resume is not None and frame.resume.have is not None:
+            self.gateway.node.sync.start(session, frame.resume.have, 100, 0)
+        for waiting in early or ():
+            self._handle(waiting)
+
+    def _refuse(self, message: str, ref: str) -> None:
+        self.error(Code.UNAUTHENTICATED, message, ref)
+        self.close(Close.UNAUTHENTICATED, "unauthenticated")
+
+    def _authenticated(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+            self.gateway.unauthenticated -= 1
+            self._leave_address()
+
+    def _leave_address(self) -> None:
+        addresses = self.gateway.addresses
+        addresses[self.address] -= 1
+        if addresses[self.address] <= 0:
+            del addresses[self.address]
+
+    # frames
+
+    def on_frame(self, data: bytes, text: bool) -> None:
+        """A whole message arrived."""
+        over = self._flood.take(asyncio.get_running_loop().time() * 1000, LIMITS.frames_per_second, 1_000)
+        if over:
+            self._flooded(over)
+            return
+        try:
+            if text is not self.codec.text:
+                kind = "text" if self.codec.text else "binary"
+                raise FrameError(Code.BAD_REQUEST, f"this protocol uses {kind} frames", malformed=True)
+            frame = self.codec.decode(data)
+        except FrameError as error:
+            self._bad(error)
+            return
+        self._malformed = self._refused = 0
+        session = self.session
+        if session is not None and session.state is not State.OPENING:
+            self._handle(frame)
+        elif type(frame) is frames.Auth:
+            self.authenticate(frame)
+        elif self._early is None:
+            self.error(Code.UNAUTHENTICATED, "authenticate first", frame.ref)
+        elif len(self._early) < EARLY_FRAMES:
+            self._early.append(frame)
+        else:
+            self.error(Code.RATE_LIMITED, "wait for ready", frame.ref, retry_after_ms=1_000)
+
+    def _handle(self, frame: Any) -> None:
+        session = self.session
+        if session is None or session.state is State.CLOSED:
+            return
+        try:
+            HANDLERS[type(frame)](self, session, frame)
+        except Exception:
+            log.exception("the handler of %s failed", type(frame).__name__)
+            self.error(Code.INTERNAL, "something went wrong here", frame.ref)
+
+    def _bad(self, error: FrameError) -> None:
+        metrics.error(error.code)
+        self.send(error.frame())
+        if error.malformed:
+            self._malformed += 1
+            if self._malformed >= LIMITS.malformed_in_a_row:
+                self.close(Close.NOT_A_FRAME, "not a frame")
+        else:
+            self._malformed = 0
+
+    def _flooded(self, over_ms: float) -> None:
+        self._refused += 1
+        if self._refused > LIMITS.flood_warnings:
+            self.close(Close.FLOOD, "flood")
+        else:
+            self.error(Code.RATE_LIMITED, "too many frames", retry_after_ms=max(1, round(over_ms)))
+
+    def allowed(self, what: str, per_minute: int, ref: str) -> bool:
+        """Take one of a rate of this socket; tells the client when it is over."""
+        rate = self._rates.get(what)
+        if rate is None:
+            rate = self._rates[what] = Rate()
+        over = rate.take(asyncio.get_running_loop().time() * 1000, per_minute, 60_000)
+        if over:
+            self.error(Code.RATE_LIMITED, f"too many {what} frames", ref, retry_after_ms=max(1, round(over)))
+        return not over
+
+    # answers
+
+    def send(self, frame: Any) -> None:
+        self.outlet.write(self.codec.encode(frame))
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        ref: str = "",
+        *,
+        message_id: str | None = None,
+        retry_after_ms: int | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        metrics.error(code)
+        self.send(
+            error_frame(
+                code, message, ref=ref, message_id=message_id, retry_after_ms=retry_after_ms, details=details
+            )
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what must wait; its failure is answered, never fatal."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        error = task.exception()
+        if isinstance(error, Unavailable):
+            self.error(Code.UNAVAILABLE, "the store cannot be reached", retry_after_ms=1_000)
+        else:
+            log.error("a task of a connection failed", exc_info=error)
+            self.error(Code.INTERNAL, "something went wrong here")
+            if self.session is None or self.session.state is State.OPENING:
+                self.close(Close.INTERNAL, "internal")
+
+    # the gateway's wheel
+
+    def ping(self) -> None:
+        if not self.outlet.ping():
+            self.close(Close.TIMEOUT, "no pong")
+
+    def check_slow(self, now: float) -> None:
+        if self.outlet.paused and now - self.outlet.paused_at > LIMITS.slow_consumer_ms / 1000:
+            self.close(Close.SLOW_CONSUMER, "slow consumer")
+
+    def tell_reconnect(self, after_ms: int, reason: str) -> None:
+        self.send(frames.Reconnect(after_ms, reason))
+
+    def _resumed(self) -> None:
+        if self.session is not None and self.session.state is State.LIVE:
+            self.gateway.node.live.resume(self.session)
+
+    # ending
+
+    def close(self, code: int, reason: str) -> None:
+        metrics.closed(code)
+        self.outlet.close(code, reason)
+        if self.session is not None:
+            self.gateway.node.sessions.closed(self.session)
+
+    def closed(self) -> None:
+        """The socket is gone, whoever ended it. Idempotent."""
+        if self in self.gateway.connections:
+            self.gateway.connections.discard(self)
+            if self.session is None or self._opening is not None:
+                self.gateway.unauthenticated -= 1
+                self._leave_address()
+            if self._opening is not None:
+                self._opening.cancel()
+                self._opening = None
+        for task in self._tasks:
+            task.cancel()
+        if self.session is not None:
+            self.gateway.node.sessions.closed(self.session)

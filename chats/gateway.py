@@ -1,0 +1,154 @@
+"""The gateway of this process: the engine with its ports bound, the open connections, limits that span them, pings.
+
+Made on the loop that serves the sockets, at the first connection or by ``whatsapp.serve`` before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import uuid
+from collections import Counter
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from psycopg_pool import PoolTimeout
+
+from accounts import sessions as account_sessions
+from chats.connection import Connection
+from delivery import tasks
+from delivery.drain import DrainRequest
+from delivery.node import Node
+from delivery.sessions import CLOSE_OF
+from delivery.store.interface import Unavailable
+from delivery.store.postgres import PostgresStore
+from whatsapp.infra import metrics
+from whatsapp.infra.batcher import AskBatcher
+from whatsapp.infra.layer import LAYER
+from whatsapp.infra.limits import LIMITS, Rate
+from whatsapp.infra.postgres import open_pool
+from whatsapp.wire import frames
+from whatsapp.wire.errors import Close
+
+log = logging.getLogger(__name__)
+
+#: How long SIGTERM gives clients to leave by themselves at most, and the slots they are told.
+RECONNECT_SPREAD_MS = 5_000
+SETTLE_S = 10.0
+
+
+class Gateway:
+    """One per process and loop."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.process = str(uuid.uuid4())  # this incarnation
+        self.connections: set[Connection] = set()
+        self.addresses: Counter[str] = Counter()  # sockets without auth, by address
+        self.unauthenticated = 0
+        self.draining = False
+        self.rates: dict[str, Rate] = {}  # messages, by user
+        self.pool = open_pool(settings.DATABASE_URL)
+        self.node = Node(
+            process=self.process,
+            store=PostgresStore(self.pool),
+            hot_url=settings.HOT_URL,
+            identify=self._identify,
+            submit_drain=self._submit_drain,
+        )
+        self.node.bus.subscribe(LAYER, self.on_layer)
+        self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
+        self._pinger: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.pool.open(wait=False)
+        await self.node.start()
+        self._pinger = asyncio.get_running_loop().create_task(self._ping_for_ever())
+
+    async def _identify(self, sessions: Any) -> list[str]:
+        try:
+            return list(await account_sessions.identify(self.pool, sessions))
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
+
+    def _submit_drain(self, request: DrainRequest) -> None:
+        # kombu's publish blocks: off the loop, and a broker that is away only means that the gateway reads by itself.
+        asyncio.get_running_loop().run_in_executor(None, tasks.submit_drain, request)
+
+    def message_rate(self, user: str) -> Rate:
+        rate = self.rates.get(user)
+        if rate is None:
+            if len(self.rates) > 10_000:
+                self.rates.clear()
+            rate = self.rates[user] = Rate()
+        return rate
+
+    # events from Django code
+
+    def on_layer(self, payload: Any) -> None:
+        user, event = payload
+        kind = event.get("type")
+        sessions = self.node.sessions
+        for session in list(self.node.hub.of(user)):
+            if kind == "user.banned":
+                sessions.end(session, Close.BANNED, "banned")
+            elif kind in ("device.removed", "session.revoked") and event.get("deviceId") == session.device:
+                unlinked = kind == "device.removed"
+                sessions.end(session, CLOSE_OF["unlinked" if unlinked else "revoked"], str(kind))
+            elif kind == "notice" and session.state >= 1:
+                session.send(frames.Notice(event["kind"], event["data"]))
+        self.node.roster.forget_devices(user)
+
+    # pings and stuck sockets
+
+    async def _ping_for_ever(self) -> None:
+        """A wheel: each second the sockets of one slot are pinged, so that no second has all of them."""
+        tick = 0
+        while True:
+            await asyncio.sleep(min(1.0, LIMITS.ping_ms / 1000))
+            tick += 1
+            slots = max(1, LIMITS.ping_ms // 1000)
+            now = asyncio.get_running_loop().time()
+            metrics.gauge("connections", len(self.connections))
+            for connection in list(self.connections):
+                if connection.slot % slots == tick % slots:
+                    connection.ping()
+                connection.check_slow(now)
+
+    # shutdown
+
+    async def drain(self, spread_ms: int = RECONNECT_SPREAD_MS) -> None:
+        """SIGTERM: nobody new, a slot for everybody, finish what is in flight, close 1012."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.tell_reconnect(random.randrange(spread_ms), "deploy")
+        await self.node.settle(SETTLE_S)
+        for connection in list(self.connections):
+            connection.close(Close.RESTART, "deploy")
+        deadline = asyncio.get_running_loop().time() + 3
+        while self.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        if self._pinger is not None:
+            self._pinger.cancel()
+        await self.node.stop()
+        with contextlib.suppress(Exception):
+            await self.pool.close(timeout=2)
+
+
+_gateways: dict[asyncio.AbstractEventLoop, Gateway] = {}
+
+
+async def gateway() -> Gateway:
+    """The gateway of the running loop; started on first use."""
+    loop = asyncio.get_running_loop()
+    found = _gateways.get(loop)
+    if found is None:
+        found = _gateways[loop] = Gateway(os.environ.get("WHATSAPP_GATEWAY", "gateway"))
+        await found.start()
+    return found

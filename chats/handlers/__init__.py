@@ -1,0 +1,24 @@
+"""What a client may send, a file per family of frames. A handler is ``(connection, session, frame) -> None`` and never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chats.handlers import features, messages, presence, receipts, sync
+from whatsapp.wire import frames
+
+HANDLERS: dict[type, Callable[[Any, Any, Any], None]] = {
+    frames.Auth: features.again,
+    frames.SendMessage: messages.send_message,
+    frames.Ack: receipts.ack,
+    frames.StatusUpdate: receipts.status_update,
+    frames.Sync: sync.sync,
+    frames.Presence: presence.presence,
+    frames.PresenceSubscribe: presence.subscribe,
+    frames.Typing: presence.typing,
+    frames.EditMessage: features.not_yet,
+    frames.DeleteMessage: features.not_yet,
+    frames.React: features.not_yet,
+    frames.Call: features.not_yet,
+}

@@ -1,0 +1,66 @@
+"""``send_message``: limits here, everything durable in ``delivery.log``."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from delivery.session import Session
+from delivery.store.interface import Send
+from delivery.view import pack_extra
+from whatsapp.infra.limits import LIMITS
+from whatsapp.wire import frames
+from whatsapp.wire.errors import Code
+
+if TYPE_CHECKING:
+    from chats.connection import Connection
+
+
+def send_message(connection: Connection, session: Session, frame: frames.SendMessage) -> None:
+    content = frame.encrypted_content
+    if len(content) > LIMITS.content_bytes:
+        connection.error(
+            Code.TOO_LARGE, "encryptedContent is too large", frame.ref, message_id=frame.message_id
+        )
+        return
+    if frame.envelopes is not None:
+        message = "envelopes are not taken yet: send one encryptedContent"
+        connection.error(Code.FEATURE_DISABLED, message, frame.ref, message_id=frame.message_id)
+        return
+    now = asyncio.get_running_loop().time()
+    over = connection.gateway.message_rate(session.user).take(now * 1000, LIMITS.messages_per_minute, 60_000)
+    if over:
+        connection.error(
+            Code.RATE_LIMITED,
+            "too many messages",
+            frame.ref,
+            message_id=frame.message_id,
+            retry_after_ms=max(1, round(over)),
+        )
+        return
+    extra = pack_extra(frame)
+    send = Send(
+        frame.conversation_id,
+        session.user,
+        session.device,
+        frame.message_id,
+        frame.kind,
+        content,
+        body_hash(frame, extra),
+        frame.timestamp,
+        frame.seq_num or 0,
+        extra,
+    )
+    connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids)
+
+
+def body_hash(frame: frames.SendMessage, extra: bytes | None) -> bytes:
+    """16 bytes over what makes two sends the same message: conversation, kind, content and the optional fields, but neither
+    the timestamp nor the seqNum, which a client may set anew when it sends again."""
+    digest = blake2b(frame.encrypted_content, digest_size=16)
+    digest.update(frame.conversation_id.encode())
+    digest.update(frame.kind.encode())
+    if extra:
+        digest.update(extra)
+    return digest.digest()

@@ -1,0 +1,172 @@
+"""Long backlogs by the Celery ``drain`` task: it writes encoded batches to a stream, the gateway forwards one per ack.
+
+``{user}:drain:<device>:<generation>``, 10 minutes. The stream is a convenience: if the task is late, dies, or the stream is
+lost, the gateway pages the log itself from where it was, which is the same read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import hiredis
+import msgspec
+
+from delivery.runs import Run
+from delivery.session import Session, State
+from delivery.store.interface import PageRequest, Store
+from delivery.view import item_frame
+from whatsapp.infra import faults, metrics
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.valkey import HotUnavailable
+from whatsapp.wire.codec import Codec
+
+log = logging.getLogger(__name__)
+
+TTL_S = 600
+#: A task writes no more than this at once; the gateway asks for the next part when it was forwarded.
+MAX_PART_BYTES = 16 * 1024 * 1024
+MAX_CONVERSATIONS = 500
+POLL_S = 0.02
+
+Send = Callable[[Session, Run, bytes, str, int, int], Awaitable[None]]
+
+
+class DrainRequest(msgspec.Struct):
+    """The argument of the task: references only. ``work``: (conversation, after, head)."""
+
+    key: str
+    user: str
+    codec: str
+    limit: int
+    work: list[tuple[str, int, int]]
+
+
+class Entry(NamedTuple):
+    id: bytes
+    conversation: str  # "" in the last entry of a part
+    after: int
+    last: int
+    through: int
+    data: bytes
+
+
+class Drain:
+    """The gateway's side. ``submit`` enqueues the task off the loop and swallows what the broker raises."""
+
+    def __init__(self, hot: Hot, submit: Callable[[DrainRequest], None]) -> None:
+        self._hot = hot
+        self._submit = submit
+        self._count = 0
+
+    async def serve(self, session: Session, run: Run, send: Send) -> bool:
+        """Forward one part. False when the gateway should read on by itself."""
+        self._count += 1
+        key = f"{{{session.user}}}:drain:{session.device}:{session.generation}-{self._count}"
+        work = [
+            (c, session.sent[c], run.heads[c])
+            for c in run.queue
+            if c in session.sent and session.sent[c] < run.heads[c]
+        ]
+        self._submit(DrainRequest(key, session.user, session.codec.name, run.limit, work[:MAX_CONVERSATIONS]))
+        done = b""
+        last = b"0-0"
+        try:
+            while session.sync is run and session.state is State.SYNCING:
+                entry = await self._next(key, last, done)
+                if entry is None:
+                    metrics.count("drains", "late")
+                    return False
+                done = last = entry.id
+                if not entry.conversation:
+                    metrics.count("drains", "part")
+                    return True
+                if session.sent.get(entry.conversation) != entry.after:
+                    metrics.count("drains", "out_of_step")
+                    return False
+                if entry.through >= run.heads.get(entry.conversation, 0) and entry.conversation in run.queue:
+                    run.queue.remove(entry.conversation)
+                await send(session, run, entry.data, entry.conversation, entry.last, entry.through)
+        except (HotUnavailable, hiredis.ReplyError):
+            metrics.count("drains", "lost")
+        finally:
+            try:
+                await self._hot.run([("UNLINK", key)])
+            except (HotUnavailable, hiredis.ReplyError):
+                pass
+        return False
+
+    async def _next(self, key: str, after: bytes, done: bytes) -> Entry | None:
+        """The entry behind ``after``; ``done`` was acknowledged and goes. None when the task is late."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LIMITS.drain_wait_ms / 1000
+        commands: list[tuple[Any, ...]] = [("XREAD", "COUNT", 1, "STREAMS", key, after)]
+        if done:
+            commands.insert(0, ("XDEL", key, done))
+        while True:
+            found = (await self._hot.run(commands))[-1]
+            if found:
+                id_, flat = found[0][1][0]
+                fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                return Entry(
+                    id_,
+                    fields[b"c"].decode(),
+                    int(fields[b"a"]),
+                    int(fields[b"l"]),
+                    int(fields[b"t"]),
+                    fields[b"d"],
+                )
+            if loop.time() > deadline:
+                return None
+            await asyncio.sleep(POLL_S)
+            commands = commands[-1:]
+
+
+async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequest) -> int:
+    """The task's side: page the log and write batches; returns how many. May run twice: the gateway reads in step."""
+    remaining = sum(head - after for _, after, head in request.work)
+    written = batches = 0
+    for conversation, after, head in request.work:
+        while after < head and written < MAX_PART_BYTES:
+            (page,) = await store.pages([PageRequest(conversation, request.user, after, request.limit)])
+            through = max(page.through, after)
+            if page.events:
+                remaining -= min(through, head) - after
+                data = codec.encode_batch(
+                    conversation,
+                    [codec.encode_item(item_frame(logged)) for logged in page.events],
+                    through,
+                    page.head,
+                    max(0, remaining),
+                )
+                await hot.run(
+                    [
+                        (
+                            "XADD",
+                            request.key,
+                            "*",
+                            *_fields(conversation, after, page.events[-1].seq, through, data),
+                        ),
+                        ("EXPIRE", request.key, TTL_S),
+                    ]
+                )
+                faults.point("drain-batch")
+                written += len(data)
+                batches += 1
+                after = through
+            else:
+                break  # nothing owed here: the gateway's own page passes it and tells the client
+    await hot.run(
+        [
+            ("XADD", request.key, "*", *_fields("", 0, 0, 0, b"")),
+            ("EXPIRE", request.key, TTL_S),
+        ]
+    )
+    return batches
+
+
+def _fields(conversation: str, after: int, last: int, through: int, data: bytes) -> tuple[Any, ...]:
+    return ("c", conversation, "a", after, "l", last, "t", through, "d", data)

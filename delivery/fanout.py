@@ -1,0 +1,154 @@
+"""From a durable batch to the devices: marks on the hot node, then one publish per gateway process.
+
+A batch is marked in the order of its appends, one batch in flight; what arrives meanwhile is the next. Sessions on this
+process get a live event at once, before the marks: an early delivery is harmless, a late mark is too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import hiredis
+
+from delivery.inbox import mark_commands
+from delivery.outbox import Progress
+from delivery.roster import Roster, owed, unique
+from delivery.session import Event
+from delivery.store.interface import Logged, OutboxRow, Store, Unavailable
+from whatsapp.infra import faults
+from whatsapp.infra.batcher import Batcher
+from whatsapp.infra.bus import Bus
+from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
+from whatsapp.infra.valkey import Command, HotUnavailable
+
+LIVE = "live"  # payload: [logged as a list, [users]]
+POKE = "poke"  # payload: [conversation, seq, [users]]: there is something up to seq, read it
+
+Deliver = Callable[[Event, Sequence[str]], None]
+Marks = dict[tuple[str, str], dict[str, int]]
+
+
+class Batch:
+    """What one append stored: its outbox row and events, in log order."""
+
+    __slots__ = ("events", "row")
+
+    def __init__(self, row: int, events: list[Event]) -> None:
+        self.row = row
+        self.events = events
+
+
+class Fanout:
+    """Marks, looks up sessions and publishes. ``deliver(event, users)`` acts on the sessions of this process; the bus calls
+    the same on the others."""
+
+    def __init__(self, store: Store, bus: Bus, roster: Roster, deliver: Deliver) -> None:
+        self._bus = bus
+        self._roster = roster
+        self._deliver = deliver
+        self._batches: Batcher[Batch] = Batcher(self._run)
+        self.progress = Progress(store, bus.hot, bus.process, self.replay)
+
+    def add(self, batch: Batch) -> None:
+        self._batches.add(batch)
+
+    async def drained(self) -> None:
+        await self._batches.drained()
+
+    async def _run(self, batches: list[Batch]) -> None:
+        events = [event for batch in batches for event in batch.events]
+        hot = self._bus.hot
+        epoch = hot.epoch
+        try:
+            targets = await self._targets([event.logged for event in events])
+            # Live first: the sessions here need no look-up.
+            for event, users in zip(events, targets, strict=True):
+                self._deliver(event, users)
+            faults.point("before-mark")
+            marks = self._marks([event.logged for event in events], targets)
+            users = unique([user for users in targets for user in users])
+            sessions = await self._mark(marks, users)
+        except (HotUnavailable, Unavailable, hiredis.ReplyError):
+            self.progress.failed()
+            return
+        faults.point("mark-push")
+        own = self._bus.process
+        for event, event_users in zip(events, targets, strict=True):
+            by_process: dict[str, list[str]] = {}
+            for user in event_users:
+                for process in {entry.process for entry in sessions.get(user, {}).values()}:
+                    if process != own:
+                        by_process.setdefault(process, []).append(user)
+            for process, there in by_process.items():
+                self._bus.send(process, LIVE, (event.logged, there))
+        self.progress.done(epoch, batches[-1].row)
+
+    async def replay(self, rows: Sequence[OutboxRow]) -> None:
+        """Mark and publish rows again, as "there is something up to seq". Raises what the hot node or the store raise."""
+        heads: dict[str, int] = {}
+        for row in rows:
+            for conversation, seq in row.heads:
+                heads[conversation] = max(seq, heads.get(conversation, 0))
+        await self._roster.load([c for c in heads if self._roster.conversation(c) is None])
+        users_of: dict[str, list[str]] = {}
+        for conversation in heads:
+            known = self._roster.conversation(conversation)
+            # Whoever left may still be owed what came before; a mark too many is removed by the page that finds nothing.
+            users_of[conversation] = unique([interval.user for interval in known.members]) if known else []
+        everyone = unique([user for users in users_of.values() for user in users])
+        await self._load_devices(everyone)
+        marks: Marks = {}
+        for conversation, seq in heads.items():
+            for user in users_of[conversation]:
+                for row in self._roster.devices(user) or ():
+                    marks.setdefault((user, row.device), {})[conversation] = seq
+        sessions = await self._mark(marks, everyone)
+        for conversation, seq in heads.items():
+            by_process: dict[str, list[str]] = {}
+            for user in users_of[conversation]:
+                for process in {entry.process for entry in sessions.get(user, {}).values()}:
+                    by_process.setdefault(process, []).append(user)
+            for process, there in by_process.items():
+                self._bus.send(process, POKE, (conversation, seq, there))
+
+    async def _targets(self, logged: Sequence[Logged]) -> list[list[str]]:
+        """Users owed each event; afterwards their device lists are cached."""
+        missing = unique(
+            [e.conversation for e in logged if self._roster.conversation(e.conversation) is None]
+        )
+        if missing:
+            await self._roster.load(missing)
+        targets = []
+        for event in logged:
+            known = self._roster.conversation(event.conversation)
+            targets.append(owed(known, event.seq) if known else [])
+        await self._load_devices([user for users in targets for user in users])
+        return targets
+
+    async def _load_devices(self, users: Iterable[str]) -> None:
+        missing = unique([user for user in users if self._roster.devices(user) is None])
+        if missing:
+            await self._roster.load_devices(missing)
+
+    def _marks(self, logged: Sequence[Logged], targets: Sequence[Sequence[str]]) -> Marks:
+        marks: Marks = {}
+        for event, users in zip(logged, targets, strict=True):
+            for user in users:
+                for row in self._roster.devices(user) or ():
+                    # The sending device has the event: its ✓ carries the seq.
+                    if row.device != event.device:
+                        conversations = marks.setdefault((user, row.device), {})
+                        if conversations.get(event.conversation, 0) < event.seq:
+                            conversations[event.conversation] = event.seq
+        return marks
+
+    async def _mark(self, marks: Marks, users: Sequence[str]) -> dict[str, dict[str, SessionEntry]]:
+        """Write marks and read the sessions of ``users`` in one pipeline; marks come before the look-up, because a device
+        registers before it reads its marks."""
+        commands: list[Command] = list(mark_commands(marks))
+        if users:
+            commands.append(("MGET", *[sessions_key(user) for user in users]))
+        answers = await self._bus.hot.run(commands)
+        if not users:
+            return {}
+        return {user: parse_sessions(raw) for user, raw in zip(users, answers[-1], strict=True)}

@@ -1,0 +1,182 @@
+"""The inbox on the hot node: a dirty set per device, a marker beside it, and the sessions of a user.
+
+- ``{user}:dirty:<device>`` zset conversation → seq: "this conversation has something up to seq". ``ZADD GT`` makes marks
+  idempotent and free of order; the set is bounded by the number of conversations.
+- ``{user}:marker:<device>``: the epoch under which the set is complete (R5). Only :data:`_COMPLETE` writes it.
+- ``{user}:sessions``: where the user's sessions are (``whatsapp.infra.directory``), changed only by the scripts here.
+
+All of it is a hint (C6): it can be flushed, restored from an old copy or fail over at any moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from delivery.store.interface import Behind
+from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.valkey import Command
+
+#: A session record that nobody has touched for a day belongs to a process that died long ago.
+SESSION_TTL_S = 86_400
+#: A device away for longer compares heads and positions; its set outlives its marker by a day.
+MARKER_TTL_S = 30 * 86_400
+
+_REGISTER = """
+local raw = redis.call('GET', KEYS[1])
+local all = raw and cjson.decode(raw) or {}
+local old = all[ARGV[1]]
+local own = tonumber(ARGV[3])
+if own > 0 and old and tonumber(old[2]) > own then
+  return {-1, old[1], string.format('%d', old[2]), false, 0}
+end
+local generation = own
+if own == 0 then
+  local t = redis.call('TIME')
+  generation = t[1] * 1000 + math.floor(t[2] / 1000)
+  if old and tonumber(old[2]) >= generation then generation = tonumber(old[2]) + 1 end
+end
+all[ARGV[1]] = {ARGV[2], generation, ARGV[4]}
+redis.call('SET', KEYS[1], cjson.encode(all), 'EX', ARGV[5])
+redis.call('EXPIRE', KEYS[2], ARGV[6])
+redis.call('EXPIRE', KEYS[3], ARGV[6] + 86400)
+return {string.format('%d', generation), old and old[1] or '', old and string.format('%d', old[2]) or '0',
+        redis.call('GET', KEYS[2]), redis.call('ZCARD', KEYS[3])}
+"""
+
+_UNREGISTER = """
+local raw = redis.call('GET', KEYS[1])
+if not raw then return 0 end
+local all = cjson.decode(raw)
+local old = all[ARGV[1]]
+if not old or old[1] ~= ARGV[2] or tonumber(old[2]) ~= tonumber(ARGV[3]) then return -1 end
+all[ARGV[1]] = nil
+if next(all) == nil then
+  redis.call('DEL', KEYS[1])
+  return 0
+end
+redis.call('SET', KEYS[1], cjson.encode(all), 'EX', ARGV[4])
+return 1
+"""
+
+# Marks and marker in one script, or a crash between them would leave a marker over an empty set (R5).
+_COMPLETE = """
+for i = 3, #ARGV, 2 do redis.call('ZADD', KEYS[1], 'GT', ARGV[i + 1], ARGV[i]) end
+if ARGV[1] ~= '' then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
+return redis.call('ZCARD', KEYS[1])
+"""
+
+# Comparison and removal are one script, or a newer mark would go with the old one (R11).
+_CLEAN = """
+local a = 1
+for k = 1, #KEYS do
+  local n = tonumber(ARGV[a])
+  a = a + 1
+  for i = 1, n do
+    local seq = redis.call('ZSCORE', KEYS[k], ARGV[a])
+    if seq and tonumber(seq) <= tonumber(ARGV[a + 1]) then redis.call('ZREM', KEYS[k], ARGV[a]) end
+    a = a + 2
+  end
+end
+return 1
+"""
+
+
+class Registered(NamedTuple):
+    generation: int  # 0: a newer session of the device exists
+    replaced: str  # process of the session whose place it takes, "" if none
+    replaced_generation: int
+    marker: str
+    pending: int
+
+
+def dirty_key(user: str, device: str) -> str:
+    return f"{{{user}}}:dirty:{device}"
+
+
+def marker_key(user: str, device: str) -> str:
+    return f"{{{user}}}:marker:{device}"
+
+
+class Inbox:
+    """Commands on the three keys. Raises ``HotUnavailable`` like the connection itself."""
+
+    def __init__(self, hot: Hot) -> None:
+        self._hot = hot
+        self._register = hot.script(_REGISTER)
+        self._unregister = hot.script(_UNREGISTER)
+        self._complete = hot.script(_COMPLETE)
+        self._clean = hot.script(_CLEAN)
+
+    async def register(self, requests: Sequence[tuple[str, str, str, int, str]]) -> list[Registered]:
+        """``(user, device, process, generation or 0 for a new one, status)`` for many sessions in one pipeline."""
+        commands = [
+            self._register.call(
+                [sessions_key(user), marker_key(user, device), dirty_key(user, device)],
+                [device, process, generation, status, SESSION_TTL_S, MARKER_TTL_S],
+            )
+            for user, device, process, generation, status in requests
+        ]
+        answers = []
+        for generation, replaced, old_generation, marker, pending in await self._hot.run(commands):
+            answers.append(
+                Registered(
+                    max(0, int(generation)),
+                    replaced.decode(),
+                    int(old_generation),
+                    marker.decode() if marker else "",
+                    pending,
+                )
+            )
+        return answers
+
+    def unregister_command(self, user: str, device: str, process: str, generation: int) -> Command:
+        """Answers how many sessions are left (0 or 1 for some), -1 if the record was not this session's."""
+        return self._unregister.call([sessions_key(user)], [device, process, generation, SESSION_TTL_S])
+
+    async def complete(self, user: str, device: str, epoch: str, behind: Sequence[Behind]) -> int:
+        """Write marks and the marker; with ``epoch`` "" the marks alone. Returns the size of the set."""
+        args: list[Any] = [epoch, MARKER_TTL_S]
+        for entry in behind:
+            args += [entry.conversation, entry.head]
+        (size,) = await self._hot.run(
+            [self._complete.call([dirty_key(user, device), marker_key(user, device)], args)]
+        )
+        return size
+
+    async def dirty(self, user: str, device: str) -> dict[str, int]:
+        """The marks: conversation → seq, lowest seq first."""
+        (flat,) = await self._hot.run([("ZRANGE", dirty_key(user, device), 0, -1, "WITHSCORES")])
+        return {flat[i].decode(): int(float(flat[i + 1])) for i in range(0, len(flat), 2)}
+
+    async def clean(self, acked: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
+        """Remove the marks that the acknowledged positions of ``(user, device)`` cover."""
+        keys: list[str] = []
+        args: list[Any] = []
+        for (user, device), positions in acked.items():
+            keys.append(dirty_key(user, device))
+            args.append(len(positions))
+            for conversation, seq in positions.items():
+                args += [conversation, seq]
+        if keys:
+            await self._hot.run([self._clean.call(keys, args)])
+
+    async def forget(self, user: str, device: str) -> None:
+        """The device is unlinked."""
+        await self._hot.run([("DEL", dirty_key(user, device), marker_key(user, device))])
+
+    async def sessions(self, users: Sequence[str]) -> list[dict[str, SessionEntry]]:
+        if not users:
+            return []
+        (raws,) = await self._hot.run([("MGET", *[sessions_key(user) for user in users])])
+        return [parse_sessions(raw) for raw in raws]
+
+
+def mark_commands(marks: Mapping[tuple[str, str], Mapping[str, int]]) -> Iterable[Command]:
+    """``ZADD GT`` per device, its conversations coalesced."""
+    for (user, device), conversations in marks.items():
+        command: list[Any] = ["ZADD", dirty_key(user, device), "GT"]
+        for conversation, seq in conversations.items():
+            command += [seq, conversation]
+        yield tuple(command)

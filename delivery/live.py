@@ -1,0 +1,189 @@
+"""Live events at the sessions of this process: the next one goes out, an older one is dropped, a hole is read (R9)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from delivery.reader import Reader
+from delivery.session import Catching, Event, Hub, Session, State
+from delivery.store.interface import Logged, PageRequest, Unavailable
+from whatsapp.infra import faults, metrics
+
+log = logging.getLogger(__name__)
+
+#: Two gateways publish to one session without an order between them: a hole is given this long to close by itself.
+HOLE_WAIT_S = 0.02
+#: Live events kept while a conversation is read; beyond it the log is read again.
+HELD = 64
+#: A device's own sends remembered above a hole; a page passes what is forgotten.
+OWN = 1024
+
+
+class Live:
+    def __init__(self, hub: Hub, reader: Reader) -> None:
+        self._hub = hub
+        self._reader = reader
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # from the bus
+
+    def on_live(self, payload: Any) -> None:
+        """``[logged, [users]]``"""
+        raw, users = payload
+        self.deliver(Event(Logged(*raw)), users)
+
+    def on_poke(self, payload: Any) -> None:
+        """``[conversation, seq, [users]]``"""
+        self.poke(*payload)
+
+    # to the sessions
+
+    def deliver(self, event: Event, users: Sequence[str]) -> None:
+        by_user = self._hub.by_user
+        for user in users:
+            devices = by_user.get(user)
+            if devices:
+                for session in devices.values():
+                    self.offer(session, event)
+
+    def offer(self, session: Session, event: Event) -> None:
+        logged = event.logged
+        conversation, seq = logged.conversation, logged.seq
+        if session.state is not State.LIVE:
+            if session.sync is not None:
+                session.sync.heard(conversation, seq)
+            return
+        own = logged.device == session.device
+        sent = session.sent.get(conversation)
+        catching = session.catching.get(conversation)
+        if sent is not None and catching is None and not session.outlet.paused:
+            if seq == sent + 1:
+                if not own:
+                    session.outlet.write(event.frame(session.codec))
+                self._passed(session, conversation, seq)
+                return
+            if seq <= sent:
+                return
+            if faults.off("sent") and not own:
+                session.outlet.write(event.frame(session.codec))
+                session.sent[conversation] = seq
+                return
+        elif sent is None and faults.off("sent") and not own:
+            session.outlet.write(event.frame(session.codec))
+            session.sent[conversation] = seq
+            return
+        if own and sent is not None:
+            # Its ✓ is this event's delivery. It opens no hole by itself; the next foreign event does.
+            own_seqs = session.own.setdefault(conversation, set())
+            if len(own_seqs) < OWN:
+                own_seqs.add(seq)
+            return
+        if catching is not None:
+            catching.heard = max(catching.heard, seq)
+            if len(catching.held) < HELD and not own:
+                catching.held[seq] = event
+        elif session.outlet.paused:
+            session.behind.add(conversation)
+        else:
+            self._start(session, conversation, seq, None if own else event)
+
+    def poke(self, conversation: str, seq: int, users: Sequence[str]) -> None:
+        for user in users:
+            for session in self._hub.of(user):
+                self.catch_up(session, conversation, seq)
+
+    def catch_up(self, session: Session, conversation: str, seq: int) -> None:
+        """There is something up to ``seq``: read it unless it was sent."""
+        if session.state is not State.LIVE:
+            if session.sync is not None:
+                session.sync.heard(conversation, seq)
+            return
+        catching = session.catching.get(conversation)
+        if catching is not None:
+            catching.heard = max(catching.heard, seq)
+        elif session.outlet.paused:
+            session.behind.add(conversation)
+        elif session.sent.get(conversation, -1) < seq:
+            self._start(session, conversation, seq, None)
+
+    def resume(self, session: Session) -> None:
+        """The outlet takes more again."""
+        behind, session.behind = session.behind, set()
+        for conversation in behind:
+            self.catch_up(session, conversation, 1 << 53)
+
+    def _passed(self, session: Session, conversation: str, seq: int) -> None:
+        """Everything owed up to ``seq`` was written; the device's own sends just above need no writing."""
+        own = session.own.get(conversation)
+        if own:
+            while seq + 1 in own:
+                seq += 1
+                own.discard(seq)
+            if not own or max(own) <= seq:
+                del session.own[conversation]
+        session.sent[conversation] = seq
+
+    def _start(self, session: Session, conversation: str, seq: int, event: Event | None) -> None:
+        catching = session.catching[conversation] = Catching(seq)
+        if event is not None:
+            catching.held[seq] = event
+        task = asyncio.get_running_loop().create_task(self._catch(session, conversation, catching))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _catch(self, session: Session, conversation: str, catching: Catching) -> None:
+        try:
+            if conversation in session.sent:
+                await asyncio.sleep(HOLE_WAIT_S)
+            delay = 0.1
+            while session.state is State.LIVE:
+                if session.outlet.paused:
+                    session.behind.add(conversation)
+                    return
+                if not self._take_held(session, conversation, catching):
+                    return
+                try:
+                    if not await self._read(session, conversation, catching):
+                        return
+                except Unavailable:
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, 5.0)
+        finally:
+            if session.catching.get(conversation) is catching:
+                del session.catching[conversation]
+
+    def _take_held(self, session: Session, conversation: str, catching: Catching) -> bool:
+        """Write held events that are next. False when nothing is missing any more."""
+        sent = session.sent.get(conversation)
+        if sent is None:
+            return True
+        self._passed(session, conversation, sent)
+        while (event := catching.held.pop(session.sent[conversation] + 1, None)) is not None:
+            session.outlet.write(event.frame(session.codec))
+            self._passed(session, conversation, event.logged.seq)
+        return session.sent[conversation] < catching.heard
+
+    async def _read(self, session: Session, conversation: str, catching: Catching) -> bool:
+        """Read and write one page. False when the log has no more for this user."""
+        sent = session.sent.get(conversation)
+        if sent is None:
+            position = await self._reader.position(session.user, session.device, conversation)
+            if position is None:
+                return False
+            sent = position.acked
+            session.acked.setdefault(conversation, sent)
+        page = await self._reader.page(PageRequest(conversation, session.user, sent))
+        metrics.count("reads", "live_page")
+        if session.state is not State.LIVE:
+            return False
+        for logged in page.events:
+            if logged.device != session.device:
+                event = catching.held.pop(logged.seq, None) or Event(logged)
+                session.outlet.write(event.frame(session.codec))
+        self._passed(session, conversation, max(sent, page.through))
+        if page.through >= page.head:
+            catching.heard = min(catching.heard, max(page.head, *catching.held, 0))
+        return session.sent[conversation] < catching.heard

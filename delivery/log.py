@@ -1,0 +1,195 @@
+"""Appends: from a checked send to its ✓.
+
+One append is in flight per process; what arrives meanwhile is the next batch, so a batch costs one statement and one fsync
+whatever its size, and the order of arrival is kept (C3). ✓ is written only after the commit (C1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from delivery.fanout import Batch, Fanout
+from delivery.receipts import Receipts
+from delivery.roster import Roster, is_member, was_member
+from delivery.session import Event, Session
+from delivery.store.interface import Appended, Logged, Outcome, Send, Store, Unavailable
+from whatsapp.infra import clock, faults, metrics
+from whatsapp.infra.batcher import Batcher
+from whatsapp.infra.limits import LIMITS
+from whatsapp.wire import frames
+from whatsapp.wire.errors import RETRYABLE, Code
+
+log = logging.getLogger(__name__)
+
+MAX_BATCH = 256
+
+
+class Pending:
+    """A send that waits for its append; ``ref`` goes back on the answer."""
+
+    __slots__ = ("arrived", "recipients", "ref", "send", "session")
+
+    def __init__(
+        self, session: Session, send: Send, ref: str, arrived: float, recipients: Sequence[str] | None
+    ) -> None:
+        self.session = session
+        self.send = send
+        self.ref = ref
+        self.arrived = arrived  # loop time
+        self.recipients = recipients  # whom the client believes to write to: checked, never trusted
+
+
+class Log:
+    def __init__(self, store: Store, writer: str, roster: Roster, fanout: Fanout, receipts: Receipts) -> None:
+        self._store = store
+        self._receipts = receipts
+        self._writer = writer
+        self._roster = roster
+        self._fanout = fanout
+        self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH)
+
+    def submit(
+        self, session: Session, send: Send, ref: str, arrived: float, recipients: Sequence[str] | None = None
+    ) -> None:
+        """Queue a send; its answer (✓ or an error frame) is written to the session."""
+        if session.sending >= LIMITS.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
+            refuse(
+                session,
+                Code.UNAVAILABLE,
+                "too many sends are waiting",
+                send.message_id,
+                ref,
+                retry_after_ms=1000,
+            )
+            return
+        session.sending += 1
+        self._queue.add(Pending(session, send, ref, arrived, recipients))
+
+    async def drained(self) -> None:
+        await self._queue.drained()
+
+    async def _run(self, batch: list[Pending]) -> None:
+        admitted = batch
+        try:
+            admitted = await self._admit(batch)
+            if not admitted:
+                return
+            now = clock.now_ms()
+            result = await self._store.append(self._writer, [pending.send for pending in admitted], now)
+        except Unavailable:
+            # What waits behind a failed send of the same device and conversation would overtake it: it fails too.
+            failed = {(p.send.device, p.send.conversation) for p in admitted}
+            for pending in admitted + self._queue.take(
+                lambda p: (p.send.device, p.send.conversation) in failed
+            ):
+                self._refuse(pending, Code.UNAVAILABLE, "the message could not be stored, send it again")
+            return
+        faults.point("append-ack")
+        events: list[Event] = []
+        for pending, appended in zip(admitted, result.results, strict=True):
+            self._answer(pending, appended, events)
+        metrics.batch("append", len(admitted))
+        faults.point("ack-mark")
+        if result.row:
+            self._fanout.add(Batch(result.row, events))
+
+    async def _admit(self, batch: list[Pending]) -> list[Pending]:
+        """Members only; who never was one learns nothing about the conversation."""
+        roster = self._roster
+        missing = {p.send.conversation for p in batch if roster.conversation(p.send.conversation) is None}
+        if missing:
+            await roster.load(missing)
+        admitted = []
+        for pending in batch:
+            known = roster.conversation(pending.send.conversation)
+            if known is not None and is_member(known, pending.send.sender):
+                if pending.recipients and not all(is_member(known, user) for user in pending.recipients):
+                    self._refuse(pending, Code.BAD_REQUEST, "recipientIds names somebody who is not a member")
+                else:
+                    admitted.append(pending)
+            elif known is not None and was_member(known, pending.send.sender):
+                self._refuse(pending, Code.NOT_MEMBER, "you have left this conversation")
+            else:
+                self._refuse(pending, Code.NOT_FOUND, "there is no such conversation")
+        return admitted
+
+    def _answer(self, pending: Pending, appended: Appended, events: list[Event]) -> None:
+        session, send = pending.session, pending.send
+        outcome, seq, at = appended.outcome, appended.seq, appended.at
+        if outcome is Outcome.STORED or outcome is Outcome.DUPLICATE:
+            session.sending -= 1
+            duplicate = outcome is Outcome.DUPLICATE
+            session.send(
+                frames.StatusUpdate(
+                    conversation_id=send.conversation,
+                    status="sent",
+                    message_id=send.message_id,
+                    seq=seq,
+                    timestamp=at,
+                    duplicate=duplicate,
+                    ref=pending.ref,
+                )
+            )
+            metrics.sent(duplicate, pending.arrived)
+            if duplicate:
+                return
+            self._receipts.sent(send.conversation, send.sender, seq)
+            logged = Logged(
+                send.conversation,
+                seq,
+                0,
+                send.sender,
+                send.device,
+                send.message_id,
+                send.kind,
+                send.content,
+                send.sent_at,
+                at,
+                send.seq_num,
+                send.extra,
+                send.envelopes,
+            )
+            events.append(Event(logged))
+        elif outcome is Outcome.CONFLICT:
+            self._refuse(pending, Code.CONFLICT, "this messageId was used for another message")
+        elif outcome is Outcome.OUT_OF_ORDER:
+            self._refuse(
+                pending,
+                Code.OUT_OF_ORDER,
+                "seqNum is not the next of this device",
+                {"expected": appended.expected},
+            )
+        else:
+            self._refuse(pending, Code.NOT_FOUND, "there is no such conversation")
+
+    def _refuse(
+        self, pending: Pending, code: str, message: str, details: dict[str, int] | None = None
+    ) -> None:
+        pending.session.sending -= 1
+        refuse(pending.session, code, message, pending.send.message_id, pending.ref, details=details)
+
+
+def refuse(
+    session: Session,
+    code: str,
+    message: str,
+    message_id: str | None = None,
+    ref: str = "",
+    *,
+    retry_after_ms: int | None = None,
+    details: dict[str, int] | None = None,
+) -> None:
+    """Write an error frame."""
+    metrics.error(code)
+    session.send(
+        frames.Error(
+            code=code,
+            message=message,
+            retryable=code in RETRYABLE,
+            ref=ref,
+            message_id=message_id or None,
+            retry_after_ms=retry_after_ms,
+            details=details,
+        )
+    )

@@ -1,0 +1,78 @@
+"""The engine of one process, put together. A gateway has one; the sweep of the workers has a smaller one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from delivery.drain import Drain, DrainRequest
+from delivery.fanout import LIVE, POKE, Fanout
+from delivery.inbox import Inbox
+from delivery.live import Live
+from delivery.log import Log
+from delivery.ports import Identify
+from delivery.presence import PRESENCE, TYPING, Presence
+from delivery.reader import Reader
+from delivery.receipts import RECEIPT, Receipts
+from delivery.roster import Roster
+from delivery.session import Hub
+from delivery.sessions import REPLACED, Sessions
+from delivery.store.interface import Store
+from delivery.sync import Sync
+from whatsapp.infra.bus import Bus
+
+
+class Node:
+    """``process`` names this incarnation of the process: bus channel, session records and outbox writer."""
+
+    def __init__(
+        self,
+        *,
+        process: str,
+        store: Store,
+        hot_url: str,
+        identify: Identify,
+        submit_drain: Callable[[DrainRequest], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.bus = Bus(hot_url, process)
+        self.hub = Hub()
+        self.roster = Roster(store)
+        self.reader = Reader(store)
+        self.inbox = Inbox(self.bus.hot)
+        self.live = Live(self.hub, self.reader)
+        self.receipts = Receipts(store, self.bus, self.hub, self.roster, self.inbox)
+        self.presence = Presence(self.bus, self.hub, self.roster)
+        drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
+        self.sync = Sync(store, self.inbox, self.reader, self.receipts, drain)
+        self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver)
+        self.log = Log(store, process, self.roster, self.fanout, self.receipts)
+        self.sessions = Sessions(
+            store, self.bus, self.hub, self.roster, self.inbox, self.live, self.presence, identify
+        )
+        self.bus.subscribe(LIVE, self.live.on_live)
+        self.bus.subscribe(POKE, self.live.on_poke)
+        self.bus.subscribe(RECEIPT, self.receipts.on_receipts)
+        self.bus.subscribe(PRESENCE, self.presence.on_presence)
+        self.bus.subscribe(TYPING, self.presence.on_typing)
+        self.bus.subscribe(REPLACED, self.sessions.on_replaced)
+
+    async def start(self) -> None:
+        await self.bus.start()
+        self.fanout.progress.start()
+        self.sessions.start()
+
+    async def settle(self, seconds: float) -> None:
+        """Finish what is in flight: appends, marks, receipts. Gives up after ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.log.drained()
+                await self.fanout.drained()
+                await self.receipts.flush()
+
+    async def stop(self) -> None:
+        await self.sessions.stop()
+        await self.settle(5.0)
+        await self.fanout.progress.stop()
+        await self.bus.stop()

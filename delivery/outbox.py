@@ -1,0 +1,99 @@
+"""How far this writer's batches are marked on the hot node, durably and per epoch (R2, R3, R4).
+
+Every batch left one outbox row with its append. A row is done under an epoch once its marks were answered by a node that
+had that epoch before they were sent. The watermark is the highest row below which all are done; it is written behind, once
+a second, because a lower one only repeats marks, and marks are harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from delivery.store.interface import OutboxRow, Store, Unavailable
+from whatsapp.infra import clock
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.valkey import HotUnavailable
+
+log = logging.getLogger(__name__)
+
+Replay = Callable[[list[OutboxRow]], Awaitable[None]]
+
+
+class Progress:
+    """The watermark of one living writer. ``replay(rows)`` marks and publishes rows again."""
+
+    def __init__(self, store: Store, hot: Hot, writer: str, replay: Replay) -> None:
+        self.writer = writer
+        self._store = store
+        self._hot = hot
+        self._replay = replay
+        self._epoch = ""  # under which ``_row`` was earned
+        self._row = 0
+        self._saved = 0
+        self._failures = 1  # a writer begins by asking for its rows: there are none, and then it counts
+        self._broken = True
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._hot.on_term.append(self._wake.set)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        await self._save()
+
+    def done(self, epoch: str, row: int) -> None:
+        """The marks of ``row`` were answered; ``epoch`` was known before they were sent (R3). Rows come in order."""
+        if epoch != self._epoch:
+            self.failed()
+        elif not self._broken:
+            self._row = row
+
+    def failed(self) -> None:
+        """The marks of a row may be missing: nothing above the watermark counts until it was replayed."""
+        self._failures += 1
+        self._broken = True
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), 1.0)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                if self._hot.available and (self._broken or self._epoch != self._hot.epoch):
+                    await self._catch_up()
+                await self._save()
+            except (HotUnavailable, Unavailable):
+                await asyncio.sleep(0.2)
+                self._wake.set()
+            except Exception:
+                log.exception("outbox progress failed")
+                await asyncio.sleep(1.0)
+
+    async def _catch_up(self) -> None:
+        epoch, failures = self._hot.epoch, self._failures
+        if self._epoch != epoch:
+            await self._save()
+            self._broken, self._epoch, self._row, self._saved = True, epoch, 0, 0
+        while rows := await self._store.outbox(self.writer, epoch, clock.now_ms()):
+            await self._replay(rows)
+            self._row = rows[-1].row
+            await self._save()
+        if self._failures == failures and self._hot.epoch == epoch:
+            self._broken = False
+
+    async def _save(self) -> None:
+        if self._row > self._saved and self._epoch:
+            row = self._row
+            try:
+                await self._store.outbox_done(self.writer, self._epoch, row, clock.now_ms())
+            except Unavailable:
+                return
+            self._saved = row

@@ -1,0 +1,197 @@
+"""Acknowledgements and receipts: state, not events (C5).
+
+``(device, conversation) → acknowledged seq`` and ``(conversation, user) → delivered, read`` are monotone numbers. They are
+forwarded to those who are online at once, coalesced per turn, and written behind, coalesced for up to half a second: a crash
+loses a little of both, which repeats events and receipts but loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import hiredis
+
+from delivery.inbox import Inbox
+from delivery.roster import Roster, unique
+from delivery.session import Hub, Session, State
+from delivery.store.interface import PositionWrite, ReceiptWrite, Store, Unavailable
+from whatsapp.infra import clock, metrics
+from whatsapp.infra.batcher import Batcher
+from whatsapp.infra.bus import Bus
+from whatsapp.infra.valkey import HotUnavailable
+from whatsapp.wire import frames
+from whatsapp.wire.codec import Codec
+
+log = logging.getLogger(__name__)
+
+RECEIPT = "receipt"  # payload: [Payload, …]
+FLUSH_S = 0.5
+MAX_KNOWN = 100_000
+
+Change = tuple[str, str, str, int, str]  # conversation, user, status, up_to, device that said so
+#: conversation, user, status, up_to, at, device that said so (its own session hears nothing), recipients
+Payload = tuple[str, str, str, int, int, str, list[str]]
+
+
+class Receipts:
+    def __init__(self, store: Store, bus: Bus, hub: Hub, roster: Roster, inbox: Inbox) -> None:
+        self._store = store
+        self._bus = bus
+        self._hub = hub
+        self._roster = roster
+        self._inbox = inbox
+        self._forward: Batcher[Change] = Batcher(self._run, 1024)
+        self._known: dict[tuple[str, str, str], int] = {}
+        self._positions: dict[tuple[str, str], dict[str, int]] = {}  # (user, device) -> conversation -> acked
+        self._states: dict[tuple[str, str], list[int]] = {}  # (conversation, user) -> [delivered, read, sent]
+        self._flusher: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+
+    def acked(self, session: Session, conversation: str, through: int, delivered: int) -> None:
+        """The device stored everything owed up to ``through``; ``delivered`` is the highest event among it."""
+        session.acked[conversation] = through
+        self._positions.setdefault((session.user, session.device), {})[conversation] = through
+        self._change(conversation, session.user, "delivered", delivered, session.device)
+        self._schedule()
+
+    def passed(self, session: Session, conversation: str, through: int) -> None:
+        """Nothing up to ``through`` is owed: the position follows, nobody is told (R12)."""
+        self._positions.setdefault((session.user, session.device), {})[conversation] = through
+        self._schedule()
+
+    def read(self, session: Session, conversation: str, up_to: int) -> None:
+        """The user read up to ``up_to``; the caller has checked it against what this device acknowledged."""
+        self._change(conversation, session.user, "read", up_to, session.device)
+        self._schedule()
+
+    def sent(self, conversation: str, user: str, seq: int) -> None:
+        """A user's own message: counts as read for the user's own unread number."""
+        state = self._states.setdefault((conversation, user), [0, 0, 0])
+        if state[2] < seq:
+            state[2] = seq
+        self._schedule()
+
+    def _change(self, conversation: str, user: str, status: str, up_to: int, device: str) -> None:
+        key = (conversation, user, status)
+        if self._known.get(key, 0) >= up_to:
+            return
+        if len(self._known) > MAX_KNOWN:
+            self._known.clear()
+        self._known[key] = up_to
+        state = self._states.setdefault((conversation, user), [0, 0, 0])
+        state[0] = max(state[0], up_to)  # what is read was delivered
+        if status == "read":
+            state[1] = max(state[1], up_to)
+        self._forward.add((conversation, user, status, up_to, device))
+
+    # forwarding
+
+    async def _run(self, changes: list[Change]) -> None:
+        highest: dict[tuple[str, str, str], tuple[int, str]] = {}
+        for conversation, user, status, up_to, device in changes:
+            highest[conversation, user, status] = up_to, device  # monotone: the last is the highest
+        metrics.batch("receipts", len(changes))
+        try:
+            missing = unique([c for c, _, _ in highest if self._roster.conversation(c) is None])
+            if missing:
+                await self._roster.load(missing)
+        except Unavailable:
+            return
+        at = clock.now_ms()
+        payloads: list[Payload] = []
+        for (conversation, user, status), (up_to, device) in highest.items():
+            known = self._roster.conversation(conversation)
+            if known is None:
+                continue
+            to = [i.user for i in known.members if not i.left and (i.user != user or status == "read")]
+            payloads.append((conversation, user, status, up_to, at, device, to))
+        self.on_receipts(payloads)
+        everyone = unique([user for payload in payloads for user in payload[6]])
+        try:
+            sessions = dict(zip(everyone, await self._inbox.sessions(everyone), strict=True))
+        except (HotUnavailable, hiredis.ReplyError):
+            return  # the receipts are state: the next sync carries them
+        own = self._bus.process
+        by_process: dict[str, list[Payload]] = {}
+        for payload in payloads:
+            there: dict[str, list[str]] = {}
+            for user in payload[6]:
+                for process in {entry.process for entry in sessions[user].values()}:
+                    if process != own:
+                        there.setdefault(process, []).append(user)
+            for process, users in there.items():
+                by_process.setdefault(process, []).append((*payload[:6], users))
+        for process, items in by_process.items():
+            self._bus.send(process, RECEIPT, items)
+
+    def on_receipts(self, payloads: list[Payload]) -> None:
+        """Write receipts to the sessions of this process (also the bus handler)."""
+        by_user = self._hub.by_user
+        for conversation, user, status, up_to, at, device, recipients in payloads:
+            frame = None
+            encoded: dict[Codec, bytes] = {}
+            for recipient in recipients:
+                for session in (by_user.get(recipient) or {}).values():
+                    if session.state < State.SYNCING or session.device == device:
+                        continue  # nothing before the client asked for a sync
+                    if frame is None:
+                        frame = frames.StatusUpdate(
+                            conversation, status, up_to=up_to, user_id=user, timestamp=at
+                        )
+                    if session.state is State.SYNCING:
+                        if session.sync is not None:
+                            session.sync.receipts[conversation, user, status] = frame
+                        continue
+                    data = encoded.get(session.codec)
+                    if data is None:
+                        data = encoded[session.codec] = session.codec.encode(frame)
+                    session.outlet.write(data)
+
+    # writing behind
+
+    def _schedule(self) -> None:
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().call_later(FLUSH_S, self._start_flush)
+
+    def _start_flush(self) -> None:
+        self._flushing = asyncio.get_running_loop().create_task(self.flush())
+
+    async def flush(self) -> None:
+        """Write what has gathered; on failure it is kept and tried again."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+        positions, self._positions = self._positions, {}
+        states, self._states = self._states, {}
+        try:
+            await self._store.save(
+                [
+                    PositionWrite(device, conversation, acked)
+                    for (_, device), acks in positions.items()
+                    for conversation, acked in acks.items()
+                ],
+                [ReceiptWrite(conversation, user, *state) for (conversation, user), state in states.items()],
+                clock.now_ms(),
+            )
+        except Unavailable:
+            self._merge_back(positions, states)
+            self._flusher = asyncio.get_running_loop().call_later(FLUSH_S, self._start_flush)
+            return
+        self._flusher = None
+        if self._positions or self._states:
+            self._schedule()
+        try:
+            await self._inbox.clean(positions)
+        except (HotUnavailable, hiredis.ReplyError):
+            pass  # the 60 s check removes marks that positions cover (R8)
+
+    def _merge_back(
+        self, positions: dict[tuple[str, str], dict[str, int]], states: dict[tuple[str, str], list[int]]
+    ) -> None:
+        for key, acks in positions.items():
+            into = self._positions.setdefault(key, {})
+            for conversation, acked in acks.items():
+                into[conversation] = max(acked, into.get(conversation, 0))
+        for pair, state in states.items():
+            newer = self._states.setdefault(pair, [0, 0, 0])
+            newer[:] = [max(a, b) for a, b in zip(newer, state, strict=True)]

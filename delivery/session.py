@@ -1,0 +1,155 @@
+"""One device's live connection as the engine sees it, and the sessions of this process.
+
+A session keeps, per conversation, ``sent`` (everything owed up to there was written to this socket) and ``acked`` (the
+device's acknowledged position). A live event goes out only as ``sent + 1``; an older one is dropped, a newer one causes a
+page (R9). Nothing but a sync is sent before the client asked for it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from delivery.store.interface import Logged
+from delivery.view import item_frame
+from whatsapp.wire.codec import Codec
+
+
+class Outlet(Protocol):
+    """The write side of a socket. ``write`` never blocks and never raises; ``paused`` says that the buffer is full."""
+
+    paused: bool
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self, code: int, reason: str = "") -> None: ...
+
+
+class State(enum.IntEnum):
+    OPENING = 0  # authenticated, not yet registered
+    READY = 1  # ``ready`` was sent, no sync asked for yet
+    SYNCING = 2
+    LIVE = 3
+    CLOSED = 4
+
+
+class Event:
+    """One event on its way to local sessions: encoded once per codec, whoever gets it."""
+
+    __slots__ = ("_frames", "logged")
+
+    def __init__(self, logged: Logged) -> None:
+        self.logged = logged
+        self._frames: dict[Codec, bytes] = {}
+
+    def frame(self, codec: Codec) -> bytes:
+        frame = self._frames.get(codec)
+        if frame is None:
+            frame = self._frames[codec] = codec.encode(item_frame(self.logged))
+        return frame
+
+
+class Catching:
+    """A conversation of a live session that is read from the log: what was heard of meanwhile."""
+
+    __slots__ = ("heard", "held")
+
+    def __init__(self, heard: int) -> None:
+        self.heard = heard  # highest seq
+        self.held: dict[int, Event] = {}
+
+
+class Session:
+    """State of one authenticated socket. Only the loop of its process touches it."""
+
+    __slots__ = (
+        "acked",
+        "away",
+        "behind",
+        "catching",
+        "codec",
+        "complete",
+        "device",
+        "epoch",
+        "generation",
+        "issued_at",
+        "linked_at",
+        "outlet",
+        "own",
+        "pending",
+        "sending",
+        "sent",
+        "state",
+        "sync",
+        "term",
+        "user",
+        "watching",
+    )
+
+    def __init__(self, user: str, device: str, codec: Codec, outlet: Outlet, issued_at: int) -> None:
+        self.user = user
+        self.device = device
+        self.codec = codec
+        self.outlet = outlet
+        self.state = State.OPENING
+        self.generation = 0
+        self.term = 0  # hot term under which it is registered, 0: not
+        self.epoch = ""
+        self.complete = False  # the dirty set is complete under ``epoch``
+        self.pending = 0
+        self.linked_at = 0
+        self.sent: dict[str, int] = {}
+        self.acked: dict[str, int] = {}
+        self.own: dict[
+            str, set[int]
+        ] = {}  # seqs this device sent above ``sent``: their ✓ stands for the event
+        self.catching: dict[str, Catching] = {}  # conversations that are being paged
+        self.behind: set[str] = set()  # conversations to page once the outlet takes more
+        self.sync: Any = None  # delivery.sync.Run
+        self.watching: set[str] = set()  # users whose presence it follows
+        self.issued_at = issued_at  # ms, of its access token
+        self.away = False
+        self.sending = 0  # sends that wait for their append
+
+    def send(self, frame: Any) -> None:
+        """Encode one server frame for this client and write it."""
+        self.outlet.write(self.codec.encode(frame))
+
+
+class Hub:
+    """The sessions of this process by user and device."""
+
+    def __init__(self) -> None:
+        self.by_user: dict[str, dict[str, Session]] = {}
+        self.count = 0
+
+    def add(self, session: Session) -> Session | None:
+        """Register; returns the session of the same device that it takes the place of."""
+        devices = self.by_user.setdefault(session.user, {})
+        old = devices.get(session.device)
+        devices[session.device] = session
+        if old is None:
+            self.count += 1
+        return old
+
+    def remove(self, session: Session) -> bool:
+        """False if another session has taken its place already."""
+        devices = self.by_user.get(session.user)
+        if devices is None or devices.get(session.device) is not session:
+            return False
+        del devices[session.device]
+        if not devices:
+            del self.by_user[session.user]
+        self.count -= 1
+        return True
+
+    def of(self, user: str) -> Iterable[Session]:
+        devices = self.by_user.get(user)
+        return list(devices.values()) if devices else ()
+
+    def get(self, user: str, device: str) -> Session | None:
+        return self.by_user.get(user, {}).get(device)
+
+    def all(self) -> list[Session]:
+        return [session for devices in self.by_user.values() for session in devices.values()]

@@ -1,0 +1,307 @@
+"""Opening, checking and ending the sessions of a process (R5 to R8).
+
+Open: subscription confirmed → register → marker and marks → rebuild if the marker is not the epoch's → page. If the term
+changes in between, it begins again. On a new term all sessions are opened again, spread over at most 60 s. Every 60 s each
+session is compared with the hot node and with the accounts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+
+from delivery.inbox import Inbox, dirty_key, marker_key
+from delivery.live import Live
+from delivery.ports import Identify
+from delivery.presence import Presence
+from delivery.roster import Roster
+from delivery.session import Hub, Session, State
+from delivery.store.interface import NEW_DEVICE_MS, Store, Unavailable
+from whatsapp.infra import clock, faults, metrics
+from whatsapp.infra.batcher import AskBatcher, Batcher
+from whatsapp.infra.bus import Bus
+from whatsapp.infra.directory import parse_sessions, sessions_key
+from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.valkey import Command, HotUnavailable
+from whatsapp.wire.errors import Close
+
+log = logging.getLogger(__name__)
+
+REPLACED = "replaced"  # payload: [user, device, generation of the newer session]
+OPEN_AT_ONCE = 128
+REOPEN_SPREAD_S = 60.0
+REOPEN_AT_LEAST = 500  # a second
+
+CLOSE_OF = {"unlinked": Close.UNLINKED, "banned": Close.BANNED, "revoked": Close.UNAUTHENTICATED}
+
+
+class Sessions:
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        hub: Hub,
+        roster: Roster,
+        inbox: Inbox,
+        live: Live,
+        presence: Presence,
+        identify: Identify,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._hub = hub
+        self._roster = roster
+        self._inbox = inbox
+        self._live = live
+        self._presence = presence
+        self._identify = identify
+        self._opens: AskBatcher[Session] = AskBatcher(self._open_all, OPEN_AT_ONCE)
+        self._unregister: Batcher[Session] = Batcher(self._unregister_all)
+        self._reopening: asyncio.Task[None] | None = None
+        self._checker: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._bus.hot.on_term.append(self._new_term)
+        self._checker = asyncio.get_running_loop().create_task(self._check_for_ever())
+
+    async def stop(self) -> None:
+        for task in (self._checker, self._reopening):
+            if task is not None:
+                task.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._unregister.drained(), 2.0)
+
+    # opening
+
+    async def open(self, session: Session) -> bool:
+        """Register the session here and on the hot node. True if the device must be told that its marks were rebuilt."""
+        old = self._hub.add(session)
+        if old is not None:
+            self.end(old, Close.REPLACED, "a newer session of this device")
+        rebuilt: bool = await self._opens.ask(session)
+        if session.state is not State.CLOSED:
+            self._presence.opened(session.user)
+        return rebuilt
+
+    async def _open_all(self, sessions: list[Session]) -> list[bool]:
+        rebuilt = [True] * len(sessions)
+        for _ in range(3):
+            term, epoch = self._bus.hot.term, self._bus.hot.epoch
+            if not term:
+                break
+            try:
+                rebuilt = await self._open_under(epoch, sessions)
+            except (HotUnavailable, Unavailable, hiredis.ReplyError):
+                break
+            if self._bus.hot.term == term:
+                for session in sessions:
+                    session.term, session.epoch = term, epoch
+                return rebuilt
+        # Without the hot node a session is served from the store; the next term opens it again.
+        for session in sessions:
+            session.term, session.complete = 0, False
+            session.epoch = session.epoch or self._bus.hot.epoch
+        return [True] * len(sessions)
+
+    async def _open_under(self, epoch: str, sessions: list[Session]) -> list[bool]:
+        answers = await self._inbox.register(
+            [
+                (s.user, s.device, self._bus.process, s.generation, "away" if s.away else "online")
+                for s in sessions
+            ]
+        )
+        rebuild: list[Session] = []
+        for session, answer in zip(sessions, answers, strict=True):
+            if not answer.generation:
+                self.end(session, Close.REPLACED, "a newer session of this device")
+                continue
+            session.generation = answer.generation
+            if answer.replaced and answer.replaced != self._bus.process:
+                self._bus.send(answer.replaced, REPLACED, (session.user, session.device, session.generation))
+            session.pending = answer.pending
+            session.complete = answer.marker == epoch or faults.off("marker")
+            if not session.complete:
+                rebuild.append(session)
+        if rebuild:
+            await self._roster.load_devices([session.user for session in rebuild])
+            await asyncio.gather(*[self._rebuild(epoch, session) for session in rebuild])
+        again = set(map(id, rebuild))
+        return [id(session) in again for session in sessions]
+
+    async def _rebuild(self, epoch: str, session: Session) -> None:
+        """Compare heads with positions (read after the epoch), then marks and marker in one script."""
+        metrics.count("sessions", "rebuilt")
+        behind = await self._store.behind(session.user, session.device)
+        linked = next(
+            (r.linked_at for r in self._roster.devices(session.user) or () if r.device == session.device), 0
+        )
+        young = clock.now_ms() - linked < NEW_DEVICE_MS
+        session.pending = await self._inbox.complete(
+            session.user, session.device, "" if young else epoch, behind
+        )
+        session.complete = not young
+
+    async def announce(self, session: Session) -> None:
+        """Online or away changed: the record first, then those who follow."""
+        if not session.generation:
+            return
+        try:
+            await self._inbox.register(
+                [
+                    (
+                        session.user,
+                        session.device,
+                        self._bus.process,
+                        session.generation,
+                        "away" if session.away else "online",
+                    )
+                ]
+            )
+        except (HotUnavailable, hiredis.ReplyError):
+            return
+        self._presence.changed(session.user)
+
+    def _new_term(self) -> None:
+        if self._reopening is not None:
+            self._reopening.cancel()
+        self._reopening = asyncio.get_running_loop().create_task(self._reopen_all())
+
+    async def _reopen_all(self) -> None:
+        sessions = [session for session in self._hub.all() if session.state is not State.OPENING]
+        rate = max(REOPEN_AT_LEAST, len(sessions) / REOPEN_SPREAD_S)
+        for start in range(0, len(sessions), OPEN_AT_ONCE):
+            chunk = [s for s in sessions[start : start + OPEN_AT_ONCE] if s.state is not State.CLOSED]
+            await self._reopen(chunk)
+            await asyncio.sleep(len(chunk) / rate)
+
+    async def _reopen(self, sessions: Sequence[Session]) -> None:
+        """Open again and read what the marks say is missing."""
+        await asyncio.gather(*[self._opens.ask(session) for session in sessions])
+        for session in sessions:
+            if session.term and session.state in (State.SYNCING, State.LIVE):
+                await self._follow_marks(session)
+
+    async def _follow_marks(self, session: Session) -> None:
+        try:
+            dirty = await self._inbox.dirty(session.user, session.device)
+        except (HotUnavailable, hiredis.ReplyError):
+            return
+        for conversation, seq in dirty.items():
+            if seq > session.sent.get(conversation, -1):
+                self._live.catch_up(session, conversation, seq)
+
+    # ending
+
+    def end(self, session: Session, code: int, reason: str) -> None:
+        """Close the socket and forget the session."""
+        if session.state is not State.CLOSED:
+            session.outlet.close(code, reason)
+            self.closed(session)
+
+    def closed(self, session: Session) -> None:
+        """The socket is gone. Idempotent."""
+        if session.state is State.CLOSED:
+            return
+        session.state = State.CLOSED
+        if session.sync is not None:
+            session.sync.wake.set()
+            session.sync = None
+        self._presence.unsubscribe(session)
+        if self._hub.remove(session):
+            self._unregister.add(session)
+            if session.user not in self._hub.by_user:
+                self._presence.closed(session.user)
+
+    async def _unregister_all(self, sessions: list[Session]) -> None:
+        try:
+            await self._bus.hot.run(
+                [
+                    self._inbox.unregister_command(s.user, s.device, self._bus.process, s.generation)
+                    for s in sessions
+                    if s.generation
+                ]
+            )
+        except (HotUnavailable, hiredis.ReplyError):
+            pass  # the record names a process or a generation that no longer lives
+
+    # from the bus
+
+    def on_replaced(self, payload: Any) -> None:
+        user, device, generation = payload
+        session = self._hub.get(user, device)
+        if session is not None and session.generation and session.generation < generation:
+            self.end(session, Close.REPLACED, "a newer session of this device")
+
+    # the check
+
+    async def _check_for_ever(self) -> None:
+        tick = 0
+        while True:
+            await asyncio.sleep(min(1.0, LIMITS.session_check_ms / 1000))
+            tick += 1
+            slots = max(1, LIMITS.session_check_ms // 1000)
+            due = [s for s in self._hub.all() if zlib.crc32(s.device.encode()) % slots == tick % slots]
+            for start in range(0, len(due), OPEN_AT_ONCE):
+                chunk = [
+                    s
+                    for s in due[start : start + OPEN_AT_ONCE]
+                    if s.state >= State.READY and s.state < State.CLOSED
+                ]
+                try:
+                    await self._check_accounts(chunk)
+                    if self._bus.hot.available and chunk:
+                        await self._check(chunk)
+                except (HotUnavailable, Unavailable, hiredis.ReplyError):
+                    pass
+                except Exception:
+                    log.exception("the check of the sessions failed")
+
+    async def _check_accounts(self, sessions: Sequence[Session]) -> None:
+        if not sessions:
+            return
+        answers = await self._identify([(s.user, s.device, s.issued_at) for s in sessions])
+        for session, answer in zip(sessions, answers, strict=True):
+            if answer != "ok":
+                self.end(session, CLOSE_OF[answer], answer)
+
+    async def _check(self, sessions: Sequence[Session]) -> None:
+        epoch = self._bus.hot.epoch
+        commands: list[Command] = []
+        for s in sessions:
+            commands.append(("GET", sessions_key(s.user)))
+            commands.append(("GET", marker_key(s.user, s.device)))
+            commands.append(("ZRANGE", dirty_key(s.user, s.device), 0, -1, "WITHSCORES"))
+        answers = await self._bus.hot.run(commands)
+        again: list[Session] = []
+        covered: dict[tuple[str, str], dict[str, int]] = {}
+        for index, session in enumerate(sessions):
+            if session.state is State.CLOSED:
+                continue
+            raw, marker, flat = answers[3 * index : 3 * index + 3]
+            entry = parse_sessions(raw).get(session.device)
+            ours = (
+                entry is not None
+                and entry.process == self._bus.process
+                and entry.generation == session.generation
+            )
+            if not ours or not marker or marker.decode() != epoch or session.term != self._bus.hot.term:
+                again.append(session)
+                continue
+            for i in range(0, len(flat), 2):
+                conversation, seq = flat[i].decode(), int(float(flat[i + 1]))
+                if seq <= session.acked.get(conversation, -1):
+                    covered.setdefault((session.user, session.device), {})[conversation] = session.acked[
+                        conversation
+                    ]
+                elif seq > session.sent.get(conversation, -1) and session.state is State.LIVE:
+                    self._live.catch_up(session, conversation, seq)
+        if covered:
+            await self._inbox.clean(covered)
+        if again:
+            await self._reopen(again)

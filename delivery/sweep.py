@@ -1,0 +1,101 @@
+"""The sweep: marks again what a dead writer had no time to mark (R4).
+
+Each second it asks for the open outbox rows of every writer without a heartbeat and is never finished with one, because the
+last statement of a killed gateway may commit after it died. It runs in a thread of its own in the main process of each
+worker, under a lease, so that a backed-up queue never holds it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import uuid
+
+import hiredis
+
+from delivery.fanout import Fanout
+from delivery.roster import Roster
+from delivery.store.interface import Store, Unavailable
+from delivery.store.postgres import PostgresStore
+from whatsapp.infra import clock, faults
+from whatsapp.infra.bus import Bus, alive_key
+from whatsapp.infra.postgres import open_pool
+from whatsapp.infra.valkey import HotUnavailable
+
+log = logging.getLogger(__name__)
+
+LEASE_KEY = "{sweep}:lease"
+LEASE_MS = 3_000
+EVERY_S = 1.0
+PAGE = 1000
+
+_LEASE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+
+class Sweep:
+    def __init__(self, store: Store, hot_url: str) -> None:
+        self._token = str(uuid.uuid4())
+        self._store = store
+        self.bus = Bus(hot_url, self._token)
+        self._fanout = Fanout(store, self.bus, Roster(store), lambda event, users: None)
+        self._lease = self.bus.hot.script(_LEASE)
+
+    async def run(self) -> None:
+        """For ever."""
+        await self.bus.start()
+        while True:
+            try:
+                if self.bus.hot.available and not faults.off("sweep"):
+                    await self.once()
+            except (HotUnavailable, Unavailable, hiredis.ReplyError) as error:
+                log.info("the sweep waits: %s", error)
+            except Exception:
+                log.exception("the sweep failed")
+            await asyncio.sleep(EVERY_S)
+
+    async def once(self) -> int:
+        """One round; returns the number of rows marked again. 0 without the lease: another worker sweeps."""
+        hot = self.bus.hot
+        (mine,) = await hot.run([self._lease.call([LEASE_KEY], [self._token, LEASE_MS])])
+        if not mine:
+            return 0
+        writers = await self._store.outbox_writers(clock.now_ms())
+        if not writers:
+            return 0
+        alive = await hot.run([("EXISTS", alive_key(writer)) for writer in writers])
+        marked = 0
+        for writer, lives in zip(writers, alive, strict=True):
+            if not lives:
+                marked += await self._replay(writer)
+        return marked
+
+    async def _replay(self, writer: str) -> int:
+        hot, marked = self.bus.hot, 0
+        while True:
+            epoch = hot.epoch  # before the marks (R3)
+            rows = await self._store.outbox(writer, epoch, clock.now_ms(), PAGE)
+            if not rows:
+                return marked
+            await self._fanout.replay(rows)
+            await self._store.outbox_done(writer, epoch, rows[-1].row, clock.now_ms())
+            marked += len(rows)
+            log.info("marked %d batches of a writer that is gone", len(rows))
+
+
+def start_in_thread(database_url: str, hot_url: str) -> threading.Thread:
+    """Run the sweep in a daemon thread with its own loop; for the main process of a worker."""
+
+    async def main() -> None:
+        pool = open_pool(database_url, low=0, high=2)
+        await pool.open(wait=False)
+        await Sweep(PostgresStore(pool), hot_url).run()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="sweep", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,60 @@
+"""How a row of the log looks on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from delivery.store.interface import Logged
+from whatsapp.wire import frames
+
+#: Optional fields of a message that are kept in ``extra`` (msgpack map, wire names in snake case).
+EXTRA_FIELDS = ("media_url", "reply_to", "forward_id", "forward_count", "expires_in", "mentions")
+EVENT_KINDS = frozenset(
+    ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer")
+)
+
+_decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_encode = msgspec.msgpack.Encoder(order="sorted").encode
+
+
+def pack_extra(frame: frames.SendMessage) -> bytes | None:
+    """The optional fields that the log keeps, None if there are none."""
+    extra = {name: value for name in EXTRA_FIELDS if (value := getattr(frame, name)) is not None}
+    return _encode(extra) if extra else None
+
+
+def item_frame(logged: Logged) -> frames.Message | frames.Event:
+    """The ``message`` or ``event`` frame of a row, as live delivery and batches carry it."""
+    extra = _decode(logged.extra) if logged.extra else None
+    if logged.kind in EVENT_KINDS:
+        data = extra or {}
+        return frames.Event(
+            conversation_id=logged.conversation,
+            seq=logged.seq,
+            kind=logged.kind,
+            actor_id=logged.sender,
+            target_id=data.pop("target_id", None),
+            user_id=data.pop("user_id", None),
+            data=data,
+            server_timestamp=logged.at,
+        )
+    frame = frames.Message(
+        message_id=logged.message_id,
+        conversation_id=logged.conversation,
+        sender_id=logged.sender,
+        sender_device_id=logged.device,
+        seq=logged.seq,
+        seq_num=logged.seq_num or None,
+        encrypted_content=logged.content,
+        timestamp=logged.sent_at,
+        server_timestamp=logged.at,
+        kind=logged.kind,
+        deleted=logged.content is None,
+    )
+    if extra:
+        frame.media_url = extra.get("media_url")
+        frame.reply_to = extra.get("reply_to")
+        frame.forward_count = extra.get("forward_count")
+    return frame

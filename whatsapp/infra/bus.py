@@ -1,0 +1,114 @@
+"""The bus between processes: one sharded channel per process, what goes to one process in one turn goes in one publish.
+
+At most once: a lost publish is found by the 60 s check of the sessions (R8), never relied upon. Order from one process to
+another is kept while the connection lives.
+
+An item is ``(topic, payload)``; ``payload`` is anything msgpack can carry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import msgspec
+
+from whatsapp.infra.batcher import Batcher
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.valkey import HotUnavailable
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[tuple[str, Any]]).decode
+
+#: Processes prove that they live by this key; sessions that name a process without it are void.
+ALIVE_TTL_MS = 5_000
+
+
+def channel(process: str) -> str:
+    return f"gw:{{{process}}}"
+
+
+def alive_key(process: str) -> str:
+    return f"gw:{{{process}}}:alive"
+
+
+class Bus:
+    """``send`` is fire and forget; ``subscribe(topic, handler)`` before :meth:`start`."""
+
+    def __init__(self, url: str, process: str) -> None:
+        self.process = process
+        self.hot = Hot(url, channel=channel(process), on_message=self._received)
+        self._handlers: dict[str, Callable[[Any], None]] = {}
+        self._out: Batcher[tuple[str, str, Any]] = Batcher(self._publish, max_batch=2048)
+        self._heart: asyncio.Task[None] | None = None
+        self._beaten = asyncio.Event()  # beat at once when the node is there
+
+    def subscribe(self, topic: str, handler: Callable[[Any], None]) -> None:
+        self._handlers[topic] = handler
+
+    async def start(self) -> None:
+        self.hot.on_term.append(self._beaten.set)
+        await self.hot.start()
+        self._heart = asyncio.get_running_loop().create_task(self._beat())
+
+    async def stop(self) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+        try:
+            await self.hot.run([("DEL", alive_key(self.process))])
+        except (HotUnavailable, hiredis.ReplyError):
+            pass
+        await self.hot.stop()
+
+    def send(self, process: str, topic: str, payload: Any) -> None:
+        """Hand an item to a process; to this one, at once."""
+        if process == self.process:
+            self._dispatch(topic, payload)
+        else:
+            self._out.add((process, topic, payload))
+
+    async def _publish(self, items: list[tuple[str, str, Any]]) -> None:
+        by_process: dict[str, list[tuple[str, Any]]] = {}
+        for process, topic, payload in items:
+            by_process.setdefault(process, []).append((topic, payload))
+        try:
+            await self.hot.run(
+                [("SPUBLISH", channel(process), _encode(batch)) for process, batch in by_process.items()]
+            )
+        except HotUnavailable:
+            log.debug("a publish was lost with the connection")
+
+    def _received(self, data: bytes) -> None:
+        try:
+            items = _decode(data)
+        except msgspec.DecodeError:
+            log.warning("an item on the bus is not ours")
+            return
+        for topic, payload in items:
+            self._dispatch(topic, payload)
+
+    def _dispatch(self, topic: str, payload: Any) -> None:
+        handler = self._handlers.get(topic)
+        if handler is None:
+            return
+        try:
+            handler(payload)
+        except Exception:
+            log.exception("the handler of %s failed", topic)
+
+    async def _beat(self) -> None:
+        command = ("SET", alive_key(self.process), "1", "PX", ALIVE_TTL_MS)
+        while True:
+            try:
+                await self.hot.run([command])
+            except (HotUnavailable, hiredis.ReplyError):
+                pass
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._beaten.wait(), 1.0)
+            self._beaten.clear()

@@ -1,0 +1,150 @@
+"""The hot node as the engine sees it: an epoch, a term, and scripts.
+
+*Epoch* = (run id, replication id, number of flushes): a FLUSHALL keeps the first two, a failback brings an old run id back,
+so all three are needed (R1). It is read on every new connection and once a second.
+
+*Term* = one stretch of time in which the epoch, the connection and the subscription stayed the same. Sessions are opened
+under a term and opened again under the next (R6, R7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import hiredis
+
+from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script, Valkey
+
+log = logging.getLogger(__name__)
+
+_EPOCH_COMMAND: Command = ("INFO", "server", "replication", "commandstats")
+_RUN_ID = re.compile(rb"run_id:(\w+)")
+_REPLID = re.compile(rb"master_replid:(\w+)")
+_FLUSHES = re.compile(rb"cmdstat_flush(?:all|db):calls=(\d+)")
+
+
+def parse_epoch(info: bytes | str) -> str:
+    """Epoch from the text of ``INFO server replication commandstats``."""
+    data = info.encode() if isinstance(info, str) else info
+    run_id, replid = _RUN_ID.search(data), _REPLID.search(data)
+    if run_id is None or replid is None:
+        raise HotUnavailable("INFO names no run id")
+    flushes = sum(int(number) for number in _FLUSHES.findall(data))
+    return f"{run_id[1][:16].decode()}.{replid[1][:16].decode()}.{flushes}"
+
+
+class Hot:
+    """Commands, epoch and the subscription of one process.
+
+    ``on_term`` is called (on the loop) whenever a new term begins; ``term`` is 0 while the node is away.
+    """
+
+    def __init__(
+        self, url: str, *, channel: str = "", on_message: Callable[[bytes], None] | None = None
+    ) -> None:
+        self.commands = Valkey(url)
+        self.commands.on_connect = self._read_epoch
+        self.commands.on_lost = self._ended
+        self.epoch = ""
+        self.term = 0
+        self.on_term: list[Callable[[], None]] = []
+        self._terms = 0
+        self._known = ""  # epoch read on the current connection
+        self._channel = channel
+        self._subscribed = not channel
+        self._subscriber: Valkey | None = None
+        self._on_message = on_message
+        self._poller: asyncio.Task[None] | None = None
+        if channel:
+            self._subscriber = Valkey(url)
+            self._subscriber.on_connect = self._subscribe
+            self._subscriber.on_push = self._pushed
+            self._subscriber.on_lost = self._unsubscribed
+
+    async def start(self) -> None:
+        await self.commands.start()
+        if self._subscriber is not None:
+            await self._subscriber.start()
+        self._poller = asyncio.get_running_loop().create_task(self._poll())
+
+    async def stop(self) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+        if self._subscriber is not None:
+            await self._subscriber.stop()
+        await self.commands.stop()
+        self.term = 0
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """A pipeline; see :meth:`Valkey.run`."""
+        return await self.commands.run(commands)
+
+    def script(self, text: str) -> Script:
+        return self.commands.add_script(Script(text))
+
+    @property
+    def available(self) -> bool:
+        return self.term != 0
+
+    async def _read_epoch(self, connection: Connection) -> None:
+        (info,) = await connection.run([_EPOCH_COMMAND])
+        if isinstance(info, Exception):
+            raise HotUnavailable(str(info))
+        self._known = parse_epoch(info)
+        # The connection becomes usable right after this; the term begins then.
+        asyncio.get_running_loop().call_soon(self._maybe_begin)
+
+    async def _subscribe(self, connection: Connection) -> None:
+        connection.write(("SSUBSCRIBE", self._channel))
+
+    def _pushed(self, reply: list[Any]) -> None:
+        kind = reply[0]
+        if kind == b"smessage":
+            if self._on_message is not None:
+                self._on_message(reply[2])
+        elif kind == b"ssubscribe":
+            self._subscribed = True
+            self._maybe_begin()
+        elif kind == b"sunsubscribe":  # the slot moved: subscribe again
+            self._unsubscribed()
+            if self._subscriber is not None:
+                self._subscriber.write(("SSUBSCRIBE", self._channel))
+
+    def _unsubscribed(self) -> None:
+        self._subscribed = False
+        self._ended()
+
+    def _ended(self) -> None:
+        if self.term:
+            log.warning("the hot node is away")
+        self.term = 0
+
+    def _maybe_begin(self) -> None:
+        if self.term or not self._known or not self._subscribed or not self.commands.connected:
+            return
+        self._terms += 1
+        self.term, self.epoch = self._terms, self._known
+        for callback in self.on_term:
+            callback()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            if not self.commands.connected:
+                continue
+            try:
+                (info,) = await self.run([_EPOCH_COMMAND])
+                epoch = parse_epoch(info)
+            except (HotUnavailable, hiredis.ReplyError):
+                continue
+            if epoch != self._known:
+                log.warning("the hot node has a new epoch")
+                self.term, self._known = 0, epoch
+            self._maybe_begin()
+
+
+Callback = Callable[[], Awaitable[None]]

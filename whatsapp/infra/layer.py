@@ -1,0 +1,58 @@
+"""The default Channels layer: groups ``user.<id>`` on the bus between gateways.
+
+Any Django code may ``group_send("user.<id>", {"type": …})``: the event goes to the processes that hold a session of the user
+and there to its consumers. At most once, like every channel layer; whoever needs more writes a durable row first. Groups of
+other names live on the second layer (``admin``, channels_redis).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from channels.layers import BaseChannelLayer
+from django.conf import settings
+
+from whatsapp.infra.bus import channel
+from whatsapp.infra.directory import parse_sessions, sessions_key
+from whatsapp.infra.valkey import Address, Connection, HotUnavailable
+
+LAYER = "layer"  # payload: [user, event]
+PREFIX = "user."
+
+
+class BusLayer(BaseChannelLayer):
+    """See the Channels layer specification; ``send`` and ``receive`` of single channels are not offered."""
+
+    extensions = ["groups"]
+
+    def __init__(self, expiry: int = 60, capacity: int = 100, **kwargs: Any) -> None:
+        super().__init__(expiry=expiry, capacity=capacity, **kwargs)
+        self._address = Address(settings.HOT_URL)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Consumers belong to their user's group by being open."""
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """See :meth:`group_add`."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Raises ``HotUnavailable`` when the bus cannot be reached, ``ValueError`` for a group that is no user's."""
+        if not group.startswith(PREFIX):
+            raise ValueError(f"{group!r} is no user.<id>; use the layer 'admin' for other groups")
+        user = group[len(PREFIX) :]
+        # A connection of its own: async_to_sync brings a new loop with each call.
+        connection = await Connection.open(self._address, lambda: None)
+        try:
+            async with asyncio.timeout(3):
+                (raw,) = await connection.run([("GET", sessions_key(user))])
+                if isinstance(raw, Exception):
+                    raise HotUnavailable(str(raw))
+                processes = {entry.process for entry in parse_sessions(raw).values()}
+                data = msgspec.msgpack.encode([(LAYER, (user, message))])
+                await connection.run([("SPUBLISH", channel(process), data) for process in processes])
+        except TimeoutError:
+            raise HotUnavailable("timed out") from None
+        finally:
+            connection.close()

@@ -1,0 +1,102 @@
+"""Every limit of the system in one table, and the limiter that the gateway keeps in memory.
+
+Limits that guard money or accounts are counted in PostgreSQL and fail closed (``accounts``); message rates are GCRA in the
+memory of a gateway, so a user whose devices hang on several gateways may reach their sum. ``WHATSAPP_LIMITS``, a JSON
+object, overrides any of them: development and benches raise, a test of a limit lowers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, fields
+
+
+class UnknownLimit(Exception):
+    """``WHATSAPP_LIMITS`` names a limit that does not exist or gives it no whole number."""
+
+
+@dataclass(slots=True)
+class Limits:
+    # accounts, fail closed
+    otp_sends_per_hour: int = 3
+    registrations_per_ip_day: int = 10
+    code_attempts: int = 5
+    code_ttl_ms: int = 600_000
+    devices_per_user: int = 5
+    contacts_per_hour: int = 60
+    contacts_per_day: int = 500
+    # sizes on the socket
+    frame_bytes: int = 131_072
+    content_bytes: int = 65_536
+    have_per_frame: int = 500
+    ack_per_frame: int = 500
+    have_per_sync: int = 50_000  # over all continued frames of one sync
+    # rates on the socket; a burst of the same number is allowed at once
+    messages_per_minute: int = 100
+    frames_per_second: int = 100  # of any kind; over it: an error each, then a close
+    flood_warnings: int = 20  # refused frames in a row before 4429
+    syncs_per_minute: int = 30
+    typing_per_minute: int = 120
+    presence_per_minute: int = 60
+    malformed_in_a_row: int = 3  # then 4400
+    # counts
+    presence_subscriptions: int = 500  # a session
+    pending_sends: int = 500  # not yet acknowledged sends of one socket
+    pending_sends_total: int = 20_000  # of one gateway; above: unavailable
+    connections: int = 50_000  # of one gateway; above: 1013
+    unauthenticated: int = 2_000  # sockets of one gateway without auth
+    unauthenticated_per_address: int = 200
+    # buffers and times
+    outbound_pause_bytes: int = 262_144  # above: stop pulling this device
+    outbound_close_bytes: int = 4_194_304  # above: 4430
+    slow_consumer_ms: int = 30_000  # paused for this long: 4430
+    auth_ms: int = 5_000
+    ping_ms: int = 30_000
+    ack_wait_ms: int = 0  # 0: a client may withhold the ack of a batch for ever
+    drain_events: int = 500  # longer backlogs go by the Celery task
+    drain_wait_ms: int = 2_000
+    presence_ttl_s: int = 300
+    offline_debounce_ms: int = 5_000
+    session_check_ms: int = 60_000
+    retention_ms: int = 30 * 86_400_000
+
+
+def _load() -> Limits:
+    limits = Limits()
+    known = {field.name for field in fields(Limits)}
+    text = os.environ.get("WHATSAPP_LIMITS", "")
+    try:
+        overrides = json.loads(text) if text else {}
+    except ValueError as error:
+        raise UnknownLimit(f"WHATSAPP_LIMITS is not a JSON object: {error}") from None
+    for name, value in overrides.items():
+        if name not in known or not isinstance(value, int):
+            raise UnknownLimit(f"WHATSAPP_LIMITS: {name!r} is no limit, or {value!r} no whole number")
+        setattr(limits, name, value)
+    return limits
+
+
+LIMITS = _load()
+
+
+class Rate:
+    """GCRA (generic cell rate algorithm) for one subject: ``per_period`` events in ``period_ms``, all at once if it was idle.
+
+    Unlike a window it forgets smoothly and never allows double bursts. One int of state.
+    """
+
+    __slots__ = ("tat",)
+
+    def __init__(self) -> None:
+        self.tat = 0.0  # theoretical arrival time, ms
+
+    def take(self, now_ms: float, per_period: int, period_ms: int) -> float:
+        """Take one. Returns 0 when allowed, otherwise ms until it would be."""
+        step = period_ms / per_period
+        tat = self.tat if self.tat > now_ms else now_ms
+        over = tat + step - now_ms - period_ms
+        if over > 1e-6:
+            return over
+        self.tat = tat + step
+        return 0.0

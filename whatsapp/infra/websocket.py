@@ -1,0 +1,213 @@
+"""The server side of a WebSocket (RFC 6455) on the message path: frames go straight from the transport to the consumer.
+
+uvicorn's protocol does the upgrade and the closing handshake. In between, this one parses frames itself and calls
+``on_frame`` in the same turn, without the ASGI queue and a task switch per frame, and writes without a coroutine. A
+consumer reaches it as ``scope["whatsapp.socket"]``. Compression is off, pings are the gateway's.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Close as CloseFrame
+from websockets.speedups import apply_mask
+
+from whatsapp.infra.limits import LIMITS
+
+TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
+PROTOCOL_ERROR, TOO_BIG = 1002, 1009
+CLOSE_WAIT_S = 5.0
+_PING = b"\x89\x00"
+_U16 = struct.Struct("!H").unpack_from
+_U64 = struct.Struct("!Q").unpack_from
+_HEAD16 = struct.Struct("!BBH").pack
+_HEAD64 = struct.Struct("!BBQ").pack
+
+OnFrame = Callable[[bytes, bool], None]
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """Give this class to uvicorn as ``ws=``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.paused = False  # the outbound buffer is full: whoever can wait, waits
+        self.paused_at = 0.0  # loop time
+        self.unanswered = 0  # pings since the peer was last heard
+        self.on_resume: Callable[[], None] | None = None
+        self._on_frame: OnFrame | None = None
+        self._text = True
+        self._rest = bytearray()
+        self._need = 2
+        self._parts: list[bytes] = []
+        self._parts_text = True
+        self._parts_size = 0
+
+    # for the consumer
+
+    def attach(self, on_frame: OnFrame, *, text: bool) -> None:
+        """From here on frames go to ``on_frame(data, is_text)`` and :meth:`write` sends text or binary frames."""
+        self._on_frame = on_frame
+        self._text = text
+        self.transport.set_write_buffer_limits(high=LIMITS.outbound_pause_bytes)  # type: ignore[attr-defined]
+
+    def write(self, data: bytes) -> None:
+        """Send one message. Dropped when the socket is closing; closes a consumer that is too slow with 4430."""
+        if self.close_sent or self.disconnected:
+            return
+        size = len(data)
+        opcode = 0x81 if self._text else 0x82
+        if size < 126:
+            self.transport.write(bytes((opcode, size)) + data)
+        elif size < 65_536:
+            self.transport.write(_HEAD16(opcode, 126, size) + data)
+        else:
+            self.transport.write(_HEAD64(opcode, 127, size) + data)
+        if self.paused and self.transport.get_write_buffer_size() > LIMITS.outbound_close_bytes:  # type: ignore[attr-defined]
+            self.close(4430, "slow consumer")
+
+    def ping(self) -> None:
+        if not (self.close_sent or self.disconnected):
+            self.unanswered += 1
+            self.transport.write(_PING)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame, wait a little for the peer's and end the connection. Idempotent."""
+        if self.close_sent or self.disconnected:
+            return
+        self.close_sent = True
+        self.transport.write(_frame(CLOSE, CloseFrame(code, reason[:60]).serialize()))
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.close_timer = self.loop.call_later(CLOSE_WAIT_S, self.transport.abort)  # type: ignore[attr-defined]
+
+    # asyncio.Protocol
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.paused = True
+        self.paused_at = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.paused = False
+        if self.on_resume is not None:
+            self.on_resume()
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["whatsapp.socket"] = self  # type: ignore[typeddict-unknown-key]
+
+    def data_received(self, data: bytes) -> None:
+        if self._on_frame is None:
+            super().data_received(data)
+            return
+        self.unanswered = 0
+        rest = self._rest
+        if rest:
+            rest += data
+            if len(rest) < self._need:
+                return
+            data = bytes(rest)
+            rest.clear()
+        end = len(data)
+        start = 0
+        while True:
+            have = end - start
+            if have < 2:
+                self._need = 2
+                break
+            first, second = data[start], data[start + 1]
+            size = second & 0x7F
+            head = 6
+            if size > 125:
+                head = 8 if size == 126 else 14
+                if have < head:
+                    self._need = head
+                    break
+                size = (_U16(data, start + 2) if size == 126 else _U64(data, start + 2))[0]
+            if not second & 0x80 or first & 0x70:
+                self._fail(PROTOCOL_ERROR, "unmasked frame or reserved bit")
+                return
+            if size > LIMITS.frame_bytes:
+                self._fail(TOO_BIG, "frame too large")
+                return
+            stop = start + head + size
+            if stop > end:
+                self._need = head + size
+                break
+            payload = (
+                apply_mask(data[start + head : stop], data[start + head - 4 : start + head]) if size else b""
+            )
+            if first == 0x81 or first == 0x82:
+                if not self.close_sent:  # past our close frame only the peer's is of interest
+                    self._on_frame(payload, first == 0x81)
+            elif not self._unusual(first & 0x0F, bool(first & 0x80), payload):
+                return
+            start = stop
+        if start < end:
+            rest += data[start:]
+
+    def _unusual(self, opcode: int, final: bool, payload: bytes) -> bool:
+        """Everything but a whole text or binary message. False when the connection ends."""
+        if opcode == PONG:
+            return True
+        if opcode == PING:
+            if len(payload) > 125 or not final:
+                self._fail(PROTOCOL_ERROR, "bad ping")
+                return False
+            if not self.close_sent:
+                self.transport.write(_frame(PONG, payload))
+            return True
+        if opcode == CLOSE:
+            self._peer_closes(payload)
+            return False
+        if opcode not in (TEXT, BINARY, CONT) or (opcode == CONT) != bool(self._parts):
+            self._fail(PROTOCOL_ERROR, "unexpected frame")
+            return False
+        if opcode != CONT:
+            self._parts_text, self._parts_size = opcode == TEXT, 0
+        self._parts_size += len(payload)
+        if self._parts_size > LIMITS.frame_bytes or len(self._parts) > 1024:
+            self._fail(TOO_BIG, "message too large")
+            return False
+        self._parts.append(payload)
+        if final and self._on_frame is not None:
+            message = b"".join(self._parts)
+            self._parts = []
+            if not self.close_sent:
+                self._on_frame(message, self._parts_text)
+        return True
+
+    def _peer_closes(self, payload: bytes) -> None:
+        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+        if not self.close_sent:
+            self.close_sent = True
+            answer = payload[:2] if code != 1005 else b""
+            self.transport.write(_frame(CLOSE, answer))
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
+        self._end()
+
+    def _end(self) -> None:
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+            self.close_timer = None
+        self.transport.close()
+
+    def _fail(self, code: int, reason: str) -> None:
+        self._rest.clear()
+        self.close(code, reason)
+
+    def shutdown(self) -> None:
+        """uvicorn shuts down; the gateway has closed its sockets by then in its own order."""
+        if self._on_frame is None:
+            super().shutdown()
+        else:
+            self.close(1012, "restart")
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    return bytes((0x80 | opcode, len(payload))) + payload
