@@ -14,6 +14,7 @@ django_application = get_asgi_application()  # sets Django up: the imports below
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+from accounts.rest.body_limit import BodyLimit  # noqa: E402
 from chats.consumer import ChatConsumer  # noqa: E402
 
 Message = dict[str, Any]
@@ -44,4 +45,6 @@ async def websocket(scope: Message, receive: Receive, send: Send) -> None:
         await _refuse(receive, send)
 
 
-application = ProtocolTypeRouter({"http": django_application, "websocket": websocket})
+application = ProtocolTypeRouter(
+    {"http": BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE), "websocket": websocket}
+)

@@ -13,7 +13,7 @@ from whatsapp.wire.errors import Code
 
 HEADER: Final = "X-WhatsApp-Protocol-Version"
 MIN_MAJOR: Final = 3
-_VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})")
+_VERSION: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 #: Answers that staff's browsers may keep or show as they are.
 _NOT_API: Final = ("/admin/", "/static/")
 

@@ -1,0 +1,225 @@
+"""Health, schemas, the admin, housekeeping, and logs without personal data."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from accounts.models import Account, Device, LimitHit, RefreshToken, VerificationCode
+from accounts.tasks import prune
+from tests.accounts.conftest import Api, assert_problem, code_for, new_number, sign_in
+from whatsapp.infra.clock import now_ms
+from whatsapp.settings.scrub import ScrubbingFormatter, scrub
+
+pytestmark = pytest.mark.django_db
+
+
+# -- health ---------------------------------------------------------------------------------------------------------------
+
+
+def test_health(valkey_url: str) -> None:
+    assert Api().get("/health/live").json() == {"status": "ok"}
+    body = Api().get("/health/ready").json()
+    assert body == {"status": "ok", "parts": {"database": True, "hot": True}}
+
+
+def test_not_ready_without_the_hot_state(settings: Any) -> None:
+    from chats.apis import health
+
+    settings.HOT_URL = "redis://127.0.0.1:1/0"
+    health._client.cache_clear()
+    try:
+        problem = assert_problem(Api().get("/health/ready"), "unavailable", 503)
+    finally:
+        health._client.cache_clear()
+    assert problem["details"]["parts"] == {"database": True, "hot": False}
+    assert Api().get("/health/live").status_code == 200
+
+
+# -- schemas --------------------------------------------------------------------------------------------------------------
+
+
+def _paths(resolver: URLResolver, prefix: str = "") -> list[str]:
+    found = []
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            if not str(entry.pattern).startswith("admin"):
+                found += _paths(entry, prefix + str(entry.pattern))
+        elif isinstance(entry, URLPattern) and hasattr(entry.callback, "cls"):
+            found.append("/" + prefix + str(entry.pattern).replace("<uuid:", "{").replace(">", "}"))
+    return found
+
+
+def test_the_openapi_document_describes_every_api() -> None:
+    answer = Api().get("/schema/openapi.json")
+    assert answer.status_code == 200
+    document = json.loads(answer.content)
+    assert document["openapi"].startswith("3.")
+    assert set(document["paths"]) == set(_paths(get_resolver())) - {"/schema/openapi.json"}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            assert operation["operationId"], where
+            assert operation.get("description"), where
+            assert {"4XX", "5XX"} <= set(operation["responses"]), where
+            assert "application/problem+json" in operation["responses"]["4XX"]["content"], where
+            public = path in {"/auth/register", "/auth/verify", "/auth/refresh"}
+            assert bool(operation.get("security")) is not public, where
+
+
+def test_the_protobuf_definition_is_served() -> None:
+    answer = Api().get("/schema/whatsapp.proto")
+    assert answer.status_code == 200
+    assert b"message Frame" in answer.content
+
+
+# -- headers --------------------------------------------------------------------------------------------------------------
+
+
+def test_security_headers() -> None:
+    headers = Api().get("/health/live").headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+
+
+# -- admin ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def staff() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("staff", password="a long password"))
+    return client
+
+
+def test_the_admin_is_for_staff_only() -> None:
+    assert Client().get("/admin/accounts/account/").status_code == 302
+    person = sign_in()
+    answer = person.api.get("/admin/accounts/account/")
+    assert answer.status_code == 302  # an account's token opens nothing there
+
+
+def test_staff_see_accounts_and_devices_and_no_secrets(staff: Client) -> None:
+    person = sign_in()
+    page = staff.get(f"/admin/accounts/account/?q={person.phone}".replace("+", "%2B")).content.decode()
+    assert person.user_id in page
+    page = staff.get(f"/admin/accounts/account/{person.user_id}/change/").content.decode()
+    assert person.phone in page
+    page = staff.get(f"/admin/accounts/device/{person.device_id}/change/").content.decode()
+    assert person.device_id in page
+    for model in ("refreshtoken", "verificationcode", "limithit", "contact"):
+        assert staff.get(f"/admin/accounts/{model}/").status_code == 404
+
+
+def _act(staff: Client, model: str, action: str, pk: str) -> None:
+    answer = staff.post(f"/admin/accounts/{model}/", {"action": action, "_selected_action": [pk]})
+    assert answer.status_code == 302
+
+
+def test_staff_ban_and_lift(staff: Client, told: Any, django_capture_on_commit_callbacks: Any) -> None:
+    person = sign_in()
+    read = told(person.user_id)
+    with django_capture_on_commit_callbacks(execute=True):
+        _act(staff, "account", "ban", person.user_id)
+    assert read() == [{"type": "user.banned"}]
+    assert_problem(person.api.get("/me"), "banned", 403)
+    _act(staff, "account", "lift_ban", person.user_id)
+    assert person.api.get("/me").status_code == 200
+
+
+def test_staff_unlink_a_device(staff: Client, told: Any, django_capture_on_commit_callbacks: Any) -> None:
+    person = sign_in()
+    read = told(person.user_id)
+    with django_capture_on_commit_callbacks(execute=True):
+        _act(staff, "device", "unlink", person.device_id)
+    assert read() == [{"type": "device.removed", "deviceId": person.device_id}]
+    assert Device.objects.get(pk=person.device_id).unlinked_at is not None
+
+
+def test_the_admins_styles_are_served() -> None:
+    answer = Client().get("/static/admin/css/base.css")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/css")
+
+
+# -- housekeeping ---------------------------------------------------------------------------------------------------------
+
+
+def test_prune_deletes_only_what_has_no_effect_any_more(clock: Any) -> None:
+    old = sign_in()
+    Api().post("/auth/register", {"phoneNumber": new_number()})
+    clock(90 * 86_400_000)
+    fresh = sign_in()
+    phone = new_number()
+    Api().post("/auth/register", {"phoneNumber": phone})
+    prune()
+    assert not RefreshToken.objects.filter(device_id=old.device_id).exists()
+    assert RefreshToken.objects.filter(device_id=fresh.device_id).exists()
+    assert [row.phone for row in VerificationCode.objects.all()] == [phone]
+    assert not LimitHit.objects.filter(at__lt=now_ms() + 89 * 86_400_000).exists()
+    assert LimitHit.objects.exists()
+    prune()  # again does no harm
+
+
+# -- logs -----------------------------------------------------------------------------------------------------------------
+
+
+def test_counters_hold_no_numbers_and_no_addresses() -> None:
+    phone = new_number()
+    Api().post("/auth/register", {"phoneNumber": phone}, REMOTE_ADDR="192.0.2.99")
+    stored = b"".join(bytes(hit.subject) for hit in LimitHit.objects.all())
+    assert LimitHit.objects.exists()
+    assert phone.encode() not in stored
+    assert b"192.0.2.99" not in stored
+
+
+def test_logs_hold_no_personal_data() -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(ScrubbingFormatter("%(name)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    levels = {name: logging.getLogger(name).level for name in ("", "accounts", "chats", "django.request")}
+    root.addHandler(handler)
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    try:
+        person, other = sign_in(), sign_in()
+        code = code_for(person.phone)
+        person.api.patch("/me", {"name": "Annabella"})
+        person.api.post("/contacts", {"phoneNumber": other.phone, "nickname": "Bobsleigh"})
+        person.api.post("/contacts", {"phoneNumber": "+1555000"})
+        Api().post("/auth/verify", {"phoneNumber": person.phone, "code": code, "deviceName": "x"})
+        Api().post("/auth/refresh", {"refreshToken": person.refresh_token})
+        Api().post("/auth/refresh", {"refreshToken": person.refresh_token})
+        try:
+            with transaction.atomic():
+                Account.objects.create(phone=person.phone)
+        except IntegrityError:
+            logging.getLogger("accounts").exception("a failure of %s", person.phone)
+        logging.getLogger("accounts").warning("headers: Authorization: Bearer %s", person.token)
+    finally:
+        root.removeHandler(handler)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    logged = stream.getvalue()
+    assert "already exists" in logged  # the test saw the worst line
+    for secret in (person.phone, other.phone, person.token, person.refresh_token, "Annabella", "Bobsleigh"):
+        assert secret not in logged
+    assert f" {code}" not in logged
+
+
+def test_scrubbing_leaves_the_rest() -> None:
+    assert scrub("Key (phone)=(+15550001) already exists at +02:00, took +5 ms") == (
+        "Key (phone)=([phone]) already exists at +02:00, took +5 ms"
+    )
+    assert scrub("Bearer abc.def-g_h= next") == "[token] next"

@@ -1,0 +1,122 @@
+"""The environment: what is missing is said in one sentence, secrets are made once."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from whatsapp.settings import env
+
+REPO = Path(__file__).resolve().parents[2]
+KEY = "k" * 48
+GOOD = {
+    "WHATSAPP_ENV": "production",
+    "SECRET_KEY": "s" * 50,
+    "TOKEN_KEYS": f"a:{KEY},b:{KEY}",
+    "DATABASE_URL": "postgresql://user:hunter2@127.0.0.1:1/db",
+    "ALLOWED_HOSTS": "chat.example",
+}
+
+
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``manage.py`` with this environment alone."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=REPO,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+PRINT = "from django.conf import settings as s; print(s.DEBUG, list(s.TOKEN_KEYS), s.SMS_SENDER, s.PHONE_TEST_NUMBERS)"
+
+
+def test_production_starts_with_everything_set(tmp_path: Path) -> None:
+    run = manage("shell", "--no-imports", "-c", PRINT, WHATSAPP_DATA=str(tmp_path), **GOOD)
+    assert run.stdout.strip() == "False ['a', 'b'] accounts.sms.NoSender False", run.stderr
+    assert list(tmp_path.iterdir()) == []  # production makes no secrets
+    check = manage("check", "--deploy", "--fail-level", "ERROR", WHATSAPP_DATA=str(tmp_path), **GOOD)
+    assert check.returncode == 0, check.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SECRET_KEY", "", "SECRET_KEY is not set: production does not start without it."),
+        ("TOKEN_KEYS", "", "TOKEN_KEYS is not set: production does not start without it."),
+        ("DATABASE_URL", "", "DATABASE_URL is not set: production does not start without it."),
+        (
+            "TOKEN_KEYS",
+            "a:short",
+            "TOKEN_KEYS must be kid:secret[,kid:secret…] with secrets of at least 32 bytes.",
+        ),
+        ("TOKEN_KEYS", KEY, "TOKEN_KEYS must be kid:secret[,kid:secret…] with secrets of at least 32 bytes."),
+        ("DATABASE_URL", "mysql://x", "DATABASE_URL must be a postgresql:// URL."),
+        ("WHATSAPP_ENV", "prod", "WHATSAPP_ENV is 'prod'; it must be development, production or test."),
+        ("HOME_REGION", "x", "HOME_REGION is 'x'; it must be a whole number."),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said_in_one_sentence(name: str, value: str, sentence: str) -> None:
+    run = manage("check", **{**GOOD, name: value})
+    assert run.returncode != 0
+    assert run.stderr.strip() == f"manage.py: {sentence}"
+
+
+def test_a_bad_url_does_not_show_its_password() -> None:
+    run = manage("check", **{**GOOD, "DATABASE_URL": "postgresql://user:hunter2@127.0.0.1:port/db"})
+    assert run.returncode != 0
+    assert "hunter2" not in run.stderr + run.stdout
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_development_makes_its_secrets_once(tmp_path: Path) -> None:
+    first = manage("check", WHATSAPP_DATA=str(tmp_path))
+    assert first.returncode == 0, first.stderr
+    path = tmp_path / "secrets.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    made = path.read_text()
+    assert manage("check", WHATSAPP_DATA=str(tmp_path)).returncode == 0
+    assert path.read_text() == made
+    assert env.token_keys(json.loads(made)["TOKEN_KEYS"])
+
+
+def test_processes_that_start_together_agree_on_the_secrets(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(lambda _: env.local_secrets(tmp_path / "data"), range(64)))
+    assert all(result == results[0] for result in results)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["secrets.json"]
+
+
+def test_unreadable_secrets_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "secrets.json").write_text("{")
+    with pytest.raises(ImproperlyConfigured, match="delete it"):
+        env.local_secrets(tmp_path)
+
+
+def test_migrations_are_complete() -> None:
+    run = manage("makemigrations", "accounts", "chats", "--check", "--dry-run", **GOOD)
+    assert run.returncode == 0, run.stdout
+
+
+def test_celery_knows_queues_and_schedule() -> None:
+    from django.conf import settings
+
+    names = {queue.name for queue in settings.CELERY_TASK_QUEUES}
+    assert names == {"celery", "fanout", "drain", "push", "media", "maintenance"}
+    assert settings.CELERY_TASK_ACKS_LATE
+    assert settings.CELERY_TASK_REJECT_ON_WORKER_LOST
+    assert settings.CELERY_WORKER_PREFETCH_MULTIPLIER == 1
+    tasks = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert tasks == {"delivery.tasks.expire", "delivery.tasks.trim_outbox", "accounts.tasks.prune"}
