@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proves that a fresh Debian 12 with nothing but Python 3.11 and git runs the system, and prints how long each step took.
 #
-#   devtools/bare_root.sh [--tests] [--keep] [--root DIR]
+#   devtools/bare_root.sh [--tests] [--keep] [--root DIR] [--port N]
 #
 # Makes a bare root with mmdebstrap (installed if missing), clones this repository's HEAD into it, and in a chroot runs
 # ./dev up --detach, status, demo, (with --tests) test --all, down. Needs root. The chroot's network is this machine's: the apt sources,
@@ -10,12 +10,13 @@
 set -Eeuo pipefail
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
-root="" keep=0 tests=0 bundle=/etc/ssl/host-certificates.crt
+root="" keep=0 tests=0 port=8000 bundle=/etc/ssl/host-certificates.crt
 while [ $# -gt 0 ]; do
     case "$1" in
         --tests) tests=1 ;;
         --keep) keep=1 ;;
         --root) root=$2; shift ;;
+        --port) port=$2; shift ;;
         *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift
@@ -28,7 +29,7 @@ if [ -z "${BARE_ROOT_INNER:-}" ]; then
     flags=()
     if [ "$tests" = 1 ]; then flags+=(--tests); fi
     status=0
-    BARE_ROOT_INNER=1 unshare --mount --pid --fork --kill-child -- "$0" --root "$root" "${flags[@]}" || status=$?
+    BARE_ROOT_INNER=1 unshare --mount --pid --fork --kill-child -- "$0" --root "$root" --port "$port" "${flags[@]}" || status=$?
     if [ "$keep" = 1 ]; then echo "kept $root"; else rm -rf --one-file-system "$root"; fi
     exit "$status"
 fi
@@ -92,9 +93,13 @@ inside() { # COMMAND…  in the chroot, with a clean environment but for how the
 
 clone() { git clone -q --no-hardlinks "file://$repo" "$root/srv/whatsapp"; }
 all_up() { inside ./dev status --json; }
-gone() { # nothing of the data folder is left: the only processes of this namespace are ours
+gone() { # nothing of the data folder is left: the processes of this namespace are ours alone
     local left
-    left=$(inside /bin/sh -c 'for p in /proc/[0-9]*; do tr "\0" " " < $p/cmdline; echo; done' | grep -E 'postgres|valkey|whatsapp|celery' || true)
+    left=$(inside python3 -c "
+import pathlib, re
+for proc in pathlib.Path('/proc').glob('[0-9]*'):
+    words = (proc / 'cmdline').read_bytes().replace(b'\0', b' ').decode()
+    if re.search('^postgres|valkey-server|whatsapp[.]serve|celery', words): print(proc.name, words)")
     [ -z "$left" ] || { echo "still there: $left" >&2; return 1; }
 }
 
@@ -103,11 +108,11 @@ started=$(now)
 step "clone" clone
 step "downloads: what ./dev up installs (apt, pip)" inside ./dev install --runtime
 downloads=$last
-step "./dev up --detach" inside ./dev up --detach
+step "./dev up --detach" inside ./dev up --detach --port "$port"
 step "./dev status --json" all_up
 step "./dev demo" inside ./dev demo
 total=$(since "$started")
-step "./dev up again (changes nothing)" inside ./dev up --detach
+step "./dev up again (changes nothing)" inside ./dev up --detach --port "$port"
 if [ "$tests" = 1 ]; then
     step "./dev test --all" inside ./dev test --all
 fi
