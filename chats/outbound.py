@@ -20,9 +20,15 @@ MISSED_PINGS = 2
 
 
 class Outlet(Protocol):
-    paused: bool
-    paused_at: float
+    """``delivery.session.Outlet`` and what the connection needs besides."""
+
     on_resume: Callable[[], None] | None
+
+    @property
+    def paused(self) -> bool: ...
+
+    @property
+    def paused_at(self) -> float: ...
 
     @property
     def closed(self) -> bool: ...

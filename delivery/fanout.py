@@ -31,9 +31,10 @@ Marks = dict[tuple[str, str], dict[str, int]]
 class Batch:
     """What one append stored: its outbox row and events, in log order."""
 
-    __slots__ = ("events", "row")
+    __slots__ = ("events", "row", "writer")
 
-    def __init__(self, row: int, events: list[Event]) -> None:
+    def __init__(self, writer: str, row: int, events: list[Event]) -> None:
+        self.writer = writer
         self.row = row
         self.events = events
 
@@ -47,7 +48,7 @@ class Fanout:
         self._roster = roster
         self._deliver = deliver
         self._batches: Batcher[Batch] = Batcher(self._run)
-        self.progress = Progress(store, bus.hot, bus.process, self.replay)
+        self.progress = Progress(store, bus, self.replay)
 
     def add(self, batch: Batch) -> None:
         self._batches.add(batch)
@@ -81,7 +82,7 @@ class Fanout:
                         by_process.setdefault(process, []).append(user)
             for process, there in by_process.items():
                 self._bus.send(process, LIVE, (event.logged, there))
-        self.progress.done(epoch, batches[-1].row)
+        self.progress.done(batches[-1].writer, epoch, batches[-1].row)
 
     async def replay(self, rows: Sequence[OutboxRow]) -> None:
         """Mark and publish rows again, as "there is something up to seq". Raises what the hot node or the store raise."""
@@ -100,8 +101,8 @@ class Fanout:
         marks: Marks = {}
         for conversation, seq in heads.items():
             for user in users_of[conversation]:
-                for row in self._roster.devices(user) or ():
-                    marks.setdefault((user, row.device), {})[conversation] = seq
+                for device in self._roster.devices(user) or ():
+                    marks.setdefault((user, device.device), {})[conversation] = seq
         sessions = await self._mark(marks, everyone)
         for conversation, seq in heads.items():
             by_process: dict[str, list[str]] = {}

@@ -13,6 +13,7 @@ from delivery.fanout import Batch, Fanout
 from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
 from delivery.session import Event, Session
+from delivery.store.errors import Blocked
 from delivery.store.interface import Appended, Logged, Outcome, Send, Store, Unavailable
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
@@ -41,10 +42,9 @@ class Pending:
 
 
 class Log:
-    def __init__(self, store: Store, writer: str, roster: Roster, fanout: Fanout, receipts: Receipts) -> None:
+    def __init__(self, store: Store, roster: Roster, fanout: Fanout, receipts: Receipts) -> None:
         self._store = store
         self._receipts = receipts
-        self._writer = writer
         self._roster = roster
         self._fanout = fanout
         self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH)
@@ -76,7 +76,18 @@ class Log:
             if not admitted:
                 return
             now = clock.now_ms()
-            result = await self._store.append(self._writer, [pending.send for pending in admitted], now)
+            progress = self._fanout.progress
+            writer = progress.writer
+            try:
+                stored = await self._store.append(writer, [pending.send for pending in admitted], now)
+                results: Sequence[Appended | None] = stored.results
+                row = stored.row
+            except Blocked as blocked:
+                # The others are stored; those of a conversation that somebody holds are refused below.
+                results, row = blocked.results, blocked.row
+            except Unavailable:
+                progress.rename()
+                raise
         except Unavailable:
             # What waits behind a failed send of the same device and conversation would overtake it: it fails too.
             failed = {(p.send.device, p.send.conversation) for p in admitted}
@@ -87,12 +98,22 @@ class Log:
             return
         faults.point("append-ack")
         events: list[Event] = []
-        for pending, appended in zip(admitted, result.results, strict=True):
-            self._answer(pending, appended, events)
+        for pending, appended in zip(admitted, results, strict=True):
+            if appended is not None:
+                self._answer(pending, appended, events)
+        if None in results:
+            self._fail([p for p, appended in zip(admitted, results, strict=True) if appended is None])
         metrics.batch("append", len(admitted))
         faults.point("ack-mark")
-        if result.row:
-            self._fanout.add(Batch(result.row, events))
+        if row:
+            self._fanout.add(Batch(writer, row, events))
+
+    def _fail(self, failed: list[Pending]) -> None:
+        """Refuse sends that were not stored, and what waits behind one of the same device and conversation: it would
+        overtake."""
+        keys = {(pending.send.device, pending.send.conversation) for pending in failed}
+        for pending in failed + self._queue.take(lambda p: (p.send.device, p.send.conversation) in keys):
+            self._refuse(pending, Code.UNAVAILABLE, "the message could not be stored, send it again")
 
     async def _admit(self, batch: list[Pending]) -> list[Pending]:
         """Members only; who never was one learns nothing about the conversation."""

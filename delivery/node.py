@@ -47,7 +47,7 @@ class Node:
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
         self.sync = Sync(store, self.inbox, self.reader, self.receipts, drain)
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver)
-        self.log = Log(store, process, self.roster, self.fanout, self.receipts)
+        self.log = Log(store, self.roster, self.fanout, self.receipts)
         self.sessions = Sessions(
             store, self.bus, self.hub, self.roster, self.inbox, self.live, self.presence, identify
         )

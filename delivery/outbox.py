@@ -3,17 +3,21 @@
 Every batch left one outbox row with its append. A row is done under an epoch once its marks were answered by a node that
 had that epoch before they were sent. The watermark is the highest row below which all are done; it is written behind, once
 a second, because a lower one only repeats marks, and marks are harmless.
+
+A writer whose append has an unknown outcome takes a new name: the row may still commit, below a watermark that would pass it.
+The old name has no heartbeat any more, so the sweep looks after its rows and is never finished with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Awaitable, Callable
 
 from delivery.store.interface import OutboxRow, Store, Unavailable
 from whatsapp.infra import clock
-from whatsapp.infra.hot import Hot
+from whatsapp.infra.bus import Bus
 from whatsapp.infra.valkey import HotUnavailable
 
 log = logging.getLogger(__name__)
@@ -24,10 +28,12 @@ Replay = Callable[[list[OutboxRow]], Awaitable[None]]
 class Progress:
     """The watermark of one living writer. ``replay(rows)`` marks and publishes rows again."""
 
-    def __init__(self, store: Store, hot: Hot, writer: str, replay: Replay) -> None:
-        self.writer = writer
+    def __init__(self, store: Store, bus: Bus, replay: Replay) -> None:
+        self.writer = str(uuid.uuid4())
         self._store = store
-        self._hot = hot
+        self._bus = bus
+        self._hot = bus.hot
+        bus.names.add(self.writer)
         self._replay = replay
         self._epoch = ""  # under which ``_row`` was earned
         self._row = 0
@@ -46,8 +52,18 @@ class Progress:
             self._task.cancel()
         await self._save()
 
-    def done(self, epoch: str, row: int) -> None:
+    def rename(self) -> None:
+        """An append has an unknown outcome."""
+        self._bus.names.discard(self.writer)
+        self.writer = str(uuid.uuid4())
+        self._bus.names.add(self.writer)
+        self._epoch, self._row, self._saved = "", 0, 0
+        self.failed()
+
+    def done(self, writer: str, epoch: str, row: int) -> None:
         """The marks of ``row`` were answered; ``epoch`` was known before they were sent (R3). Rows come in order."""
+        if writer != self.writer:
+            return  # the sweep's by now
         if epoch != self._epoch:
             self.failed()
         elif not self._broken:
@@ -78,12 +94,14 @@ class Progress:
                 await asyncio.sleep(1.0)
 
     async def _catch_up(self) -> None:
-        epoch, failures = self._hot.epoch, self._failures
+        epoch, failures, writer = self._hot.epoch, self._failures, self.writer
         if self._epoch != epoch:
             await self._save()
             self._broken, self._epoch, self._row, self._saved = True, epoch, 0, 0
-        while rows := await self._store.outbox(self.writer, epoch, clock.now_ms()):
+        while rows := await self._store.outbox(writer, epoch, clock.now_ms()):
             await self._replay(rows)
+            if self.writer != writer or self._epoch != epoch:
+                return
             self._row = rows[-1].row
             await self._save()
         if self._failures == failures and self._hot.epoch == epoch:
@@ -91,9 +109,10 @@ class Progress:
 
     async def _save(self) -> None:
         if self._row > self._saved and self._epoch:
-            row = self._row
+            writer, epoch, row = self.writer, self._epoch, self._row
             try:
-                await self._store.outbox_done(self.writer, self._epoch, row, clock.now_ms())
+                await self._store.outbox_done(writer, epoch, row, clock.now_ms())
             except Unavailable:
                 return
-            self._saved = row
+            if writer == self.writer and epoch == self._epoch:
+                self._saved = row

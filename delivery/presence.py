@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import hiredis
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PRESENCE = "presence"  # payload: [user, status, last_seen]
 TYPING = "typing"  # payload: [conversation, user, active, kind, [recipients]]
+Status = Literal["online", "offline", "away", "unknown"]
 Typed = tuple[Session, str, bool, str | None, str]  # session, conversation, active, kind, ref
 SEEN_TTL_S = 30 * 86_400
 
@@ -41,7 +42,7 @@ def seen_key(user: str) -> str:
     return f"{{{user}}}:seen"
 
 
-def _status(entries: dict[str, SessionEntry], alive: set[str]) -> str:
+def _status(entries: dict[str, SessionEntry], alive: set[str]) -> Status:
     living = [entry.status for entry in entries.values() if entry.process in alive]
     if not living:
         return "offline"
@@ -90,7 +91,7 @@ class Presence:
                     del self._watchers[user]
         session.watching.clear()
 
-    async def _states(self, users: Sequence[str]) -> dict[str, tuple[str, int | None]]:
+    async def _states(self, users: Sequence[str]) -> dict[str, tuple[Status, int | None]]:
         commands = [
             ("MGET", *[sessions_key(user) for user in users]),
             ("MGET", *[seen_key(user) for user in users]),
@@ -102,7 +103,7 @@ class Presence:
         if processes:
             answers = await self._bus.hot.run([("GET", alive_key(process)) for process in processes])
             alive = {process for process, answer in zip(processes, answers, strict=True) if answer}
-        states: dict[str, tuple[str, int | None]] = {}
+        states: dict[str, tuple[Status, int | None]] = {}
         for user, found, at in zip(users, entries, seen, strict=True):
             status = _status(found, alive)
             states[user] = (status, int(at) if at and status != "online" else None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Literal
 
 import hiredis
 
@@ -29,9 +30,10 @@ RECEIPT = "receipt"  # payload: [Payload, …]
 FLUSH_S = 0.5
 MAX_KNOWN = 100_000
 
-Change = tuple[str, str, str, int, str]  # conversation, user, status, up_to, device that said so
+Status = Literal["delivered", "read"]
+Change = tuple[str, str, Status, int, str]  # conversation, user, status, up_to, device that said so
 #: conversation, user, status, up_to, at, device that said so (its own session hears nothing), recipients
-Payload = tuple[str, str, str, int, int, str, list[str]]
+Payload = tuple[str, str, Status, int, int, str, list[str]]
 
 
 class Receipts:
@@ -72,7 +74,7 @@ class Receipts:
             state[2] = seq
         self._schedule()
 
-    def _change(self, conversation: str, user: str, status: str, up_to: int, device: str) -> None:
+    def _change(self, conversation: str, user: str, status: Status, up_to: int, device: str) -> None:
         key = (conversation, user, status)
         if self._known.get(key, 0) >= up_to:
             return
@@ -88,7 +90,7 @@ class Receipts:
     # forwarding
 
     async def _run(self, changes: list[Change]) -> None:
-        highest: dict[tuple[str, str, str], tuple[int, str]] = {}
+        highest: dict[tuple[str, str, Status], tuple[int, str]] = {}
         for conversation, user, status, up_to, device in changes:
             highest[conversation, user, status] = up_to, device  # monotone: the last is the highest
         metrics.batch("receipts", len(changes))

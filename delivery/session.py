@@ -19,7 +19,8 @@ from whatsapp.wire.codec import Codec
 class Outlet(Protocol):
     """The write side of a socket. ``write`` never blocks and never raises; ``paused`` says that the buffer is full."""
 
-    paused: bool
+    @property
+    def paused(self) -> bool: ...
 
     def write(self, data: bytes) -> None: ...
 

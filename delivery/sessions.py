@@ -85,6 +85,8 @@ class Sessions:
         if old is not None:
             self.end(old, Close.REPLACED, "a newer session of this device")
         rebuilt: bool = await self._opens.ask(session)
+        if not session.term and self._bus.hot.available:  # the term began in between
+            rebuilt = await self._opens.ask(session)
         if session.state is not State.CLOSED:
             self._presence.opened(session.user)
         return rebuilt
@@ -246,7 +248,11 @@ class Sessions:
             await asyncio.sleep(min(1.0, LIMITS.session_check_ms / 1000))
             tick += 1
             slots = max(1, LIMITS.session_check_ms // 1000)
-            due = [s for s in self._hub.all() if zlib.crc32(s.device.encode()) % slots == tick % slots]
+            due = [
+                s
+                for s in self._hub.all()
+                if zlib.crc32(s.device.encode()) % slots == tick % slots or self._unopened(s)
+            ]
             for start in range(0, len(due), OPEN_AT_ONCE):
                 chunk = [
                     s
@@ -261,6 +267,12 @@ class Sessions:
                     pass
                 except Exception:
                     log.exception("the check of the sessions failed")
+
+    def _unopened(self, session: Session) -> bool:
+        """It could not be registered when it should have been; at a new term :meth:`_reopen_all` spreads the work."""
+        hot = self._bus.hot
+        reopening = self._reopening is not None and not self._reopening.done()
+        return hot.available and not reopening and session.term != hot.term
 
     async def _check_accounts(self, sessions: Sequence[Session]) -> None:
         if not sessions:

@@ -15,7 +15,7 @@ import hiredis
 from delivery.drain import Drain
 from delivery.inbox import Inbox
 from delivery.reader import Reader
-from delivery.receipts import Receipts
+from delivery.receipts import Receipts, Status
 from delivery.runs import Awaited, Run
 from delivery.session import Session, State
 from delivery.store.interface import Page, PageRequest, Store, Unavailable
@@ -229,7 +229,8 @@ class Sync:
         session.state = State.LIVE
         session.sync = None
         for receipt in changed:
-            for status, up_to in (("delivered", receipt.delivered), ("read", receipt.read)):
+            states: list[tuple[Status, int]] = [("delivered", receipt.delivered), ("read", receipt.read)]
+            for status, up_to in states:
                 if up_to:
                     session.send(
                         frames.StatusUpdate(

@@ -28,12 +28,13 @@ def pack_extra(frame: frames.SendMessage) -> bytes | None:
 def item_frame(logged: Logged) -> frames.Message | frames.Event:
     """The ``message`` or ``event`` frame of a row, as live delivery and batches carry it."""
     extra = _decode(logged.extra) if logged.extra else None
-    if logged.kind in EVENT_KINDS:
+    kind: Any = logged.kind  # one of the wire's literals: nothing else was ever stored
+    if kind in EVENT_KINDS:
         data = extra or {}
         return frames.Event(
             conversation_id=logged.conversation,
             seq=logged.seq,
-            kind=logged.kind,
+            kind=kind,
             actor_id=logged.sender,
             target_id=data.pop("target_id", None),
             user_id=data.pop("user_id", None),
@@ -50,7 +51,7 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         encrypted_content=logged.content,
         timestamp=logged.sent_at,
         server_timestamp=logged.at,
-        kind=logged.kind,
+        kind=kind,
         deleted=logged.content is None,
     )
     if extra:

@@ -43,6 +43,7 @@ class Bus:
 
     def __init__(self, url: str, process: str) -> None:
         self.process = process
+        self.names = {process}  # what this process keeps alive: itself, and what it writes as
         self.hot = Hot(url, channel=channel(process), on_message=self._received)
         self._handlers: dict[str, Callable[[Any], None]] = {}
         self._out: Batcher[tuple[str, str, Any]] = Batcher(self._publish, max_batch=2048)
@@ -61,7 +62,7 @@ class Bus:
         if self._heart is not None:
             self._heart.cancel()
         try:
-            await self.hot.run([("DEL", alive_key(self.process))])
+            await self.hot.run([("DEL", alive_key(name)) for name in self.names])
         except (HotUnavailable, hiredis.ReplyError):
             pass
         await self.hot.stop()
@@ -103,10 +104,9 @@ class Bus:
             log.exception("the handler of %s failed", topic)
 
     async def _beat(self) -> None:
-        command = ("SET", alive_key(self.process), "1", "PX", ALIVE_TTL_MS)
         while True:
             try:
-                await self.hot.run([command])
+                await self.hot.run([("SET", alive_key(name), "1", "PX", ALIVE_TTL_MS) for name in self.names])
             except (HotUnavailable, hiredis.ReplyError):
                 pass
             with contextlib.suppress(TimeoutError):
