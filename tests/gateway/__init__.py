@@ -1,0 +1,1 @@
+"""What the socket of a running system does, seen from outside."""

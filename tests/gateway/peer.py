@@ -1,0 +1,409 @@
+"""A client for tests that hides nothing: every frame goes out as given, every frame that came in can be asked for.
+
+``Phone`` is a device signed up over REST; ``Peer`` is its socket in either codec. Nothing is sent by itself, no ack and no
+sync, unless a test calls for it. For bytes that no client would send see :mod:`tests.gateway.raw`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from whatsapp.wire import frames
+from whatsapp.wire.codec import CODECS, JSON, Codec
+
+#: A slow machine is slow; what never comes fails after this many seconds.
+PATIENCE = 15.0
+SUBPROTOCOL = "whatsapp.v3.2.{}"
+
+AnyFrame = TypeVar("AnyFrame", bound=frames.Frame)
+_refs = itertools.count(1)
+
+
+class Runs(Protocol):
+    """What is needed of :class:`tests.support.stack.System`."""
+
+    @property
+    def http(self) -> str: ...
+    @property
+    def ws(self) -> str: ...
+    @property
+    def gateways(self) -> dict[str, dict[str, str]]: ...
+    @property
+    def data(self) -> Path: ...
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def number() -> str:
+    """A development phone number that nobody else in this session has, as good as certainly."""
+    return f"+1555{random.randrange(10**6, 10**7)}"
+
+
+async def until(check: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+    """Wait for ``check()`` (or what it awaits) to be true; returns its value."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while True:
+        found = check()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            return found
+        if loop.time() > deadline:
+            raise AssertionError(f"after {timeout:.0f} s still not: {what}")
+        await asyncio.sleep(0.01)
+
+
+# -- people ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Phone:
+    """One device of a user. ``user`` and ``device`` are ids."""
+
+    system: Runs
+    number: str
+    user: str
+    device: str
+    token: str
+    refresh_token: str
+
+    async def rest(
+        self, method: str, path: str, body: Any = None, *, base: str = "", token: str | None = None
+    ) -> httpx.Response:
+        """One REST call with this device's token (``token``: another one, "" for none)."""
+        token = self.token if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return await rest(base or self.system.http, method, path, body, headers)
+
+    async def direct(self, other: Phone | str) -> str:
+        """The id of the 1:1 conversation with another user."""
+        user = other if isinstance(other, str) else other.user
+        answer = await self.rest("PUT", f"/conversations/direct/{user}", {})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["conversationId"])
+
+
+async def rest(
+    base: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+        return await client.request(method, base + path, json=body, headers=headers)
+
+
+async def sign_up(system: Runs, phone_number: str = "", *, name: str = "phone") -> Phone:
+    """Register and verify; with the number of somebody known it adds a device."""
+    phone_number = phone_number or number()
+    sms = system.data / "sms.jsonl"
+    offset = sms.stat().st_size if sms.exists() else 0
+    answer = await rest(system.http, "POST", "/auth/register", {"phoneNumber": phone_number})
+    assert answer.status_code == 202, answer.text
+    code = await until(lambda: _code(sms, offset, phone_number), "the SMS with the code")
+    body = {"phoneNumber": phone_number, "code": code, "deviceName": name}
+    answer = await rest(system.http, "POST", "/auth/verify", body)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    return Phone(
+        system, phone_number, found["userId"], found["deviceId"], found["token"], found["refreshToken"]
+    )
+
+
+async def link(phone: Phone, *, name: str = "laptop") -> Phone:
+    """Another device of the same user."""
+    return await sign_up(phone.system, phone.number, name=name)
+
+
+async def couple(system: Runs) -> tuple[Phone, Phone, str]:
+    """Two people and their conversation."""
+    ann, bob = await asyncio.gather(sign_up(system), sign_up(system))
+    return ann, bob, await ann.direct(bob)
+
+
+def _code(sms: Path, offset: int, phone_number: str) -> str | None:
+    if not sms.exists():
+        return None
+    with sms.open("rb") as file:
+        file.seek(offset)
+        for line in file.read().splitlines():
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # half written
+            if message["to"] == phone_number and (found := re.search(r"\b\d{6}\b", message["body"])):
+                return found.group()
+    return None
+
+
+# -- sockets -----------------------------------------------------------------------------------------------------------------
+
+
+class Closed(AssertionError):
+    """The socket ended while a frame was waited for."""
+
+
+class Peer:
+    """An open socket. Frames that nobody took yet wait in ``inbox``, in order; ``log`` keeps every frame that ever came."""
+
+    def __init__(self, socket: ClientConnection, codec: Codec, phone: Phone | None) -> None:
+        self.socket = socket
+        self.codec = codec
+        self.phone = phone
+        self.inbox: list[Any] = []
+        self.log: list[Any] = []
+        self.ready: frames.Ready | None = None
+        self._news = asyncio.Event()
+        self._ended = False
+        self._reader = asyncio.create_task(self._read())
+
+    # opening and ending
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        phone: Phone | None = None,
+        codec: Codec | str = JSON,
+        *,
+        header: bool = False,
+        auth: bool = True,
+        resume: dict[str, int] | None = None,
+        sync: bool = True,
+        subprotocols: Iterable[str] | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Connect; authenticate as ``phone`` by frame or ``header`` and wait for ``ready``; ``sync`` to the end, acking.
+
+        ``resume``: positions for ``auth``'s ``resume.have``; then no ``sync`` is sent. ``subprotocols``: instead of the codec's.
+        ``options`` go to ``websockets.connect``.
+        """
+        codec = CODECS[codec] if isinstance(codec, str) else codec
+        offered = [SUBPROTOCOL.format(codec.name)] if subprotocols is None else list(subprotocols)
+        sent = dict(headers or {})
+        if header and phone is not None:
+            sent["Authorization"] = f"Bearer {phone.token}"
+        settings: dict[str, Any] = {
+            "compression": None,
+            "ping_interval": None,
+            "max_size": None,
+            "proxy": None,
+        }
+        socket = await connect(
+            url,
+            subprotocols=offered or None,  # type: ignore[arg-type]
+            additional_headers=sent,
+            open_timeout=PATIENCE,
+            close_timeout=2,
+            **{**settings, **options},
+        )
+        peer = cls(socket, codec, phone)
+        if phone is None or not (auth or header):
+            return peer
+        if not header:
+            await peer.send(
+                frames.Auth(phone.token, frames.Resume(have=resume) if resume is not None else None)
+            )
+        peer.ready = await peer.expect(frames.Ready)
+        if sync and resume is None:
+            await peer.sync()
+        return peer
+
+    async def close(self) -> None:
+        await self.socket.close()
+        await self._reader
+
+    def cut(self) -> None:
+        """The network goes away without a word."""
+        self.socket.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def closed(self, timeout: float = PATIENCE) -> int:
+        """Wait for the end; its close code (1006 for none)."""
+        async with asyncio.timeout(timeout):
+            await asyncio.shield(self._reader)
+        return self.socket.close_code or 1006
+
+    @property
+    def is_closed(self) -> bool:
+        return self._ended
+
+    # sending
+
+    async def send(self, frame: frames.Frame) -> None:
+        await self.raw(self.codec.encode(frame))
+
+    async def raw(self, data: bytes) -> None:
+        """These very bytes, as the kind of WebSocket message that the codec uses."""
+        await self.socket.send(data.decode() if self.codec.text else data)
+
+    async def ask(self, frame: frames.Frame, timeout: float = PATIENCE) -> Any:
+        """Send with a ``ref`` of its own and return what answers it, whatever it is."""
+        ref = frame.ref = f"r{next(_refs)}"
+        await self.send(frame)
+        return await self.take(lambda got: got.ref == ref, f"the answer to {frame}", timeout)
+
+    def message(self, conversation: str, text: str | bytes = "hello", **fields: Any) -> frames.SendMessage:
+        """A ``send_message`` of this conversation; ``fields`` over the usual."""
+        content = text.encode() if isinstance(text, str) else text
+        usual = {"message_id": new_id(), "timestamp": 1}
+        return frames.SendMessage(
+            conversation_id=conversation, encrypted_content=content, **{**usual, **fields}
+        )
+
+    async def attempt(self, conversation: str, text: str | bytes = "hello", **fields: Any) -> Any:
+        """Send a message; returns its answer, a ``status_update`` or an ``error``."""
+        return await self.ask(self.message(conversation, text, **fields))
+
+    async def say(self, conversation: str, text: str | bytes = "hello", **fields: Any) -> frames.StatusUpdate:
+        """Send a message and wait for its ✓."""
+        answer = await self.attempt(conversation, text, **fields)
+        assert isinstance(answer, frames.StatusUpdate), answer
+        assert answer.status == "sent", answer
+        return answer
+
+    async def ack(self, conversation: str, seq: int) -> None:
+        await self.send(frames.Ack({conversation: seq}))
+
+    async def read(self, conversation: str, up_to: int) -> None:
+        await self.send(frames.StatusUpdate(conversation, "read", up_to=up_to))
+
+    # receiving
+
+    async def take(self, wanted: Callable[[Any], Any], what: str = "", timeout: float = PATIENCE) -> Any:
+        """The first waiting frame that is ``wanted``; it leaves the inbox, the others stay."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            for index, frame in enumerate(self.inbox):
+                if wanted(frame):
+                    return self.inbox.pop(index)
+            if self._ended:
+                raise Closed(
+                    f"closed {self.socket.close_code} before {what or wanted}; waiting: {self.inbox[-20:]}"
+                )
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), max(0.0, deadline - loop.time()))
+            except TimeoutError:
+                raise AssertionError(
+                    f"no {what or wanted} in {timeout:.0f} s; waiting: {self.inbox[-20:]}"
+                ) from None
+
+    async def expect(self, kind: type[AnyFrame], timeout: float = PATIENCE, **fields: Any) -> AnyFrame:
+        """The first waiting frame of ``kind`` with these fields; it leaves the inbox."""
+        found: AnyFrame = await self.take(
+            lambda got: isinstance(got, kind) and all(getattr(got, n) == v for n, v in fields.items()),
+            f"{kind.__name__} {fields or ''}",
+            timeout,
+        )
+        return found
+
+    async def messages(self, count: int, timeout: float = PATIENCE) -> list[frames.Message]:
+        """The next ``count`` live messages, in the order in which they came."""
+        return [await self.expect(frames.Message, timeout) for _ in range(count)]
+
+    async def error(self, code: str, timeout: float = PATIENCE) -> frames.Error:
+        return await self.expect(frames.Error, timeout, code=code)
+
+    def waiting(self, *kinds: type[frames.Frame]) -> list[Any]:
+        """Frames of these kinds (all, if none is named) that nobody took."""
+        return [frame for frame in self.inbox if not kinds or isinstance(frame, kinds)]
+
+    async def round_trip(self) -> None:
+        """What the server wrote to this socket before it read our next frame is here when this returns."""
+        answer = await self.ask(frames.Auth("again"))
+        assert isinstance(answer, frames.Error), answer
+
+    # the backlog
+
+    async def sync(
+        self,
+        have: dict[str, int] | None = None,
+        *,
+        acking: bool = True,
+        before_ack: Callable[[frames.SyncBatch], Any] | None = None,
+        timeout: float = PATIENCE,
+        **fields: Any,
+    ) -> list[frames.SyncBatch]:
+        """Ask for the backlog and read it to ``sync_complete``, acking each batch; the batches in order."""
+        await self.send(frames.Sync(have, **fields))
+        return await self.batches(acking=acking, before_ack=before_ack, timeout=timeout)
+
+    async def batches(
+        self,
+        *,
+        acking: bool = True,
+        before_ack: Callable[[frames.SyncBatch], Any] | None = None,
+        timeout: float = PATIENCE,
+    ) -> list[frames.SyncBatch]:
+        """Read a backlog that was asked for to its ``sync_complete``."""
+        got: list[frames.SyncBatch] = []
+        while True:
+            frame = await self.take(
+                lambda f: isinstance(f, frames.SyncBatch | frames.SyncComplete),
+                "sync_batch or sync_complete",
+                timeout,
+            )
+            if isinstance(frame, frames.SyncComplete):
+                return got
+            got.append(frame)
+            if before_ack is not None:
+                before_ack(frame)
+            if acking and frame.events:
+                await self.ack(frame.conversation_id, frame.events[-1].seq)
+
+    async def _read(self) -> None:
+        try:
+            async for data in self.socket:
+                frame = self.codec.decode_server(data.encode() if isinstance(data, str) else data)
+                self.inbox.append(frame)
+                self.log.append(frame)
+                self._news.set()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._ended = True
+            self._news.set()
+
+
+def texts(events: Iterable[Any]) -> list[str]:
+    """Contents of messages, for comparison with what was sent."""
+    return [(event.encrypted_content or b"").decode() for event in events]
+
+
+def events_of(batches: Iterable[frames.SyncBatch]) -> list[Any]:
+    return [event for batch in batches for event in batch.events]
+
+
+@asynccontextmanager
+async def talking(
+    system: Runs, codec: Codec | str = JSON, *, apart: bool = True
+) -> AsyncIterator[tuple[Peer, Peer, str]]:
+    """Two people with live sockets, on different gateways if ``apart``, and their conversation."""
+    ann, bob, conversation = await couple(system)
+    urls = [gateway["ws"] for gateway in system.gateways.values()]
+    first = await Peer.open(urls[0], ann, codec)
+    second = await Peer.open(urls[-1 if apart else 0], bob, codec)
+    async with first, second:
+        yield first, second, conversation
