@@ -236,6 +236,39 @@ async def test_a_refused_message_fails_and_the_next_ones_take_its_number():
         assert (await asyncio.wait_for(good.sent(), 5)).seq == 1
 
 
+async def test_our_own_message_in_a_page_after_its_tick_is_not_shown_again():
+    """The first event of a conversation in a session is paged, and the page holds our own message too."""
+
+    async def script(peer: Peer) -> None:
+        await peer.synced()
+        sent = await peer.receive("send_message")
+        await peer.tick(sent, 1)
+        own = {**message(1, sender="ann"), "messageId": sent["messageId"]}
+        await peer.send(
+            type="sync_batch", conversationId=C, events=[own, message(2)], through=2, head=2, remaining=0
+        )
+        assert (await peer.receive("ack"))["positions"] == {C: 2}
+        await peer.until_closed()
+
+    async with connected(script) as (_, client):
+        stream = client.events()
+        client.send(C, "mine")
+        assert [e.entry.seq for e in await collect(stream, 1)] == [2]
+        assert [e.text for e in client.history[C].entries] == ["mine", "t2"]
+
+
+async def test_a_lost_tick_is_found_in_the_log():
+    async def losing(peer: Peer) -> None:
+        await peer.synced()
+        sent = await peer.receive("send_message")
+        own = {**message(1, sender="ann"), "messageId": sent["messageId"]}
+        await peer.send(type="sync_batch", conversationId=C, events=[own], through=1, head=1, remaining=0)
+        await peer.until_closed()
+
+    async with connected(losing) as (_, client):
+        assert (await asyncio.wait_for(client.send(C, "mine").sent(), 5)).seq == 1
+
+
 async def test_live_messages_are_shown_and_acknowledged():
     acks = []
 

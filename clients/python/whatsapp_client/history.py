@@ -38,6 +38,7 @@ class Entry:
     edited: bool = False
     deleted: bool = False
     fields: Frame = field(default_factory=dict)
+    local: bool = False
 
     def __lt__(self, other: Entry) -> bool:
         return self.seq < other.seq

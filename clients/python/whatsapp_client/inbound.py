@@ -92,6 +92,8 @@ class Inbound:
 
     async def _show(self, entries: list[Entry]) -> None:
         for entry in entries:
+            if entry.local:
+                continue
             if entry.type != "message":
                 await self._broadcast.publish(ev.Change(entry))
                 continue
@@ -144,10 +146,11 @@ class Inbound:
             timestamp=outgoing.timestamp,
             server_timestamp=outgoing.server_timestamp,
             device_id=self._session.device_id,
+            local=True,
         )
         released = self._history[outgoing.conversation_id].own(entry)
         self._duties.live_stored(outgoing.conversation_id, now())
-        return [other for other in released if other is not entry]
+        return released
 
     async def _on_typing(self, frame: Frame) -> None:
         conversation_id, user_id = str(frame.get("conversationId")), str(frame.get("userId"))

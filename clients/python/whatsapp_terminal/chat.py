@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 from whatsapp_client import Client, ClientError, Entry, Outgoing, RestError, Stopped, Unreachable, events
 from whatsapp_client.stream import EventStream
 
+from .people import Peer, People
 from .screen import Line, Screen, harmless
 
 EARLIER = 20  # lines of a conversation shown when it is opened
@@ -27,27 +26,13 @@ HELP = """\
   ticks: · waiting   ✓ stored by the server   ✓✓ on their device   ✓✓ read"""
 
 
-@dataclass(slots=True)
-class Peer:
-    """Somebody to talk to. ``unsent``: lines written before the number was registered."""
-
-    label: str
-    user_id: str = ""
-    conversation_id: str = ""
-    presence: str = ""
-    typing: bool = False
-    shown: int = 0  # seq of the last line shown
-    unread: int = 0
-    unsent: deque[str] = field(default_factory=deque)
-
-
 class Chat:
     """One person at one terminal."""
 
     def __init__(self, client: Client, screen: Screen) -> None:
         self._client = client
         self._screen = screen
-        self._peers: list[Peer] = []
+        self._people = People()
         self._current: Peer | None = None
         self._lines: dict[str, tuple[Outgoing, Line, str]] = {}
         self._typed_at = 0.0
@@ -85,7 +70,7 @@ class Chat:
         await self._load()
         if to:
             await self._talk_to(to)
-        elif self._peers:
+        elif len(self._people):
             self._say("Choose with /to, or wait for a message:")
             self._list()
         else:
@@ -96,7 +81,8 @@ class Chat:
             if word == "/quit":
                 return
             if word == "/help":
-                self._screen.line(HELP)
+                for line in HELP.splitlines():
+                    self._screen.line(line)
             elif word == "/list":
                 await self._load()
                 self._list()
@@ -116,28 +102,12 @@ class Chat:
         except ClientError as error:
             self._say(f"The list of conversations cannot be read now: {error}")
             return
-        for contact in contacts:
-            label = contact.get("nickname") or contact.get("name") or _short(contact["userId"])
-            self._known(contact["userId"]).label = label
-        for item in conversations:
-            if item.get("peerId"):
-                peer = self._known(item["peerId"])
-                peer.conversation_id = item["conversationId"]
-                if peer is not self._current:
-                    peer.unread = int(item.get("unread") or 0)
-
-    def _known(self, user_id: str) -> Peer:
-        for peer in self._peers:
-            if peer.user_id == user_id:
-                return peer
-        peer = Peer(_short(user_id), user_id)
-        self._peers.append(peer)
-        return peer
+        self._people.load(contacts, conversations, current=self._current)
 
     def _list(self) -> None:
-        if not self._peers:
+        if not len(self._people):
             self._screen.line("  nobody yet")
-        for number, peer in enumerate(self._peers, 1):
+        for number, peer in enumerate(self._people, 1):
             unread = f", {peer.unread} unread" if peer.unread else ""
             here = "  ← here" if peer is self._current else ""
             self._screen.line(
@@ -148,12 +118,7 @@ class Chat:
         if not who:
             self._say("/to needs a phone number like +15550002, or a number of /list.")
             return
-        if who.isdigit() and 0 < int(who) <= len(self._peers):
-            peer = self._peers[int(who) - 1]
-        else:
-            peer = next((p for p in self._peers if p.label == who), None) or Peer(who)
-            if peer not in self._peers:
-                self._peers.append(peer)
+        peer = self._people.named(who)
         self._current = peer
         self._draw()
         if not peer.conversation_id:
@@ -168,7 +133,7 @@ class Chat:
             try:
                 if not peer.user_id:
                     found = await self._client.rest.add_contact(peer.label, nickname=peer.label)
-                    self._found(peer, str(found["userId"]))
+                    self._people.found(peer, str(found["userId"]))
                 peer.conversation_id = await self._client.rest.direct(peer.user_id)
                 break
             except RestError as error:
@@ -195,16 +160,8 @@ class Chat:
         if peer is self._current:
             await self._open(peer)
 
-    def _found(self, peer: Peer, user_id: str) -> None:
-        """The number has a user: who was known by id only is the same person."""
-        for other in [p for p in self._peers if p.user_id == user_id and p is not peer]:
-            self._peers.remove(other)
-            peer.shown = max(peer.shown, other.shown)
-        peer.user_id = user_id
-
     def _forget(self, peer: Peer) -> None:
-        if peer in self._peers:
-            self._peers.remove(peer)
+        self._people.forget(peer)
         if self._current is peer:
             self._current = None
         self._draw()
@@ -338,11 +295,11 @@ class Chat:
             self._draw()
 
     def _on_message(self, entry: Entry) -> None:
-        peer = next((p for p in self._peers if p.conversation_id == entry.conversation_id), None)
+        peer = self._people.conversation(entry.conversation_id)
         if peer is None:
             if entry.sender_id == self._client.session.user_id:
                 return  # from another device of ours, to somebody we have not talked to here
-            peer = self._known(entry.sender_id)
+            peer = self._people.user(entry.sender_id)
             peer.conversation_id = entry.conversation_id
             self._spawn(self._name(peer))
         if self._current is None:
@@ -364,14 +321,14 @@ class Chat:
             self._draw()
 
     def _on_typing(self, event: events.Typing) -> None:
-        for peer in self._peers:
+        for peer in self._people:
             if peer.user_id == event.user_id and peer.conversation_id == event.conversation_id:
                 peer.typing = event.active
                 if event.active and not self._screen.interactive:
                     self._say(f"{harmless(peer.label)} is typing…")
 
     def _on_presence(self, event: events.Presence) -> None:
-        for peer in self._peers:
+        for peer in self._people:
             if peer.user_id != event.user_id:
                 continue
             presence = event.status
@@ -414,10 +371,6 @@ class Chat:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _short(user_id: str) -> str:
-    return f"user {user_id[-8:]}"
 
 
 def _clock(ms: int) -> str:
