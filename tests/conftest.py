@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -54,12 +55,26 @@ def django_db_modify_db_settings(postgres_server: Postgres) -> None:
     connections.settings["default"].setdefault("TEST", {})["TEMPLATE"] = postgres_server.template()
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that ask for a running system are marked ``needs_system``, so that none forgets it."""
     for item in items:
         names = getattr(item, "fixturenames", ())
         if "stack" in names or "own_stack" in names:
             item.add_marker(pytest.mark.needs_system)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """``./dev test --all``: what is missing is a failure, never a skip."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("WHATSAPP_TEST_ALL"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = (
+            "failed",
+            f"{item.nodeid} was skipped, which --all forbids: {reason}",
+        )
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +85,7 @@ def stack() -> Iterator[Any]:
     """
     from tests.support.stack import System
 
-    with System() as system:
+    with System(beat=True) as system:
         yield system
 
 

@@ -1,0 +1,49 @@
+"""The fixtures ``stack`` and ``own_stack``: they start quickly, are apart from each other, and what a test kills stays dead."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Callable
+
+from tests.support.stack import System
+
+
+def _live(base: str) -> bool:
+    try:
+        with urllib.request.urlopen(base + "/health/live", timeout=3) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+def test_a_shared_system_has_every_part(stack: System) -> None:
+    assert set(stack.processes) == {"gateway-1", "gateway-2", "worker-1", "beat", "postgres", "valkey"}
+    assert all(stack.processes.values())
+    assert _live(stack.http)
+    assert all(_live(gateway["http"]) for gateway in stack.gateways.values())
+    assert stack.sql("SELECT count(*) FROM django_migrations") != "0"
+
+
+def test_a_system_of_ones_own(own_stack: Callable[..., System], stack: System) -> None:
+    started = time.monotonic()
+    own = own_stack(gateways=2, worker=False, env={"SOME_OVERRIDE": "1"}, limits={"messages_per_minute": 7})
+    assert (
+        time.monotonic() - started < 8
+    )  # about 3 s on an idle machine; it must stay small enough to have one a test
+    assert set(own.processes) == {"gateway-1", "gateway-2", "postgres", "valkey"}
+    assert own.http != stack.http
+    assert own.database_url != stack.database_url
+    assert own.env["SOME_OVERRIDE"] == "1"
+    assert '"messages_per_minute": 7' in own.env["WHATSAPP_LIMITS"]
+
+    own.kill("gateway-1")
+    assert own.processes["gateway-1"] is None
+    assert not _live(own.gateways["gateway-1"]["http"])
+    assert _live(own.http)  # the other one has the port alone
+    own.restart("gateway-1")
+    assert _live(own.gateways["gateway-1"]["http"])
+
+    own.stop()
+    assert own.stack.strays() == []
+    assert _live(stack.http)
