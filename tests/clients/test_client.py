@@ -356,6 +356,7 @@ async def test_a_returning_client_says_what_it_has():
     async with connected(first, second) as (server, client):
         await eventually(lambda: server.connections == 2 and client.state.status == "online")
     assert [s.get("have") for s in syncs] == [None, {C: 1}]
+    assert [s.get("since") for s in syncs] == [None, 1]  # the serverTime of the last sync_complete
 
 
 async def test_reset_forgets_the_position_and_syncs():

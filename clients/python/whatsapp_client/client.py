@@ -175,18 +175,18 @@ class Client:
         self._wake.set()
 
     def receipt_of(self, outgoing: Outgoing) -> str:
-        """``queued``, ``sent``, ``delivered`` or ``read`` (by anyone else), or ``failed``: the ticks of a
-        message."""
+        """``queued``, ``sent``, ``delivered``, ``read`` or ``failed``: the ticks of a message."""
         if outgoing.state != "sent":
             return "failed" if outgoing.state == "failed" else "queued"
-        others = [
-            r
-            for user, r in self.history[outgoing.conversation_id].receipts.items()
-            if user != self.session.user_id
-        ]
-        if any(r.read >= outgoing.seq for r in others):
+        return self.receipt_at(outgoing.conversation_id, outgoing.seq)
+
+    def receipt_at(self, conversation_id: str, seq: int) -> str:
+        """``sent``, ``delivered`` or ``read`` (by anyone else), for a message of ours at ``seq``."""
+        receipts = self.history[conversation_id].receipts
+        others = [receipt for user, receipt in receipts.items() if user != self.session.user_id]
+        if any(receipt.read >= seq for receipt in others):
             return "read"
-        return "delivered" if any(r.delivered >= outgoing.seq for r in others) else "sent"
+        return "delivered" if any(receipt.delivered >= seq for receipt in others) else "sent"
 
     # -- the connection ------------------------------------------------------------------------------------
     async def _run(self) -> None:

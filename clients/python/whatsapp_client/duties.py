@@ -47,6 +47,7 @@ class Duties:
         self._watched: dict[str, float] = {}  # user -> when to subscribe (again)
         self._status: str | None = None
         self._syncs = 0
+        self._since = 0
         self.syncing = False
 
     # -- a connection's life -------------------------------------------------------------------------------
@@ -84,9 +85,10 @@ class Duties:
         else:
             self._holes.pop(conversation_id, None)
 
-    def synced(self) -> None:
-        """`sync_complete`."""
+    def synced(self, server_time: int = 0) -> None:
+        """`sync_complete`; receipts that changed after ``server_time`` (ms) are what the next sync is to bring."""
         self.syncing = False
+        self._since = max(self._since, server_time)
         self._sync_at = None
 
     def sync_again(self, at: float) -> None:
@@ -154,11 +156,12 @@ class Duties:
         self.syncing = True
         self._sync_at = now + SYNC_TIMEOUT
         self._syncs += 1
-        ref = f"sync-{self._syncs}"
+        base: Frame = {"type": "sync", "ref": f"sync-{self._syncs}"}
+        if self._since:
+            base["since"] = self._since
         if not have:
-            return [{"type": "sync", "ref": ref}]
-        parts = _chunks(have)
-        frames: list[Frame] = [{"type": "sync", "ref": ref, "have": part, "more": True} for part in parts]
+            return [base]
+        frames: list[Frame] = [{**base, "have": part, "more": True} for part in _chunks(have)]
         del frames[-1]["more"]
         return frames
 

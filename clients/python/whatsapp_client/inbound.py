@@ -86,7 +86,7 @@ class Inbound:
         await self._progress(int(frame.get("remaining") or 0))
 
     async def _on_complete(self, frame: Frame) -> None:
-        self._duties.synced()
+        self._duties.synced(int(frame.get("serverTime") or 0))
         self._wake.set()
         await self._progress(None)
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from whatsapp_client import Client, ClientError, Entry, Outgoing, RestError, Stopped, Unreachable, events
@@ -26,6 +27,17 @@ HELP = """\
   ticks: · waiting   ✓ stored by the server   ✓✓ on their device   ✓✓ read"""
 
 
+@dataclass(slots=True)
+class Own:
+    """A line of ours whose ticks can still change: sent in this run (``outgoing``), or found in the history."""
+
+    conversation_id: str
+    seq: int
+    line: Line
+    state: str
+    outgoing: Outgoing | None = None
+
+
 class Chat:
     """One person at one terminal."""
 
@@ -34,10 +46,11 @@ class Chat:
         self._screen = screen
         self._people = People()
         self._current: Peer | None = None
-        self._lines: dict[str, tuple[Outgoing, Line, str]] = {}
+        self._lines: list[Own] = []
         self._typed_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._was_online = False
+        self._told_offline = False
 
     async def run(self, to: str = "") -> int:
         """Chat until the user leaves (0) or the session ends (1)."""
@@ -47,7 +60,7 @@ class Chat:
             "Messages of this client are NOT end-to-end encrypted yet: the server can read them. /help for help."
         )
         self._client.set_presence("online")
-        await self._client.start()
+        await self._load()  # names first: messages come as soon as the socket is open
         listening = asyncio.create_task(self._listen(stream))
         reading = asyncio.create_task(self._read(to))
         try:
@@ -67,7 +80,6 @@ class Chat:
 
     # -- input ---------------------------------------------------------------------------------------------
     async def _read(self, to: str) -> None:
-        await self._load()
         if to:
             await self._talk_to(to)
         elif len(self._people):
@@ -75,6 +87,7 @@ class Chat:
             self._list()
         else:
             self._say("Nobody yet: /to NUMBER starts a conversation.")
+        await self._client.start()
         self._draw()
         while (text := await self._screen.read()) is not None:
             word, _, argument = text.strip().partition(" ")
@@ -176,8 +189,7 @@ class Chat:
         entries = [Entry.from_frame(item, peer.conversation_id) for item in page]
         self._client.history[peer.conversation_id].earlier(entries)
         for entry in self._client.history[peer.conversation_id].entries[-EARLIER:]:
-            if entry.seq > peer.shown:
-                self._show(peer, entry)
+            self._show(peer, entry)
         self._mark_read(peer)
         self._draw()
 
@@ -204,23 +216,21 @@ class Chat:
         self._client.typing(peer.conversation_id, False)
         self._typed_at = 0.0
         shown = f"{_clock(outgoing.timestamp)}  you: {harmless(text)}"
-        self._lines[outgoing.message_id] = (
-            outgoing,
-            self._screen.line(shown, mark=TICKS["queued"]),
-            "queued",
-        )
+        line = self._screen.line(shown, mark=TICKS["queued"])
+        self._lines.append(Own(peer.conversation_id, 0, line, "queued", outgoing))
 
     def _tick(self, conversation_id: str) -> None:
         """Bring the ticks of a conversation up to date."""
-        for message_id, (outgoing, line, shown) in list(self._lines.items()):
-            if outgoing.conversation_id != conversation_id:
-                continue
-            state = self._client.receipt_of(outgoing)
-            if state != shown:
-                line.mark(TICKS[state])
-                self._lines[message_id] = (outgoing, line, state)
+        for own in [own for own in self._lines if own.conversation_id == conversation_id]:
+            if own.outgoing is not None:
+                state = self._client.receipt_of(own.outgoing)
+            else:
+                state = self._client.receipt_at(conversation_id, own.seq)
+            if state != own.state:
+                own.state = state
+                own.line.mark(TICKS[state])
             if state in ("read", "failed"):
-                del self._lines[message_id]
+                self._lines.remove(own)
 
     def _show(self, peer: Peer, entry: Entry) -> None:
         peer.shown = max(peer.shown, entry.seq)
@@ -229,13 +239,13 @@ class Chat:
         mine = entry.sender_id == self._client.session.user_id
         name = "you" if mine else harmless(peer.label)
         text = "(deleted)" if entry.deleted or entry.content is None else harmless(entry.text)
-        edited = " (edited)" if entry.edited else ""
-        mark = " "
-        if mine:
-            receipt = self._client.history[entry.conversation_id].receipts.get(peer.user_id)
-            read, delivered = (receipt.read, receipt.delivered) if receipt else (0, 0)
-            mark = TICKS["read" if entry.seq <= read else "delivered" if entry.seq <= delivered else "sent"]
-        self._screen.line(f"{_clock(entry.server_timestamp)}  {name}: {text}{edited}", mark=mark)
+        state = self._client.receipt_at(entry.conversation_id, entry.seq) if mine else ""
+        at = _clock(entry.server_timestamp)
+        line = self._screen.line(
+            f"{at}  {name}: {text}{' (edited)' if entry.edited else ''}", mark=TICKS[state] if mine else " "
+        )
+        if mine and state != "read":
+            self._lines.append(Own(entry.conversation_id, entry.seq, line, state))
 
     def _mark_read(self, peer: Peer) -> None:
         peer.unread = 0
@@ -342,7 +352,7 @@ class Chat:
     def _on_state(self, state: events.State) -> None:
         if state.status == "online":
             self._say("connected again" if self._was_online else "connected")
-            self._was_online = True
+            self._was_online, self._told_offline = True, False
         elif state.status == "waiting":
             self._say(
                 f"connection lost ({state.detail}); next try in {state.retry_in:.1f} s, nothing is lost"
@@ -354,7 +364,8 @@ class Chat:
 
     # -- the end -------------------------------------------------------------------------------------------
     async def _say_goodbye(self) -> None:
-        waiting = [o for o, _, _ in self._lines.values() if o.state in ("queued", "in_flight")]
+        ours = [own.outgoing for own in self._lines if own.outgoing is not None]
+        waiting = [outgoing for outgoing in ours if outgoing.state in ("queued", "in_flight")]
         if waiting:
             self._say(f"waiting for the ✓ of {len(waiting)} messages…")
             with contextlib.suppress(TimeoutError, ClientError, Stopped):

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from .line_editor import Key, LineEditor, cells
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+#: C0 and C1 controls, line separators, and what turns the direction of the text around.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def harmless(text: str) -> str:
