@@ -96,10 +96,10 @@ all_up() { inside ./dev status --json; }
 gone() { # nothing of the data folder is left: the processes of this namespace are ours alone
     local left
     left=$(inside python3 -c "
-import pathlib, re
+import os, pathlib, re
 for proc in pathlib.Path('/proc').glob('[0-9]*'):
     words = (proc / 'cmdline').read_bytes().replace(b'\0', b' ').decode()
-    if re.search('^postgres|valkey-server|whatsapp[.]serve|celery', words): print(proc.name, words)")
+    if proc.name != str(os.getpid()) and re.search('^postgres|valkey-server|whatsapp[.]serve|celery', words): print(proc.name, words)")
     [ -z "$left" ] || { echo "still there: $left" >&2; return 1; }
 }
 

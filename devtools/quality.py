@@ -47,8 +47,8 @@ class Check:
 
 
 CHECKS = (
-    Check("ruff", ["-m", "ruff", "check", "."]),
-    Check("format", ["-m", "ruff", "format", "--check", "."]),
+    Check("ruff", ["-m", "ruff", "check", "--output-format", "concise", "."]),
+    Check("format", ["-m", "ruff", "format", "--check", "--output-format", "concise", "."]),
     Check("mypy", ["-m", "mypy"]),
     Check("imports", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
     Check("wire files", ["-m", "whatsapp.wire.generate", "--check"]),
