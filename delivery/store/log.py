@@ -29,11 +29,14 @@ _STORED = Outcome.STORED
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
 
-def append(writer: str, sends: Sequence[Send], now: int, lock_ms: int) -> Operation[AppendResult]:
+def append(
+    writer: str, sends: Sequence[Send], now: int, lock_ms: int, alone: bool
+) -> Operation[AppendResult]:
     """See :meth:`Store.append`. ``lock_ms``: longest wait for heads that others hold, 0 for ever.
 
-    When the wait is over, what can be locked at once is stored, the rest is tried once more, and what then is left raises
-    :class:`Blocked`: one stuck conversation costs the others of its batch two waits, not their answer.
+    ``alone``: each statement is its own transaction. When the wait is over, what can be locked at once is stored, the rest is
+    tried once more, and what then is left raises :class:`Blocked`: one stuck conversation costs the others of its batch two
+    waits, not their answer. Within a transaction of the caller the wait ends in :class:`Locked` and nothing is stored.
     """
     if not sends:
         return AppendResult([], 0)
@@ -43,7 +46,7 @@ def append(writer: str, sends: Sequence[Send], now: int, lock_ms: int) -> Operat
     stuck: set[str] = set()
     row = 0
     for run in split(sends):
-        part, part_row = yield from _append_run(writer, run, now, lock_ms, stuck)
+        part, part_row = yield from _append_run(writer, run, now, lock_ms, stuck, alone)
         results += part
         row = max(row, part_row)
     if stuck:
@@ -52,13 +55,14 @@ def append(writer: str, sends: Sequence[Send], now: int, lock_ms: int) -> Operat
 
 
 def _append_run(
-    writer: str, run: Sequence[Send], now: int, lock_ms: int, stuck: set[str]
+    writer: str, run: Sequence[Send], now: int, lock_ms: int, stuck: set[str], alone: bool
 ) -> Operation[tuple[list[Appended | None], int]]:
     if not stuck:
         try:
             return (yield from _statement(writer, run, now, lock_ms, False))
         except Locked:
-            pass
+            if not alone:
+                raise
     results: list[Appended | None] = [None] * len(run)
     row = 0
     waiting = [i for i, send in enumerate(run) if send.conversation not in stuck]

@@ -60,7 +60,7 @@ class PostgresStore:
 
     # -- log
     async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
-        return await self._run(log.append(writer, sends, now, self._lock_ms))
+        return await self._run(log.append(writer, sends, now, self._lock_ms, alone=True))
 
     async def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
         return await self._run(log.pages(requests))

@@ -49,7 +49,7 @@ class SyncStore:
                 with transaction.atomic(using=self._using):
                     return self._drive(operation)
             return self._drive(operation)
-        except (db.OperationalError, db.InterfaceError, db.InternalError) as error:
+        except (Locked, db.OperationalError, db.InterfaceError, db.InternalError) as error:
             raise Unavailable(str(error) or type(error).__name__) from error
         finally:
             operation.close()
@@ -87,7 +87,7 @@ class SyncStore:
 
     # -- log
     def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
-        return self._run(log.append(writer, sends, now, self._lock_ms))
+        return self._run(log.append(writer, sends, now, self._lock_ms, alone=False))
 
     def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
         return self._run(log.pages(requests))

@@ -1,0 +1,250 @@
+"""What the contract suite needs of an implementation besides the store itself. A new implementation adds a class here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from django.db import connections, transaction
+from psycopg_pool import AsyncConnectionPool
+
+from delivery.store.interface import Logged, PageRequest, Send, Store
+from delivery.store.postgres import PostgresStore
+from delivery.store.sync import SyncStore
+from whatsapp.settings import env
+
+#: Time of the first thing that happens in a test; far above 0, so that "now - 2 h" is a time.
+T0 = 1_800_000_000_000
+
+
+def new_id() -> str:
+    return str(uuid4())
+
+
+def send(
+    conversation: str,
+    sender: str,
+    device: str,
+    *,
+    message_id: str | None = None,
+    body: bytes = b"hello",
+    kind: str = "text",
+    seq_num: int = 0,
+    extra: bytes | None = None,
+    envelopes: bytes | None = None,
+) -> Send:
+    body_hash = blake2b(kind.encode() + body, digest_size=16).digest()
+    return Send(
+        conversation,
+        sender,
+        device,
+        message_id or new_id(),
+        kind,
+        body,
+        body_hash,
+        T0 - 5,
+        seq_num,
+        extra,
+        envelopes,
+    )
+
+
+class PostgresHarness:
+    """PostgreSQL through the asynchronous pool; each gateway has a pool of its own."""
+
+    #: Each call is its own transaction, not part of one of the caller's.
+    ALONE = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._closing = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> PostgresHarness:
+        self.store = await self.gateway()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._closing.aclose()
+
+    async def gateway(self, *, lock_ms: int = 5_000, size: int = 2) -> Store:
+        """A store with connections of its own, as another process would have it."""
+        pool = AsyncConnectionPool(
+            self.url, min_size=1, max_size=size, open=False, kwargs={"autocommit": True}, timeout=10
+        )
+        await pool.open()
+        self._closing.push_async_callback(pool.close)
+        return PostgresStore(pool, lock_ms)
+
+    async def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            cursor = await connection.execute(statement, params)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def group(self, *members: str) -> str:
+        """A conversation of kind "group"; ``members`` joined at seq 1."""
+        conversation = new_id()
+        await self.sql(
+            "INSERT INTO delivery_head (conversation, kind, created_at) VALUES (%s, 'group', %s)",
+            conversation,
+            T0,
+        )
+        for member in members:
+            await self.join(conversation, member, 1)
+        return conversation
+
+    async def join(self, conversation: str, user: str, seq: int) -> None:
+        await self.sql(
+            "INSERT INTO delivery_member (conversation, member, joined_seq) VALUES (%s, %s, %s)",
+            conversation,
+            user,
+            seq,
+        )
+
+    async def leave(self, conversation: str, user: str, seq: int) -> None:
+        await self.sql(
+            "UPDATE delivery_member SET left_seq = %s WHERE conversation = %s AND member = %s AND left_seq = 0",
+            seq,
+            conversation,
+            user,
+        )
+
+    @contextlib.asynccontextmanager
+    async def held(self, conversation: str) -> AsyncIterator[None]:
+        """While this is open, another transaction holds the conversation."""
+        async with await psycopg.AsyncConnection.connect(self.url) as connection:
+            await connection.execute(
+                "SELECT 1 FROM delivery_head WHERE conversation = %s FOR UPDATE", (conversation,)
+            )
+            yield
+            with contextlib.suppress(psycopg.OperationalError):  # a test may have ended this connection too
+                await connection.rollback()
+
+    async def waiting(self, count: int = 1) -> None:
+        """Return when ``count`` statements of this database wait for a lock."""
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(10):
+            while (await self.sql(statement))[0][0] < count:  # noqa: ASYNC110  # the server tells nobody
+                await asyncio.sleep(0.005)
+
+    async def disconnect(self) -> None:
+        """End every other connection to the database, as a crash of the server would."""
+        await self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    async def erase(self) -> None:
+        """Empty the store."""
+        tables = await self.sql(
+            "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relname LIKE 'delivery\\_%%'"
+        )
+        await self.sql("; ".join(f"DELETE FROM {name}" for (name,) in tables))
+
+
+class _Threaded:
+    """A :class:`SyncStore` as a store with coroutines: each call is one transaction in a thread of its own."""
+
+    def __init__(self, store: SyncStore, using: str) -> None:
+        self._store = store
+        self._using = using
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="django")
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        def within(*args: Any, **kwargs: Any) -> Any:
+            with transaction.atomic(using=self._using):
+                return method(*args, **kwargs)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, functools.partial(within, *args, **kwargs))
+
+        return call
+
+    async def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, lambda: connections[self._using].close())
+        self._thread.shutdown()
+
+
+class DjangoHarness(PostgresHarness):
+    """The same operations over Django's connection; each gateway is a thread."""
+
+    ALONE = False
+    _ALIAS = "contract"
+
+    async def __aenter__(self) -> DjangoHarness:
+        connections.settings[self._ALIAS] = {
+            **connections.settings["default"],
+            **env.database(self.url, pool=False),
+            "ATOMIC_REQUESTS": False,
+        }
+        self._closing.callback(connections.settings.pop, self._ALIAS)
+        await super().__aenter__()
+        return self
+
+    async def gateway(self, *, lock_ms: int = 5_000, size: int = 2) -> Store:
+        store = _Threaded(SyncStore(self._ALIAS, lock_ms), self._ALIAS)
+        self._closing.push_async_callback(store.close)
+        return store  # type: ignore[return-value]
+
+
+class People:
+    """A direct conversation with a linked device on each side, made through the store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.alice, self.bob = new_id(), new_id()
+        self.phone, self.desk, self.tablet = new_id(), new_id(), new_id()  # phone and desk are Alice's
+        self.writer = new_id()
+        self.conversation = ""
+
+    async def meet(self) -> People:
+        await self.store.link_device(self.alice, self.phone, T0)
+        await self.store.link_device(self.bob, self.tablet, T0)
+        self.conversation = await self.store.ensure_direct(self.alice, self.bob, new_id(), T0)
+        return self
+
+    def send(self, **fields: Any) -> Send:
+        """A send of Alice's phone, unless ``fields`` say otherwise."""
+        values = {"conversation": self.conversation, "sender": self.alice, "device": self.phone, **fields}
+        return send(**values)
+
+    async def append(self, *sends: Send, now: int = T0) -> list[Any]:
+        return (await self.store.append(self.writer, sends, now)).results
+
+    async def say(self, *bodies: bytes, now: int = T0) -> list[int]:
+        """Append texts of Alice; their seqs."""
+        return [
+            result.seq for result in await self.append(*(self.send(body=body) for body in bodies), now=now)
+        ]
+
+    async def read(self, user: str, after: int = 0, conversation: str = "", limit: int = 100) -> list[Logged]:
+        """Everything owed to a user after a seq, page by page."""
+        return await read_all(self.store, conversation or self.conversation, user, after, limit)
+
+
+async def read_all(
+    store: Store, conversation: str, user: str, after: int = 0, limit: int = 100
+) -> list[Logged]:
+    events: list[Logged] = []
+    while True:
+        (page,) = await store.pages([PageRequest(conversation, user, after, limit)])
+        assert len(page.events) <= limit
+        events += page.events
+        if page.through >= page.head:
+            return events
+        assert page.through > after, "a page that is not the last one must move on"
+        after = page.through
+
+
+def seqs(events: Sequence[Logged]) -> list[int]:
+    return [event.seq for event in events]

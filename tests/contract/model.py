@@ -1,0 +1,198 @@
+"""The store as a few dictionaries: what every implementation must be indistinguishable from. One call at a time, no errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from delivery.store.interface import (
+    Appended,
+    Behind,
+    Logged,
+    Outcome,
+    Position,
+    PositionWrite,
+    Receipt,
+    ReceiptWrite,
+    Send,
+)
+
+EVENTS = frozenset({"edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer"})
+HOUR = 60 * 60 * 1000
+
+
+@dataclass
+class Talk:
+    kind: str
+    log: list[Logged] = field(
+        default_factory=list
+    )  # index 0 is seq 1; expired ones stay here, the floor hides them
+    floor: int = 0
+    intervals: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def owed(self, user: str) -> list[int]:
+        """Every seq owed to a user, expired ones included."""
+        ranges = self.intervals.get(user, [])
+        return [
+            e.seq for e in self.log if any(j <= e.seq and (not left or e.seq <= left) for j, left in ranges)
+        ]
+
+    def messages(self, low: int, high: int) -> int:
+        """Messages above ``low``, up to ``high``, that can still be read."""
+        return sum(max(low, self.floor) < e.seq <= high and e.kind not in EVENTS for e in self.log)
+
+
+class Model:
+    def __init__(self) -> None:
+        self.talks: dict[str, Talk] = {}
+        self.firsts: dict[tuple[str, str], tuple[Send, Appended]] = {}
+        self.lasts: dict[tuple[str, str], int] = {}
+        self.devices: dict[str, str] = {}  # device -> user
+        self.acked: dict[tuple[str, str], int] = {}
+        self.expired: dict[tuple[str, str], int] = {}
+        self.marks: dict[
+            tuple[str, str], list[int]
+        ] = {}  # (conversation, user) -> delivered, read, sent, changed_at
+        self.rows: dict[str, list[tuple[int, int, dict[str, int]]]] = {}  # writer -> (row, at, heads)
+        self.watermarks: dict[tuple[str, str], int] = {}
+
+    # -- log
+    def append(self, sends: Sequence[Send], now: int) -> list[Appended]:
+        return [self._append(send, now) for send in sends]
+
+    def _append(self, send: Send, now: int) -> Appended:
+        key = (send.sender, send.message_id)
+        if key in self.firsts:
+            first, answer = self.firsts[key]
+            if (first.conversation, first.body_hash) == (send.conversation, send.body_hash):
+                return Appended(Outcome.DUPLICATE, answer.seq, answer.at)
+            return Appended(Outcome.CONFLICT)
+        if send.conversation not in self.talks:
+            return Appended(Outcome.NO_CONVERSATION)
+        counter = (send.device, send.conversation)
+        if send.seq_num:
+            following = self.lasts.get(counter, 0) + 1
+            if send.seq_num != following:
+                return Appended(Outcome.OUT_OF_ORDER, expected=following)
+            self.lasts[counter] = following
+        log = self.talks[send.conversation].log
+        ordinal = (log[-1].ordinal if log else 0) + (send.kind not in EVENTS)
+        log.append(
+            Logged(
+                send.conversation, len(log) + 1, ordinal, send.sender, send.device, send.message_id, send.kind,
+                send.content, send.sent_at, now, send.seq_num, send.extra, send.envelopes,
+            )
+        )  # fmt: skip
+        answer = Appended(Outcome.STORED, len(log), now)
+        self.firsts[key] = (send, answer)
+        return answer
+
+    def owed(self, conversation: str, user: str, after: int) -> list[Logged]:
+        talk = self.talks.get(conversation)
+        if talk is None:
+            return []
+        return [talk.log[seq - 1] for seq in talk.owed(user) if seq > max(after, talk.floor)]
+
+    def last_owed(self, conversation: str, user: str) -> int:
+        return max(self.talks[conversation].owed(user), default=0)
+
+    def unread(self, conversation: str, user: str) -> int:
+        talk = self.talks[conversation]
+        _, read, sent, _ = self.marks.get((conversation, user), [0, 0, 0, 0])
+        head = len(talk.log)
+        return sum(
+            talk.messages(max(read, sent, joined - 1), min(left or head, head))
+            for joined, left in talk.intervals[user]
+        )
+
+    # -- devices and positions
+    def link(self, user: str, device: str) -> None:
+        if device not in self.devices:
+            self.devices[device] = user
+            for conversation, talk in self.talks.items():
+                if any(joined <= len(talk.log) for joined, _ in talk.intervals.get(user, [])):
+                    self.acked[device, conversation] = self.last_owed(conversation, user)
+
+    def unlink(self, device: str) -> None:
+        self.devices.pop(device, None)
+        for table in (self.acked, self.expired, self.lasts):
+            for key in [key for key in table if key[0] == device]:
+                del table[key]
+
+    def positions(self, user: str, device: str) -> dict[str, Position]:
+        if self.devices.get(device) != user:
+            return {}
+        found = {}
+        for conversation, talk in self.talks.items():
+            if user in talk.intervals:
+                start = min(joined for joined, _ in talk.intervals[user]) - 1
+                key = (device, conversation)
+                acked = max(self.acked.get(key, 0), start)
+                found[conversation] = Position(
+                    acked, self.last_owed(conversation, user), self.expired.get(key, 0)
+                )
+        return found
+
+    def behind(self, user: str, device: str) -> list[Behind]:
+        return [
+            Behind(conversation, position.head, position.acked)
+            for conversation, position in self.positions(user, device).items()
+            if position.head > max(position.acked, self.talks[conversation].floor)
+        ]
+
+    def save(self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
+        for device, conversation, acked in positions:
+            if device in self.devices:
+                self.acked[device, conversation] = max(self.acked.get((device, conversation), 0), acked)
+        for conversation, user, delivered, read, sent in receipts:
+            mark = self.marks.setdefault((conversation, user), [0, 0, 0, 0])
+            if delivered > mark[0] or read > mark[1]:
+                mark[3] = now
+            mark[:3] = [max(mark[0], delivered), max(mark[1], read), max(mark[2], sent)]
+
+    def receipts(self, user: str, since: int) -> list[Receipt]:
+        return [
+            Receipt(conversation, other, delivered, read, changed)
+            for (conversation, other), (delivered, read, _, changed) in self.marks.items()
+            if other != user
+            and (delivered or read)
+            and changed >= since
+            and user in self.talks[conversation].intervals
+        ]
+
+    # -- outbox
+    def outbox(self, writer: str, epoch: str, now: int) -> list[tuple[int, dict[str, int]]]:
+        own = self.watermarks.get((writer, epoch))
+        highest = max((row for (w, _), row in self.watermarks.items() if w == writer), default=0)
+        found = []
+        for row, at, heads in self.rows.get(writer, []):
+            undone = row > own if own is not None else row > highest or at >= now - HOUR // 6
+            if undone and at >= now - 2 * HOUR:
+                found.append((row, heads))
+        return found
+
+    def done(self, writer: str, epoch: str, row: int) -> None:
+        self.watermarks[writer, epoch] = max(row, self.watermarks.get((writer, epoch), 0))
+
+    # -- retention
+    def expire(self, before: int) -> int:
+        """Everything that is due at once."""
+        gone = 0
+        for conversation, talk in self.talks.items():
+            floor = talk.floor
+            while floor < len(talk.log) and talk.log[floor].at < before:
+                floor += 1
+            for event in talk.log[talk.floor : floor]:
+                del self.firsts[event.sender, event.message_id]
+            gone += floor - talk.floor
+            if floor == talk.floor:
+                continue
+            talk.floor = floor
+            for device, user in self.devices.items():
+                if user in talk.intervals:
+                    start = min(joined for joined, _ in talk.intervals[user]) - 1
+                    key = (device, conversation)
+                    acked = max(self.acked.get(key, 0), start)
+                    if any(acked < seq <= floor for seq in talk.owed(user)):
+                        self.acked[key] = self.expired[key] = floor
+        return gone

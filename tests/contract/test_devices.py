@@ -1,0 +1,217 @@
+"""C4: what a device is owed from the moment it is linked; C5: positions and receipts only rise."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from delivery.store.interface import Behind, DeviceRow, Position, PositionWrite, Receipt, ReceiptWrite
+from tests.contract.harness import T0, People, new_id
+
+
+async def position(people: People, user: str, device: str, conversation: str = "") -> Position | None:
+    conversation = conversation or people.conversation
+    return (await people.store.positions(user, device, [conversation])).get(conversation)
+
+
+async def test_devices_of_users(people: People) -> None:
+    await people.store.link_device(people.alice, people.desk, T0 + 5)
+    nobody = new_id()
+    assert await people.store.devices([people.alice, people.bob, nobody]) == {
+        people.alice: (DeviceRow(people.phone, T0), DeviceRow(people.desk, T0 + 5)),
+        people.bob: (DeviceRow(people.tablet, T0),),
+        nobody: (),
+    }
+    assert await people.store.devices([]) == {}
+
+
+async def test_c4_a_later_device_is_owed_from_the_heads_at_its_link(people: People) -> None:
+    await people.say(b"1", b"2", b"3")
+    await people.store.link_device(people.bob, people.desk, T0 + 1)
+    assert await position(people, people.bob, people.desk) == Position(3, 3)
+    assert await position(people, people.bob, people.tablet) == Position(0, 3)
+    assert await people.store.behind(people.bob, people.desk) == []
+    await people.say(b"4")
+    assert await people.store.behind(people.bob, people.desk) == [Behind(people.conversation, 4, 3)]
+
+
+async def test_linking_again_moves_nothing(people: People) -> None:
+    await people.say(b"1")
+    await people.store.link_device(people.bob, people.desk, T0 + 1)
+    await people.say(b"2")
+    later = await people.store.ensure_direct(people.bob, new_id(), new_id(), T0)
+    await people.append(people.send(conversation=later))
+    await people.store.link_device(people.bob, people.desk, T0 + 9)
+    assert await position(people, people.bob, people.desk) == Position(1, 2)
+    assert await position(people, people.bob, people.desk, later) == Position(0, 1)
+    assert DeviceRow(people.desk, T0 + 1) in (await people.store.devices([people.bob]))[people.bob]
+
+
+async def test_c4_a_link_races_appends_and_nothing_falls_between(people: People, harness: Any) -> None:
+    """Whatever is stored after the link is above the device's position."""
+    other = await harness.gateway()
+
+    async def write() -> None:
+        for _ in range(20):
+            await other.append(people.writer, [people.send()], T0)
+
+    async def link() -> list[tuple[int, int]]:
+        found = []
+        for _ in range(8):
+            device = new_id()
+            await people.store.link_device(people.bob, device, T0)
+            at_link = (await people.store.conversations([people.conversation]))[people.conversation].head
+            acked = (await people.store.positions(people.bob, device, [people.conversation]))[
+                people.conversation
+            ].acked
+            found.append((acked, at_link))
+        return found
+
+    _, found = await asyncio.gather(write(), link())
+    assert all(acked <= head for acked, head in found)
+    assert [acked for acked, _ in found] == sorted(acked for acked, _ in found)
+
+
+async def test_a_conversation_joined_after_the_link_starts_below_joined(people: People, harness: Any) -> None:
+    group = await harness.group(people.alice)
+    await people.append(*(people.send(conversation=group) for _ in range(5)))
+    await harness.join(group, people.bob, 4)
+    assert await position(people, people.bob, people.tablet, group) == Position(3, 5)
+    assert await people.store.behind(people.bob, people.tablet) == [Behind(group, 5, 3)]
+
+
+async def test_positions_end_where_the_user_left(people: People, harness: Any) -> None:
+    group = await harness.group(people.alice, people.bob)
+    await people.append(*(people.send(conversation=group) for _ in range(5)))
+    await harness.leave(group, people.bob, 3)
+    assert await position(people, people.bob, people.tablet, group) == Position(0, 3)
+    assert await people.store.behind(people.bob, people.tablet) == [Behind(group, 3, 0)]
+    await people.store.save([PositionWrite(people.tablet, group, 5)], [], T0)
+    assert await position(people, people.bob, people.tablet, group) == Position(5, 3)
+    assert await people.store.behind(people.bob, people.tablet) == []
+    await people.store.link_device(people.bob, people.desk, T0)
+    assert await position(people, people.bob, people.desk, group) == Position(3, 3)
+    await harness.join(group, people.bob, 7)
+    await people.append(*(people.send(conversation=group) for _ in range(3)))
+    assert await people.store.behind(people.bob, people.desk) == [Behind(group, 8, 3)]
+
+
+async def test_positions_of_strangers_are_absent(people: People) -> None:
+    await people.say(b"1")
+    stranger, device = new_id(), new_id()
+    await people.store.link_device(stranger, device, T0)
+    assert await people.store.positions(stranger, device, [people.conversation, new_id()]) == {}
+    assert await people.store.positions(people.bob, people.tablet, []) == {}
+
+
+async def test_c5_saved_positions_never_go_back(people: People) -> None:
+    await people.say(*[b"x"] * 5)
+    save = people.store.save
+    await save([PositionWrite(people.tablet, people.conversation, 3)], [], T0)
+    await save([PositionWrite(people.tablet, people.conversation, n) for n in (2, 4, 1)], [], T0)
+    assert await position(people, people.bob, people.tablet) == Position(4, 5)
+    await save([PositionWrite(people.tablet, people.conversation, 2)], [], T0)
+    assert await position(people, people.bob, people.tablet) == Position(4, 5)
+    assert await people.store.behind(people.bob, people.tablet) == [Behind(people.conversation, 5, 4)]
+    await save([], [], T0)
+
+
+async def test_a_position_below_the_start_of_a_late_member_counts_for_nothing(
+    people: People, harness: Any
+) -> None:
+    group = await harness.group(people.alice)
+    await people.append(*(people.send(conversation=group) for _ in range(5)))
+    await harness.join(group, people.bob, 5)
+    await people.store.save([PositionWrite(people.tablet, group, 1)], [], T0)
+    assert await position(people, people.bob, people.tablet, group) == Position(4, 5)
+
+
+async def test_c5_receipts_never_go_back_and_say_when_they_moved(people: People) -> None:
+    store, conversation = people.store, people.conversation
+    await store.save([], [ReceiptWrite(conversation, people.bob, 3, 1)], T0)
+    await store.save([], [ReceiptWrite(conversation, people.bob, 2, 0)], T0 + 10)
+    assert await store.receipts([conversation], people.alice, 0) == [
+        Receipt(conversation, people.bob, 3, 1, T0)
+    ]
+    await store.save(
+        [], [ReceiptWrite(conversation, people.bob, 1, 2), ReceiptWrite(conversation, people.bob, 4)], T0 + 20
+    )
+    changed = Receipt(conversation, people.bob, 4, 2, T0 + 20)
+    assert await store.receipts([conversation], people.alice, T0 + 20) == [changed]
+    assert await store.receipts([conversation], people.alice, T0 + 21) == []
+    assert await store.receipts([conversation], people.bob, 0) == []
+    assert await store.receipts([], people.alice, 0) == [changed]
+    assert await store.receipts([], new_id(), 0) == []
+    assert await store.receipts([conversation], new_id(), 0) == []
+
+
+async def test_ones_own_sent_mark_is_shown_to_nobody(people: People) -> None:
+    store, conversation = people.store, people.conversation
+    await store.save([], [ReceiptWrite(conversation, people.bob, sent=7)], T0)
+    assert await store.receipts([conversation], people.alice, 0) == []
+    await store.save([], [ReceiptWrite(conversation, people.bob, delivered=1)], T0 + 1)
+    await store.save([], [ReceiptWrite(conversation, people.bob, sent=9)], T0 + 2)
+    assert await store.receipts([conversation], people.alice, 0) == [
+        Receipt(conversation, people.bob, 1, 0, T0 + 1)
+    ]
+
+
+async def test_an_unlinked_device_has_nothing_and_gets_nothing(people: People) -> None:
+    store = people.store
+    await people.say(b"1", b"2")
+    await people.append(people.send(seq_num=1))
+    await store.save([PositionWrite(people.phone, people.conversation, 1)], [], T0)
+    for _ in range(2):
+        await store.unlink_device(people.alice, people.phone, T0 + 1)
+    assert (await store.devices([people.alice]))[people.alice] == ()
+    assert await position(people, people.alice, people.phone) is None
+    assert await store.behind(people.alice, people.phone) == []
+    await store.save([PositionWrite(people.phone, people.conversation, 3)], [], T0)
+    assert await position(people, people.alice, people.phone) is None
+    # Nothing of the old life is left: linked again it is new, and counts from 1.
+    await store.link_device(people.alice, people.phone, T0 + 2)
+    assert await position(people, people.alice, people.phone) == Position(3, 3)
+    (result,) = await people.append(people.send(seq_num=1))
+    assert result.seq == 4
+
+
+async def test_a_device_is_unlinked_by_its_owner_only(people: People) -> None:
+    await people.store.unlink_device(people.bob, people.phone, T0)
+    assert (await people.store.devices([people.alice]))[people.alice] == (DeviceRow(people.phone, T0),)
+
+
+async def test_saves_race_an_unlink_and_leave_nothing_behind(people: People, harness: Any) -> None:
+    other = await harness.gateway()
+    await people.say(*[b"x"] * 9)
+    for _ in range(10):
+        device = new_id()
+        await people.store.link_device(people.bob, device, T0)
+
+        async def save(device: str = device) -> None:
+            for seq in range(1, 6):
+                await other.save([PositionWrite(device, people.conversation, seq)], [], T0)
+
+        await asyncio.gather(save(), people.store.unlink_device(people.bob, device, T0))
+        await people.store.link_device(people.bob, device, T0)
+        assert await position(people, people.bob, device) == Position(9, 9)
+
+
+async def test_saves_from_several_gateways_never_deadlock(people: People, harness: Any) -> None:
+    conversations = [people.conversation] + [
+        await people.store.ensure_direct(people.bob, new_id(), new_id(), T0) for _ in range(7)
+    ]
+    await people.store.link_device(people.bob, people.desk, T0)
+    stores = [people.store, await harness.gateway(), await harness.gateway()]
+
+    async def push(store: Any, step: int) -> None:
+        for seq in range(1, 15):
+            order = conversations[seq % 8 :: -step] + conversations[::-step]
+            await store.save(
+                [PositionWrite(device, c, seq) for c in order for device in (people.tablet, people.desk)],
+                [ReceiptWrite(c, people.bob, seq) for c in order],
+                T0,
+            )
+
+    await asyncio.gather(*(push(store, step) for store, step in zip(stores, (1, 2, 3), strict=True)))
+    found = await people.store.positions(people.bob, people.desk, conversations)
+    assert found[people.conversation].acked == 14

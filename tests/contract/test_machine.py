@@ -1,0 +1,278 @@
+"""Any sequence of calls: the store and the model answer the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from delivery.store.interface import PageRequest, PositionWrite, ReceiptWrite
+from tests.contract.conftest import IMPLEMENTATIONS
+from tests.contract.harness import T0, PostgresHarness, new_id, send, seqs
+from tests.contract.model import HOUR, Model, Talk
+
+T = TypeVar("T")
+
+DAY = 24 * HOUR
+KEEP = 30 * DAY
+USERS, CONVERSATIONS, WRITERS, EPOCHS = range(3), range(4), range(2), ("e1", "e2", "e3")
+
+users = st.sampled_from(USERS)
+conversations = st.sampled_from(CONVERSATIONS)
+#: (conversation, user, which of the user's two devices, message id, body, kind, how far seqNum is off)
+sends = st.lists(
+    st.tuples(
+        conversations,
+        users,
+        st.integers(0, 1),
+        st.integers(0, 30),
+        st.sampled_from([b"a", b"b"]),
+        st.sampled_from(["text", "text", "image", "edit", "reaction"]),
+        st.sampled_from([None, None, 0, 0, 0, -1, 1]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+seq = st.integers(0, 25)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Three users with two devices each; three direct conversations and a group in which people come and go."""
+
+    harness: PostgresHarness
+    runner: asyncio.Runner
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.store = self.harness.store
+        self.now = T0
+        self.users = [new_id() for _ in USERS]
+        self.devices = [[new_id(), new_id()] for _ in USERS]
+        self.writers = [new_id() for _ in WRITERS]
+        self.message_ids: dict[int, str] = {}
+        self.run(self.harness.erase())
+        self.talks = [
+            self.run(self.store.ensure_direct(self.users[a], self.users[b], new_id(), T0))
+            for a, b in ((0, 1), (1, 2), (2, 0))
+        ]
+        for talk, (a, b) in zip(self.talks, ((0, 1), (1, 2), (2, 0)), strict=True):
+            self.model.talks[talk] = Talk(
+                "direct", intervals={self.users[a]: [(1, 0)], self.users[b]: [(1, 0)]}
+            )
+        self.talks.append(self.run(self.harness.group(self.users[0])))
+        self.model.talks[self.talks[3]] = Talk("group", intervals={self.users[0]: [(1, 0)]})
+
+    def run(self, call: Awaitable[T]) -> T:
+        async def wait() -> T:
+            return await call
+
+        return self.runner.run(wait())
+
+    @rule(
+        batch=sends,
+        writer=st.sampled_from(WRITERS),
+        later=st.sampled_from([0, 1, 60_000, 11 * 60_000, 3 * HOUR]),
+    )
+    def append(self, batch: Any, writer: int, later: int) -> None:
+        self.now += later
+        made = []
+        counts: dict[tuple[str, str], int] = {}
+        for c, u, d, number, body, kind, off in batch:
+            conversation, device = self.talks[c], self.devices[u][d]
+            seq_num = 0
+            if off is not None:
+                last = counts.get((device, conversation), self.model.lasts.get((device, conversation), 0))
+                seq_num = counts[device, conversation] = max(1, last + 1 + off)
+            message_id = self.message_ids.setdefault(number, new_id())
+            made.append(
+                send(
+                    conversation, self.users[u], device, message_id=message_id, body=body, kind=kind, seq_num=seq_num,
+                    extra=body if off == 0 else None,
+                )
+            )  # fmt: skip
+        answer = self.run(self.store.append(self.writers[writer], made, self.now))
+        expected = self.model.append(made, self.now)
+        assert answer.results == expected
+        heads: dict[str, int] = {}
+        for one, result in zip(made, expected, strict=True):
+            if result.outcome == 0:
+                heads[one.conversation] = result.seq
+        assert bool(answer.row) == bool(heads)
+        if answer.row:
+            self.model.rows.setdefault(self.writers[writer], []).append((answer.row, self.now, heads))
+
+    @rule(u=users, c=conversations, after=seq, limit=st.integers(1, 6), size=st.sampled_from([0, 2, 1000]))
+    def page(self, u: int, c: int, after: int, limit: int, size: int) -> None:
+        user, conversation = self.users[u], self.talks[c]
+        (page,) = self.run(self.store.pages([PageRequest(conversation, user, after, limit, size)]))
+        owed = self.model.owed(conversation, user, after)
+        talk = self.model.talks[conversation]
+        assert page.events == owed[: len(page.events)]
+        assert page.head == self.model.last_owed(conversation, user)
+        assert page.floor == (talk.floor if user in talk.intervals else 0)
+        rest = owed[len(page.events) :]
+        assert all(event.seq > page.through for event in rest)
+        assert bool(rest) == (page.through < page.head)
+        if rest:
+            assert page.events
+            total = sum(len(event.content or b"") + len(event.extra or b"") for event in page.events)
+            assert (
+                len(page.events) == limit
+                or total + len(rest[0].content or b"") + len(rest[0].extra or b"") > size
+            )
+
+    @rule(u=users, c=conversations, before=st.integers(1, 25), limit=st.integers(1, 6))
+    def history(self, u: int, c: int, before: int, limit: int) -> None:
+        page = self.run(self.store.history(self.talks[c], self.users[u], 0, before, limit))
+        owed = [event for event in self.model.owed(self.talks[c], self.users[u], 0) if event.seq < before]
+        assert page.events == owed[-limit:]
+
+    @rule(u=users, c=conversations)
+    def come_or_go(self, u: int, c: int) -> None:
+        if c != 3:
+            return
+        group, user = self.talks[3], self.users[u]
+        talk = self.model.talks[group]
+        intervals = talk.intervals.get(user, [])
+        going = bool(intervals) and not intervals[-1][1]
+        kind = "member_removed" if going else "member_added"
+        made = [send(group, self.users[0], self.devices[0][0], kind=kind)]
+        answer = self.run(self.store.append(self.writers[0], made, self.now))
+        assert answer.results == self.model.append(made, self.now)
+        place = answer.results[0].seq
+        self.model.rows.setdefault(self.writers[0], []).append((answer.row, self.now, {group: place}))
+        if going:
+            self.run(self.harness.leave(group, user, place))
+            intervals[-1] = (intervals[-1][0], place)
+        else:
+            self.run(self.harness.join(group, user, place))
+            talk.intervals.setdefault(user, []).append((place, 0))
+
+    @rule(u=users, d=st.integers(0, 1))
+    def link(self, u: int, d: int) -> None:
+        self.run(self.store.link_device(self.users[u], self.devices[u][d], self.now))
+        self.model.link(self.users[u], self.devices[u][d])
+
+    @rule(u=users, d=st.integers(0, 1))
+    def unlink(self, u: int, d: int) -> None:
+        self.run(self.store.unlink_device(self.users[u], self.devices[u][d], self.now))
+        self.model.unlink(self.devices[u][d])
+
+    @rule(
+        acks=st.lists(st.tuples(users, st.integers(0, 1), conversations, seq), max_size=4),
+        marks=st.lists(st.tuples(conversations, users, seq, seq, seq), max_size=4),
+    )
+    def save(self, acks: Any, marks: Any) -> None:
+        self.now += 1
+        positions = [PositionWrite(self.devices[u][d], self.talks[c], n) for u, d, c, n in acks]
+        receipts = [ReceiptWrite(self.talks[c], self.users[u], *numbers) for c, u, *numbers in marks]
+        self.run(self.store.save(positions, receipts, self.now))
+        self.model.save(positions, receipts, self.now)
+
+    @rule(writer=st.sampled_from(WRITERS), epoch=st.sampled_from(EPOCHS), pick=st.integers(0, 20))
+    def outbox_done(self, writer: int, epoch: str, pick: int) -> None:
+        rows = self.model.rows.get(self.writers[writer], [])
+        if rows:
+            row = rows[pick % len(rows)][0]
+            self.run(self.store.outbox_done(self.writers[writer], epoch, row, self.now))
+            self.model.done(self.writers[writer], epoch, row)
+
+    @rule(writer=st.sampled_from(WRITERS), epoch=st.sampled_from(EPOCHS))
+    def outbox(self, writer: int, epoch: str) -> None:
+        found = self.run(self.store.outbox(self.writers[writer], epoch, self.now))
+        expected = self.model.outbox(self.writers[writer], epoch, self.now)
+        heads: dict[str, int] = {}
+        for row in found:
+            heads.update(row.heads)
+        wanted: dict[str, int] = {}
+        for _, part in expected:
+            wanted.update(part)
+        assert heads == wanted
+        # A list that had to be split leaves several rows; the answer named the last of them.
+        assert {row for row, _ in expected} <= {row.row for row in found}
+        assert (found[-1].row if found else 0) == (expected[-1][0] if expected else 0)
+
+    @rule(later=st.sampled_from([0, HOUR, 20 * DAY, 31 * DAY]), limit=st.sampled_from([1, 3, 1000]))
+    def expire(self, later: int, limit: int) -> None:
+        self.now += later
+        gone = 0
+        while step := self.run(self.store.expire(self.now, KEEP, limit)):
+            assert step <= limit
+            gone += step
+        assert gone == self.model.expire(self.now - KEEP)
+
+    @rule()
+    def trim(self) -> None:
+        writers = {w for w, rows in self.model.rows.items() if rows and rows[-1][1] >= self.now - 2 * HOUR}
+        assert set(self.run(self.store.outbox_writers(self.now))) == writers
+        self.run(self.store.trim_outbox(self.now))
+        for rows in self.model.rows.values():
+            rows[:] = [row for row in rows if row[1] >= self.now - 2 * HOUR]
+
+    @invariant()
+    def devices_are_where_the_model_says(self) -> None:
+        for u in USERS:
+            user = self.users[u]
+            for device in self.devices[u]:
+                found = self.run(self.store.positions(user, device, self.talks))
+                assert found == self.model.positions(user, device)
+                behind = self.run(self.store.behind(user, device))
+                assert sorted(behind) == sorted(self.model.behind(user, device))
+
+    @rule(u=users, since=st.sampled_from([0, 1]))
+    def listed(self, u: int, since: int) -> None:
+        user = self.users[u]
+        mine = sorted(c for c, talk in self.model.talks.items() if user in talk.intervals)
+        found = self.run(self.store.listed(user, 10))
+        assert [one.conversation for one in found] == mine
+        for one in found:
+            head = self.model.last_owed(one.conversation, user)
+            talk = self.model.talks[one.conversation]
+            assert (one.head, one.unread) == (head, self.model.unread(one.conversation, user))
+            assert one.last == (talk.log[head - 1] if head > talk.floor else None)
+        at = self.now if since else 0
+        receipts = self.run(self.store.receipts([], user, at))
+        assert sorted(receipts) == sorted(self.model.receipts(user, at))
+
+    @rule(u=users, c=conversations, limit=st.integers(1, 4))
+    def read_from_the_position(self, u: int, c: int, limit: int) -> None:
+        """Page by page from a position: everything owed, once, in order."""
+        user, conversation = self.users[u], self.talks[c]
+        position = self.model.positions(user, self.devices[u][0]).get(conversation)
+        after = start = position.acked if position else 0
+        read: list[int] = []
+        while True:
+            (page,) = self.run(self.store.pages([PageRequest(conversation, user, after, limit)]))
+            read += seqs(page.events)
+            if page.through >= page.head:
+                break
+            assert page.through > after
+            after = page.through
+        assert read == seqs(self.model.owed(conversation, user, start))
+
+
+@pytest.mark.parametrize("name", IMPLEMENTATIONS)
+def test_the_store_is_the_model(name: str, new_postgres_url: str, django_db_blocker: Any) -> None:
+    with asyncio.Runner() as runner, django_db_blocker.unblock():
+        harness = IMPLEMENTATIONS[name](new_postgres_url)
+        runner.run(harness.__aenter__())
+        try:
+            machine = type("Machine", (StoreMachine,), {"harness": harness, "runner": runner})
+            run_state_machine_as_test(
+                machine,
+                settings=settings(
+                    max_examples=25,
+                    stateful_step_count=30,
+                    deadline=None,
+                    suppress_health_check=list(HealthCheck),
+                    database=None,
+                ),
+            )
+        finally:
+            runner.run(harness.__aexit__())
