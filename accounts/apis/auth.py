@@ -10,7 +10,8 @@ from rest_framework.views import APIView
 
 from accounts.phone import normalize
 from accounts.rest.address import source_address
-from accounts.rest.schema import PROBLEMS
+from accounts.rest.idempotency import idempotency_key
+from accounts.rest.schema import IDEMPOTENCY_KEY, PROBLEMS
 from accounts.services import registration, sessions
 from accounts.services.devices import unlink_device
 
@@ -109,12 +110,22 @@ class VerifyView(PublicView):
 
 
 class RefreshView(PublicView):
-    @extend_schema(operation_id="refresh", request=RefreshInput, responses={200: TokensOutput, **PROBLEMS})
+    @extend_schema(
+        operation_id="refresh",
+        parameters=[IDEMPOTENCY_KEY],
+        request=RefreshInput,
+        responses={200: TokensOutput, **PROBLEMS},
+    )
     def post(self, request: Request) -> Response:
-        """The next pair of tokens. Using a refresh token twice ends the session."""
+        """The next pair of tokens. Using a refresh token twice ends the session; to repeat a request whose answer was lost,
+        send it with the same `X-Idempotency-Key`."""
         data = RefreshInput(data=request.data)
         data.is_valid(raise_exception=True)
-        return _tokens(sessions.refresh(refresh_token=data.validated_data["refreshToken"]))
+        return _tokens(
+            sessions.refresh(
+                refresh_token=data.validated_data["refreshToken"], idempotency_key=idempotency_key(request)
+            )
+        )
 
 
 class LogoutView(APIView):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from accounts.rest.problems import CONTENT_TYPE
@@ -29,6 +29,10 @@ _PROBLEM = OpenApiResponse(ProblemOutput, description="Problem document")
 
 #: For ``extend_schema(responses={…, **PROBLEMS})``.
 PROBLEMS: dict[Any, Any] = {("4XX", CONTENT_TYPE): _PROBLEM, ("5XX", CONTENT_TYPE): _PROBLEM}
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "X-Idempotency-Key", str, OpenApiParameter.HEADER, description="names this request; kept for 24 h"
+)
 
 
 class BearerScheme(OpenApiAuthenticationExtension):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import secrets
 import uuid
 from typing import Final, NamedTuple
@@ -12,6 +14,7 @@ from django.db import transaction
 
 from accounts import events, tokens
 from accounts.errors import Refused, banned
+from accounts.limits import DAY_MS
 from accounts.models import Account, Device, RefreshToken
 from accounts.models.account import new_id
 from whatsapp.infra.clock import now_ms
@@ -56,11 +59,12 @@ def start_session(*, device: Device, now: int) -> Tokens:
     device.revoked_at = None
     device.last_seen_at = now
     device.save(update_fields=["session_from", "revoked_at", "last_seen_at"])
-    return _issue(device=device, family=new_id(), now=now)
-
-
-def _issue(*, device: Device, family: uuid.UUID, now: int) -> Tokens:
     refresh_token = secrets.token_urlsafe(_BYTES)
+    _keep(refresh_token, device=device, family=new_id(), now=now)
+    return _pair(refresh_token, device=device, now=now)
+
+
+def _keep(refresh_token: str, *, device: Device, family: uuid.UUID, now: int) -> None:
     RefreshToken.objects.create(
         device=device,
         family=family,
@@ -68,13 +72,27 @@ def _issue(*, device: Device, family: uuid.UUID, now: int) -> Tokens:
         created_at=now,
         expires_at=now + settings.REFRESH_TOKEN_MS,
     )
+
+
+def _pair(refresh_token: str, *, device: Device, now: int) -> Tokens:
     user_id, device_id = str(device.user_id), str(device.pk)
     token, expires_at = tokens.issue_access(user_id=user_id, device_id=device_id, now=now)
     return Tokens(token, refresh_token, expires_at, user_id, device_id)
 
 
-def refresh(*, refresh_token: str) -> Tokens:
-    """The next pair of tokens. A token that was used before revokes its family and ends the session.
+def _successor(refresh_token: str, idempotency_key: str) -> str:
+    """The next refresh token. With a key it follows from token and key, so a repeated request finds it again though only its
+    hash is stored; who has the token but not the key cannot compute it."""
+    if not idempotency_key:
+        return secrets.token_urlsafe(_BYTES)
+    text = f"refresh:{len(refresh_token)}:{refresh_token}:{idempotency_key}"
+    mac = hmac.digest(settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+
+
+def refresh(*, refresh_token: str, idempotency_key: str = "") -> Tokens:
+    """The next pair of tokens. A token that was used before revokes its family and ends the session, unless the request
+    repeats the one that used it (same ``idempotency_key``, within 24 h) and the answer to that one was not used either.
 
     Raises :class:`Refused`: ``unauthenticated`` or ``banned``.
     """
@@ -101,7 +119,16 @@ def refresh(*, refresh_token: str) -> Tokens:
             stored.save(update_fields=["used_at"])
             device.last_seen_at = now
             device.save(update_fields=["last_seen_at"])
-            return _issue(device=device, family=stored.family, now=now)
+            successor = _successor(refresh_token, idempotency_key)
+            _keep(successor, device=device, family=stored.family, now=now)
+            return _pair(successor, device=device, now=now)
+        if idempotency_key and stored.used_at > now - DAY_MS:
+            successor = _successor(refresh_token, idempotency_key)
+            unused = RefreshToken.objects.filter(
+                token_hash=_hash(successor), family=stored.family, used_at=None, revoked_at=None
+            )
+            if unused.exists():
+                return _pair(successor, device=device, now=now)
         # Used twice: one of the two holders stole it. This must commit, so the refusal is raised outside.
         revoke_session(device=device, now=now)
     raise ended

@@ -197,6 +197,46 @@ def test_one_refresh_token_used_at_once_by_many_is_one_use_and_a_theft() -> None
     assert Device.objects.get(pk=person.device_id).revoked_at is not None
 
 
+def test_a_lost_answer_is_asked_for_again_by_the_same_key() -> None:
+    person = sign_in()
+    key = {"X-Idempotency-Key": "one"}
+
+    def again(**options: Any) -> Any:
+        return Api().post("/auth/refresh", {"refreshToken": person.refresh_token}, **options)
+
+    first = again(headers=key).json()
+    second = again(headers=key).json()
+    assert second["refreshToken"] == first["refreshToken"]
+    assert Api(second["token"]).get("/me").status_code == 200
+    assert RefreshToken.objects.filter(device_id=person.device_id).count() == 2
+    # Once the answer has been used, nobody may ask for it again.
+    assert refresh(first["refreshToken"]).status_code == 200
+    assert_problem(again(headers=key), "unauthenticated", 401)
+    assert Device.objects.get(pk=person.device_id).revoked_at is not None
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Idempotency-Key": "two"}])
+def test_another_key_or_none_is_a_theft(headers: dict[str, str]) -> None:
+    person = sign_in()
+    body = {"refreshToken": person.refresh_token}
+    first = Api().post("/auth/refresh", body, headers={"X-Idempotency-Key": "one"}).json()
+    assert_problem(Api().post("/auth/refresh", body, headers=headers), "unauthenticated", 401)
+    assert_problem(refresh(first["refreshToken"]), "unauthenticated", 401)
+
+
+def test_a_key_is_kept_for_a_day(clock: Any) -> None:
+    person = sign_in()
+    body, key = {"refreshToken": person.refresh_token}, {"X-Idempotency-Key": "one"}
+    assert Api().post("/auth/refresh", body, headers=key).status_code == 200
+    clock(86_400_000)
+    assert_problem(Api().post("/auth/refresh", body, headers=key), "unauthenticated", 401)
+
+
+def test_a_key_is_bounded() -> None:
+    answer = Api().post("/auth/refresh", {"refreshToken": "x"}, headers={"X-Idempotency-Key": "k" * 129})
+    assert_problem(answer, "bad_request", 400)
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"refreshToken": ""}, {"refreshToken": "x" * 257}, {"refreshToken": []}]
 )

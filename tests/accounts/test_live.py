@@ -1,0 +1,114 @@
+"""What happens to an open socket when its device, its session or its account ends: on a running system, within a second."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.accounts.conftest import new_number
+
+
+class Live:
+    """REST and sockets of a running system."""
+
+    def __init__(self, stack: Any, client: httpx.AsyncClient) -> None:
+        self.stack = stack
+        self.client = client
+
+    async def post(self, path: str, body: Any = None, token: str = "") -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return await self.client.post(path, json=body or {}, headers=headers)
+
+    async def sign_in(self, phone: str, **fields: Any) -> dict[str, Any]:
+        assert (await self.post("/auth/register", {"phoneNumber": phone})).status_code == 202
+        lines = [json.loads(line) for line in (self.stack.data / "sms.jsonl").read_text().splitlines()]
+        found = re.search(r"\d{6}", [line for line in lines if line["to"] == phone][-1]["body"])
+        assert found is not None
+        body = {"phoneNumber": phone, "code": found[0], "deviceName": "phone", **fields}
+        answer = await self.post("/auth/verify", body)
+        assert answer.status_code == 200, answer.text
+        tokens: dict[str, Any] = answer.json()
+        return tokens
+
+    async def socket(self, tokens: dict[str, Any], gateway: str = "") -> ClientConnection:
+        """A socket that is ``ready``, on the named gateway or on any."""
+        url = self.stack.gateways[gateway]["ws"] if gateway else self.stack.ws
+        socket = await connect(url, additional_headers={"Authorization": f"Bearer {tokens['token']}"})
+        ready = json.loads(await asyncio.wait_for(socket.recv(), 5))
+        assert (ready["type"], ready["deviceId"]) == ("ready", tokens["deviceId"])
+        return socket
+
+
+@pytest.fixture
+async def live(stack: Any) -> AsyncIterator[Live]:
+    async with httpx.AsyncClient(base_url=stack.http, timeout=20) as client:
+        yield Live(stack, client)
+
+
+async def close_code(socket: ClientConnection) -> int | None:
+    """The code by which the server closes, reading past what it still sends."""
+    with pytest.raises(websockets.ConnectionClosed):
+        while True:
+            await asyncio.wait_for(socket.recv(), 3)
+    return socket.close_code
+
+
+@pytest.mark.parametrize("gateway", ["gateway-1", "gateway-2"])
+async def test_removing_a_device_closes_its_socket_on_any_gateway(live: Live, gateway: str) -> None:
+    phone = new_number()
+    first = await live.sign_in(phone)
+    second = await live.sign_in(phone)
+    kept, ended = await live.socket(first), await live.socket(second, gateway)
+    began = time.monotonic()
+    answer = await live.client.delete(
+        f"/devices/{second['deviceId']}", headers={"Authorization": f"Bearer {first['token']}"}
+    )
+    assert answer.status_code == 204
+    assert await close_code(ended) == 4410
+    assert time.monotonic() - began < 1
+    # The other device's socket lives.
+    await (await kept.ping())
+    await kept.close()
+
+
+async def test_logout_closes_the_socket(live: Live) -> None:
+    person = await live.sign_in(new_number())
+    socket = await live.socket(person)
+    assert (await live.post("/auth/logout", token=person["token"])).status_code == 204
+    assert await close_code(socket) == 4410
+
+
+async def test_a_stolen_refresh_token_closes_the_socket_and_keeps_the_device(live: Live) -> None:
+    phone = new_number()
+    person = await live.sign_in(phone)
+    socket = await live.socket(person)
+    newest = (await live.post("/auth/refresh", {"refreshToken": person["refreshToken"]})).json()
+    assert (await live.post("/auth/refresh", {"refreshToken": person["refreshToken"]})).status_code == 401
+    assert await close_code(socket) == 4401
+    refused = await connect(live.stack.ws, additional_headers={"Authorization": f"Bearer {newest['token']}"})
+    assert await close_code(refused) == 4401
+    again = await live.sign_in(phone, refreshToken=newest["refreshToken"])
+    assert again["deviceId"] == person["deviceId"]
+    await (await live.socket(again)).close()
+
+
+async def test_the_other_devices_are_noticed_of_a_new_one(live: Live) -> None:
+    phone = new_number()
+    socket = await live.socket(await live.sign_in(phone))
+    added = await live.sign_in(phone, deviceName="laptop")
+    notice = json.loads(await asyncio.wait_for(socket.recv(), 5))
+    assert notice == {
+        "type": "notice",
+        "kind": "device_linked",
+        "data": {"deviceId": added["deviceId"], "name": "laptop"},
+    }
+    await socket.close()
