@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from delivery.store.interface import Behind
+from whatsapp.infra import faults
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import Command
@@ -81,6 +82,8 @@ for k = 1, #KEYS do
 end
 return 1
 """
+
+_ANY_MARK = 1 << 53  # no seq is as high
 
 
 class Registered(NamedTuple):
@@ -158,7 +161,7 @@ class Inbox:
             keys.append(dirty_key(user, device))
             args.append(len(positions))
             for conversation, seq in positions.items():
-                args += [conversation, seq]
+                args += [conversation, _ANY_MARK if faults.off("clean") else seq]
         if keys:
             await self._hot.run([self._clean.call(keys, args)])
 

@@ -16,13 +16,18 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from delivery.store.interface import OutboxRow, Store, Unavailable
-from whatsapp.infra import clock
+from whatsapp.infra import clock, faults
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.valkey import HotUnavailable
 
 log = logging.getLogger(__name__)
 
 Replay = Callable[[list[OutboxRow]], Awaitable[None]]
+
+
+def kept_under(epoch: str) -> str:
+    """The key of a watermark beside its writer: the epoch under which it was earned (R2)."""
+    return "any" if faults.off("epoch_progress") else epoch
 
 
 class Progress:
@@ -98,7 +103,7 @@ class Progress:
         if self._epoch != epoch:
             await self._save()
             self._broken, self._epoch, self._row, self._saved = True, epoch, 0, 0
-        while rows := await self._store.outbox(writer, epoch, clock.now_ms()):
+        while rows := await self._store.outbox(writer, kept_under(epoch), clock.now_ms()):
             await self._replay(rows)
             if self.writer != writer or self._epoch != epoch:
                 return
@@ -111,7 +116,7 @@ class Progress:
         if self._row > self._saved and self._epoch:
             writer, epoch, row = self.writer, self._epoch, self._row
             try:
-                await self._store.outbox_done(writer, epoch, row, clock.now_ms())
+                await self._store.outbox_done(writer, kept_under(epoch), row, clock.now_ms())
             except Unavailable:
                 return
             if writer == self.writer and epoch == self._epoch:

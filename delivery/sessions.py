@@ -170,6 +170,8 @@ class Sessions:
         self._presence.changed(session.user)
 
     def _new_term(self) -> None:
+        if faults.off("reopen"):
+            return
         if self._reopening is not None:
             self._reopening.cancel()
         self._reopening = asyncio.get_running_loop().create_task(self._reopen_all())
@@ -247,6 +249,8 @@ class Sessions:
         while True:
             await asyncio.sleep(min(1.0, LIMITS.session_check_ms / 1000))
             tick += 1
+            if faults.off("check"):
+                continue
             slots = max(1, LIMITS.session_check_ms // 1000)
             due = [
                 s

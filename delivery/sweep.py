@@ -15,6 +15,7 @@ import uuid
 import hiredis
 
 from delivery.fanout import Fanout
+from delivery.outbox import kept_under
 from delivery.roster import Roster
 from delivery.store.interface import Store, Unavailable
 from delivery.store.postgres import PostgresStore
@@ -79,11 +80,11 @@ class Sweep:
         hot, marked = self.bus.hot, 0
         while True:
             epoch = hot.epoch  # before the marks (R3)
-            rows = await self._store.outbox(writer, epoch, clock.now_ms(), PAGE)
+            rows = await self._store.outbox(writer, kept_under(epoch), clock.now_ms(), PAGE)
             if not rows:
                 return marked
             await self._fanout.replay(rows)
-            await self._store.outbox_done(writer, epoch, rows[-1].row, clock.now_ms())
+            await self._store.outbox_done(writer, kept_under(epoch), rows[-1].row, clock.now_ms())
             marked += len(rows)
             log.info("marked %d batches of a writer that is gone", len(rows))
 

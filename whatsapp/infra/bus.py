@@ -17,6 +17,7 @@ from typing import Any
 import hiredis
 import msgspec
 
+from whatsapp.infra import faults
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import HotUnavailable
@@ -75,6 +76,8 @@ class Bus:
             self._out.add((process, topic, payload))
 
     async def _publish(self, items: list[tuple[str, str, Any]]) -> None:
+        if faults.off("publish"):
+            return
         by_process: dict[str, list[tuple[str, Any]]] = {}
         for process, topic, payload in items:
             by_process.setdefault(process, []).append((topic, payload))

@@ -3,6 +3,34 @@
 A test arms a point by creating ``faults/kill-<name>`` in the data folder of its stack: the next process that reaches the
 point removes the file and dies by SIGKILL. ``faults/off-<name>`` takes a protection away while it exists, so that the twin
 of a fault test can show that the protection is what holds.
+
+=============== ====================================================================================================
+point           where
+=============== ====================================================================================================
+append-ack      gateway: the batch is durable, its ✓ is not written
+ack-mark        gateway: ✓ was handed to the transport (a kill takes with it what the loop has not written yet)
+before-mark     gateway: ✓ and live events of its own sessions are out, nothing is marked
+mark-push       gateway: marked, not published
+sync-batch      gateway: a batch of a backlog was handed to the transport
+drain-batch     pool child of a worker: one batch of a long backlog is in the stream
+=============== ====================================================================================================
+
+=============== ====================================================================================================
+protection      without it
+=============== ====================================================================================================
+sweep           nobody marks what a dead writer left (R4)
+epoch_progress  a watermark earned under one epoch counts under every other (R2, V4)
+marker          a dirty set is taken for complete whatever its marker says (R5)
+reopen          sessions are not opened again on a new epoch (R7)
+check           sessions are never compared with the hot node and the accounts (R8)
+sent            the gateway keeps no order: live events go out as they come (R9, V7)
+receipt_rule    ``read`` may pass what the device acknowledged (C5)
+clean           an ack removes a mark without comparing it (R11)
+drain_wait      the gateway waits for the drain task for ever
+dedupe          a message sent again is another message (C2)
+seqnum          ``seqNum`` is not looked at (R19)
+publish         not a protection but a loss: what goes to other processes over the bus is dropped
+=============== ====================================================================================================
 """
 
 from __future__ import annotations
