@@ -111,8 +111,8 @@ class System:
         return self
 
     def stop(self) -> None:
-        """Stop in order; ends every process of the data folder. A second call does nothing."""
-        self.stack.stop()
+        """End every process of the data folder, at once. A second call does nothing. (`stop_part` is the orderly way.)"""
+        self.stack.kill()
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to a part; after SIGKILL it is gone when this returns (children of the worker included)."""
