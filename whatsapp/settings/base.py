@@ -136,6 +136,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 10,
 }
 CELERY_RESULT_BACKEND = None
+CELERY_RESULT_EXPIRES = None  # or beat would add a task that cleans up results
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
