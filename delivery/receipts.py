@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 RECEIPT = "receipt"  # payload: [Payload, …]
 FLUSH_S = 0.5
 MAX_KNOWN = 100_000
+MAX_HELD = 1_000  # receipts that wait for the end of a session's sync
 
 Status = Literal["delivered", "read"]
 Change = tuple[str, str, Status, int, str]  # conversation, user, status, up_to, device that said so
@@ -44,11 +45,16 @@ class Receipts:
         self._roster = roster
         self._inbox = inbox
         self._forward: Batcher[Change] = Batcher(self._run, 1024)
+        self._again: Batcher[Change] = Batcher(self._run_again, 1024)
         self._known: dict[tuple[str, str, str], int] = {}
         self._positions: dict[tuple[str, str], dict[str, int]] = {}  # (user, device) -> conversation -> acked
         self._states: dict[tuple[str, str], list[int]] = {}  # (conversation, user) -> [delivered, read, sent]
         self._flusher: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
+        self._missed: set[tuple[str, str]] = (
+            set()
+        )  # (conversation, user) whose forward did not reach everybody
+        bus.on_undelivered(RECEIPT, self._undelivered)
 
     def acked(self, session: Session, conversation: str, through: int, delivered: int) -> None:
         """The device stored everything owed up to ``through``; ``delivered`` is the highest event among it."""
@@ -89,6 +95,11 @@ class Receipts:
 
     # forwarding
 
+    async def _run_again(self, changes: list[Change]) -> None:
+        missed = set(self._missed)
+        await self._run(changes)
+        self._missed = missed  # written by now: whoever still was not there reads them
+
     async def _run(self, changes: list[Change]) -> None:
         highest: dict[tuple[str, str, Status], tuple[int, str]] = {}
         for conversation, user, status, up_to, device in changes:
@@ -113,12 +124,15 @@ class Receipts:
         try:
             sessions = dict(zip(everyone, await self._inbox.sessions(everyone), strict=True))
         except (HotUnavailable, hiredis.ReplyError):
-            return  # the receipts are state: the next sync carries them
+            self._undelivered(payloads)
+            return
         own = self._bus.process
         by_process: dict[str, list[Payload]] = {}
         for payload in payloads:
             there: dict[str, list[str]] = {}
             for user in payload[6]:
+                if not sessions[user]:
+                    self._missed.add((payload[0], payload[1]))
                 for process in {entry.process for entry in sessions[user].values()}:
                     if process != own:
                         there.setdefault(process, []).append(user)
@@ -135,20 +149,24 @@ class Receipts:
             encoded: dict[Codec, bytes] = {}
             for recipient in recipients:
                 for session in (by_user.get(recipient) or {}).values():
-                    if session.state < State.SYNCING or session.device == device:
-                        continue  # nothing before the client asked for a sync
+                    if session.device == device:
+                        continue
                     if frame is None:
                         frame = frames.StatusUpdate(
                             conversation, status, up_to=up_to, user_id=user, timestamp=at
                         )
-                    if session.state is State.SYNCING:
-                        if session.sync is not None:
-                            session.sync.receipts[conversation, user, status] = frame
+                    if session.state is not State.LIVE:
+                        if len(session.receipts) < MAX_HELD:
+                            session.receipts[conversation, user, status] = frame
                         continue
                     data = encoded.get(session.codec)
                     if data is None:
                         data = encoded[session.codec] = session.codec.encode(frame)
                     session.outlet.write(data)
+
+    def _undelivered(self, payloads: list[Payload]) -> None:
+        """Who was not there reads the receipts with its sync; if that comes before they are written, it hears them after."""
+        self._missed.update((payload[0], payload[1]) for payload in payloads)
 
     # writing behind
 
@@ -180,6 +198,13 @@ class Receipts:
             self._flusher = asyncio.get_running_loop().call_later(FLUSH_S, self._start_flush)
             return
         self._flusher = None
+        missed, self._missed = self._missed, set()
+        for conversation, user in missed:
+            delivered, read, _ = states.get((conversation, user), (0, 0, 0))
+            if delivered:
+                self._again.add((conversation, user, "delivered", delivered, ""))
+            if read:
+                self._again.add((conversation, user, "read", read, ""))
         if self._positions or self._states:
             self._schedule()
         try:

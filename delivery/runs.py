@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from delivery.session import Session
-from whatsapp.wire import frames
 
 
 class Awaited:
@@ -22,14 +21,13 @@ class Awaited:
 class Run:
     """One sync of one session."""
 
-    __slots__ = ("awaited", "heads", "limit", "named", "queue", "receipts", "ref", "since", "wake")
+    __slots__ = ("awaited", "heads", "limit", "named", "queue", "ref", "since", "wake")
 
     def __init__(self, limit: int, ref: str) -> None:
         self.queue: list[str] = []  # conversations still to read, in order
         self.heads: dict[str, int] = {}  # what is owed up to, per conversation
         self.limit = limit
         self.awaited: Awaited | None = None
-        self.receipts: dict[tuple[str, str, str], frames.StatusUpdate] = {}
         self.since = 0
         self.wake = asyncio.Event()
         self.ref = ref

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from delivery.store.interface import Logged
 from delivery.view import item_frame
+from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
 
 
@@ -79,6 +80,7 @@ class Session:
         "outlet",
         "own",
         "pending",
+        "receipts",
         "sending",
         "sent",
         "state",
@@ -111,6 +113,7 @@ class Session:
         self.watching: set[str] = set()  # users whose presence it follows
         self.issued_at = issued_at  # ms, of its access token
         self.away = False
+        self.receipts: dict[tuple[str, str, str], frames.StatusUpdate] = {}  # for the end of the sync
         self.sending = 0  # sends that wait for their append
 
     def send(self, frame: Any) -> None:

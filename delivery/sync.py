@@ -54,7 +54,6 @@ class Sync:
         """Begin a sync; one that is under way is given up for it."""
         run = Run(max(1, min(limit, 100)), ref)
         if session.sync is not None:
-            run.receipts = session.sync.receipts
             session.sync.wake.set()
         run.since = since
         session.sync = run
@@ -241,6 +240,7 @@ class Sync:
                             timestamp=receipt.changed_at,
                         )
                     )
-        for frame in run.receipts.values():
+        held, session.receipts = session.receipts, {}
+        for frame in held.values():
             session.send(frame)
         return True

@@ -47,12 +47,17 @@ class Bus:
         self.names = {process}  # what this process keeps alive: itself, and what it writes as
         self.hot = Hot(url, channel=channel(process), on_message=self._received)
         self._handlers: dict[str, Callable[[Any], None]] = {}
+        self._undelivered: dict[str, Callable[[Any], None]] = {}
         self._out: Batcher[tuple[str, str, Any]] = Batcher(self._publish, max_batch=2048)
         self._heart: asyncio.Task[None] | None = None
         self._beaten = asyncio.Event()  # beat at once when the node is there
 
     def subscribe(self, topic: str, handler: Callable[[Any], None]) -> None:
         self._handlers[topic] = handler
+
+    def on_undelivered(self, topic: str, handler: Callable[[Any], None]) -> None:
+        """Hear of items of ``topic`` that nobody received, as far as the node can tell."""
+        self._undelivered[topic] = handler
 
     async def start(self) -> None:
         self.hot.on_term.append(self._beaten.set)
@@ -81,12 +86,19 @@ class Bus:
         by_process: dict[str, list[tuple[str, Any]]] = {}
         for process, topic, payload in items:
             by_process.setdefault(process, []).append((topic, payload))
+        batches = list(by_process.items())
         try:
-            await self.hot.run(
-                [("SPUBLISH", channel(process), _encode(batch)) for process, batch in by_process.items()]
+            receivers = await self.hot.run(
+                [("SPUBLISH", channel(process), _encode(batch)) for process, batch in batches]
             )
-        except HotUnavailable:
-            log.debug("a publish was lost with the connection")
+        except (HotUnavailable, hiredis.ReplyError):
+            receivers = [0] * len(batches)
+        for (_, batch), count in zip(batches, receivers, strict=True):
+            if not count:
+                for topic, payload in batch:
+                    handler = self._undelivered.get(topic)
+                    if handler is not None:
+                        handler(payload)
 
     def _received(self, data: bytes) -> None:
         try:
