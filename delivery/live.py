@@ -52,11 +52,13 @@ class Live:
     def offer(self, session: Session, event: Event) -> None:
         logged = event.logged
         conversation, seq = logged.conversation, logged.seq
+        own = logged.device == session.device
         if session.state is not State.LIVE:
-            if session.sync is not None:
+            if own:
+                self._own(session, conversation, seq)
+            elif session.sync is not None:
                 session.sync.heard(conversation, seq)
             return
-        own = logged.device == session.device
         sent = session.sent.get(conversation)
         catching = session.catching.get(conversation)
         if sent is not None and catching is None and not session.outlet.paused:
@@ -76,10 +78,7 @@ class Live:
             session.sent[conversation] = seq
             return
         if own and sent is not None:
-            # Its ✓ is this event's delivery. It opens no hole by itself; the next foreign event does.
-            own_seqs = session.own.setdefault(conversation, set())
-            if len(own_seqs) < OWN:
-                own_seqs.add(seq)
+            self._own(session, conversation, seq)
             return
         if catching is not None:
             catching.heard = max(catching.heard, seq)
@@ -114,6 +113,15 @@ class Live:
         behind, session.behind = session.behind, set()
         for conversation in behind:
             self.catch_up(session, conversation, 1 << 53)
+
+    def _own(self, session: Session, conversation: str, seq: int) -> None:
+        """Its ✓ is this event's delivery. It opens no hole by itself; the next foreign event does."""
+        if session.sent.get(conversation) == seq - 1 and conversation not in session.catching:
+            self._passed(session, conversation, seq)
+            return
+        own_seqs = session.own.setdefault(conversation, set())
+        if len(own_seqs) < OWN:
+            own_seqs.add(seq)
 
     def _passed(self, session: Session, conversation: str, seq: int) -> None:
         """Everything owed up to ``seq`` was written; the device's own sends just above need no writing."""

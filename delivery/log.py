@@ -155,6 +155,7 @@ class Log:
             metrics.sent(duplicate, pending.arrived)
             if duplicate:
                 return
+            session.first_own.setdefault(send.conversation, seq)
             self._receipts.sent(send.conversation, send.sender, seq)
             logged = Logged(
                 send.conversation,

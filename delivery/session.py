@@ -74,6 +74,7 @@ class Session:
         "complete",
         "device",
         "epoch",
+        "first_own",
         "generation",
         "issued_at",
         "linked_at",
@@ -107,6 +108,7 @@ class Session:
         self.own: dict[
             str, set[int]
         ] = {}  # seqs this device sent above ``sent``: their ✓ stands for the event
+        self.first_own: dict[str, int] = {}  # the first seq of its own that this session was told
         self.catching: dict[str, Catching] = {}  # conversations that are being paged
         self.behind: set[str] = set()  # conversations to page once the outlet takes more
         self.sync: Any = None  # delivery.sync.Run

@@ -18,7 +18,7 @@ from delivery.reader import Reader
 from delivery.receipts import Receipts, Status
 from delivery.runs import Awaited, Run
 from delivery.session import Session, State
-from delivery.store.interface import Page, PageRequest, Store, Unavailable
+from delivery.store.interface import Logged, Page, PageRequest, Store, Unavailable
 from delivery.view import item_frame
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.limits import LIMITS
@@ -178,20 +178,25 @@ class Sync:
                 run.heads[conversation] = min(run.heads[conversation], through)
             if through >= run.heads.get(conversation, 0):
                 run.queue.remove(conversation)
-            if page.events:
-                data = self._encode(session, run, conversation, page, through)
-                await self._send(session, run, data, conversation, page.events[-1].seq, through)
+            # What this session sent itself it was told by the ✓; the client might not ack it once more.
+            first_own = session.first_own.get(conversation, 1 << 53)
+            events = [e for e in page.events if e.device != session.device or e.seq < first_own]
+            if events:
+                data = self._encode(session, run, conversation, events, page.head, through)
+                await self._send(session, run, data, conversation, events[-1].seq, through)
             else:
                 self._passed(session, run, conversation, page, through)
 
-    def _encode(self, session: Session, run: Run, conversation: str, page: Page, through: int) -> bytes:
+    def _encode(
+        self, session: Session, run: Run, conversation: str, events: list[Logged], head: int, through: int
+    ) -> bytes:
         codec = session.codec
         session.sent[conversation] = through
         return codec.encode_batch(
             conversation,
-            [codec.encode_item(item_frame(logged)) for logged in page.events],
+            [codec.encode_item(item_frame(logged)) for logged in events],
             through,
-            page.head,
+            head,
             run.remaining(session),
         )
 
