@@ -72,7 +72,8 @@ class Duties:
 
     # -- what has happened ---------------------------------------------------------------------------------
     def page_stored(self, conversation_id: str, now: float) -> None:
-        """A batch is stored; its `ack` brings the next one."""
+        """A batch is stored; its `ack` brings the next one, even if its position was acknowledged before."""
+        self._acked.pop(conversation_id, None)
         self._acks[conversation_id] = now
         self._sync_at = now + SYNC_TIMEOUT if self.syncing else None
 
