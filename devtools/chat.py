@@ -84,15 +84,23 @@ async def _works(url: str, session: Session, path: pathlib.Path) -> bool:
     return True
 
 
+def where(url: str | None, data: str | None) -> tuple[str, pathlib.Path, bool]:
+    """The server, the folder for sessions (and codes), and whether the user must read the SMS."""
+    if url is not None and data is not None:
+        return url, pathlib.Path(data), False
+    try:
+        status = running_system(data)
+    except DevError:
+        if url is None:
+            raise
+        status = {}
+    if url is None or url.rstrip("/") == status.get("http"):
+        return status["http"], pathlib.Path(status["data"]), False
+    return url, pathlib.Path.home() / ".whatsapp-terminal", True
+
+
 async def chat(args: argparse.Namespace) -> int:
-    if args.url is None or args.data is None:
-        status = running_system(args.data) if args.url is None else {}
-        url = args.url or status["http"]
-        data = pathlib.Path(args.data or status.get("data") or pathlib.Path.home() / ".whatsapp-terminal")
-    else:
-        url, data = args.url, pathlib.Path(args.data)
-    # Somebody else's server sends real SMS; a data folder is there only for a system of this machine.
-    ask = args.url is not None and not (data / "sms.jsonl").exists()
+    url, data, ask = where(args.url, args.data)
     session, path = await sign_in(url, args.number, data, ask=ask)
     client = Client(url, session, codec=by_name(args.codec), on_session=lambda changed: changed.save(path))
     with open_screen() as screen:
@@ -106,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--url", help="http://host:port of the server (default: the system that ./dev up started)"
     )
-    parser.add_argument("--data", help="its data folder, for codes and sessions (default: the same system's)")
+    parser.add_argument("--data", help="data folder of a development system, for codes and sessions")
     parser.add_argument(
         "--codec", choices=("json", "protobuf"), default="json", help="encoding of the socket"
     )

@@ -74,8 +74,14 @@ class Peer:
 Script = Callable[[Peer], Awaitable[None]]
 
 
+def before_ready(script: Script) -> Script:
+    script.before_ready = True  # type: ignore[attr-defined]
+    return script
+
+
 class ScriptedServer:
-    """``scripts``: one for each connection in turn; the last serves all later ones."""
+    """``scripts``: one for each connection in turn; the last serves all later ones. One with ``before_ready``
+    begins before `ready` is sent."""
 
     def __init__(self, *scripts: Script, refuse: list[int] | None = None) -> None:
         self.scripts = scripts
@@ -117,7 +123,8 @@ class ScriptedServer:
         try:
             auth = json.loads(await socket.recv())
             peer = Peer(socket, auth)
-            await peer.send(
+            if not getattr(script, "before_ready", False):
+                await peer.send(
                 type="ready", userId="ann", deviceId="d", protocol="3.2", serverTime=1, epoch="e", syncRequired=False,
                 pending=0, pingMs=30_000, limits={},
             )  # fmt: skip

@@ -9,10 +9,11 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
+
 from whatsapp_client import Backoff, Client, RestError, SendFailed, Session, Stopped, Timing, events
 from whatsapp_client.stream import EventStream
 
-from .scripted import Peer, Script, ScriptedServer
+from .scripted import Peer, Script, ScriptedServer, before_ready
 
 C = "0197c0de-0000-8000-8000-000000000001"
 
@@ -60,7 +61,7 @@ async def collect(stream: EventStream, count: int, kind: type = events.Message) 
 
 async def eventually(check, timeout: float = 5.0) -> None:
     async with asyncio.timeout(timeout):
-        while not check():  # noqa: ASYNC110
+        while not check():
             await asyncio.sleep(0.005)
 
 
@@ -130,6 +131,18 @@ async def test_a_slot_is_kept():
         await eventually(lambda: server.connections == 2)
 
 
+async def test_a_server_too_busy_for_a_session_gives_a_slot_too():
+    @before_ready
+    async def busy(peer: Peer) -> None:
+        await peer.send(type="reconnect", afterMs=200, reason="overloaded")
+        await peer.close(1013)
+
+    async with connected(busy, idle) as (server, client):
+        (waiting,) = [s for s in await collect(client.events(), 4, events.State) if s.status == "waiting"]
+        assert 0.2 <= waiting.retry_in <= 0.3
+        assert server.connections == 2
+
+
 async def test_a_refused_upgrade_is_tried_again():
     async with connected(idle, refuse=[503, 502]) as (server, client):
         await client.wait_online(5)
@@ -139,7 +152,9 @@ async def test_a_refused_upgrade_is_tried_again():
 async def test_a_bad_token_is_renewed_and_saved(monkeypatch):
     saved = []
 
+    @before_ready
     async def rejecting(peer: Peer) -> None:
+        await peer.send(type="error", code="unauthenticated", message="", retryable=False)
         await peer.close(4401)
 
     async def refresh(self, session: Session) -> None:
@@ -161,7 +176,9 @@ async def test_a_bad_token_is_renewed_and_saved(monkeypatch):
 
 
 async def test_a_revoked_session_ends_the_client(monkeypatch):
+    @before_ready
     async def rejecting(peer: Peer) -> None:
+        await peer.send(type="error", code="unauthenticated", message="", retryable=False)
         await peer.close(4401)
 
     async def refresh(self, session: Session) -> None:

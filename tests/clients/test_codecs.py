@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from whatsapp_client import JSON, ProtobufCodec
-from whatsapp_client.outbox import Outbox
 
 from whatsapp.wire import codec as wire
 from whatsapp.wire import frames
+from whatsapp_client import JSON, ProtobufCodec
+from whatsapp_client.outbox import Outbox
 
 U = "0197c0de-0000-7000-8000-00000000000{}"
 

@@ -62,8 +62,27 @@ def test_the_same_message_under_another_number_is_dropped_but_counts_for_the_pos
 def test_our_own_number_fills_the_line():
     conversation = Conversation(C)
     conversation.live(entry(1))
-    assert seqs(conversation.own(entry(2, "ann"))) == [2]
+    assert conversation.own(entry(2, "ann")) == []
+    assert conversation.position == 2
     assert seqs(conversation.live(entry(3))) == [3]
+
+
+def test_what_waited_for_our_own_number_is_released_by_it():
+    conversation = Conversation(C)
+    conversation.live(entry(1))
+    assert conversation.live(entry(3)) == []
+    assert seqs(conversation.own(entry(2, "ann"))) == [3]
+    assert seqs(conversation.entries) == [1, 2, 3]
+
+
+def test_our_own_messages_are_here_before_anybody_else_has_written():
+    conversation = Conversation(C)
+    conversation.own(entry(1, "ann"))
+    conversation.own(entry(2, "ann"))
+    assert seqs(conversation.entries) == [1, 2]
+    assert seqs(conversation.live(entry(3))) == [3]
+    assert (conversation.position, conversation.hole) == (3, False)
+    assert seqs(conversation.entries) == [1, 2, 3]
 
 
 def test_our_own_message_never_opens_a_conversation():
@@ -71,8 +90,9 @@ def test_our_own_message_never_opens_a_conversation():
     conversation = Conversation(C)
     assert conversation.own(entry(5, "ann")) == []
     assert conversation.position is None
-    assert seqs(conversation.page([entry(3), entry(4)], through=4)) == [3, 4, 5]
+    assert seqs(conversation.page([entry(3), entry(4)], through=4)) == [3, 4]
     assert conversation.position == 5
+    assert seqs(conversation.entries) == [3, 4, 5]
 
 
 def test_our_own_late_tick_takes_its_place_below_the_position():

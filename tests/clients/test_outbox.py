@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from whatsapp_client import Outbox, OutboxFull, Outgoing
 
 C = "conversation-1"

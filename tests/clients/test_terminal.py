@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from whatsapp_terminal.line_editor import Key, LineEditor, cells
 from whatsapp_terminal.people import People
 from whatsapp_terminal.screen import harmless

@@ -2,7 +2,7 @@
 
 from . import events
 from .client import Client, socket_url
-from .codecs import JSON, ProtobufCodec, by_name
+from .codecs import JSON, Codec, ProtobufCodec, by_name
 from .connection import Connection
 from .duties import Timing
 from .errors import ClientError, Closed, OutboxFull, RestError, SendFailed, Stopped, Unreachable
@@ -19,6 +19,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Closed",
+    "Codec",
     "Connection",
     "Conversation",
     "Entry",

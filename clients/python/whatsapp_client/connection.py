@@ -58,18 +58,30 @@ class Connection:
                 await connection.send(
                     {"type": "auth", "token": token, **({"resume": resume} if resume else {})}
                 )
-                first = await connection._receive()
+                connection.ready = await connection._until_ready()
         except TimeoutError:
             await connection.close()
             raise Closed(4408, "no ready in time") from None
         except BaseException:
             await connection.close()
             raise
-        if first.get("type") != "ready":
-            await connection.close()
-            raise Closed(1006, f"{first.get('type')} {first.get('code', '')} instead of ready")
-        connection.ready = first
         return connection
+
+    async def _until_ready(self) -> Frame:
+        """`ready`, or :class:`Closed` with what the server said before it closed."""
+        said, after = "", None
+        while True:
+            try:
+                frame = await self._receive()
+            except Closed as closed:
+                raise Closed(closed.code, closed.reason or said, retry_after=after) from None
+            match frame.get("type"):
+                case "ready":
+                    return frame
+                case "error":
+                    said = str(frame.get("message") or frame.get("code"))
+                case "reconnect":
+                    after = int(frame.get("afterMs") or 0) / 1000
 
     async def send(self, frame: Frame) -> None:
         """Send one frame; waits while the server does not read."""

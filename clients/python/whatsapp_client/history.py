@@ -38,7 +38,6 @@ class Entry:
     edited: bool = False
     deleted: bool = False
     fields: Frame = field(default_factory=dict)
-    local: bool = False
 
     def __lt__(self, other: Entry) -> bool:
         return self.seq < other.seq
@@ -108,6 +107,8 @@ class Conversation:
             # The server never opens a conversation in the middle: what comes first follows the acknowledged
             # position.
             self.position = entry.seq - 1
+            for seq in [seq for seq in self._held if seq < entry.seq]:
+                del self._held[seq]  # our own numbers, below what we have from now on
         self._hold(entry)
         return self._release()
 
@@ -120,14 +121,15 @@ class Conversation:
         return [entry for entry in reached if self._keep(entry)] + self._release()
 
     def own(self, entry: Entry) -> list[Entry]:
-        """One of our own messages after its ✓. It never opens a conversation: older entries may still be on
-        their way."""
-        if self.position is not None and entry.seq <= self.position:
-            if entry.seq not in self._held:
-                self._keep(entry)
+        """One of our own messages after its ✓; returns what waited behind its number.
+
+        It never opens a conversation: older entries may still be on their way.
+        """
+        if not self._keep(entry):
             return []
-        self._hold(entry)
-        return self._release() if self.position is not None else []
+        if self.position is None or entry.seq > self.position:
+            self._held.setdefault(entry.seq, self._taken(entry))
+        return self._release()
 
     def earlier(self, entries: list[Entry]) -> None:
         """Entries read from the server's history (REST): shown, but no claim about what this device has."""
@@ -161,9 +163,13 @@ class Conversation:
         if known or (entry.message_id and (entry.sender_id, entry.message_id) in self._seen):
             self.repeated += 1
             if not known:  # the same message under another number: the number is taken, nothing is shown
-                self._held[entry.seq] = Entry(self.id, entry.seq, entry.sender_id, type="repeated")
+                self._held[entry.seq] = self._taken(entry)
             return
         self._held[entry.seq] = entry
+
+    def _taken(self, entry: Entry) -> Entry:
+        """Holds the place of an entry that is in :attr:`entries` already."""
+        return Entry(self.id, entry.seq, entry.sender_id, type="repeated")
 
     def _release(self) -> list[Entry]:
         released = []

@@ -92,8 +92,6 @@ class Inbound:
 
     async def _show(self, entries: list[Entry]) -> None:
         for entry in entries:
-            if entry.local:
-                continue
             if entry.type != "message":
                 await self._broadcast.publish(ev.Change(entry))
                 continue
@@ -146,7 +144,6 @@ class Inbound:
             timestamp=outgoing.timestamp,
             server_timestamp=outgoing.server_timestamp,
             device_id=self._session.device_id,
-            local=True,
         )
         released = self._history[outgoing.conversation_id].own(entry)
         self._duties.live_stored(outgoing.conversation_id, now())

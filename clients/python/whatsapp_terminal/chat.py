@@ -353,9 +353,10 @@ class Chat:
         if state.status == "online":
             self._say("connected again" if self._was_online else "connected")
             self._was_online, self._told_offline = True, False
-        elif state.status == "waiting":
+        elif state.status == "waiting" and not self._told_offline:
+            self._told_offline = True
             self._say(
-                f"connection lost ({state.detail}); next try in {state.retry_in:.1f} s, nothing is lost"
+                f"no connection ({state.detail}); trying again until there is one, what you write waits"
             )
         elif state.status == "stopped" and state.code:
             self._say(f"The end: {state.detail}.")
