@@ -4,7 +4,7 @@
 #   devtools/bare_root.sh [--tests] [--keep] [--root DIR] [--port N]
 #
 # Makes a bare root with mmdebstrap (installed if missing), clones this repository's HEAD into it, and in a chroot runs
-# ./dev up --detach, status, demo, (with --tests) test --all, down. Needs root. The chroot's network is this machine's: the apt sources,
+# ./dev up --detach, status, demo, (with --tests) test --all, down; then up, demo and down as an ordinary user. Needs root. The chroot's network is this machine's: the apt sources,
 # certificates, pip settings and proxy variables of this machine are copied, so that the registries are reached the same way.
 # --keep leaves the root folder for looking around.
 set -Eeuo pipefail
@@ -91,6 +91,19 @@ inside() { # COMMAND…  in the chroot, with a clean environment but for how the
         /bin/sh -c 'cd /srv/whatsapp 2>/dev/null || cd /; exec "$@"' sh "$@" < /dev/null
 }
 
+ordinary() { # COMMAND…  the same as an ordinary user, in a clone of their own
+    inside setpriv --reuid=1000 --regid=1000 --clear-groups -- env HOME=/home/dev sh -c 'cd /home/dev/whatsapp && exec "$@"' sh "$@"
+}
+says_what_is_missing() {
+    local said
+    mkdir -p "$root/home/dev"
+    git clone -q --no-hardlinks "file://$repo" "$root/home/dev/whatsapp"
+    chown -R 1000:1000 "$root/home/dev"
+    if said=$(ordinary ./dev up --detach 2>&1); then return 1; fi
+    echo "$said"
+    grep -q 'sudo apt-get install python3-venv' <<< "$said" && ! grep -q Traceback <<< "$said"
+}
+
 clone() { git clone -q --no-hardlinks "file://$repo" "$root/srv/whatsapp"; }
 all_up() { inside ./dev status --json; }
 gone() { # nothing of the data folder is left: the processes of this namespace are ours alone
@@ -104,6 +117,7 @@ for proc in pathlib.Path('/proc').glob('[0-9]*'):
 }
 
 step "making a bare Debian 12 (python3, git)" make_root
+step "an ordinary user is told what is missing" says_what_is_missing
 started=$(now)
 step "clone" clone
 step "downloads: what ./dev up installs (apt, pip)" inside ./dev install --runtime
@@ -117,6 +131,10 @@ if [ "$tests" = 1 ]; then
     step "./dev test --all" inside ./dev test --all
 fi
 step "./dev down" inside ./dev down
+step "no process is left" gone
+step "as an ordinary user: ./dev up --detach" ordinary ./dev up --detach --port "$port"
+step "as an ordinary user: ./dev demo" ordinary ./dev demo
+step "as an ordinary user: ./dev down" ordinary ./dev down
 step "no process is left" gone
 
 echo

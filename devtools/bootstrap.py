@@ -46,8 +46,12 @@ def _stamp(file: Path) -> Path:
 def _lock() -> Iterator[None]:
     """One installation at a time in this checkout."""
     folder = REPO / ".cache"
-    folder.mkdir(exist_ok=True)
-    with (folder / "install.lock").open("w") as lock:
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = (folder / "install.lock").open("w")
+    except OSError as error:
+        raise DevError(f"nothing can be installed: {REPO} cannot be written to ({error.strerror})") from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

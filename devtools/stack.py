@@ -58,11 +58,14 @@ class Stack:
         self.postgres: PostgresServer | None = None
         self.valkey: ValkeyServer | None = None
         if "DATABASE_URL" not in self.external:
+            # A gateway holds up to 30 connections (its own pool and Django's), the worker's three processes the rest.
+            connections = {"max_connections": str(max(100, 40 + 30 * gateways))}
             self.postgres = PostgresServer(
                 data.postgres,
                 password=known["POSTGRES_PASSWORD"],
                 log=data.logs / "postgres.log",
                 env=server_env,
+                settings=connections,
             )
         if not {"HOT_URL", "BROKER_URL", "CACHE_URL"} <= self.external.keys():
             self.valkey = ValkeyServer(

@@ -88,6 +88,9 @@ class Supervisor:
         return lock
 
     def _on_signal(self, number: int, frame: object) -> None:
+        if self.stopping:  # asked twice: no more waiting for an orderly end
+            for child in self.stack.children.values():
+                child.send(child.spec.death_signal)
         self.stopping = True
 
     def _tick(self) -> None:
