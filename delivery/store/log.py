@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from delivery.store.batch import APPEND, parameters, split
+from delivery.store.batch import APPEND, Run, runs
 from delivery.store.errors import Blocked, Clash, Locked
 from delivery.store.interface import (
     Appended,
@@ -24,7 +24,7 @@ from delivery.store.operation import Operation, Query, numbers, uuids
 from whatsapp.infra import faults
 
 _ATTEMPTS = 4  # of a statement that clashes: each one loses against a transaction that then is visible
-_LOCKED = 5  # outcome of a send whose head another transaction holds, see migration 0002_functions
+_LOCKED = 5  # outcome of a send whose head another transaction holds, see migration 0003_append
 _STORED = Outcome.STORED
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
@@ -45,7 +45,7 @@ def append(
     results: list[Appended | None] = []
     stuck: set[str] = set()
     row = 0
-    for run in split(sends):
+    for run in runs(sends):
         part, part_row = yield from _append_run(writer, run, now, lock_ms, stuck, alone)
         results += part
         row = max(row, part_row)
@@ -55,7 +55,7 @@ def append(
 
 
 def _append_run(
-    writer: str, run: Sequence[Send], now: int, lock_ms: int, stuck: set[str], alone: bool
+    writer: str, run: Run, now: int, lock_ms: int, stuck: set[str], alone: bool
 ) -> Operation[tuple[list[Appended | None], int]]:
     if not stuck:
         try:
@@ -63,45 +63,44 @@ def _append_run(
         except Locked:
             if not alone:
                 raise
-    results: list[Appended | None] = [None] * len(run)
+    sends = run.sends
+    results: list[Appended | None] = [None] * len(sends)
     row = 0
-    waiting = [i for i, send in enumerate(run) if send.conversation not in stuck]
-    for wait in (False, True, False):
+    waiting = [i for i, send in enumerate(sends) if send.conversation not in stuck]
+    for skip in (True, False, True):
         if not waiting:
             break
         try:
-            part, part_row = yield from _statement(writer, [run[i] for i in waiting], now, lock_ms, not wait)
+            part, part_row = yield from _statement(
+                writer, Run([sends[i] for i in waiting]), now, lock_ms, skip
+            )
         except Locked:
             continue
         row = max(row, part_row)
         for i, result in zip(waiting, part, strict=True):
             results[i] = result
         waiting = [i for i in waiting if results[i] is None]
-    stuck.update(run[i].conversation for i in waiting)
+    stuck.update(sends[i].conversation for i in waiting)
     return results, row
 
 
 def _statement(
-    writer: str, sends: Sequence[Send], now: int, lock_ms: int, skip: bool
+    writer: str, run: Run, now: int, lock_ms: int, skip: bool
 ) -> Operation[tuple[list[Appended | None], int]]:
-    query = Query(APPEND, parameters(writer, sends, now, lock_ms, skip), guarded=True)
+    query = Query(APPEND, run.parameters(writer, now, lock_ms, skip), guarded=True)
     for _ in range(_ATTEMPTS):
         try:
             rows = yield query
         except Clash:
             continue
-        return _results(rows[0], now)
+        row, heads, seqs, outcomes, times, expected = rows[0]
+        if heads is not None:
+            return [Appended(_STORED, seq, now) for seq in run.seqs(heads)], row
+        return [
+            None if outcome == _LOCKED else Appended(_OUTCOMES[outcome], seq, at, last)
+            for outcome, seq, at, last in zip(outcomes, seqs, times, expected, strict=True)
+        ], row
     raise Unavailable("the batch lost against concurrent ones again and again")
-
-
-def _results(record: tuple[Any, ...], now: int) -> tuple[list[Appended | None], int]:
-    row, seqs, outcomes, times, expected = record
-    if outcomes is None:
-        return [Appended(_STORED, seq, now) for seq in seqs], row
-    return [
-        None if outcome == _LOCKED else Appended(_OUTCOMES[outcome], seq, at, last)
-        for outcome, seq, at, last in zip(outcomes, seqs, times, expected, strict=True)
-    ], row
 
 
 def _unprotected(sends: Sequence[Send]) -> list[Send]:

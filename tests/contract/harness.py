@@ -130,7 +130,7 @@ class PostgresHarness:
         """Return when ``count`` statements of this database wait for a lock."""
         statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         async with asyncio.timeout(10):
-            while (await self.sql(statement))[0][0] < count:  # noqa: ASYNC110  # the server tells nobody
+            while (await self.sql(statement))[0][0] < count:  # the server tells nobody
                 await asyncio.sleep(0.005)
 
     async def disconnect(self) -> None:
