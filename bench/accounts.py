@@ -1,0 +1,52 @@
+"""A management step beside the servers: makes people and conversations by the product's own services.
+
+``python -m bench.accounts`` in the environment of a system; standard input ``{"people": N, "direct": [[i, j], …]}``, standard
+output ``{"people": [{"user", "device", "token"}], "conversations": [id, …]}``. Registration by SMS code is what it leaves
+out; the rows, and the tokens that the gateways check, are what registration makes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import django
+
+_A_TRANSACTION = 200  # one fsync for so many
+
+
+def _make(count: int, direct: list[list[int]]) -> dict[str, Any]:
+    # Django must be set up before its models can be read.
+    from django.db import transaction
+
+    from accounts.models import Account
+    from accounts.services.devices import link_device
+    from accounts.services.sessions import start_session
+    from chats.services.conversations import open_direct
+    from whatsapp.infra.clock import now_ms
+
+    accounts = []
+    people = []
+    first = Account.objects.count()
+    for begin in range(0, count, _A_TRANSACTION):
+        with transaction.atomic():
+            for number in range(begin, min(begin + _A_TRANSACTION, count)):
+                now = now_ms()
+                account = Account.objects.create(phone=f"+1555{first + number:07}", created_at=now)
+                device = link_device(account=account, name="bench", registration_id=None, now=now)
+                tokens = start_session(device=device, now=now)
+                accounts.append(account)
+                people.append({"user": tokens.user_id, "device": tokens.device_id, "token": tokens.token})
+    conversations = []
+    for begin in range(0, len(direct), _A_TRANSACTION):
+        with transaction.atomic():
+            for a, b in direct[begin : begin + _A_TRANSACTION]:
+                conversations.append(open_direct(account=accounts[a], user_id=accounts[b].pk))
+    return {"people": people, "conversations": conversations}
+
+
+if __name__ == "__main__":
+    django.setup()
+    request = json.load(sys.stdin)
+    json.dump(_make(request["people"], request["direct"]), sys.stdout)

@@ -1,0 +1,134 @@
+"""The load generator, a process of its own: ``python -m bench.load``, told what to do in JSON lines on its standard input.
+
+Each line ``{"do": NAME, …}`` is answered by one line: ``{"ok": true, …}`` or ``{"error": TEXT}``. It ends with its input.
+The names are the methods of :class:`Commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import time
+from array import array
+from typing import Any
+
+import uvloop
+
+from bench.backlog import Reader, Sender
+from bench.frames import CODECS
+from bench.idle import Crowd
+from bench.lives import Pairs
+
+_LINE_LIMIT = 64 * 1024 * 1024
+_TIMEOUT_S = 120.0
+
+
+class Commands:
+    """What a generator can do. State is what earlier commands left: connected pairs, idle sockets."""
+
+    def __init__(self) -> None:
+        self._pairs: Pairs | None = None
+        self._crowd: Crowd | None = None
+        self._window: dict[str, array[int]] = {}
+
+    async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
+        """Connect both people of each pair, until they are live."""
+        self._pairs = Pairs(CODECS[codec](), pairs, os.urandom(body_bytes))
+        await self._pairs.connect()
+        gc.collect()
+        gc.freeze()
+        return {"devices": len(self._pairs.peers)}
+
+    async def saturate(self, *, in_flight: int) -> dict[str, Any]:
+        self._loaded.saturate(in_flight)
+        return {}
+
+    async def rate(self, *, per_second: float, seed: int) -> dict[str, Any]:
+        self._loaded.open_rate(per_second, seed)
+        return {}
+
+    async def mark(self) -> dict[str, Any]:
+        """A window ends here and the next begins: counts so far, and when."""
+        tally = self._loaded.tally
+        self._window = tally.mark()
+        return {
+            "at": time.perf_counter(),
+            "started": tally.started,
+            "completed": tally.completed,
+            "problems": sum(tally.problems.values()),
+        }
+
+    async def latencies(self) -> dict[str, Any]:
+        """µs of each life completed in the window that the last mark ended, by step."""
+        return {"latency_us": {step: values.tolist() for step, values in self._window.items()}}
+
+    async def stop(self, *, timeout_s: float) -> dict[str, Any]:
+        """End the load, wait for what is under way, check every conversation."""
+        lost = await self._loaded.stop(timeout_s)
+        self._loaded.check()
+        return {"lost": lost, **self._loaded.tally.report()}
+
+    async def close_pairs(self) -> dict[str, Any]:
+        self._loaded.close()
+        self._pairs = None
+        await asyncio.sleep(0.1)
+        return {}
+
+    async def connect_idle(self, *, codec: str, people: list[dict[str, str]], at_once: int) -> dict[str, Any]:
+        self._crowd = Crowd(CODECS[codec](), people, at_once)
+        start = time.perf_counter()
+        seconds = await self._crowd.connect()
+        return {"seconds": time.perf_counter() - start, "each_ms": [round(s * 1000, 3) for s in seconds]}
+
+    async def sync_idle(self) -> dict[str, Any]:
+        assert self._crowd is not None
+        await self._crowd.sync()
+        return {}
+
+    async def close_idle(self) -> dict[str, Any]:
+        assert self._crowd is not None
+        lost, self._crowd = self._crowd.close(), None
+        await asyncio.sleep(0.1)
+        return {"lost": lost}
+
+    async def fill(self, *, codec: str, senders: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
+        """Each sender writes its count of messages; done when all have their ✓."""
+        content = os.urandom(body_bytes)
+        spoken = CODECS[codec]()
+        await asyncio.gather(
+            *(Sender(spoken, s["person"], s["conversation"], content, s["count"]).run() for s in senders)
+        )
+        return {}
+
+    async def drain(self, *, codec: str, person: dict[str, str]) -> dict[str, Any]:
+        """One device reads its whole backlog."""
+        return await Reader(CODECS[codec](), person).run()
+
+    @property
+    def _loaded(self) -> Pairs:
+        assert self._pairs is not None, "no pairs are connected"
+        return self._pairs
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader(limit=_LINE_LIMIT)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    commands = Commands()
+    while line := await lines.readline():
+        request = json.loads(line)
+        try:
+            method = getattr(commands, request.pop("do"))
+            answer = {"ok": True, **await asyncio.wait_for(method(**request), _TIMEOUT_S)}
+        except Exception as error:  # told to whoever asked, who decides
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    uvloop.install()
+    asyncio.run(_serve())

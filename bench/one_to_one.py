@@ -1,0 +1,207 @@
+"""What a 1:1 message costs, how long it takes, what a connection holds: ``./dev bench one_to_one``.
+
+Starts a system of its own (2 gateways, worker, beat, PostgreSQL, Valkey) in a temporary data folder and a load generator in
+its own process. How to read the figures: ``docs/bench.md``. Exit code 1 if a message was lost, repeated or out of order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import phases, report
+from bench.cpu import Gone
+from bench.figures import Figures, combine
+from bench.frames import CODECS
+from bench.generator import Generators, LoadError
+from bench.machine import machine, protections, versions
+from bench.phases import Bench
+from bench.stack import Cores, System
+from devtools.errors import DevError
+from devtools.paths import REPO
+
+PHASES = ("connect", "idle", "offline", "saturation", "rate")
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench one_to_one",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every printed figure, under stable keys")
+    parser.add_argument(
+        "--only", choices=PHASES, action="append", help="this measurement only; may be repeated"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=1, help="repeats of each measurement: median and spread (default 1)"
+    )
+    parser.add_argument("--seconds", type=float, default=15, help="a measured window (default 15)")
+    parser.add_argument(
+        "--warm-up", type=float, default=3, metavar="SECONDS", help="load before a window (default 3)"
+    )
+    parser.add_argument(
+        "--in-flight", type=int, default=400, help="lives under way at saturation (default 400)"
+    )
+    parser.add_argument("--rate", type=float, default=500, help="messages/s of the open rate (default 500)")
+    parser.add_argument("--pairs", type=int, default=50, help="pairs of users, one device each (default 50)")
+    parser.add_argument("--codec", choices=sorted(CODECS), default="json")
+    parser.add_argument(
+        "--body-bytes", type=int, default=221, help="encryptedContent before base64 (default 221)"
+    )
+    parser.add_argument(
+        "--placement", choices=("across", "random"), default="across",
+        help="across: the two of a pair on different gateways, by their private ports (default); random: the public port",
+    )  # fmt: skip
+    parser.add_argument("--idle", type=int, default=2000, help="idle connections (default 2000)")
+    parser.add_argument("--backlog", type=int, default=10_000, help="events of the backlog (default 10000)")
+    parser.add_argument("--clients", type=int, default=1, help="load generator processes (default 1)")
+    parser.add_argument(
+        "--hold", type=float, metavar="SECONDS",
+        help="only keep the saturation load running, for a profiler; prints the gateways' pids (bench/profile.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where to make the temporary data folder (default .local)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the data folder (logs, database)")
+    return parser
+
+
+def main() -> int:
+    args = options().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    try:
+        with _bench(args) as bench:
+            if args.hold:
+                return _hold(bench)
+            result = _measure(bench)
+    except (DevError, LoadError, Gone, RuntimeError) as error:
+        print(f"bench one_to_one: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 1 if result["checks"]["problems"] else 0
+
+
+@contextmanager
+def _bench(args: argparse.Namespace) -> Iterator[Bench]:
+    """A running system and its generators; afterwards none of it is left."""
+    parent = args.data or REPO / ".local"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=parent)).resolve()
+    folder.chmod(0o711)  # PostgreSQL may run as another user
+    cores = Cores.choose(args.clients)
+    system = System(folder, cores, _say)
+    generators = None
+    try:
+        system.start()
+        generators = Generators(args.clients)
+        yield Bench(args, system, generators, _say)
+    finally:
+        if generators is not None:
+            generators.close()
+        system.stop()
+        if args.keep:
+            _say(f"kept {folder}")
+        else:
+            if system.stack.postgres is not None:
+                shutil.rmtree(system.stack.postgres.folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure(bench: Bench) -> Figures:
+    """All phases that were asked for, each printed when it is done."""
+    args, system = bench.options, bench.system
+    wanted = args.only or PHASES
+    result: Figures = {
+        "bench": "one_to_one",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(system.folder),
+        "versions": versions(system),
+        "protections": protections(system),
+        "load": {
+            "users": 2 * args.pairs,
+            "devices": 2 * args.pairs,
+            "pairs": args.pairs,
+            "in_flight": args.in_flight,
+            "messages_per_second": args.rate,
+            "codec": args.codec,
+            "placement": args.placement,
+            "body_bytes": args.body_bytes,
+            "warm_up_seconds": args.warm_up,
+            "seconds": args.seconds,
+            "runs": args.runs,
+            "clients": args.clients,
+            "cores": str(system.cores),
+        },
+    }
+    print(report.head(result), flush=True)
+
+    def repeat(measure: Callable[[int], Figures]) -> Figures:
+        return combine([measure(run) for run in range(args.runs)])
+
+    if "connect" in wanted or "idle" in wanted:
+        people = phases.idle_people(bench, args.idle)
+        both = repeat(lambda run: phases.idle(bench, people))
+        for name, text in (("connect", report.connects), ("idle", report.idle)):
+            if name in wanted:
+                result[name] = both
+                print(text(both), flush=True)
+        system.restart_gateways()
+    if "offline" in wanted:
+        result["offline"] = repeat(lambda run: phases.offline(bench, args.backlog))
+        print(report.offline(result["offline"]), flush=True)
+        system.restart_gateways()
+    if "saturation" in wanted:
+        result["saturation"] = repeat(lambda run: phases.saturation(bench, args.in_flight))
+        print(report.lives(f"saturation, {args.in_flight} lives in flight", result["saturation"]), flush=True)
+    if "rate" in wanted:
+        result["rate"] = repeat(lambda run: phases.open_rate(bench, args.rate, run))
+        print(report.lives(f"open rate, {args.rate:g} messages/s", result["rate"]), flush=True)
+    _check(bench, result)
+    return result
+
+
+def _check(bench: Bench, result: Figures) -> None:
+    """Every message with a ✓ is a row; then what the generators saw."""
+    stored = int(bench.system.sql("SELECT count(*) FROM delivery_event"))
+    if stored != bench.sent:
+        bench.blame({"stored_differs": abs(stored - bench.sent)})
+    result["checks"] = {
+        "messages": bench.sent,
+        "stored": stored,
+        "problems": dict(bench.problems),
+        "examples": bench.examples[:20],
+    }
+    print(report.checks(result), flush=True)
+    if "saturation" in result:
+        result["other_measurements"] = report.others(result["saturation"]["median"]["lives_per_cpu_second"])
+        print(report.comparison(result["other_measurements"]), flush=True)
+
+
+def _hold(bench: Bench) -> int:
+    """Nothing is measured: a profiler takes CPU too."""
+    for name, pid in bench.system.gateway_pids.items():
+        print(f"{name} pid {pid}", flush=True)
+    phases.hold(bench, bench.options.in_flight, bench.options.hold)
+    for kind, number in bench.problems.items():
+        print(f"{kind}: {number}")
+    return 1 if bench.problems else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The system under measurement: the same processes as ``./dev up`` starts, in a data folder of its own, on cores of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.cpu import Meter, resident_kb
+from devtools import environment, ports
+from devtools.environment import URL_VARIABLES
+from devtools.paths import REPO, DataFolder
+from devtools.stack import Stack
+
+#: What a person would be held to is far above what a bench sends, but every check of it runs.
+LIMITS = environment.DEVELOPMENT_LIMITS
+_NOT_INHERITED = {
+    *URL_VARIABLES,
+    "WHATSAPP_ENV",
+    "WHATSAPP_DATA",
+    "WHATSAPP_LIMITS",
+    "WHATSAPP_TEST_BUILD",
+    "SECRET_KEY",
+    "TOKEN_KEYS",
+}
+_COUNTER = re.compile(r'^whatsapp_(\w+)_total\{kind="([^"]*)"\} (\S+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which cores the servers have and which the load generator has; the same ones when there is only one."""
+
+    servers: frozenset[int]
+    client: frozenset[int]
+
+    @classmethod
+    def choose(cls, clients: int) -> Cores:
+        """The last ``clients`` cores for the generator, the others for the servers; at least one each."""
+        mine = sorted(os.sched_getaffinity(0))
+        if len(mine) == 1:
+            return cls(frozenset(mine), frozenset(mine))
+        split = max(1, len(mine) - clients)
+        return cls(frozenset(mine[:split]), frozenset(mine[split:]))
+
+    def __str__(self) -> str:
+        if self.servers == self.client:
+            return f"servers and client share core {_listed(self.servers)}"
+        return f"servers pinned to core {_listed(self.servers)}, client to core {_listed(self.client)}"
+
+
+class System:
+    """A running system. The process that starts it moves to the client's cores when the servers have theirs."""
+
+    def __init__(self, folder: Path, cores: Cores, say: Callable[[str], None]) -> None:
+        self.cores = cores
+        self.folder = folder
+        caller = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        self.stack = Stack(
+            DataFolder(folder),
+            port=ports.choose(),
+            gateways=2,
+            caller=caller,
+            python=Path(sys.executable),
+            say=say,
+        )
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready and calm. Raises DevError."""
+        with self._on_server_cores():
+            self.stack.start()
+        self.settle()
+
+    def stop(self) -> None:
+        self.stack.stop()
+
+    def restart_gateways(self) -> None:
+        """Fresh gateways: what an earlier phase left in their memory is gone."""
+        gateways = [self.stack.children[name] for name in self.gateway_names]
+        for child in gateways:
+            child.stop()
+        with self._on_server_cores():
+            for child in gateways:
+                child.start()
+            for child in gateways:
+                child.wait_ready()
+        self.settle()
+
+    @contextlib.contextmanager
+    def _on_server_cores(self) -> Iterator[None]:
+        # Children inherit the cores, PostgreSQL's later ones too: nothing has to be moved afterwards.
+        os.sched_setaffinity(0, self.cores.servers)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, self.cores.client)
+
+    # -- who is there --------------------------------------------------------------------------------------------------
+
+    @property
+    def gateway_names(self) -> list[str]:
+        return sorted(self.stack.private_ports)
+
+    @property
+    def gateway_pids(self) -> dict[str, int]:
+        return {name: self._pid(name) for name in self.gateway_names}
+
+    def url(self, number: int, placement: str) -> str:
+        """Where the ``number``-th socket connects: ``across`` takes the gateways in turn, ``random`` leaves it to the kernel."""
+        if placement == "random":
+            return self.stack.ws
+        name = self.gateway_names[number % len(self.gateway_names)]
+        return f"ws://127.0.0.1:{self.stack.private_ports[name]}/ws"
+
+    def meter(self) -> Meter:
+        """CPU of the servers by group."""
+        groups = {
+            "gateways": list(self.gateway_pids.values()),
+            "postgresql": [self._pid("postgres")],
+            "valkey": [self._pid("valkey")],
+            "workers": [self._pid("worker-1"), self._pid("beat")],
+        }
+        return Meter(groups)
+
+    def resident_kb(self) -> int:
+        """Resident memory of all gateways."""
+        return sum(resident_kb(pid) for pid in self.gateway_pids.values())
+
+    def settle(self, calm: float = 0.15, timeout_s: float = 20.0) -> None:
+        """Wait until the servers use less than ``calm`` cores: nothing of what came before is measured with what comes next."""
+        meter = self.meter()
+        deadline = time.monotonic() + timeout_s
+        last = meter.read()
+        while time.monotonic() < deadline:
+            time.sleep(0.5)
+            now = meter.read()
+            if sum(now.since(last).values()) / (now.at - last.at) < calm:
+                return
+            last = now
+
+    def _pid(self, name: str) -> int:
+        pid = self.stack.children[name].pid
+        if pid is None:
+            raise RuntimeError(f"{name} has ended:\n{self.stack.children[name].tail()}")
+        return pid
+
+    # -- what it says --------------------------------------------------------------------------------------------------
+
+    def counters(self) -> dict[tuple[str, str], float]:
+        """The gateways' own counters, summed: (name, kind) → number."""
+        total: dict[tuple[str, str], float] = {}
+        for name in self.gateway_names:
+            url = f"http://127.0.0.1:{self.stack.private_ports[name]}/metrics"
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                text = answer.read().decode()
+            for metric, kind, value in _COUNTER.findall(text):
+                total[metric, kind] = total.get((metric, kind), 0.0) + float(value)
+        return total
+
+    def sql(self, statement: str) -> str:
+        assert self.stack.postgres is not None
+        return self.stack.postgres.sql(statement, database="whatsapp")
+
+    def valkey(self, *words: str) -> str:
+        """The answer to one command of the hot server, as text."""
+        import redis  # the only place that needs a whole client
+
+        with contextlib.closing(
+            redis.Redis.from_url(self.stack.urls["HOT_URL"], decode_responses=True)
+        ) as client:
+            return json.dumps(client.execute_command(*words))
+
+    def make_people(self, count: int, direct: list[tuple[int, int]]) -> dict[str, Any]:
+        """New people with a device and a token each, and the direct conversations between the i-th and the j-th."""
+        run = subprocess.run(
+            [sys.executable, "-m", "bench.accounts"],
+            input=json.dumps({"people": count, "direct": direct}),
+            env=self.stack.env,
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            raise RuntimeError(f"people could not be made:\n{run.stderr}")
+        made: dict[str, Any] = json.loads(run.stdout)
+        return made
+
+
+def _listed(cores: frozenset[int]) -> str:
+    return ",".join(map(str, sorted(cores)))
