@@ -97,6 +97,7 @@ ordinary() { # COMMAND…  the same as an ordinary user, in a clone of their own
 says_what_is_missing() {
     local said
     mkdir -p "$root/home/dev"
+    echo "dev:x:1000:1000::/home/dev:/bin/sh" >> "$root/etc/passwd"
     git clone -q --no-hardlinks "file://$repo" "$root/home/dev/whatsapp"
     chown -R 1000:1000 "$root/home/dev"
     if said=$(ordinary ./dev up --detach 2>&1); then return 1; fi

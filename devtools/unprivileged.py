@@ -1,6 +1,6 @@
 """Running PostgreSQL, which refuses root, when we are root.
 
-Two ways: a user namespace in which our own uid has the number 1000 (nothing is copied, files stay root's), and, where namespaces
+Two ways: a user namespace in which our own uid has another number (nothing is copied, files stay root's), and, where namespaces
 are not allowed (a chroot, many containers), the user ``nobody`` with a copy of the programs and a data folder that it can reach.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import pwd
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,7 +18,15 @@ from devtools import wheels
 from devtools.errors import DevError
 
 NOBODY = 65534
-_NAMESPACE = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+
+
+def _known_user() -> int:
+    """A uid other than root's that has a name, without which initdb does not work: the first person's, else nobody's."""
+    known = {entry.pw_uid for entry in pwd.getpwall()}
+    return next((uid for uid in (1000, NOBODY, 1) if uid in known), NOBODY)
+
+
+_NAMESPACE = ["unshare", "--user", f"--map-user={_known_user()}", "--map-group=1000"]
 
 
 @functools.cache
