@@ -17,7 +17,7 @@ import msgspec
 from delivery.runs import Run
 from delivery.session import Session, State
 from delivery.store.interface import PageRequest, Store
-from delivery.view import item_frame
+from delivery.view import item_frame, page_bytes
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.limits import LIMITS
@@ -131,7 +131,8 @@ async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequ
     written = batches = 0
     for conversation, after, head in request.work:
         while after < head and written < MAX_PART_BYTES:
-            (page,) = await store.pages([PageRequest(conversation, request.user, after, request.limit)])
+            asked = PageRequest(conversation, request.user, after, request.limit, page_bytes(codec))
+            (page,) = await store.pages([asked])
             through = max(page.through, after)
             if page.events:
                 remaining -= min(through, head) - after

@@ -31,7 +31,9 @@ class Run:
         self.since = 0
         self.wake = asyncio.Event()
         self.ref = ref
-        self.named: set[str] = set()  # named by the client: it is told even that there is nothing
+        #: Conversations that the client named: it is told even that there is nothing, and up to the head of that moment it
+        #: reads everything again, what it sent itself too.
+        self.named: dict[str, int] = {}
 
     def heard(self, conversation: str, seq: int) -> None:
         """A live event of a session in a sync."""

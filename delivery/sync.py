@@ -19,7 +19,7 @@ from delivery.receipts import Receipts, Status
 from delivery.runs import Awaited, Run
 from delivery.session import Session, State
 from delivery.store.interface import Logged, Page, PageRequest, Store, Unavailable
-from delivery.view import item_frame
+from delivery.view import item_frame, page_bytes
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import HotUnavailable
@@ -148,7 +148,7 @@ class Sync:
                 elif told > acked:
                     self._receipts.acked(session, conversation, told, told)
                 after = told
-                run.named.add(conversation)
+                run.named[conversation] = position.head
             session.sent[conversation] = after
             session.own.pop(conversation, None)
             head = max(position.head, run.heads.get(conversation, 0))
@@ -168,7 +168,13 @@ class Sync:
                 session.sent[conversation] = position.acked
                 session.acked.setdefault(conversation, position.acked)
             page = await self._reader.page(
-                PageRequest(conversation, session.user, session.sent[conversation], run.limit)
+                PageRequest(
+                    conversation,
+                    session.user,
+                    session.sent[conversation],
+                    run.limit,
+                    page_bytes(session.codec),
+                )
             )
             if session.sync is not run:
                 return
@@ -178,8 +184,9 @@ class Sync:
                 run.heads[conversation] = min(run.heads[conversation], through)
             if through >= run.heads.get(conversation, 0):
                 run.queue.remove(conversation)
-            # What this session sent itself it was told by the ✓; the client might not ack it once more.
+            # What this session sent itself it was told by the ✓; the client might not ack it once more, unless it asks for it.
             first_own = session.first_own.get(conversation, 1 << 53)
+            first_own = max(first_own, run.named.get(conversation, 0) + 1)
             events = [e for e in page.events if e.device != session.device or e.seq < first_own]
             if events:
                 data = self._encode(session, run, conversation, events, page.head, through)

@@ -8,12 +8,16 @@ import msgspec
 
 from delivery.store.interface import Logged
 from whatsapp.wire import frames
+from whatsapp.wire.codec import Codec
 
 #: Optional fields of a message that are kept in ``extra`` (msgpack map, wire names in snake case).
 EXTRA_FIELDS = ("media_url", "reply_to", "forward_id", "forward_count", "expires_in", "mentions")
 EVENT_KINDS = frozenset(
     ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer")
 )
+
+#: Ids, times and names of the fields of an event in a batch, at most.
+_ITEM_BYTES = 512
 
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
@@ -23,6 +27,12 @@ def pack_extra(frame: frames.SendMessage) -> bytes | None:
     """The optional fields that the log keeps, None if there are none."""
     extra = {name: value for name in EXTRA_FIELDS if (value := getattr(frame, name)) is not None}
     return _encode(extra) if extra else None
+
+
+def page_bytes(codec: Codec) -> int:
+    """How much a page may hold so that its ``sync_batch`` stays within MAX_BATCH_BYTES: base64 makes four bytes of three."""
+    room = frames.MAX_BATCH_BYTES - frames.MAX_BATCH_EVENTS * _ITEM_BYTES
+    return room * 3 // 4 if codec.text else room
 
 
 def item_frame(logged: Logged) -> frames.Message | frames.Event:

@@ -150,6 +150,12 @@ def _code(sms: Path, offset: int, phone_number: str) -> str | None:
     return None
 
 
+async def saved(system: Any, phone: Phone, conversation: str, acked: int) -> None:
+    """Wait until this device's position is durable: it is written behind, by less than a second."""
+    query = f"SELECT acked FROM delivery_position WHERE device = '{phone.device}' AND conversation = '{conversation}'"
+    await until(lambda: system.sql(query).strip() == str(acked), f"position {acked} is saved")
+
+
 # -- sockets -----------------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +172,7 @@ class Peer:
         self.phone = phone
         self.inbox: list[Any] = []
         self.log: list[Any] = []
+        self.sizes: list[int] = []  # bytes of each frame of ``log``
         self.ready: frames.Ready | None = None
         self._news = asyncio.Event()
         self._ended = False
@@ -310,7 +317,7 @@ class Peer:
                     f"no {what or wanted} in {timeout:.0f} s; waiting: {self.inbox[-20:]}"
                 ) from None
 
-    async def expect(self, kind: type[AnyFrame], timeout: float = PATIENCE, **fields: Any) -> AnyFrame:
+    async def expect(self, kind: type[AnyFrame], timeout: float = PATIENCE, /, **fields: Any) -> AnyFrame:
         """The first waiting frame of ``kind`` with these fields; it leaves the inbox."""
         found: AnyFrame = await self.take(
             lambda got: isinstance(got, kind) and all(getattr(got, n) == v for n, v in fields.items()),
@@ -376,8 +383,10 @@ class Peer:
     async def _read(self) -> None:
         try:
             async for data in self.socket:
-                frame = self.codec.decode_server(data.encode() if isinstance(data, str) else data)
+                data = data.encode() if isinstance(data, str) else data
+                frame = self.codec.decode_server(data)
                 self.inbox.append(frame)
+                self.sizes.append(len(data))
                 self.log.append(frame)
                 self._news.set()
         except ConnectionClosed:
@@ -407,3 +416,27 @@ async def talking(
     second = await Peer.open(urls[-1 if apart else 0], bob, codec)
     async with first, second:
         yield first, second, conversation
+
+
+async def fill(
+    sender: Peer, conversation: str, count: int, text: Callable[[int], str | bytes] = str, window: int = 400
+) -> None:
+    """``count`` messages ``text(1)`` … as fast as their ✓ come, ``window`` at once."""
+    free = asyncio.Semaphore(window)
+    done = 0
+
+    async def ticks() -> None:
+        nonlocal done
+        while done < count:
+            await sender.expect(frames.StatusUpdate, status="sent")
+            done += 1
+            free.release()
+
+    counting = asyncio.create_task(ticks())
+    try:
+        for number in range(1, count + 1):
+            await free.acquire()
+            await sender.send(sender.message(conversation, text(number)))
+        await counting
+    finally:
+        counting.cancel()
