@@ -118,7 +118,7 @@ class TerminalScreen:
 
     def __enter__(self) -> TerminalScreen:
         self._saved = termios.tcgetattr(self._input)
-        tty.setcbreak(self._input)
+        tty.setcbreak(self._input, termios.TCSADRAIN)  # keeps what was typed ahead
         loop = asyncio.get_running_loop()
         loop.add_reader(self._input, self._readable)
         loop.add_signal_handler(signal.SIGWINCH, self._resized)
