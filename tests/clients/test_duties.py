@@ -58,6 +58,15 @@ def test_a_batch_is_acknowledged_at_once_with_what_it_passed():
     assert duties.due(1.0) == [{"type": "ack", "positions": {C: 9}}]
 
 
+def test_a_batch_read_again_is_acknowledged_again():
+    """The server waits for the ack of each batch; one whose position was acknowledged before is no exception."""
+    history, duties = online()
+    for now in (1.0, 2.0):
+        history[C].page([], through=9)
+        duties.page_stored(C, now)
+        assert duties.due(now) == [{"type": "ack", "positions": {C: 9}}]
+
+
 def test_a_hole_is_asked_for_after_a_moment_and_again():
     history, duties = online()
     receive(history, duties, 1, 1.0)
