@@ -1,16 +1,15 @@
 """CPU per stored message of the append, on a real PostgreSQL: ``python -m bench.store_append postgresql://… [--json FILE]``.
 
-Client: CPU of this process per row (encode the batch, send, wait, decode). Backend: CPU of the one PostgreSQL process that
-serves it; server: of all PostgreSQL processes (WAL writer, checkpointer …), both from /proc/PID/schedstat, so the server must
-run on this machine. ``insert`` is the floor to compare with: the same rows by a plain ``INSERT … SELECT unnest`` into a copy
-of the table, without locks, dedupe, numbering, seqNum or outbox. Both run in turns; printed are the best and the median round.
-The database must be migrated; the rows stay in it.
+Client: CPU of this process per row (encode the batch, send, wait, decode), on uvloop as in a gateway. Server: CPU of all
+PostgreSQL processes from /proc/PID/schedstat, so the server must run on this machine. ``insert`` is the floor to compare
+with: the same rows by a plain ``INSERT … SELECT unnest`` through the pool into a copy of the table, without locks, dedupe,
+numbering, seqNum or outbox. Both run in turns; printed are the best and the median round. The database must be migrated; the
+rows stay in it.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ import time
 import uuid
 from pathlib import Path
 
+import uvloop
 from psycopg_pool import AsyncConnectionPool
 
 from delivery.store.interface import Outcome, Send
@@ -29,6 +29,7 @@ CONVERSATIONS = 1_000
 BODY_BYTES = 221
 
 NOW = 1_790_000_000_000
+FIGURES = ("client", "server", "wall")
 
 COLUMNS = (
     "conversation",
@@ -107,23 +108,21 @@ class Load:
 
 
 class Meter:
-    """Nanoseconds so far: (this process, the backend, all of the server, wall)."""
+    """Nanoseconds so far: (this process, all processes of the server, wall). ``backend``: pid of one of the server's."""
 
     def __init__(self, backend: int) -> None:
-        self._backend = backend
         self._postmaster = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
 
     def read(self) -> tuple[float, ...]:
-        others = sum(cpu(pid) for pid in children(self._postmaster) if pid != self._backend)
-        backend = cpu(self._backend)
-        return time.process_time_ns(), backend, backend + others, time.perf_counter_ns()
+        server = sum(cpu(pid) for pid in children(self._postmaster))
+        return time.process_time_ns(), server, time.perf_counter_ns()
 
 
 async def measure(
     url: str, sizes: list[int], rows: int, rounds: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Microseconds a row: {"append" or "insert": {batch size: {figure: value}}}."""
-    async with AsyncConnectionPool(url, min_size=1, max_size=1, kwargs={"autocommit": True}) as pool:
+    async with AsyncConnectionPool(url, min_size=2, max_size=2, kwargs={"autocommit": True}) as pool:
         store = PostgresStore(pool)
         load = Load(store)
         await load.prepare()
@@ -160,15 +159,14 @@ async def measure(
                         samples.setdefault((name, size), []).append(
                             tuple((b - a) / count for a, b in zip(before, after, strict=True))
                         )
+        await store.close()
         async with pool.connection() as connection:
             for statement in TEAR_DOWN:
                 await connection.execute(statement)
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for (name, size), runs in samples.items():
         row = figures.setdefault(name, {})[str(size)] = {}
-        for figure, values in zip(
-            ("client", "backend", "server", "wall"), zip(*runs, strict=True), strict=True
-        ):
+        for figure, values in zip(FIGURES, zip(*runs, strict=True), strict=True):
             row[f"{figure}_us"] = round(min(values), 1)
             row[f"{figure}_median_us"] = round(statistics.median(values), 1)
     return figures
@@ -185,15 +183,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
-    figures = asyncio.run(measure(options.url, sizes, options.rows, options.rounds))
-    print(
-        f"{'':8}{'batch':>6}{'client':>16}{'backend':>16}{'server':>16}{'wall':>18}   us/row, best (median)"
-    )
+    figures = uvloop.run(measure(options.url, sizes, options.rows, options.rounds))
+    print(f"{'':8}{'batch':>6}{'client':>16}{'server':>16}{'wall':>18}   us/row, best (median)")
     for name, by_size in figures.items():
         for size, row in by_size.items():
             cells = "".join(
                 f"{row[f'{f}_us']:9.1f} ({row[f'{f}_median_us']:.1f})".rjust(16 if f != "wall" else 18)
-                for f in ("client", "backend", "server", "wall")
+                for f in FIGURES
             )
             print(f"{name:8}{size:>6}{cells}")
     if options.json:

@@ -168,7 +168,7 @@ def _body(
         ]
         parts: Iterable[bytes] = chain.from_iterable(rows)
         sizes: Iterable[int] = (sum(map(len, row)) for row in rows)
-        optional = (_lengths(extra), _lengths(envelopes))
+        optional: tuple[str | None, str | None] = (_lengths(extra), _lengths(envelopes))
     else:
         parts = chain.from_iterable(zip(body_hash, content, strict=True))
         sizes = (_HASH_BYTES + length for length in lengths)

@@ -7,7 +7,7 @@ result. It does no input or output itself. :class:`delivery.store.postgres.Postg
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ Rows = list[tuple[Any, ...]]
 
 class Query(NamedTuple):
     sql: str
-    params: Sequence[Any] = ()
+    params: Sequence[Any] | Mapping[str, Any] = ()
     #: The operation handles :class:`delivery.store.errors.Clash`: inside a transaction this needs a savepoint.
     guarded: bool = False
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -27,6 +28,7 @@ from delivery.store.interface import (
     Send,
     Unavailable,
 )
+from delivery.store.libpq import Channel
 from delivery.store.operation import Operation, Query, Rows
 
 T = TypeVar("T")
@@ -36,23 +38,32 @@ class PostgresStore:
     """Implements :class:`delivery.store.interface.Store`.
 
     Every operation but :meth:`link_device` and :meth:`unlink_device` is one statement of its own transaction (one round
-    trip) on a connection of the pool, which is put into autocommit mode. ``lock_ms``: longest wait of an append for a
-    conversation that another transaction holds.
+    trip) on a connection of the pool, which is put into autocommit mode. :meth:`append` keeps a connection of the pool for
+    itself (:class:`Channel`), unless it is the pool's only one; :meth:`close` gives it back. ``lock_ms``: longest wait of an
+    append for a conversation that another transaction holds.
     """
 
     def __init__(self, pool: AsyncConnectionPool, lock_ms: int = 1_000) -> None:
         self._pool = pool
         self._lock_ms = lock_ms
+        self._channel = Channel(pool)
 
-    async def _run(self, operation: Operation[T], transaction: bool = False) -> T:
+    async def close(self) -> None:
+        """Before the pool is closed: give its connection back."""
+        await self._channel.close()
+
+    async def _run(self, operation: Operation[T], transaction: bool = False, append: bool = False) -> T:
         try:
+            if append and not self._channel.busy and self._pool.max_size > 1:
+                return await _drive(self._channel.rows, operation)
             async with self._pool.connection() as connection:
                 if not connection.autocommit:
                     await connection.set_autocommit(True)
+                rows = partial(_execute, connection)
                 if transaction:
                     async with connection.transaction():
-                        return await _drive(connection, operation)
-                return await _drive(connection, operation)
+                        return await _drive(rows, operation)
+                return await _drive(rows, operation)
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             raise Unavailable(str(error) or type(error).__name__) from error
         finally:
@@ -60,7 +71,7 @@ class PostgresStore:
 
     # -- log
     async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
-        return await self._run(log.append(writer, sends, now, self._lock_ms, alone=True))
+        return await self._run(log.append(writer, sends, now, self._lock_ms, alone=True), append=True)
 
     async def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
         return await self._run(log.pages(requests))
@@ -122,27 +133,24 @@ class PostgresStore:
         return await self._run(retention.expire(now, retention_ms, limit))
 
 
-async def _drive(connection: psycopg.AsyncConnection, operation: Operation[T]) -> T:
+async def _drive(run: Callable[[Query], Awaitable[Rows]], operation: Operation[T]) -> T:
     try:
         query = next(operation)
         while True:
             try:
-                rows = await _rows(connection, query)
-            except (Clash, Locked) as error:
-                query = operation.throw(error)
+                rows = await run(query)
+            except (pg.UniqueViolation, pg.DeadlockDetected) as error:
+                if not query.guarded:
+                    raise
+                query = operation.throw(Clash(str(error)))
+            except pg.LockNotAvailable as error:
+                query = operation.throw(Locked(str(error)))
             else:
                 query = operation.send(rows)
     except StopIteration as end:
         return end.value
 
 
-async def _rows(connection: psycopg.AsyncConnection, query: Query) -> Rows:
-    try:
-        cursor = await connection.execute(query.sql, query.params, prepare=True, binary=True)
-    except (pg.UniqueViolation, pg.DeadlockDetected) as error:
-        if query.guarded:
-            raise Clash from error
-        raise
-    except pg.LockNotAvailable as error:
-        raise Locked from error
+async def _execute(connection: psycopg.AsyncConnection, query: Query) -> Rows:
+    cursor = await connection.execute(query.sql, query.params, prepare=True, binary=True)
     return await cursor.fetchall() if cursor.description else []

@@ -80,7 +80,9 @@ class PostgresHarness:
         )
         await pool.open()
         self._closing.push_async_callback(pool.close)
-        return PostgresStore(pool, lock_ms)
+        store = PostgresStore(pool, lock_ms)
+        self._closing.push_async_callback(store.close)
+        return store
 
     async def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:

@@ -54,6 +54,52 @@ async def test_connections_that_died_between_calls(alone: PostgresHarness) -> No
         await until_available(call)
 
 
+async def test_an_append_after_its_connection_died_unseen(alone: PostgresHarness) -> None:
+    people = await People(alone.store).meet()
+    await people.say(b"1")
+    await alone.disconnect()
+    (result,) = await until_available(lambda: people.append(people.send()))
+    assert result.seq == 2
+
+
+async def test_a_cancelled_append_leaves_the_store_usable(alone: PostgresHarness) -> None:
+    """Its outcome is unknown, so its connection is not used again: a later append never gets an earlier one's answer."""
+    people = await People(alone.store).meet()
+    await people.say(b"1")
+    one = people.send()
+    async with alone.held(people.conversation):
+        task = asyncio.create_task(people.append(one))
+        await alone.waiting()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    (result,) = await people.append(one)
+    assert result.outcome in (Outcome.STORED, Outcome.DUPLICATE)
+    assert result.seq == 2
+    assert len(await people.read(people.bob)) == 2
+
+
+async def test_appends_of_one_store_at_once(alone: PostgresHarness) -> None:
+    people = await People(alone.store).meet()
+    answers = await asyncio.gather(*(people.append(people.send(), people.send()) for _ in range(20)))
+    assert sorted(result.seq for answer in answers for result in answer) == list(range(1, 41))
+
+
+async def test_the_only_connection_of_a_pool_is_shared(new_postgres_url: str) -> None:
+    async with AsyncConnectionPool(new_postgres_url, min_size=1, max_size=1, open=False) as pool:
+        people = await People(PostgresStore(pool)).meet()
+        assert await people.say(b"1", b"2") == [1, 2]
+        assert len(await people.read(people.bob)) == 2
+
+
+async def test_more_than_the_socket_holds_at_once(alone: PostgresHarness) -> None:
+    people = await People(alone.store).meet()
+    results = await people.append(*(people.send(body=bytes([i]) * 65_536) for i in range(200)))
+    assert [result.seq for result in results] == list(range(1, 201))
+    events = await people.read(people.bob, after=198)
+    assert [event.content for event in events] == [bytes([i]) * 65_536 for i in (198, 199)]
+
+
 async def test_no_server() -> None:
     pool = AsyncConnectionPool(
         "postgresql://nobody@127.0.0.1:1/none",
