@@ -14,6 +14,7 @@ django_application = get_asgi_application()  # sets Django up: the imports below
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+import whatsapp.celery  # noqa: E402, F401  (tasks are enqueued with this application's broker, not the default one)
 from accounts.rest.body_limit import BodyLimit  # noqa: E402
 from chats.consumer import ChatConsumer  # noqa: E402
 
