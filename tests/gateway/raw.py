@@ -60,16 +60,14 @@ class RawSocket:
         self.head = head  # the HTTP answer
 
     @classmethod
-    async def open(
-        cls, url: str, codec: str = "json", token: str = "", *, receive_buffer: int = 0, limit: int = 65_536
-    ) -> Self:
+    async def open(cls, url: str, codec: str = "json", token: str = "", *, receive_buffer: int = 0) -> Self:
         address = urlsplit(url)
         plain = sockets.socket()
         plain.setblocking(False)
         if receive_buffer:
             plain.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, receive_buffer)
         await asyncio.get_running_loop().sock_connect(plain, (address.hostname, address.port))
-        reader, writer = await asyncio.open_connection(sock=plain, limit=limit)
+        reader, writer = await asyncio.open_connection(sock=plain)
         lines = [
             f"GET {address.path} HTTP/1.1",
             f"Host: {address.netloc}",

@@ -142,7 +142,7 @@ class Socket(WebSocketsSansIOProtocol):
             payload = (
                 apply_mask(data[start + head : stop], data[start + head - 4 : start + head]) if size else b""
             )
-            if first == 0x81 or first == 0x82:
+            if (first == 0x81 or first == 0x82) and not self._parts:
                 if not self.close_sent:  # past our close frame only the peer's is of interest
                     self._on_frame(payload, first == 0x81)
             elif not self._unusual(first & 0x0F, bool(first & 0x80), payload):
