@@ -85,16 +85,13 @@ class Log:
             except Blocked as blocked:
                 # The others are stored; those of a conversation that somebody holds are refused below.
                 results, row = blocked.results, blocked.row
-            except Unavailable:
-                progress.rename()
+            except Exception:
+                progress.rename()  # the outcome is unknown
                 raise
-        except Unavailable:
-            # What waits behind a failed send of the same device and conversation would overtake it: it fails too.
-            failed = {(p.send.device, p.send.conversation) for p in admitted}
-            for pending in admitted + self._queue.take(
-                lambda p: (p.send.device, p.send.conversation) in failed
-            ):
-                self._refuse(pending, Code.UNAVAILABLE, "the message could not be stored, send it again")
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("an append failed")
+            self._fail(admitted)
             return
         faults.point("append-ack")
         events: list[Event] = []
