@@ -52,4 +52,5 @@ def _names(runs: Sequence[Figures]) -> list[tuple[str, Any]]:
 
 
 def _rounded(value: float) -> float:
-    return value if isinstance(value, int) else round(value, 3)
+    """A count stays a whole number."""
+    return int(value) if value == int(value) else round(value, 3)

@@ -28,6 +28,7 @@ class Generators:
                 stdout=subprocess.PIPE,
                 text=True,
                 bufsize=1,
+                start_new_session=True,  # Ctrl-C is for whoever started the bench; they end with their input
             )
             for _ in range(count)
         ]

@@ -45,6 +45,7 @@ class Tally:
         self._reported = 0
         self.problems: Counter[str] = Counter()
         self.examples: list[str] = []
+        self.receipt_frames = 0
         self.latency = {step: array("I") for step in STEPS}
 
     def problem(self, kind: str, text: str = "") -> None:
@@ -200,6 +201,8 @@ class Peer:
             self._read_to = max(self._read_to, update.up_to)
         else:
             self.tally.problem(f"status {update.status}")
+        if update.up_to:
+            self.tally.receipt_frames += 1
         # A receipt covers everything up to its seq, once that message has its ✓.
         waiting = self.undelivered
         while waiting and waiting[0].seq and waiting[0].seq <= self._delivered_to:

@@ -58,6 +58,7 @@ class Commands:
             "at": time.perf_counter(),
             "started": tally.started,
             "completed": tally.completed,
+            "receipt_frames": tally.receipt_frames,
             "problems": sum(tally.problems.values()),
         }
 

@@ -52,7 +52,9 @@ def options() -> argparse.ArgumentParser:
         "--in-flight", type=int, default=400, help="lives under way at saturation (default 400)"
     )
     parser.add_argument("--rate", type=float, default=500, help="messages/s of the open rate (default 500)")
-    parser.add_argument("--pairs", type=int, default=50, help="pairs of users, one device each (default 50)")
+    parser.add_argument(
+        "--pairs", type=int, default=200, help="pairs of users, one device each (default 200)"
+    )
     parser.add_argument("--codec", choices=sorted(CODECS), default="json")
     parser.add_argument(
         "--body-bytes", type=int, default=221, help="encryptedContent before base64 (default 221)"

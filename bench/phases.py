@@ -112,7 +112,10 @@ def _lives(bench: Bench, begin: Callable[[], object]) -> Figures:
     counters_end = system.counters()
     latencies = [answer["latency_us"] for answer in generators.all("latencies")]
     _stop(bench)
-    lives = sum(end["completed"] - mark["completed"] for mark, end in zip(marks, ends, strict=True))
+    lives, receipts = (
+        sum(end[name] - mark[name] for mark, end in zip(marks, ends, strict=True))
+        for name in ("completed", "receipt_frames")
+    )
     seconds = ends[0]["at"] - marks[0]["at"]
     parts = used_end.since(used)
     total = sum(parts.values())
@@ -135,6 +138,7 @@ def _lives(bench: Bench, begin: Callable[[], object]) -> Figures:
         "latency_ms": {
             step: percentiles([us for answer in latencies for us in answer[step]], 1e-3) for step in STEPS
         },
+        "receipt_frames_per_life": round(receipts / lives, 2) if lives else 0.0,
         "rows_per_batch": {kind: round(size, 2) for kind, size in sorted(batches.items())},
         "busy_cores": {"servers": round(total / wall, 3), "client": round(client_used / wall, 3)},
         "client_us_per_life": _us(client_used, lives),
@@ -175,7 +179,7 @@ def idle_people(bench: Bench, count: int) -> Idle:
 
 
 def idle(bench: Bench, people: Idle) -> Figures:
-    """One run: fresh gateways, connect everybody until ``ready``, sync, look at the memory, close."""
+    """One run: fresh gateways, connect everybody until ``ready``, sync, look at the memory, close, connect them again."""
     options, system, generators = bench.options, bench.system, bench.generators
     system.restart_gateways()
     for crowd in (people.warm, people.counted):
@@ -200,6 +204,11 @@ def idle(bench: Bench, people: Idle) -> Figures:
     rested = meter.read()
     if lost := generators.one("close_idle")["lost"]:
         bench.blame({"idle_socket_closed": lost})
+    system.settle()
+    before_again = meter.read()
+    generators.one("connect_idle", codec=options.codec, people=people.counted, at_once=_CONNECTS_AT_ONCE)
+    again = sum(meter.read().since(before_again).values())
+    generators.one("close_idle")
     count = len(people.counted)
     parts = used_ready.since(used)
     total = sum(parts.values())
@@ -209,6 +218,7 @@ def idle(bench: Bench, people: Idle) -> Figures:
         "gateways_resident_kb": {"before": memory, "with_connections": memory_idle},
         "idle_busy_cores": round(sum(rested.since(resting).values()) / (rested.at - resting.at), 3),
         "connects_per_cpu_second": round(count / total, 1),
+        "reconnects_per_cpu_second": round(count / again, 1),
         "connects_per_second": round(count / connected["seconds"], 1),
         "cpu_us_per_connect": {
             "total": _us(total, count),

@@ -72,6 +72,7 @@ def lives(title: str, phase: Figures) -> str:
     disk = m["disk_fdatasync_ms"]
     lines += [
         f"  {'fdatasync of 8 KiB p50 / p99 ms':34} {disk['p50']:>10.2f} / {disk['p99']:.2f}   the disk alone, just before",
+        f"  {'receipt frames to a sender / life':34} {m['receipt_frames_per_life']:>10.2f}   2 if none covered several messages",
         f"  {'rows per batch':34} {', '.join(f'{kind} {size:.1f}' for kind, size in m['rows_per_batch'].items())}",
         f"  {'cores busy':34} servers {m['busy_cores']['servers']:.2f}, generator {m['busy_cores']['client']:.2f} "
         f"({m['client_us_per_life']:.0f} us a life); load average {m['load_average']:.1f}",
@@ -87,6 +88,8 @@ def connects(phase: Figures) -> str:
             "",
             f"connecting {m['connections']:,} devices, authenticated, until ready ({len(phase['runs'])} run(s))",
             _line("connects / server CPU-second", m["connects_per_cpu_second"], s["connects_per_cpu_second"]),
+            _line("again, the same devices", m["reconnects_per_cpu_second"], s["reconnects_per_cpu_second"])
+            + "   / server CPU-second",
             _line("server CPU us / connect", cpu["total"], s["cpu_us_per_connect"]["total"])
             + "   "
             + ", ".join(f"{name} {value:.0f}" for name, value in cpu.items() if name != "total"),
