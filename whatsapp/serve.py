@@ -27,9 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m whatsapp.serve", description="Run one gateway process.")
     parser.add_argument("--name", default="gateway-1", help="name of the process in status and metrics")
     parser.add_argument("--host", default="127.0.0.1", help="address of both ports")
-    parser.add_argument("--port", type=int, default=8000, help="public port, shared by all gateways of a machine")
-    parser.add_argument("--private-port", type=int, default=0, help="port of this process alone; 0 picks a free one")
-    parser.add_argument("--die-with-parent", action="store_true", help="end when the process that started this one ends")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="public port, shared by all gateways of a machine"
+    )
+    parser.add_argument(
+        "--private-port", type=int, default=0, help="port of this process alone; 0 picks a free one"
+    )
+    parser.add_argument(
+        "--die-with-parent", action="store_true", help="end when the process that started this one ends"
+    )
     options = parser.parse_args(arguments)
     os.environ["WHATSAPP_GATEWAY"] = options.name
     if options.die_with_parent:
@@ -38,7 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         public = _listen(options.host, options.port, shared=True)
         private = _listen(options.host, options.private_port, shared=False)
     except OSError as error:
-        print(f"{options.name}: port {options.port} or {options.private_port}: {error.strerror}", file=sys.stderr)
+        print(
+            f"{options.name}: port {options.port} or {options.private_port}: {error.strerror}",
+            file=sys.stderr,
+        )
         return 1
     uvloop.install()
     asyncio.run(_serve(options.name, public, private))
