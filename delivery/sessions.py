@@ -140,10 +140,11 @@ class Sessions:
         """Compare heads with positions (read after the epoch), then marks and marker in one script."""
         metrics.count("sessions", "rebuilt")
         behind = await self._store.behind(session.user, session.device)
+        now = clock.now_ms()
         linked = next(
-            (r.linked_at for r in self._roster.devices(session.user) or () if r.device == session.device), 0
+            (r.linked_at for r in self._roster.devices(session.user) or () if r.device == session.device), now
         )
-        young = clock.now_ms() - linked < NEW_DEVICE_MS
+        young = now - linked < NEW_DEVICE_MS
         session.pending = await self._inbox.complete(
             session.user, session.device, "" if young else epoch, behind
         )

@@ -8,6 +8,7 @@ consumer reaches it as ``scope["whatsapp.socket"]``. Compression is off, pings a
 from __future__ import annotations
 
 import struct
+from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from whatsapp.infra.limits import LIMITS
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 PROTOCOL_ERROR, TOO_BIG = 1002, 1009
 CLOSE_WAIT_S = 5.0
+QUIET_S = 0.25
 _PING = b"\x89\x00"
 _U16 = struct.Struct("!H").unpack_from
 _U64 = struct.Struct("!Q").unpack_from
@@ -45,6 +47,7 @@ class Socket(WebSocketsSansIOProtocol):
         self._parts: list[bytes] = []
         self._parts_text = True
         self._parts_size = 0
+        self._quiet: TimerHandle | None = None  # set once the input makes no sense any more
 
     # for the consumer
 
@@ -104,6 +107,9 @@ class Socket(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self._on_frame is None:
             super().data_received(data)
+            return
+        if self._quiet is not None:
+            self._wait_for_quiet()
             return
         self.unanswered = 0
         rest = self._rest
@@ -198,8 +204,16 @@ class Socket(WebSocketsSansIOProtocol):
         self.transport.close()
 
     def _fail(self, code: int, reason: str) -> None:
+        """The input cannot be read any further. It is drained all the same: closing over unread input resets the
+        connection, and the peer would never see the code."""
         self._rest.clear()
         self.close(code, reason)
+        self._wait_for_quiet()
+
+    def _wait_for_quiet(self) -> None:
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = self.loop.call_later(QUIET_S, self._end)
 
     def shutdown(self) -> None:
         """uvicorn shuts down; the gateway has closed its sockets by then in its own order."""
