@@ -155,12 +155,16 @@ class System:
     # -- what it says --------------------------------------------------------------------------------------------------
 
     def counters(self) -> dict[tuple[str, str], float]:
-        """The gateways' own counters, summed: (name, kind) → number."""
+        """The gateways' own counters, summed: (name, kind) → number. Raises RuntimeError when one cannot be asked."""
         total: dict[tuple[str, str], float] = {}
         for name in self.gateway_names:
             url = f"http://127.0.0.1:{self.stack.private_ports[name]}/metrics"
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                text = answer.read().decode()
+            try:
+                with urllib.request.urlopen(url, timeout=10) as answer:
+                    text = answer.read().decode()
+            except OSError as error:
+                self._pid(name)  # if it has ended, that is what to say
+                raise RuntimeError(f"{name} gives no metrics: {error}") from None
             for metric, kind, value in _COUNTER.findall(text):
                 total[metric, kind] = total.get((metric, kind), 0.0) + float(value)
         return total
