@@ -1,0 +1,124 @@
+"""Long backlogs (C4): the worker is killed in its drain, is late, loses its stream; the gateway goes on alone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from delivery.store.interface import Send
+from delivery.store.postgres import PostgresStore
+from tests.faults.history import Sent
+from tests.faults.rig import Cast, Rig, meeting, stays
+from tests.gateway.peer import new_id, until
+
+pytestmark = pytest.mark.needs_system
+
+BATCH = 500
+
+
+async def backlog(rig: Rig, cast: Cast, count: int) -> None:
+    """``count`` messages of Ann that Bob's laptop has not got; written at the store by a process that is gone, so that the
+    sweep marks them. Bob's phone is away."""
+    await cast.phone.leave()
+    writer = new_id()
+    async with AsyncConnectionPool(rig.system.database_url, min_size=1, max_size=1, open=False) as pool:
+        store = PostgresStore(pool)
+        for start in range(0, count, BATCH):
+            wave = [cast.ann.prepare(cast.conversation, f"{start + i}".ljust(300)) for i in range(BATCH)]
+            stored = await store.append(writer, [send_of(sent) for sent in wave], 1)
+            for sent, result in zip(wave, stored.results, strict=True):
+                sent.seq = result.seq
+    # Now, so that the sweep looks at them and the retention does not.
+    await asyncio.to_thread(
+        rig.system.sql,
+        f"""UPDATE delivery_outbox SET at = (extract(epoch FROM now()) * 1000)::bigint WHERE writer = '{writer}';
+        UPDATE delivery_event SET at = (extract(epoch FROM now()) * 1000)::bigint WHERE at = 1;
+        UPDATE delivery_head SET oldest_at = NULL""",
+    )
+    await until(lambda: cast.marks(rig, cast.laptop).get(cast.conversation.encode()) == count + 3, "marked")
+
+
+def send_of(sent: Sent) -> Send:
+    return Send(
+        sent.conversation, sent.user, sent.device, sent.message_id, "text", sent.content, b"\0" * 16, 1
+    )
+
+
+def streams(rig: Rig, cast: Cast) -> list[bytes]:
+    return list(rig.hot.scan_iter(f"{{{cast.laptop.phone.user}}}:drain:*", count=1000))
+
+
+async def in_the_stream(rig: Rig, cast: Cast) -> bytes:
+    """Until the task has written a batch."""
+    (stream,) = await until(lambda: streams(rig, cast), "the task writes")
+    return stream
+
+
+async def test_c4_worker_killed_in_the_drain(rig: Rig) -> None:
+    async with meeting(rig) as cast:
+        await backlog(rig, cast, 10_000)
+        cast.laptop.acking = False
+        await cast.laptop.connect()
+        stream = await in_the_stream(rig, cast)
+        rig.system.kill("worker-1")
+        ((_, last),) = rig.hot.xrevrange(stream, count=1)
+        assert last[b"c"], "killed before the task had written all"
+        await cast.laptop.ack_all()
+        await cast.all_here(cast.laptop, timeout=60)
+        assert cast.laptop.got == 10_003
+
+
+async def test_c4_pool_child_killed_in_the_drain(rig: Rig) -> None:
+    """The task comes again in another child, out of step with the gateway."""
+    async with meeting(rig) as cast:
+        await backlog(rig, cast, 2_000)
+        rig.arm("drain-batch")
+        await cast.laptop.connect()
+        await cast.all_here(cast.laptop, timeout=30)
+        assert not rig.armed("drain-batch")
+        assert rig.system.processes["worker-1"] is not None
+
+
+async def test_c4_late_worker(rig: Rig) -> None:
+    async with meeting(rig) as cast:
+        await backlog(rig, cast, 2_000)
+        rig.system.kill("worker-1", signal.SIGSTOP)
+        await cast.laptop.connect()
+        await cast.all_here(cast.laptop, timeout=30)
+
+
+async def test_c4_twin_gateway_that_waits_for_the_worker(rig: Rig) -> None:
+    async with meeting(rig) as cast:
+        await backlog(rig, cast, 2_000)
+        with rig.off("drain_wait"):
+            rig.system.kill("worker-1", signal.SIGSTOP)
+            await cast.laptop.connect()
+            await stays(lambda: cast.laptop.got == 3, "the gateway went on", 4.0)
+        await cast.all_here(cast.laptop, timeout=30)
+
+
+async def test_c6_stream_lost_in_the_drain(rig: Rig) -> None:
+    async with meeting(rig) as cast:
+        await backlog(rig, cast, 2_000)
+        await cast.laptop.connect()
+        await until(lambda: cast.laptop.got > 500, "some batches are here")
+        rig.hot.flushall()
+        await cast.all_here(cast.laptop, timeout=30)
+
+
+async def test_c4_gateway_and_worker_killed(rig: Rig) -> None:
+    async with meeting(rig) as cast:
+        await backlog(rig, cast, 10_000)
+        cast.laptop.urls = [rig.one, rig.two]
+        await cast.laptop.connect()
+        await until(lambda: cast.laptop.got > 1_000, "some batches are here")
+        rig.system.kill("worker-1")
+        rig.system.kill("gateway-1")
+        assert cast.laptop.got < 10_003
+        await until(lambda: not cast.laptop.alive, "the socket ends")
+        await cast.laptop.connect()
+        await cast.all_here(cast.laptop, timeout=60)
+        assert cast.laptop.seen.repeats < 5_000, "it goes on from what was acknowledged a moment before"
