@@ -1,0 +1,337 @@
+"""The engine inside the test: processes without sockets, on real PostgreSQL and Valkey, for interleavings that must be exact.
+
+A :class:`Process` is a gateway's :class:`delivery.node.Node`; a :class:`Seat` is a device's session at it, whose frames are kept
+instead of sent. A :class:`Wire` stands between a process and a server and can be cut or led elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import redis
+
+from delivery.node import Node
+from delivery.session import Session, State
+from delivery.store.interface import Appended, Send
+from delivery.store.postgres import PostgresStore
+from delivery.sweep import Sweep
+from devtools.processes import Child
+from devtools.valkey import ValkeyServer
+from tests.gateway.peer import new_id, until
+from whatsapp.infra import clock
+from whatsapp.infra.postgres import open_pool
+from whatsapp.wire import frames
+from whatsapp.wire.codec import JSON
+
+HOUR_MS = 3_600_000
+
+
+def body_hash(body: bytes) -> bytes:
+    return blake2b(body, digest_size=16).digest()
+
+
+class Screen:
+    """What a device was sent. Acks each message and batch in the next turn, as a client would, while ``acking``."""
+
+    paused = False
+
+    def __init__(self) -> None:
+        self.frames: list[Any] = []
+        self.closed = 0
+        self.acking = True
+        self.seat: Seat | None = None
+
+    def write(self, data: bytes) -> None:
+        frame = JSON.decode_server(data)
+        self.frames.append(frame)
+        if self.acking and self.seat is not None:
+            if isinstance(frame, frames.Message):
+                asyncio.get_running_loop().call_soon(self.seat.ack, frame.conversation_id, frame.seq)
+            elif isinstance(frame, frames.SyncBatch) and frame.events:
+                asyncio.get_running_loop().call_soon(
+                    self.seat.ack, frame.conversation_id, frame.events[-1].seq
+                )
+
+    def close(self, code: int, reason: str = "") -> None:
+        self.closed = code
+
+
+class Seat:
+    """A session of a device at a process."""
+
+    def __init__(self, process: Process, user: str, device: str) -> None:
+        self.node = process.node
+        self.screen = Screen()
+        self.screen.seat = self
+        self.session = Session(user, device, JSON, self.screen, clock.now_ms())
+
+    async def open(self, sync: bool = True) -> Seat:
+        await self.node.sessions.open(self.session)
+        self.session.state = State.READY
+        if sync:
+            await self.sync()
+        return self
+
+    async def sync(self) -> None:
+        self.node.sync.start(self.session, {}, 100, 0)
+        await until(lambda: self.session.state is State.LIVE, "the sync ends")
+
+    def leave(self) -> None:
+        self.node.sessions.closed(self.session)
+
+    def ack(self, conversation: str, seq: int) -> None:
+        self.node.sync.ack(self.session, {conversation: seq})
+
+    def send(self, conversation: str, text: str, *, message_id: str = "", seq_num: int = 0) -> str:
+        """Submit a message; its answer comes among the frames."""
+        body, message_id = text.encode(), message_id or new_id()
+        send = Send(
+            conversation,
+            self.session.user,
+            self.session.device,
+            message_id,
+            "text",
+            body,
+            body_hash(body),
+            1,
+            seq_num,
+        )
+        self.node.log.submit(self.session, send, "", 0.0)
+        return message_id
+
+    async def answer(self, message_id: str, count: int = 1) -> Any:
+        """The ``count``-th answer to a message: a ``status_update`` or an ``error``."""
+
+        def answers() -> list[Any]:
+            kinds = (frames.StatusUpdate, frames.Error)
+            return [f for f in self.screen.frames if isinstance(f, kinds) and f.message_id == message_id]
+
+        await until(lambda: len(answers()) >= count, f"answer {count} to {message_id}")
+        return answers()[count - 1]
+
+    async def say(self, conversation: str, text: str = "hello", **fields: Any) -> int:
+        """Send and wait for ✓; the seq."""
+        answer = await self.answer(self.send(conversation, text, **fields))
+        assert isinstance(answer, frames.StatusUpdate), answer
+        assert answer.seq, answer
+        return answer.seq
+
+    def seqs(self, conversation: str) -> list[int]:
+        """What arrived, in the order of arrival, live and in batches."""
+        found: list[int] = []
+        for frame in self.screen.frames:
+            if isinstance(frame, frames.Message) and frame.conversation_id == conversation:
+                found.append(frame.seq)
+            elif isinstance(frame, frames.SyncBatch) and frame.conversation_id == conversation:
+                found += [event.seq for event in frame.events]
+        return found
+
+    async def has(self, conversation: str, seqs: Sequence[int], timeout: float = 10.0) -> None:
+        """Until exactly these arrived, in this order."""
+        with contextlib.suppress(AssertionError):
+            await until(lambda: len(self.seqs(conversation)) >= len(seqs), "it arrives", timeout)
+        assert self.seqs(conversation) == list(seqs)
+
+
+class Process:
+    """One gateway process, or what is like one."""
+
+    def __init__(self, database_url: str, hot_url: str) -> None:
+        self.pool = open_pool(database_url, low=1, high=4)
+        self.store = PostgresStore(self.pool)
+        self.node = Node(process=new_id(), store=self.store, hot_url=hot_url, identify=_everybody)
+        self.hot = self.node.bus.hot
+
+    async def start(self) -> Process:
+        await self.pool.open(wait=True)
+        await self.node.start()
+        await until(lambda: self.hot.available, "the hot node is there")
+        # A writer begins by asking for its rows; its watermark counts from then on.
+        await until(lambda: not self.node.fanout.progress._broken, "its progress counts")
+        return self
+
+    async def stop(self) -> None:
+        await self.node.stop()
+        await self.pool.close(timeout=2)
+
+    async def seat(self, user: str, device: str, **options: Any) -> Seat:
+        return await Seat(self, user, device).open(**options)
+
+    async def dirty(self, user: str, device: str) -> dict[str, int]:
+        return await self.node.inbox.dirty(user, device)
+
+    async def saved(self) -> None:
+        """Acks and receipts are durable, and their marks gone."""
+        await self.node.receipts.flush()
+
+
+async def _everybody(sessions: Sequence[tuple[str, str, int]]) -> list[str]:
+    return ["ok"] * len(sessions)
+
+
+class World:
+    """A database and a hot node of a test alone; processes on them, people in them."""
+
+    def __init__(self, database_url: str, hot_url: str) -> None:
+        self.database_url = database_url
+        self.hot_url = hot_url
+        self.redis = redis.Redis.from_url(hot_url)
+        self._closing = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> World:
+        pool = open_pool(self.database_url, low=1, high=4)
+        await pool.open(wait=True)
+        self._closing.push_async_callback(pool.close)
+        self.store = PostgresStore(pool)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._closing.aclose()
+
+    async def process(self, *, database_url: str = "", hot_url: str = "") -> Process:
+        process = await Process(database_url or self.database_url, hot_url or self.hot_url).start()
+        self._closing.push_async_callback(process.stop)
+        return process
+
+    async def sweep(self) -> Sweep:
+        """A sweep that works when the test calls ``once()``."""
+        sweep = Sweep(self.store, self.hot_url)
+        await sweep.bus.start()
+        self._closing.push_async_callback(sweep.bus.stop)
+        await until(lambda: sweep.bus.hot.available, "the hot node is there")
+        self.redis.delete("{sweep}:lease")  # that of a sweep which is gone
+        return sweep
+
+    async def wire(self, url: str) -> Wire:
+        wire = await Wire(url).start()
+        self._closing.push_async_callback(wire.stop)
+        return wire
+
+    async def person(self) -> tuple[str, str]:
+        """(user, device), the device an hour old: a younger one rebuilds its dirty set at each opening."""
+        user, device = new_id(), new_id()
+        await self.store.link_device(user, device, clock.now_ms() - HOUR_MS)
+        return user, device
+
+    async def direct(self, a: str, b: str) -> str:
+        return await self.store.ensure_direct(a, b, new_id(), clock.now_ms())
+
+    async def group(self, *intervals: tuple[str, int, int]) -> str:
+        """A group with these (user, joined, left)."""
+        conversation = new_id()
+        await self.sql(
+            "INSERT INTO delivery_head (conversation, kind, created_at) VALUES (%s, 'group', 1)", conversation
+        )
+        for user, joined, left in intervals:
+            await self.sql(
+                "INSERT INTO delivery_member (conversation, member, joined_seq, left_seq) VALUES (%s, %s, %s, %s)",
+                conversation, user, joined, left,
+            )  # fmt: skip
+        return conversation
+
+    async def append(
+        self, conversation: str, user: str, device: str, writer: str, text: str = "x"
+    ) -> Appended:
+        """Stored by a process that then is gone: durable, and nobody was told."""
+        body = text.encode()
+        send = Send(conversation, user, device, new_id(), "text", body, body_hash(body), 1)
+        return (await self.store.append(writer, [send], clock.now_ms())).results[0]
+
+    async def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
+            cursor = await connection.execute(statement, params)
+            return await cursor.fetchall() if cursor.description else []
+
+    @contextlib.asynccontextmanager
+    async def held(self, conversation: str) -> AsyncIterator[None]:
+        """Another transaction holds the conversation: appends to it wait."""
+        async with await psycopg.AsyncConnection.connect(self.database_url) as connection:
+            await connection.execute(
+                "SELECT 1 FROM delivery_head WHERE conversation = %s FOR UPDATE", (conversation,)
+            )
+            yield
+            await connection.rollback()
+
+    async def waiting(self, count: int = 1) -> None:
+        """Until so many statements wait for a lock."""
+
+        async def enough() -> bool:
+            rows = await self.sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return bool(rows[0][0] >= count)
+
+        await until(enough, f"{count} statements wait for a lock")
+
+
+class Wire:
+    """A TCP proxy before a server. ``cut``: every connection ends, on both sides; ``to``: and new ones go elsewhere."""
+
+    def __init__(self, url: str) -> None:
+        self._parts = urlsplit(url)
+        self._target = (self._parts.hostname, self._parts.port)
+        self._pairs: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> Wire:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    @property
+    def url(self) -> str:
+        port = self._server.sockets[0].getsockname()[1]
+        login = self._parts.netloc.rpartition("@")[0]
+        return urlunsplit(self._parts._replace(netloc=f"{login}@127.0.0.1:{port}"))
+
+    def to(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._target = (parts.hostname, parts.port)
+        self.cut()
+
+    def cut(self) -> None:
+        for writer in self._pairs:
+            writer.transport.abort()
+        self._pairs.clear()
+
+    async def stop(self) -> None:
+        self.cut()
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, out = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._pairs |= {writer, out}
+        for source, sink in ((reader, out), (there, writer)):
+            task = asyncio.create_task(self._pump(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                sink.write(data)
+                await sink.drain()
+        sink.transport.abort()
+
+
+@contextlib.contextmanager
+def valkey(folder: Path, port: int) -> Any:
+    """A Valkey of a test alone; its URL."""
+    server = ValkeyServer(folder, password="secret", log=folder.with_suffix(".log"), port=port)
+    child: Child = server.start()
+    try:
+        yield server.url()
+    finally:
+        child.kill()
