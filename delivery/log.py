@@ -6,6 +6,7 @@ whatever its size, and the order of arrival is kept (C3). ✓ is written only af
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -24,6 +25,8 @@ from whatsapp.wire.errors import RETRYABLE, Code
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 256
+#: A server that is frozen answers nothing and breaks no connection: senders are told after this long.
+APPEND_TIMEOUT_S = 10.0
 
 
 class Pending:
@@ -79,7 +82,8 @@ class Log:
             progress = self._fanout.progress
             writer = progress.writer
             try:
-                stored = await self._store.append(writer, [pending.send for pending in admitted], now)
+                async with asyncio.timeout(APPEND_TIMEOUT_S):
+                    stored = await self._store.append(writer, [pending.send for pending in admitted], now)
                 results: Sequence[Appended | None] = stored.results
                 row = stored.row
             except Blocked as blocked:
@@ -89,7 +93,7 @@ class Log:
                 progress.rename()  # the outcome is unknown
                 raise
         except Exception as error:
-            if not isinstance(error, Unavailable):
+            if not isinstance(error, Unavailable | TimeoutError):
                 log.exception("an append failed")
             self._fail(admitted)
             return
