@@ -6,7 +6,7 @@ process get a live event at once, before the marks: an early delivery is harmles
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import hiredis
 
@@ -14,7 +14,7 @@ from delivery.inbox import mark_commands
 from delivery.outbox import Progress
 from delivery.roster import Roster, owed, unique
 from delivery.session import Event
-from delivery.store.interface import Logged, OutboxRow, Store, Unavailable
+from delivery.store.interface import Conversation, Logged, OutboxRow, Store, Unavailable
 from whatsapp.infra import faults
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
@@ -37,6 +37,11 @@ class Batch:
         self.writer = writer
         self.row = row
         self.events = events
+
+
+def serves(known: Conversation | None, seq: int) -> bool:
+    """Whether a member list may say who is owed ``seq``: it was read at that head or later, or it never changes (R17)."""
+    return known is not None and (known.kind == "direct" or known.head >= seq)
 
 
 class Fanout:
@@ -90,7 +95,7 @@ class Fanout:
         for row in rows:
             for conversation, seq in row.heads:
                 heads[conversation] = max(seq, heads.get(conversation, 0))
-        await self._roster.load([c for c in heads if self._roster.conversation(c) is None])
+        await self._load_lists(heads)
         users_of: dict[str, list[str]] = {}
         for conversation in heads:
             known = self._roster.conversation(conversation)
@@ -114,17 +119,22 @@ class Fanout:
 
     async def _targets(self, logged: Sequence[Logged]) -> list[list[str]]:
         """Users owed each event; afterwards their device lists are cached."""
-        missing = unique(
-            [e.conversation for e in logged if self._roster.conversation(e.conversation) is None]
-        )
-        if missing:
-            await self._roster.load(missing)
+        heads: dict[str, int] = {}
+        for event in logged:
+            heads[event.conversation] = max(event.seq, heads.get(event.conversation, 0))
+        await self._load_lists(heads)
         targets = []
         for event in logged:
             known = self._roster.conversation(event.conversation)
             targets.append(owed(known, event.seq) if known else [])
         await self._load_devices([user for users in targets for user in users])
         return targets
+
+    async def _load_lists(self, heads: Mapping[str, int]) -> None:
+        """Make the cached member lists ones that may serve the events up to these seqs."""
+        stale = [c for c, seq in heads.items() if not serves(self._roster.conversation(c), seq)]
+        if stale:
+            await self._roster.load(stale)
 
     async def _load_devices(self, users: Iterable[str]) -> None:
         missing = unique([user for user in users if self._roster.devices(user) is None])

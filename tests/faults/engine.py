@@ -137,7 +137,7 @@ class Seat:
         """Until exactly these arrived, in this order."""
         with contextlib.suppress(AssertionError):
             await until(lambda: len(self.seqs(conversation)) >= len(seqs), "it arrives", timeout)
-        assert self.seqs(conversation) == list(seqs)
+        assert self.seqs(conversation) == list(seqs), f"got {self.seqs(conversation)}, not {list(seqs)}"
 
 
 class Process:
