@@ -183,6 +183,7 @@ class Live:
                 return False
             sent = position.acked
             session.acked.setdefault(conversation, sent)
+        heard = catching.heard
         page = await self._reader.page(PageRequest(conversation, session.user, sent))
         metrics.count("reads", "live_page")
         if session.state is not State.LIVE:
@@ -192,6 +193,7 @@ class Live:
                 event = catching.held.pop(logged.seq, None) or Event(logged)
                 session.outlet.write(event.frame(session.codec))
         self._passed(session, conversation, max(sent, page.through))
-        if page.through >= page.head:
+        if page.through >= page.head and catching.heard == heard:
+            # Marks may be above what is owed. What was heard of meanwhile may be younger than the page: it is read again.
             catching.heard = min(catching.heard, max(page.head, *catching.held, 0))
         return session.sent[conversation] < catching.heard
