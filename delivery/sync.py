@@ -7,6 +7,7 @@ that withholds an ack gets nothing more. What comes in meanwhile is noted by its
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -126,16 +127,19 @@ class Sync:
             dirty = {b.conversation: b.head for b in await self._store.behind(session.user, session.device)}
         wanted = list(dict.fromkeys([*dirty, *have]))
         known = await self._reader.positions(session.user, session.device, wanted) if wanted else {}
+        void: dict[str, int] = {}
         for conversation in wanted:
             position = known.get(conversation)
             if position is None:
                 continue  # not a member: as if it did not exist
             acked = max(position.acked, session.acked.get(conversation, 0))
             session.acked[conversation] = acked
+            if position.head <= acked and conversation in dirty:
+                void[conversation] = dirty[conversation]
             after = acked
             if conversation in have:
                 told = have[conversation]
-                if told > position.head:
+                if told > max(position.head, acked):
                     session.send(
                         error_frame(
                             Code.RESET,
@@ -156,6 +160,11 @@ class Sync:
                 run.heads[conversation] = head
                 if conversation not in run.queue:
                     run.queue.append(conversation)
+        if void:
+            # Marks, maybe above the last event that is owed, of which the log read after them says that nothing waits: no
+            # ack would ever take them away (R12).
+            with contextlib.suppress(HotUnavailable, hiredis.ReplyError):
+                await self._inbox.clean({(session.user, session.device): void})
 
     async def _page_all(self, session: Session, run: Run) -> None:
         while run.queue and session.sync is run and session.state is State.SYNCING:
@@ -167,6 +176,7 @@ class Sync:
                     continue
                 session.sent[conversation] = position.acked
                 session.acked.setdefault(conversation, position.acked)
+            wanted = run.heads.get(conversation, 0)
             page = await self._reader.page(
                 PageRequest(
                     conversation,
@@ -180,8 +190,9 @@ class Sync:
                 return
             metrics.count("reads", "sync_page")
             through = max(page.through, session.sent[conversation])
-            if through >= page.head:
-                run.heads[conversation] = min(run.heads[conversation], through)
+            # What was heard of while the page was read may be younger than the page: then it is read again.
+            if through >= page.head and run.heads[conversation] == wanted:
+                run.heads[conversation] = min(wanted, through)
             if through >= run.heads.get(conversation, 0):
                 run.queue.remove(conversation)
             # What this session sent itself it was told by the ✓; the client might not ack it once more, unless it asks for it.
