@@ -90,7 +90,8 @@ STATIC_ROOT: str | None = None
 
 # Headers. The API holds no HTML; the admin needs its own scripts and styles only.
 SECURE_CONTENT_TYPE_NOSNIFF = True
-SECURE_REFERRER_POLICY = "no-referrer"
+# "no-referrer" would make a browser send "Origin: null" with the admin's forms, which CSRF protection refuses.
+SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
