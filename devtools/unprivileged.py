@@ -107,5 +107,8 @@ def secret_file(path: Path, content: str) -> None:
 
 
 def _reachable(path: Path) -> bool:
-    """Whether anybody may pass through every folder down to ``path``."""
-    return all(folder.stat().st_mode & 0o001 for folder in [path, *path.parents])
+    """Whether anybody may pass through every folder down to ``path``. Not if there is none: we make ours for the owner only."""
+    try:
+        return all(folder.stat().st_mode & 0o001 for folder in [path, *path.parents])
+    except FileNotFoundError:
+        return False

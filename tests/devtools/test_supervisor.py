@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from devtools import ports, record, running
+from devtools import ports, record, running, unprivileged
 from devtools.paths import REPO, DataFolder
 from devtools.processes import is_alive, of_stack
 from tests.support import early
@@ -43,7 +43,7 @@ class Supervised:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.postgres_folder = self.data.postgres
+        self.postgres_folder = unprivileged.data_folder(self.data.postgres)
         assert self.process.stdout is not None
         said = []
         for line in self.process.stdout:

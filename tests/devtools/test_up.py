@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from devtools import ports
+from devtools import ports, unprivileged
 from devtools.paths import REPO, VENV, DataFolder
 from devtools.processes import of_stack
 from tests.devtools.test_supervisor import eventually
@@ -61,7 +61,7 @@ class Clone:
         return json.loads(self.dev("status", "--json").stdout)
 
     def pids(self) -> list[int]:
-        return of_stack(self.data.id, self.data.postgres)
+        return of_stack(self.data.id, unprivileged.data_folder(self.data.postgres))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def clone() -> Iterator[Callable[[], Clone]]:
 
     yield make
     for one in made:
-        one.dev("down")
+        one.dev("reset", "--yes")
         shutil.rmtree(one.folder, ignore_errors=True)
 
 
