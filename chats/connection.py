@@ -306,7 +306,6 @@ class Connection:
     # ending
 
     def close(self, code: int, reason: str) -> None:
-        metrics.closed(code)
         self.outlet.close(code, reason)
         if self.session is not None:
             self.gateway.node.sessions.closed(self.session)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.websocket import Socket
 from whatsapp.wire.errors import Close
@@ -110,6 +111,7 @@ class AsgiOutlet:
     def close(self, code: int, reason: str = "") -> None:
         if not self.closed:
             self.closed = True
+            metrics.closed(code)
             self._push({"type": "websocket.close", "code": code, "reason": reason})
 
     def _push(self, message: dict[str, Any]) -> None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.gateway.peer import PATIENCE, Peer, Runs, couple, events_of, fill, sign_up, texts
+from tests.gateway.metrics import metric
+from tests.gateway.peer import Peer, Runs, couple, events_of, fill, sign_up, texts
+from tests.support.stack import System
 from whatsapp.wire import frames
 
 EVENTS = 10_000
-
-
-async def counted(system: Runs, gateway: str, name: str) -> int:
-    """A counter of one gateway, such as ``whatsapp_drains_total{kind="part"}``."""
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
-        text = (await client.get(system.gateways[gateway]["metrics"])).text
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
 
 
 async def test_ten_thousand_events_arrive_in_order_by_the_drain_task(stack: Runs, codec: str) -> None:
@@ -28,7 +20,7 @@ async def test_ten_thousand_events_arrive_in_order_by_the_drain_task(stack: Runs
     url = stack.gateways["gateway-1"]["ws"]
     async with await Peer.open(url, ann, codec) as a:
         await fill(a, conversation, EVENTS)
-    parts = await counted(stack, "gateway-1", 'whatsapp_drains_total{kind="part"}')
+    parts = await metric(stack, "gateway-1", 'whatsapp_drains_total{kind="part"}')
     async with await Peer.open(url, bob, codec, sync=False) as b:
         await b.send(frames.Sync())
         got: list[Any] = []
@@ -49,7 +41,7 @@ async def test_ten_thousand_events_arrive_in_order_by_the_drain_task(stack: Runs
         assert [event.seq for event in got] == list(range(1, EVENTS + 1))
         assert texts(got) == [str(number) for number in range(1, EVENTS + 1)]
         assert max(b.sizes) <= 512 * 1024
-    assert await counted(stack, "gateway-1", 'whatsapp_drains_total{kind="part"}') > parts
+    assert await metric(stack, "gateway-1", 'whatsapp_drains_total{kind="part"}') > parts
 
 
 async def test_live_events_join_a_backlog_that_is_drained(stack: Runs, codec: str) -> None:
@@ -72,8 +64,6 @@ async def test_live_events_join_a_backlog_that_is_drained(stack: Runs, codec: st
 
 @pytest.fixture(scope="module")
 def workerless() -> Iterator[Any]:
-    from tests.support.stack import System
-
     with System(gateways=1, worker=False, limits={"drain_events": 150, "drain_wait_ms": 300}) as system:
         yield system
 
@@ -81,11 +71,11 @@ def workerless() -> Iterator[Any]:
 @pytest.mark.needs_system
 async def test_without_a_worker_the_gateway_reads_on_alone(workerless: Any, codec: str) -> None:
     ann, bob, conversation = await couple(workerless)
-    late = await counted(workerless, "gateway-1", 'whatsapp_drains_total{kind="late"}')
+    late = await metric(workerless, "gateway-1", 'whatsapp_drains_total{kind="late"}')
     async with await Peer.open(workerless.ws, ann, codec) as a:
         await fill(a, conversation, 450)
     async with await Peer.open(workerless.ws, bob, codec, sync=False) as b:
         batches = await b.sync()
         assert [event.seq for event in events_of(batches)] == list(range(1, 451))
         assert [batch.remaining for batch in batches] == [350, 250, 150, 50, 0]
-    assert await counted(workerless, "gateway-1", 'whatsapp_drains_total{kind="late"}') == late + 1
+    assert await metric(workerless, "gateway-1", 'whatsapp_drains_total{kind="late"}') == late + 1

@@ -16,6 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Close as CloseFrame
 from websockets.speedups import apply_mask
 
+from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
 
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
@@ -82,6 +83,7 @@ class Socket(WebSocketsSansIOProtocol):
         if self.close_sent or self.disconnected:
             return
         self.close_sent = True
+        metrics.closed(code)
         self.transport.write(_frame(CLOSE, CloseFrame(code, reason[:60]).serialize()))
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.close_timer = self.loop.call_later(CLOSE_WAIT_S, self.transport.abort)  # type: ignore[attr-defined]
