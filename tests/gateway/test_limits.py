@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
 
 from tests.gateway.metrics import metric
 from tests.gateway.peer import Peer, couple, link, new_id, sign_up, texts, until
@@ -37,8 +36,7 @@ LOW = {
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Any]:
-    env = {"WEB_ORIGINS": "https://chat.example"}
-    with System(gateways=1, worker=False, limits=LOW, env=env) as system:
+    with System(gateways=1, worker=False, limits=LOW) as system:
         yield system
 
 
@@ -230,14 +228,4 @@ async def test_connections_of_a_gateway(stack: Any) -> None:
         assert await over.closed() == 1013
     await nobody_is_connected(stack)
     async with await Peer.open(stack.ws, phones[10]) as peer:
-        await peer.round_trip()
-
-
-async def test_a_page_of_a_foreign_origin_gets_no_socket(stack: Any) -> None:
-    with pytest.raises(InvalidStatus) as refused:
-        await Peer.open(stack.ws, headers={"Origin": "https://evil.example"})
-    assert refused.value.response.status_code == 403
-    async with await Peer.open(
-        stack.ws, await sign_up(stack), headers={"Origin": "https://chat.example"}
-    ) as peer:
         await peer.round_trip()

@@ -68,10 +68,12 @@ def _load() -> Limits:
     text = os.environ.get("WHATSAPP_LIMITS", "")
     try:
         overrides = json.loads(text) if text else {}
+        if not isinstance(overrides, dict):
+            raise ValueError("it is something else")
     except ValueError as error:
         raise UnknownLimit(f"WHATSAPP_LIMITS is not a JSON object: {error}") from None
     for name, value in overrides.items():
-        if name not in known or not isinstance(value, int):
+        if name not in known or type(value) is not int:
             raise UnknownLimit(f"WHATSAPP_LIMITS: {name!r} is no limit, or {value!r} no whole number")
         setattr(limits, name, value)
     return limits

@@ -1,0 +1,1 @@
+"""The parts under the engine, each with the real server it talks to."""
