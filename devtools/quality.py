@@ -20,7 +20,8 @@ def install(development: bool) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """pytest on real servers. Its summary is the last line. ``--all`` takes the whole-system tests in and forbids skipping."""
+    """pytest on real servers. Its summary is the last line. ``--all`` takes in those that need packages
+    of the operating system, and forbids skipping."""
     bootstrap.ensure(development=True)
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
@@ -29,10 +30,10 @@ def test(arguments: list[str]) -> int:
         env["WHATSAPP_TEST_ALL"] = "1"
     elif not any(word.startswith("-m") for word in arguments):
         print(
-            "leaving out the tests that need the whole running system; ./dev test --all runs them too",
+            "leaving out tests that need packages of the operating system (marked needs_packages); ./dev test --all runs them",
             flush=True,
         )
-        arguments = ["-m", "not needs_system", *arguments]
+        arguments = ["-m", "not needs_packages", *arguments]
     return subprocess.run(
         [VENV_PYTHON, "-m", "pytest", *arguments], cwd=REPO, env=env, check=False
     ).returncode
