@@ -64,7 +64,7 @@ class PostgresStore:
                     async with connection.transaction():
                         return await _drive(rows, operation)
                 return await _drive(rows, operation)
-        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+        except (Locked, psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             raise Unavailable(str(error) or type(error).__name__) from error
         finally:
             operation.close()

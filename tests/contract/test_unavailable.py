@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
@@ -98,6 +99,20 @@ async def test_more_than_the_socket_holds_at_once(alone: PostgresHarness) -> Non
     assert [result.seq for result in results] == list(range(1, 201))
     events = await people.read(people.bob, after=198)
     assert [event.content for event in events] == [bytes([i]) * 65_536 for i in (198, 199)]
+
+
+async def test_a_wait_that_the_session_cuts_short(new_postgres_url: str) -> None:
+    """Also for calls that do not handle it themselves, under the limits of a gateway's pool."""
+    options = {"options": "-c lock_timeout=50"}
+    async with AsyncConnectionPool(
+        new_postgres_url, min_size=2, max_size=2, open=False, kwargs=options
+    ) as pool:
+        people = await People(PostgresStore(pool)).meet()
+        async with await psycopg.AsyncConnection.connect(new_postgres_url) as other:
+            await other.execute("SELECT 1 FROM delivery_device FOR UPDATE")
+            with pytest.raises(Unavailable):
+                await people.store.save([PositionWrite(people.phone, people.conversation, 1)], [], T0)
+        await people.store.save([PositionWrite(people.phone, people.conversation, 1)], [], T0)
 
 
 async def test_no_server() -> None:
