@@ -13,7 +13,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.faults.history import History, Seen, Sent
-from tests.gateway.peer import PATIENCE, Peer, Phone, new_id
+from tests.gateway.peer import PATIENCE, Peer, Phone, new_id, until
 from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON, PROTOBUF
 from whatsapp.wire.errors import RETRYABLE
@@ -53,30 +53,30 @@ class Device:
 
     # coming and going
 
-    async def connect(self, url: str = "", *, timeout: float = PATIENCE, sync: bool = True) -> None:
+    async def connect(self, url: str = "", *, timeout: float = PATIENCE) -> None:
         """Open a socket, at ``url`` or the next of its addresses, until one opens; ask for the backlog."""
         async with asyncio.timeout(timeout):
             while True:
-                address = url or self.urls[0]
                 try:
-                    peer = await Peer.open(address, self.phone, self._codec, sync=False)
+                    peer = await Peer.open(url or self.urls[0], self.phone, self._codec, sync=False)
+                    self.synced.clear()
+                    await peer.send(frames.Sync())
                     break
                 except (OSError, ConnectionClosed, InvalidHandshake, AssertionError):
                     if not url:
                         self.urls.append(self.urls.pop(0))
                     await asyncio.sleep(AGAIN_S)
         self.peer, self.ready = peer, peer.ready
-        self.synced.clear()
         self._pump = asyncio.create_task(self._take(peer))
-        if sync:
-            await peer.send(frames.Sync())
 
     async def online(self, url: str = "", *, timeout: float = PATIENCE) -> Device:
-        """Connect and read the backlog to its end."""
-        await self.connect(url, timeout=timeout)
+        """Connect and read the backlog to its end, over as many sockets as it takes."""
         async with asyncio.timeout(timeout):
-            await self.synced.wait()
-        return self
+            while True:
+                await self.connect(url, timeout=timeout)
+                await until(lambda: self.synced.is_set() or not self.alive, "the backlog is read", timeout)
+                if self.synced.is_set():
+                    return self
 
     async def leave(self) -> None:
         """Close the socket in order."""

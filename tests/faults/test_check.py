@@ -14,7 +14,7 @@ from whatsapp.infra.directory import sessions_key
 pytestmark = pytest.mark.needs_system
 
 LIMITS = {"session_check_ms": 1_000}
-CHECKS_S = 3.0
+CHECKS_S = 2.2
 
 
 async def test_h12_lost_publish_is_found(rig: Rig) -> None:

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.faults.history import LOST
+from tests.faults.people import Device
 from tests.faults.rig import Cast, Rig, meeting, stays
 from tests.gateway.peer import until
 from whatsapp.wire import frames
@@ -114,11 +115,13 @@ async def test_sigterm_under_load_loses_nothing(rig: Rig) -> None:
     async with meeting(rig) as cast:
         stop = asyncio.Event()
 
-        async def chatter() -> None:
+        async def chatter(device: Device) -> None:
             while not stop.is_set():
-                await cast.say()
+                await device.say(cast.conversation, "x")
 
-        talking = [asyncio.create_task(chatter()) for _ in range(4)]
+        await cast.phone.leave()
+        await cast.phone.online(rig.one)
+        talking = [asyncio.create_task(chatter(device)) for device in (cast.ann, cast.phone)]
         await until(lambda: len(cast.history.sends) > 100, "100 sends")
         peer = cast.ann.peer
         assert peer is not None

@@ -96,7 +96,7 @@ async def test_c4_twin_gateway_that_waits_for_the_worker(rig: Rig) -> None:
         with rig.off("drain_wait"):
             rig.system.kill("worker-1", signal.SIGSTOP)
             await cast.laptop.connect()
-            await stays(lambda: cast.laptop.got == 3, "the gateway went on", 4.0)
+            await stays(lambda: cast.laptop.got == 3, "the gateway went on", 3.0)
         await cast.all_here(cast.laptop, timeout=30)
 
 

@@ -20,6 +20,7 @@ from devtools import ports
 from tests.faults.engine import Process, Seat, World, valkey
 from tests.faults.rig import stays
 from tests.gateway.peer import new_id, until
+from whatsapp.infra import clock
 from whatsapp.infra.hot import Hot
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
@@ -93,7 +94,7 @@ async def two_nodes(world: World, tmp_path: Path) -> None:
         await until(lambda: saved(world, old_side), "the watermark is durable")
         assert seat.seqs(conversation) == []
         wire.to(new_url)
-        await seat.has(conversation, [1], 5)
+        await seat.has(conversation, [1], 3)
         for process in (old_side, new_side):
             await process.hot.stop()
 
@@ -538,3 +539,59 @@ async def test_h8_twin_what_waits_overtakes(world: World, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Log, "_fail", only_these)
     assert "sent" in await failing_batch(world)
+
+
+# -- hints may come twice, scripts may be forgotten -----------------------------------------------------------------------------
+
+
+async def test_h7_replays_repeat_nothing(world: World) -> None:
+    """The sweep dies before its watermark is written, again and again."""
+    (ann, phone), (bob, tablet) = await world.person(), await world.person()
+    conversation = await world.direct(ann, bob)
+    process, sweep = await world.process(), await world.sweep()
+    seat = await process.seat(bob, tablet)
+    writer = new_id()
+    for _ in range(3):
+        await world.append(conversation, ann, phone, writer)
+    for _ in range(3):
+        assert await sweep.once() == 3
+        await world.sql("DELETE FROM delivery_progress WHERE writer = %s", writer)
+    await seat.has(conversation, [1, 2, 3])
+    await stays(lambda: seat.seqs(conversation) == [1, 2, 3], "an event came twice", 0.5)
+
+
+async def test_h25_scripts_are_forgotten(world: World) -> None:
+    """After a failover a node knows no script; marks, opening and acks go on."""
+    (ann, phone), (bob, tablet) = await world.person(), await world.person()
+    conversation = await world.direct(ann, bob)
+    process = await world.process()
+    writing = await process.seat(ann, phone)
+    seat = await process.seat(bob, tablet)
+    for number in range(1, 4):
+        world.redis.script_flush()
+        await writing.say(conversation)
+        await seat.has(conversation, list(range(1, number + 1)))
+        await process.saved()
+        assert not world.redis.exists(dirty_key(bob, tablet))
+    world.redis.script_flush()
+    seat.leave()
+    await writing.say(conversation)
+    await (await process.seat(bob, tablet)).has(conversation, [4])
+
+
+async def test_h24_a_device_linked_while_a_message_is_fanned_out(world: World) -> None:
+    """The gateway marks by a device list read before the device was linked: while it is young it looks at the heads."""
+    (ann, phone), (bob, _) = await world.person(), await world.person()
+    conversation = await world.direct(ann, bob)
+    process, there = await world.process(), await world.process()
+    writing = await process.seat(ann, phone)
+    await writing.say(conversation)
+    await process.node.fanout.drained()  # by now it has the list
+    laptop = new_id()
+    await world.store.link_device(bob, laptop, clock.now_ms())
+    (await there.seat(bob, laptop)).leave()
+    await writing.say(conversation)
+    await process.node.fanout.drained()
+    assert world.redis.zscore(dirty_key(bob, laptop), conversation) is None, "the old list was used"
+    seat = await there.seat(bob, laptop)
+    await seat.has(conversation, [2])
