@@ -78,6 +78,7 @@ class Session:
         "generation",
         "issued_at",
         "linked_at",
+        "newer",
         "outlet",
         "own",
         "pending",
@@ -98,6 +99,7 @@ class Session:
         self.outlet = outlet
         self.state = State.OPENING
         self.generation = 0
+        self.newer = 0  # generation of a newer session of the device that was heard of before one's own was known
         self.term = 0  # hot term under which it is registered, 0: not
         self.epoch = ""
         self.complete = False  # the dirty set is complete under ``epoch``

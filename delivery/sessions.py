@@ -124,6 +124,10 @@ class Sessions:
                 self.end(session, Close.REPLACED, "a newer session of this device")
                 continue
             session.generation = answer.generation
+            if session.state is State.CLOSED:
+                self._unregister.add(session)  # it went while its record was on the way
+            elif session.newer > session.generation:
+                self.end(session, Close.REPLACED, "a newer session of this device")
             if answer.replaced and answer.replaced != self._bus.process:
                 self._bus.send(answer.replaced, REPLACED, (session.user, session.device, session.generation))
             session.pending = answer.pending
@@ -240,7 +244,11 @@ class Sessions:
     def on_replaced(self, payload: Any) -> None:
         user, device, generation = payload
         session = self._hub.get(user, device)
-        if session is not None and session.generation and session.generation < generation:
+        if session is None:
+            return
+        if not session.generation:
+            session.newer = max(session.newer, generation)  # its registration is on the way: judged by its answer
+        elif session.generation < generation:
             self.end(session, Close.REPLACED, "a newer session of this device")
 
     # the check

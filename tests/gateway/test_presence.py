@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, couple, link, new_id, sign_up, talking
+from tests.gateway.peer import Peer, Phone, Runs, couple, link, new_id, sign_up, talking, until
+from tests.gateway.raw import RawSocket
 from tests.support.stack import System
 from whatsapp.wire import frames
 
@@ -91,6 +92,21 @@ async def test_nobody_hears_who_did_not_subscribe(stack: Any, codec: str) -> Non
             await c.expect(frames.Presence, user_id=bob.user, status="online")
         await a.round_trip()
         assert not a.waiting(frames.Presence)
+
+
+async def test_a_socket_cut_while_it_opens_leaves_nobody_online(stack: Any) -> None:
+    bob = await sign_up(stack)
+    for _ in range(30):
+        async with await RawSocket.open(stack.ws, "json", bob.token):
+            pass  # cut before ``ready``
+    async with await Peer.open(stack.ws, await sign_up(stack)) as a:
+
+        async def offline() -> bool:
+            a.inbox.clear()
+            await a.send(frames.PresenceSubscribe([bob.user]))
+            return (await a.expect(frames.Presence, user_id=bob.user)).status == "offline"
+
+        await until(offline, "no session is left", 5)
 
 
 async def test_an_unknown_user_is_offline(stack: Any, codec: str) -> None:
