@@ -53,9 +53,10 @@ class Gateway:
         self.draining = False
         self.rates: dict[str, Rate] = {}  # messages, by user
         self.pool = open_pool(settings.DATABASE_URL)
+        self.store = PostgresStore(self.pool)
         self.node = Node(
             process=self.process,
-            store=PostgresStore(self.pool),
+            store=self.store,
             hot_url=settings.HOT_URL,
             identify=self._identify,
             submit_drain=self._submit_drain,
@@ -138,6 +139,7 @@ class Gateway:
             self._pinger.cancel()
         await self.node.stop()
         with contextlib.suppress(Exception):
+            await self.store.close()
             await self.pool.close(timeout=2)
 
 

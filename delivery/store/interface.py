@@ -21,7 +21,9 @@ import msgspec
 DEVICE_LIST_MAX_AGE_MS = 5_000
 NEW_DEVICE_MS = 2 * DEVICE_LIST_MAX_AGE_MS
 
-MESSAGE_KINDS = frozenset({"text", "image", "video", "document", "audio", "voice", "sticker", "location", "contact", "poll"})
+MESSAGE_KINDS = frozenset(
+    {"text", "image", "video", "document", "audio", "voice", "sticker", "location", "contact", "poll"}
+)
 
 
 class Unavailable(Exception):
@@ -34,7 +36,9 @@ class Outcome(enum.IntEnum):
     STORED = 0
     DUPLICATE = 1  # the same (sender, message_id) and body: ``seq`` and ``at`` are those of the first
     CONFLICT = 2  # the same (sender, message_id), another body or conversation
-    OUT_OF_ORDER = 3  # ``seq_num`` is not the durable last + 1 of (device, conversation); ``expected`` says what is
+    OUT_OF_ORDER = (
+        3  # ``seq_num`` is not the durable last + 1 of (device, conversation); ``expected`` says what is
+    )
     NO_CONVERSATION = 4  # there is no head for this conversation
 
 
@@ -227,7 +231,9 @@ class Store(Protocol):
     async def behind(self, user: str, device: str) -> list[Behind]:
         """Every conversation of the user whose last owed seq is above the device's position (the dirty set, recomputed)."""
 
-    async def save(self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
+    async def save(
+        self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int
+    ) -> None:
         """Raise positions and receipts (never lower them). Needs no fsync: a loss repeats events, never loses them. A position
         of an unlinked device is not written."""
 

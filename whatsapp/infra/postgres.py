@@ -6,7 +6,11 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 #: An append waits for no lock longer than this: the store splits the batch instead.
-OPTIONS = "-c lock_timeout=2000 -c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000"
+#: Statements are prepared and few: planning them anew for each array costs more than a plan for any.
+OPTIONS = (
+    "-c lock_timeout=2000 -c statement_timeout=10000 -c idle_in_transaction_session_timeout=10000"
+    " -c plan_cache_mode=force_generic_plan"
+)
 GETTING_S = 3.0
 
 
