@@ -171,6 +171,17 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def children(pid: int) -> list[int]:
+    """The processes that ``pid`` has started and that still live: a worker's pool, PostgreSQL's backends."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            found += map(int, (task / "children").read_text().split())
+        except OSError:
+            continue  # the thread has ended
+    return found
+
+
 def is_alive(pid: int, ticks: int | None = None) -> bool:
     """Whether the process lives (a zombie does not); with ``ticks``, whether it is still the same one."""
     found = start_ticks(pid)

@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 
+from devtools.processes import children, is_alive
 from tests.support.stack import System
 
 
@@ -43,6 +44,13 @@ def test_a_system_of_ones_own(own_stack: Callable[..., System], stack: System) -
     assert _live(own.http)  # the other one has the port alone
     own.restart("gateway-1")
     assert _live(own.gateways["gateway-1"]["http"])
+
+    offspring = children(own.processes["postgres"] or 0)
+    assert offspring
+    own.kill("postgres")
+    assert not any(map(is_alive, offspring))
+    own.restart("postgres")
+    assert own.sql("SELECT 1") == "1"
 
     own.stop()
     assert own.stack.strays() == []

@@ -18,7 +18,7 @@ import pytest
 
 from devtools import ports, unprivileged
 from devtools.paths import REPO, VENV, DataFolder
-from devtools.processes import of_stack
+from devtools.processes import children, of_stack
 from tests.devtools.test_supervisor import eventually
 from tests.support import early
 from tests.support.stack import _caller
@@ -131,7 +131,7 @@ def test_nothing_is_left_after_the_supervisor_is_killed(clone: Callable[[], Clon
 def test_a_killed_worker_takes_its_pool_along_and_is_back(clone: Callable[[], Clone]) -> None:
     system = clone()
     worker = system.up()["processes"]["worker-1"]
-    pool = [int(pid) for pid in Path(f"/proc/{worker}/task/{worker}/children").read_text().split()]
+    pool = children(worker)
     assert len(pool) >= 2
     os.kill(worker, signal.SIGKILL)
     started = time.monotonic()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -15,7 +16,7 @@ from typing import Self
 from devtools import ports, unprivileged
 from devtools.environment import URL_VARIABLES
 from devtools.paths import DataFolder
-from devtools.processes import Child
+from devtools.processes import Child, children, is_alive
 from devtools.stack import Stack
 from tests.support import early
 
@@ -115,8 +116,17 @@ class System:
         self.stack.kill()
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to a part; after SIGKILL it is gone when this returns (children of the worker included)."""
-        self._child(name).kill(number)
+        """Send a signal to a part. After SIGKILL it is gone when this returns, with the worker's pool and PostgreSQL's backends
+        (which may serve a moment longer than their parent)."""
+        child = self._child(name)
+        offspring = children(child.pid) if child.pid else []
+        child.kill(number)
+        if number == signal.SIGKILL:
+            deadline = time.monotonic() + 10
+            while left := [pid for pid in offspring if is_alive(pid)]:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{name} is dead, but its children {left} still live")
+                time.sleep(0.01)
 
     def restart(self, name: str) -> None:
         """Start a part that is dead (or stop it first), and wait until it is ready."""
