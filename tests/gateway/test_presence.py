@@ -95,18 +95,22 @@ async def test_nobody_hears_who_did_not_subscribe(stack: Any, codec: str) -> Non
 
 
 async def test_a_socket_cut_while_it_opens_leaves_nobody_online(stack: Any) -> None:
-    bob = await sign_up(stack)
-    for _ in range(30):
-        async with await RawSocket.open(stack.ws, "json", bob.token):
-            pass  # cut before ``ready``
-    async with await Peer.open(stack.ws, await sign_up(stack)) as a:
+    """Cut at all moments between the upgrade and ``ready``."""
+    people = await asyncio.gather(*[sign_up(stack) for _ in range(30)])
+    for number, person in enumerate(people):
+        async with await RawSocket.open(stack.ws, "json", person.token):
+            await asyncio.sleep(number * 0.0002)
+    users = [person.user for person in people]
 
-        async def offline() -> bool:
-            a.inbox.clear()
-            await a.send(frames.PresenceSubscribe([bob.user]))
-            return (await a.expect(frames.Presence, user_id=bob.user)).status == "offline"
+    async def offline() -> bool:
+        states = []
+        for start in range(0, 30, 5):
+            async with await Peer.open(stack.ws, await sign_up(stack)) as asking:
+                await asking.send(frames.PresenceSubscribe(users[start : start + 5]))
+                states += [(await asking.expect(frames.Presence)).status for _ in range(5)]
+        return set(states) == {"offline"}
 
-        await until(offline, "no session is left", 5)
+    await until(offline, "no session is left", 10)
 
 
 async def test_an_unknown_user_is_offline(stack: Any, codec: str) -> None:
