@@ -20,6 +20,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from delivery.store.operation import Query, Rows
 
+#: How often to ask libpq whether the connection still stands while an answer is awaited.
+LOOK_S = 0.25
+
 
 def _integers(text: bytes) -> list[int]:
     return list(map(int, text[1:-1].split(b","))) if len(text) > 2 else []
@@ -63,6 +66,7 @@ class Channel:
         self._prepared: set[bytes] = set()
         self._answer: asyncio.Future[pq.abc.PGresult] | None = None
         self._result: pq.abc.PGresult | None = None
+        self._looking: asyncio.TimerHandle
         self.busy = False
 
     async def rows(self, query: Query) -> Rows:
@@ -120,7 +124,11 @@ class Channel:
             send()
             if self._connection.pgconn.flush():
                 loop.add_writer(self._socket, self._writable)
-            result = await self._answer
+            self._looking = loop.call_later(LOOK_S, self._look)
+            try:
+                result = await self._answer
+            finally:
+                self._looking.cancel()
         except BaseException:
             self._unwatch()
             self._connection.pgconn.finish()
@@ -146,6 +154,12 @@ class Channel:
                 self._result = result
         except psycopg.Error as error:
             self._broken(error)
+
+    def _look(self) -> None:
+        """No answer for a while. uvloop tells no reader that the peer has reset the connection, libpq does when asked."""
+        if self._answer is not None and not self._answer.done() and self._connection is not None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+            self._readable()
 
     def _writable(self) -> None:
         assert self._connection is not None

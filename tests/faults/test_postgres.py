@@ -90,9 +90,6 @@ async def test_c2_appends_in_flight_have_one_seq(rig: Rig) -> None:
         assert not cast.phone.closes, "sockets stay"
 
 
-@pytest.mark.xfail(
-    reason="the kept connection hears nothing of a reset under uvloop and waits 10 s", strict=True
-)
 async def test_c7_the_first_refusal_comes_at_once(rig: Rig) -> None:
     async with meeting(rig) as cast:
         await cast.say(3)
