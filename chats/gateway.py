@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 #: How long SIGTERM gives clients to leave by themselves at most, and the slots they are told.
 RECONNECT_SPREAD_MS = 5_000
 SETTLE_S = 10.0
+MAX_RATES = 10_000
 
 
 class Gateway:
@@ -64,6 +65,7 @@ class Gateway:
         self.node.bus.subscribe(LAYER, self.on_layer)
         self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
         self._pinger: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         await self.pool.open(wait=False)
@@ -83,8 +85,10 @@ class Gateway:
     def message_rate(self, user: str) -> Rate:
         rate = self.rates.get(user)
         if rate is None:
-            if len(self.rates) > 10_000:
-                self.rates.clear()
+            if len(self.rates) > MAX_RATES:
+                # Who has been silent for long enough has a full allowance: a new limiter says the same.
+                now = asyncio.get_running_loop().time() * 1000
+                self.rates = {known: rate for known, rate in self.rates.items() if rate.tat > now}
             rate = self.rates[user] = Rate()
         return rate
 
@@ -103,6 +107,10 @@ class Gateway:
             elif kind == "notice" and session.state >= 1:
                 session.send(frames.Notice(event["kind"], event["data"]))
         self.node.roster.forget_devices(user)
+        if kind == "device.removed":
+            task = asyncio.get_running_loop().create_task(sessions.forget(user, str(event.get("deviceId"))))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     # pings and stuck sockets
 

@@ -1,6 +1,6 @@
-"""What the engine must ask of the layers above it, bound once in the composition root (``chats/node.py``, the workers).
+"""What the engine must ask of the layers above it, bound once in the composition root (``chats/gateway.py``).
 
-The engine never imports upward. An unbound port answers what is safe.
+The engine never imports upward.
 """
 
 from __future__ import annotations
@@ -10,11 +10,3 @@ from collections.abc import Awaitable, Callable, Sequence
 #: ``identify([(user, device, issued_at)]) -> ["ok" | "unlinked" | "banned" | "revoked"]``, one query for the whole list.
 #: ``issued_at`` (ms) is that of the session's access token. Raises ``Unavailable``.
 Identify = Callable[[Sequence[tuple[str, str, int]]], Awaitable[list[str]]]
-
-#: ``may_see_presence(viewer, users) -> users whose presence the viewer may see``.
-MaySeePresence = Callable[[str, Sequence[str]], Awaitable[set[str]]]
-
-
-async def everyone(viewer: str, users: Sequence[str]) -> set[str]:
-    """Presence is open to all until people can choose (privacy settings)."""
-    return set(users)

@@ -99,7 +99,7 @@ class Session:
         self.outlet = outlet
         self.state = State.OPENING
         self.generation = 0
-        self.newer = 0  # generation of a newer session of the device that was heard of before one's own was known
+        self.newer = 0  # generation of a newer session of the device, heard of before one's own was known
         self.term = 0  # hot term under which it is registered, 0: not
         self.epoch = ""
         self.complete = False  # the dirty set is complete under ``epoch``

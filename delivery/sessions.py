@@ -227,6 +227,12 @@ class Sessions:
             if session.user not in self._hub.by_user:
                 self._presence.closed(session.user)
 
+    async def forget(self, user: str, device: str) -> None:
+        """The device is unlinked: its marks go. Without the hot node they go by their expiry."""
+        self._roster.forget_devices(user)
+        with contextlib.suppress(HotUnavailable, hiredis.ReplyError):
+            await self._inbox.forget(user, device)
+
     async def _unregister_all(self, sessions: list[Session]) -> None:
         try:
             await self._bus.hot.run(
@@ -247,7 +253,8 @@ class Sessions:
         if session is None:
             return
         if not session.generation:
-            session.newer = max(session.newer, generation)  # its registration is on the way: judged by its answer
+            # Its registration is on the way: judged by its answer.
+            session.newer = max(session.newer, generation)
         elif session.generation < generation:
             self.end(session, Close.REPLACED, "a newer session of this device")
 
@@ -294,6 +301,8 @@ class Sessions:
         for session, answer in zip(sessions, answers, strict=True):
             if answer != "ok":
                 self.end(session, CLOSE_OF[answer], answer)
+            if answer == "unlinked":
+                await self.forget(session.user, session.device)
 
     async def _check(self, sessions: Sequence[Session]) -> None:
         epoch = self._bus.hot.epoch

@@ -49,9 +49,25 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    wrong = _wrong_settings()
+    if wrong:
+        print(f"{options.name}: {wrong}", file=sys.stderr)
+        return 1
     uvloop.install()
     asyncio.run(_serve(options.name, public, private))
     return 0
+
+
+def _wrong_settings() -> str:
+    """What is missing or wrong in the environment, in one sentence; it is the operator's to mend."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        import whatsapp.infra.limits
+        import whatsapp.settings  # noqa: F401
+    except (ImproperlyConfigured, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _listen(host: str, port: int, *, shared: bool) -> socket.socket:

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, fields
 
 
-class UnknownLimit(Exception):
+class UnknownLimit(ValueError):
     """``WHATSAPP_LIMITS`` names a limit that does not exist or gives it no whole number."""
 
 
@@ -29,8 +29,6 @@ class Limits:
     # sizes on the socket
     frame_bytes: int = 131_072
     content_bytes: int = 65_536
-    have_per_frame: int = 500
-    ack_per_frame: int = 500
     have_per_sync: int = 50_000  # over all continued frames of one sync
     # rates on the socket; a burst of the same number is allowed at once
     messages_per_minute: int = 100
@@ -53,7 +51,6 @@ class Limits:
     slow_consumer_ms: int = 30_000  # paused for this long: 4430
     auth_ms: int = 5_000
     ping_ms: int = 30_000
-    ack_wait_ms: int = 0  # 0: a client may withhold the ack of a batch for ever
     drain_events: int = 500  # longer backlogs go by the Celery task
     drain_wait_ms: int = 2_000
     presence_ttl_s: int = 300
