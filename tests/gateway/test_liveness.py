@@ -28,7 +28,7 @@ def stack() -> Iterator[Any]:
         "offline_debounce_ms": 200,
         "outbound_pause_bytes": 32_768,
         "outbound_close_bytes": 400_000,
-        "slow_consumer_ms": 1_500,
+        "slow_consumer_ms": 4_000,
         "session_check_ms": 1_000,
     }
     with System(worker=False, limits=limits) as system:
@@ -163,7 +163,7 @@ async def test_c7_a_slow_consumer_is_closed_4430_and_resumes_without_loss(stack:
         async def closed() -> bool:
             return await metric(stack, "gateway-1", name) > before
 
-        await until(closed, "the slow consumer is closed", 6)
+        await until(closed, "the slow consumer is closed", 15)
         while (got := await b.read()) is not None:
             if isinstance(got, frames.Message):
                 seen += 1
