@@ -6,7 +6,8 @@ process get a live event at once, before the marks: an early delivery is harmles
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 
 import hiredis
 
@@ -14,12 +15,14 @@ from delivery.inbox import mark_commands
 from delivery.outbox import Progress
 from delivery.roster import Roster, owed, unique
 from delivery.session import Event
-from delivery.store.interface import Conversation, Logged, OutboxRow, Store, Unavailable
+from delivery.store.interface import DeviceRow, Logged, OutboxRow, Store, Unavailable
 from whatsapp.infra import faults
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 from whatsapp.infra.valkey import Command, HotUnavailable
+
+log = logging.getLogger(__name__)
 
 LIVE = "live"  # payload: [logged as a list, [users]]
 POKE = "poke"  # payload: [conversation, seq, [users]]: there is something up to seq, read it
@@ -37,11 +40,6 @@ class Batch:
         self.writer = writer
         self.row = row
         self.events = events
-
-
-def serves(known: Conversation | None, seq: int) -> bool:
-    """Whether a member list may say who is owed ``seq``: it was read at that head or later, or it never changes (R17)."""
-    return known is not None and (known.kind == "direct" or known.head >= seq)
 
 
 class Fanout:
@@ -67,14 +65,19 @@ class Fanout:
         epoch = hot.epoch
         try:
             targets = await self._targets([event.logged for event in events])
+            users = unique([user for users in targets for user in users])
+            devices = await self._roster.devices(users)
             # Live first: the sessions here need no look-up.
             for event, users in zip(events, targets, strict=True):
                 self._deliver(event, users)
             faults.point("before-mark")
-            marks = self._marks([event.logged for event in events], targets)
-            users = unique([user for users in targets for user in users])
+            marks = _marks([event.logged for event in events], targets, devices)
             sessions = await self._mark(marks, users)
         except (HotUnavailable, Unavailable, hiredis.ReplyError):
+            self.progress.failed()
+            return
+        except Exception:
+            log.exception("a batch was not marked")
             self.progress.failed()
             return
         faults.point("mark-push")
@@ -95,18 +98,18 @@ class Fanout:
         for row in rows:
             for conversation, seq in row.heads:
                 heads[conversation] = max(seq, heads.get(conversation, 0))
-        await self._load_lists(heads)
+        lists = await self._roster.lists(heads)
         users_of: dict[str, list[str]] = {}
         for conversation in heads:
-            known = self._roster.conversation(conversation)
+            known = lists.get(conversation)
             # Whoever left may still be owed what came before; a mark too many is removed by the page that finds nothing.
             users_of[conversation] = unique([interval.user for interval in known.members]) if known else []
         everyone = unique([user for users in users_of.values() for user in users])
-        await self._load_devices(everyone)
+        devices = await self._roster.devices(everyone)
         marks: Marks = {}
         for conversation, seq in heads.items():
             for user in users_of[conversation]:
-                for device in self._roster.devices(user) or ():
+                for device in devices[user]:
                     marks.setdefault((user, device.device), {})[conversation] = seq
         sessions = await self._mark(marks, everyone)
         for conversation, seq in heads.items():
@@ -118,40 +121,12 @@ class Fanout:
                 self._bus.send(process, POKE, (conversation, seq, there))
 
     async def _targets(self, logged: Sequence[Logged]) -> list[list[str]]:
-        """Users owed each event; afterwards their device lists are cached."""
+        """Users owed each event."""
         heads: dict[str, int] = {}
         for event in logged:
             heads[event.conversation] = max(event.seq, heads.get(event.conversation, 0))
-        await self._load_lists(heads)
-        targets = []
-        for event in logged:
-            known = self._roster.conversation(event.conversation)
-            targets.append(owed(known, event.seq) if known else [])
-        await self._load_devices([user for users in targets for user in users])
-        return targets
-
-    async def _load_lists(self, heads: Mapping[str, int]) -> None:
-        """Make the cached member lists ones that may serve the events up to these seqs."""
-        stale = [c for c, seq in heads.items() if not serves(self._roster.conversation(c), seq)]
-        if stale:
-            await self._roster.load(stale)
-
-    async def _load_devices(self, users: Iterable[str]) -> None:
-        missing = unique([user for user in users if self._roster.devices(user) is None])
-        if missing:
-            await self._roster.load_devices(missing)
-
-    def _marks(self, logged: Sequence[Logged], targets: Sequence[Sequence[str]]) -> Marks:
-        marks: Marks = {}
-        for event, users in zip(logged, targets, strict=True):
-            for user in users:
-                for row in self._roster.devices(user) or ():
-                    # The sending device has the event: its ✓ carries the seq.
-                    if row.device != event.device:
-                        conversations = marks.setdefault((user, row.device), {})
-                        if conversations.get(event.conversation, 0) < event.seq:
-                            conversations[event.conversation] = event.seq
-        return marks
+        lists = await self._roster.lists(heads)
+        return [owed(lists[event.conversation], event.seq) for event in logged]
 
     async def _mark(self, marks: Marks, users: Sequence[str]) -> dict[str, dict[str, SessionEntry]]:
         """Write marks and read the sessions of ``users`` in one pipeline; marks come before the look-up, because a device
@@ -163,3 +138,20 @@ class Fanout:
         if not users:
             return {}
         return {user: parse_sessions(raw) for user, raw in zip(users, answers[-1], strict=True)}
+
+
+def _marks(
+    logged: Sequence[Logged],
+    targets: Sequence[Sequence[str]],
+    devices: Mapping[str, Sequence[DeviceRow]],
+) -> Marks:
+    marks: Marks = {}
+    for event, users in zip(logged, targets, strict=True):
+        for user in users:
+            for row in devices[user]:
+                # The sending device has the event: its ✓ carries the seq.
+                if row.device != event.device:
+                    conversations = marks.setdefault((user, row.device), {})
+                    if conversations.get(event.conversation, 0) < event.seq:
+                        conversations[event.conversation] = event.seq
+    return marks

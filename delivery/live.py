@@ -47,7 +47,10 @@ class Live:
             devices = by_user.get(user)
             if devices:
                 for session in devices.values():
-                    self.offer(session, event)
+                    try:
+                        self.offer(session, event)
+                    except Exception:
+                        log.exception("an event could not be offered to a session")
 
     def offer(self, session: Session, event: Event) -> None:
         logged = event.logged

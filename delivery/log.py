@@ -101,7 +101,10 @@ class Log:
         events: list[Event] = []
         for pending, appended in zip(admitted, results, strict=True):
             if appended is not None:
-                self._answer(pending, appended, events)
+                try:
+                    self._answer(pending, appended, events)
+                except Exception:
+                    log.exception("an answer could not be written")
         if None in results:
             self._fail([p for p, appended in zip(admitted, results, strict=True) if appended is None])
         metrics.batch("append", len(admitted))
@@ -118,13 +121,10 @@ class Log:
 
     async def _admit(self, batch: list[Pending]) -> list[Pending]:
         """Members only; who never was one learns nothing about the conversation."""
-        roster = self._roster
-        missing = {p.send.conversation for p in batch if roster.conversation(p.send.conversation) is None}
-        if missing:
-            await roster.load(missing)
+        lists = await self._roster.lists({pending.send.conversation: 0 for pending in batch})
         admitted = []
         for pending in batch:
-            known = roster.conversation(pending.send.conversation)
+            known = lists.get(pending.send.conversation)
             if known is not None and is_member(known, pending.send.sender):
                 if pending.recipients and not all(is_member(known, user) for user in pending.recipients):
                     self._refuse(pending, Code.BAD_REQUEST, "recipientIds names somebody who is not a member")
@@ -142,6 +142,12 @@ class Log:
         if outcome is Outcome.STORED or outcome is Outcome.DUPLICATE:
             session.sending -= 1
             duplicate = outcome is Outcome.DUPLICATE
+            if not duplicate:
+                events.append(
+                    Event(_logged(send, seq, at))
+                )  # first: whatever happens below, it is fanned out
+                session.first_own.setdefault(send.conversation, seq)
+                self._receipts.sent(send.conversation, send.sender, seq)
             session.send(
                 frames.StatusUpdate(
                     conversation_id=send.conversation,
@@ -154,26 +160,6 @@ class Log:
                 )
             )
             metrics.sent(duplicate, pending.arrived)
-            if duplicate:
-                return
-            session.first_own.setdefault(send.conversation, seq)
-            self._receipts.sent(send.conversation, send.sender, seq)
-            logged = Logged(
-                send.conversation,
-                seq,
-                0,
-                send.sender,
-                send.device,
-                send.message_id,
-                send.kind,
-                send.content,
-                send.sent_at,
-                at,
-                send.seq_num,
-                send.extra,
-                send.envelopes,
-            )
-            events.append(Event(logged))
         elif outcome is Outcome.CONFLICT:
             self._refuse(pending, Code.CONFLICT, "this messageId was used for another message")
         elif outcome is Outcome.OUT_OF_ORDER:
@@ -191,6 +177,24 @@ class Log:
     ) -> None:
         pending.session.sending -= 1
         refuse(pending.session, code, message, pending.send.message_id, pending.ref, details=details)
+
+
+def _logged(send: Send, seq: int, at: int) -> Logged:
+    return Logged(
+        send.conversation,
+        seq,
+        0,
+        send.sender,
+        send.device,
+        send.message_id,
+        send.kind,
+        send.content,
+        send.sent_at,
+        at,
+        send.seq_num,
+        send.extra,
+        send.envelopes,
+    )
 
 
 def refuse(

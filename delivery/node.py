@@ -14,7 +14,7 @@ from delivery.log import Log
 from delivery.ports import Identify
 from delivery.presence import PRESENCE, TYPING, Presence
 from delivery.reader import Reader
-from delivery.receipts import RECEIPT, Receipts
+from delivery.receipts import AGAIN, RECEIPT, Receipts
 from delivery.roster import Roster
 from delivery.session import Hub
 from delivery.sessions import REPLACED, Sessions
@@ -54,6 +54,7 @@ class Node:
         self.bus.subscribe(LIVE, self.live.on_live)
         self.bus.subscribe(POKE, self.live.on_poke)
         self.bus.subscribe(RECEIPT, self.receipts.on_receipts)
+        self.bus.subscribe(AGAIN, self.receipts.on_receipts)
         self.bus.subscribe(PRESENCE, self.presence.on_presence)
         self.bus.subscribe(TYPING, self.presence.on_typing)
         self.bus.subscribe(REPLACED, self.sessions.on_replaced)

@@ -173,21 +173,19 @@ class Presence:
 
     async def _type(self, items: list[Typed]) -> None:
         try:
-            missing = {c for _, c, _, _, _ in items if self._roster.conversation(c) is None}
-            if missing:
-                await self._roster.load(missing)
+            lists = await self._roster.lists({conversation: 0 for _, conversation, _, _, _ in items})
         except Unavailable:
             return
         told: dict[tuple[str, str], tuple[bool, str | None]] = {}
         for session, conversation, active, kind, ref in items:
-            known = self._roster.conversation(conversation)
+            known = lists.get(conversation)
             if known is not None and is_member(known, session.user):
                 told[conversation, session.user] = (active, kind)
             elif session.state is not State.CLOSED:
                 session.send(error_frame(Code.NOT_FOUND, "there is no such conversation", ref=ref))
         others: dict[str, list[str]] = {}
         for conversation, _ in told:
-            known = self._roster.conversation(conversation)
+            known = lists.get(conversation)
             if known is not None:
                 others[conversation] = [i.user for i in known.members if not i.left]
         everyone = list({user for users in others.values() for user in users})

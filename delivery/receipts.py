@@ -27,6 +27,7 @@ from whatsapp.wire.codec import Codec
 log = logging.getLogger(__name__)
 
 RECEIPT = "receipt"  # payload: [Payload, …]
+AGAIN = "receipt-again"  # the same, once they are written
 FLUSH_S = 0.5
 MAX_KNOWN = 100_000
 MAX_HELD = 1_000  # receipts that wait for the end of a session's sync
@@ -54,7 +55,10 @@ class Receipts:
         self._missed: set[tuple[str, str]] = (
             set()
         )  # (conversation, user) whose forward did not reach everybody
+        self._unheard: set[tuple[str, str]] = set()  # the same, because the hot node was away
         bus.on_undelivered(RECEIPT, self._undelivered)
+        bus.on_undelivered(AGAIN, self._undelivered_again)
+        bus.hot.on_term.append(self._new_term)
 
     def acked(self, session: Session, conversation: str, through: int, delivered: int) -> None:
         """The device stored everything owed up to ``through``; ``delivered`` is the highest event among it."""
@@ -95,26 +99,26 @@ class Receipts:
 
     # forwarding
 
-    async def _run_again(self, changes: list[Change]) -> None:
-        missed = set(self._missed)
-        await self._run(changes)
-        self._missed = missed  # written by now: whoever still was not there reads them
-
     async def _run(self, changes: list[Change]) -> None:
+        await self._forward_all(changes, RECEIPT)
+
+    async def _run_again(self, changes: list[Change]) -> None:
+        await self._forward_all(changes, AGAIN)
+
+    async def _forward_all(self, changes: list[Change], topic: str) -> None:
         highest: dict[tuple[str, str, Status], tuple[int, str]] = {}
         for conversation, user, status, up_to, device in changes:
             highest[conversation, user, status] = up_to, device  # monotone: the last is the highest
         metrics.batch("receipts", len(changes))
         try:
-            missing = unique([c for c, _, _ in highest if self._roster.conversation(c) is None])
-            if missing:
-                await self._roster.load(missing)
+            lists = await self._roster.lists({conversation: 0 for conversation, _, _ in highest})
         except Unavailable:
+            self._unheard.update((conversation, user) for conversation, user, _ in highest)
             return
         at = clock.now_ms()
         payloads: list[Payload] = []
         for (conversation, user, status), (up_to, device) in highest.items():
-            known = self._roster.conversation(conversation)
+            known = lists.get(conversation)
             if known is None:
                 continue
             to = [i.user for i in known.members if not i.left and (i.user != user or status == "read")]
@@ -124,22 +128,22 @@ class Receipts:
         try:
             sessions = dict(zip(everyone, await self._inbox.sessions(everyone), strict=True))
         except (HotUnavailable, hiredis.ReplyError):
-            self._undelivered(payloads)
+            self._unheard.update((payload[0], payload[1]) for payload in payloads)
             return
         own = self._bus.process
         by_process: dict[str, list[Payload]] = {}
         for payload in payloads:
             there: dict[str, list[str]] = {}
             for user in payload[6]:
-                if not sessions[user]:
-                    self._missed.add((payload[0], payload[1]))
+                if not sessions[user] and topic == RECEIPT:
+                    self._miss(payload[0], payload[1])
                 for process in {entry.process for entry in sessions[user].values()}:
                     if process != own:
                         there.setdefault(process, []).append(user)
             for process, users in there.items():
                 by_process.setdefault(process, []).append((*payload[:6], users))
         for process, items in by_process.items():
-            self._bus.send(process, RECEIPT, items)
+            self._bus.send(process, topic, items)
 
     def on_receipts(self, payloads: list[Payload]) -> None:
         """Write receipts to the sessions of this process (also the bus handler)."""
@@ -164,9 +168,34 @@ class Receipts:
                         data = encoded[session.codec] = session.codec.encode(frame)
                     session.outlet.write(data)
 
-    def _undelivered(self, payloads: list[Payload]) -> None:
+    def _miss(self, conversation: str, user: str) -> None:
         """Who was not there reads the receipts with its sync; if that comes before they are written, it hears them after."""
-        self._missed.update((payload[0], payload[1]) for payload in payloads)
+        self._missed.add((conversation, user))
+        self._schedule()
+
+    def _undelivered(self, payloads: list[Payload]) -> None:
+        for payload in payloads:
+            if self._bus.hot.available:
+                self._miss(payload[0], payload[1])
+            else:
+                self._unheard.add((payload[0], payload[1]))
+
+    def _undelivered_again(self, payloads: list[Payload]) -> None:
+        """They are written by now: whoever comes reads them. Only who is there but out of reach must hear them later."""
+        if not self._bus.hot.available:
+            self._unheard.update((payload[0], payload[1]) for payload in payloads)
+
+    def _new_term(self) -> None:
+        unheard, self._unheard = self._unheard, set()
+        self._tell_again(unheard)
+
+    def _tell_again(self, pairs: set[tuple[str, str]]) -> None:
+        statuses: tuple[Status, ...] = ("delivered", "read")
+        for conversation, user in pairs:
+            for status in statuses:
+                up_to = self._known.get((conversation, user, status), 0)
+                if up_to:
+                    self._again.add((conversation, user, status, up_to, ""))
 
     # writing behind
 
@@ -181,32 +210,32 @@ class Receipts:
         """Write what has gathered; on failure it is kept and tried again."""
         if self._flusher is not None:
             self._flusher.cancel()
+            self._flusher = None
         positions, self._positions = self._positions, {}
         states, self._states = self._states, {}
-        try:
-            await self._store.save(
-                [
-                    PositionWrite(device, conversation, acked)
-                    for (_, device), acks in positions.items()
-                    for conversation, acked in acks.items()
-                ],
-                [ReceiptWrite(conversation, user, *state) for (conversation, user), state in states.items()],
-                clock.now_ms(),
-            )
-        except Unavailable:
-            self._merge_back(positions, states)
-            self._flusher = asyncio.get_running_loop().call_later(FLUSH_S, self._start_flush)
-            return
-        self._flusher = None
         missed, self._missed = self._missed, set()
-        for conversation, user in missed:
-            delivered, read, _ = states.get((conversation, user), (0, 0, 0))
-            if delivered:
-                self._again.add((conversation, user, "delivered", delivered, ""))
-            if read:
-                self._again.add((conversation, user, "read", read, ""))
-        if self._positions or self._states:
+        try:
+            if positions or states:
+                await self._store.save(
+                    [
+                        PositionWrite(device, conversation, acked)
+                        for (_, device), acks in positions.items()
+                        for conversation, acked in acks.items()
+                    ],
+                    [
+                        ReceiptWrite(conversation, user, *state)
+                        for (conversation, user), state in states.items()
+                    ],
+                    clock.now_ms(),
+                )
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("positions and receipts could not be written")
+            self._merge_back(positions, states)
+            self._missed |= missed
             self._schedule()
+            return
+        self._tell_again(missed)
         try:
             await self._inbox.clean(positions)
         except (HotUnavailable, hiredis.ReplyError):

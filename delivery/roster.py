@@ -3,17 +3,24 @@
 Members of a direct conversation never change, so its entry stays until it is pushed out. A group's entry and a user's device
 list serve for at most 5 s (R17 and the stated bound: a removed member may send for 5 s; a device younger than twice that
 rebuilds its dirty set at each opening, so a list read before it was linked loses nothing).
+
+Whoever must not miss anybody awaits :meth:`Roster.lists` and :meth:`Roster.devices`: what they return was in force when it was
+looked at and is whole, whatever leaves the cache meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Conversation, DeviceRow, Store
 from whatsapp.infra.batcher import AskBatcher
 
 GROUP_MAX_AGE_S = 5.0
+#: A list may serve this long after its age was looked at: the wait for other lists. With the wait for the hot node it stays
+#: below what a young device bridges.
+DEVICE_LIST_GRACE_S = 1.5
 MAX_ENTRIES = 100_000
 
 
@@ -26,53 +33,81 @@ class Roster:
         self._ask_devices: AskBatcher[str] = AskBatcher(self._load_devices)
         self._time = asyncio.get_running_loop().time
 
-    def conversation(self, conversation: str) -> Conversation | None:
-        """The cached entry if it may still serve."""
-        entry = self._conversations.get(conversation)
-        if entry is None:
-            return None
-        if entry[0] < self._time() and entry[1].kind != "direct":
-            return None
-        return entry[1]
+    async def lists(self, heads: Mapping[str, int]) -> dict[str, Conversation]:
+        """Member lists by conversation, each one that may serve events up to the given seq (R17; 0: any). Conversations that
+        do not exist are absent."""
+        found: dict[str, Conversation] = {}
+        missing: list[str] = []
+        for conversation, seq in heads.items():
+            entry = self._conversations.get(conversation)
+            if entry is not None and (
+                entry[1].kind == "direct" or (entry[0] >= self._time() and serves(entry[1], seq))
+            ):
+                found[conversation] = entry[1]
+            else:
+                missing.append(conversation)
+        if missing:
+            answers = await asyncio.gather(*[self._ask_conversations.ask(c) for c in missing])
+            found.update({c: known for c, known in zip(missing, answers, strict=True) if known is not None})
+        return found
 
-    async def load(self, conversations: Iterable[str]) -> None:
-        """Make entries for those that exist; afterwards :meth:`conversation` tells."""
-        asks = [self._ask_conversations.ask(conversation) for conversation in conversations]
-        if asks:
-            await asyncio.gather(*asks)
-
-    def devices(self, user: str) -> tuple[DeviceRow, ...] | None:
-        entry = self._devices.get(user)
-        if entry is None or entry[0] < self._time():
-            return None
-        return entry[1]
-
-    async def load_devices(self, users: Iterable[str]) -> None:
-        asks = [self._ask_devices.ask(user) for user in users]
-        if asks:
-            await asyncio.gather(*asks)
+    async def devices(self, users: Iterable[str]) -> dict[str, tuple[DeviceRow, ...]]:
+        """The device list of every user named."""
+        found: dict[str, tuple[DeviceRow, ...]] = {}
+        until = self._time() + GROUP_MAX_AGE_S
+        wanted = set(users)
+        while wanted:
+            missing: list[str] = []
+            for user in wanted:
+                entry = self._devices.get(user)
+                if entry is None or entry[0] < self._time():
+                    missing.append(user)
+                else:
+                    found[user] = entry[1]
+                    until = min(until, entry[0])
+            if not missing:
+                break
+            answers = await asyncio.gather(*[self._ask_devices.ask(user) for user in missing])
+            for user, (read_until, rows) in zip(missing, answers, strict=True):
+                found[user] = rows
+                until = min(until, read_until)
+            if self._time() <= until + DEVICE_LIST_GRACE_S:
+                break
+            until = self._time() + GROUP_MAX_AGE_S  # it took too long: look again
+        return found
 
     def forget_devices(self, user: str) -> None:
         self._devices.pop(user, None)
 
-    async def _load_conversations(self, ids: list[str]) -> list[None]:
+    async def _load_conversations(self, ids: list[str]) -> list[Conversation | None]:
         until = self._time() + GROUP_MAX_AGE_S
         found = await self._store.conversations(list(dict.fromkeys(ids)))
-        if len(self._conversations) > MAX_ENTRIES:
-            self._conversations.clear()
+        _make_room(self._conversations, len(found))
         for id_, conversation in found.items():
             self._conversations[id_] = (until, conversation)
-        return [None] * len(ids)
+        return [found.get(id_) for id_ in ids]
 
-    async def _load_devices(self, users: list[str]) -> list[None]:
+    async def _load_devices(self, users: list[str]) -> list[tuple[float, tuple[DeviceRow, ...]]]:
         # The age counts from before the read.
         until = self._time() + DEVICE_LIST_MAX_AGE_MS / 1000
         found = await self._store.devices(list(dict.fromkeys(users)))
-        if len(self._devices) > MAX_ENTRIES:
-            self._devices.clear()
+        _make_room(self._devices, len(found))
         for user, rows in found.items():
             self._devices[user] = (until, rows)
-        return [None] * len(users)
+        return [(until, found[user]) for user in users]
+
+
+def _make_room(cache: dict[str, Any], coming: int) -> None:
+    """Push out the entries that came first."""
+    over = len(cache) + coming - MAX_ENTRIES
+    if over > 0:
+        for key in list(cache)[: over + MAX_ENTRIES // 10]:
+            del cache[key]
+
+
+def serves(known: Conversation, seq: int) -> bool:
+    """Whether a member list may say who is owed ``seq``: it was read at that head or later (R17)."""
+    return known.head >= seq
 
 
 def is_member(conversation: Conversation, user: str) -> bool:

@@ -22,7 +22,7 @@ from delivery.ports import Identify
 from delivery.presence import Presence
 from delivery.roster import Roster
 from delivery.session import Hub, Session, State
-from delivery.store.interface import NEW_DEVICE_MS, Store, Unavailable
+from delivery.store.interface import NEW_DEVICE_MS, DeviceRow, Store, Unavailable
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import AskBatcher, Batcher
 from whatsapp.infra.bus import Bus
@@ -135,19 +135,21 @@ class Sessions:
             if not session.complete:
                 rebuild.append(session)
         if rebuild:
-            await self._roster.load_devices([session.user for session in rebuild])
-            await asyncio.gather(*[self._rebuild(epoch, session) for session in rebuild])
+            for session in rebuild:
+                self._roster.forget_devices(session.user)  # young or not: read now
+            devices = await self._roster.devices([session.user for session in rebuild])
+            await asyncio.gather(
+                *[self._rebuild(epoch, session, devices[session.user]) for session in rebuild]
+            )
         again = set(map(id, rebuild))
         return [id(session) in again for session in sessions]
 
-    async def _rebuild(self, epoch: str, session: Session) -> None:
+    async def _rebuild(self, epoch: str, session: Session, devices: Sequence[DeviceRow]) -> None:
         """Compare heads with positions (read after the epoch), then marks and marker in one script."""
         metrics.count("sessions", "rebuilt")
         behind = await self._store.behind(session.user, session.device)
         now = clock.now_ms()
-        linked = next(
-            (r.linked_at for r in self._roster.devices(session.user) or () if r.device == session.device), now
-        )
+        linked = next((row.linked_at for row in devices if row.device == session.device), now)
         young = now - linked < NEW_DEVICE_MS
         session.pending = await self._inbox.complete(
             session.user, session.device, "" if young else epoch, behind

@@ -147,7 +147,7 @@ async def failed_first(world: World) -> tuple[Seat, str]:
     wire = await world.wire(world.database_url)
     process = await world.process(database_url=wire.url)
     seat = await process.seat(ann, phone)
-    await process.node.roster.load([conversation])
+    await process.node.roster.lists({conversation: 0})
     ids = [new_id(), new_id()]
     async with world.held(conversation):
         seat.send(conversation, "m1", message_id=ids[0], seq_num=1)

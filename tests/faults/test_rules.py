@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from delivery import fanout as fanout_module
+from delivery import roster as roster_module
 from delivery.inbox import Inbox, dirty_key, marker_key
 from delivery.log import Log, Pending
 from delivery.outbox import Progress
@@ -484,7 +484,7 @@ async def test_r17_a_list_serves_only_what_it_is_not_older_than(world: World) ->
 
 
 async def test_r17_twin_old_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout_module, "serves", lambda known, seq: known is not None)
+    monkeypatch.setattr(roster_module, "serves", lambda known, seq: True)
     seat, conversation = await removed_while_cached(world)
     await until(lambda: seat.seqs(conversation) == [1, 2, 3], "Bob gets what he is not owed")
 
