@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from delivery import fanout as fanout_module
 from delivery import roster as roster_module
 from delivery.inbox import Inbox, dirty_key, marker_key
 from delivery.log import Log, Pending
