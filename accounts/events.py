@@ -30,9 +30,12 @@ def device_removed(*, user_id: str, device_id: str) -> None:
     _send(user_id, {"type": "device.removed", "deviceId": device_id})
 
 
-def session_revoked(*, user_id: str, device_id: str) -> None:
-    """Close 4401 on this device."""
-    _send(user_id, {"type": "session.revoked", "deviceId": device_id})
+def session_revoked(*, user_id: str, device_id: str, session_from: int | None = None) -> None:
+    """Close 4401 on this device; with ``session_from`` (ms) only sockets whose token was issued before."""
+    event: dict[str, Any] = {"type": "session.revoked", "deviceId": device_id}
+    if session_from is not None:
+        event["sessionFrom"] = session_from
+    _send(user_id, event)
 
 
 def user_banned(*, user_id: str) -> None:

@@ -103,6 +103,8 @@ class Gateway:
                 sessions.end(session, Close.BANNED, "banned")
             elif kind in ("device.removed", "session.revoked") and event.get("deviceId") == session.device:
                 unlinked = kind == "device.removed"
+                if not unlinked and session.issued_at >= event.get("sessionFrom", float("inf")):
+                    continue  # already the session that made the earlier ones void
                 sessions.end(session, CLOSE_OF["unlinked" if unlinked else "revoked"], str(kind))
             elif kind == "notice" and session.state >= 1:
                 session.send(frames.Notice(event["kind"], event["data"]))

@@ -53,8 +53,13 @@ def known_device(*, account: Account, refresh_token: str | None) -> Device | Non
 
 
 def start_session(*, device: Device, now: int) -> Tokens:
-    """A new family, the only one of its device; earlier tokens of the device are void."""
+    """A new family, the only one of its device; earlier tokens of the device are void, and a socket opened with one closes.
+
+    Call it inside a transaction.
+    """
     RefreshToken.objects.filter(device=device).delete()
+    if 0 < device.session_from < now:
+        events.session_revoked(user_id=str(device.user_id), device_id=str(device.pk), session_from=now)
     device.session_from = now
     device.revoked_at = None
     device.last_seen_at = now

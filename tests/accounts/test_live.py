@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.accounts.conftest import new_number
+from whatsapp.infra.layer import BusLayer
 
 
 class Live:
@@ -99,6 +101,41 @@ async def test_a_stolen_refresh_token_closes_the_socket_and_keeps_the_device(liv
     again = await live.sign_in(phone, refreshToken=newest["refreshToken"])
     assert again["deviceId"] == person["deviceId"]
     await (await live.socket(again)).close()
+
+
+@pytest.mark.parametrize("gateway", ["gateway-1", "gateway-2"])
+async def test_verifying_a_device_again_closes_the_socket_of_its_earlier_session(
+    live: Live, gateway: str
+) -> None:
+    """The earlier tokens are void from then on; the socket opened with one of them and still may not go on."""
+    phone = new_number()
+    person = await live.sign_in(phone)
+    earlier, other = await live.socket(person, gateway), await live.socket(await live.sign_in(phone))
+    began = time.monotonic()
+    again = await live.sign_in(phone, refreshToken=person["refreshToken"])
+    assert again["deviceId"] == person["deviceId"]
+    assert await close_code(earlier) == 4401
+    assert time.monotonic() - began < 3
+    async with await live.socket(again, gateway) as socket:
+        await (await socket.ping())
+    await (await other.ping())
+    await other.close()
+
+
+async def test_a_revocation_spares_the_session_that_caused_it(live: Live, settings: Any) -> None:
+    """Its event may arrive when the new session's socket is open already."""
+    settings.HOT_URL = live.stack.hot_url
+    person = await live.sign_in(new_number())
+    claims = jwt.decode(person["token"], options={"verify_signature": False})
+    issued = round(claims["iat"] * 1000)
+    event = {"type": "session.revoked", "deviceId": person["deviceId"]}
+    group, layer = f"user.{person['userId']}", BusLayer()
+    async with await live.socket(person) as socket:
+        await layer.group_send(group, {**event, "sessionFrom": issued})
+        await layer.group_send(group, {"type": "notice", "kind": "device_linked", "data": {}})
+        assert json.loads(await asyncio.wait_for(socket.recv(), 5))["type"] == "notice"
+        await layer.group_send(group, {**event, "sessionFrom": issued + 1})
+        assert await close_code(socket) == 4401
 
 
 async def test_the_other_devices_are_noticed_of_a_new_one(live: Live) -> None:

@@ -189,6 +189,23 @@ def test_after_a_revoked_session_the_number_is_verified_again_on_the_same_device
     assert_problem(Api(newest["token"]).get("/me"), "unauthenticated", 401)  # a copied token stays void
 
 
+def test_verifying_a_device_again_tells_the_gateways_from_when_its_session_counts(
+    told: Any, clock: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        person = sign_in()
+    read = told(person.user_id)
+    clock(1_000)
+    with django_capture_on_commit_callbacks(execute=True):
+        again = verify(person.phone, refreshToken=person.refresh_token).json()
+    issued = read_access(again["token"]).issued_at
+    assert read() == [{"type": "session.revoked", "deviceId": person.device_id, "sessionFrom": issued}]
+    # Another device of the account ends nobody's session.
+    with django_capture_on_commit_callbacks(execute=True):
+        verify(person.phone)
+    assert [event["type"] for event in read()] == ["notice"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_one_refresh_token_used_at_once_by_many_is_one_use_and_a_theft() -> None:
     person = sign_in()
