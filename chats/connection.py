@@ -208,6 +208,13 @@ class Connection:
         else:
             self.error(Code.RATE_LIMITED, "wait for ready", frame.ref, retry_after_ms=1_000)
 
+    def on_control(self) -> bool:
+        """A ping or pong arrived; it counts as a frame. False if it is one too many."""
+        over = self._flood.take(asyncio.get_running_loop().time() * 1000, LIMITS.frames_per_second, 1_000)
+        if over:
+            self._flooded(over)
+        return not over
+
     def _handle(self, frame: Any) -> None:
         session = self.session
         if session is None or session.state is State.CLOSED:

@@ -53,7 +53,7 @@ class ChatConsumer(AsyncConsumer):
         client = scope.get("client")
         connection = Connection(here, outlet, spoken, client[0] if client else "")
         if socket is not None:
-            socket.attach(connection.on_frame, text=spoken.codec.text)
+            socket.attach(connection.on_frame, text=spoken.codec.text, on_control=connection.on_control)
         try:
             connection.opened(_bearer(headers.get(b"authorization")))
             while (message := await receive())["type"] != "websocket.disconnect":

@@ -11,7 +11,7 @@ import pytest
 
 from tests.gateway.metrics import metric
 from tests.gateway.peer import Peer, couple, link, new_id, sign_up, texts, until
-from tests.gateway.raw import BINARY, TEXT, RawSocket, frame
+from tests.gateway.raw import BINARY, PING, PONG, TEXT, RawSocket, frame
 from tests.support.stack import System
 from whatsapp.wire import frames
 from whatsapp.wire.codec import CODECS
@@ -96,6 +96,19 @@ async def test_a_flood_is_warned_then_closed_4429(stack: Any, codec: str) -> Non
         errors = peer.waiting(frames.Error)
         assert [error.code for error in errors] == ["rate_limited"] * 5
         assert all(error.retryable and error.retry_after_ms > 0 for error in errors)
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG], ids=["ping", "pong"])
+async def test_control_frames_count_as_frames(stack: Any, codec: str, opcode: int) -> None:
+    """Before authentication too: a flood of pings is a flood."""
+    async with await RawSocket.open(stack.ws, codec) as raw:
+        raw.write(frame(opcode, b"x" * 125) * 300)
+        code, before = await raw.until_closed()
+        assert code == 4429
+        errors = [CODECS[codec].decode_server(got.payload) for got in before if got.opcode in (TEXT, BINARY)]
+        assert [error.code for error in errors] == ["rate_limited"] * 5
+        pongs = [got for got in before if got.opcode == PONG]
+        assert len(pongs) >= LOW["frames_per_second"] if opcode == PING else not pongs
 
 
 async def test_a_client_that_heeds_the_warning_stays(stack: Any, codec: str) -> None:

@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from tests.gateway.raw import BINARY, CONT, PING, PONG, TEXT, RawSocket, frame
+from tests.gateway.peer import until
+from tests.gateway.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawSocket, frame
+from whatsapp.infra import websocket
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.websocket import Socket
 from whatsapp.serve import _config, _listen
@@ -50,7 +52,8 @@ async def served() -> AsyncIterator[tuple[Socket, RawSocket, list[tuple[bytes, b
     try:
         async with await RawSocket.open(f"ws://127.0.0.1:{listener.getsockname()[1]}/ws") as raw:
             yield await accepted, raw, got
-            (await accepted).transport.abort()  # type: ignore[attr-defined]
+            if not (await accepted).disconnected:
+                (await accepted).transport.abort()  # type: ignore[attr-defined]
     finally:
         server.close()
 
@@ -156,3 +159,53 @@ async def test_the_buffer_is_bounded() -> None:
                 break
         assert socket.close_sent
         assert socket.transport.get_write_buffer_size() <= LIMITS.outbound_close_bytes + 2 * 60_000
+
+
+async def test_pings_of_a_peer_that_does_not_read_cost_no_memory() -> None:
+    """C7: while the buffer is full nothing is answered; then the latest ping is (RFC 6455, section 5.5.3)."""
+    async with served() as (socket, raw, _got):
+        while not socket.paused:
+            socket.write(b"y" * 60_000)
+        full = socket.transport.get_write_buffer_size()
+        for number in range(20_000):
+            socket.data_received(frame(PING, b"%d" % number, mask=b"\0\0\0\0"))
+        assert socket.transport.get_write_buffer_size() <= full
+        while (got := await raw.receive()) is not None and got.opcode != PONG:
+            pass
+        assert got == (PONG, b"19999")
+
+
+async def test_a_control_frame_that_is_not_allowed_is_not_answered() -> None:
+    async with served() as (socket, raw, _got):
+        allowed = iter([True, False, False, True])
+        socket._on_control = lambda: next(allowed)
+        for opcode, payload in ((PING, b"1"), (PING, b"2"), (PONG, b"3"), (PING, b"4")):
+            socket.data_received(frame(opcode, payload))
+        assert await raw.receive() == (PONG, b"1")
+        assert await raw.receive() == (PONG, b"4")
+
+
+@pytest.mark.parametrize("way", ["its close frame", "nonsense"])
+async def test_a_peer_that_closes_and_does_not_read_is_cut(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C7: what it does not read keeps no connection for ever."""
+    monkeypatch.setattr(websocket, "CLOSE_WAIT_S", 0.5)
+    async with served() as (socket, raw, _got):
+        raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        while not socket.paused:
+            socket.write(b"y" * 60_000)
+        socket.data_received(
+            frame(CLOSE, b"\x03\xe8") if way == "its close frame" else b"\x81\x00"
+        )  # unmasked
+        await until(lambda: socket.disconnected, "the connection is gone", 5)
+
+
+async def test_a_peer_that_closes_and_reads_gets_everything() -> None:
+    async with served() as (socket, raw, _got):
+        written = 0
+        while not socket.paused:
+            socket.write(b"y" * 60_000)
+            written += 1
+        socket.data_received(frame(CLOSE, b"\x03\xe8"))
+        code, before = await raw.until_closed()
+        assert (code, len(before)) == (1000, written)
+        await until(lambda: socket.disconnected, "the connection is gone", 2)

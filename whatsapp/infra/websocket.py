@@ -30,6 +30,8 @@ _HEAD16 = struct.Struct("!BBH").pack
 _HEAD64 = struct.Struct("!BBQ").pack
 
 OnFrame = Callable[[bytes, bool], None]
+#: A ping or pong came: False if it is one too many and not to be answered.
+OnControl = Callable[[], bool]
 
 
 class Socket(WebSocketsSansIOProtocol):
@@ -42,6 +44,8 @@ class Socket(WebSocketsSansIOProtocol):
         self.unanswered = 0  # pings since the peer was last heard
         self.on_resume: Callable[[], None] | None = None
         self._on_frame: OnFrame | None = None
+        self._on_control: OnControl | None = None
+        self._pong: bytes | None = None  # the latest ping's payload, answered when the buffer has emptied
         self._text = True
         self._rest = bytearray()
         self._need = 2
@@ -52,9 +56,10 @@ class Socket(WebSocketsSansIOProtocol):
 
     # for the consumer
 
-    def attach(self, on_frame: OnFrame, *, text: bool) -> None:
+    def attach(self, on_frame: OnFrame, *, text: bool, on_control: OnControl | None = None) -> None:
         """From here on frames go to ``on_frame(data, is_text)`` and :meth:`write` sends text or binary frames."""
         self._on_frame = on_frame
+        self._on_control = on_control
         self._text = text
         self.transport.set_write_buffer_limits(high=LIMITS.outbound_pause_bytes)  # type: ignore[attr-defined]
 
@@ -98,6 +103,9 @@ class Socket(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.paused = False
+        if self._pong is not None:
+            payload, self._pong = self._pong, None
+            self._answer_ping(payload)
         if self.on_resume is not None:
             self.on_resume()
 
@@ -161,14 +169,14 @@ class Socket(WebSocketsSansIOProtocol):
 
     def _unusual(self, opcode: int, final: bool, payload: bytes) -> bool:
         """Everything but a whole text or binary message. False when the connection ends."""
-        if opcode == PONG:
-            return True
-        if opcode == PING:
+        if opcode == PONG or opcode == PING:
             if len(payload) > 125 or not final:
-                self._fail(PROTOCOL_ERROR, "bad ping")
+                self._fail(PROTOCOL_ERROR, "bad control frame")
                 return False
             if not self.close_sent:
-                self.transport.write(_frame(PONG, payload))
+                allowed = self._on_control is None or self._on_control()
+                if allowed and opcode == PING:
+                    self._answer_ping(payload)
             return True
         if opcode == CLOSE:
             self._peer_closes(payload)
@@ -190,6 +198,13 @@ class Socket(WebSocketsSansIOProtocol):
                 self._on_frame(message, self._parts_text)
         return True
 
+    def _answer_ping(self, payload: bytes) -> None:
+        """A peer that pings and does not read gets one pong for all its pings (RFC 6455, section 5.5.3), when it reads."""
+        if self.paused:
+            self._pong = payload
+        elif not (self.close_sent or self.disconnected):
+            self.transport.write(_frame(PONG, payload))
+
     def _peer_closes(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
         if not self.close_sent:
@@ -200,9 +215,11 @@ class Socket(WebSocketsSansIOProtocol):
         self._end()
 
     def _end(self) -> None:
-        if self.close_timer is not None:
-            self.close_timer.cancel()
-            self.close_timer = None
+        """End the connection once what was written is out, or after ``CLOSE_WAIT_S`` if the peer does not read it."""
+        if self.disconnected:
+            return
+        if self.close_timer is None:
+            self.close_timer = self.loop.call_later(CLOSE_WAIT_S, self.transport.abort)  # type: ignore[attr-defined]
         self.transport.close()
 
     def _fail(self, code: int, reason: str) -> None:
