@@ -11,6 +11,7 @@ from typing import Any
 
 from channels.consumer import AsyncConsumer
 
+from accounts.rest.address import scope_address
 from chats.connection import Connection
 from chats.gateway import gateway
 from chats.outbound import AsgiOutlet, Outlet, SocketOutlet
@@ -50,8 +51,7 @@ class ChatConsumer(AsyncConsumer):
         outlet: Outlet = (
             SocketOutlet(socket) if socket is not None else AsgiOutlet(send, text=spoken.codec.text)
         )
-        client = scope.get("client")
-        connection = Connection(here, outlet, spoken, client[0] if client else "")
+        connection = Connection(here, outlet, spoken, scope_address(scope))
         if socket is not None:
             socket.attach(connection.on_frame, text=spoken.codec.text, on_control=connection.on_control)
         try:

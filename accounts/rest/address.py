@@ -1,9 +1,11 @@
-"""The address a request came from: what limits by address count, loopback included."""
+"""The address a request or a socket came from: what limits by address count, loopback included."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -17,14 +19,26 @@ def _networks(text: tuple[str, ...]) -> tuple[Network, ...]:
 
 
 def source_address(request: HttpRequest) -> str:
+    """:func:`resolve` for a request of Django."""
+    return resolve(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+def scope_address(scope: Mapping[str, Any]) -> str:
+    """:func:`resolve` for an ASGI connection; a header that is repeated is one list (RFC 9110, section 5.3)."""
+    client = scope.get("client")
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return resolve(client[0] if client else "", b",".join(forwarded).decode("latin-1"))
+
+
+def resolve(peer: str, forwarded: str) -> str:
     """The peer, or what trusted proxies in front of us say it was; an IPv6 address as its /64, which one customer holds.
 
     ``X-Forwarded-For`` is read from the right: each trusted proxy vouches for the entry before it, everything further left
     is the client's own invention.
     """
     trusted = _networks(tuple(settings.TRUSTED_PROXIES))
-    hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-    address = request.META.get("REMOTE_ADDR", "")
+    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+    address = peer
     while hops and _inside(address, trusted):
         address = hops.pop()
     try:

@@ -36,7 +36,7 @@ LOW = {
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Any]:
-    with System(gateways=1, worker=False, limits=LOW) as system:
+    with System(gateways=1, worker=False, env={"TRUSTED_PROXIES": "127.0.0.0/8"}, limits=LOW) as system:
         yield system
 
 
@@ -228,6 +228,23 @@ async def test_unauthenticated_sockets_of_one_address(stack: Any) -> None:
         late = await opened.enter_async_context(await Peer.open(stack.ws, phone, auth=False))
         await late.send(frames.Auth(phone.token))
         await late.expect(frames.Ready)
+
+
+async def test_behind_a_trusted_proxy_each_client_has_its_own_address(stack: Any) -> None:
+    """The rightmost address that no trusted proxy has; what stands to the left of it is the client's invention."""
+    await nobody_is_connected(stack)
+
+    async def via(forwarded: str) -> Peer:
+        return await Peer.open(stack.ws, headers={"X-Forwarded-For": forwarded})
+
+    async with contextlib.AsyncExitStack() as opened:
+        for number in range(4):
+            await opened.enter_async_context(await via(f"203.0.113.{number}, 198.51.100.7, 127.0.0.2"))
+        over = await opened.enter_async_context(await via("203.0.113.9, 198.51.100.7"))
+        assert await over.closed() == 1013
+        other = await opened.enter_async_context(await via("198.51.100.7, 198.51.100.8"))
+        await other.round_trip()
+        await (await opened.enter_async_context(await Peer.open(stack.ws))).round_trip()
 
 
 async def test_connections_of_a_gateway(stack: Any) -> None:

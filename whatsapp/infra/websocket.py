@@ -169,7 +169,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     def _unusual(self, opcode: int, final: bool, payload: bytes) -> bool:
         """Everything but a whole text or binary message. False when the connection ends."""
-        if opcode == PONG or opcode == PING:
+        if opcode in (PING, PONG):
             if len(payload) > 125 or not final:
                 self._fail(PROTOCOL_ERROR, "bad control frame")
                 return False
