@@ -1,22 +1,22 @@
 """The engine inside the test: processes without sockets, on real PostgreSQL and Valkey, for interleavings that must be exact.
 
 A :class:`Process` is a gateway's :class:`delivery.node.Node`; a :class:`Seat` is a device's session at it, whose frames are kept
-instead of sent. A :class:`Wire` stands between a process and a server and can be cut or led elsewhere.
+instead of sent. See also :mod:`tests.faults.wire` and :mod:`tests.faults.moments`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import redis
 
+from delivery.drain import DrainRequest
 from delivery.node import Node
 from delivery.session import Session, State
 from delivery.store.interface import Appended, Send
@@ -24,6 +24,7 @@ from delivery.store.postgres import PostgresStore
 from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer
+from tests.faults.wire import Wire
 from tests.gateway.peer import new_id, until
 from whatsapp.infra import clock
 from whatsapp.infra.postgres import open_pool
@@ -31,6 +32,8 @@ from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON
 
 HOUR_MS = 3_600_000
+
+SubmitDrain = Callable[[DrainRequest], None]
 
 
 def body_hash(body: bytes) -> bytes:
@@ -80,8 +83,16 @@ class Seat:
         return self
 
     async def sync(self) -> None:
-        self.node.sync.start(self.session, {}, 100, 0)
+        self.ask()
         await until(lambda: self.session.state is State.LIVE, "the sync ends")
+
+    def ask(self, have: dict[str, int] | None = None, ref: str = "", *, limit: int = 100) -> None:
+        """Ask for a sync; its end is a ``sync_complete`` among the frames."""
+        self.node.sync.start(self.session, have or {}, limit, 0, ref)
+
+    def completed(self) -> list[str]:
+        """The refs of the syncs that ended."""
+        return [frame.ref for frame in self.screen.frames if isinstance(frame, frames.SyncComplete)]
 
     def leave(self) -> None:
         self.node.sessions.closed(self.session)
@@ -143,10 +154,16 @@ class Seat:
 class Process:
     """One gateway process, or what is like one."""
 
-    def __init__(self, database_url: str, hot_url: str) -> None:
+    def __init__(self, database_url: str, hot_url: str, submit_drain: SubmitDrain | None = None) -> None:
         self.pool = open_pool(database_url, low=1, high=4)
         self.store = PostgresStore(self.pool)
-        self.node = Node(process=new_id(), store=self.store, hot_url=hot_url, identify=_everybody)
+        self.node = Node(
+            process=new_id(),
+            store=self.store,
+            hot_url=hot_url,
+            identify=_everybody,
+            submit_drain=submit_drain,
+        )
         self.hot = self.node.bus.hot
 
     async def start(self) -> Process:
@@ -195,8 +212,11 @@ class World:
     async def __aexit__(self, *_: object) -> None:
         await self._closing.aclose()
 
-    async def process(self, *, database_url: str = "", hot_url: str = "") -> Process:
-        process = await Process(database_url or self.database_url, hot_url or self.hot_url).start()
+    async def process(
+        self, *, database_url: str = "", hot_url: str = "", submit_drain: SubmitDrain | None = None
+    ) -> Process:
+        process = Process(database_url or self.database_url, hot_url or self.hot_url, submit_drain)
+        await process.start()
         self._closing.push_async_callback(process.stop)
         return process
 
@@ -269,61 +289,6 @@ class World:
             return bool(rows[0][0] >= count)
 
         await until(enough, f"{count} statements wait for a lock")
-
-
-class Wire:
-    """A TCP proxy before a server. ``cut``: every connection ends, on both sides; ``to``: and new ones go elsewhere."""
-
-    def __init__(self, url: str) -> None:
-        self._parts = urlsplit(url)
-        self._target = (self._parts.hostname, self._parts.port)
-        self._pairs: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> Wire:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return self
-
-    @property
-    def url(self) -> str:
-        port = self._server.sockets[0].getsockname()[1]
-        login = self._parts.netloc.rpartition("@")[0]
-        return urlunsplit(self._parts._replace(netloc=f"{login}@127.0.0.1:{port}"))
-
-    def to(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._target = (parts.hostname, parts.port)
-        self.cut()
-
-    def cut(self) -> None:
-        for writer in self._pairs:
-            writer.transport.abort()
-        self._pairs.clear()
-
-    async def stop(self) -> None:
-        self.cut()
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, out = await asyncio.open_connection(*self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._pairs |= {writer, out}
-        for source, sink in ((reader, out), (there, writer)):
-            task = asyncio.create_task(self._pump(source, sink))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65_536):
-                sink.write(data)
-                await sink.drain()
-        sink.transport.abort()
 
 
 @contextlib.contextmanager
