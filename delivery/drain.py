@@ -71,10 +71,15 @@ class Drain:
             for c in run.queue
             if c in session.sent and session.sent[c] < run.heads[c]
         ]
-        self._submit(DrainRequest(key, session.user, session.codec.name, run.limit, work[:MAX_CONVERSATIONS]))
-        done = b""
-        last = b"0-0"
+        request = DrainRequest(key, session.user, session.codec.name, run.limit, work[:MAX_CONVERSATIONS])
+        forwarded = 0
         try:
+            # The gateway makes the stream and the task only adds to it: once it is gone, nothing brings it back.
+            done, _ = await self._hot.run([("XADD", key, "*", "start", ""), ("EXPIRE", key, TTL_S)])
+            last = done
+            if session.sync is not run:
+                return False
+            self._submit(request)
             while session.sync is run and session.state is State.SYNCING:
                 entry = await self._next(key, last, done)
                 if entry is None:
@@ -83,12 +88,13 @@ class Drain:
                 done = last = entry.id
                 if not entry.conversation:
                     metrics.count("drains", "part")
-                    return True
+                    return forwarded > 0  # an empty part: there is nothing that a task could read
                 if session.sent.get(entry.conversation) != entry.after:
                     metrics.count("drains", "out_of_step")
                     return False
                 if entry.through >= run.heads.get(entry.conversation, 0) and entry.conversation in run.queue:
                     run.queue.remove(entry.conversation)
+                forwarded += 1
                 await send(session, run, entry.data, entry.conversation, entry.last, entry.through)
         except (HotUnavailable, hiredis.ReplyError):
             metrics.count("drains", "lost")
@@ -143,30 +149,23 @@ async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequ
                     page.head,
                     max(0, remaining),
                 )
-                await hot.run(
-                    [
-                        (
-                            "XADD",
-                            request.key,
-                            "*",
-                            *_fields(conversation, after, page.events[-1].seq, through, data),
-                        ),
-                        ("EXPIRE", request.key, TTL_S),
-                    ]
-                )
+                fields = _fields(conversation, after, page.events[-1].seq, through, data)
+                if not await _add(hot, request.key, fields):
+                    return batches  # the gateway wants no more
                 faults.point("drain-batch")
                 written += len(data)
                 batches += 1
                 after = through
             else:
                 break  # nothing owed here: the gateway's own page passes it and tells the client
-    await hot.run(
-        [
-            ("XADD", request.key, "*", *_fields("", 0, 0, 0, b"")),
-            ("EXPIRE", request.key, TTL_S),
-        ]
-    )
+    await _add(hot, request.key, _fields("", 0, 0, 0, b""))
     return batches
+
+
+async def _add(hot: Hot, key: str, fields: tuple[Any, ...]) -> bool:
+    """False when the stream is gone."""
+    added, _ = await hot.run([("XADD", key, "NOMKSTREAM", "*", *fields), ("EXPIRE", key, TTL_S)])
+    return bool(added)
 
 
 def _fields(conversation: str, after: int, last: int, through: int, data: bytes) -> tuple[Any, ...]:

@@ -28,14 +28,16 @@ _REGISTER = """
 local raw = redis.call('GET', KEYS[1])
 local all = raw and cjson.decode(raw) or {}
 local old = all[ARGV[1]]
-local own = tonumber(ARGV[3])
-if own > 0 and old and tonumber(old[2]) > own then
+local own, opened = tonumber(ARGV[3]), tonumber(ARGV[7])
+local late = own == 0 and ARGV[8] == '1'
+if late then own = opened end
+if own > 0 and old and (tonumber(old[2]) > own or late and tonumber(old[2]) == own) then
   return {-1, old[1], string.format('%d', old[2]), false, 0}
 end
 local generation = own
 if own == 0 then
   local t = redis.call('TIME')
-  generation = t[1] * 1000 + math.floor(t[2] / 1000)
+  generation = math.max(t[1] * 1000 + math.floor(t[2] / 1000), opened)
   if old and tonumber(old[2]) >= generation then generation = tonumber(old[2]) + 1 end
 end
 all[ARGV[1]] = {ARGV[2], generation, ARGV[4]}
@@ -86,6 +88,19 @@ return 1
 _ANY_MARK = 1 << 53  # no seq is as high
 
 
+class Registration(NamedTuple):
+    """A session that wants its record. ``late``: it was opened while the hot node was away, at ``opened_at`` (ms), and is
+    newer than a record only if it was opened later."""
+
+    user: str
+    device: str
+    process: str
+    generation: int  # 0: it has none yet
+    status: str  # online | away
+    opened_at: int = 0
+    late: bool = False
+
+
 class Registered(NamedTuple):
     generation: int  # 0: a newer session of the device exists
     replaced: str  # process of the session whose place it takes, "" if none
@@ -112,14 +127,23 @@ class Inbox:
         self._complete = hot.script(_COMPLETE)
         self._clean = hot.script(_CLEAN)
 
-    async def register(self, requests: Sequence[tuple[str, str, str, int, str]]) -> list[Registered]:
-        """``(user, device, process, generation or 0 for a new one, status)`` for many sessions in one pipeline."""
+    async def register(self, requests: Sequence[Registration]) -> list[Registered]:
+        """Write the records of many sessions in one pipeline."""
         commands = [
             self._register.call(
-                [sessions_key(user), marker_key(user, device), dirty_key(user, device)],
-                [device, process, generation, status, SESSION_TTL_S, MARKER_TTL_S],
+                [sessions_key(r.user), marker_key(r.user, r.device), dirty_key(r.user, r.device)],
+                [
+                    r.device,
+                    r.process,
+                    r.generation,
+                    r.status,
+                    SESSION_TTL_S,
+                    MARKER_TTL_S,
+                    r.opened_at,
+                    int(r.late),
+                ],
             )
-            for user, device, process, generation, status in requests
+            for r in requests
         ]
         answers = []
         for generation, replaced, old_generation, marker, pending in await self._hot.run(commands):

@@ -79,6 +79,7 @@ class Session:
         "issued_at",
         "linked_at",
         "newer",
+        "opened_at",
         "outlet",
         "own",
         "pending",
@@ -117,6 +118,7 @@ class Session:
         self.watching: set[str] = set()  # users whose presence it follows
         self.issued_at = issued_at  # ms, of its access token
         self.away = False
+        self.opened_at = 0  # ms
         self.receipts: dict[tuple[str, str, str], frames.StatusUpdate] = {}  # for the end of the sync
         self.sending = 0  # sends that wait for their append
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import hiredis
 
-from delivery.inbox import Inbox, dirty_key, marker_key
+from delivery.inbox import Inbox, Registration, dirty_key, marker_key
 from delivery.live import Live
 from delivery.ports import Identify
 from delivery.presence import Presence
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 REPLACED = "replaced"  # payload: [user, device, generation of the newer session]
 OPEN_AT_ONCE = 128
 REOPEN_SPREAD_S = 60.0
+LEFT_OVER = 100_000
 REOPEN_AT_LEAST = 500  # a second
 
 CLOSE_OF = {"unlinked": Close.UNLINKED, "banned": Close.BANNED, "revoked": Close.UNAUTHENTICATED}
@@ -63,6 +64,7 @@ class Sessions:
         self._identify = identify
         self._opens: AskBatcher[Session] = AskBatcher(self._open_all, OPEN_AT_ONCE)
         self._unregister: Batcher[Session] = Batcher(self._unregister_all)
+        self._left_over: list[Session] = []  # ended while the hot node was away
         self._reopening: asyncio.Task[None] | None = None
         self._checker: asyncio.Task[None] | None = None
 
@@ -81,6 +83,7 @@ class Sessions:
 
     async def open(self, session: Session) -> bool:
         """Register the session here and on the hot node. True if the device must be told that its marks were rebuilt."""
+        session.opened_at = clock.now_ms()
         old = self._hub.add(session)
         if old is not None:
             self.end(old, Close.REPLACED, "a newer session of this device")
@@ -112,14 +115,11 @@ class Sessions:
         return [True] * len(sessions)
 
     async def _open_under(self, epoch: str, sessions: list[Session]) -> list[bool]:
-        answers = await self._inbox.register(
-            [
-                (s.user, s.device, self._bus.process, s.generation, "away" if s.away else "online")
-                for s in sessions
-            ]
-        )
+        # A session that ended meanwhile must not displace anybody.
+        living = [session for session in sessions if session.state is not State.CLOSED]
+        answers = await self._inbox.register([self._registration(session) for session in living])
         rebuild: list[Session] = []
-        for session, answer in zip(sessions, answers, strict=True):
+        for session, answer in zip(living, answers, strict=True):
             if not answer.generation:
                 self.end(session, Close.REPLACED, "a newer session of this device")
                 continue
@@ -144,6 +144,19 @@ class Sessions:
         again = set(map(id, rebuild))
         return [id(session) in again for session in sessions]
 
+    def _registration(self, session: Session) -> Registration:
+        status = "away" if session.away else "online"
+        late = not session.generation and session.state is not State.OPENING
+        return Registration(
+            session.user,
+            session.device,
+            self._bus.process,
+            session.generation,
+            status,
+            session.opened_at,
+            late,
+        )
+
     async def _rebuild(self, epoch: str, session: Session, devices: Sequence[DeviceRow]) -> None:
         """Compare heads with positions (read after the epoch), then marks and marker in one script."""
         metrics.count("sessions", "rebuilt")
@@ -161,22 +174,15 @@ class Sessions:
         if not session.generation:
             return
         try:
-            await self._inbox.register(
-                [
-                    (
-                        session.user,
-                        session.device,
-                        self._bus.process,
-                        session.generation,
-                        "away" if session.away else "online",
-                    )
-                ]
-            )
+            await self._inbox.register([self._registration(session)])
         except (HotUnavailable, hiredis.ReplyError):
             return
         self._presence.changed(session.user)
 
     def _new_term(self) -> None:
+        left_over, self._left_over = self._left_over, []
+        for session in left_over:
+            self._unregister.add(session)
         if faults.off("reopen"):
             return
         if self._reopening is not None:
@@ -245,7 +251,8 @@ class Sessions:
                 ]
             )
         except (HotUnavailable, hiredis.ReplyError):
-            pass  # the record names a process or a generation that no longer lives
+            # Their records would say "online" for a day: they go when the node is back.
+            self._left_over = (self._left_over + sessions)[-LEFT_OVER:]
 
     # from the bus
 

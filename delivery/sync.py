@@ -127,6 +127,8 @@ class Sync:
             dirty = {b.conversation: b.head for b in await self._store.behind(session.user, session.device)}
         wanted = list(dict.fromkeys([*dirty, *have]))
         known = await self._reader.positions(session.user, session.device, wanted) if wanted else {}
+        if session.sync is not run:
+            return  # a newer sync has begun: what this one would set is its business
         void: dict[str, int] = {}
         for conversation in wanted:
             position = known.get(conversation)
@@ -245,6 +247,8 @@ class Sync:
     async def _complete(self, session: Session, run: Run) -> bool:
         """False if something came in at the last moment."""
         changed = await self._store.receipts([], session.user, max(0, run.since - RECEIPT_SLACK_MS))
+        if session.sync is not run or session.state is not State.SYNCING:
+            return True  # a newer sync, or nobody
         if run.queue:
             return False
         session.send(frames.SyncComplete(epoch=session.epoch, server_time=clock.now_ms(), ref=run.ref))

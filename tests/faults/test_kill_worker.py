@@ -53,7 +53,13 @@ def streams(rig: Rig, cast: Cast) -> list[bytes]:
 
 async def in_the_stream(rig: Rig, cast: Cast) -> bytes:
     """Until the task has written a batch."""
-    (stream,) = await until(lambda: streams(rig, cast), "the task writes")
+
+    def written() -> list[bytes]:
+        return [
+            s for s in streams(rig, cast) if any(b"c" in entry for _, entry in rig.hot.xrange(s, count=2))
+        ]
+
+    (stream,) = await until(written, "the task writes")
     return stream
 
 

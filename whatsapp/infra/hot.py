@@ -48,7 +48,7 @@ class Hot:
     ) -> None:
         self.commands = Valkey(url)
         self.commands.on_connect = self._read_epoch
-        self.commands.on_lost = self._ended
+        self.commands.on_lost = self._commands_lost
         self.epoch = ""
         self.term = 0
         self.on_term: list[Callable[[], None]] = []
@@ -116,6 +116,12 @@ class Hot:
 
     def _unsubscribed(self) -> None:
         self._subscribed = False
+        self._ended()
+
+    def _commands_lost(self) -> None:
+        # What ended this connection may have moved the node: the subscription is made anew where the commands go.
+        if self._subscriber is not None:
+            self._subscriber.drop()
         self._ended()
 
     def _ended(self) -> None:

@@ -43,7 +43,7 @@ class BusLayer(BaseChannelLayer):
             raise ValueError(f"{group!r} is no user.<id>; use the layer 'admin' for other groups")
         user = group[len(PREFIX) :]
         # A connection of its own: async_to_sync brings a new loop with each call.
-        connection = await Connection.open(self._address, lambda: None)
+        connection = await Connection.open(self._address, lambda _: None)
         try:
             async with asyncio.timeout(3):
                 (raw,) = await connection.run([("GET", sessions_key(user))])

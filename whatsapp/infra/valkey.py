@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
     """One connection. Commands are answered in order; ``on_push`` gets what a subscription delivers."""
 
     def __init__(
-        self, on_lost: Callable[[], None], on_push: Callable[[list[Any]], None] | None = None
+        self, on_lost: Callable[[Connection], None], on_push: Callable[[list[Any]], None] | None = None
     ) -> None:
         self._on_lost = on_lost
         self._on_push = on_push
@@ -67,15 +67,17 @@ class Connection(asyncio.Protocol):
         )
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
 
     @classmethod
     async def open(
         cls,
         address: Address,
-        on_lost: Callable[[], None],
+        on_lost: Callable[[Connection], None],
         on_push: Callable[[list[Any]], None] | None = None,
     ) -> Connection:
         loop = asyncio.get_running_loop()
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 if address.path:
@@ -88,11 +90,18 @@ class Connection(asyncio.Protocol):
                     )
                 for answer in await connection.run(address.greeting) if address.greeting else ():
                     if isinstance(answer, Exception):
-                        connection.close()
                         raise HotUnavailable(str(answer))
-        except (OSError, TimeoutError) as error:
-            raise HotUnavailable(str(error) or "timed out") from None
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, OSError | TimeoutError):
+                raise HotUnavailable(str(error) or "timed out") from None
+            raise
         return connection
+
+    @property
+    def alive(self) -> bool:
+        return self._transport is not None
 
     # asyncio.Protocol
 
@@ -101,6 +110,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        if self._on_push is not None:
+            self._heard = self._loop.time()
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
@@ -115,7 +126,7 @@ class Connection(asyncio.Protocol):
             future = self._waiting.popleft()[2]
             if not future.done():
                 future.set_exception(error)
-        self._on_lost()
+        self._on_lost(self)
 
     # commands
 
@@ -138,9 +149,16 @@ class Connection(asyncio.Protocol):
             self._transport.write(hiredis.pack_command(command))
 
     def check(self) -> None:
-        """Give the connection up if its oldest command has waited too long. Called every second by the owner."""
-        if self._waiting and self._waiting[0][3] < self._loop.time():
+        """Give the connection up if its oldest command has waited too long; a subscription, which sends none, is asked for a
+        sign of life. Called every second by the owner."""
+        now = self._loop.time()
+        if self._waiting and self._waiting[0][3] < now:
             self.close()
+        elif self._on_push is not None:
+            if self._heard + ANSWER_TIMEOUT_S < now:
+                self.close()
+            else:
+                self.write(("PING",))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -245,10 +263,17 @@ class Valkey:
             except BaseException:
                 connection.close()
                 raise
+        if not connection.alive:
+            raise HotUnavailable("the connection was lost at once")
         self._connection = connection
 
-    def _lost(self) -> None:
+    def drop(self) -> None:
+        """Give the present connection up and make another one."""
         if self._connection is not None:
+            self._connection.close()
+
+    def _lost(self, connection: Connection) -> None:
+        if self._connection is connection:
             self._connection = None
             if self.on_lost is not None:
                 self.on_lost()
