@@ -30,6 +30,9 @@ ORDER BY asked.place
 """
 
 
+_BANNED_UNTIL: Final = "SELECT banned_until FROM accounts_account WHERE id = %s::uuid"
+
+
 async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[Verdict]:
     """A verdict for each session, in order; one SQL statement for the whole list.
 
@@ -47,3 +50,10 @@ async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[
     async with pool.connection() as connection:
         cursor = await connection.execute(_IDENTIFY, parameters)
         return [row[0] for row in await cursor.fetchall()]
+
+
+async def banned_until(pool: AsyncConnectionPool, user: str) -> int | None:
+    """When the ban of a user ends (ms); None without one. Raises psycopg's errors."""
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_BANNED_UNTIL, (user,))).fetchone()
+        return row[0] if row else None

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from accounts.tokens import TokenError, read_access
+from accounts.errors import banned
+from accounts.tokens import Access, TokenError, read_access
 from chats.handlers import HANDLERS
 from chats.outbound import Outlet
 from delivery.session import Session, State
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Frames that a client may send behind its ``auth`` without waiting for ``ready``.
 EARLY_FRAMES = 64
+#: How long past ``auth_ms`` the accounts may take for an ``auth`` that came in time.
+IDENTIFY_S = 10.0
 
 
 class Connection:
@@ -97,8 +100,15 @@ class Connection:
         self.close(code, reason)
 
     def _not_authenticated(self) -> None:
-        if self.session is None:
+        if self.session is None and self._early is None:
             self.close(Close.TIMEOUT, "no auth")
+        elif self.session is None:
+            # It came in time: what is slow is on this side.
+            self._opening = asyncio.get_running_loop().call_later(IDENTIFY_S, self._unavailable)
+
+    def _unavailable(self, ref: str = "") -> None:
+        self.error(Code.UNAVAILABLE, "accounts cannot be reached", ref, retry_after_ms=2_000)
+        self.turn_away(2_000, "unavailable", Close.OVERLOADED)
 
     def authenticate(self, frame: frames.Auth) -> None:
         if self._early is not None or self.session is not None:
@@ -114,21 +124,7 @@ class Connection:
         except TokenError as error:
             self._refuse(str(error), frame.ref)
             return
-        try:
-            verdict = await gateway.identify.ask((access.user_id, access.device_id, access.issued_at))
-        except Unavailable:
-            self.error(Code.UNAVAILABLE, "accounts cannot be reached", frame.ref, retry_after_ms=2_000)
-            self.turn_away(2_000, "unavailable", Close.OVERLOADED)
-            return
-        if self.outlet.closed:
-            return
-        if verdict == "banned":
-            self.error(Code.BANNED, "this account is banned", frame.ref)
-            self.close(Close.BANNED, "banned")
-            return
-        if verdict != "ok":
-            self.error(Code.UNAUTHENTICATED, f"this device is {verdict}", frame.ref)
-            self.close(CLOSE_OF[verdict], verdict)
+        if not await self._admitted(access, frame.ref):
             return
         session = Session(access.user_id, access.device_id, self.codec, self.outlet, access.issued_at)
         self.outlet.on_resume = self._resumed
@@ -137,7 +133,35 @@ class Connection:
         rebuilt = await gateway.node.sessions.open(session)
         if session.state is State.CLOSED:
             return
-        self._ready(session, rebuilt, frame)
+        # What ended this device before its record was there was told to the processes in the records of then: not to this
+        # one. What ends it from here on is.
+        if await self._admitted(access, frame.ref):
+            self._ready(session, rebuilt, frame)
+
+    async def _admitted(self, access: Access, ref: str) -> bool:
+        """Ask the accounts. Whoever is not admitted is told why and closed."""
+        gateway = self.gateway
+        until = None
+        try:
+            verdict = await gateway.identify.ask((access.user_id, access.device_id, access.issued_at))
+            if verdict == "banned":
+                until = await gateway.banned_until(access.user_id)
+        except Unavailable:
+            self._unavailable(ref)
+            return False
+        if self.outlet.closed or (self.session is not None and self.session.state is State.CLOSED):
+            return False
+        if verdict == "ok":
+            return True
+        if verdict == "banned":
+            refused = banned(until)
+            self.error(refused.code, refused.message, ref, details=refused.details)
+        else:
+            self.error(Code.UNAUTHENTICATED, f"this device is {verdict}", ref)
+        self.close(CLOSE_OF[verdict], verdict)
+        if verdict == "unlinked" and self.session is not None:
+            await gateway.node.sessions.forget(access.user_id, access.device_id)  # its registration made keys
+        return False
 
     def _ready(self, session: Session, rebuilt: bool, frame: frames.Auth) -> None:
         session.state = State.READY

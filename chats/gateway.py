@@ -78,6 +78,13 @@ class Gateway:
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 
+    async def banned_until(self, user: str) -> int | None:
+        """Raises ``Unavailable``."""
+        try:
+            return await account_sessions.banned_until(self.pool, user)
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
+
     def _submit_drain(self, request: DrainRequest) -> None:
         # kombu's publish blocks: off the loop, and a broker that is away only means that the gateway reads by itself.
         asyncio.get_running_loop().run_in_executor(None, tasks.submit_drain, request)
