@@ -129,18 +129,25 @@ class Gateway:
         while True:
             await asyncio.sleep(min(1.0, LIMITS.ping_ms / 1000))
             tick += 1
-            slots = max(1, LIMITS.ping_ms // 1000)
-            now = asyncio.get_running_loop().time()
-            metrics.gauge("connections", len(self.connections))
-            for connection in list(self.connections):
+            self.turn_wheel(tick)
+
+    def turn_wheel(self, tick: int) -> None:
+        """Never raises: a connection that fails is logged, and the others have their turn."""
+        slots = max(1, LIMITS.ping_ms // 1000)
+        now = asyncio.get_running_loop().time()
+        metrics.gauge("connections", len(self.connections))
+        for connection in list(self.connections):
+            try:
                 if connection.slot % slots == tick % slots:
                     connection.ping()
                 connection.check_slow(now)
+            except Exception:
+                log.exception("a connection could not be pinged")
 
     # shutdown
 
     async def drain(self, spread_ms: int = RECONNECT_SPREAD_MS) -> None:
-        """SIGTERM: nobody new, a slot for everybody, finish what is in flight, close 1012."""
+        """SIGTERM: nobody new, no new sends, a slot for everybody, finish what is in flight, close 1012."""
         self.draining = True
         for connection in list(self.connections):
             connection.tell_reconnect(random.randrange(spread_ms), "deploy")

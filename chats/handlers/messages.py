@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 def send_message(connection: Connection, session: Session, frame: frames.SendMessage) -> None:
     content = frame.encrypted_content
+    if connection.gateway.draining:
+        # What is in flight must come to an end; the client has been told to go elsewhere.
+        connection.error(
+            Code.UNAVAILABLE,
+            "this gateway is going away",
+            frame.ref,
+            message_id=frame.message_id,
+            retry_after_ms=1_000,
+        )
+        return
     if len(content) > LIMITS.content_bytes:
         connection.error(
             Code.TOO_LARGE, "encryptedContent is too large", frame.ref, message_id=frame.message_id

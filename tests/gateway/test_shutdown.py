@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from chats.gateway import SETTLE_S
 from tests.gateway.peer import Peer, couple, events_of, fill, rest, sign_up, texts
 from tests.support.stack import System
 from whatsapp.wire import frames
@@ -64,6 +65,37 @@ async def test_sigterm_drains(draining: Any, codec: str) -> None:
             async with await Peer.open(stack.ws, await sign_up(stack), codec) as peer:
                 await peer.round_trip()
             assert (await rest(stack.http, "GET", "/health/ready")).status_code == 200
+
+
+async def test_sends_behind_reconnect_are_refused_and_the_drain_ends(draining: Any, codec: str) -> None:
+    """A sender that does not heed ``reconnect`` cannot keep the process from ending."""
+    stack = draining
+    ann, bob, conversation = await couple(stack)
+    first, second = [gateway["ws"] for gateway in stack.gateways.values()]
+    peer = await Peer.open(first, ann, codec)
+    sent: list[frames.SendMessage] = []
+
+    async def flood() -> None:
+        while True:
+            for _ in range(5):
+                sent.append(peer.message(conversation, str(len(sent))))
+                await peer.send(sent[-1])
+            await asyncio.sleep(0.001)  # so many at once that an append is always in flight
+
+    flooding = asyncio.create_task(flood())
+    await peer.expect(frames.StatusUpdate, status="sent")
+    stack.kill("gateway-1", signal.SIGTERM)
+    await peer.expect(frames.Reconnect)
+    refused = await peer.expect(frames.Error, code="unavailable", message="this gateway is going away")
+    assert (refused.retryable, bool(refused.message_id)) == (True, True)
+    assert await peer.closed(SETTLE_S / 2) == 1012
+    flooding.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+    stored = {f.message_id for f in peer.log if isinstance(f, frames.StatusUpdate) and f.status == "sent"}
+    errors = {f.message_id for f in peer.log if isinstance(f, frames.Error)}
+    assert not stored & errors
+    async with await Peer.open(second, bob, codec, sync=False) as b:
+        assert {event.message_id for event in events_of(await b.sync())} == stored
 
 
 async def test_a_client_in_its_backlog_goes_on_elsewhere(draining: Any, codec: str) -> None:
