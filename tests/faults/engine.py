@@ -144,6 +144,11 @@ class Seat:
                 found += [event.seq for event in frame.events]
         return found
 
+    def told(self, status: str) -> set[tuple[str, int | None]]:
+        """The receipts that arrived: (conversation, up to)."""
+        updates = [f for f in self.screen.frames if isinstance(f, frames.StatusUpdate) and f.status == status]
+        return {(update.conversation_id, update.up_to) for update in updates}
+
     async def has(self, conversation: str, seqs: Sequence[int], timeout: float = 10.0) -> None:
         """Until exactly these arrived, in this order."""
         with contextlib.suppress(AssertionError):

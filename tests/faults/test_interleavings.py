@@ -55,12 +55,6 @@ async def another_batch(world: World, pair: Pair) -> None:
     await pair.ann.say(await world.direct(pair.ann.session.user, dave))
 
 
-def told(seat: Seat, status: str) -> set[tuple[str, int | None]]:
-    """(conversation, up to) of the receipts that a session was told."""
-    updates = [f for f in seat.screen.frames if isinstance(f, frames.StatusUpdate) and f.status == status]
-    return {(update.conversation_id, update.up_to) for update in updates}
-
-
 # -- C4: device lists ---------------------------------------------------------------------------------------------------------
 
 
@@ -155,8 +149,8 @@ async def test_c5_a_full_cache_of_member_lists_loses_no_receipt(
     monkeypatch.setattr(roster_module, "MAX_ENTRIES", 0)
     pair.process.node.receipts.read(bob, pair.conversation, 1)
     pair.process.node.receipts.read(bob, other, 1)
-    await until(lambda: told(writing, "read") == {(other, 1)}, "Carol is told")
-    await until(lambda: told(pair.ann, "read") == {(pair.conversation, 1)}, "Ann is told")
+    await until(lambda: writing.told("read") == {(other, 1)}, "Carol is told")
+    await until(lambda: pair.ann.told("read") == {(pair.conversation, 1)}, "Ann is told")
 
 
 # -- what nobody foresaw --------------------------------------------------------------------------------------------------------

@@ -22,12 +22,14 @@ class _Pair:
 
 class Wire:
     """A TCP proxy before a server. ``cut``: every connection ends, on both sides; ``to``: and new ones go elsewhere; ``away``:
-    and new ones end at once, until ``back``; ``freeze``: what is open carries no byte any more, and new ones do."""
+    and new ones end at once, until ``back``; ``freeze``: what is open carries no byte any more, and new ones do (with
+    ``new_ones``: none of them either, until ``back``)."""
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
         self._target = (self._parts.hostname, self._parts.port)
         self._open = True
+        self._frozen = False
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -46,21 +48,28 @@ class Wire:
         self._target = (parts.hostname, parts.port)
         self.cut()
 
-    def cut(self) -> None:
-        for pair in self._pairs:
-            pair.abort()
-        self._pairs.clear()
+    def cut(self, *, frozen_only: bool = False) -> None:
+        for pair in list(self._pairs):
+            if pair.frozen or not frozen_only:
+                pair.abort()
+                self._pairs.discard(pair)
 
     def away(self) -> None:
         self._open = False
         self.cut()
 
     def back(self) -> None:
-        self._open = True
+        self._open, self._frozen = True, False
 
-    def freeze(self, *, subscriptions_only: bool = False) -> None:
+    def freeze(self, *, subscriptions_only: bool = False, new_ones: bool = False) -> None:
+        self._frozen = new_ones
         for pair in self._pairs:
             pair.frozen = pair.frozen or pair.subscribed or not subscriptions_only
+
+    @property
+    def frozen(self) -> int:
+        """How many connections there were that carry nothing."""
+        return sum(pair.frozen for pair in self._pairs)
 
     async def stop(self) -> None:
         self.cut()
@@ -77,6 +86,7 @@ class Wire:
             writer.transport.abort()
             return
         pair = _Pair(writer, out)
+        pair.frozen = self._frozen
         self._pairs.add(pair)
         for source, sink in ((reader, out), (there, writer)):
             task = asyncio.create_task(self._pump(pair, source, sink))
