@@ -49,8 +49,10 @@ class Connection:
         "codec",
         "gateway",
         "have_more",
+        "lookups",
         "outlet",
         "protocol",
+        "proven",
         "session",
         "slot",
     )
@@ -71,7 +73,11 @@ class Connection:
         self._opening: asyncio.TimerHandle | None = None
         self._early: list[Any] | None = None  # frames behind ``auth``
         self._frames = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}  # with the ref of the frame they answer
+        self.lookups = (
+            asyncio.Lock()
+        )  # one at a time, so that one socket holds one connection to the store at most
+        self.proven: dict[str, int] = {}  # seqs of which it is known that this device acknowledged them
 
     # opening
 
@@ -115,7 +121,7 @@ class Connection:
             self.error(Code.BAD_REQUEST, "this socket is authenticated already", frame.ref)
             return
         self._early = []
-        self.spawn(self._authenticate(frame))
+        self.spawn(self._authenticate(frame), frame.ref)
 
     async def _authenticate(self, frame: frames.Auth) -> None:
         gateway = self.gateway
@@ -298,22 +304,22 @@ class Connection:
             )
         )
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what must wait; its failure is answered, never fatal."""
+    def spawn(self, work: Coroutine[Any, Any, None], ref: str = "") -> None:
+        """Run what must wait; its failure is answered with ``ref``, never fatal."""
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = ref
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        ref = self._tasks.pop(task, "")
         if task.cancelled() or task.exception() is None:
             return
         error = task.exception()
         if isinstance(error, Unavailable):
-            self.error(Code.UNAVAILABLE, "the store cannot be reached", retry_after_ms=1_000)
+            self.error(Code.UNAVAILABLE, "the store cannot be reached", ref, retry_after_ms=1_000)
         else:
             log.error("a task of a connection failed", exc_info=error)
-            self.error(Code.INTERNAL, "something went wrong here")
+            self.error(Code.INTERNAL, "something went wrong here", ref)
             if self.session is None or self.session.state is State.OPENING:
                 self.close(Close.INTERNAL, "internal")
 

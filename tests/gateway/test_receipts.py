@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
+from chats.handlers.receipts import LOOKUPS_PER_MINUTE
 from tests.gateway.peer import Peer, Runs, couple, events_of, link, new_id, saved, sign_up, talking, until
 from whatsapp.wire import frames
 
@@ -150,6 +152,67 @@ async def test_c5_a_device_reads_only_what_it_acknowledged_itself(stack: Runs, c
             await ann.expect(frames.StatusUpdate, status="read", up_to=1)
             got = await bob.expect(frames.StatusUpdate, status="read")  # the other device may clear its badge
             assert (got.user_id, got.up_to) == (bob.phone.user, 1)
+
+
+async def test_c5_a_device_linked_later_reads_nothing_that_no_device_acknowledged(
+    stack: Any, codec: str
+) -> None:
+    """Its position begins at the head, which is not an ack."""
+    ann, bob, conversation = await couple(stack)
+    async with await Peer.open(stack.ws, ann, codec) as a:
+        for _ in range(3):
+            await a.say(conversation)
+        laptop = await link(bob)
+        async with await Peer.open(stack.ws, laptop, codec) as second:
+            answer = await second.ask(frames.StatusUpdate(conversation, "read", up_to=3))
+            assert (answer.code, answer.retryable) == ("bad_request", False)
+            await a.say(conversation)
+            await second.messages(1)
+            await fence(a, second, conversation)
+            assert receipts(a) == []
+            await second.ack(conversation, 4)
+            await second.read(conversation, 4)
+            await a.expect(frames.StatusUpdate, status="read", up_to=4)
+
+
+async def test_what_was_acknowledged_before_is_read_after_a_reconnect(stack: Any, codec: str) -> None:
+    """By an ack of the session before, or by ``have``."""
+    ann, bob, conversation = await couple(stack)
+    async with await Peer.open(stack.ws, ann, codec) as a:
+        async with await Peer.open(stack.ws, bob, codec) as b:
+            for _ in range(2):
+                await a.say(conversation)
+            await b.messages(2)
+            await b.ack(conversation, 1)
+            await b.round_trip()
+        await saved(stack, bob, conversation, 1)
+        async with await Peer.open(stack.ws, bob, codec, sync=False) as b:
+            await b.read(conversation, 1)
+            await a.expect(frames.StatusUpdate, status="read", up_to=1)
+            await b.sync({conversation: 2})
+            await b.read(conversation, 2)
+            await a.expect(frames.StatusUpdate, status="read", up_to=2)
+            assert not b.waiting(frames.Error)
+
+
+async def test_c7_lookups_have_a_rate_of_their_own(stack: Any, codec: str) -> None:
+    async with talking(stack, codec) as (_ann, bob, conversation):
+        refs = [f"x{number}" for number in range(LOOKUPS_PER_MINUTE + 200)]
+        for ref in refs:
+            await bob.send(frames.StatusUpdate(conversation, "read", message_id=new_id(), ref=ref))
+        codes = [(await bob.expect(frames.Error, ref=ref)).code for ref in refs]
+        assert codes[:LOOKUPS_PER_MINUTE] == ["not_found"] * LOOKUPS_PER_MINUTE
+        assert "rate_limited" in codes
+
+
+async def test_a_lookup_that_fails_is_answered_with_its_ref(stack: Any, codec: str) -> None:
+    async with (
+        talking(stack, codec) as (_ann, bob, conversation),
+        await psycopg.AsyncConnection.connect(stack.database_url) as blocker,
+    ):
+        await blocker.execute("LOCK TABLE delivery_device IN ACCESS EXCLUSIVE MODE")
+        answer = await bob.ask(frames.StatusUpdate(conversation, "read", message_id=new_id()))
+        assert (answer.code, answer.retryable) == ("unavailable", True)
 
 
 async def test_read_of_an_unknown_message_is_not_found(stack: Runs, codec: str) -> None:
