@@ -26,12 +26,14 @@ def subscribe(connection: Connection, session: Session, frame: frames.PresenceSu
     if not connection.allowed("presence", LIMITS.presence_per_minute, frame.ref):
         return
     users = list(dict.fromkeys(frame.user_ids))
-    if len(session.watching.union(users)) > LIMITS.presence_subscriptions:
+    states = connection.gateway.node.presence
+    if len(states.watched(session).union(users)) > LIMITS.presence_subscriptions:
         connection.error(Code.LIMIT_EXCEEDED, "too many presence subscriptions", frame.ref)
         return
     ttl = min(frame.ttl, LIMITS.presence_ttl_s)
     if users:
-        connection.spawn(connection.gateway.node.presence.subscribe(session, users, ttl))
+        states.follow(session, users, ttl)  # in this turn: the next frame is counted with it
+        connection.spawn(states.answer(session, users, ttl))
 
 
 def typing(connection: Connection, session: Session, frame: frames.Typing) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.gateway.peer import Peer, Phone, Runs, couple, link, new_id, sign_up, talking, until
-from tests.gateway.raw import RawSocket
+from tests.gateway.raw import BINARY, TEXT, RawSocket, frame
 from tests.support.stack import System
 from whatsapp.wire import frames
+from whatsapp.wire.codec import CODECS
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,69 @@ async def test_a_subscription_ends(stack: Any, codec: str) -> None:
             await c.expect(frames.Presence, user_id=bob.user, status="online")
             await a.round_trip()
             assert statuses(a, bob.user) == ["offline"]
+
+
+async def test_a_short_subscription_does_not_end_that_of_another_session(stack: Any, codec: str) -> None:
+    """The node knows one expiry for a gateway and a user."""
+    ann, bob, _conversation = await couple(stack)
+    first, second = [gateway["ws"] for gateway in stack.gateways.values()]
+    carl = await sign_up(stack)
+    async with await Peer.open(first, ann, codec) as a, await Peer.open(first, carl, codec) as c:
+        await a.send(frames.PresenceSubscribe([bob.user], ttl=2))
+        await a.expect(frames.Presence, user_id=bob.user, status="offline")
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + 1.2
+        await c.send(frames.PresenceSubscribe([bob.user], ttl=1))
+        await c.expect(frames.Presence, user_id=bob.user, status="offline")
+        while loop.time() < ends:
+            await a.round_trip()
+        async with await Peer.open(second, bob, codec, sync=False):
+            await a.expect(frames.Presence, user_id=bob.user, status="online")
+
+
+async def test_subscriptions_that_ended_do_not_count(stack: Any, codec: str) -> None:
+    async with await Peer.open(stack.ws, await sign_up(stack), codec) as a:
+        known = [new_id() for _ in range(5)]
+        await a.send(frames.PresenceSubscribe(known, ttl=1))
+        for user in known:
+            await a.expect(frames.Presence, user_id=user)
+        refused = await a.ask(frames.PresenceSubscribe([new_id()], ttl=1))
+        assert refused.code == "limit_exceeded"
+
+        async def allowed() -> bool:
+            others = [new_id() for _ in range(5)]
+            await a.send(frames.PresenceSubscribe(others, ttl=1))
+            got = await a.take(
+                lambda f: isinstance(f, frames.Error) or getattr(f, "user_id", "") == others[0]
+            )
+            return isinstance(got, frames.Presence)
+
+        await until(allowed, "the first five have expired", 5)
+
+
+async def test_c7_subscriptions_of_one_moment_are_bounded_together(stack: Any, codec: str) -> None:
+    """Each frame is counted with those read before it, though none of them is answered yet."""
+    phone = await sign_up(stack)
+    wire = CODECS[codec]
+    kind = TEXT if wire.text else BINARY
+    async with await RawSocket.open(stack.ws, codec, phone.token) as raw:
+        got = await raw.receive()
+        assert got is not None
+        assert isinstance(wire.decode_server(got.payload), frames.Ready)
+        asked = [frames.PresenceSubscribe([new_id() for _ in range(3)], ref=str(n)) for n in range(4)]
+        raw.write(b"".join(frame(kind, wire.encode(one)) for one in asked))
+        refused, told = [], []
+        while len(refused) < 3 or len(told) < 3:
+            got = await raw.receive()
+            assert got is not None
+            answer = wire.decode_server(got.payload)
+            if isinstance(answer, frames.Error):
+                assert answer.code == "limit_exceeded"
+                refused.append(answer.ref)
+            else:
+                told.append(answer.user_id)
+        assert refused == ["1", "2", "3"]
+        assert set(told) == set(asked[0].user_ids)
 
 
 async def test_nobody_hears_who_did_not_subscribe(stack: Any, codec: str) -> None:
@@ -153,6 +218,54 @@ async def test_presence_is_unknown_without_the_hot_node(stack: Any) -> None:
         finally:
             stack.restart("valkey")
         assert (await b.messages(1))[0].encrypted_content == b"goes on"
+
+
+# -- gateways that end ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_drained_gateway_takes_its_users_offline(own_stack: Any) -> None:
+    """It says so while it drains: nothing here is read again. Who went on elsewhere, or is there anyway, stays online."""
+    limits = {"offline_debounce_ms": 300, "presence_refresh_ms": 600_000}
+    stack = own_stack(worker=False, limits=limits)
+    ann, bob, carl, dora = [await sign_up(stack) for _ in range(4)]
+    laptop = await link(carl)
+    first, second = [gateway["ws"] for gateway in stack.gateways.values()]
+    await Peer.open(second, bob)
+    await Peer.open(second, carl)
+    moving = await Peer.open(second, dora)
+    async with await Peer.open(first, ann) as a, await Peer.open(first, laptop):
+        await a.send(frames.PresenceSubscribe([bob.user, carl.user, dora.user]))
+        for person in (bob, carl, dora):
+            await a.expect(frames.Presence, user_id=person.user, status="online")
+        stack.kill("gateway-2", signal.SIGTERM)
+        await moving.closed()
+        async with await Peer.open(first, dora):
+            got = await a.expect(frames.Presence, user_id=bob.user)
+            assert got.status == "offline"
+            assert got.last_seen
+            await asyncio.to_thread(stack.wait_dead, "gateway-2", 15)
+            await a.round_trip()
+            assert statuses(a, carl.user) == statuses(a, dora.user) == ["online"]
+
+
+async def test_who_a_killed_gateway_served_goes_offline(own_stack: Any) -> None:
+    limits = {"offline_debounce_ms": 300, "presence_refresh_ms": 300}
+    stack = own_stack(worker=False, limits=limits)
+    ann, bob, carl = [await sign_up(stack) for _ in range(3)]
+    laptop = await link(carl)
+    first, second = [gateway["ws"] for gateway in stack.gateways.values()]
+    await Peer.open(second, bob)
+    await Peer.open(second, carl)
+    async with await Peer.open(first, ann) as a, await Peer.open(first, laptop):
+        await a.send(frames.PresenceSubscribe([bob.user, carl.user]))
+        for person in (bob, carl):
+            await a.expect(frames.Presence, user_id=person.user, status="online")
+        stack.kill("gateway-2")
+        got = await a.expect(frames.Presence, user_id=bob.user)
+        assert got.status == "offline"
+        async with await Peer.open(first, bob):
+            await a.expect(frames.Presence, user_id=bob.user, status="online")
+        assert statuses(a, carl.user) == ["online"]
 
 
 # -- typing ------------------------------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class Limits:
     drain_events: int = 500  # longer backlogs go by the Celery task
     drain_wait_ms: int = 2_000
     presence_ttl_s: int = 300
+    presence_refresh_ms: int = 10_000  # states of those who are followed are read again
     offline_debounce_ms: int = 5_000
     session_check_ms: int = 60_000
     retention_ms: int = 30 * 86_400_000
