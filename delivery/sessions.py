@@ -171,12 +171,17 @@ class Sessions:
 
     async def announce(self, session: Session) -> None:
         """Online or away changed: the record first, then those who follow."""
-        if not session.generation:
+        if not session.generation or session.state is State.CLOSED:
             return
         try:
             await self._inbox.register([self._registration(session)])
         except (HotUnavailable, hiredis.ReplyError):
             return
+        finally:
+            if session.state is State.CLOSED:
+                self._unregister.add(
+                    session
+                )  # it ended meanwhile: its record may have been written after it was removed
         self._presence.changed(session.user)
 
     def _new_term(self) -> None:
