@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -112,11 +113,26 @@ class Stack:
         for child in children:
             child.start()
         for child in children:
-            child.wait_ready(abort)
+            self._wait_ready(child, abort)
         if children:
             self.say(
                 f"{', '.join(child.name for child in children)} ready after {time.monotonic() - started:.1f} s"
             )
+
+    def _wait_ready(self, child: Child, abort: Callable[[], bool]) -> None:
+        """A private port was free when it was chosen; who lost it since, to another system say, starts on another one."""
+        for again in (True, True, False):
+            try:
+                child.wait_ready(abort)
+                return
+            except DevError:
+                private = self.private_ports.get(child.name)
+                lost = private is not None and os.strerror(errno.EADDRINUSE) in child.output()
+                if not again or not lost or child.pid is not None or ports.is_free(private or 0):
+                    raise
+            self.private_ports[child.name] = ports.choose({self.port, *self.private_ports.values()})
+            child.spec = self._gateway(child.name)
+            child.start()
 
     def stop(self) -> None:
         """Stop everything in order: gateways drain, worker and beat finish, then the servers. What remains is killed."""
