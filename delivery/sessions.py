@@ -171,7 +171,7 @@ class Sessions:
 
     async def announce(self, session: Session) -> None:
         """Online or away changed: the record first, then those who follow."""
-        if not session.generation or session.state is State.CLOSED:
+        if not session.generation or session.state >= State.CLOSED:
             return
         try:
             await self._inbox.register([self._registration(session)])
