@@ -115,6 +115,16 @@ async def test_c6_who_leaves_in_an_outage_is_not_online(world: World) -> None:
     await until(lambda: record(world, seat) is None, "its record goes", 5)
 
 
+async def test_c6_an_announcement_of_who_has_left_writes_nothing(world: World) -> None:
+    process = await world.process()
+    seat = await process.seat(*await world.person())
+    seat.leave()
+    await until(lambda: record(world, seat) is None, "its record goes")
+    seat.session.away = True
+    await process.node.sessions.announce(seat.session)
+    assert record(world, seat) is None
+
+
 # -- R6: a subscription that is dead ------------------------------------------------------------------------------------------
 
 
