@@ -65,14 +65,14 @@ class Fanout:
         epoch = hot.epoch
         try:
             targets = await self._targets([event.logged for event in events])
-            users = unique([user for users in targets for user in users])
-            devices = await self._roster.devices(users)
+            everyone = unique([user for users in targets for user in users])
+            devices = await self._roster.devices(everyone)
             # Live first: the sessions here need no look-up.
             for event, users in zip(events, targets, strict=True):
                 self._deliver(event, users)
             faults.point("before-mark")
             marks = _marks([event.logged for event in events], targets, devices)
-            sessions = await self._mark(marks, users)
+            sessions = await self._mark(marks, everyone)
         except (HotUnavailable, Unavailable, hiredis.ReplyError):
             self.progress.failed()
             return
