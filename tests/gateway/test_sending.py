@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -333,3 +334,13 @@ async def test_what_is_not_built_answers_feature_disabled(stack: Runs, codec: st
         await ann.say(conversation, "fence")
         assert texts(await bob.messages(1)) == ["fence"]
         assert not bob.waiting(frames.Event, frames.Call)
+
+
+async def test_c4_each_conversation_of_a_batch_is_heard_of_live(stack: Runs) -> None:
+    """Many write at once, so one append and one look-up of sessions serve them all; the check is a minute away."""
+    async with AsyncExitStack() as open_:
+        talks = [await open_.enter_async_context(talking(stack)) for _ in range(8)]
+        for turn in range(3):
+            await asyncio.gather(*[ann.say(conversation, f"turn {turn}") for ann, _, conversation in talks])
+            for _, bob, _ in talks:
+                assert texts(await bob.messages(1)) == [f"turn {turn}"]
