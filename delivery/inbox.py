@@ -23,6 +23,7 @@ from whatsapp.infra.valkey import Command
 SESSION_TTL_S = 86_400
 #: A device away for longer compares heads and positions; its set outlives its marker by a day.
 MARKER_TTL_S = 30 * 86_400
+DIRTY_TTL_S = MARKER_TTL_S + 86_400
 
 _REGISTER = """
 local raw = redis.call('GET', KEYS[1])
@@ -66,6 +67,7 @@ return 1
 # Marks and marker in one script, or a crash between them would leave a marker over an empty set (R5).
 _COMPLETE = """
 for i = 3, #ARGV, 2 do redis.call('ZADD', KEYS[1], 'GT', ARGV[i + 1], ARGV[i]) end
+redis.call('EXPIRE', KEYS[1], ARGV[2] + 86400)
 if ARGV[1] ~= '' then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
 return redis.call('ZCARD', KEYS[1])
 """
@@ -201,9 +203,11 @@ class Inbox:
 
 
 def mark_commands(marks: Mapping[tuple[str, str], Mapping[str, int]]) -> Iterable[Command]:
-    """``ZADD GT`` per device, its conversations coalesced."""
+    """``ZADD GT`` per device, its conversations coalesced, and an expiry if the set has none."""
     for (user, device), conversations in marks.items():
         command: list[Any] = ["ZADD", dirty_key(user, device), "GT"]
         for conversation, seq in conversations.items():
             command += [seq, conversation]
         yield tuple(command)
+        # An ack that empties the set takes its expiry with it.
+        yield ("EXPIRE", dirty_key(user, device), DIRTY_TTL_S, "NX")

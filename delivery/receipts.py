@@ -113,7 +113,8 @@ class Receipts:
         try:
             lists = await self._roster.lists({conversation: 0 for conversation, _, _ in highest})
         except Unavailable:
-            self._unheard.update((conversation, user) for conversation, user, _ in highest)
+            for conversation, user, _ in highest:
+                self._miss(conversation, user)  # told once the store takes them
             return
         at = clock.now_ms()
         payloads: list[Payload] = []
