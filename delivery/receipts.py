@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Literal
 
 import hiredis
@@ -16,7 +17,7 @@ import hiredis
 from delivery.inbox import Inbox
 from delivery.roster import Roster, unique
 from delivery.session import Hub, Session, State
-from delivery.store.interface import PositionWrite, ReceiptWrite, Store, Unavailable
+from delivery.store.interface import PositionWrite, Receipt, ReceiptWrite, Store, Unavailable
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
@@ -32,10 +33,30 @@ FLUSH_S = 0.5
 MAX_KNOWN = 100_000
 MAX_HELD = 1_000  # receipts that wait for the end of a session's sync
 
+#: Receipts that changed since some moment are looked for this long before it: they are written behind, by clocks that differ.
+RECEIPT_SLACK_MS = 5_000
+
 Status = Literal["delivered", "read"]
 Change = tuple[str, str, Status, int, str]  # conversation, user, status, up_to, device that said so
 #: conversation, user, status, up_to, at, device that said so (its own session hears nothing), recipients
 Payload = tuple[str, str, Status, int, int, str, list[str]]
+
+
+def send_receipts(session: Session, receipts: Sequence[Receipt]) -> None:
+    """Write the stored receipts of others."""
+    for receipt in receipts:
+        states: list[tuple[Status, int]] = [("delivered", receipt.delivered), ("read", receipt.read)]
+        for status, up_to in states:
+            if up_to:
+                session.send(
+                    frames.StatusUpdate(
+                        receipt.conversation,
+                        status,
+                        up_to=up_to,
+                        user_id=receipt.user,
+                        timestamp=receipt.changed_at,
+                    )
+                )
 
 
 class Receipts:

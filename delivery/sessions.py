@@ -20,6 +20,7 @@ from delivery.inbox import Inbox, Registration, dirty_key, marker_key
 from delivery.live import Live
 from delivery.ports import Identify
 from delivery.presence import Presence
+from delivery.receipts import RECEIPT_SLACK_MS, send_receipts
 from delivery.roster import Roster
 from delivery.session import Hub, Session, State
 from delivery.store.interface import NEW_DEVICE_MS, DeviceRow, Store, Unavailable
@@ -208,6 +209,7 @@ class Sessions:
         for session in sessions:
             if session.term and session.state in (State.SYNCING, State.LIVE):
                 await self._follow_marks(session)
+                await self._follow_receipts(session)
 
     async def _follow_marks(self, session: Session) -> None:
         try:
@@ -217,6 +219,15 @@ class Sessions:
         for conversation, seq in dirty.items():
             if seq > session.sent.get(conversation, -1):
                 self._live.catch_up(session, conversation, seq)
+
+    async def _follow_receipts(self, session: Session) -> None:
+        """Tell what others acknowledged while this process could not hear of it."""
+        since = self._bus.hot.ended_at
+        if session.state is not State.LIVE or not since:
+            return  # a sync ends with the receipts
+        with contextlib.suppress(Unavailable):
+            changed = await self._store.receipts([], session.user, since - RECEIPT_SLACK_MS)
+            send_receipts(session, changed)
 
     # ending
 

@@ -16,7 +16,7 @@ import hiredis
 from delivery.drain import Drain
 from delivery.inbox import Inbox
 from delivery.reader import Reader
-from delivery.receipts import Receipts, Status
+from delivery.receipts import RECEIPT_SLACK_MS, Receipts, send_receipts
 from delivery.runs import Awaited, Run
 from delivery.session import Session, State
 from delivery.store.interface import Logged, Page, PageRequest, Store, Unavailable
@@ -28,9 +28,6 @@ from whatsapp.wire import frames
 from whatsapp.wire.errors import Code, error_frame
 
 log = logging.getLogger(__name__)
-
-#: Receipts that changed since the device was last here are looked for this long before, for gateways that died unsaved.
-RECEIPT_SLACK_MS = 5_000
 
 
 class Sync:
@@ -254,19 +251,7 @@ class Sync:
         session.send(frames.SyncComplete(epoch=session.epoch, server_time=clock.now_ms(), ref=run.ref))
         session.state = State.LIVE
         session.sync = None
-        for receipt in changed:
-            states: list[tuple[Status, int]] = [("delivered", receipt.delivered), ("read", receipt.read)]
-            for status, up_to in states:
-                if up_to:
-                    session.send(
-                        frames.StatusUpdate(
-                            receipt.conversation,
-                            status,
-                            up_to=up_to,
-                            user_id=receipt.user,
-                            timestamp=receipt.changed_at,
-                        )
-                    )
+        send_receipts(session, changed)
         held, session.receipts = session.receipts, {}
         for frame in held.values():
             session.send(frame)

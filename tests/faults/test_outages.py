@@ -226,3 +226,21 @@ async def test_c7_an_unlinked_device_leaves_no_keys(world: World) -> None:
     await process.node.sessions.forget(*bob)
     assert seat.session.state is State.CLOSED
     await until(lambda: not list(world.redis.scan_iter(f"*{bob[1]}*")), "its keys are gone")
+
+
+async def test_c5_a_receipt_for_a_gateway_that_was_cut_off_is_told_when_it_is_back(world: World) -> None:
+    """Bob's gateway has the hot node, Ann's has not for a while."""
+    here, wire = await reachable(world)
+    there = await world.process()
+    ann, bob = await world.person(), await world.person()
+    conversation = await world.direct(ann[0], bob[0])
+    writing, seat = await here.seat(*ann), await there.seat(*bob)
+    await writing.say(conversation)
+    await seat.has(conversation, [1])
+    await until(lambda: writing.told("delivered"), "Ann is told that it was delivered")
+    await take_away(here, wire)
+    there.node.receipts.read(seat.session, conversation, 1)
+    await there.saved()
+    await there.saved()
+    await bring_back(here, wire)
+    await until(lambda: writing.told("read") == {(conversation, 1)}, "Ann is told that it was read", 8)

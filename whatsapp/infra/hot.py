@@ -17,6 +17,7 @@ from typing import Any
 
 import hiredis
 
+from whatsapp.infra import clock
 from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script, Valkey
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Hot:
         self.commands.on_lost = self._commands_lost
         self.epoch = ""
         self.term = 0
+        self.ended_at = 0  # when the last term ended, ms; 0 before the second begins
         self.on_term: list[Callable[[], None]] = []
         self._terms = 0
         self._known = ""  # epoch read on the current connection
@@ -127,6 +129,11 @@ class Hot:
     def _ended(self) -> None:
         if self.term:
             log.warning("the hot node is away")
+        self._end_term()
+
+    def _end_term(self) -> None:
+        if self.term:
+            self.ended_at = clock.now_ms()
         self.term = 0
 
     def _maybe_begin(self) -> None:
@@ -149,7 +156,8 @@ class Hot:
                 continue
             if epoch != self._known:
                 log.warning("the hot node has a new epoch")
-                self.term, self._known = 0, epoch
+                self._end_term()
+                self._known = epoch
             self._maybe_begin()
 
 
