@@ -12,7 +12,7 @@ import redis
 
 from delivery import fanout as fanout_module
 from delivery import roster as roster_module
-from delivery.inbox import Inbox, dirty_key, marker_key
+from delivery.inbox import Inbox, Registration, dirty_key, marker_key
 from delivery.log import Log, Pending
 from delivery.outbox import Progress
 from delivery.store.interface import Behind
@@ -168,7 +168,15 @@ async def flushed_and_swept_anew(world: World, off: Off, *more: str) -> tuple[Se
     # Bob's session is registered, as if it had just connected.
     await until(lambda: seat.node.bus.hot.epoch.endswith(".1"), "the flush is seen")
     await seat.node.inbox.register(
-        [(seat.session.user, seat.session.device, seat.node.bus.process, seat.session.generation, "online")]
+        [
+            Registration(
+                seat.session.user,
+                seat.session.device,
+                seat.node.bus.process,
+                seat.session.generation,
+                "online",
+            )
+        ]
     )
     await (await world.sweep()).once()
     return seat, conversation
