@@ -27,7 +27,7 @@ def stack() -> Iterator[Any]:
         "ping_ms": 400,
         "offline_debounce_ms": 200,
         "outbound_pause_bytes": 32_768,
-        "outbound_close_bytes": 400_000,
+        "outbound_close_bytes": 700_000,  # more than a page, which is written at once
         "slow_consumer_ms": 4_000,
         "session_check_ms": 1_000,
     }
@@ -138,13 +138,18 @@ async def slow(url: str, phone: Phone, codec: str) -> AsyncIterator[Slow]:
 async def test_c7_a_reader_that_pauses_is_paused_and_loses_nothing(stack: Any, codec: str) -> None:
     ann, bob, conversation = await couple(stack)
     async with await Peer.open(stack.ws, ann, codec) as a, slow(stack.ws, bob, codec) as b:
-        await fill(a, conversation, PIECES, lambda n: n.to_bytes(2, "big") * (PIECE // 2), window=8)
+        filling = asyncio.create_task(
+            fill(a, conversation, PIECES, lambda n: n.to_bytes(2, "big") * (PIECE // 2), window=8)
+        )
+        # Reads again before ``slow_consumer_ms`` is over, however long the filling takes here.
+        await asyncio.wait({filling}, timeout=2)
         got = []
         while len(got) < PIECES:
             message = await b.read()
             assert message is not None, b.code
             if isinstance(message, frames.Message):
                 got.append(message)
+        await filling
         assert [m.seq for m in got] == list(range(1, PIECES + 1))
         assert all(m.encrypted_content == m.seq.to_bytes(2, "big") * (PIECE // 2) for m in got)
         await a.say(conversation, "live again")
