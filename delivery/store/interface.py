@@ -21,10 +21,6 @@ import msgspec
 DEVICE_LIST_MAX_AGE_MS = 5_000
 NEW_DEVICE_MS = 2 * DEVICE_LIST_MAX_AGE_MS
 
-MESSAGE_KINDS = frozenset(
-    {"text", "image", "video", "document", "audio", "voice", "sticker", "location", "contact", "poll"}
-)
-
 
 class Unavailable(Exception):
     """The store did not answer; whether the last statement took effect is unknown."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -159,6 +159,3 @@ class Hot:
                 self._end_term()
                 self._known = epoch
             self._maybe_begin()
-
-
-Callback = Callable[[], Awaitable[None]]
