@@ -296,6 +296,18 @@ class World:
         await until(enough, f"{count} statements wait for a lock")
 
 
+async def saved(world: World, process: Process) -> bool:
+    """Whether the durable watermark of a writer stands at its newest row."""
+    writer = process.node.fanout.progress.writer
+    (row,) = await world.sql(
+        """SELECT (SELECT max("row") FROM delivery_outbox WHERE writer = %s),
+        (SELECT max("row") FROM delivery_progress WHERE writer = %s)""",
+        writer,
+        writer,
+    )
+    return row[0] is not None and row[0] == row[1]
+
+
 @contextlib.contextmanager
 def valkey(folder: Path, port: int) -> Any:
     """A Valkey of a test alone; its URL."""
