@@ -113,7 +113,14 @@ class Sessions:
         for session in sessions:
             session.term, session.complete = 0, False
             session.epoch = session.epoch or self._bus.hot.epoch
+        await asyncio.gather(*[self._count_pending(session) for session in sessions])
         return [True] * len(sessions)
+
+    async def _count_pending(self, session: Session) -> None:
+        """What ``ready`` tells of a session that has no marks to count: heads above positions."""
+        if session.state is State.OPENING:
+            with contextlib.suppress(Unavailable):
+                session.pending = len(await self._store.behind(session.user, session.device))
 
     async def _open_under(self, epoch: str, sessions: list[Session]) -> list[bool]:
         # A session that ended meanwhile must not displace anybody.

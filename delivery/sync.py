@@ -49,10 +49,15 @@ class Sync:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, session: Session, have: Mapping[str, int], limit: int, since: int, ref: str = "") -> None:
-        """Begin a sync; one that is under way is given up for it."""
+        """Begin a sync; one that is under way is given up for it, and told so if it has a ``ref`` of its own."""
         run = Run(max(1, min(limit, 100)), ref)
-        if session.sync is not None:
-            session.sync.wake.set()
+        replaced: Run | None = session.sync
+        if replaced is not None:
+            replaced.wake.set()
+            if replaced.ref and replaced.ref != ref:
+                session.send(
+                    error_frame(Code.CONFLICT, "a newer sync took the place of this one", ref=replaced.ref)
+                )
         run.since = since
         session.sync = run
         session.state = State.SYNCING

@@ -12,7 +12,7 @@ import pytest
 from delivery.session import State
 from tests.faults.engine import Process, Seat, World
 from tests.faults.wire import Wire
-from tests.gateway.peer import until
+from tests.gateway.peer import new_id, until
 from whatsapp.infra import clock, valkey
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 from whatsapp.infra.valkey import HotUnavailable, Valkey
@@ -103,6 +103,18 @@ async def test_r20_an_end_told_late_spares_the_newer_session(world: World) -> No
 
 
 # -- records of who has left --------------------------------------------------------------------------------------------------
+
+
+async def test_c6_who_opens_in_an_outage_is_told_what_waits(world: World) -> None:
+    """``ready.pending`` comes from the store when there are no marks to count."""
+    (bob, tablet), people = await world.person(), [await world.person() for _ in range(2)]
+    process, wire = await reachable(world)
+    for user, device in people:
+        conversation = await world.direct(user, bob)
+        for _ in range(2):
+            await world.append(conversation, user, device, new_id())
+    await take_away(process, wire)
+    assert (await process.seat(bob, tablet, sync=False)).session.pending == 2
 
 
 async def test_c6_who_leaves_in_an_outage_is_not_online(world: World) -> None:

@@ -283,6 +283,8 @@ async def test_a_new_sync_takes_the_place_of_one_under_way(stack: Runs, codec: s
         assert texts(events_of(await b.batches())) == numbers(5, 6)
         completes = [f.ref for f in b.log if isinstance(f, frames.SyncComplete)]
         assert completes == ["second"]
+        replaced = [(f.code, f.ref, f.retryable) for f in b.log if isinstance(f, frames.Error)]
+        assert replaced == [("conflict", "first", False)]
 
 
 async def test_c4_what_was_not_acknowledged_comes_again(stack: Runs, codec: str) -> None:
