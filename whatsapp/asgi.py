@@ -17,6 +17,7 @@ from django.conf import settings  # noqa: E402
 import whatsapp.celery  # noqa: E402, F401  (tasks are enqueued with this application's broker, not the default one)
 from accounts.rest.body_limit import BodyLimit  # noqa: E402
 from chats.consumer import ChatConsumer  # noqa: E402
+from whatsapp.infra.headers import with_headers  # noqa: E402
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -47,5 +48,8 @@ async def websocket(scope: Message, receive: Receive, send: Send) -> None:
 
 
 application = ProtocolTypeRouter(
-    {"http": BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE), "websocket": websocket}
+    {
+        "http": with_headers(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)),
+        "websocket": websocket,
+    }
 )

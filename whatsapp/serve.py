@@ -99,6 +99,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
 
     from chats.gateway import gateway  # isort: skip
     from whatsapp.infra.exposition import with_metrics
+    from whatsapp.infra.headers import with_headers
     from whatsapp.infra.websocket import Socket
 
     here = await gateway()
@@ -108,7 +109,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
         loop.add_signal_handler(number, stop.set)
     servers = [
         _Server(_config(application, Socket)),
-        _Server(_config(with_metrics(application), Socket)),
+        _Server(_config(with_headers(with_metrics(application)), Socket)),
     ]
     running = [
         loop.create_task(server.serve(sockets=[listener]))

@@ -12,6 +12,7 @@ from kombu import Queue
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
 from whatsapp.settings.scrub import unexpected
+from whatsapp.settings.security import *  # noqa: F403
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 #: Folder of local state: development SMS, generated secrets, logs.
@@ -30,6 +31,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "corsheaders",
     "rest_framework",
     "drf_spectacular",
     "django_celery_beat",
@@ -41,6 +43,8 @@ INSTALLED_APPS = [
 # All of them synchronous: a request crosses from the event loop to a thread once.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "whatsapp.infra.headers.ContentPolicy",
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "accounts.rest.middleware.ApiMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -87,16 +91,6 @@ USE_I18N = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT: str | None = None
-
-# Headers. The API holds no HTML; the admin needs its own scripts and styles only.
-SECURE_CONTENT_TYPE_NOSNIFF = True
-# "no-referrer" would make a browser send "Origin: null" with the admin's forms, which CSRF protection refuses.
-SECURE_REFERRER_POLICY = "same-origin"
-SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = "Lax"
-CSRF_COOKIE_HTTPONLY = True
 
 # Bodies of the API are small JSON objects; uploads will have a parser of their own.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
@@ -208,8 +202,6 @@ SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.NoSender")
 PHONE_TEST_NUMBERS = False
 #: Networks whose ``X-Forwarded-For`` is believed (CIDR); empty: the source address counts.
 TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
-#: Origins of browsers that may open sockets; ``*`` any. Clients that are no browsers send none.
-WEB_ORIGINS = env.words("WEB_ORIGINS")
 
 # -- logs ------------------------------------------------------------------------------------------------------------------
 LOGGING: dict[str, Any] = {

@@ -17,8 +17,7 @@ TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS
 DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"
 DATABASES = {"default": env.database(DATABASE_URL, pool=True)}
 
-ALLOWED_HOSTS = ["*"]
-WEB_ORIGINS = ["*"]
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
 SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.FileSender")
 PHONE_TEST_NUMBERS = True
 WHITENOISE_USE_FINDERS = True  # no collectstatic needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,22 @@ def required(name: str) -> str:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list."""
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
+
+
+#: Scheme, host and port as a browser writes them: no path, no slash at the end (RFC 6454, section 6.2).
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+
+
+def origins(name: str, default: str = "") -> list[str]:
+    """A comma-separated list of origins, or ``*``. What no browser would send would silently allow nobody, so it is refused;
+    so is ``null``, which any sandboxed page sends."""
+    found = words(name, default)
+    for origin in found:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ImproperlyConfigured(
+                f"{name} has {origin!r}; an origin is https://host or https://host:port, in lower case, without a slash."
+            )
+    return found
 
 
 def number(name: str, default: int) -> int:

@@ -19,8 +19,11 @@ CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_HSTS_SECONDS = 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+# A browser takes these names only over TLS, for this host alone (RFC 6265bis, section 4.1.3.2).
 SESSION_COOKIE_SECURE = True
+SESSION_COOKIE_NAME = "__Host-sessionid"
 CSRF_COOKIE_SECURE = True
+CSRF_COOKIE_NAME = "__Host-csrftoken"
 
 # ``manage.py collectstatic`` fills it when an image is built.
 STATIC_ROOT = os.environ.get("STATIC_ROOT") or None
