@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from accounts.phone import normalize
 from accounts.rest.address import source_address
-from accounts.rest.idempotency import idempotency_key
+from accounts.rest.idempotency import idempotency_key, once
 from accounts.rest.schema import IDEMPOTENCY_KEY, PROBLEMS
 from accounts.services import registration, sessions
 from accounts.services.devices import unlink_device
@@ -79,34 +79,50 @@ class PublicView(APIView):
 
 class RegisterView(PublicView):
     @extend_schema(
-        operation_id="register", request=RegisterInput, responses={202: RegisterOutput, **PROBLEMS}
+        operation_id="register",
+        parameters=[IDEMPOTENCY_KEY],
+        request=RegisterInput,
+        responses={202: RegisterOutput, **PROBLEMS},
     )
     def post(self, request: Request) -> Response:
         """Send a code by SMS. The answer is the same whether the number is known or not."""
         data = RegisterInput(data=request.data)
         data.is_valid(raise_exception=True)
-        sent = registration.send_code(
-            phone=normalize(data.validated_data["phoneNumber"]), address=source_address(request)
-        )
-        return Response({"expiresAt": sent.expires_at, "retryAfter": sent.retry_after}, status=202)
+        phone = normalize(data.validated_data["phoneNumber"])
+
+        def run() -> Response:
+            sent = registration.send_code(phone=phone, address=source_address(request))
+            return Response({"expiresAt": sent.expires_at, "retryAfter": sent.retry_after}, status=202)
+
+        return once(request, caller=phone, body=data.validated_data, run=run)
 
 
 class VerifyView(PublicView):
-    @extend_schema(operation_id="verify", request=VerifyInput, responses={200: TokensOutput, **PROBLEMS})
+    @extend_schema(
+        operation_id="verify",
+        parameters=[IDEMPOTENCY_KEY],
+        request=VerifyInput,
+        responses={200: TokensOutput, **PROBLEMS},
+    )
     def post(self, request: Request) -> Response:
         """Exchange the code for a session, on a new device unless `refreshToken` names a known one."""
         data = VerifyInput(data=request.data)
         data.is_valid(raise_exception=True)
         given = data.validated_data
-        return _tokens(
-            registration.verify(
-                phone=normalize(given["phoneNumber"]),
-                code=given["code"],
-                device_name=given["deviceName"],
-                registration_id=given.get("registrationId"),
-                refresh_token=given.get("refreshToken"),
+        phone = normalize(given["phoneNumber"])
+
+        def run() -> Response:
+            return _tokens(
+                registration.verify(
+                    phone=phone,
+                    code=given["code"],
+                    device_name=given["deviceName"],
+                    registration_id=given.get("registrationId"),
+                    refresh_token=given.get("refreshToken"),
+                )
             )
-        )
+
+        return once(request, caller=phone, body=given, run=run)
 
 
 class RefreshView(PublicView):

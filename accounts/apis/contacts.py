@@ -15,7 +15,8 @@ from accounts import selectors
 from accounts.models import Contact
 from accounts.phone import normalize
 from accounts.rest import paging
-from accounts.rest.schema import PROBLEMS
+from accounts.rest.idempotency import once
+from accounts.rest.schema import IDEMPOTENCY_KEY, PROBLEMS
 from accounts.services import contacts
 
 
@@ -79,18 +80,24 @@ class ContactsView(APIView):
         return Response(paging.page([_contact(contact) for contact in found], limit, "userId"))
 
     @extend_schema(
-        operation_id="add_contact", request=ContactInput, responses={200: ContactOutput, **PROBLEMS}
+        operation_id="add_contact",
+        parameters=[IDEMPOTENCY_KEY],
+        request=ContactInput,
+        responses={200: ContactOutput, **PROBLEMS},
     )
     def post(self, request: Request) -> Response:
         """Turn a phone number into a contact. Limited per hour and day, whether somebody is found or not."""
         data = ContactInput(data=request.data)
         data.is_valid(raise_exception=True)
-        contact = contacts.add_by_number(
-            owner=request.user,
-            phone=normalize(data.validated_data["phoneNumber"]),
-            nickname=data.validated_data.get("nickname"),
-        )
-        return Response(_contact(contact))
+        phone = normalize(data.validated_data["phoneNumber"])
+
+        def run() -> Response:
+            contact = contacts.add_by_number(
+                owner=request.user, phone=phone, nickname=data.validated_data.get("nickname")
+            )
+            return Response(_contact(contact))
+
+        return once(request, caller=str(request.user.pk), body=data.validated_data, run=run)
 
 
 class ContactView(APIView):
