@@ -216,7 +216,7 @@ async def _kill(ann: Person, conversation: str) -> None:
         if number == KILL_AT:
             killed, pid = await asyncio.to_thread(gateway_of, ann)
             burst = [ann.say_to(conversation, f"under fire {n}") for n in range(number, number + BURST)]
-            await until(lambda: burst[0].state != "queued", "Ann's burst on the socket")  # noqa: B023
+            await until(lambda: burst[0].attempts > 0, "Ann's burst on the socket")  # noqa: B023
             waiting = len(ann.client.outbox)
             os.kill(pid, signal.SIGKILL)
             say(

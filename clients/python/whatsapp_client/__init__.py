@@ -1,13 +1,28 @@
 """A client of the messaging server: ``async with Client(url, session) as client``. See ``docs/client.md``."""
 
 from . import events
+from .chats import Chat
 from .client import Client, socket_url
 from .codecs import JSON, Codec, ProtobufCodec, by_name
 from .connection import Connection
+from .database import Database
 from .duties import Timing
-from .errors import ClientError, Closed, OutboxFull, RestError, SendFailed, Stopped, Unreachable
-from .history import Conversation, Entry, History
-from .outbox import Outbox, Outgoing
+from .entry import Entry
+from .errors import (
+    ClientError,
+    Closed,
+    DatabaseBroken,
+    DatabaseError,
+    DatabaseInUse,
+    OutboxFull,
+    RestError,
+    SendFailed,
+    Stopped,
+    Unreachable,
+)
+from .history import Conversation, History
+from .outbox import Outbox
+from .outgoing import Outgoing
 from .rest import Rest
 from .retry import Backoff
 from .session import Session
@@ -16,12 +31,17 @@ from .signup import SmsFile, sign_up
 __all__ = [
     "JSON",
     "Backoff",
+    "Chat",
     "Client",
     "ClientError",
     "Closed",
     "Codec",
     "Connection",
     "Conversation",
+    "Database",
+    "DatabaseBroken",
+    "DatabaseError",
+    "DatabaseInUse",
     "Entry",
     "History",
     "Outbox",

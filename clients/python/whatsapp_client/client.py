@@ -13,13 +13,18 @@ from types import TracebackType
 from typing import Any
 
 from . import events as ev
+from .chats import Chat, Chats
 from .codecs import JSON, Codec
 from .connection import Connection
+from .database import Database
 from .duties import Duties, Timing
-from .errors import Closed, RestError, Stopped, Unreachable
+from .entry import Entry
+from .errors import Closed, DatabaseBroken, RestError, Stopped, Unreachable
 from .history import History
 from .inbound import Inbound, now
-from .outbox import Outbox, Outgoing
+from .log import NEWEST
+from .outbox import Outbox
+from .outgoing import Outgoing
 from .rest import Rest
 from .retry import REASONS, Backoff, Retry, after_close
 from .session import Session
@@ -30,6 +35,7 @@ _log = logging.getLogger(__name__)
 REFRESH_BEFORE_MS = 60_000
 #: A connection that lived this long was good: the next failure starts the delays from the beginning.
 GOOD_AFTER = 5.0
+MAX_PROFILES = 100  # unknown names that one refresh asks for
 LATER = 5.0  # least delay after a code that says we did something wrong
 NO_SLOT = 0.5  # least delay after 1012 or 1013 without a `reconnect` before it
 
@@ -45,10 +51,12 @@ def socket_url(url: str) -> str:
 class Client:
     """A device of one user.
 
-    ``url``: ``http://host:port``. ``on_session``: called with the session whenever its tokens change, to be
-    saved. ``async with Client(url, session) as client`` connects and keeps the connection until the end of
-    the block; nothing waits for the network: :meth:`send` only queues. Errors that end the client for good
-    are its last :class:`events.State`.
+    ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
+    without one it is in memory. The caller closes it, after the client has stopped. ``on_session``: called
+    with the session whenever its tokens change, to be saved before anything else happens.
+    ``async with Client(url, session) as client`` connects and keeps the connection until the end of the block;
+    nothing waits for the network: :meth:`send` only queues. Errors that end the client for good are its last
+    :class:`events.State`.
     """
 
     def __init__(
@@ -56,22 +64,29 @@ class Client:
         url: str,
         session: Session,
         *,
+        database: Database | None = None,
         codec: Codec = JSON,
         on_session: Callable[[Session], None] | None = None,
         timing: Timing | None = None,
         backoff: Backoff | None = None,
-        outbox: Outbox | None = None,
     ) -> None:
         self.rest = Rest(url, token=session.token, renew=self._renew)
         self.session = session
-        self.history = History()
-        self.outbox = outbox if outbox is not None else Outbox()
+        self.database = database if database is not None else Database()
+        self.database.claim(session.user_id, session.device_id)
+        self.history = History(self.database)
+        self.outbox = Outbox(self.database)
         self.state = ev.State("connecting")
         self.connects = 0
         self._url = socket_url(url)
         self._codec = codec
         self._on_session = on_session
-        self._duties = Duties(self.history, timing)
+        self._chats = Chats(self.database, self.history, session.user_id)
+        self._duties = Duties(
+            self.history, timing, since=int(self.database.get("since", "0")), told=self._told_read
+        )
+        for conversation_id, up_to in self._chats.untold().items():
+            self._duties.read(conversation_id, up_to)
         self._backoff = backoff or Backoff()
         self._broadcast = Broadcast()
         self._connection: Connection | None = None
@@ -81,14 +96,16 @@ class Client:
         self._online = asyncio.Event()
         self._ended = asyncio.Event()
         self._inbound = Inbound(
-            session, self.history, self.outbox, self._duties, self._broadcast, self._wake, self._progress
-        )
+            session, self.history, self.outbox, self._chats, self._duties, self._broadcast, self._wake, self._progress
+        )  # fmt: skip
 
     # -- life ----------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Begin to connect (again, after :meth:`stop`: history, positions and outbox are kept)."""
         if self._task is None:
             self._ended.clear()
+            self.database.on_commit, self.database.on_broken = self._committed, self._broken
+            self.database.commit()  # what was queued before there was an event loop
             self._task = asyncio.create_task(self._run(), name=f"client {self.session.phone_number}")
 
     async def stop(self) -> None:
@@ -98,6 +115,8 @@ class Client:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        with contextlib.suppress(DatabaseBroken):
+            self.database.commit()
         await self._finish(ev.State("stopped", "by the application"))
 
     async def __aenter__(self) -> Client:
@@ -148,14 +167,19 @@ class Client:
             json.dumps(fields)  # what cannot be sent must fail here, not on every connection
         raw = content.encode() if isinstance(content, str) else content
         outgoing = self.outbox.add(conversation_id, raw, kind=kind, **fields)
+        self._chats.touch(conversation_id)
         self._wake.set()
         return outgoing
 
     def mark_read(self, conversation_id: str, up_to: int | None = None) -> None:
-        """Tell the others that this user has read everything up to ``up_to`` (default: all that is here)."""
+        """Tell the others that this user has read everything up to ``up_to`` (default: all that is here).
+
+        Kept over restarts until the server was told. In one turn with a :meth:`send` it is one transaction: a bot
+        that answers and marks as read answers once.
+        """
         if up_to is None:
             up_to = self.history[conversation_id].position
-        if up_to:
+        if up_to and self._chats.read(conversation_id, up_to):
             self._duties.read(conversation_id, up_to)
             self._wake.set()
 
@@ -187,6 +211,78 @@ class Client:
         if any(receipt.read >= seq for receipt in others):
             return "read"
         return "delivered" if any(receipt.delivered >= seq for receipt in others) else "sent"
+
+    # -- what is here --------------------------------------------------------------------------------------
+    def chats(self) -> list[Chat]:
+        """All chats, newest activity first. From the database: also offline, also before :meth:`start`."""
+        return self._chats.all()
+
+    def chat(self, conversation_id: str) -> Chat:
+        """One line of :meth:`chats`."""
+        return self._chats.chat(conversation_id)
+
+    def name_of(self, user_id: str) -> str:
+        """The nickname in one's contacts, the name of the profile, or a short form of the id."""
+        return self._chats.name(user_id)
+
+    def messages(self, conversation_id: str, before: int | None = None, limit: int = 50) -> list[Entry]:
+        """The last ``limit`` entries that are stored here (below the number ``before``), ascending. Own messages
+        are among them after their ✓; until then see :meth:`pending`."""
+        return self.history[conversation_id].log.page(before, limit)
+
+    async def load_older(self, conversation_id: str, limit: int = 50) -> bool:
+        """Read what lies before the oldest entry here from the server and store it. False at the beginning (and when
+        twice as many entries are here as the database keeps of a conversation). Raises :class:`RestError`,
+        :class:`Unreachable`."""
+        conversation = self.history[conversation_id]
+        if conversation.log.count >= 2 * self.database.keep:
+            return False
+        before = conversation.log.oldest() or NEWEST
+        items = await self.rest.events(conversation_id, before=before, limit=limit)
+        entries = [Entry.from_frame(item, conversation_id) for item in items]
+        conversation.earlier(entries)
+        self._chats.touch(conversation_id)
+        self.database.begin()
+        return bool(entries)
+
+    async def refresh_chats(self) -> None:
+        """Ask the server for what the log does not say: titles, contacts, unread counts of what is not here. Raises
+        :class:`RestError`, :class:`Unreachable`."""
+        contacts, conversations = await asyncio.gather(self.rest.contacts(), self.rest.conversations())
+        self._chats.people(contacts)
+        for item in conversations:
+            self._chats.listed(item)
+        self.database.begin()
+        for user_id in self._chats.unnamed()[:MAX_PROFILES]:
+            try:
+                self._chats.people([await self.rest.user(user_id)])
+            except RestError as error:
+                if error.status == 429 or error.status >= 500:
+                    raise
+                self._chats.people([{"userId": user_id}])  # deleted: asked once
+
+    def pending(self, conversation_id: str) -> list[Outgoing]:
+        """Own messages without ✓, oldest first: waiting ones and failed ones."""
+        return self.outbox.pending(conversation_id)
+
+    def retry(self, outgoing: Outgoing) -> None:
+        """Queue a failed message again. Raises ValueError for any other, :class:`Stopped`."""
+        if self._ended.is_set():
+            raise Stopped(self.state.detail)
+        self.outbox.retry(outgoing)
+        self._chats.touch(outgoing.conversation_id)
+        self._wake.set()
+
+    def discard(self, outgoing: Outgoing) -> None:
+        """Forget a message that failed, or that was certainly never sent. Raises ValueError for any other."""
+        self.outbox.discard(outgoing, now())
+        self._chats.touch(outgoing.conversation_id)
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Everything done so far is in the file when this returns; without it, when the turn of the event loop is
+        over. Raises :class:`DatabaseBroken`."""
+        self.database.commit()
 
     # -- the connection ------------------------------------------------------------------------------------
     async def _run(self) -> None:
@@ -239,15 +335,17 @@ class Client:
             while True:
                 self._wake.clear()
                 at = now()
-                for frame in (*self._duties.due(at), *self.outbox.due(at)):
+                due = [*self._duties.due(at), *self.outbox.due(at)]
+                self.database.commit()  # nothing is acknowledged or sent that is not in the file
+                for frame in due:
                     await connection.send(frame)
                 at = now()
                 times = [t for t in (self._duties.next_due(at), self.outbox.next_due(at)) if t is not None]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(times) if times else None):
                         await self._wake.wait()
-        except Closed:
-            pass  # the reader sees it too
+        except (Closed, DatabaseBroken):
+            pass  # the reader, or the database's own alarm, ends the connection
         except Exception:
             _log.exception("writing failed; connecting again")
             await connection.close()
@@ -297,6 +395,21 @@ class Client:
             await self.rest.refresh(self.session)
             if self._on_session is not None:
                 self._on_session(self.session)
+
+    def _told_read(self, conversation_id: str, up_to: int) -> None:
+        self._chats.read(conversation_id, up_to, told=True, at=time.time_ns() // 1_000_000)
+
+    def _committed(self) -> None:
+        changed, self._chats.changed = self._chats.changed, {}
+        for conversation_id in changed:
+            self._broadcast.announce(conversation_id)
+
+    def _broken(self, error: DatabaseBroken) -> None:
+        """Stop for good: what cannot be stored must not be acknowledged."""
+        _log.error("%s", error)
+        if self._task is not None:
+            self._task.cancel()
+            self._ending = asyncio.create_task(self._finish(ev.State("stopped", str(error))))
 
     async def _progress(self, remaining: int | None) -> None:
         """A sync goes on, with so many events to come, or is complete (None)."""

@@ -7,7 +7,7 @@ an order that is always right: `sync` first, an `ack` before the `read` that nee
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .codecs import Frame
@@ -31,9 +31,19 @@ class Timing:
 
 
 class Duties:
-    """Frames to send, other than messages. Nothing is due while no connection is ready."""
+    """Frames to send, other than messages. Nothing is due while no connection is ready.
 
-    def __init__(self, history: History, timing: Timing | None = None) -> None:
+    ``told`` is called with a conversation and the read position that the server is about to be told.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        timing: Timing | None = None,
+        *,
+        since: int = 0,
+        told: Callable[[str, int], None] | None = None,
+    ) -> None:
         self._history = history
         self._timing = timing or Timing()
         self._connected = False
@@ -47,7 +57,8 @@ class Duties:
         self._watched: dict[str, float] = {}  # user -> when to subscribe (again)
         self._status: str | None = None
         self._syncs = 0
-        self._since = 0
+        self._since = since
+        self._told = told
         self.syncing = False
 
     # -- a connection's life -------------------------------------------------------------------------------
@@ -192,6 +203,8 @@ class Duties:
                     self._acked[conversation_id] = position
                     self._acks.pop(conversation_id, None)
             self._read_sent[conversation_id] = (wanted, now)
+            if self._told is not None:
+                self._told(conversation_id, wanted)
             frames.append(
                 {
                     "type": "status_update",

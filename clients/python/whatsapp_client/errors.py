@@ -57,3 +57,16 @@ class SendFailed(ClientError):
 
 class OutboxFull(ClientError):
     """More messages wait for their ✓ than the outbox holds."""
+
+
+class DatabaseError(ClientError):
+    """The file cannot be used: not ours, of another device, or made by a newer version."""
+
+
+class DatabaseInUse(DatabaseError):
+    """Another process has the file open; a device has one process at a time."""
+
+
+class DatabaseBroken(DatabaseError):
+    """The file can no longer be written (disk full, removed, closed). The client stops: what it cannot store it
+    must not acknowledge."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .history import Entry
-from .outbox import Outgoing
+from .entry import Entry
+from .outgoing import Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +96,14 @@ class Problem:
     ref: str = ""
 
 
-Event = State | Message | Change | Sent | Failed | Receipt | Typing | Presence | Notice | Problem
+@dataclass(frozen=True, slots=True)
+class ChatChanged:
+    """The line of this conversation in :meth:`Client.chats` is another. Until it is taken from the stream, further
+    changes of the same chat add no second one."""
+
+    conversation_id: str
+
+
+Event = (
+    State | Message | Change | Sent | Failed | Receipt | Typing | Presence | Notice | Problem | ChatChanged
+)

@@ -7,10 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 
 from . import events as ev
+from .chats import Chats
 from .codecs import Frame
 from .duties import Duties
-from .history import Entry, History
-from .outbox import Outbox, Outgoing
+from .entry import Entry
+from .history import History
+from .outbox import Outbox
+from .outgoing import Outgoing
 from .session import Session
 from .stream import Broadcast
 
@@ -30,6 +33,7 @@ class Inbound:
         session: Session,
         history: History,
         outbox: Outbox,
+        chats: Chats,
         duties: Duties,
         broadcast: Broadcast,
         wake: asyncio.Event,
@@ -38,6 +42,7 @@ class Inbound:
         self._session = session
         self._history = history
         self._outbox = outbox
+        self._chats = chats
         self._duties = duties
         self._broadcast = broadcast
         self._wake = wake
@@ -92,6 +97,7 @@ class Inbound:
 
     async def _show(self, entries: list[Entry]) -> None:
         for entry in entries:
+            self._chats.wrote(entry)
             if entry.type != "message":
                 await self._broadcast.publish(ev.Change(entry))
                 continue
@@ -99,9 +105,8 @@ class Inbound:
             if mine and (
                 outgoing := self._outbox.confirm(entry.message_id, entry.seq, entry.server_timestamp)
             ):
-                await self._broadcast.publish(
-                    ev.Sent(outgoing)
-                )  # its ✓ was lost; the log itself is the answer
+                # Its ✓ was lost; the log itself is the answer.
+                await self._broadcast.publish(ev.Sent(outgoing))
                 continue
             await self._broadcast.publish(ev.Message(entry, own=mine))
 
@@ -115,6 +120,9 @@ class Inbound:
         if counts is not None:
             await self._broadcast.publish(ev.Receipt(conversation_id, user_id, status, up_to, counts))
         elif self._history[conversation_id].receipt(user_id, status, up_to):
+            if user_id == self._session.user_id and status == "read":
+                self._chats.read(conversation_id, up_to, told=True)
+            self._chats.touch(conversation_id)
             await self._broadcast.publish(ev.Receipt(conversation_id, user_id, status, up_to))
 
     async def _on_tick(self, frame: Frame) -> None:
@@ -128,9 +136,10 @@ class Inbound:
         self._wake.set()
         if outgoing is None:
             return
+        behind = self._keep_own(outgoing) if outgoing.seq else []
+        self._chats.touch(outgoing.conversation_id)
         await self._broadcast.publish(ev.Sent(outgoing))
-        if outgoing.seq:
-            await self._show(self._keep_own(outgoing))
+        await self._show(behind)
 
     def _keep_own(self, outgoing: Outgoing) -> list[Entry]:
         """Our own message takes its place in the log; returns what waited behind it."""
@@ -146,6 +155,7 @@ class Inbound:
             device_id=self._session.device_id,
         )
         released = self._history[outgoing.conversation_id].own(entry)
+        self._chats.wrote(entry)
         self._duties.live_stored(outgoing.conversation_id, now())
         return released
 
@@ -190,6 +200,7 @@ class Inbound:
         if self._outbox.owns(frame):
             failed = self._outbox.refuse(frame, at)
             if failed is not None:
+                self._chats.touch(failed.conversation_id)
                 await self._broadcast.publish(ev.Failed(failed, code, message))
             return
         if code == "reset":

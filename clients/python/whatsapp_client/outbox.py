@@ -8,17 +8,16 @@ refused or answered twice.
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import random
 import time
 import uuid
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 from .codecs import Frame
+from .database import Database
 from .errors import OutboxFull, SendFailed
+from .outgoing import Outgoing, OutgoingRows
 from .pace import Pace
 
 MAX_CONTENT = 65_536
@@ -32,73 +31,47 @@ PER_SECOND, BURST = 50, 40
 SHARE = 0.9
 
 
-@dataclass(slots=True, eq=False)
-class Outgoing:
-    """One message of ours. ``state``: ``queued``, ``in_flight``, ``sent`` or ``failed``."""
-
-    message_id: str
-    conversation_id: str
-    content: bytes
-    timestamp: int
-    seq_num: int
-    kind: str = "text"
-    fields: Frame = field(default_factory=dict)
-    state: str = "queued"
-    ref: str = ""
-    attempts: int = 0
-    flown_at: float = 0.0
-    seq: int = 0
-    server_timestamp: int = 0
-    duplicate: bool = False
-    error: SendFailed | None = None
-    _done: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def sent(self) -> Outgoing:
-        """Wait for ✓. Raises :class:`SendFailed` when the server refuses the message for good."""
-        await self._done.wait()
-        if self.error is not None:
-            raise self.error
-        return self
-
-    def frame(self) -> Frame:
-        return {
-            "type": "send_message",
-            "ref": self.ref,
-            "messageId": self.message_id,
-            "conversationId": self.conversation_id,
-            "encryptedContent": base64.b64encode(self.content).decode(),
-            "timestamp": self.timestamp,
-            "seqNum": self.seq_num,
-            "kind": self.kind,
-            **self.fields,
-        }
-
-
 class Outbox:
     """All messages without ✓, by conversation.
 
     In each queue a prefix is in flight and the rest waits. A refused or lost message puts its whole queue
     back, so nothing overtakes it. Every transmission has its own ``ref``: an answer to an earlier one is
-    recognized and ignored, unless it is ✓.
+    recognized and ignored, unless it is ✓. What failed waits for :meth:`retry` or :meth:`discard`.
+
+    ``database``: every message is a row there before it goes out; what an earlier process left is queued again.
+    ``limit``: messages without ✓, failed ones included.
     """
 
     def __init__(
-        self, *, window: int = WINDOW, limit: int = 10_000, rng: random.Random | None = None
+        self,
+        database: Database | None = None,
+        *,
+        window: int = WINDOW,
+        limit: int = 10_000,
+        rng: random.Random | None = None,
     ) -> None:
+        self._rows = OutgoingRows(database if database is not None else Database())
         self._window = window
         self._limit = limit
         self._rng = rng or random.Random()
         self._queues: dict[str, deque[Outgoing]] = {}
         self._by_id: dict[str, Outgoing] = {}
-        self._last_num: dict[str, int] = {}
         self._paces = {"second": Pace(PER_SECOND, 1.0, burst=BURST)}
         self._per_minute = 0
         self._refs = 0
         self._resume_at = 0.0
         self._refusals = 0
         self._flying: dict[str, Outgoing] = {}  # by messageId, oldest first
+        self._failed: dict[str, Outgoing] = {}
+        self._last_num = self._rows.confirmed()
+        for outgoing in self._rows.load():
+            if outgoing.state == "failed":
+                self._failed[outgoing.message_id] = outgoing
+            else:
+                self._enqueue(outgoing)
 
     def __len__(self) -> int:
+        """Messages that are still to be confirmed."""
         return len(self._by_id)
 
     def add(
@@ -114,22 +87,55 @@ class Outbox:
         """Queue a message. Raises ValueError above 65,536 bytes, :class:`OutboxFull` when too many wait."""
         if len(content) > MAX_CONTENT:
             raise ValueError(f"content is {len(content)} bytes, the limit is {MAX_CONTENT}")
-        if len(self._by_id) >= self._limit:
+        if len(self._by_id) + len(self._failed) >= self._limit:
             raise OutboxFull(f"{self._limit} messages are waiting already")
-        number = self._last_num.get(conversation_id, 0) + 1
         outgoing = Outgoing(
             message_id or str(uuid.uuid4()),
             conversation_id,
             content,
             timestamp or time.time_ns() // 1_000_000,
-            number,
-            kind,
-            dict(fields),
+            kind=kind,
+            fields=dict(fields),
         )
-        self._last_num[conversation_id] = number
-        self._queues.setdefault(conversation_id, deque()).append(outgoing)
-        self._by_id[outgoing.message_id] = outgoing
+        self._rows.add(outgoing)
+        self._enqueue(outgoing)
         return outgoing
+
+    def retry(self, outgoing: Outgoing) -> None:
+        """Queue a message that failed once more, behind what waits. Raises ValueError for any other."""
+        if self._failed.pop(outgoing.message_id, None) is not outgoing:
+            raise ValueError("only a failed message can be tried again")
+        # `conflict` means that the id stands for another body; any other refusal says that nothing was stored.
+        used = outgoing.error is not None and outgoing.error.code == "conflict"
+        self._rows.remove(outgoing)
+        outgoing.again(str(uuid.uuid4()) if used else outgoing.message_id)
+        self._rows.add(outgoing)
+        self._enqueue(outgoing)
+
+    def discard(self, outgoing: Outgoing, now: float = 0.0) -> None:
+        """Forget a message that failed, or was certainly never sent. Raises ValueError for any other."""
+        if self._failed.get(outgoing.message_id) is outgoing:
+            del self._failed[outgoing.message_id]
+        elif (
+            self._by_id.get(outgoing.message_id) is outgoing
+            and not outgoing.attempts
+            and not outgoing.recalled
+        ):
+            self._take(outgoing.message_id)
+            outgoing.settle("failed", SendFailed("discarded", "discarded before it was sent"))
+            self._close_gap(outgoing, now)
+        else:
+            raise ValueError("this message may have been sent already")
+        self._rows.remove(outgoing)
+
+    def pending(self, conversation_id: str) -> list[Outgoing]:
+        """The messages of a conversation that have no ✓: failed ones and those that wait, oldest first."""
+        failed = [o for o in self._failed.values() if o.conversation_id == conversation_id]
+        return sorted([*failed, *self._queues.get(conversation_id, ())], key=lambda o: o.number)
+
+    def conversations(self) -> set[str]:
+        """Where something waits or has failed."""
+        return {*self._queues, *(o.conversation_id for o in self._failed.values())}
 
     def limit(self, per_minute: int) -> None:
         """The server's limit of messages a minute, from `ready`; 0: none."""
@@ -151,7 +157,7 @@ class Outbox:
         frames: list[Frame] = []
         for queue in self._queues.values():
             for outgoing in queue:
-                if outgoing.state != "queued":
+                if outgoing.in_flight:
                     continue
                 if len(self._flying) >= self._window or self._pause(now):
                     return frames
@@ -159,7 +165,7 @@ class Outbox:
                     pace.take(now)
                 self._refs += 1
                 outgoing.ref = str(self._refs)
-                outgoing.state, outgoing.flown_at = "in_flight", now
+                outgoing.in_flight, outgoing.flown_at = True, now
                 outgoing.attempts += 1
                 self._flying[outgoing.message_id] = outgoing
                 frames.append(outgoing.frame())
@@ -182,9 +188,10 @@ class Outbox:
         outgoing = self._take(message_id)
         if outgoing is not None:
             self._refusals = 0
-            outgoing.state, outgoing.seq = "sent", seq
-            outgoing.server_timestamp, outgoing.duplicate = timestamp, duplicate
-            outgoing._done.set()
+            outgoing.seq, outgoing.server_timestamp, outgoing.duplicate = seq, timestamp, duplicate
+            self._rows.remove(outgoing)
+            self._rows.confirm(outgoing.conversation_id, outgoing.seq_num)
+            outgoing.settle("sent")
         return outgoing
 
     def refuse(self, error: Frame, now: float) -> Outgoing | None:
@@ -201,18 +208,13 @@ class Outbox:
             self._hold(now, error.get("retryAfterMs"))
             return None
         self._take(outgoing.message_id)
-        outgoing.state = "failed"
-        outgoing.error = SendFailed(
-            str(error.get("code", "")), str(error.get("message", "")), error.get("details")
+        outgoing.settle(
+            "failed",
+            SendFailed(str(error.get("code", "")), str(error.get("message", "")), error.get("details")),
         )
-        outgoing._done.set()
-        # Its number was not used: those behind it move up.
-        queue = self._queues.get(outgoing.conversation_id)
-        if queue and queue[-1].seq_num > outgoing.seq_num:
-            first = min(queue[0].seq_num, outgoing.seq_num)
-            self._renumber(outgoing.conversation_id, first, now, pause=False)
-        else:
-            self._last_num[outgoing.conversation_id] = outgoing.seq_num - 1
+        self._failed[outgoing.message_id] = outgoing
+        self._rows.fail(outgoing)
+        self._close_gap(outgoing, now)
         return outgoing
 
     def owns(self, error: Frame) -> bool:
@@ -226,6 +228,21 @@ class Outbox:
             self._put_back(conversation_id)
 
     # -- inside --------------------------------------------------------------------------------------------
+    def _enqueue(self, outgoing: Outgoing) -> None:
+        number = self._last_num.get(outgoing.conversation_id, 0) + 1
+        outgoing.seq_num = self._last_num[outgoing.conversation_id] = number
+        self._queues.setdefault(outgoing.conversation_id, deque()).append(outgoing)
+        self._by_id[outgoing.message_id] = outgoing
+
+    def _close_gap(self, gone: Outgoing, now: float) -> None:
+        """A number was not used: those behind it move up."""
+        queue = self._queues.get(gone.conversation_id)
+        if queue and queue[-1].seq_num > gone.seq_num:
+            first = min(queue[0].seq_num, gone.seq_num)
+            self._renumber(gone.conversation_id, first, now, pause=False)
+        else:
+            self._last_num[gone.conversation_id] = gone.seq_num - 1
+
     def _pause(self, now: float) -> float:
         return max(pace.wait(now) for pace in self._paces.values())
 
@@ -250,9 +267,9 @@ class Outbox:
 
     def _put_back(self, conversation_id: str) -> None:
         for outgoing in self._queues.get(conversation_id, ()):
-            if outgoing.state == "in_flight":
+            if outgoing.in_flight:
                 del self._flying[outgoing.message_id]
-                outgoing.state = "queued"
+                outgoing.in_flight = False
                 outgoing.ref = ""
 
     def _renumber(

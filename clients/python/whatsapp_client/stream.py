@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .events import Event
+from .events import ChatChanged, Event
 
 #: A reader this far behind stops the client from reading its socket: the server then slows down, or drops
 #: the connection.
@@ -21,6 +20,8 @@ class EventStream:
     def __init__(self, broadcast: Broadcast) -> None:
         self._broadcast = broadcast
         self.queue: asyncio.Queue[Event | None] = asyncio.Queue(MAX_BEHIND)
+        self._announced: set[str] = set()
+        self._late: deque[ChatChanged] = deque()  # what had no room; one for each conversation
 
     def __aiter__(self) -> EventStream:
         return self
@@ -30,7 +31,21 @@ class EventStream:
         if event is None:
             self.close()
             raise StopAsyncIteration
+        if isinstance(event, ChatChanged):
+            self._announced.discard(event.conversation_id)
+        if self._late and not self.queue.full():
+            self.queue.put_nowait(self._late.popleft())
         return event
+
+    def announce(self, conversation_id: str) -> None:
+        """:class:`events.ChatChanged`, unless one is on its way."""
+        if conversation_id not in self._announced:
+            self._announced.add(conversation_id)
+            event = ChatChanged(conversation_id)
+            if self.queue.full():
+                self._late.append(event)
+            else:
+                self.queue.put_nowait(event)
 
     def close(self) -> None:
         """Stop collecting."""
@@ -68,6 +83,10 @@ class Broadcast:
         for stream in self.streams:
             if not stream.queue.full():
                 stream.queue.put_nowait(event)
+
+    def announce(self, conversation_id: str) -> None:
+        for stream in self.streams:
+            stream.announce(conversation_id)
 
     async def end(self) -> None:
         for stream in list(self.streams):

@@ -366,7 +366,7 @@ class Chat:
     # -- the end -------------------------------------------------------------------------------------------
     async def _say_goodbye(self) -> None:
         ours = [own.outgoing for own in self._lines if own.outgoing is not None]
-        waiting = [outgoing for outgoing in ours if outgoing.state in ("queued", "in_flight")]
+        waiting = [outgoing for outgoing in ours if outgoing.state == "queued"]
         if waiting:
             self._say(f"waiting for the ✓ of {len(waiting)} messages…")
             with contextlib.suppress(TimeoutError, ClientError, Stopped):

@@ -1,0 +1,211 @@
+"""The list of chats: titles, the last entry, how much is unread. All of it is read from the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .codecs import Frame
+from .database import Database
+from .entry import Entry
+from .history import History
+
+#: A `read` told so shortly before the last one is told again by a new process: the server writes it behind.
+UNSURE_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A line of the list. ``user_id``: the other one of a direct chat. ``last``: its newest message. ``read_up_to``:
+    this user has read everything up to it, on whatever device."""
+
+    conversation_id: str
+    kind: str
+    user_id: str | None
+    title: str
+    last: Entry | None
+    unread: int
+    read_up_to: int
+
+
+@dataclass(slots=True, eq=False)
+class _Facts:
+    """What is stored of a chat beside its log. ``told``: the read position that the server knows, since ``told_at``
+    (ms); ``server_*``: what its list said last."""
+
+    kind: str = "direct"
+    peer: str = ""
+    title: str = ""
+    read_up_to: int = 0
+    told: int = 0
+    told_at: int = 0
+    server_read: int = 0
+    server_unread: int = 0
+    server_head: int = 0
+    last: str = ""
+
+
+class Chats:
+    """All chats of one user. A chat exists once something of it is stored or the server has listed it."""
+
+    def __init__(self, database: Database, history: History, user_id: str) -> None:
+        self._database = database
+        self._history = history
+        self._user_id = user_id
+        self._facts: dict[str, _Facts] = {}
+        self._dirty: set[str] = set()
+        self._shown: dict[str, Chat] = {}  # as last made; without those that have changed
+        self.changed: dict[str, None] = {}  # for the application, in order
+        rows = database.read(
+            "SELECT c.id, x.* FROM chats x JOIN conversations c ON x.conversation = c.number"
+        )
+        for conversation_id, _number, *facts in rows.fetchall():
+            self._facts[conversation_id] = _Facts(*facts)
+        self._people: dict[str, tuple[str, str, str]] = {
+            row[0]: row[1:]
+            for row in database.read("SELECT id, nickname, name, about FROM people").fetchall()
+        }
+
+    # -- reading -------------------------------------------------------------------------------------------
+    def all(self) -> list[Chat]:
+        """Newest activity first."""
+        chats = [self.chat(c.id) for c in self._history if c.log.low or c.id in self._facts]
+        return sorted(chats, key=lambda chat: (_at(chat), chat.conversation_id), reverse=True)
+
+    def chat(self, conversation_id: str) -> Chat:
+        chat = self._shown.get(conversation_id)
+        if chat is None:
+            chat = self._shown[conversation_id] = self._make(conversation_id)
+        return chat
+
+    def name(self, user_id: str) -> str:
+        """The nickname in one's contacts, the name of the profile, or a short form of the id."""
+        nickname, name, _ = self._people.get(user_id, ("", "", ""))
+        return nickname or name or f"user {user_id[-8:]}"
+
+    def unnamed(self) -> list[str]:
+        """Peers whose profile was never read."""
+        return [f.peer for f in self._facts.values() if f.peer and f.peer not in self._people]
+
+    def untold(self) -> dict[str, int]:
+        """Read positions that the server may not know yet."""
+        unsure = max((f.told_at for f in self._facts.values()), default=0) - UNSURE_MS
+        return {
+            conversation_id: facts.read_up_to
+            for conversation_id, facts in self._facts.items()
+            if facts.read_up_to and (facts.told < facts.read_up_to or facts.told_at > unsure)
+        }
+
+    def _make(self, conversation_id: str) -> Chat:
+        facts = self._facts.get(conversation_id, _Facts())
+        log = self._history[conversation_id].log
+        last = log.last_message()
+        if facts.last and (last is None or last.seq < facts.server_head):
+            listed = Entry.from_frame(json.loads(facts.last), conversation_id)
+            if last is None or listed.seq > last.seq:
+                last = listed
+        peer = facts.peer or (last.sender_id if last and last.sender_id != self._user_id else "")
+        direct = facts.kind == "direct"
+        title = facts.title or (
+            self.name(peer) if direct and peer else f"{facts.kind} {conversation_id[-8:]}"
+        )
+        return Chat(
+            conversation_id, facts.kind, peer or None if direct else None, title, last,
+            self._unread(conversation_id, facts), facts.read_up_to,
+        )  # fmt: skip
+
+    def _unread(self, conversation_id: str, facts: _Facts) -> int:
+        """The server counts what is not here, as long as nothing has been read since."""
+        log, read = self._history[conversation_id].log, facts.read_up_to
+        if facts.server_unread and read <= facts.server_read and read < facts.server_head:
+            here = log.unread(self._user_id, read, facts.server_head)
+            return max(facts.server_unread, here) + log.unread(self._user_id, facts.server_head)
+        return log.unread(self._user_id, read)
+
+    # -- what happens --------------------------------------------------------------------------------------
+    def touch(self, conversation_id: str) -> None:
+        """Something of this chat has changed; the application is told after the commit."""
+        self._shown.pop(conversation_id, None)
+        self.changed[conversation_id] = None
+
+    def wrote(self, entry: Entry) -> None:
+        """An entry is stored: who writes has read what is above, and says who the other one is."""
+        if entry.sender_id == self._user_id and entry.type == "message":
+            self.read(entry.conversation_id, entry.seq, told=True)
+        self.touch(entry.conversation_id)
+
+    def read(self, conversation_id: str, up_to: int, *, told: bool = False, at: int = 0) -> bool:
+        """This user has read up to there (``told``: and the server knows). False if that was known."""
+        facts = self._of(conversation_id)
+        news = up_to > facts.read_up_to
+        if not news and not (told and up_to > facts.told):
+            return False
+        facts.read_up_to = max(facts.read_up_to, up_to)
+        if told and up_to >= facts.told:
+            facts.told, facts.told_at = up_to, at or facts.told_at
+        self._save_later(conversation_id)
+        if news:
+            self.touch(conversation_id)
+        return news
+
+    def listed(self, item: Frame) -> None:
+        """An item of ``GET /conversations``."""
+        conversation_id = str(item["conversationId"])
+        facts = self._of(conversation_id)
+        before = (facts.kind, facts.peer, facts.title, facts.server_unread, facts.server_head, facts.last)
+        facts.kind, facts.peer = str(item.get("kind") or "direct"), str(item.get("peerId") or "")
+        facts.title = str(item.get("title") or item.get("name") or "")
+        facts.server_read, facts.server_head = int(item.get("read") or 0), int(item.get("head") or 0)
+        facts.server_unread = int(item.get("unread") or 0)
+        last = item.get("lastEvent")
+        facts.last = json.dumps(last, separators=(",", ":")) if last and last.get("type") != "event" else ""
+        self.read(conversation_id, facts.server_read, told=True)
+        after = (facts.kind, facts.peer, facts.title, facts.server_unread, facts.server_head, facts.last)
+        if after != before:
+            self._save_later(conversation_id)
+            self.touch(conversation_id)
+
+    def people(self, people: Iterable[dict[str, Any]]) -> None:
+        """Items of ``GET /contacts`` or answers of ``GET /users/{id}`` (which know no nickname)."""
+        for person in people:
+            user_id = str(person["userId"])
+            known = self._people.get(user_id)
+            nickname = str(person["nickname"]) if "nickname" in person else (known or ("",))[0]
+            facts = (nickname, str(person.get("name") or ""), str(person.get("about") or ""))
+            if facts != known:
+                self._people[user_id] = facts
+                self._database.write("INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?)", (user_id, *facts))
+                for conversation_id, chat in list(self._facts.items()):
+                    if chat.peer == user_id:
+                        self.touch(conversation_id)
+
+    def save(self) -> None:
+        changed, self._dirty = self._dirty, set()
+        rows = []
+        for conversation_id in changed:
+            f = self._facts[conversation_id]
+            rows.append(
+                (
+                    self._history[conversation_id].log.number, f.kind, f.peer, f.title, f.read_up_to, f.told, f.told_at,
+                    f.server_read, f.server_unread, f.server_head, f.last,
+                )
+            )  # fmt: skip
+        marks = ", ".join("?" * 11)
+        self._database.write_many(f"INSERT OR REPLACE INTO chats VALUES ({marks})", rows)
+
+    def _of(self, conversation_id: str) -> _Facts:
+        facts = self._facts.get(conversation_id)
+        if facts is None:
+            facts = self._facts[conversation_id] = _Facts()
+            self._history[conversation_id]
+        return facts
+
+    def _save_later(self, conversation_id: str) -> None:
+        self._dirty.add(conversation_id)
+        self._database.dirty(self)
+
+
+def _at(chat: Chat) -> int:
+    return chat.last.server_timestamp or chat.last.timestamp if chat.last else 0

@@ -1,0 +1,77 @@
+"""One row of a conversation's log, as frames and the database show it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+
+from .codecs import Frame
+
+#: Fields of a `message` that an :class:`Entry` has under a name of its own.
+_NAMED = frozenset(
+    {
+        "type", "conversationId", "seq", "seqNum", "senderId", "senderDeviceId", "messageId", "encryptedContent", "kind",
+        "timestamp", "serverTimestamp", "edited", "deleted",
+    }
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One row of a conversation's log. ``type``: ``message`` or the kind of an `event`. ``content`` is
+    opaque to the server. ``fields``: what else the frame said, by wire names; of an `event` all of it."""
+
+    conversation_id: str
+    seq: int
+    sender_id: str
+    message_id: str = ""
+    type: str = "message"
+    kind: str = "text"
+    content: bytes | None = None
+    timestamp: int = 0
+    server_timestamp: int = 0
+    device_id: str = ""
+    edited: bool = False
+    deleted: bool = False
+    fields: Frame = field(default_factory=dict)
+
+    def __lt__(self, other: Entry) -> bool:
+        return self.seq < other.seq
+
+    @classmethod
+    def from_frame(cls, frame: Frame, conversation_id: str = "") -> Entry:
+        """From a `message` or `event` frame, an item of a `sync_batch` (whose conversation may be said by
+        the batch only) or of ``GET /conversations/{id}/events``. Raises KeyError, ValueError and TypeError
+        for what is none."""
+        conversation = str(frame.get("conversationId") or conversation_id)
+        at = int(frame.get("serverTimestamp") or 0)
+        if frame.get("type") == "event" or "senderId" not in frame:
+            return cls(
+                conversation,
+                int(frame["seq"]),
+                str(frame.get("actorId", "")),
+                type=str(frame.get("kind", "event")),
+                kind="event",
+                server_timestamp=at,
+                fields=frame,
+            )
+        content = frame.get("encryptedContent")
+        return cls(
+            conversation,
+            int(frame["seq"]),
+            str(frame["senderId"]),
+            str(frame["messageId"]),
+            kind=str(frame.get("kind") or "text"),
+            content=base64.b64decode(content) if content is not None else None,
+            timestamp=int(frame.get("timestamp") or 0),
+            server_timestamp=at,
+            device_id=str(frame.get("senderDeviceId") or ""),
+            edited=bool(frame.get("edited")),
+            deleted=bool(frame.get("deleted")),
+            fields={name: frame[name] for name in frame.keys() - _NAMED},
+        )
+
+    @property
+    def text(self) -> str:
+        """The content as text, for clients that do not encrypt."""
+        return (self.content or b"").decode("utf-8", "replace")

@@ -1,0 +1,51 @@
+"""The tables of a device's database. A change is a new entry of :data:`MIGRATIONS`; the old ones stay as they are."""
+
+from __future__ import annotations
+
+#: ``PRAGMA application_id``: a SQLite file without it is not ours ("WAcl").
+APPLICATION_ID = 0x5741636C
+
+#: Version n of the schema (``PRAGMA user_version``) is made by the first n.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+    -- position: everything up to it is stored here (NULL: the server's counts); low: from here up nothing is missing
+    CREATE TABLE conversations (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, position INTEGER, low INTEGER NOT NULL DEFAULT 0
+    );
+
+    -- shown 0: read over REST, its turn in the log has not come yet
+    CREATE TABLE entries (
+        conversation INTEGER NOT NULL, seq INTEGER NOT NULL, sender TEXT NOT NULL, message_id TEXT NOT NULL,
+        type TEXT NOT NULL, kind TEXT NOT NULL, content BLOB, timestamp INTEGER NOT NULL,
+        server_timestamp INTEGER NOT NULL, device TEXT NOT NULL, flags INTEGER NOT NULL, fields TEXT NOT NULL,
+        shown INTEGER NOT NULL, PRIMARY KEY (conversation, seq)
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX entries_once ON entries (message_id, sender, conversation) WHERE message_id <> '';
+
+    CREATE TABLE receipts (
+        conversation INTEGER NOT NULL, user TEXT NOT NULL, delivered INTEGER NOT NULL, read INTEGER NOT NULL,
+        PRIMARY KEY (conversation, user)
+    ) WITHOUT ROWID;
+
+    -- told: the read position that the server knows, at told_at (ms). server_*: what the list of the server said
+    CREATE TABLE chats (
+        conversation INTEGER PRIMARY KEY, kind TEXT NOT NULL, peer TEXT NOT NULL, title TEXT NOT NULL,
+        read_up_to INTEGER NOT NULL, told INTEGER NOT NULL, told_at INTEGER NOT NULL, server_read INTEGER NOT NULL,
+        server_unread INTEGER NOT NULL, server_head INTEGER NOT NULL, last TEXT NOT NULL
+    );
+
+    CREATE TABLE people (id TEXT PRIMARY KEY, nickname TEXT NOT NULL, name TEXT NOT NULL, about TEXT NOT NULL) WITHOUT ROWID;
+
+    -- number: the order of sending. state: queued or failed
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL UNIQUE, conversation TEXT NOT NULL,
+        content BLOB NOT NULL, timestamp INTEGER NOT NULL, kind TEXT NOT NULL, fields TEXT NOT NULL,
+        state TEXT NOT NULL, error TEXT NOT NULL
+    );
+
+    -- last: the last seqNum of this device that was confirmed
+    CREATE TABLE numbers (conversation TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+    """,
+)
