@@ -11,7 +11,8 @@ from whatsapp.infra.clock import now_ms
 
 @shared_task
 def prune() -> None:
-    """Delete what has no effect any more: expired codes and tokens, kept answers, counted events older than the longest window."""
+    """Delete what has no effect any more: expired codes and tokens, answers kept for repeats, and counted events older than the
+    longest window."""
     now = now_ms()
     VerificationCode.objects.filter(expires_at__lte=now).delete()
     RefreshToken.objects.filter(expires_at__lte=now).delete()

@@ -1,5 +1,4 @@
 from django.urls import path
-from drf_spectacular.views import SpectacularJSONAPIView
 
 from chats.apis import conversations, health, schema
 
@@ -7,8 +6,8 @@ urlpatterns = [
     path("conversations", conversations.ConversationsView.as_view()),
     path("conversations/direct/<uuid:user_id>", conversations.DirectView.as_view()),
     path("conversations/<uuid:conversation_id>/events", conversations.EventsView.as_view()),
-    path("health/live", health.live),
-    path("health/ready", health.ready),
-    path("schema/openapi.json", SpectacularJSONAPIView.as_view()),
-    path("schema/whatsapp.proto", schema.proto),
+    path("health/live", health.LiveView.as_view()),
+    path("health/ready", health.ReadyView.as_view()),
+    path("schema/openapi.json", schema.OpenApiView.as_view()),
+    path("schema/whatsapp.proto", schema.ProtoView.as_view()),
 ]

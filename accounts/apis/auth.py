@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.phone import normalize
+from accounts.rest import samples
 from accounts.rest.address import source_address
+from accounts.rest.fields import PhoneField, TextField, WholeNumberField
 from accounts.rest.idempotency import idempotency_key, once
-from accounts.rest.schema import IDEMPOTENCY_KEY, PROBLEMS
+from accounts.rest.schema import IDEMPOTENCY_KEY, operation
+from accounts.rest.views import PublicView
 from accounts.services import registration, sessions
 from accounts.services.devices import unlink_device
+from whatsapp.wire.errors import Code
 
 
 class RegisterInput(serializers.Serializer):
-    phoneNumber = serializers.CharField(max_length=32)
-    captcha = serializers.CharField(max_length=4096, required=False, allow_blank=True)
-    deviceId = serializers.CharField(max_length=36, required=False, allow_blank=True)
+    phoneNumber = PhoneField()
+    captcha = TextField(max_length=4096, required=False, allow_blank=True)
+    deviceId = TextField(max_length=36, required=False, allow_blank=True)
 
 
 class RegisterOutput(serializers.Serializer):
@@ -28,14 +31,12 @@ class RegisterOutput(serializers.Serializer):
 
 
 class VerifyInput(serializers.Serializer):
-    phoneNumber = serializers.CharField(max_length=32)
-    code = serializers.CharField(max_length=16)
-    pin = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    deviceName = serializers.CharField(max_length=100)
-    registrationId = serializers.IntegerField(
-        min_value=0, max_value=2**31 - 1, required=False, allow_null=True
-    )
-    refreshToken = serializers.CharField(
+    phoneNumber = PhoneField()
+    code = TextField(max_length=16)
+    pin = TextField(max_length=64, required=False, allow_blank=True)
+    deviceName = TextField(max_length=100)
+    registrationId = WholeNumberField(min_value=0, max_value=2**31 - 1, required=False, allow_null=True)
+    refreshToken = TextField(
         max_length=256,
         required=False,
         allow_blank=True,
@@ -45,7 +46,7 @@ class VerifyInput(serializers.Serializer):
 
 
 class RefreshInput(serializers.Serializer):
-    refreshToken = serializers.CharField(max_length=256)
+    refreshToken = TextField(max_length=256)
 
 
 class TokensOutput(serializers.Serializer):
@@ -70,19 +71,27 @@ def _tokens(tokens: sessions.Tokens) -> Response:
     )
 
 
-class PublicView(APIView):
-    """No token is asked for, and one that was sent is not looked at."""
-
-    authentication_classes = ()
-    permission_classes = ()
+_TOKENS = {
+    "token": samples.TOKEN,
+    "refreshToken": samples.REFRESH_TOKEN,
+    "expiresAt": samples.AT + 3_600_000,
+    "userId": samples.ANN,
+    "deviceId": samples.ANNS_PHONE,
+}
 
 
 class RegisterView(PublicView):
-    @extend_schema(
-        operation_id="register",
-        parameters=[IDEMPOTENCY_KEY],
+    @operation(
+        "register",
+        tag="auth",
+        summary="Send a code",
         request=RegisterInput,
-        responses={202: RegisterOutput, **PROBLEMS},
+        sent={"example": {"phoneNumber": samples.ANNS_NUMBER}},
+        answer=RegisterOutput,
+        status=202,
+        example={"expiresAt": samples.AT + 600_000, "retryAfter": 1_200_000},
+        refuses=[Code.RATE_LIMITED, Code.UNAVAILABLE],
+        idempotent=True,
     )
     def post(self, request: Request) -> Response:
         """Send a code by SMS. The answer is the same whether the number is known or not."""
@@ -98,11 +107,29 @@ class RegisterView(PublicView):
 
 
 class VerifyView(PublicView):
-    @extend_schema(
-        operation_id="verify",
-        parameters=[IDEMPOTENCY_KEY],
+    @operation(
+        "verify",
+        tag="auth",
+        summary="Give the code back, get a session",
         request=VerifyInput,
-        responses={200: TokensOutput, **PROBLEMS},
+        sent={
+            "a new device": {
+                "phoneNumber": samples.ANNS_NUMBER,
+                "code": "123456",
+                "deviceName": "Ann's phone",
+                "registrationId": 4711,
+            },
+            "a known device": {
+                "phoneNumber": samples.ANNS_NUMBER,
+                "code": "123456",
+                "deviceName": "Ann's phone",
+                "refreshToken": samples.REFRESH_TOKEN,
+            },
+        },
+        answer=TokensOutput,
+        example=_TOKENS,
+        refuses=[Code.UNAUTHENTICATED, Code.BANNED, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
+        idempotent=True,
     )
     def post(self, request: Request) -> Response:
         """Exchange the code for a session, on a new device unless `refreshToken` names a known one."""
@@ -126,11 +153,16 @@ class VerifyView(PublicView):
 
 
 class RefreshView(PublicView):
-    @extend_schema(
-        operation_id="refresh",
+    @operation(
+        "refresh",
+        tag="auth",
+        summary="The next pair of tokens",
         parameters=[IDEMPOTENCY_KEY],
         request=RefreshInput,
-        responses={200: TokensOutput, **PROBLEMS},
+        sent={"example": {"refreshToken": samples.REFRESH_TOKEN}},
+        answer=TokensOutput,
+        example=_TOKENS,
+        refuses=[Code.UNAUTHENTICATED, Code.BANNED],
     )
     def post(self, request: Request) -> Response:
         """The next pair of tokens. Using a refresh token twice ends the session; to repeat a request whose answer was lost,
@@ -145,7 +177,7 @@ class RefreshView(PublicView):
 
 
 class LogoutView(APIView):
-    @extend_schema(operation_id="logout", request=None, responses={204: None, **PROBLEMS})
+    @operation("logout", tag="auth", summary="End the session", status=204)
     def post(self, request: Request) -> Response:
         """Unlink the calling device."""
         unlink_device(account=request.user, device_id=request.auth.pk)

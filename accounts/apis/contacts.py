@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,19 +13,21 @@ from rest_framework.views import APIView
 from accounts import selectors
 from accounts.models import Contact
 from accounts.phone import normalize
-from accounts.rest import paging
+from accounts.rest import paging, samples
+from accounts.rest.fields import PhoneField, TextField
 from accounts.rest.idempotency import once
-from accounts.rest.schema import IDEMPOTENCY_KEY, PROBLEMS
+from accounts.rest.schema import cursor, limit, number, operation
 from accounts.services import contacts
+from whatsapp.wire.errors import Code
 
 
 class ContactInput(serializers.Serializer):
-    phoneNumber = serializers.CharField(max_length=32)
-    nickname = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    phoneNumber = PhoneField()
+    nickname = TextField(max_length=100, required=False, allow_blank=True)
 
 
 class NicknameInput(serializers.Serializer):
-    nickname = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    nickname = TextField(max_length=100, required=False, allow_blank=True)
 
 
 class ContactOutput(serializers.Serializer):
@@ -48,6 +49,15 @@ class UserOutput(serializers.Serializer):
     about = serializers.CharField()
 
 
+_EXAMPLE = {
+    "userId": samples.BOB,
+    "nickname": "Bobby",
+    "name": "Bob",
+    "about": "",
+    "updatedAt": samples.AT,
+}
+
+
 def _contact(contact: Contact) -> dict[str, Any]:
     return {
         "userId": str(contact.user_id),
@@ -59,14 +69,17 @@ def _contact(contact: Contact) -> dict[str, Any]:
 
 
 class ContactsView(APIView):
-    @extend_schema(
-        operation_id="contacts",
+    @operation(
+        "contacts",
+        tag="people",
+        summary="The address book",
         parameters=[
-            OpenApiParameter("since", int),
-            OpenApiParameter("after", str),
-            OpenApiParameter("limit", int),
+            number("since", "Only what changed after this, ms since the epoch.", example=samples.AT),
+            cursor(samples.BOB),
+            limit(100, 500),
         ],
-        responses={200: ContactsOutput, **PROBLEMS},
+        answer=ContactsOutput,
+        example={"items": [_EXAMPLE], "next": samples.BOB},
     )
     def get(self, request: Request) -> Response:
         """The address book, by user id; with `since` (ms) only what changed after it."""
@@ -79,11 +92,16 @@ class ContactsView(APIView):
         )
         return Response(paging.page([_contact(contact) for contact in found], limit, "userId"))
 
-    @extend_schema(
-        operation_id="add_contact",
-        parameters=[IDEMPOTENCY_KEY],
+    @operation(
+        "add_contact",
+        tag="people",
+        summary="Add a contact by number",
         request=ContactInput,
-        responses={200: ContactOutput, **PROBLEMS},
+        sent={"example": {"phoneNumber": samples.BOBS_NUMBER, "nickname": "Bobby"}},
+        answer=ContactOutput,
+        example=_EXAMPLE,
+        refuses=[Code.NOT_FOUND, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
+        idempotent=True,
     )
     def post(self, request: Request) -> Response:
         """Turn a phone number into a contact. Limited per hour and day, whether somebody is found or not."""
@@ -101,8 +119,15 @@ class ContactsView(APIView):
 
 
 class ContactView(APIView):
-    @extend_schema(
-        operation_id="put_contact", request=NicknameInput, responses={200: ContactOutput, **PROBLEMS}
+    @operation(
+        "put_contact",
+        tag="people",
+        summary="Add a contact by id, or change its nickname",
+        request=NicknameInput,
+        sent={"example": {"nickname": "Bobby"}},
+        answer=ContactOutput,
+        example=_EXAMPLE,
+        refuses=[Code.LIMIT_EXCEEDED],
     )
     def put(self, request: Request, user_id: uuid.UUID) -> Response:
         """Add a known user, or change the nickname."""
@@ -113,7 +138,7 @@ class ContactView(APIView):
         )
         return Response(_contact(contact))
 
-    @extend_schema(operation_id="remove_contact", responses={204: None, **PROBLEMS})
+    @operation("remove_contact", tag="people", summary="Remove a contact", status=204)
     def delete(self, request: Request, user_id: uuid.UUID) -> Response:
         """Remove a contact, if there."""
         contacts.remove_contact(owner=request.user, user_id=user_id)
@@ -121,7 +146,13 @@ class ContactView(APIView):
 
 
 class UserView(APIView):
-    @extend_schema(operation_id="user", responses={200: UserOutput, **PROBLEMS})
+    @operation(
+        "user",
+        tag="people",
+        summary="What may be seen of a user",
+        answer=UserOutput,
+        example={"userId": samples.BOB, "name": "Bob", "about": ""},
+    )
     def get(self, request: Request, user_id: uuid.UUID) -> Response:
         """What anybody with the id may see of a user."""
         account = selectors.account_by_id(user_id=user_id)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.rest.schema import PROBLEMS
+from accounts.rest import samples
+from accounts.rest.schema import operation
 from accounts.selectors import linked_devices
 from accounts.services.devices import unlink_device
 
@@ -30,7 +30,25 @@ class DevicesOutput(serializers.Serializer):
 
 
 class DevicesView(APIView):
-    @extend_schema(operation_id="devices", responses={200: DevicesOutput, **PROBLEMS})
+    @operation(
+        "devices",
+        tag="devices",
+        summary="Linked devices",
+        answer=DevicesOutput,
+        example={
+            "items": [
+                {
+                    "deviceId": samples.ANNS_PHONE,
+                    "name": "Ann's phone",
+                    "primary": True,
+                    "current": True,
+                    "registrationId": 4711,
+                    "linkedAt": samples.AT,
+                    "lastSeenAt": samples.AT + 60_000,
+                }
+            ]
+        },
+    )
     def get(self, request: Request) -> Response:
         """All linked devices, oldest first; they are few, so there are no pages."""
         items = [
@@ -49,7 +67,7 @@ class DevicesView(APIView):
 
 
 class DeviceView(APIView):
-    @extend_schema(operation_id="unlink_device", responses={204: None, **PROBLEMS})
+    @operation("unlink_device", tag="devices", summary="Unlink a device", status=204)
     def delete(self, request: Request, device_id: uuid.UUID) -> Response:
         """Unlink a device; its socket closes within a second."""
         unlink_device(account=request.user, device_id=device_id)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.errors import Refused
 from accounts.models import Account, Device
-from accounts.rest.schema import PROBLEMS
+from accounts.rest import samples
+from accounts.rest.disabled import not_built, refuse
+from accounts.rest.fields import TextField
+from accounts.rest.schema import operation
 from accounts.services.profile import update_profile
-from whatsapp.wire.errors import Code
 
 
 class MeInput(serializers.Serializer):
-    name = serializers.CharField(max_length=100, required=False, allow_blank=True)
-    about = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    name = TextField(max_length=100, required=False, allow_blank=True)
+    about = TextField(max_length=500, required=False, allow_blank=True)
     language = serializers.RegexField(
         r"\A(?:[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*)?\Z",
         max_length=35,
@@ -40,6 +40,18 @@ class MeOutput(serializers.Serializer):
     createdAt = serializers.IntegerField()
 
 
+_EXAMPLE = {
+    "userId": samples.ANN,
+    "deviceId": samples.ANNS_PHONE,
+    "phoneNumber": samples.ANNS_NUMBER,
+    "name": "Ann",
+    "about": "At the sea",
+    "language": "en",
+    "region": 0,
+    "createdAt": samples.AT,
+}
+
+
 def _me(account: Account, device: Device) -> dict[str, Any]:
     return {
         "userId": str(account.pk),
@@ -54,18 +66,27 @@ def _me(account: Account, device: Device) -> dict[str, Any]:
 
 
 class MeView(APIView):
-    @extend_schema(operation_id="me", responses={200: MeOutput, **PROBLEMS})
+    @operation("me", tag="me", summary="One's own account", answer=MeOutput, example=_EXAMPLE)
     def get(self, request: Request) -> Response:
         """One's own account."""
         return Response(_me(request.user, request.auth))
 
-    @extend_schema(operation_id="update_me", request=MeInput, responses={200: MeOutput, **PROBLEMS})
+    @operation(
+        "update_me",
+        tag="me",
+        summary="Change one's profile",
+        request=MeInput,
+        sent={"example": {"name": "Ann", "about": "At the sea"}},
+        answer=MeOutput,
+        example=_EXAMPLE,
+    )
     def patch(self, request: Request) -> Response:
         """Change name, about or language; what is not given stays."""
         data = MeInput(data=request.data)
         data.is_valid(raise_exception=True)
         return Response(_me(update_profile(account=request.user, changes=data.validated_data), request.auth))
 
-    @extend_schema(exclude=True)
+    @not_built("delete_me")
     def delete(self, request: Request) -> Response:
-        raise Refused(Code.FEATURE_DISABLED, "This is not available here yet.")
+        """Delete the account and what it holds. Promised by the interface; answers `feature_disabled` still."""
+        return refuse()

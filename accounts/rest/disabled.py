@@ -1,38 +1,99 @@
-"""Addresses that the interface promises and this build does not have yet."""
+"""Addresses that the interface promises and this build does not have yet: they answer ``feature_disabled`` to everybody, and the
+OpenAPI document says so. What gets built loses its row here."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, JsonResponse
-from django.urls import URLPattern, re_path
-from django.views.decorators.csrf import csrf_exempt
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
-from accounts.rest.problems import problem
+from django.urls import URLPattern, path
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.errors import Refused
+from accounts.rest.schema import NOT_BUILT, operation
+from accounts.rest.views import PublicView
 from whatsapp.wire.errors import Code
 
-_LATER = (
-    r"auth/(?:pin|phone|link(?:/[^/]+)?)",
-    r"me/(?:export(?:/[^/]+)?|privacy|photo)",
-    r"devices/[^/]+/push",
-    r"keys(?:/[^/]+)?",
-    r"contacts/sync",
-    r"blocks(?:/[^/]+)?",
-    r"reports",
-    r"conversations/[^/]+",
-    r"conversations/[^/]+/messages/[^/]+/receipts",
-    r"groups(?:/.+)?",
-    r"invites/.+",
-    r"media/.+",
-    r"calls/turn",
-    r"backup",
-    r"bots(?:/.+)?",
-    r"schema/asyncapi\.json",
+TAG: Final = "not built yet"
+
+
+class _Row(NamedTuple):
+    path: str
+    name: str  # of the operations, behind their method
+    methods: str
+
+
+_LATER: Final = (
+    _Row("auth/pin", "pin", "PUT DELETE"),
+    _Row("auth/phone", "phone", "PUT"),
+    _Row("auth/link", "link", "POST"),
+    _Row("auth/link/<str:link_id>", "link_by_id", "GET PUT"),
+    _Row("me/export", "export", "POST"),
+    _Row("me/export/<str:export_id>", "export_by_id", "GET"),
+    _Row("me/privacy", "privacy", "GET PATCH"),
+    _Row("me/photo", "photo", "PUT"),
+    _Row("devices/<str:device_id>/push", "push", "PUT DELETE"),
+    _Row("keys", "keys", "POST"),
+    _Row("keys/count", "keys_count", "GET"),
+    _Row("keys/<str:user_id>", "keys_of_user", "GET"),
+    _Row("contacts/sync", "contacts_sync", "POST"),
+    _Row("blocks", "blocks", "GET"),
+    _Row("blocks/<str:user_id>", "block", "PUT DELETE"),
+    _Row("reports", "report", "POST"),
+    _Row("conversations/<str:conversation_id>", "conversation", "PATCH"),
+    _Row("conversations/<str:conversation_id>/messages/<str:message_id>/receipts", "receipts", "GET"),
+    _Row("groups", "group", "POST"),
+    _Row("groups/<str:group_id>", "group_by_id", "GET PATCH DELETE"),
+    _Row("groups/<str:group_id>/members", "members", "GET"),
+    _Row("groups/<str:group_id>/members/<str:user_id>", "member", "PUT PATCH DELETE"),
+    _Row("groups/<str:group_id>/icon", "icon", "PUT"),
+    _Row("groups/<str:group_id>/invites", "invites", "GET POST"),
+    _Row("groups/<str:group_id>/invites/<str:code>", "group_invite", "DELETE"),
+    _Row("invites/<str:code>", "invite", "GET"),
+    _Row("invites/<str:code>/join", "join", "POST"),
+    _Row("media/upload", "upload", "POST"),
+    _Row("media/tus", "tus", "POST"),
+    _Row("media/tus/<str:upload_id>", "tus_by_id", "HEAD PATCH DELETE"),
+    _Row("media/<str:media_id>", "media", "GET"),
+    _Row("media/<str:media_id>/content", "media_content", "GET"),
+    _Row("calls/turn", "turn", "POST"),
+    _Row("backup", "backup", "GET PUT DELETE"),
+    _Row("bots", "bots", "GET POST"),
+    _Row("bots/<str:bot_id>/webhooks", "webhooks", "POST"),
 )
 
 
-@csrf_exempt
-def feature_disabled(request: HttpRequest) -> JsonResponse:
-    return problem(Code.FEATURE_DISABLED, "This is not available here yet.")
+def not_built(name: str) -> Callable[[Any], Any]:
+    """Describes an operation that only answers ``feature_disabled``."""
+    return operation(
+        name,
+        tag=TAG,
+        summary="Not built yet",
+        status=501,
+        refuses=[Code.FEATURE_DISABLED],
+        extensions={NOT_BUILT: True},
+    )
+
+
+def refuse() -> Response:
+    raise Refused(Code.FEATURE_DISABLED, "This is not available here yet.")
+
+
+def _handler(name: str) -> Any:
+    def handle(self: PublicView, request: Request, **ids: str) -> Response:
+        """Promised by the interface. Answers `feature_disabled` to everybody, whatever is sent; once it is built it will ask
+        for a token."""
+        return refuse()
+
+    return not_built(name)(handle)
+
+
+def _view(row: _Row) -> Any:
+    handlers = {method.lower(): _handler(f"{method.lower()}_{row.name}") for method in row.methods.split()}
+    view: Any = type("NotBuiltView", (PublicView,), handlers)
+    return view.as_view()
 
 
 #: Last in ``urlpatterns``: what exists is found before.
-urlpatterns: list[URLPattern] = [re_path(rf"^{pattern}$", feature_disabled) for pattern in _LATER]
+urlpatterns: list[URLPattern] = [path(row.path, _view(row)) for row in _LATER]

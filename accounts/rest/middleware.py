@@ -13,7 +13,9 @@ from whatsapp.wire.errors import Code
 
 HEADER: Final = "X-WhatsApp-Protocol-Version"
 MIN_MAJOR: Final = 3
-_VERSION: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
+#: What is taken (the OpenAPI document shows it).
+PATTERN: Final = r"^([3-9]|[1-9][0-9]{1,3})\.(0|[1-9][0-9]{0,3})$"
+_VERSION: Final = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
 #: Answers that staff's browsers may keep or show as they are.
 _NOT_API: Final = ("/admin/", "/static/")
 

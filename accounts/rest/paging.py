@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import re
 from typing import Any, Final
 
 from rest_framework.request import Request
@@ -11,19 +11,28 @@ from accounts.errors import Refused
 from whatsapp.wire.errors import Code
 
 MAX_INT: Final = 2**53 - 1
+_NUMBER: Final = re.compile("0|[1-9][0-9]{0,15}")
+_ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _bad(name: str, text: str) -> Refused:
     return Refused(Code.BAD_REQUEST, f"{name}: {text}", details={"field": name})
 
 
+def _given(request: Request, name: str) -> str | None:
+    """The parameter's text. Raises :class:`Refused` (``bad_request``) when it is there twice: which one counts?"""
+    found = request.query_params.getlist(name)
+    if len(found) > 1:
+        raise _bad(name, "is given more than once")
+    return found[0] if found else None
+
+
 def whole_number(request: Request, name: str, default: int, *, low: int = 0, high: int = MAX_INT) -> int:
     """A number of the query string. Raises :class:`Refused` (``bad_request``) outside ``low … high``."""
-    text = request.query_params.get(name, "")
-    if not text:
+    text = _given(request, name)
+    if text is None:
         return default
-    # isdigit alone lets other scripts' digits through.
-    if not (text.isascii() and text.isdigit() and len(text) <= 16) or not low <= int(text) <= high:
+    if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
         raise _bad(name, f"must be a whole number from {low} to {high}")
     return int(text)
 
@@ -35,13 +44,12 @@ def page_limit(request: Request, default: int = 100, maximum: int = 500) -> int:
 
 def id_cursor(request: Request) -> str:
     """``after`` as an id, "" when absent."""
-    text = request.query_params.get("after", "")
-    if not text:
+    text = _given(request, "after")
+    if text is None:
         return ""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise _bad("after", "is not a cursor of this list") from None
+    if not _ID.fullmatch(text.lower()):
+        raise _bad("after", "is not a cursor of this list")
+    return text.lower()
 
 
 def page(items: list[dict[str, Any]], limit: int, cursor: str) -> dict[str, Any]:

@@ -138,7 +138,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     if isinstance(error, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(context["view"].allowed_methods)
     views.set_rollback()
-    return Response(body, status=status, headers=headers, content_type=CONTENT_TYPE)
+    # For a person's browser (where that is offered at all) DRF makes a page of it.
+    chosen = getattr(context["request"], "accepted_renderer", None)
+    page = chosen is not None and chosen.media_type == "text/html"
+    return Response(body, status=status, headers=headers, content_type=None if page else CONTENT_TYPE)
 
 
 # -- outside DRF (``handler400`` … of whatsapp.urls) ----------------------------------------------------------------------

@@ -5,18 +5,36 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.errors import Refused
-from accounts.rest import paging
-from accounts.rest.schema import PROBLEMS
+from accounts.rest import paging, samples
+from accounts.rest.schema import cursor, limit, number, operation
 from chats import selectors
 from chats.services.conversations import open_direct
 from whatsapp.wire.errors import Code
+
+_SHOWN = {
+    "oneOf": [{"$ref": "#/components/schemas/Message"}, {"$ref": "#/components/schemas/Event"}],
+    "discriminator": {
+        "propertyName": "type",
+        "mapping": {"message": "#/components/schemas/Message", "event": "#/components/schemas/Event"},
+    },
+}
+
+
+@extend_schema_field(_SHOWN)
+class ItemField(serializers.DictField):
+    """A row of a log as the socket shows it."""
+
+
+@extend_schema_field({"oneOf": [*_SHOWN["oneOf"], {"type": "null"}]})
+class LastItemField(serializers.DictField):
+    """The last row of a log, if there is one."""
 
 
 class ConversationOutput(serializers.Serializer):
@@ -25,7 +43,7 @@ class ConversationOutput(serializers.Serializer):
     peerId = serializers.UUIDField(allow_null=True, help_text="direct: the other user")
     head = serializers.IntegerField(help_text="last seq")
     unread = serializers.IntegerField()
-    lastEvent = serializers.DictField(allow_null=True, help_text="a `message` or `event` as on the socket")
+    lastEvent = LastItemField(help_text="as on the socket")
     delivered = serializers.IntegerField(help_text="one's own receipt")
     read = serializers.IntegerField(help_text="one's own receipt")
 
@@ -40,9 +58,7 @@ class DirectOutput(serializers.Serializer):
 
 
 class EventsOutput(serializers.Serializer):
-    items = serializers.ListField(
-        child=serializers.DictField(), help_text="`message` and `event` as on the socket"
-    )
+    items = serializers.ListField(child=ItemField(), help_text="`message` and `event` as on the socket")
     through = serializers.IntegerField(help_text="nothing up to here is missing in `items`")
     head = serializers.IntegerField()
     next = serializers.CharField(
@@ -51,14 +67,32 @@ class EventsOutput(serializers.Serializer):
 
 
 class ConversationsView(APIView):
-    @extend_schema(
-        operation_id="conversations",
+    @operation(
+        "conversations",
+        tag="conversations",
+        summary="The caller's conversations",
         parameters=[
-            OpenApiParameter("since", int),
-            OpenApiParameter("after", str),
-            OpenApiParameter("limit", int),
+            number(
+                "since", "Only those whose last event is younger, ms since the epoch.", example=samples.AT
+            ),
+            cursor(samples.CONVERSATION),
+            limit(100, 500),
         ],
-        responses={200: ConversationsOutput, **PROBLEMS},
+        answer=ConversationsOutput,
+        example={
+            "items": [
+                {
+                    "conversationId": samples.CONVERSATION,
+                    "kind": "direct",
+                    "peerId": samples.BOB,
+                    "head": 7,
+                    "unread": 2,
+                    "lastEvent": samples.MESSAGE_SHOWN,
+                    "delivered": 7,
+                    "read": 5,
+                }
+            ]
+        },
     )
     def get(self, request: Request) -> Response:
         """The caller's conversations by id. A page may hold fewer than `limit`; it is the last one without `next`."""
@@ -72,21 +106,30 @@ class ConversationsView(APIView):
 
 
 class DirectView(APIView):
-    @extend_schema(operation_id="open_direct", request=None, responses={200: DirectOutput, **PROBLEMS})
+    @operation(
+        "open_direct",
+        tag="conversations",
+        summary="The 1:1 conversation with a user",
+        answer=DirectOutput,
+        example={"conversationId": samples.CONVERSATION},
+    )
     def put(self, request: Request, user_id: uuid.UUID) -> Response:
         """The 1:1 conversation with a user, made if there is none."""
         return Response({"conversationId": open_direct(account=request.user, user_id=user_id)})
 
 
 class EventsView(APIView):
-    @extend_schema(
-        operation_id="events",
+    @operation(
+        "events",
+        tag="conversations",
+        summary="History",
         parameters=[
-            OpenApiParameter("after", int),
-            OpenApiParameter("before", int),
-            OpenApiParameter("limit", int),
+            number("after", "Cursor: events behind this seq.", example=0),
+            number("before", "Cursor: the last events below this seq. Not together with `after`.", example=0),
+            limit(selectors.MAX_EVENTS, selectors.MAX_EVENTS),
         ],
-        responses={200: EventsOutput, **PROBLEMS},
+        answer=EventsOutput,
+        example={"items": [samples.MESSAGE_SHOWN], "through": 7, "head": 7},
     )
     def get(self, request: Request, conversation_id: uuid.UUID) -> Response:
         """Events in order of seq: from behind `after`, or the last ones below `before`. Reading moves no receipt."""

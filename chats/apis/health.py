@@ -9,12 +9,15 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from accounts.rest.problems import problem
+from accounts.errors import Refused
+from accounts.rest.schema import operation
+from accounts.rest.views import DocumentView
 from whatsapp.wire.errors import Code
 
 log = logging.getLogger(__name__)
@@ -22,25 +25,49 @@ log = logging.getLogger(__name__)
 _TIMEOUT_S = 1.0
 
 
-@require_safe
-def live(request: HttpRequest) -> JsonResponse:
-    """The process answers."""
-    return JsonResponse({"status": "ok"})
+class LiveOutput(serializers.Serializer):
+    status = serializers.ChoiceField(choices=["ok"])
 
 
-@require_safe
-def ready(request: HttpRequest) -> JsonResponse:
-    """PostgreSQL and the hot state answer: new sessions can be opened. Sockets that are open stay, whatever this says."""
-    parts = {"database": _database(), "hot": _hot()}
-    if all(parts.values()):
-        return JsonResponse({"status": "ok", "parts": parts})
-    missing = ", ".join(name for name, up in parts.items() if not up)
-    return problem(
-        Code.UNAVAILABLE,
-        f"Not ready: {missing} does not answer.",
-        details={"parts": parts},
-        retry_after_ms=1000,
+class PartsOutput(serializers.Serializer):
+    database = serializers.BooleanField()
+    hot = serializers.BooleanField()
+
+
+class ReadyOutput(LiveOutput):
+    parts = PartsOutput()
+
+
+class LiveView(DocumentView):
+    @operation(
+        "live", tag="health", summary="The process answers", answer=LiveOutput, example={"status": "ok"}
     )
+    def get(self, request: Request) -> Response:
+        """Nothing behind the process is asked."""
+        return Response({"status": "ok"})
+
+
+class ReadyView(DocumentView):
+    @operation(
+        "ready",
+        tag="health",
+        summary="New sessions can be opened",
+        answer=ReadyOutput,
+        example={"status": "ok", "parts": {"database": True, "hot": True}},
+        refuses=[Code.UNAVAILABLE],
+    )
+    def get(self, request: Request) -> Response:
+        """PostgreSQL and the hot state answer. Sockets that are open stay, whatever this says."""
+        parts = {"database": _database(), "hot": _hot()}
+        if not all(parts.values()):
+            missing = ", ".join(name for name, up in parts.items() if not up)
+            raise Refused(
+                Code.UNAVAILABLE,
+                f"Not ready: {missing} does not answer.",
+                details={"parts": parts},
+                retry_after_ms=1000,
+            )
+        return Response({"status": "ok", "parts": parts})
 
 
 def _database() -> bool:

@@ -1,19 +1,68 @@
-"""/schema: the socket's protobuf definition, as generated from the frames."""
+"""/schema: what describes the interface, for programs; made once a process."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
+from django.http import HttpResponse
+from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
+from rest_framework.request import Request
+
+from accounts.rest.schema import operation
+from accounts.rest.views import DocumentView
+
+TAG = "documents"
+
+
+class _Enumerator(EndpointEnumerator):
+    """drf-spectacular leaves HEAD out. Where it is an operation of its own, it belongs into the document."""
+
+    def get_allowed_methods(self, callback: Any) -> list[str]:
+        methods: list[str] = super().get_allowed_methods(callback)
+        return [*methods, "HEAD"] if hasattr(callback.cls, "head") else methods
+
+
+class _Generator(SchemaGenerator):
+    endpoint_inspector_cls = _Enumerator
 
 
 @cache
-def _text() -> bytes:
+def openapi() -> bytes:
+    """The OpenAPI document of all addresses. Making it takes long enough to be worth keeping."""
+    document = _Generator().get_schema(request=None, public=True)
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+@cache
+def _proto() -> bytes:
     return (files("whatsapp.wire") / "whatsapp.proto").read_bytes()
 
 
-@require_safe
-def proto(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(_text(), content_type="text/plain; charset=utf-8")
+class OpenApiView(DocumentView):
+    @operation(
+        "openapi",
+        tag=TAG,
+        summary="This document",
+        answer={"type": "object", "required": ["openapi", "info", "paths"]},
+        example={"openapi": "3.1.0", "info": {"title": "Messaging backend", "version": "3.2"}, "paths": {}},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """OpenAPI 3.1 of the REST side."""
+        return HttpResponse(openapi(), content_type="application/json")
+
+
+class ProtoView(DocumentView):
+    @operation(
+        "proto",
+        tag=TAG,
+        summary="The socket's protobuf definition",
+        answer={"type": "string"},
+        media_type="text/plain",
+        example='syntax = "proto3";',
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """Of the frames in subprotocol `whatsapp.v3.2.protobuf`."""
+        return HttpResponse(_proto(), content_type="text/plain; charset=utf-8")

@@ -80,7 +80,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
         ("POST", "/calls/turn"),
         ("GET", "/backup"),
         ("POST", f"/bots/{SOME_ID}/webhooks"),
-        ("GET", "/schema/asyncapi.json"),
     ],
 )
 def test_what_is_promised_for_later_says_so(method: str, path: str) -> None:

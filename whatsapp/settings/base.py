@@ -11,6 +11,7 @@ from kombu import Queue
 
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
+from whatsapp.settings.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401
 from whatsapp.settings.scrub import unexpected
 from whatsapp.settings.security import *  # noqa: F403
 
@@ -165,28 +166,6 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute=17),
         "options": {"expires": 3600},
     },
-}
-
-# -- REST ------------------------------------------------------------------------------------------------------------------
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.rest.authentication.DeviceAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["accounts.rest.parsers.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "accounts.rest.problems.exception_handler",
-    "UNAUTHENTICATED_USER": None,
-    "URL_FORMAT_OVERRIDE": None,
-}
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Messaging backend",
-    "DESCRIPTION": "REST side of the messaging backend. Times are milliseconds since the epoch. Errors are RFC 9457 "
-    "problem documents whose `type` ends in the error code.",
-    "VERSION": "3.2",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "COMPONENT_SPLIT_REQUEST": True,
 }
 
 # -- accounts --------------------------------------------------------------------------------------------------------------

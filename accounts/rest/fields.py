@@ -1,0 +1,67 @@
+"""Fields of request bodies that take what the OpenAPI document says and nothing else: DRF's own would take 7 for "7" and
+"7" for 7, and a client would find out only when another server refuses it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from rest_framework import serializers
+
+#: A number with its country code, punctuation allowed; whether it exists is ``accounts.phone``'s to say.
+PHONE_PATTERN: Final = r"^\+[0-9][0-9 ().-]{4,30}$"
+#: PostgreSQL stores no NUL.
+_TEXT_PATTERN: Final = r"^[^\u0000]*$"
+#: What is trimmed and must not be empty then.
+_FULL_PATTERN: Final = r"^[^\u0000]*[^\s\u0000-\u001f\u0085\ufeff][^\u0000]*$"
+
+
+class TextField(serializers.CharField):
+    """Text without NUL, trimmed at both ends."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text: str = super().to_internal_value(data)
+        return text
+
+
+class PhoneField(TextField):
+    """See :data:`PHONE_PATTERN`."""
+
+    default_error_messages = {"shape": "must look like +15550001, with the country code"}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=32, **options)
+        self.validators.append(serializers.RegexField(PHONE_PATTERN).validators[-1])
+
+
+class WholeNumberField(serializers.IntegerField):
+    """A JSON number without a fraction."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        number: int = super().to_internal_value(data)
+        return number
+
+
+class TextFieldSchema(OpenApiSerializerFieldExtension):
+    """Bounds and pattern of a :class:`TextField`."""
+
+    target_class = TextField
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "string"}
+        field = self.target
+        if direction == "response":
+            return schema
+        if isinstance(field, PhoneField):
+            return {**schema, "pattern": PHONE_PATTERN, "maxLength": 32}
+        schema["pattern"] = _TEXT_PATTERN if field.allow_blank else _FULL_PATTERN
+        if not field.allow_blank:
+            schema["minLength"] = 1
+        if field.max_length:
+            schema["maxLength"] = field.max_length
+        return schema
