@@ -123,9 +123,9 @@ def _lives(bench: Bench, begin: Callable[[], object]) -> Figures:
     client_used = sum(used_client_end.since(used_client).values())
     grown = {key: value - counters.get(key, 0.0) for key, value in counters_end.items()}
     batches = {
-        kind: grown["batched", kind] / number
+        kind: grown["sum", kind] / number
         for (name, kind), number in grown.items()
-        if name == "batches" and number
+        if name == "count" and number
     }
     return {
         "lives": lives,

@@ -32,6 +32,8 @@ _NOT_INHERITED = {
     "SECRET_KEY",
     "TOKEN_KEYS",
 }
+#: ``count`` is the number of batches of a kind, ``sum`` what was in them.
+_BATCHES = re.compile(r'^whatsapp_batch_size_(count|sum)\{name="([^"]*)"\} (\S+)$', re.MULTILINE)
 _COUNTER = re.compile(r'^whatsapp_(\w+)_total\{kind="([^"]*)"\} (\S+)$', re.MULTILINE)
 
 
@@ -165,7 +167,7 @@ class System:
             except OSError as error:
                 self._pid(name)  # if it has ended, that is what to say
                 raise RuntimeError(f"{name} gives no metrics: {error}") from None
-            for metric, kind, value in _COUNTER.findall(text):
+            for metric, kind, value in [*_COUNTER.findall(text), *_BATCHES.findall(text)]:
                 total[metric, kind] = total.get((metric, kind), 0.0) + float(value)
         return total
 

@@ -85,6 +85,8 @@ class Connection:
         """The socket was accepted; ``token`` is that of the ``Authorization`` header."""
         gateway = self.gateway
         gateway.connections.add(self)
+        gateway.spoken[self.codec.name, self.protocol] += 1
+        metrics.CONNECTED.add(self.codec.name, self.protocol)
         gateway.unauthenticated += 1
         gateway.addresses[self.address] += 1
         if gateway.draining:
@@ -351,6 +353,7 @@ class Connection:
         """The socket is gone, whoever ended it. Idempotent."""
         if self in self.gateway.connections:
             self.gateway.connections.discard(self)
+            self.gateway.spoken[self.codec.name, self.protocol] -= 1
             if self.session is None or self._opening is not None:
                 self.gateway.unauthenticated -= 1
                 self._leave_address()

@@ -19,6 +19,7 @@ from django.conf import settings
 from psycopg_pool import PoolTimeout
 
 from accounts import sessions as account_sessions
+from chats import gauges
 from chats.connection import Connection
 from delivery import tasks
 from delivery.drain import DrainRequest
@@ -26,7 +27,6 @@ from delivery.node import Node
 from delivery.sessions import CLOSE_OF
 from delivery.store.interface import Unavailable
 from delivery.store.postgres import PostgresStore
-from whatsapp.infra import metrics
 from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.layer import LAYER
 from whatsapp.infra.limits import LIMITS, Rate
@@ -49,6 +49,7 @@ class Gateway:
         self.name = name
         self.process = str(uuid.uuid4())  # this incarnation
         self.connections: set[Connection] = set()
+        self.spoken: Counter[tuple[str, str]] = Counter()  # open connections by codec and version
         self.addresses: Counter[str] = Counter()  # sockets without auth, by address
         self.unauthenticated = 0
         self.draining = False
@@ -65,12 +66,15 @@ class Gateway:
         self.node.bus.subscribe(LAYER, self.on_layer)
         self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
         self._pinger: asyncio.Task[None] | None = None
+        self._lag: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         await self.pool.open(wait=False)
         await self.node.start()
         self._pinger = asyncio.get_running_loop().create_task(self._ping_for_ever())
+        self._lag = asyncio.get_running_loop().create_task(gauges.watch_loop())
+        gauges.bind(self)
 
     async def _identify(self, sessions: Any) -> list[str]:
         try:
@@ -135,7 +139,6 @@ class Gateway:
         """Never raises: a connection that fails is logged, and the others have their turn."""
         slots = max(1, LIMITS.ping_ms // 1000)
         now = asyncio.get_running_loop().time()
-        metrics.gauge("connections", len(self.connections))
         for connection in list(self.connections):
             try:
                 if connection.slot % slots == tick % slots:
@@ -159,8 +162,9 @@ class Gateway:
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
-        if self._pinger is not None:
-            self._pinger.cancel()
+        for task in (self._pinger, self._lag):
+            if task is not None:
+                task.cancel()
         await self.node.stop()
         with contextlib.suppress(Exception):
             await self.store.close()

@@ -6,6 +6,7 @@ process get a live event at once, before the marks: an early delivery is harmles
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,7 +17,7 @@ from delivery.outbox import Progress
 from delivery.roster import Roster, owed, unique
 from delivery.session import Event
 from delivery.store.interface import DeviceRow, Logged, OutboxRow, Store, Unavailable
-from whatsapp.infra import faults
+from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
@@ -34,12 +35,13 @@ Marks = dict[tuple[str, str], dict[str, int]]
 class Batch:
     """What one append stored: its outbox row and events, in log order."""
 
-    __slots__ = ("events", "row", "writer")
+    __slots__ = ("durable", "events", "row", "writer")
 
-    def __init__(self, writer: str, row: int, events: list[Event]) -> None:
+    def __init__(self, writer: str, row: int, events: list[Event], durable: float) -> None:
         self.writer = writer
         self.row = row
         self.events = events
+        self.durable = durable  # loop time of its commit
 
 
 class Fanout:
@@ -51,6 +53,7 @@ class Fanout:
         self._roster = roster
         self._deliver = deliver
         self._batches: Batcher[Batch] = Batcher(self._run)
+        self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
         self.progress = Progress(store, bus, self.replay)
 
     def add(self, batch: Batch) -> None:
@@ -61,6 +64,8 @@ class Fanout:
 
     async def _run(self, batches: list[Batch]) -> None:
         events = [event for batch in batches for event in batch.events]
+        time = asyncio.get_running_loop().time
+        started, self.oldest = time(), batches[0].durable
         hot = self._bus.hot
         epoch = hot.epoch
         try:
@@ -73,6 +78,7 @@ class Fanout:
             faults.point("before-mark")
             marks = _marks([event.logged for event in events], targets, devices)
             sessions = await self._mark(marks, everyone)
+            metrics.marked(len(events), time() - started)
         except (HotUnavailable, Unavailable, hiredis.ReplyError):
             self.progress.failed()
             return
@@ -80,6 +86,8 @@ class Fanout:
             log.exception("a batch was not marked")
             self.progress.failed()
             return
+        finally:
+            self.oldest = 0.0
         faults.point("mark-push")
         own = self._bus.process
         for event, event_users in zip(events, targets, strict=True):

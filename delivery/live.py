@@ -51,6 +51,8 @@ class Live:
                         self.offer(session, event)
                     except Exception:
                         log.exception("an event could not be offered to a session")
+        if event.written:
+            metrics.delivered(event.logged.at)
 
     def offer(self, session: Session, event: Event) -> None:
         logged = event.logged
@@ -187,8 +189,9 @@ class Live:
             sent = position.acked
             session.acked.setdefault(conversation, sent)
         heard = catching.heard
+        started = asyncio.get_running_loop().time()
         page = await self._reader.page(PageRequest(conversation, session.user, sent))
-        metrics.count("reads", "live_page")
+        metrics.paged("live_page", started)
         if session.state is not State.LIVE:
             return False
         for logged in page.events:

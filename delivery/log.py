@@ -57,6 +57,7 @@ class Log:
     ) -> None:
         """Queue a send; its answer (✓ or an error frame) is written to the session."""
         if session.sending >= LIMITS.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
+            metrics.refused(Code.UNAVAILABLE, send.conversation)
             refuse(
                 session,
                 Code.UNAVAILABLE,
@@ -69,15 +70,23 @@ class Log:
         session.sending += 1
         self._queue.add(Pending(session, send, ref, arrived, recipients))
 
+    @property
+    def waiting(self) -> int:
+        """Sends that no append has taken yet."""
+        return len(self._queue)
+
     async def drained(self) -> None:
         await self._queue.drained()
 
     async def _run(self, batch: list[Pending]) -> None:
         admitted = batch
+        time = asyncio.get_running_loop().time
+        started = time()
         try:
             admitted = await self._admit(batch)
             if not admitted:
                 return
+            asked = time()
             now = clock.now_ms()
             progress = self._fanout.progress
             writer = progress.writer
@@ -97,6 +106,7 @@ class Log:
                 log.exception("an append failed")
             self._fail(admitted)
             return
+        durable = time()
         faults.point("append-ack")
         events: list[Event] = []
         for pending, appended in zip(admitted, results, strict=True):
@@ -107,10 +117,11 @@ class Log:
                     log.exception("an answer could not be written")
         if None in results:
             self._fail([p for p, appended in zip(admitted, results, strict=True) if appended is None])
-        metrics.batch("append", len(admitted))
+        conversations = [event.logged.conversation for event in events]
+        metrics.appended(admitted, conversations, started, asked, durable)
         faults.point("ack-mark")
         if row:
-            self._fanout.add(Batch(writer, row, events))
+            self._fanout.add(Batch(writer, row, events, durable))
 
     def _fail(self, failed: list[Pending]) -> None:
         """Refuse sends that were not stored, and what waits behind one of the same device and conversation: it would
@@ -159,7 +170,8 @@ class Log:
                     ref=pending.ref,
                 )
             )
-            metrics.sent(duplicate, pending.arrived)
+            if duplicate:
+                metrics.refused("duplicate", send.conversation)
         elif outcome is Outcome.CONFLICT:
             self._refuse(pending, Code.CONFLICT, "this messageId was used for another message")
         elif outcome is Outcome.OUT_OF_ORDER:
@@ -176,6 +188,7 @@ class Log:
         self, pending: Pending, code: str, message: str, details: dict[str, int] | None = None
     ) -> None:
         pending.session.sending -= 1
+        metrics.refused(code, pending.send.conversation)
         refuse(pending.session, code, message, pending.send.message_id, pending.ref, details=details)
 
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from delivery.store.interface import OutboxRow, Store, Unavailable
-from whatsapp.infra import clock, faults
+from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.valkey import HotUnavailable
 
@@ -43,10 +43,16 @@ class Progress:
         self._epoch = ""  # under which ``_row`` was earned
         self._row = 0
         self._saved = 0
+        self.broken_at = clock.now_ms()  # since when rows may be open that nobody will mark but a replay
         self._failures = 1  # a writer begins by asking for its rows: there are none, and then it counts
         self._broken = True
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def broken_for_ms(self) -> int:
+        """How long rows of this writer wait for a replay, 0 when none does."""
+        return max(1, clock.now_ms() - self.broken_at) if self._broken else 0
 
     def start(self) -> None:
         self._hot.on_term.append(self._wake.set)
@@ -59,6 +65,7 @@ class Progress:
 
     def rename(self) -> None:
         """An append has an unknown outcome."""
+        metrics.RENAMED.add()
         self._bus.names.discard(self.writer)
         self.writer = str(uuid.uuid4())
         self._bus.names.add(self.writer)
@@ -76,6 +83,8 @@ class Progress:
 
     def failed(self) -> None:
         """The marks of a row may be missing: nothing above the watermark counts until it was replayed."""
+        if not self._broken:
+            self.broken_at = clock.now_ms()
         self._failures += 1
         self._broken = True
         self._wake.set()
@@ -105,6 +114,7 @@ class Progress:
             self._broken, self._epoch, self._row, self._saved = True, epoch, 0, 0
         while rows := await self._store.outbox(writer, kept_under(epoch), clock.now_ms()):
             await self._replay(rows)
+            metrics.REPLAYED.add(number=len(rows))
             if self.writer != writer or self._epoch != epoch:
                 return
             self._row = rows[-1].row

@@ -45,6 +45,11 @@ class Event:
         self.logged = logged
         self._frames: dict[Codec, bytes] = {}
 
+    @property
+    def written(self) -> bool:
+        """Whether a session took it."""
+        return bool(self._frames)
+
     def frame(self, codec: Codec) -> bytes:
         frame = self._frames.get(codec)
         if frame is None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 import uuid
+from collections.abc import Callable
 
 import hiredis
 
@@ -19,7 +21,7 @@ from delivery.outbox import kept_under
 from delivery.roster import Roster
 from delivery.store.interface import Store, Unavailable
 from delivery.store.postgres import PostgresStore
-from whatsapp.infra import clock, faults
+from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus, alive_key
 from whatsapp.infra.postgres import open_pool
 from whatsapp.infra.valkey import HotUnavailable
@@ -30,6 +32,8 @@ LEASE_KEY = "{sweep}:lease"
 LEASE_MS = 3_000
 EVERY_S = 1.0
 PAGE = 1000
+#: A sweep that has not turned for so long (seconds) does not do its work.
+LATE_S = 15.0
 
 _LEASE = """
 local holder = redis.call('GET', KEYS[1])
@@ -46,6 +50,9 @@ class Sweep:
         self.bus = Bus(hot_url, self._token)
         self._fanout = Fanout(store, self.bus, Roster(store), lambda event, users: None)
         self._lease = self.bus.hot.script(_LEASE)
+        self.leads = False
+        self.open_writers = 0
+        self.turned_at = time.monotonic()  # the last round came to its end
 
     async def run(self) -> None:
         """For ever."""
@@ -54,16 +61,20 @@ class Sweep:
             try:
                 if self.bus.hot.available and not faults.off("sweep"):
                     await self.once()
+                    self.turned_at = time.monotonic()
             except (HotUnavailable, Unavailable, hiredis.ReplyError) as error:
                 log.info("the sweep waits: %s", error)
             except Exception:
                 log.exception("the sweep failed")
+            if not self.bus.hot.available:
+                self.leads = False
             await asyncio.sleep(EVERY_S)
 
     async def once(self) -> int:
         """One round; returns the number of rows marked again. 0 without the lease: another worker sweeps."""
         hot = self.bus.hot
         (mine,) = await hot.run([self._lease.call([LEASE_KEY], [self._token, LEASE_MS])])
+        self.leads, self.open_writers = bool(mine), 0
         if not mine:
             return 0
         writers = await self._store.outbox_writers(clock.now_ms())
@@ -73,6 +84,7 @@ class Sweep:
         marked = 0
         for writer, lives in zip(writers, alive, strict=True):
             if not lives:
+                self.open_writers += 1
                 marked += await self._replay(writer)
         return marked
 
@@ -86,17 +98,43 @@ class Sweep:
             await self._fanout.replay(rows)
             await self._store.outbox_done(writer, kept_under(epoch), rows[-1].row, clock.now_ms())
             marked += len(rows)
+            metrics.SWEPT.add(number=len(rows))
             log.info("marked %d batches of a writer that is gone", len(rows))
 
 
-def start_in_thread(database_url: str, hot_url: str) -> threading.Thread:
-    """Run the sweep in a daemon thread with its own loop; for the main process of a worker."""
+def start_in_thread(database_url: str, hot_url: str) -> Callable[[], bool]:
+    """Run the sweep in a daemon thread with its own loop; for the main process of a worker. Returns what tells whether it
+    turns: it does when another worker holds the lease, it does not while PostgreSQL or the hot node is away."""
+    running: list[Sweep] = []
 
     async def main() -> None:
         pool = open_pool(database_url, low=0, high=2)
         await pool.open(wait=False)
-        await Sweep(PostgresStore(pool), hot_url).run()
+        sweep = Sweep(PostgresStore(pool), hot_url)
+        _show(sweep)
+        running.append(sweep)
+        await sweep.run()
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),), name="sweep", daemon=True)
-    thread.start()
-    return thread
+    def turns() -> bool:
+        return bool(running) and time.monotonic() - running[0].turned_at < LATE_S
+
+    threading.Thread(target=asyncio.run, args=(main(),), name="sweep", daemon=True).start()
+    return turns
+
+
+def _show(sweep: Sweep) -> None:
+    metrics.source(
+        "whatsapp_sweep_leader", "1 in the worker whose sweep holds the lease.", lambda: int(sweep.leads)
+    )
+    metrics.source(
+        "whatsapp_sweep_dead_writers",
+        "Writers without a heartbeat that the last round looked after (they stay for two hours).",
+        lambda: sweep.open_writers,
+    )
+    metrics.source(
+        "whatsapp_sweep_idle_seconds",
+        "Seconds since a round of the sweep came to its end, with or without the lease.",
+        lambda: time.monotonic() - sweep.turned_at,
+    )
+    hot = sweep.bus.hot
+    metrics.source("whatsapp_hot_up", metrics.HOT_UP, lambda: int(hot.available))

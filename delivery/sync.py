@@ -181,6 +181,7 @@ class Sync:
                 session.sent[conversation] = position.acked
                 session.acked.setdefault(conversation, position.acked)
             wanted = run.heads.get(conversation, 0)
+            started = asyncio.get_running_loop().time()
             page = await self._reader.page(
                 PageRequest(
                     conversation,
@@ -190,9 +191,9 @@ class Sync:
                     page_bytes(session.codec),
                 )
             )
+            metrics.paged("sync_page", started)
             if session.sync is not run:
                 return
-            metrics.count("reads", "sync_page")
             through = max(page.through, session.sent[conversation])
             # What was heard of while the page was read may be younger than the page: then it is read again.
             if through >= page.head and run.heads[conversation] == wanted:

@@ -112,6 +112,7 @@ def status(args: argparse.Namespace) -> int:
             "ws": None,
             "processes": {},
             "gateways": {},
+            "metrics": {},
             "urls": {},
             "data": str(data.root),
         }
@@ -126,7 +127,9 @@ def status(args: argparse.Namespace) -> int:
         for name, pid in state["processes"].items()
         if not pid or not is_alive(pid) or name in state["starting"]
     )
-    shown = {key: state[key] for key in ("http", "ws", "processes", "gateways", "urls", "data")}
+    shown = {
+        key: state.get(key, {}) for key in ("http", "ws", "processes", "gateways", "metrics", "urls", "data")
+    }
     shown["processes"] = {name: None if name in down else pid for name, pid in state["processes"].items()}
     if args.json:
         print(

@@ -78,12 +78,17 @@ class Stack:
         )
         taken = {port}
         self.private_ports: dict[str, int] = {}
+        #: Where worker and beat show their metrics and health.
+        self.metrics_ports: dict[str, int] = {}
         self.children: dict[str, Child] = {}
         for number in range(1, gateways + 1):
             name = f"gateway-{number}"
             self.private_ports[name] = ports.choose(taken)
             taken.add(self.private_ports[name])
             self.add(self._gateway(name))
+        for name in ["worker-1"] * worker + ["beat"] * beat:
+            self.metrics_ports[name] = ports.choose(taken)
+            taken.add(self.metrics_ports[name])
         if worker:
             self.add(self._worker())
         if beat:
@@ -203,6 +208,10 @@ class Stack:
                 name: {"ws": f"ws://127.0.0.1:{port}/ws", "metrics": f"http://127.0.0.1:{port}/metrics"}
                 for name, port in self.private_ports.items()
             },
+            "metrics": {
+                name: f"http://127.0.0.1:{port}/metrics"
+                for name, port in {**self.private_ports, **self.metrics_ports}.items()
+            },
             "urls": {name.removesuffix("_URL").lower(): url for name, url in self.urls.items()},
             "data": str(self.data.root),
         }
@@ -237,14 +246,21 @@ class Stack:
             stop_timeout=20,
         )  # fmt: skip
 
+    def _named(self, name: str) -> dict[str, str]:
+        return {
+            **self.env,
+            "WHATSAPP_PROCESS": name,
+            "WHATSAPP_METRICS_PORT": str(self.metrics_ports[name]),
+        }
+
     def _worker(self) -> Spec:
         return Spec(
             name="worker-1",
             argv=[
-                str(self.python), "-m", "celery", "-A", "whatsapp", "worker", "-Q", QUEUES, "-c", "2", "--without-gossip",
+                str(self.python), "-m", "celery", "-q", "-A", "whatsapp", "worker", "-Q", QUEUES, "-c", "2", "--without-gossip",
                 "--without-mingle", "--loglevel", "INFO", "-n", "worker-1@%h",
             ],
-            env=self.env,
+            env=self._named("worker-1"),
             cwd=REPO,
             log=self.data.logs / "worker-1.log",
             ready=lambda child: " ready." in child.output(),
@@ -255,10 +271,10 @@ class Stack:
         return Spec(
             name="beat",
             argv=[
-                str(self.python), "-m", "celery", "-A", "whatsapp", "beat",
+                str(self.python), "-m", "celery", "-q", "-A", "whatsapp", "beat",
                 "--scheduler", "django_celery_beat.schedulers:DatabaseScheduler", "--pidfile=", "--loglevel", "INFO",
             ],
-            env=self.env,
+            env=self._named("beat"),
             cwd=REPO,
             log=self.data.logs / "beat.log",
             stop_timeout=5,

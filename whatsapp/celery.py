@@ -8,7 +8,16 @@ import signal
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery.signals import (
+    after_task_publish,
+    beat_init,
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+)
+
+from whatsapp.infra import metrics, workers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp.settings")
 
@@ -24,6 +33,16 @@ def _use_django_logging(**_: Any) -> None:
     """Django's LOGGING holds; Celery would put its own handlers in."""
 
 
+after_task_publish.connect(workers.count_published)
+_tally: workers.Tally | None = None
+
+
+@worker_init.connect
+def _before_the_pool(**_: Any) -> None:
+    global _tally
+    _tally = workers.Tally()
+
+
 @worker_process_init.connect
 def _in_pool_child(**_: Any) -> None:
     # A child of a killed worker would go on for ever: nothing else ends it.
@@ -31,6 +50,8 @@ def _in_pool_child(**_: Any) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+    if _tally is not None:
+        _tally.in_child()
 
     from delivery.runtime import runtime
 
@@ -43,4 +64,12 @@ def _in_worker(**_: Any) -> None:
 
     from delivery.sweep import start_in_thread
 
-    start_in_thread(settings.DATABASE_URL, settings.HOT_URL)
+    sweep_turns = start_in_thread(settings.DATABASE_URL, settings.HOT_URL)
+    depths = workers.Depths(app, [queue.name for queue in settings.CELERY_TASK_QUEUES])
+    metrics.source("whatsapp_celery_queue_depth", "Tasks that wait in a queue.", depths, ("queue",))
+    workers.serve(lambda: {"broker": bool(depths()), "sweep": sweep_turns()})
+
+
+@beat_init.connect
+def _in_beat(sender: Any, **_: Any) -> None:
+    workers.watch_beat(sender)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from delivery.session import Session
 from delivery.store.interface import Send
 from delivery.view import pack_extra
+from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
@@ -21,33 +22,19 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
     content = frame.encrypted_content
     if connection.gateway.draining:
         # What is in flight must come to an end; the client has been told to go elsewhere.
-        connection.error(
-            Code.UNAVAILABLE,
-            "this gateway is going away",
-            frame.ref,
-            message_id=frame.message_id,
-            retry_after_ms=1_000,
-        )
+        _refuse(connection, frame, Code.UNAVAILABLE, "this gateway is going away", 1_000)
         return
     if len(content) > LIMITS.content_bytes:
-        connection.error(
-            Code.TOO_LARGE, "encryptedContent is too large", frame.ref, message_id=frame.message_id
-        )
+        _refuse(connection, frame, Code.TOO_LARGE, "encryptedContent is too large")
         return
     if frame.envelopes is not None:
         message = "envelopes are not taken yet: send one encryptedContent"
-        connection.error(Code.FEATURE_DISABLED, message, frame.ref, message_id=frame.message_id)
+        _refuse(connection, frame, Code.FEATURE_DISABLED, message)
         return
     now = asyncio.get_running_loop().time()
     over = connection.gateway.message_rate(session.user).take(now * 1000, LIMITS.messages_per_minute, 60_000)
     if over:
-        connection.error(
-            Code.RATE_LIMITED,
-            "too many messages",
-            frame.ref,
-            message_id=frame.message_id,
-            retry_after_ms=max(1, round(over)),
-        )
+        _refuse(connection, frame, Code.RATE_LIMITED, "too many messages", max(1, round(over)))
         return
     extra = pack_extra(frame)
     send = Send(
@@ -63,6 +50,17 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         extra,
     )
     connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids)
+
+
+def _refuse(
+    connection: Connection,
+    frame: frames.SendMessage,
+    code: str,
+    message: str,
+    retry_after_ms: int | None = None,
+) -> None:
+    metrics.refused(code, frame.conversation_id)
+    connection.error(code, message, frame.ref, message_id=frame.message_id, retry_after_ms=retry_after_ms)
 
 
 def body_hash(frame: frames.SendMessage, extra: bytes | None) -> bytes:

@@ -1,17 +1,30 @@
-"""What a gateway counts about itself, as an operator sees it."""
+"""What a process counts about itself, as an operator sees it."""
 
 from __future__ import annotations
 
-import re
-
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gateway.peer import PATIENCE, Runs
 
 
-async def metric(system: Runs, gateway: str, name: str) -> int:
-    """A sample of one gateway, such as ``whatsapp_drains_total{kind="part"}``; 0 if there is none."""
+async def scrape(url: str) -> dict[str, float]:
+    """Every sample of a process: ``name{a="1",b="2"}``, labels in the order of their names, → value."""
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
-        text = (await client.get(system.gateways[gateway]["metrics"])).text
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
+        return samples((await client.get(url)).text)
+
+
+def samples(text: str) -> dict[str, float]:
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+async def metric(system: Runs, gateway: str, name: str) -> int:
+    """A sample of one gateway, such as ``whatsapp_drains_total{kind="part"}``, 0 if there is none; a name without labels is the
+    sum of its samples."""
+    found = await scrape(system.gateways[gateway]["metrics"])
+    return int(sum(value for key, value in found.items() if key == name or key.partition("{")[0] == name))

@@ -159,7 +159,7 @@ async def test_c7_a_reader_that_pauses_is_paused_and_loses_nothing(stack: Any, c
 async def test_c7_a_slow_consumer_is_closed_4430_and_resumes_without_loss(stack: Any, codec: str) -> None:
     ann, bob, conversation = await couple(stack)
     url = stack.gateways["gateway-1"]["ws"]
-    name = 'whatsapp_closes_total{kind="4430"}'
+    name = 'whatsapp_closes_total{by="server",code="4430"}'
     before = await metric(stack, "gateway-1", name)
     seen = 0
     async with await Peer.open(stack.ws, ann, codec) as a, slow(url, bob, codec) as b:
@@ -182,7 +182,7 @@ async def test_c7_a_slow_consumer_is_closed_4430_and_resumes_without_loss(stack:
 async def test_c7_answers_that_nobody_reads_close_4430(stack: Any, codec: str) -> None:
     """What cannot wait, such as answers, is bounded too."""
     url = stack.gateways["gateway-1"]["ws"]
-    name = 'whatsapp_closes_total{kind="4430"}'
+    name = 'whatsapp_closes_total{by="server",code="4430"}'
     before = await metric(stack, "gateway-1", name)
     async with slow(url, await sign_up(stack), codec) as b:
         asks = frame(b.kind, b.codec.encode(frames.Auth("x", ref="r" * 36))) * 2_000

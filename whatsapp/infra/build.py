@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 
+#: As in pyproject.toml. Which commit it is says the variable WHATSAPP_BUILD, set where images are made.
+VERSION = "0.1.0"
+
 TEST_BUILD: bool = (
     os.environ.get("WHATSAPP_TEST_BUILD") == "1" and os.environ.get("WHATSAPP_ENV") != "production"
 )

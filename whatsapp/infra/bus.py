@@ -17,7 +17,7 @@ from typing import Any
 import hiredis
 import msgspec
 
-from whatsapp.infra import faults
+from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import HotUnavailable
@@ -87,10 +87,13 @@ class Bus:
         for process, topic, payload in items:
             by_process.setdefault(process, []).append((topic, payload))
         batches = list(by_process.items())
+        time = asyncio.get_running_loop().time
+        started = time()
         try:
             receivers = await self.hot.run(
                 [("SPUBLISH", channel(process), _encode(batch)) for process, batch in batches]
             )
+            metrics.published(len(items), time() - started)
         except (HotUnavailable, hiredis.ReplyError):
             receivers = [0] * len(batches)
         for (_, batch), count in zip(batches, receivers, strict=True):

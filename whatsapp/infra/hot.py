@@ -17,7 +17,7 @@ from typing import Any
 
 import hiredis
 
-from whatsapp.infra import clock
+from whatsapp.infra import clock, metrics
 from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script, Valkey
 
 log = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ class Hot:
             return
         self._terms += 1
         self.term, self.epoch = self._terms, self._known
+        metrics.TERMS.add()
         for callback in self.on_term:
             callback()
 

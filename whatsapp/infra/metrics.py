@@ -1,72 +1,314 @@
-"""What a process counts about itself, in the text format of Prometheus at ``/metrics`` of its private port.
+"""What a process counts about itself. ``docs/subsystems/observability.md`` lists every family; ``exposition`` shows them.
 
-On the message path a count is a list append or an int; the registry reads it when it is scraped.
+On the message path nothing is done per message that can be done per batch, a count is an addition to a dict, and a latency
+that belongs to single messages is taken of one in :data:`STRIDE` (``bench/metrics_cost.py`` measures all of it: below a
+microsecond a message). Only the loop of a process writes; a scrape reads from another thread what is there.
+
+A label's values come from our own tables, or are folded into ``other``: no client can make a series.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter as Tally
-from collections.abc import Iterable
+import os
+import platform
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from prometheus_client import REGISTRY, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-_tally: Tally[tuple[str, str]] = Tally()
-_gauges: dict[str, int] = {}
+from whatsapp.infra import clock
+from whatsapp.infra.build import VERSION
 
-SENT_LATENCY = Histogram(
-    "whatsapp_sent_seconds",
-    "From a send's arrival to its acknowledgement",
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+#: One message in so many has its own latency taken. A prime: no rhythm of clients falls in step with it.
+STRIDE = 13
+#: Label sets of one family; what comes after them is counted as ``other``.
+MAX_SERIES = 400
+
+#: Seconds. Steps of about a half, so that p99.9 is known to that.
+LATENCY = (
+    0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
+    1, 1.5, 2, 3, 5, 10,
+)  # fmt: skip
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+HOT_UP = "1 while the hot node is connected, subscribed and its epoch known."
+
+_families: list[Counters | Histogram] = []
+_sources: dict[str, tuple[str, tuple[str, ...], Callable[[], Any]]] = {}
+
+
+class Counters:
+    """A counter with labels: name without ``_total``."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self.name, self.documentation, self.labels = name, documentation, tuple(labels)
+        self.values: dict[tuple[str, ...], float] = {}
+        _families.append(self)
+
+    def add(self, *labels: str, number: float = 1) -> None:
+        values = self.values
+        if labels not in values and len(values) >= MAX_SERIES:
+            labels = ("other",) * len(self.labels)
+        values[labels] = values.get(labels, 0) + number
+
+    def collect(self) -> Metric:
+        family = CounterMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, value in list(self.values.items()):
+            family.add_metric(labels, value)
+        return family
+
+
+class Series:
+    """One label set of a :class:`Histogram`."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float, number: int = 1) -> None:
+        """``number`` observations of the same value."""
+        self.counts[bisect_left(self.bounds, value)] += number
+        self.total += value * number
+
+
+class Histogram:
+    """A histogram with labels. :meth:`series` once, :meth:`Series.observe` often."""
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float] = LATENCY
+    ) -> None:
+        self.name, self.documentation, self.labels, self.bounds = name, documentation, tuple(labels), bounds
+        self.known: dict[tuple[str, ...], Series] = {}
+        _families.append(self)
+
+    def series(self, *labels: str) -> Series:
+        found = self.known.get(labels)
+        if found is None:
+            if len(self.known) >= MAX_SERIES:
+                labels = ("other",) * len(self.labels)
+            found = self.known.setdefault(labels, Series(self.bounds))
+        return found
+
+    def collect(self) -> Metric:
+        family = HistogramMetricFamily(self.name, self.documentation, labels=self.labels)
+        for labels, series in list(self.known.items()):
+            buckets, count = [], 0
+            for bound, here in zip([*self.bounds, "+Inf"], list(series.counts), strict=True):
+                count += here
+                buckets.append((str(bound), count))
+            family.add_metric(labels, buckets, series.total)
+        return family
+
+
+# -- families of more than one kind of process ------------------------------------------------------------------------------
+
+MESSAGES = Counters(
+    "whatsapp_messages",
+    "Sends that were answered, by outcome (stored, duplicate or the error code) and kind of conversation.",
+    ("outcome", "kind"),
 )
-_SAMPLE_EVERY = 16
-_sent_count = 0
+ERRORS = Counters("whatsapp_errors", "Error frames written to sockets, by error code.", ("code",))
+CLOSES = Counters(
+    "whatsapp_closes", "Sockets that ended, by close code and who closed: server, client or network.",
+    ("code", "by"),
+)  # fmt: skip
+SESSIONS = Counters(
+    "whatsapp_sessions",
+    "Sessions opened, and those whose marks were compared with PostgreSQL first (rebuilt).",
+    ("kind",),
+)
+READS = Counters(
+    "whatsapp_reads",
+    "Pages of the log read for a sync (sync_page), or for a hole or unknown conversation of a live socket (live_page).",
+    ("kind",),
+)
+DRAINS = Counters("whatsapp_drains", "How parts of long backlogs by the drain task went.", ("kind",))
+CONNECTED = Counters(
+    "whatsapp_connections_opened",
+    "WebSocket connections accepted, by codec and version.",
+    ("codec", "version"),
+)
+HTTP = Counters(
+    "whatsapp_http_requests", "HTTP requests, by method, route and status.", ("method", "route", "status")
+)
+SWEPT = Counters("whatsapp_sweep_rows", "Outbox rows of dead writers that this sweep has marked again.", ())
+TERMS = Counters(
+    "whatsapp_hot_terms", "Terms of the hot node that began here: new connections and epochs.", ()
+)
+REPLAYED = Counters(
+    "whatsapp_outbox_replayed_rows", "Outbox rows of its own that this writer has marked again.", ()
+)
+RENAMED = Counters(
+    "whatsapp_outbox_renames", "Appends of unknown outcome, after which the writer took a new name.", ()
+)
+LINES = Counters("whatsapp_log_lines", "Log lines written, by level.", ("level",))
+SUPPRESSED = Counters(
+    "whatsapp_log_lines_suppressed", "Log lines not written because they repeat others.", ()
+)
+TASKS = Counters("whatsapp_celery_tasks", "Celery tasks that ended, by task and state.", ("task", "state"))
+PUBLISHED = Counters("whatsapp_celery_published", "Celery tasks enqueued by this process.", ("task",))
+
+STAGES = Histogram(
+    "whatsapp_message_stage_seconds",
+    "Latency of a message's stages: queue, admit, append, sent, mark, publish, deliver; queue, sent and deliver are sampled.",
+    ("stage",),
+)
+PAGES = Histogram("whatsapp_page_seconds", "Time to read a page of the log, by what for.", ("kind",))
+BATCHES = Histogram("whatsapp_batch_size", "Items in one batch, by queue.", ("name",), SIZES)
+LAG = Histogram(
+    "whatsapp_event_loop_lag_seconds", "How late a timer of the event loop came, four times a second.", ()
+)
+HTTP_SECONDS = Histogram(
+    "whatsapp_http_request_seconds", "Time to answer an HTTP request, by route.", ("route",), DURATION
+)
+TASK_SECONDS = Histogram("whatsapp_celery_task_seconds", "Run time of Celery tasks.", ("task",), DURATION)
+
+_counted = {"sessions": SESSIONS, "reads": READS, "drains": DRAINS}
+_queue, _admit, _append = STAGES.series("queue"), STAGES.series("admit"), STAGES.series("append")
+_sent, _mark, _publish = STAGES.series("sent"), STAGES.series("mark"), STAGES.series("publish")
+_deliver = STAGES.series("deliver")
+_append_sizes = BATCHES.series("append")
+
+# -- the message path -------------------------------------------------------------------------------------------------------
+
+#: The two kind bits of a conversation id (``delivery.ids``), as its 16th character shows them.
+_KIND = {digit: "direct" if digit in "0123" else "group" for digit in "01234567"}
+_to_skip = 0  # messages until the next one whose latency is taken
+_to_skip_delivered = 0
 
 
-def sent(duplicate: bool, arrived: float) -> None:
-    """A send was acknowledged; ``arrived`` is the loop time of its arrival. One in 16 latencies is kept."""
-    global _sent_count
-    _tally["messages", "duplicate" if duplicate else "stored"] += 1
-    _sent_count += 1
-    if _sent_count % _SAMPLE_EVERY == 0:
-        SENT_LATENCY.observe(asyncio.get_running_loop().time() - arrived)
+def kind_of(conversation: str) -> str:
+    """direct, group, or other for an id that is none of ours."""
+    return _KIND.get(conversation[15:16], "other") if conversation[14:15] == "8" else "other"
 
 
-def error(code: str) -> None:
-    _tally["errors", code] += 1
+def appended(
+    pending: Sequence[Any], stored: Sequence[str], started: float, asked: float, durable: float
+) -> None:
+    """A batch was stored and answered. ``pending`` (with ``arrived``): all its sends; ``stored``: the conversations of those
+    that are new. Loop times: when the batch began, when the statement was sent, when it was answered."""
+    global _to_skip
+    size = len(pending)
+    _append_sizes.observe(size)
+    _admit.observe(asked - started, size)
+    _append.observe(durable - asked, size)
+    if _to_skip >= size:
+        _to_skip -= size
+    else:
+        now = asyncio.get_running_loop().time()
+        place = _to_skip
+        while place < size:
+            arrived = pending[place].arrived
+            _queue.observe(started - arrived)
+            _sent.observe(now - arrived)
+            place += STRIDE
+        _to_skip = place - size
+    values = MESSAGES.values
+    if len(stored) == 1:
+        label = "stored", kind_of(stored[0])
+        values[label] = values.get(label, 0) + 1
+    else:
+        kinds: dict[str, int] = {}
+        for conversation in stored:
+            digit = conversation[15]
+            kinds[digit] = kinds.get(digit, 0) + 1
+        for digit, number in kinds.items():
+            label = "stored", _KIND.get(digit, "other")
+            values[label] = values.get(label, 0) + number
 
 
-def closed(code: int) -> None:
-    _tally["closes", str(code)] += 1
+def refused(outcome: str, conversation: str) -> None:
+    """A send that stored nothing: ``duplicate`` or an error code."""
+    MESSAGES.add(outcome, kind_of(conversation))
+
+
+def marked(messages: int, seconds: float) -> None:
+    """A batch of so many messages is marked on the hot node."""
+    _mark.observe(seconds, messages)
+
+
+def published(items: int, seconds: float) -> None:
+    """A batch of items was handed to the bus."""
+    _publish.observe(seconds, items)
+
+
+def delivered(at: int) -> None:
+    """A message stored at ``at`` (ms, server time) was written to sockets of this process."""
+    global _to_skip_delivered
+    if _to_skip_delivered:
+        _to_skip_delivered -= 1
+    else:
+        _to_skip_delivered = STRIDE - 1
+        _deliver.observe(max(0, clock.now_ms() - at) / 1000)
+
+
+def paged(kind: str, started: float) -> None:
+    """A page of the log that was asked for at ``started`` (loop time) is here."""
+    READS.add(kind)
+    PAGES.series(kind).observe(asyncio.get_running_loop().time() - started)
 
 
 def batch(name: str, size: int) -> None:
-    _tally["batches", name] += 1
-    _tally["batched", name] += size
+    BATCHES.series(name).observe(size)
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------------
+
+
+def error(code: str) -> None:
+    ERRORS.add(code)
 
 
 def count(kind: str, label: str, number: int = 1) -> None:
-    _tally[kind, label] += number
+    """``whatsapp_<kind>_total{kind=label}``; a kind that is not described above is described by its name."""
+    family = _counted.get(kind)
+    if family is None:
+        family = _counted[kind] = Counters(f"whatsapp_{kind}", f"{kind.capitalize()}, by kind.", ("kind",))
+    family.add(label, number=number)
 
 
-def gauge(name: str, value: int) -> None:
-    _gauges[name] = value
+def closed(code: int, by: str = "server") -> None:
+    """Codes of clients are theirs to invent: only those that mean something here have a series."""
+    CLOSES.add(str(code) if by == "server" or code in (1000, 1001, 1005, 1006, 1009) else "other", by)
+
+
+def source(name: str, documentation: str, read: Callable[[], Any], labels: Sequence[str] = ()) -> None:
+    """A gauge (a counter, if ``name`` ends in ``_total``) read at each scrape: a number, or with ``labels`` a dict of label
+    values → number. None: not shown. A name given again replaces the earlier source: a test has several loops in a process."""
+    _sources[name] = documentation, tuple(labels), read
 
 
 class _Collector:
     def collect(self) -> Iterable[Metric]:
-        families: dict[str, CounterMetricFamily] = {}
-        for (kind, label), number in list(_tally.items()):
-            family = families.get(kind)
-            if family is None:
-                family = families[kind] = CounterMetricFamily(
-                    f"whatsapp_{kind}", f"{kind} by kind", labels=["kind"]
-                )
-            family.add_metric([label], number)
-        yield from families.values()
-        for name, value in list(_gauges.items()):
-            yield GaugeMetricFamily(f"whatsapp_{name}", name, value=value)
+        for family in _families:
+            yield family.collect()
+        for name, (documentation, labels, read) in list(_sources.items()):
+            try:
+                value = read()
+            except Exception:
+                continue  # what it would say is not known now
+            if value is None:
+                continue
+            total = name.endswith("_total")
+            kind: Any = CounterMetricFamily if total else GaugeMetricFamily
+            shown = kind(name.removesuffix("_total") if total else name, documentation, labels=labels)
+            for key, number in (value if labels else {(): value}).items():
+                shown.add_metric((key,) if isinstance(key, str) else key, number)
+            yield shown
 
+
+source(
+    "whatsapp_build_info",
+    "Always 1; the labels say which build this process is.",
+    lambda: {(VERSION, os.environ.get("WHATSAPP_BUILD", "unknown"), platform.python_version()): 1},
+    ("version", "build", "python"),
+)
 
 REGISTRY.register(_Collector())

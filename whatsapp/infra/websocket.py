@@ -95,6 +95,11 @@ class Socket(WebSocketsSansIOProtocol):
 
     # asyncio.Protocol
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._on_frame is not None and not self.close_sent:
+            metrics.closed(1006, "network")
+        super().connection_lost(exc)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.paused = True
@@ -209,6 +214,7 @@ class Socket(WebSocketsSansIOProtocol):
         code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
         if not self.close_sent:
             self.close_sent = True
+            metrics.closed(code, "client")
             answer = payload[:2] if code != 1005 else b""
             self.transport.write(_frame(CLOSE, answer))
             self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
