@@ -23,7 +23,9 @@ class Refused(Exception):
 
 
 def banned(until: int | None) -> Refused:
-    """``banned`` with what the person may know: until when (ms), and where to appeal."""
+    """``banned``, the account or the device, with what the person may know: until when (ms), and where to appeal."""
     return Refused(
-        Code.BANNED, "This account is banned.", details={"until": until, "appealUrl": settings.APPEAL_URL}
+        Code.BANNED,
+        "This account or device is banned.",
+        details={"until": until, "appealUrl": settings.APPEAL_URL},
     )

@@ -38,9 +38,14 @@ def session_revoked(*, user_id: str, device_id: str, session_from: int | None = 
     _send(user_id, event)
 
 
-def user_banned(*, user_id: str) -> None:
-    """Close 4403 on all devices."""
-    _send(user_id, {"type": "user.banned"})
+def user_banned(*, user_id: str, until: int) -> None:
+    """``error banned`` and close 4403 on all devices; ``until`` in ms."""
+    _send(user_id, {"type": "user.banned", "until": until})
+
+
+def device_banned(*, user_id: str, device_id: str, until: int) -> None:
+    """``error banned`` and close 4403 on this device; ``until`` in ms."""
+    _send(user_id, {"type": "device.banned", "deviceId": device_id, "until": until})
 
 
 def notice(*, user_id: str, kind: str, data: dict[str, Any]) -> None:

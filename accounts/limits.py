@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from accounts.errors import Refused
+from accounts.models import LimitHit
 from whatsapp.wire.errors import Code
 
 HOUR_MS: Final = 3_600_000
@@ -57,3 +58,21 @@ def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> 
         raise Refused(
             Code.RATE_LIMITED, "Too many requests of this kind; try again later.", retry_after_ms=max(wait, 1)
         )
+
+
+def wait(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> int:
+    """How long (ms) until one more event would be within ``limit``, 0 when it is now; counts nothing. ``limit`` 0 waits always.
+
+    For events that only turn out later to count (:func:`note`); the caller holds a lock of the subject from here to there.
+    """
+    if limit <= 0:
+        return window_ms
+    hits = LimitHit.objects.filter(scope=scope, subject=subject_hash(scope, subject), at__gt=now - window_ms)
+    # The one that must have left the window before there is room.
+    last = hits.order_by("-at").values_list("at", flat=True)[limit - 1 : limit].first()
+    return 0 if last is None else max(last + window_ms - now, 1)
+
+
+def note(*, scope: str, subject: str, now: int) -> None:
+    """Count one event, whatever the limit."""
+    LimitHit.objects.create(scope=scope, subject=subject_hash(scope, subject), at=now)

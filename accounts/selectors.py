@@ -16,8 +16,8 @@ def linked_devices(*, account: Account) -> QuerySet[Device]:
 
 
 def account_by_id(*, user_id: uuid.UUID) -> Account:
-    """Raises :class:`Refused` (``not_found``)."""
-    account = Account.objects.filter(pk=user_id).first()
+    """Raises :class:`Refused` (``not_found``), also for an account whose number went to somebody else."""
+    account = Account.objects.filter(pk=user_id, retired_at=None).first()
     if account is None:
         raise Refused(Code.NOT_FOUND, "There is no such user.")
     return account

@@ -18,7 +18,7 @@ Session = tuple[str, str] | tuple[str, str, int]
 _IDENTIFY: Final = """
 SELECT CASE
     WHEN device.id IS NULL OR device.unlinked_at IS NOT NULL THEN 'unlinked'
-    WHEN account.banned_until > %(now)s THEN 'banned'
+    WHEN account.banned_until > %(now)s OR device.banned_until > %(now)s THEN 'banned'
     WHEN device.revoked_at IS NOT NULL OR asked.issued < device.session_from THEN 'revoked'
     ELSE 'ok'
 END
@@ -30,7 +30,10 @@ ORDER BY asked.place
 """
 
 
-_BANNED_UNTIL: Final = "SELECT banned_until FROM accounts_account WHERE id = %s::uuid"
+_BANNED_UNTIL: Final = """
+SELECT greatest(account.banned_until, device.banned_until) FROM accounts_account account
+LEFT JOIN accounts_device device ON device.id = %s::uuid AND device.user_id = account.id WHERE account.id = %s::uuid
+"""
 
 
 async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[Verdict]:
@@ -52,8 +55,8 @@ async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[
         return [row[0] for row in await cursor.fetchall()]
 
 
-async def banned_until(pool: AsyncConnectionPool, user: str) -> int | None:
-    """When the ban of a user ends (ms); None without one. Raises psycopg's errors."""
+async def banned_until(pool: AsyncConnectionPool, user: str, device: str) -> int | None:
+    """When the ban of a user or of this device ends (ms), the later one; None without one. Raises psycopg's errors."""
     async with pool.connection() as connection:
-        row = await (await connection.execute(_BANNED_UNTIL, (user,))).fetchone()
+        row = await (await connection.execute(_BANNED_UNTIL, (device, user))).fetchone()
         return row[0] if row else None

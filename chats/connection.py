@@ -153,7 +153,7 @@ class Connection:
         try:
             verdict = await gateway.identify.ask((access.user_id, access.device_id, access.issued_at))
             if verdict == "banned":
-                until = await gateway.banned_until(access.user_id)
+                until = await gateway.banned_until(access.user_id, access.device_id)
         except Unavailable:
             self._unavailable(ref)
             return False

@@ -19,20 +19,23 @@ from django.conf import settings
 from psycopg_pool import PoolTimeout
 
 from accounts import sessions as account_sessions
+from accounts.errors import banned
 from chats import gauges
 from chats.connection import Connection
 from delivery import tasks
 from delivery.drain import DrainRequest
 from delivery.node import Node
+from delivery.session import Session, State
 from delivery.sessions import CLOSE_OF
 from delivery.store.interface import Unavailable
 from delivery.store.postgres import PostgresStore
+from whatsapp.infra import metrics
 from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.layer import LAYER
 from whatsapp.infra.limits import LIMITS, Rate
 from whatsapp.infra.postgres import open_pool
 from whatsapp.wire import frames
-from whatsapp.wire.errors import Close
+from whatsapp.wire.errors import Close, error_frame
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class Gateway:
             process=self.process,
             store=self.store,
             hot_url=settings.HOT_URL,
-            identify=self._identify,
+            identify=self._judge,
             submit_drain=self._submit_drain,
         )
         self.node.bus.subscribe(LAYER, self.on_layer)
@@ -82,10 +85,19 @@ class Gateway:
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 
-    async def banned_until(self, user: str) -> int | None:
+    async def _judge(self, sessions: Any) -> list[str]:
+        """What the check of the living sessions asks. It ends whom it must; the banned are told before why."""
+        verdicts = await self._identify(sessions)
+        for (user, device, _), verdict in zip(sessions, verdicts, strict=True):
+            session = self.node.hub.get(user, device) if verdict == "banned" else None
+            if session is not None:
+                tell_banned(session, await self.banned_until(user, device))
+        return verdicts
+
+    async def banned_until(self, user: str, device: str) -> int | None:
         """Raises ``Unavailable``."""
         try:
-            return await account_sessions.banned_until(self.pool, user)
+            return await account_sessions.banned_until(self.pool, user, device)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 
@@ -110,7 +122,8 @@ class Gateway:
         kind = event.get("type")
         sessions = self.node.sessions
         for session in list(self.node.hub.of(user)):
-            if kind == "user.banned":
+            if kind == "user.banned" or (kind == "device.banned" and event.get("deviceId") == session.device):
+                tell_banned(session, event.get("until"))
                 sessions.end(session, Close.BANNED, "banned")
             elif kind in ("device.removed", "session.revoked") and event.get("deviceId") == session.device:
                 unlinked = kind == "device.removed"
@@ -169,6 +182,15 @@ class Gateway:
         with contextlib.suppress(Exception):
             await self.store.close()
             await self.pool.close(timeout=2)
+
+
+def tell_banned(session: Session, until: int | None) -> None:
+    """The error ``banned {until, appealUrl}``, before the close 4403."""
+    if session.state is State.CLOSED:
+        return
+    refused = banned(until)
+    metrics.error(refused.code)
+    session.send(error_frame(refused.code, refused.message, details=refused.details))
 
 
 _gateways: dict[asyncio.AbstractEventLoop, Gateway] = {}

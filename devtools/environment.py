@@ -17,6 +17,11 @@ URL_VARIABLES = ("DATABASE_URL", "HOT_URL", "BROKER_URL", "CACHE_URL")
 DEVELOPMENT_LIMITS = {
     "registrations_per_ip_day": 100_000,
     "otp_sends_per_hour": 1_000,
+    "registrations_per_device_day": 100_000,
+    "wrong_codes_per_day": 100_000,
+    "wrong_codes_per_asker_day": 100_000,
+    "wrong_codes_by_strangers_day": 100_000,
+    "wrong_codes_by_device_day": 100_000,
     "contacts_per_hour": 100_000,
     "contacts_per_day": 100_000,
     "messages_per_minute": 600_000,

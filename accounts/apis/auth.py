@@ -22,7 +22,12 @@ from whatsapp.wire.errors import Code
 class RegisterInput(serializers.Serializer):
     phoneNumber = PhoneField()
     captcha = TextField(max_length=4096, required=False, allow_blank=True)
-    deviceId = TextField(max_length=36, required=False, allow_blank=True)
+    deviceId = TextField(
+        max_length=36,
+        required=False,
+        allow_blank=True,
+        help_text="of the installation: chosen by the client at its first start and kept",
+    )
 
 
 class RegisterOutput(serializers.Serializer):
@@ -42,6 +47,9 @@ class VerifyInput(serializers.Serializer):
         allow_blank=True,
         allow_null=True,
         help_text="of a known device: it keeps its id",
+    )
+    deviceId = TextField(
+        max_length=36, required=False, allow_blank=True, help_text="of the installation, as in `register`"
     )
 
 
@@ -90,7 +98,7 @@ class RegisterView(PublicView):
         answer=RegisterOutput,
         status=202,
         example={"expiresAt": samples.AT + 600_000, "retryAfter": 1_200_000},
-        refuses=[Code.RATE_LIMITED, Code.UNAVAILABLE],
+        refuses=[Code.RATE_LIMITED, Code.BANNED, Code.UNAVAILABLE],
         idempotent=True,
     )
     def post(self, request: Request) -> Response:
@@ -100,7 +108,12 @@ class RegisterView(PublicView):
         phone = normalize(data.validated_data["phoneNumber"])
 
         def run() -> Response:
-            sent = registration.send_code(phone=phone, address=source_address(request))
+            sent = registration.send_code(
+                phone=phone,
+                address=source_address(request),
+                device_id=data.validated_data.get("deviceId"),
+                accept_language=request.headers.get("Accept-Language", ""),
+            )
             return Response({"expiresAt": sent.expires_at, "retryAfter": sent.retry_after}, status=202)
 
         return once(request, caller=phone, body=data.validated_data, run=run)
@@ -146,6 +159,8 @@ class VerifyView(PublicView):
                     device_name=given["deviceName"],
                     registration_id=given.get("registrationId"),
                     refresh_token=given.get("refreshToken"),
+                    address=source_address(request),
+                    device_id=given.get("deviceId"),
                 )
             )
 

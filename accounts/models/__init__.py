@@ -3,9 +3,19 @@
 from accounts.models.account import Account
 from accounts.models.contact import Contact
 from accounts.models.device import Device
+from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
 from accounts.models.limit_hit import LimitHit
 from accounts.models.refresh_token import RefreshToken
 from accounts.models.verification_code import VerificationCode
 
-__all__ = ["Account", "Contact", "Device", "KeptAnswer", "LimitHit", "RefreshToken", "VerificationCode"]
+__all__ = [
+    "Account",
+    "Contact",
+    "Device",
+    "InstallationBan",
+    "KeptAnswer",
+    "LimitHit",
+    "RefreshToken",
+    "VerificationCode",
+]

@@ -21,13 +21,16 @@ class Account(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    phone = models.CharField(max_length=16, unique=True)  # E.164: + and at most 15 digits
+    #: E.164: + and at most 15 digits. None: the number went to somebody else (``services/recycling.py``).
+    phone = models.CharField(max_length=16, unique=True, null=True)
     name = models.CharField(max_length=100, blank=True, default="")
     about = models.CharField(max_length=500, blank=True, default="")
     language = models.CharField(max_length=35, blank=True, default="")  # BCP 47
     region = models.PositiveSmallIntegerField(default=0)  # home region, 0..1023 as in conversation ids
     banned_until = models.BigIntegerField(null=True, blank=True)
     created_at = models.BigIntegerField(default=now_ms, editable=False)
+    #: Since when the account has no number, no devices and no profile, and is found by nobody.
+    retired_at = models.BigIntegerField(null=True, blank=True, editable=False)
 
     #: What DRF's ``IsAuthenticated`` asks of ``request.user``: an account only gets there with a token of its own.
     is_authenticated = True

@@ -21,12 +21,17 @@ class Device(models.Model):
         null=True, blank=True
     )  # Signal registration id, chosen by the client
     linked_at = models.BigIntegerField(default=now_ms, editable=False)
+    #: Moved by sign-in, refresh and by gateways, at most once an hour (``accounts/last_seen.py``).
     last_seen_at = models.BigIntegerField(default=now_ms)
     unlinked_at = models.BigIntegerField(null=True, blank=True)
     #: Access tokens issued before are void; moved by a new verification.
     session_from = models.BigIntegerField(default=0)
     #: Set while the session has been revoked and the number was not verified again on this device.
     revoked_at = models.BigIntegerField(null=True, blank=True)
+
+    #: Keyed hash of the client's own installation id (``accounts/installations.py``), if it gave one.
+    installation = models.BinaryField(max_length=32, null=True, db_index=True)
+    banned_until = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -42,3 +47,7 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    def is_banned(self, now: int) -> bool:
+        """Whether this device alone is banned; its account may be so besides."""
+        return self.banned_until is not None and self.banned_until > now

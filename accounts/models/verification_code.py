@@ -12,7 +12,10 @@ class VerificationCode(models.Model):
 
     phone = models.CharField(max_length=16, primary_key=True)
     code_hash = models.BinaryField(max_length=32)
-    attempts = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)  # wrong ones by who asked for it
+    stranger_attempts = models.PositiveSmallIntegerField(default=0)  # wrong ones by others
+    asker = models.BinaryField(max_length=32, default=bytes)  # keyed hash of the address that asked for it
+    installation = models.BinaryField(max_length=32, null=True)  # of who asked for it, if it gave one
     created_at = models.BigIntegerField()
     expires_at = models.BigIntegerField(db_index=True)
 

@@ -32,6 +32,8 @@ class DeviceAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The device is not linked any more.")
         if device.user.is_banned(now_ms()):
             raise banned(device.user.banned_until)
+        if device.is_banned(now_ms()):
+            raise banned(device.banned_until)
         if device.revoked_at is not None or access.issued_at < device.session_from:
             raise AuthenticationFailed("The session has ended.")
         return device.user, device

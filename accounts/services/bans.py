@@ -1,22 +1,84 @@
-"""Bans, by staff."""
+"""Bans, by staff: of an account, or of a device whatever account it signs in to.
+
+They are reversible and lose nothing: devices stay linked, messages wait. Tokens are refused while a ban lasts, and live sockets
+get the error ``banned {until, appealUrl}`` and close 4403 within a second.
+"""
 
 from __future__ import annotations
 
 from django.db import transaction
 
 from accounts import events
-from accounts.models import Account
+from accounts.installations import installation_hash
+from accounts.models import Account, Device, InstallationBan
+from whatsapp.infra.clock import now_ms
 
 
 def ban(*, account: Account, until: int) -> None:
-    """Ban until a time (ms): tokens are refused and live sockets close within a second. Devices stay linked, nothing is lost."""
+    """Ban an account until a time (ms)."""
     with transaction.atomic():
         account.banned_until = until
         account.save(update_fields=["banned_until"])
-        events.user_banned(user_id=str(account.pk))
+        events.user_banned(user_id=str(account.pk), until=until)
 
 
 def lift(*, account: Account) -> None:
-    """End a ban."""
+    """End the ban of an account."""
     account.banned_until = None
     account.save(update_fields=["banned_until"])
+
+
+def ban_device(*, device: Device, until: int) -> None:
+    """Ban the client that is behind a device until a time (ms): this device, and every other one that the same installation
+    has linked to any account; and the installation can register nothing."""
+    with transaction.atomic():
+        if device.installation is not None:
+            _ban_installation(bytes(device.installation), until)
+        Device.objects.filter(pk=device.pk).update(banned_until=until)
+        device.banned_until = until
+        events.device_banned(user_id=str(device.user_id), device_id=str(device.pk), until=until)
+
+
+def lift_device(*, device: Device) -> None:
+    """End the ban of a device and of its installation."""
+    with transaction.atomic():
+        if device.installation is not None:
+            _lift_installation(bytes(device.installation))
+        Device.objects.filter(pk=device.pk).update(banned_until=None)
+        device.banned_until = None
+
+
+def ban_installation(*, device_id: str, until: int) -> None:
+    """Ban an installation by the ``deviceId`` that the client gives, for instance one named by another service; known or not.
+
+    Raises ``ValueError`` when the id is empty.
+    """
+    installation = installation_hash(device_id)
+    if installation is None:
+        raise ValueError("an installation id is not empty")
+    with transaction.atomic():
+        _ban_installation(installation, until)
+
+
+def lift_installation(*, device_id: str) -> None:
+    installation = installation_hash(device_id)
+    if installation is not None:
+        with transaction.atomic():
+            _lift_installation(installation)
+
+
+def _ban_installation(installation: bytes, until: int) -> None:
+    InstallationBan.objects.update_or_create(
+        installation=installation,
+        defaults={"until": until},
+        create_defaults={"until": until, "created_at": now_ms()},
+    )
+    found = Device.objects.filter(installation=installation, unlinked_at=None)
+    found.update(banned_until=until)
+    for device in found:
+        events.device_banned(user_id=str(device.user_id), device_id=str(device.pk), until=until)
+
+
+def _lift_installation(installation: bytes) -> None:
+    InstallationBan.objects.filter(installation=installation).delete()
+    Device.objects.filter(installation=installation).update(banned_until=None)

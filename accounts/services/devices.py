@@ -15,7 +15,9 @@ from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 
-def link_device(*, account: Account, name: str, registration_id: int | None, now: int) -> Device:
+def link_device(
+    *, account: Account, name: str, registration_id: int | None, now: int, installation: bytes | None = None
+) -> Device:
     """A new device of an account whose row the caller has locked. The first is primary.
 
     Raises :class:`Refused` (``limit_exceeded``).
@@ -33,6 +35,7 @@ def link_device(*, account: Account, name: str, registration_id: int | None, now
         name=name,
         primary=count == 0,
         registration_id=registration_id,
+        installation=installation,
         linked_at=now,
         last_seen_at=now,
         session_from=now,
@@ -59,13 +62,20 @@ def unlink_device(*, account: Account, device_id: uuid.UUID) -> None:
         )
         if device is None:
             raise Refused(Code.NOT_FOUND, "You have no such device.")
-        was_primary, device.primary, device.unlinked_at = device.primary, False, now
-        device.save(update_fields=["primary", "unlinked_at"])
-        RefreshToken.objects.filter(device=device).delete()
+        was_primary = device.primary
+        end_device(device=device, now=now)
         if was_primary:
             heir = Device.objects.filter(user=account, unlinked_at=None).order_by("linked_at", "pk").first()
             if heir is not None:
                 heir.primary = True
                 heir.save(update_fields=["primary"])
-        store.unlink_device(str(account.pk), str(device.pk), now)
-        events.device_removed(user_id=str(account.pk), device_id=str(device.pk))
+
+
+def end_device(*, device: Device, now: int) -> None:
+    """Unlink a device, here and in the engine, and name no other one primary. Call it inside a transaction that has locked
+    the account and the device."""
+    device.primary, device.unlinked_at = False, now
+    device.save(update_fields=["primary", "unlinked_at"])
+    RefreshToken.objects.filter(device=device).delete()
+    store.unlink_device(str(device.user_id), str(device.pk), now)
+    events.device_removed(user_id=str(device.user_id), device_id=str(device.pk))

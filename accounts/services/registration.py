@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
 
 from accounts import limits, sms
 from accounts.errors import Refused, banned
-from accounts.models import Account, VerificationCode
+from accounts.installations import check_not_banned, installation_hash
+from accounts.models import Account
+from accounts.services import codes, recycling
+from accounts.services.codes import Asker
 from accounts.services.devices import link_device
 from accounts.services.sessions import Tokens, known_device, start_session
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
-
-_DIGITS: Final = 6
-_NO_CODE: Final = bytes(32)
 
 
 class CodeSent(NamedTuple):
@@ -28,16 +25,18 @@ class CodeSent(NamedTuple):
     retry_after: int  # ms until another code should be asked for
 
 
-def _code_hash(phone: str, code: str) -> bytes:
-    return hmac.digest(settings.SECRET_KEY.encode(), f"code:{phone}:{code}".encode(), hashlib.sha256)
+def send_code(
+    *, phone: str, address: str, device_id: str | None = None, accept_language: str = ""
+) -> CodeSent:
+    """Send a new code, which replaces the old one. Neither the answer nor the work tells whether the number has an account:
+    nothing of one is read, its language neither.
 
-
-def send_code(*, phone: str, address: str) -> CodeSent:
-    """Send a new code, which replaces the old one. The answer does not tell whether the number has an account.
-
-    Raises :class:`Refused`: ``rate_limited`` by address or by number, ``unavailable`` when the message was not handed over.
+    ``device_id`` is the client's installation id, ``accept_language`` the header. Raises :class:`Refused`: ``rate_limited`` by
+    address, by installation or by number, ``banned`` (the installation), ``bad_request`` when the number takes no messages,
+    ``unavailable`` when the message was not handed over.
     """
     now = now_ms()
+    installation = installation_hash(device_id)
     limits.count(
         scope="register_ip",
         subject=address,
@@ -45,22 +44,25 @@ def send_code(*, phone: str, address: str) -> CodeSent:
         window_ms=limits.DAY_MS,
         now=now,
     )
+    if installation is not None:
+        check_not_banned(installation=installation, now=now)
+        limits.count(
+            scope="register_device",
+            subject=installation.hex(),
+            limit=LIMITS.registrations_per_device_day,
+            window_ms=limits.DAY_MS,
+            now=now,
+        )
     limits.count(
         scope="otp_send", subject=phone, limit=LIMITS.otp_sends_per_hour, window_ms=limits.HOUR_MS, now=now
     )
-    code = f"{secrets.randbelow(10**_DIGITS):0{_DIGITS}}"
-    expires_at = now + LIMITS.code_ttl_ms
-    VerificationCode.objects.update_or_create(
-        phone=phone,
-        defaults={
-            "code_hash": _code_hash(phone, code),
-            "attempts": 0,
-            "created_at": now,
-            "expires_at": expires_at,
-        },
-    )
+    code, expires_at = codes.make(phone=phone, asker=Asker(address, installation), now=now)
     try:
-        sms.sender().send(to=phone, body=f"Your verification code is {code}. Do not share it with anyone.")
+        sms.send(to=phone, body=sms.verification(code, phone=phone, accept_language=accept_language))
+    except sms.SmsRefused:
+        raise Refused(
+            Code.BAD_REQUEST, "This number takes no text messages.", details={"field": "phoneNumber"}
+        ) from None
     except sms.SmsUnavailable:
         raise Refused(
             Code.UNAVAILABLE, "The message cannot be sent now; try again.", retry_after_ms=60_000
@@ -69,62 +71,80 @@ def send_code(*, phone: str, address: str) -> CodeSent:
 
 
 def verify(
-    *, phone: str, code: str, device_name: str, registration_id: int | None, refresh_token: str | None
+    *,
+    phone: str,
+    code: str,
+    device_name: str,
+    registration_id: int | None,
+    refresh_token: str | None,
+    address: str,
+    device_id: str | None = None,
 ) -> Tokens:
     """Exchange a code for a session: of a new account, a new device of an account, or the device that ``refresh_token`` names.
 
-    Raises :class:`Refused`: ``unauthenticated`` (wrong, expired, or no code: not told apart), ``rate_limited`` (the code's
-    attempts are used up), ``banned``, ``limit_exceeded`` (devices).
+    Raises :class:`Refused`: ``unauthenticated`` (wrong, expired, or no code: not told apart), ``rate_limited`` (the attempts
+    of this code or of the day are used up), ``banned``, ``limit_exceeded`` (devices). A code refused for anything but itself
+    stays good.
     """
     now = now_ms()
+    asker = Asker(address, installation_hash(device_id))
     with transaction.atomic():
-        # Attempts are counted under this lock, so parallel guesses cannot share one; a wrong guess must commit.
-        refusal = _check_code(phone=phone, code=code, now=now)
-        if refusal is None:
+        # Not locked yet: accounts are locked before their devices.
+        device = known_device(phone=phone, refresh_token=refresh_token, lock=False)
+        found = codes.check(phone=phone, code=code, asker=asker, device=device, now=now)
+        if not isinstance(found, Refused):
+            stored = bytes(found.installation) if found.installation is not None else None
             return _open(
                 phone=phone,
                 device_name=device_name,
                 registration_id=registration_id,
                 refresh_token=refresh_token,
+                installation=asker.installation or stored,
                 now=now,
             )
-    raise refusal
-
-
-def _check_code(*, phone: str, code: str, now: int) -> Refused | None:
-    stored = VerificationCode.objects.select_for_update().filter(phone=phone).first()
-    usable = stored is not None and stored.expires_at > now
-    if stored is not None and usable and stored.attempts >= LIMITS.code_attempts:
-        return Refused(
-            Code.RATE_LIMITED,
-            "Too many wrong codes; ask for a new one.",
-            retry_after_ms=stored.expires_at - now,
-        )
-    # The same work whether there is a code or not.
-    expected = bytes(stored.code_hash) if stored is not None and usable else _NO_CODE
-    if hmac.compare_digest(expected, _code_hash(phone, code)) and stored is not None and usable:
-        stored.delete()
-        return None
-    if stored is not None and usable:
-        stored.attempts += 1
-        stored.save(update_fields=["attempts"])
-    return Refused(Code.UNAUTHENTICATED, "The code is wrong or has expired.")
+    raise found
 
 
 def _open(
-    *, phone: str, device_name: str, registration_id: int | None, refresh_token: str | None, now: int
+    *,
+    phone: str,
+    device_name: str,
+    registration_id: int | None,
+    refresh_token: str | None,
+    installation: bytes | None,
+    now: int,
 ) -> Tokens:
+    check_not_banned(installation=installation, now=now)
+    account = _account(phone, now)
+    if account.is_banned(now):
+        raise banned(account.banned_until)
+    # Read again: now that the account is locked, the device cannot be unlinked meanwhile.
+    device = known_device(phone=phone, refresh_token=refresh_token)
+    if device is None and recycling.changed_hands(account=account, now=now):
+        recycling.retire(account=account, now=now)
+        account = _account(phone, now)
+    if device is None:
+        device = link_device(
+            account=account,
+            name=device_name,
+            registration_id=registration_id,
+            installation=installation,
+            now=now,
+        )
+        return start_session(device=device, now=now)
+    if device.is_banned(now):
+        raise banned(device.banned_until)
+    device.name = device_name
+    if registration_id is not None:
+        device.registration_id = registration_id
+    if installation is not None:
+        device.installation = installation
+    device.save(update_fields=["name", "registration_id", "installation"])
+    return start_session(device=device, now=now)
+
+
+def _account(phone: str, now: int) -> Account:
     account, _ = Account.objects.select_for_update().get_or_create(
         phone=phone, defaults={"region": settings.HOME_REGION, "created_at": now}
     )
-    if account.is_banned(now):
-        raise banned(account.banned_until)
-    device = known_device(account=account, refresh_token=refresh_token)
-    if device is None:
-        device = link_device(account=account, name=device_name, registration_id=registration_id, now=now)
-    else:
-        device.name = device_name
-        if registration_id is not None:
-            device.registration_id = registration_id
-        device.save(update_fields=["name", "registration_id"])
-    return start_session(device=device, now=now)
+    return account

@@ -15,7 +15,7 @@ from django.db import transaction
 from accounts import events, tokens
 from accounts.errors import Refused, banned
 from accounts.limits import DAY_MS
-from accounts.models import Account, Device, RefreshToken
+from accounts.models import Device, RefreshToken
 from accounts.models.account import new_id
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
@@ -37,19 +37,16 @@ def _hash(refresh_token: str) -> bytes:
     return hashlib.sha256(refresh_token.encode()).digest()
 
 
-def known_device(*, account: Account, refresh_token: str | None) -> Device | None:
-    """The linked device of this account that once got this refresh token, valid or not: the code proves who asks."""
+def known_device(*, phone: str, refresh_token: str | None, lock: bool = True) -> Device | None:
+    """The linked device of this number's account that once got this refresh token, valid or not: the code proves who asks."""
     if not refresh_token:
         return None
-    return (
-        Device.objects.select_for_update()
-        .filter(
-            pk__in=RefreshToken.objects.filter(token_hash=_hash(refresh_token)).values("device_id"),
-            user=account,
-            unlinked_at=None,
-        )
-        .first()
-    )
+    devices = Device.objects.select_for_update(of=("self",)) if lock else Device.objects.all()
+    return devices.filter(
+        pk__in=RefreshToken.objects.filter(token_hash=_hash(refresh_token)).values("device_id"),
+        user__phone=phone,
+        unlinked_at=None,
+    ).first()
 
 
 def start_session(*, device: Device, now: int) -> Tokens:
@@ -120,6 +117,8 @@ def refresh(*, refresh_token: str, idempotency_key: str = "") -> Tokens:
                 raise ended
             if device.user.is_banned(now):
                 raise banned(device.user.banned_until)
+            if device.is_banned(now):
+                raise banned(device.banned_until)
             stored.used_at = now
             stored.save(update_fields=["used_at"])
             device.last_seen_at = now

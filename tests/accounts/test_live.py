@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
+import textwrap
 import time
+import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +22,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.accounts.conftest import new_number
 from whatsapp.infra.layer import BusLayer
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 class Live:
@@ -39,7 +46,7 @@ class Live:
         answer = await self.post("/auth/verify", body)
         assert answer.status_code == 200, answer.text
         tokens: dict[str, Any] = answer.json()
-        return tokens
+        return {**tokens, "phone": phone}
 
     async def socket(self, tokens: dict[str, Any], gateway: str = "") -> ClientConnection:
         """A socket that is ``ready``, on the named gateway or on any."""
@@ -149,3 +156,84 @@ async def test_the_other_devices_are_noticed_of_a_new_one(live: Live) -> None:
         "data": {"deviceId": added["deviceId"], "name": "laptop"},
     }
     await socket.close()
+
+
+async def error_and_close(socket: ClientConnection) -> tuple[dict[str, Any], int | None]:
+    """The last ``error`` frame before the close, and the code of that."""
+    error: dict[str, Any] = {}
+    with pytest.raises(websockets.ConnectionClosed):
+        while True:
+            frame = json.loads(await asyncio.wait_for(socket.recv(), 5))
+            error = frame if frame["type"] == "error" else error
+    return error, socket.close_code
+
+
+def by_staff(stack: Any, code: str) -> None:
+    """Run what the admin's actions run, in a process of the system."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", textwrap.dedent(code)],
+        cwd=REPO,
+        env=stack.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+async def test_a_ban_tells_why_and_until_when_and_closes_all_sockets_of_the_account(live: Live) -> None:
+    phone = new_number()
+    people = [await live.sign_in(phone), await live.sign_in(phone)]
+    sockets = [await live.socket(person, f"gateway-{n}") for n, person in enumerate(people, 1)]
+    other = await live.socket(await live.sign_in(new_number()))
+    await asyncio.to_thread(
+        by_staff,
+        live.stack,
+        f"""
+        from accounts.models import Account
+        from accounts.services import bans
+        bans.ban(account=Account.objects.get(pk={people[0]["userId"]!r}), until=4_000_000_000_000)
+        """,
+    )
+    for socket in sockets:
+        error, code = await error_and_close(socket)
+        assert (code, error["code"], error["retryable"]) == (4403, "banned", False)
+        assert error["details"] == {"until": 4_000_000_000_000, "appealUrl": ""}
+    # Coming back is answered alike, by the socket and by REST.
+    refused = await connect(
+        live.stack.ws, additional_headers={"Authorization": f"Bearer {people[0]['token']}"}
+    )
+    error, code = await error_and_close(refused)
+    assert (code, error["details"]["until"]) == (4403, 4_000_000_000_000)
+    answer = await live.post("/auth/refresh", {"refreshToken": people[1]["refreshToken"]})
+    assert (answer.status_code, answer.json()["code"]) == (403, "banned")
+    await (await other.ping())
+    await other.close()
+
+
+async def test_a_banned_device_is_out_whatever_account_it_signs_in_to(live: Live) -> None:
+    installation = str(uuid.uuid4())
+    first = await live.sign_in(new_number(), deviceId=installation)
+    second = await live.sign_in(new_number(), deviceId=installation)
+    spared = await live.sign_in(first["phone"])
+    sockets = [await live.socket(first, "gateway-1"), await live.socket(second, "gateway-2")]
+    kept = await live.socket(spared)
+    await asyncio.to_thread(
+        by_staff,
+        live.stack,
+        f"""
+        from accounts.models import Device
+        from accounts.services import bans
+        bans.ban_device(device=Device.objects.get(pk={first["deviceId"]!r}), until=4_000_000_000_000)
+        """,
+    )
+    for socket in sockets:
+        error, code = await error_and_close(socket)
+        assert (code, error["code"], error["details"]["until"]) == (4403, "banned", 4_000_000_000_000)
+    refused = await connect(live.stack.ws, additional_headers={"Authorization": f"Bearer {second['token']}"})
+    assert (await error_and_close(refused))[1] == 4403
+    asked = await live.post("/auth/register", {"phoneNumber": new_number(), "deviceId": installation})
+    assert (asked.status_code, asked.json()["code"]) == (403, "banned")
+    await (await kept.ping())  # the account's other device
+    await kept.close()

@@ -101,7 +101,9 @@ def test_staff_ban_and_lift(staff: Client, told: Any, django_capture_on_commit_c
     read = told(person.user_id)
     with django_capture_on_commit_callbacks(execute=True):
         _act(staff, "account", "ban", person.user_id)
-    assert read() == [{"type": "user.banned"}]
+    (event,) = read()
+    assert event["type"] == "user.banned"
+    assert event["until"] == Account.objects.get(pk=person.user_id).banned_until
     assert_problem(person.api.get("/me"), "banned", 403)
     _act(staff, "account", "lift_ban", person.user_id)
     assert person.api.get("/me").status_code == 200

@@ -21,9 +21,17 @@ class Limits:
     # accounts, fail closed
     otp_sends_per_hour: int = 3
     registrations_per_ip_day: int = 10
-    code_attempts: int = 5
+    registrations_per_device_day: int = 5  # of the ``deviceId`` that the client gives
+    code_attempts: int = 5  # wrong ones a code, of who asked for it; as many of all others together
+    wrong_codes_per_day: int = 50  # of a number, whoever gives them
+    wrong_codes_per_asker_day: int = 10  # of a number, from one address that asked for the code
+    wrong_codes_by_strangers_day: int = 10  # of a number, from addresses that did not
+    wrong_codes_by_device_day: int = 10  # of a linked device that verifies again; not part of the others
     code_ttl_ms: int = 600_000
     devices_per_user: int = 5
+    recycled_after_days: int = (
+        45  # silent for so long: who verifies the number on a new device is somebody else
+    )
     contacts_per_hour: int = 60
     contacts_per_day: int = 500
     # sizes on the socket

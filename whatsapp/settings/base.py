@@ -11,6 +11,7 @@ from kombu import Queue
 
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
+from whatsapp.settings.accounts import *  # noqa: F403
 from whatsapp.settings.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401
 from whatsapp.settings.scrub import unexpected
 from whatsapp.settings.security import *  # noqa: F403
@@ -168,17 +169,7 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 
-# -- accounts --------------------------------------------------------------------------------------------------------------
-#: Home region of accounts and conversations made here, 0..1023 (ten bits of a conversation id).
-HOME_REGION = env.number("HOME_REGION", 0)
-#: Where a banned user can appeal; sent with ``banned``.
-APPEAL_URL = os.environ.get("APPEAL_URL", "")
-ACCESS_TOKEN_MS = 3_600_000
-REFRESH_TOKEN_MS = 90 * 86_400_000
-#: Dotted name of a class with ``send(to, body)``; see ``accounts/sms.py``.
-SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.NoSender")
-#: +1555 and 4-7 digits, which are not valid E.164.
-PHONE_TEST_NUMBERS = False
+# -- where requests come from -----------------------------------------------------------------------------------------------
 #: Networks whose ``X-Forwarded-For`` is believed (CIDR); empty: the source address counts.
 TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
 

@@ -8,6 +8,7 @@ import re
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -51,6 +52,44 @@ def number(name: str, default: int) -> int:
         return int(text) if text else default
     except ValueError:
         raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number.") from None
+
+
+def flag(name: str) -> bool:
+    """``1`` or ``0``, which is the default."""
+    text = os.environ.get(name, "") or "0"
+    if text not in ("0", "1"):
+        raise ImproperlyConfigured(f"{name} is {text!r}; it must be 1 or 0.")
+    return text == "1"
+
+
+def addresses(name: str, *, default_port: int) -> list[tuple[str, int]]:
+    """A comma-separated list of ``host`` or ``host:port``, an IPv6 address in brackets."""
+    found = []
+    for word in words(name):
+        try:
+            parts = urlsplit(f"//{word}")
+            host, port = parts.hostname, parts.port or default_port
+        except ValueError:
+            host, port = None, 0
+        if not host or parts.netloc != word or "@" in word:
+            raise ImproperlyConfigured(f"{name} holds {word!r}; it must be host[:port][,host[:port]…].")
+        found.append((host, port))
+    return found
+
+
+def check_smpp(hosts: list[tuple[str, int]], system_id: str, password: str, source: str) -> None:
+    """What SMPP 3.4 (sections 4.1 and 5.2) allows: 15 characters of system id, 8 of password, 20 of a sender."""
+    if not hosts or not system_id or not source:
+        raise ImproperlyConfigured(
+            "SmppSender needs SMPP_HOSTS, SMPP_SYSTEM_ID, SMPP_PASSWORD and SMPP_SOURCE."
+        )
+    for name, value, most in (
+        ("SMPP_SYSTEM_ID", system_id, 15),
+        ("SMPP_PASSWORD", password, 8),
+        ("SMPP_SOURCE", source, 11 if not source.lstrip("+").isdigit() else 20),
+    ):
+        if len(value) > most or not value.isascii():
+            raise ImproperlyConfigured(f"{name} has at most {most} ASCII characters.")
 
 
 def token_keys(text: str) -> dict[str, str]:

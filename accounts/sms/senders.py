@@ -1,4 +1,7 @@
-"""Sending text messages. A sender is a class without arguments whose ``send`` returns once the message is handed over."""
+"""Senders. One is a class without arguments, named by ``SMS_SENDER``, whose ``send`` returns once the message is handed over.
+
+Numbers and bodies are never logged, nor put into an error's text.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,21 @@ from typing import Protocol
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
 
 
 class SmsUnavailable(Exception):
-    """The message was not handed over."""
+    """The message was not handed over, or it is not known whether it was; later it may be."""
+
+
+class SmsRefused(Exception):
+    """The network refuses this number for good."""
 
 
 class Sender(Protocol):
     def send(self, *, to: str, body: str) -> None:
-        """Raises :class:`SmsUnavailable`."""
+        """``to`` in E.164. Returns within some seconds. Raises :class:`SmsUnavailable` or :class:`SmsRefused`."""
 
 
 class FileSender:
@@ -38,7 +46,7 @@ class FileSender:
             finally:
                 os.close(file)
         except OSError as error:
-            raise SmsUnavailable(str(error)) from error
+            raise SmsUnavailable(error.strerror) from None
 
 
 class NoSender:
@@ -48,6 +56,15 @@ class NoSender:
         raise SmsUnavailable("SMS_SENDER is not set")
 
 
-def sender() -> Sender:
-    made: Sender = import_string(settings.SMS_SENDER)()
-    return made
+def send(*, to: str, body: str) -> None:
+    """Send by the configured sender. Raises what :meth:`Sender.send` does."""
+    sender: Sender = import_string(settings.SMS_SENDER)()
+    try:
+        sender.send(to=to, body=body)
+    except SmsRefused:
+        metrics.count("sms", "refused")
+        raise
+    except SmsUnavailable:
+        metrics.count("sms", "unavailable")
+        raise
+    metrics.count("sms", "sent")

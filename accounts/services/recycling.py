@@ -1,0 +1,36 @@
+"""Numbers that a carrier gave to somebody else: who gets the code is not always the person whose account the number had.
+
+No server can know; WhatsApp takes 45 days of silence followed by another device as the sign, and so do we. Then the newcomer
+gets a new account, and the old one is retired: nothing of it, chats, contacts or profile, is seen by the newcomer, and nobody
+who wrote to the old person writes to the new one without noticing. Why not otherwise: ``docs/adr/0024-recycled-numbers.md``.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Max
+
+from accounts.limits import DAY_MS
+from accounts.models import Account, Contact, Device
+from accounts.services.devices import end_device
+from whatsapp.infra import metrics
+from whatsapp.infra.limits import LIMITS
+
+
+def changed_hands(*, account: Account, now: int) -> bool:
+    """Whether the account has been silent for so long that who verifies its number on a new device counts as somebody else."""
+    seen = Device.objects.filter(user=account).aggregate(last=Max("last_seen_at"))["last"] or 0
+    return max(seen, account.created_at) <= now - LIMITS.recycled_after_days * DAY_MS
+
+
+def retire(*, account: Account, now: int) -> None:
+    """Take number, devices, profile and address book from an account; its id stays in the logs of its conversations.
+
+    Call it inside a transaction, with the account's row locked.
+    """
+    for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None):
+        end_device(device=device, now=now)
+    Contact.objects.filter(owner=account).delete()
+    account.phone, account.retired_at = None, now
+    account.name = account.about = account.language = ""
+    account.save(update_fields=["phone", "retired_at", "name", "about", "language"])
+    metrics.count("accounts", "retired")
