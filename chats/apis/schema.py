@@ -13,6 +13,7 @@ from rest_framework.request import Request
 
 from accounts.rest.schema import operation
 from accounts.rest.views import DocumentView
+from whatsapp.wire.asyncapi import document as socket_document
 
 TAG = "documents"
 
@@ -37,6 +38,12 @@ def openapi() -> bytes:
 
 
 @cache
+def asyncapi() -> bytes:
+    """The AsyncAPI document of the socket."""
+    return json.dumps(socket_document(), ensure_ascii=False).encode()
+
+
+@cache
 def _proto() -> bytes:
     return (files("whatsapp.wire") / "whatsapp.proto").read_bytes()
 
@@ -52,6 +59,19 @@ class OpenApiView(DocumentView):
     def get(self, request: Request) -> HttpResponse:
         """OpenAPI 3.1 of the REST side."""
         return HttpResponse(openapi(), content_type="application/json")
+
+
+class AsyncApiView(DocumentView):
+    @operation(
+        "asyncapi",
+        tag=TAG,
+        summary="The socket",
+        answer={"type": "object", "required": ["asyncapi", "info", "channels"]},
+        example={"asyncapi": "3.1.0", "info": {"title": "The socket", "version": "3.2"}, "channels": {}},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """AsyncAPI 3.1 of the socket: every frame in both directions, errors and close codes."""
+        return HttpResponse(asyncapi(), content_type="application/json")
 
 
 class ProtoView(DocumentView):

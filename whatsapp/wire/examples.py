@@ -1,0 +1,211 @@
+"""Examples of frames, as JSON objects, for the documents that describe the interface: what Ann and Bob say to each other."""
+
+from typing import Any, Final
+
+ANN: Final = "019a0c40-7d1e-7c2b-9a41-5f2f8d7f1a01"
+BOB: Final = "019a0c41-02b7-7f60-8d0c-2b7a3c9de402"
+ANNS_PHONE: Final = "019a0c40-7d24-7b11-b0f5-94d1e0c55b03"
+BOBS_PHONE: Final = "019a0c41-02c0-7a93-8c52-6e17f2b8d104"
+CONVERSATION: Final = "019a0c42-51aa-8400-8f3e-7c6d5b4a3905"
+MESSAGE: Final = "6f9619ff-8b86-4011-b42d-00cf4fc964ff"
+CHANGE: Final = "7d4a7c1e-2f0b-4c55-9a36-e1f7c0b9a806"
+CALL: Final = "2c5ea4c0-4067-41fe-8b0a-f2d1c3a7e907"
+AT: Final = 1_764_000_000_123
+TOKEN: Final = "eyJhbGciOiJIUzI1NiIsImtpZCI6ImsxIn0.eyJzdWIiOiIuLi4ifQ.c2lnbmF0dXJl"
+EPOCH: Final = "6d2f0a9c:1b7e:0"
+
+_HELLO: Final = "aGVsbG8gQm9i"
+_CHANGED: Final = {
+    "messageId": CHANGE,
+    "conversationId": CONVERSATION,
+    "targetId": MESSAGE,
+    "timestamp": AT + 5_000,
+}
+
+MESSAGE_SHOWN: Final[dict[str, Any]] = {
+    "type": "message",
+    "messageId": MESSAGE,
+    "conversationId": CONVERSATION,
+    "senderId": ANN,
+    "senderDeviceId": ANNS_PHONE,
+    "seq": 7,
+    "encryptedContent": _HELLO,
+    "timestamp": AT,
+    "serverTimestamp": AT + 21,
+    "kind": "text",
+}
+_EVENT: Final[dict[str, Any]] = {
+    "type": "event",
+    "conversationId": CONVERSATION,
+    "seq": 8,
+    "kind": "reaction",
+    "actorId": BOB,
+    "targetId": MESSAGE,
+    "data": {"emoji": "👍", "messageId": CHANGE},
+    "serverTimestamp": AT + 6_000,
+}
+
+#: type → what a client sends, by name.
+CLIENT: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "auth": {
+        "first": {"type": "auth", "token": TOKEN},
+        "resume": {"type": "auth", "token": TOKEN, "resume": {"epoch": EPOCH, "have": {CONVERSATION: 6}}},
+    },
+    "send_message": {
+        "text": {
+            "type": "send_message",
+            "ref": "41",
+            "messageId": MESSAGE,
+            "conversationId": CONVERSATION,
+            "encryptedContent": _HELLO,
+            "timestamp": AT,
+            "seqNum": 3,
+        },
+        "end to end": {
+            "type": "send_message",
+            "messageId": MESSAGE,
+            "conversationId": CONVERSATION,
+            "encryptedContent": _HELLO,
+            "timestamp": AT,
+            "envelopes": [
+                {
+                    "userId": BOB,
+                    "deviceId": BOBS_PHONE,
+                    "registrationId": 4711,
+                    "type": "message",
+                    "content": "MwohBQ==",
+                }
+            ],
+        },
+    },
+    "ack": {"example": {"type": "ack", "positions": {CONVERSATION: 7}}},
+    "status_update": {
+        "read": {"type": "status_update", "conversationId": CONVERSATION, "status": "read", "upTo": 7},
+        "read a message": {
+            "type": "status_update",
+            "conversationId": CONVERSATION,
+            "status": "read",
+            "messageId": MESSAGE,
+        },
+    },
+    "sync": {
+        "from what this device acknowledged": {"type": "sync"},
+        "a hole": {"type": "sync", "ref": "42", "have": {CONVERSATION: 6}, "limit": 100},
+    },
+    "sync_offline": {"alias of sync": {"type": "sync_offline"}},
+    "edit_message": {"example": {"type": "edit_message", **_CHANGED, "encryptedContent": "aGVsbG8="}},
+    "delete_message": {"example": {"type": "delete_message", **_CHANGED, "scope": "everyone"}},
+    "react": {
+        "add": {"type": "react", **_CHANGED, "emoji": "👍"},
+        "remove": {"type": "react", **_CHANGED, "emoji": ""},
+    },
+    "presence": {"example": {"type": "presence", "status": "away"}},
+    "presence_subscribe": {"example": {"type": "presence_subscribe", "userIds": [BOB], "ttl": 300}},
+    "typing": {"example": {"type": "typing", "conversationId": CONVERSATION, "active": True, "kind": "text"}},
+    "call": {
+        "offer": {
+            "type": "call",
+            "callId": CALL,
+            "kind": "offer",
+            "toUserId": BOB,
+            "payload": {"sdp": "v=0"},
+        }
+    },
+}
+
+#: type → what the server sends, by name.
+SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "ready": {
+        "example": {
+            "type": "ready",
+            "userId": ANN,
+            "deviceId": ANNS_PHONE,
+            "protocol": "3.2",
+            "serverTime": AT,
+            "epoch": EPOCH,
+            "syncRequired": False,
+            "pending": 1,
+            "pingMs": 30_000,
+            "limits": {"frame": 131_072, "content": 65_536, "perMinute": 100},
+        }
+    },
+    "status_update": {
+        "✓": {
+            "type": "status_update",
+            "ref": "41",
+            "conversationId": CONVERSATION,
+            "status": "sent",
+            "messageId": MESSAGE,
+            "seq": 7,
+            "timestamp": AT + 21,
+        },
+        "✓✓": {
+            "type": "status_update",
+            "conversationId": CONVERSATION,
+            "status": "delivered",
+            "upTo": 7,
+            "userId": BOB,
+            "timestamp": AT + 60,
+        },
+        "read in a large group": {
+            "type": "status_update",
+            "conversationId": CONVERSATION,
+            "status": "read",
+            "upTo": 7,
+            "counts": {"delivered": 120, "read": 87},
+        },
+    },
+    "message": {"example": MESSAGE_SHOWN},
+    "event": {"reaction": _EVENT},
+    "sync_batch": {
+        "example": {
+            "type": "sync_batch",
+            "conversationId": CONVERSATION,
+            "events": [MESSAGE_SHOWN, _EVENT],
+            "through": 8,
+            "head": 8,
+            "remaining": 0,
+        }
+    },
+    "sync_complete": {"example": {"type": "sync_complete", "epoch": EPOCH, "serverTime": AT}},
+    "presence": {
+        "online": {"type": "presence", "status": "online", "userId": BOB},
+        "offline": {"type": "presence", "status": "offline", "userId": BOB, "lastSeen": AT},
+    },
+    "typing": {"example": {"type": "typing", "conversationId": CONVERSATION, "active": True, "userId": BOB}},
+    "call": {
+        "offer": {
+            "type": "call",
+            "callId": CALL,
+            "kind": "offer",
+            "fromUserId": ANN,
+            "payload": {"sdp": "v=0"},
+        }
+    },
+    "notice": {
+        "example": {
+            "type": "notice",
+            "kind": "device_linked",
+            "data": {"deviceId": BOBS_PHONE, "name": "laptop"},
+        }
+    },
+    "reconnect": {"example": {"type": "reconnect", "afterMs": 1_800, "reason": "deploy"}},
+    "error": {
+        "out of order": {
+            "type": "error",
+            "ref": "41",
+            "code": "out_of_order",
+            "message": "seqNum 3 is expected",
+            "retryable": True,
+            "messageId": MESSAGE,
+            "details": {"expected": 3},
+        },
+        "too fast": {
+            "type": "error",
+            "code": "rate_limited",
+            "message": "too many messages",
+            "retryable": True,
+            "retryAfterMs": 600,
+        },
+    },
+}
