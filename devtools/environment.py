@@ -30,6 +30,7 @@ DEVELOPMENT_LIMITS = {
     "typing_per_minute": 10_000,
     "presence_per_minute": 10_000,
     "unauthenticated_per_address": 2_000,
+    "http_connections_per_address": 8_000,
 }
 
 

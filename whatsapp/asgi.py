@@ -17,39 +17,30 @@ from django.conf import settings  # noqa: E402
 import whatsapp.celery  # noqa: E402, F401  (tasks are enqueued with this application's broker, not the default one)
 from accounts.rest.body_limit import BodyLimit  # noqa: E402
 from chats.consumer import ChatConsumer  # noqa: E402
+from whatsapp.infra.busy import Busy  # noqa: E402
 from whatsapp.infra.headers import with_headers  # noqa: E402
+from whatsapp.infra.origins import Origins, refuse  # noqa: E402
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _chat = ChatConsumer.as_asgi()
-_any_origin = "*" in settings.WEB_ORIGINS
-_origins = frozenset(origin.encode("latin-1") for origin in settings.WEB_ORIGINS)
-
-
-def _origin_allowed(scope: Message) -> bool:
-    """Browsers name the page that opens a socket; other clients send no ``Origin`` and are not asked for one."""
-    return all(value in _origins for name, value in scope["headers"] if name == b"origin")
-
-
-async def _refuse(receive: Receive, send: Send) -> None:
-    """Close before accepting: the client sees HTTP 403 (ASGI specification, "Close - send event")."""
-    message = await receive()
-    if message["type"] == "websocket.connect":
-        await send({"type": "websocket.close", "code": 1000})
+_origins = Origins(settings.WEB_ORIGINS)
 
 
 async def websocket(scope: Message, receive: Receive, send: Send) -> None:
-    if scope["path"] == "/ws" and (_any_origin or _origin_allowed(scope)):
-        await _chat(scope, receive, send)
+    if scope["path"] != "/ws":
+        await refuse(scope, receive, send, 404)
+    elif not _origins.allow(scope):
+        await refuse(scope, receive, send, 403)
     else:
-        await _refuse(receive, send)
+        await _chat(scope, receive, send)
 
 
 application = ProtocolTypeRouter(
     {
-        "http": with_headers(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)),
+        "http": with_headers(Busy(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE))),
         "websocket": websocket,
     }
 )

@@ -12,6 +12,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     if wrong:
         print(f"{options.name}: {wrong}", file=sys.stderr)
         return 1
+    _raise_descriptors()
     uvloop.install()
     asyncio.run(_serve(options.name, public, private))
     return 0
@@ -68,6 +70,16 @@ def _wrong_settings() -> str:
     except (ImproperlyConfigured, ValueError) as error:
         return str(error)
     return ""
+
+
+def _raise_descriptors() -> None:
+    """Sockets are descriptors; the usual soft limit of 1,024 is one for programs that call ``select``. The hard one holds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            return  # some kernels have a hard limit above what a process may ask for
 
 
 def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
@@ -98,11 +110,14 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
     from whatsapp.asgi import application  # first: it sets Django up
 
     from chats.gateway import gateway  # isort: skip
+    from accounts.rest.address import is_proxy
     from whatsapp.infra.exposition import with_metrics
     from whatsapp.infra.headers import with_headers
+    from whatsapp.infra.http import Http
     from whatsapp.infra.websocket import Socket
 
     here = await gateway()
+    Http.door.is_proxy = is_proxy
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -138,8 +153,11 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
 
 
 def _config(application: Any, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+    from whatsapp.infra.http import Http
+
     return uvicorn.Config(
         application,
+        http=Http,
         ws=protocol,  # type: ignore[arg-type]
         ws_per_message_deflate=False,
         ws_ping_interval=None,

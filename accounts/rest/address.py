@@ -30,6 +30,11 @@ def scope_address(scope: Mapping[str, Any]) -> str:
     return resolve(client[0] if client else "", b",".join(forwarded).decode("latin-1"))
 
 
+def is_proxy(address: str) -> bool:
+    """Whether this peer is one of ``TRUSTED_PROXIES``."""
+    return _inside(address, _networks(tuple(settings.TRUSTED_PROXIES)))
+
+
 def resolve(peer: str, forwarded: str) -> str:
     """The peer, or what trusted proxies in front of us say it was; an IPv6 address as its /64, which one customer holds.
 

@@ -11,6 +11,7 @@ from channels.testing import WebsocketCommunicator
 
 from tests.accounts.conftest import assert_problem
 from whatsapp import asgi
+from whatsapp.infra.origins import Origins
 
 
 @pytest.fixture
@@ -68,12 +69,10 @@ async def test_other_sockets_are_refused(path: str) -> None:
 
 
 async def test_browsers_of_other_origins_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, "_any_origin", False)
-    monkeypatch.setattr(asgi, "_origins", frozenset([b"https://chat.example"]))
-    scope = {"type": "websocket", "path": "/ws"}
-    allowed = [[], [(b"origin", b"https://chat.example")]]
-    refused = [[(b"origin", b"https://evil.example")], [(b"origin", b"null")]]
-    assert all(asgi._origin_allowed({**scope, "headers": headers}) for headers in allowed)
-    assert not any(asgi._origin_allowed({**scope, "headers": headers}) for headers in refused)
-    communicator = WebsocketCommunicator(asgi.application, "/ws", headers=refused[0])
-    assert (await communicator.connect())[0] is False
+    monkeypatch.setattr(asgi, "_origins", Origins(["https://chat.example"]))
+    for headers, accepted in (([], True), ([(b"origin", b"https://evil.example")], False)):
+        communicator = WebsocketCommunicator(asgi.application, "/ws", headers=headers)
+        if accepted:
+            assert asgi._origins.allow(communicator.scope)
+        else:
+            assert (await communicator.connect())[0] is False

@@ -14,6 +14,9 @@ from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from whatsapp.infra.problem import document
+from whatsapp.wire.errors import Code
+
 log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
@@ -36,10 +39,6 @@ HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
         b"permissions-policy",
         b"camera=(), geolocation=(), microphone=(), payment=(), usb=(), serial=(), midi=(), display-capture=()",
     ),
-)
-_UNEXPECTED: Final = (
-    b'{"type": "/problems/internal", "title": "Internal Server Error", "status": 500, '
-    b'"detail": "Something went wrong here; try again.", "code": "internal", "retryable": true}'
 )
 
 
@@ -91,13 +90,9 @@ def with_headers(application: Application) -> Application:
             if started:
                 raise  # the server ends the connection: half an answer is no answer
             log.exception("an HTTP request failed outside Django")
-            headers = [
-                (b"content-type", b"application/problem+json"),
-                (b"content-length", str(len(_UNEXPECTED)).encode()),
-                (b"cache-control", b"no-store"),
-            ]
+            body, headers = document(Code.INTERNAL, "Something went wrong here; try again.", 500)
             await complete({"type": "http.response.start", "status": 500, "headers": headers})
-            await complete({"type": "http.response.body", "body": _UNEXPECTED})
+            await complete({"type": "http.response.body", "body": body})
 
     return served
 

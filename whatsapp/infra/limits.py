@@ -53,6 +53,17 @@ class Limits:
     connections: int = 50_000  # of one gateway; above: 1013
     unauthenticated: int = 2_000  # sockets of one gateway without auth
     unauthenticated_per_address: int = 200
+    # HTTP before a request is understood, and connections that are no sockets (yet); of one gateway
+    http_connections: int = 8_192  # above: who has waited longest for its client is cut
+    http_connections_per_address: int = 256  # above: 503; balancers (TRUSTED_PROXIES) are not counted
+    http_requests: int = 256  # run at once; above: 503
+    http_head_bytes: int = 16_384  # request line and headers; above: 431
+    http_headers: int = 100
+    http_url_bytes: int = 4_096  # above: 414
+    http_head_ms: int = 10_000  # until the end of the headers; above: 408
+    http_body_ms: int = 30_000  # from there to the end of the body
+    http_idle_ms: int = 5_000  # between two requests; a balancer keeps idle connections for less
+    http_unread_ms: int = 30_000  # an answer that is not read
     # buffers and times
     outbound_pause_bytes: int = 262_144  # above: stop pulling this device
     outbound_close_bytes: int = 4_194_304  # above: 4430

@@ -14,9 +14,12 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Close as CloseFrame
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
 from whatsapp.infra import metrics
+from whatsapp.infra.headers import HEADERS
 from whatsapp.infra.limits import LIMITS
 
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
@@ -34,15 +37,28 @@ OnFrame = Callable[[bytes, bool], None]
 OnControl = Callable[[], bool]
 
 
+class _Handshake(ServerProtocol):
+    """Its refusals have the headers of every other answer."""
+
+    def accept(self, request: Request) -> Response:
+        response = super().accept(request)
+        if response.status_code != 101:
+            for name, value in HEADERS:
+                response.headers[name.decode()] = value.decode()
+        return response
+
+
 class Socket(WebSocketsSansIOProtocol):
     """Give this class to uvicorn as ``ws=``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = _Handshake(max_size=self.config.ws_max_size, logger=self.logger)
         self.paused = False  # the outbound buffer is full: whoever can wait, waits
         self.paused_at = 0.0  # loop time
         self.unanswered = 0  # pings since the peer was last heard
         self.on_resume: Callable[[], None] | None = None
+        self.leave_door: Callable[[], None] | None = None  # until it is counted among the sockets, or gone
         self._on_frame: OnFrame | None = None
         self._on_control: OnControl | None = None
         self._pong: bytes | None = None  # the latest ping's payload, answered when the buffer has emptied
@@ -61,6 +77,7 @@ class Socket(WebSocketsSansIOProtocol):
         self._on_frame = on_frame
         self._on_control = on_control
         self._text = text
+        self._leave_door()
         self.transport.set_write_buffer_limits(high=LIMITS.outbound_pause_bytes)  # type: ignore[attr-defined]
 
     def write(self, data: bytes) -> None:
@@ -96,9 +113,15 @@ class Socket(WebSocketsSansIOProtocol):
     # asyncio.Protocol
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._leave_door()
         if self._on_frame is not None and not self.close_sent:
             metrics.closed(1006, "network")
         super().connection_lost(exc)
+
+    def _leave_door(self) -> None:
+        leave, self.leave_door = self.leave_door, None
+        if leave is not None:
+            leave()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -23,6 +23,7 @@ CORS_ALLOWED_ORIGINS = [origin for origin in WEB_ORIGINS if origin != "*"]
 #: Never: the API knows no cookies, and the admin is not for other origins.
 CORS_ALLOW_CREDENTIALS = False
 CORS_URLS_REGEX = r"^/(?!admin(?:/|$)|static/)"
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 CORS_ALLOW_HEADERS = (
     "accept",

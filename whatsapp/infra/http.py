@@ -1,0 +1,345 @@
+"""uvicorn's HTTP/1.1 with a bound on everything that a client can withhold, repeat or make long.
+
+uvicorn bounds idle connections between two requests and nothing else: a client that sends half a request, or a header
+without an end, or reads no answer, would keep a descriptor and memory for ever. Here each connection is in one phase, each
+phase has a timer, and the connections that are no sockets yet are counted, altogether and by address (:class:`Door`). A
+socket leaves the door once the gateway has it and costs nothing here from then on. Limits: ``http_…`` of
+``whatsapp/infra/limits.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from whatsapp.infra import metrics
+from whatsapp.infra.headers import HEADERS
+from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.problem import document
+from whatsapp.infra.websocket import Socket
+from whatsapp.wire.errors import Code
+
+#: How long a connection lives on after our last word, so that the peer can read it; closing over unread input resets it.
+LINGER_S = 2.0
+#: 16 bytes in base64.
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+#: Bytes on the wire for a byte of a chunked body: 6 when each has a chunk of its own.
+CHUNK_OVERHEAD = 8
+#: Of one header: what reads the head again at an upgrade takes no longer line.
+MAX_LINE = 8_000
+
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    HEAD = "head"  # the rest of a request's head, or its first byte
+    BODY = "body"
+    ANSWER = "answer"  # ours: the client owes nothing
+    UPGRADE = "upgrade"  # ours too: until the application has taken the socket
+    IDLE = "idle"  # another request
+    CLOSING = "closing"
+
+
+class Door:
+    """The connections of a process that are no sockets: how many, from where, and which wait for their client."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.addresses: Counter[str] = Counter()
+        self.waiting: dict[Http, None] = {}  # the one that waits longest is first
+        #: Whether an address is a balancer's, behind which everybody comes from one address.
+        self.is_proxy: Callable[[str], bool] = lambda address: False
+
+    def enter(self, address: str) -> str:
+        """Count a connection. Returns why it may not stay, or "". When the house is full, who has waited longest makes room."""
+        self.connections += 1
+        self.addresses[address] += 1
+        if self.addresses[address] > LIMITS.http_connections_per_address and not self.is_proxy(address):
+            return "address"
+        if self.connections > LIMITS.http_connections:
+            longest = next(iter(self.waiting), None)
+            if longest is None:
+                return "full"
+            longest.cut("full")
+        return ""
+
+    def leave(self, address: str) -> None:
+        self.connections -= 1
+        self.addresses[address] -= 1
+        if self.addresses[address] <= 0:
+            del self.addresses[address]
+
+
+class Http(HttpToolsProtocol):
+    """Give this class to uvicorn as ``http=``."""
+
+    door: ClassVar[Door] = Door()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._phase = Phase.HEAD
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None  # the peer does not take what we write
+        self._address: str | None = None  # while it is counted at the door
+        self._head = 0  # bytes of a head that has not ended
+        self._chunks = 0  # bytes that came for a body
+        self._body = 0  # bytes that it has
+        self._deaf = False  # what comes from here on is not looked at
+
+    # -- asyncio.Protocol --------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else ""
+        refused = self.door.enter(self._address)
+        if refused:
+            text = "Too many connections" + (" from your address." if refused == "address" else ".")
+            self._refuse(503, Code.UNAVAILABLE, text, refused, retry_after_s=1)
+        else:
+            self._expect(Phase.HEAD, LIMITS.http_head_ms)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        if self._unread is not None:
+            self._unread.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self._phase is Phase.IDLE:
+            self._expect(Phase.HEAD, LIMITS.http_head_ms)
+            self._head = 0
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if not self._should_upgrade() or self._deaf:
+                self._last()  # h2c and the like: answered as plain HTTP/1.1, once
+            elif self._is_handshake():
+                self.handle_websocket_upgrade()
+        except httptools.HttpParserError:
+            self._refuse(400, Code.BAD_REQUEST, "This is not HTTP/1.1 as we read it.", "malformed")
+        self._count(len(data))
+
+    def _count(self, size: int) -> None:
+        """So many bytes came and are neither a whole head nor a whole body."""
+        if self._deaf:
+            return
+        if self._phase is Phase.HEAD:
+            self._head += size
+            if self._head > LIMITS.http_head_bytes:
+                self._too_long()
+        elif self._phase is Phase.BODY:
+            self._chunks += size
+            if self._chunks > CHUNK_OVERHEAD * self._body + 2 * LIMITS.http_head_bytes:
+                self._refuse(400, Code.BAD_REQUEST, "The chunks hold too little.", "malformed")
+
+    def handle_websocket_upgrade(self) -> None:
+        """Another protocol has the transport from here on; the connection stays at the door until it is counted as a socket."""
+        self._expect(Phase.UPGRADE, LIMITS.http_head_ms)
+        super().handle_websocket_upgrade()
+        socket = self.transport.get_protocol()
+        if isinstance(socket, Socket) and not self.transport.is_closing():
+            socket.leave_door = self._leave
+        else:
+            self._leave()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(LIMITS.http_unread_ms / 1000, self.cut, "unread")
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    # -- the parser ----------------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._phase is Phase.IDLE and not self._deaf:
+            self._expect(Phase.HEAD, LIMITS.http_head_ms)
+
+    def on_headers_complete(self) -> None:
+        if self._deaf:
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Pipelined. The request before it is answered, then the connection ends: a client may repeat what was not answered
+            # (RFC 9112, section 9.3.2), and nobody gets an answer that belongs to another request.
+            self._last()
+            return
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        longest = max((len(name) + len(value) for name, value in self.headers), default=0)
+        if size > LIMITS.http_head_bytes or len(self.headers) > LIMITS.http_headers or longest > MAX_LINE:
+            self._too_long()
+        elif len(self.url) > LIMITS.http_url_bytes:
+            self._refuse(414, Code.TOO_LARGE, "The address is too long.", "too_long")
+        elif self.parser.get_http_version() not in ("1.0", "1.1"):
+            self._refuse(505, Code.BAD_REQUEST, "Only HTTP/1.1 is spoken here.", "malformed")
+        elif len(self._values(b"host")) != 1 and self.parser.get_http_version() == "1.1":
+            # RFC 9112, section 3.2
+            self._refuse(400, Code.BAD_REQUEST, "Exactly one Host is needed.", "malformed")
+        elif self._values(b"transfer-encoding") not in ([], [b"chunked"]):
+            # The parser takes some that others read as no coding at all.
+            self._refuse(400, Code.BAD_REQUEST, "Only chunked is understood.", "malformed")
+        else:
+            super().on_headers_complete()
+            self._chunks = self._body = 0
+            self._expect(Phase.BODY, LIMITS.http_body_ms)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Behind a body they are trailers. Taken for headers they would pass by whatever a balancer removes from the head.
+        if self._phase is not Phase.BODY and not self._deaf:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        if not self._deaf:
+            self._body += len(body)
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._deaf or (self.parser.should_upgrade() and self._should_upgrade()):
+            return
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._idle()
+        else:
+            self._expect(Phase.ANSWER, 0)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # ours instead, which data without a request does not stop
+        if self.transport.is_closing():
+            self._expect(Phase.CLOSING, LIMITS.http_unread_ms)
+        elif self._phase is Phase.ANSWER:
+            self._idle()
+
+    def _values(self, wanted: bytes) -> list[bytes]:
+        return [value.strip().lower() for name, value in self.headers if name == wanted]
+
+    def _is_handshake(self) -> bool:
+        """Whether the upgrade is one of RFC 6455, section 4.2.1; otherwise it is answered here."""
+        given = [(name, value.strip()) for name, value in self.headers if name.startswith(b"sec-websocket-")]
+        keys = [value for name, value in given if name == b"sec-websocket-key"]
+        versions = [value for name, value in given if name == b"sec-websocket-version"]
+        # With a body, two readers would not agree on where the frames begin.
+        body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        origins = len(self._values(b"origin"))
+        if (
+            self.scope["method"] != "GET"
+            or body
+            or origins > 1
+            or len(keys) != 1
+            or not _KEY.fullmatch(keys[0])
+        ):
+            self._refuse(400, Code.BAD_REQUEST, "This is no WebSocket handshake.", "malformed")
+        elif versions != [b"13"]:
+            self._refuse(
+                426,
+                Code.BAD_REQUEST,
+                "Only version 13 of WebSocket is spoken here.",
+                "malformed",
+                more=(b"sec-websocket-version", b"13"),
+            )
+        else:
+            return True
+        return False
+
+    # -- phases --------------------------------------------------------------------------------------------------------------
+
+    def _expect(self, phase: Phase, ms: int) -> None:
+        """Enter a phase that lasts ``ms`` at most; 0: as long as it likes."""
+        self._phase = phase
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(ms / 1000, self._too_late) if ms else None
+        waiting = self.door.waiting
+        waiting.pop(self, None)
+        if phase in (Phase.HEAD, Phase.BODY, Phase.IDLE) and self._address is not None:
+            waiting[self] = None
+
+    def _idle(self) -> None:
+        self._expect(Phase.IDLE, LIMITS.http_idle_ms)
+
+    def _too_late(self) -> None:
+        self._timer = None
+        if self._phase is Phase.IDLE or (self._phase is Phase.HEAD and not self._head):
+            metrics.count("http_refused", "idle")
+            self.transport.close()
+            self._expect(Phase.CLOSING, LIMITS.http_unread_ms)
+        elif self._phase in (Phase.HEAD, Phase.BODY):
+            self._refuse(408, Code.BAD_REQUEST, "The request did not come to its end in time.", "slow")
+        else:
+            self.transport.abort()
+
+    def _leave(self) -> None:
+        """The connection is gone, or is a socket."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._address is not None:
+            self.door.waiting.pop(self, None)
+            self.door.leave(self._address)
+            self._address = None
+
+    # -- the end -------------------------------------------------------------------------------------------------------------
+
+    def cut(self, reason: str) -> None:
+        """End the connection without a word."""
+        metrics.count("http_refused", reason)
+        self._deaf = True
+        self.door.waiting.pop(self, None)
+        self.transport.abort()
+
+    def _last(self) -> None:
+        """The request that runs is the connection's last one."""
+        self._deaf = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
+                self._expect(Phase.CLOSING, LIMITS.http_unread_ms)
+
+    def _too_long(self) -> None:
+        self._refuse(431, Code.TOO_LARGE, "The head of the request is too long.", "too_long")
+
+    def _refuse(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        reason: str,
+        *,
+        retry_after_s: int = 0,
+        more: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        """Answer what cannot become a request, and end the connection."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if self._phase is Phase.ANSWER:
+                self._last()  # this one is about what follows
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.cut(reason)
+                return
+        metrics.count("http_refused", reason)
+        self._deaf = True
+        body, headers = document(code, text, status, retry_after_s=retry_after_s)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()]
+        for name, value in (*headers, *HEADERS, (b"connection", b"close"), *([more] if more else ())):
+            lines += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        self.transport.write_eof()
+        self._expect(Phase.CLOSING, int(LINGER_S * 1000))
