@@ -13,29 +13,24 @@ from types import TracebackType
 from typing import Any
 
 from . import events as ev
-from .chats import Chat, Chats
 from .codecs import JSON, Codec
 from .connection import Connection
 from .database import Database
 from .duties import Duties, Timing
-from .entry import Entry
 from .errors import Closed, DatabaseBroken, RestError, Stopped, Unreachable
-from .history import History
 from .inbound import Inbound, now
-from .log import NEWEST
-from .outbox import Outbox
 from .outgoing import Outgoing
-from .rest import Rest
 from .retry import REASONS, Backoff, Retry, after_close
 from .session import Session
+from .shelf import Shelf
 from .stream import Broadcast, EventStream
+from .tokens import Tokens
 
 _log = logging.getLogger(__name__)
 
-REFRESH_BEFORE_MS = 60_000
 #: A connection that lived this long was good: the next failure starts the delays from the beginning.
 GOOD_AFTER = 5.0
-MAX_PROFILES = 100  # unknown names that one refresh asks for
+STALLED = 60.0  # a socket that takes nothing for so long is dead
 LATER = 5.0  # least delay after a code that says we did something wrong
 NO_SLOT = 0.5  # least delay after 1012 or 1013 without a `reconnect` before it
 
@@ -48,7 +43,7 @@ def socket_url(url: str) -> str:
     )
 
 
-class Client:
+class Client(Shelf):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
@@ -70,18 +65,13 @@ class Client:
         timing: Timing | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        self.rest = Rest(url, token=session.token, renew=self._renew)
-        self.session = session
-        self.database = database if database is not None else Database()
-        self.database.claim(session.user_id, session.device_id)
-        self.history = History(self.database)
-        self.outbox = Outbox(self.database)
+        super().__init__(url, session, database if database is not None else Database())
+        self._tokens = Tokens(session, self.rest, on_session)
+        self.rest.renew = self._tokens.renew
         self.state = ev.State("connecting")
         self.connects = 0
         self._url = socket_url(url)
         self._codec = codec
-        self._on_session = on_session
-        self._chats = Chats(self.database, self.history, session.user_id)
         self._duties = Duties(
             self.history, timing, since=int(self.database.get("since", "0")), told=self._told_read
         )
@@ -91,7 +81,6 @@ class Client:
         self._broadcast = Broadcast()
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._renewing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._online = asyncio.Event()
         self._ended = asyncio.Event()
@@ -198,73 +187,6 @@ class Client:
         self._duties.watch(user_ids, now())
         self._wake.set()
 
-    def receipt_of(self, outgoing: Outgoing) -> str:
-        """``queued``, ``sent``, ``delivered``, ``read`` or ``failed``: the ticks of a message."""
-        if outgoing.state != "sent":
-            return "failed" if outgoing.state == "failed" else "queued"
-        return self.receipt_at(outgoing.conversation_id, outgoing.seq)
-
-    def receipt_at(self, conversation_id: str, seq: int) -> str:
-        """``sent``, ``delivered`` or ``read`` (by anyone else), for a message of ours at ``seq``."""
-        receipts = self.history[conversation_id].receipts
-        others = [receipt for user, receipt in receipts.items() if user != self.session.user_id]
-        if any(receipt.read >= seq for receipt in others):
-            return "read"
-        return "delivered" if any(receipt.delivered >= seq for receipt in others) else "sent"
-
-    # -- what is here --------------------------------------------------------------------------------------
-    def chats(self) -> list[Chat]:
-        """All chats, newest activity first. From the database: also offline, also before :meth:`start`."""
-        return self._chats.all()
-
-    def chat(self, conversation_id: str) -> Chat:
-        """One line of :meth:`chats`."""
-        return self._chats.chat(conversation_id)
-
-    def name_of(self, user_id: str) -> str:
-        """The nickname in one's contacts, the name of the profile, or a short form of the id."""
-        return self._chats.name(user_id)
-
-    def messages(self, conversation_id: str, before: int | None = None, limit: int = 50) -> list[Entry]:
-        """The last ``limit`` entries that are stored here (below the number ``before``), ascending. Own messages
-        are among them after their ✓; until then see :meth:`pending`."""
-        return self.history[conversation_id].log.page(before, limit)
-
-    async def load_older(self, conversation_id: str, limit: int = 50) -> bool:
-        """Read what lies before the oldest entry here from the server and store it. False at the beginning (and when
-        twice as many entries are here as the database keeps of a conversation). Raises :class:`RestError`,
-        :class:`Unreachable`."""
-        conversation = self.history[conversation_id]
-        if conversation.log.count >= 2 * self.database.keep:
-            return False
-        before = conversation.log.oldest() or NEWEST
-        items = await self.rest.events(conversation_id, before=before, limit=limit)
-        entries = [Entry.from_frame(item, conversation_id) for item in items]
-        conversation.earlier(entries)
-        self._chats.touch(conversation_id)
-        self.database.begin()
-        return bool(entries)
-
-    async def refresh_chats(self) -> None:
-        """Ask the server for what the log does not say: titles, contacts, unread counts of what is not here. Raises
-        :class:`RestError`, :class:`Unreachable`."""
-        contacts, conversations = await asyncio.gather(self.rest.contacts(), self.rest.conversations())
-        self._chats.people(contacts)
-        for item in conversations:
-            self._chats.listed(item)
-        self.database.begin()
-        for user_id in self._chats.unnamed()[:MAX_PROFILES]:
-            try:
-                self._chats.people([await self.rest.user(user_id)])
-            except RestError as error:
-                if error.status == 429 or error.status >= 500:
-                    raise
-                self._chats.people([{"userId": user_id}])  # deleted: asked once
-
-    def pending(self, conversation_id: str) -> list[Outgoing]:
-        """Own messages without ✓, oldest first: waiting ones and failed ones."""
-        return self.outbox.pending(conversation_id)
-
     def retry(self, outgoing: Outgoing) -> None:
         """Queue a failed message again. Raises ValueError for any other, :class:`Stopped`."""
         if self._ended.is_set():
@@ -279,32 +201,44 @@ class Client:
         self._chats.touch(outgoing.conversation_id)
         self._wake.set()
 
-    def flush(self) -> None:
-        """Everything done so far is in the file when this returns; without it, when the turn of the event loop is
-        over. Raises :class:`DatabaseBroken`."""
-        self.database.commit()
-
     # -- the connection ------------------------------------------------------------------------------------
     async def _run(self) -> None:
         while True:
-            await self._become(ev.State("connecting"))
-            ready_at: float | None = None
-            await self._refresh_if_old()
-            token = self.session.token
             try:
-                connection = await Connection.open(self._url, token, codec=self._codec)
-                ready_at = now()
-                await self._live(connection)
-            except Closed as closed:
-                if ready_at is not None and now() - ready_at > GOOD_AFTER:
-                    self._backoff.reset()
-                delay = await self._delay_after(closed, token)
-                if delay is None:
-                    detail = REASONS.get(closed.code, str(closed))
-                    await self._finish(ev.State("stopped", detail, code=closed.code))
-                    return
+                delay = await self._attempt()
+            except DatabaseBroken:
+                return  # :meth:`_broken` ends this client
+            except Exception:
+                # A bug, or the application's `on_session`: no reason to stay away for good.
+                _log.exception("connecting failed; trying again")
+                delay = self._backoff.next(at_least=LATER)
+                await self._become(ev.State("waiting", "an error of this program", retry_in=delay))
+            if delay is None:
+                return
+            await asyncio.sleep(delay)
+
+    async def _attempt(self) -> float | None:
+        """Connect and serve the connection to its end. Seconds until the next attempt; None: stopped for good."""
+        await self._become(ev.State("connecting"))
+        ready_at: float | None = None
+        await self._tokens.renew_if_old()
+        token = self.session.token
+        try:
+            timing = self._duties.timing
+            connection = await Connection.open(self._url, token, codec=self._codec, timing=timing)
+            ready_at = now()
+            await self._live(connection)
+        except Closed as closed:
+            if ready_at is not None and now() - ready_at > GOOD_AFTER:
+                self._backoff.reset()
+            delay = await self._delay_after(closed, token)
+            if delay is None:
+                detail = REASONS.get(closed.code, str(closed))
+                await self._finish(ev.State("stopped", detail, code=closed.code))
+            else:
                 await self._become(ev.State("waiting", str(closed), retry_in=delay, code=closed.code))
-                await asyncio.sleep(delay)
+            return delay
+        raise AssertionError("a connection ends with Closed")
 
     async def _live(self, connection: Connection) -> None:
         """Serve one socket until it ends (raises :class:`Closed`)."""
@@ -335,15 +269,24 @@ class Client:
             while True:
                 self._wake.clear()
                 at = now()
+                asked = self.outbox.unanswered(at)
+                if asked is not None and connection.heard_at < asked:
+                    _log.info("nothing was heard since a message went out; connecting again")
+                    connection.abort()
+                    return
                 due = [*self._duties.due(at), *self.outbox.due(at)]
                 self.database.commit()  # nothing is acknowledged or sent that is not in the file
-                for frame in due:
-                    await connection.send(frame)
+                if due:
+                    async with asyncio.timeout(STALLED):
+                        for frame in due:
+                            await connection.send(frame)
                 at = now()
                 times = [t for t in (self._duties.next_due(at), self.outbox.next_due(at)) if t is not None]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(times) if times else None):
                         await self._wake.wait()
+        except TimeoutError:
+            connection.abort()  # the other side has stopped reading
         except (Closed, DatabaseBroken):
             pass  # the reader, or the database's own alarm, ends the connection
         except Exception:
@@ -369,16 +312,10 @@ class Client:
             case Retry.SOON:
                 return self._backoff.next(at_least=closed.retry_after or 0.0)
 
-    async def _refresh_if_old(self) -> None:
-        left = self.session.expires_at - time.time_ns() // 1_000_000
-        if self.session.expires_at and left < REFRESH_BEFORE_MS:
-            with contextlib.suppress(RestError, Unreachable):  # the server will say 4401 if it minds
-                await self._renew(self.session.token)
-
     async def _refresh(self, rejected: str) -> float | None:
         """A new access token instead of ``rejected``; None when the session is over."""
         try:
-            await self._renew(rejected)
+            await self._tokens.renew(rejected)
         except Unreachable:
             return self._backoff.next()
         except RestError as error:
@@ -386,15 +323,6 @@ class Client:
                 return self._backoff.next(at_least=error.retry_after or 1.0)
             return None
         return self._backoff.next()
-
-    async def _renew(self, rejected: str) -> None:
-        """Renew the tokens, once for all who found ``rejected`` too old: a refresh token works once."""
-        async with self._renewing:
-            if self.session.token != rejected:
-                return
-            await self.rest.refresh(self.session)
-            if self._on_session is not None:
-                self._on_session(self.session)
 
     def _told_read(self, conversation_id: str, up_to: int) -> None:
         self._chats.read(conversation_id, up_to, told=True, at=time.time_ns() // 1_000_000)
@@ -416,6 +344,7 @@ class Client:
         if self._online.is_set():
             return
         if remaining is None:
+            self.database.put("since", str(self._duties.settled))
             self._online.set()
             await self._become(ev.State("online"))
         else:

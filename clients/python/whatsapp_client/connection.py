@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.typing import Subprotocol
 
 from .codecs import JSON, Codec, Frame, subprotocol
+from .duties import Timing
 from .errors import Closed
 from .rest import is_loopback
 
@@ -25,16 +27,25 @@ class Connection:
         self._socket = socket
         self._codec = codec
         self.ready = ready
+        self.heard_at = time.monotonic()  # when the last frame came
 
     @classmethod
     async def open(
-        cls, url: str, token: str, *, codec: Codec = JSON, resume: Frame | None = None, timeout: float = 10.0
+        cls,
+        url: str,
+        token: str,
+        *,
+        codec: Codec = JSON,
+        timing: Timing | None = None,
+        resume: Frame | None = None,
+        timeout: float = 10.0,
     ) -> Connection:
         """Connect, authenticate and wait for `ready`.
 
         ``url``: ``ws://…/ws``. ``resume``: ``{epoch, have}`` of the `auth` frame. Raises :class:`Closed`,
         with code 1006 when there was no WebSocket to close.
         """
+        timing = timing or Timing()
         try:
             async with asyncio.timeout(timeout):
                 socket = await connect(
@@ -43,8 +54,8 @@ class Connection:
                     compression=None,
                     proxy=None if is_loopback(url) else True,
                     open_timeout=timeout,
-                    ping_interval=20,
-                    ping_timeout=20,
+                    ping_interval=timing.ping_every,
+                    ping_timeout=timing.ping_timeout,
                     close_timeout=2,
                     max_size=MAX_FRAME,
                 )
@@ -101,6 +112,7 @@ class Connection:
             data = await self._socket.recv()
         except ConnectionClosed as error:
             raise _closed(error) from None
+        self.heard_at = time.monotonic()
         try:
             return self._codec.decode(data)
         except ValueError as error:
@@ -112,6 +124,10 @@ class Connection:
             await self._socket.close()
         except (OSError, WebSocketException):
             pass
+
+    def abort(self) -> None:
+        """End the connection at once, without a word: the other side does not hear us anyway."""
+        self._socket.transport.abort()
 
     @property
     def local_address(self) -> Any:

@@ -23,11 +23,14 @@ UNSURE_READ = 10.0
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds. ``ack_delay``: live messages within it share an `ack`. ``hole_grace``: how long a hole may
-    close by itself."""
+    close by itself. ``ping_every``, ``ping_timeout``: a connection on which nothing happens is tried so often, and is
+    dead without an answer in so long."""
 
     ack_delay: float = 0.05
     hole_grace: float = 0.2
     presence_ttl: float = 300.0
+    ping_every: float = 20.0
+    ping_timeout: float = 20.0
 
 
 class Duties:
@@ -45,7 +48,7 @@ class Duties:
         told: Callable[[str, int], None] | None = None,
     ) -> None:
         self._history = history
-        self._timing = timing or Timing()
+        self.timing = timing or Timing()
         self._connected = False
         self._passing: deque[Frame] = deque(maxlen=64)  # typing and presence: worth nothing later
         self._sync_at: float | None = None
@@ -58,6 +61,8 @@ class Duties:
         self._status: str | None = None
         self._syncs = 0
         self._since = since
+        #: Receipts that changed before it are here for certain (ms): those of the last sync may still be on their way.
+        self.settled = since
         self._told = told
         self.syncing = False
 
@@ -91,15 +96,16 @@ class Duties:
     def live_stored(self, conversation_id: str, now: float) -> None:
         """A live entry came, or one of ours got its number: acknowledge it soon, or ask for what lies
         below."""
-        self._acks.setdefault(conversation_id, now + self._timing.ack_delay)
+        self._acks.setdefault(conversation_id, now + self.timing.ack_delay)
         if self._history[conversation_id].hole:
-            self._holes.setdefault(conversation_id, now + self._timing.hole_grace)
+            self._holes.setdefault(conversation_id, now + self.timing.hole_grace)
         else:
             self._holes.pop(conversation_id, None)
 
     def synced(self, server_time: int = 0) -> None:
         """`sync_complete`; receipts that changed after ``server_time`` (ms) are what the next sync is to bring."""
         self.syncing = False
+        self.settled = self._since
         self._since = max(self._since, server_time)
         self._sync_at = None
 
@@ -218,7 +224,7 @@ class Duties:
 
     def _due_watches(self, now: float) -> list[Frame]:
         users = [user for user, at in self._watched.items() if at <= now]
-        ttl = self._timing.presence_ttl
+        ttl = self.timing.presence_ttl
         for user in users:
             self._watched[user] = now + ttl / 2
         parts = [users[i : i + HAVE_LIMIT] for i in range(0, len(users), HAVE_LIMIT)]

@@ -180,6 +180,11 @@ class Outbox:
             times.append(next(iter(self._flying.values())).flown_at + ANSWER_TIMEOUT)
         return max(0.0, min(times) - now) if times else None
 
+    def unanswered(self, now: float) -> float | None:
+        """When the oldest message in flight went out, if its answer is overdue."""
+        oldest = next(iter(self._flying.values())).flown_at if self._flying else now
+        return oldest if now - oldest >= ANSWER_TIMEOUT else None
+
     def confirm(
         self, message_id: str, seq: int, timestamp: int = 0, duplicate: bool = False
     ) -> Outgoing | None:

@@ -9,12 +9,11 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .errors import RestError, Unreachable
-from .session import Session
+from .session import Session, new_key
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -42,7 +41,7 @@ class Rest:
     ) -> None:
         self.url = url.rstrip("/")
         self.token = token
-        self._renew = renew
+        self.renew = renew
         self._timeout = timeout
         handlers: list[Any] = [_NoRedirect()]
         if is_loopback(url):
@@ -75,16 +74,24 @@ class Rest:
             answer["token"],
             answer["refreshToken"],
             int(answer.get("expiresAt") or 0),
+            new_key(),
         )
 
     async def refresh(self, session: Session) -> None:
-        """Renew ``session``'s tokens in place."""
+        """Renew ``session``'s tokens in place. After :class:`Unreachable` it may be repeated with the same session:
+        the server knows the repetition by ``refresh_key``."""
+        session.refresh_key = session.refresh_key or new_key()
         answer = await self.call(
-            "POST", "/auth/refresh", {"refreshToken": session.refresh_token}, authenticated=False
+            "POST",
+            "/auth/refresh",
+            {"refreshToken": session.refresh_token},
+            authenticated=False,
+            key=session.refresh_key,
         )
         session.token = self.token = answer["token"]
         session.refresh_token = answer.get("refreshToken") or session.refresh_token
         session.expires_at = int(answer.get("expiresAt") or 0)
+        session.refresh_key = new_key()
 
     # -- people and devices --------------------------------------------------------------------------------
     async def me(self) -> dict[str, Any]:
@@ -140,22 +147,25 @@ class Rest:
             if not cursor:
                 return items
 
-    async def call(self, method: str, path: str, body: Any = None, *, authenticated: bool = True) -> Any:
-        """One request; the decoded JSON answer, or ``{}`` for an empty one."""
+    async def call(
+        self, method: str, path: str, body: Any = None, *, authenticated: bool = True, key: str = ""
+    ) -> Any:
+        """One request; the decoded JSON answer, or ``{}`` for an empty one. ``key``: names a POST over its
+        repetitions; each has one."""
         headers = {"Accept": "application/json"}
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode()
         if method == "POST":
-            headers["X-Idempotency-Key"] = str(uuid.uuid4())
+            headers["X-Idempotency-Key"] = key or new_key()
         token = self.token
         try:
             return await self._request(method, path, data, headers, token if authenticated else "")
         except RestError as error:
-            if error.status != 401 or not authenticated or self._renew is None:
+            if error.status != 401 or not authenticated or self.renew is None:
                 raise
-            await self._renew(token)
+            await self.renew(token)
             return await self._request(method, path, data, headers, self.token)
 
     async def _request(

@@ -1,0 +1,102 @@
+"""What is on this device: chats, messages, ticks. Everything but the two reads over REST works offline."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .chats import Chat, Chats
+from .database import Database
+from .entry import Entry
+from .errors import RestError
+from .history import History
+from .log import NEWEST
+from .outbox import Outbox
+from .outgoing import Outgoing
+from .rest import Rest
+from .session import Session
+
+MAX_PROFILES = 100  # unknown names that one refresh asks for
+
+
+class Shelf:
+    """The part of a :class:`Client` that reads the database and fills it from the server's history."""
+
+    def __init__(self, url: str, session: Session, database: Database) -> None:
+        self.session = session
+        self.rest = Rest(url, token=session.token)
+        self.database = database
+        self.database.claim(session.user_id, session.device_id)
+        self.history = History(database)
+        self.outbox = Outbox(database)
+        self._chats = Chats(database, self.history, session.user_id)
+
+    def chats(self) -> list[Chat]:
+        """All chats, newest activity first. From the database: also offline, also before :meth:`start`."""
+        return self._chats.all()
+
+    def chat(self, conversation_id: str) -> Chat:
+        """One line of :meth:`chats`."""
+        return self._chats.chat(conversation_id)
+
+    def name_of(self, user_id: str) -> str:
+        """The nickname in one's contacts, the name of the profile, or a short form of the id."""
+        return self._chats.name(user_id)
+
+    def messages(self, conversation_id: str, before: int | None = None, limit: int = 50) -> list[Entry]:
+        """The last ``limit`` entries that are stored here (below the number ``before``), ascending. Own messages
+        are among them after their ✓; until then see :meth:`pending`."""
+        return self.history[conversation_id].log.page(before, limit)
+
+    async def load_older(self, conversation_id: str, limit: int = 50) -> bool:
+        """Read what lies before the oldest entry here from the server and store it. False at the beginning (and when
+        twice as many entries are here as the database keeps of a conversation). Raises :class:`RestError`,
+        :class:`Unreachable`."""
+        conversation = self.history[conversation_id]
+        if conversation.log.count >= 2 * self.database.keep:
+            return False
+        before = conversation.log.oldest() or NEWEST
+        items = await self.rest.events(conversation_id, before=before, limit=limit)
+        entries = [Entry.from_frame(item, conversation_id) for item in items]
+        conversation.earlier(entries)
+        self._chats.touch(conversation_id)
+        self.database.begin()
+        return bool(entries)
+
+    async def refresh_chats(self) -> None:
+        """Ask the server for what the log does not say: titles, contacts, unread counts of what is not here. Raises
+        :class:`RestError`, :class:`Unreachable`."""
+        contacts, conversations = await asyncio.gather(self.rest.contacts(), self.rest.conversations())
+        self._chats.people(contacts)
+        for item in conversations:
+            self._chats.listed(item)
+        self.database.begin()
+        for user_id in self._chats.unnamed()[:MAX_PROFILES]:
+            try:
+                self._chats.people([await self.rest.user(user_id)])
+            except RestError as error:
+                if error.status == 429 or error.status >= 500:
+                    raise
+                self._chats.people([{"userId": user_id}])  # deleted: asked once
+
+    def pending(self, conversation_id: str) -> list[Outgoing]:
+        """Own messages without ✓, oldest first: waiting ones and failed ones."""
+        return self.outbox.pending(conversation_id)
+
+    def flush(self) -> None:
+        """Everything done so far is in the file when this returns; without it, when the turn of the event loop is
+        over. Raises :class:`DatabaseBroken`."""
+        self.database.commit()
+
+    def receipt_of(self, outgoing: Outgoing) -> str:
+        """``queued``, ``sent``, ``delivered``, ``read`` or ``failed``: the ticks of a message."""
+        if outgoing.state != "sent":
+            return "failed" if outgoing.state == "failed" else "queued"
+        return self.receipt_at(outgoing.conversation_id, outgoing.seq)
+
+    def receipt_at(self, conversation_id: str, seq: int) -> str:
+        """``sent``, ``delivered`` or ``read`` (by anyone else), for a message of ours at ``seq``."""
+        receipts = self.history[conversation_id].receipts
+        others = [receipt for user, receipt in receipts.items() if user != self.session.user_id]
+        if any(receipt.read >= seq for receipt in others):
+            return "read"
+        return "delivered" if any(receipt.delivered >= seq for receipt in others) else "sent"
