@@ -93,6 +93,17 @@ class History:
         acked = self.devices[device].acked
         acked[conversation] = max(seq, acked.get(conversation, 0))
 
+    def kept(self, device: str, conversation: str, seq: int) -> None:
+        """After the death of a device's program its storage holds everything up to ``seq``: an ack above that was a lie."""
+        acked = self.devices[device].acked.get(conversation, 0)
+        if acked > seq:
+            self.found.append(
+                Problem(
+                    DISHONEST,
+                    f"{device} acknowledged {acked} of {conversation}, and has kept {seq}",
+                )
+            )
+
     def receipt(self, update: frames.StatusUpdate) -> None:
         """Somebody was told ``delivered`` or ``read`` of a user: a device of that user must have acknowledged it (C5)."""
         assert update.user_id, update

@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -95,9 +96,7 @@ class Cast:
     """Ann at the first gateway, who writes; Bob with a phone at the second and a laptop that is offline. The laptop has been
     here before, so its dirty set is complete and only a mark tells it of something new."""
 
-    def __init__(
-        self, history: History, ann: Device, phone: Device, laptop: Device, conversation: str
-    ) -> None:
+    def __init__(self, history: History, ann: Any, phone: Any, laptop: Any, conversation: str) -> None:
         self.history = history
         self.ann = ann
         self.phone = phone
@@ -106,7 +105,8 @@ class Cast:
         self._count = 0
 
     @classmethod
-    async def meet(cls, rig: Rig) -> Cast:
+    async def meet(cls, rig: Rig, device: Any = Device) -> Cast:
+        """``device``: what they use, :class:`Device` or one that behaves like it."""
         ann, bob, conversation = await couple(rig.system)
         second = await link(bob)
         history = History()
@@ -114,9 +114,9 @@ class Cast:
         one, two = rig.one, rig.two
         cast = cls(
             history,
-            Device(history, ann, [one, two]),
-            Device(history, bob, [two, one]),
-            Device(history, second, [two, one]),
+            device(history, ann, [one, two]),
+            device(history, bob, [two, one]),
+            device(history, second, [two, one]),
             conversation,
         )
         await grow_up(rig, [ann.user, bob.user])
@@ -129,7 +129,7 @@ class Cast:
         return cast
 
     @property
-    def devices(self) -> list[Device]:
+    def devices(self) -> list[Any]:
         return [self.ann, self.phone, self.laptop]
 
     async def say(self, count: int = 1, *, timeout: float = 15.0) -> None:
@@ -137,13 +137,13 @@ class Cast:
             self._count += 1
             await self.ann.say(self.conversation, f"message {self._count}", timeout=timeout)
 
-    async def all_here(self, *devices: Device, timeout: float = 15.0) -> None:
+    async def all_here(self, *devices: Any, timeout: float = 15.0) -> None:
         """Until these devices have everything that was confirmed; then the contract is checked."""
         for device in devices:
             await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", timeout)
         self.history.check(*[device.id for device in devices])
 
-    def marks(self, rig: Rig, device: Device) -> dict[bytes, float]:
+    def marks(self, rig: Rig, device: Any) -> dict[bytes, float]:
         """The dirty set of a device."""
         return dict(rig.hot.zrange(dirty_key(device.phone.user, device.id), 0, -1, withscores=True))
 
@@ -170,9 +170,9 @@ async def grow_up(rig: Rig, users: list[str]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def meeting(rig: Rig) -> AsyncIterator[Cast]:
+async def meeting(rig: Rig, device: Any = Device) -> AsyncIterator[Cast]:
     """A :class:`Cast` in a sound system; afterwards the system is repaired."""
-    cast = await Cast.meet(rig)
+    cast = await Cast.meet(rig, device)
     try:
         yield cast
     finally:

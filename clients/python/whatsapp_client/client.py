@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 #: A connection that lived this long was good: the next failure starts the delays from the beginning.
 GOOD_AFTER = 5.0
 STALLED = 60.0  # a socket that takes nothing for so long is dead
+PARTING = 1.0  # for the last acks when the application stops the client
 LATER = 5.0  # least delay after a code that says we did something wrong
 NO_SLOT = 0.5  # least delay after 1012 or 1013 without a `reconnect` before it
 
@@ -100,6 +101,7 @@ class Client(Shelf):
     async def stop(self) -> None:
         """Close the socket and stop. What has no ✓ stays in the outbox."""
         task, self._task = self._task, None
+        await self._part()
         if task is not None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -107,6 +109,17 @@ class Client(Shelf):
         with contextlib.suppress(DatabaseBroken):
             self.database.commit()
         await self._finish(ev.State("stopped", "by the application"))
+
+    async def _part(self) -> None:
+        """Acknowledge what came in the last moment."""
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(Closed, DatabaseBroken, TimeoutError):
+                frames = self._duties.parting(now())
+                self.database.commit()
+                async with asyncio.timeout(PARTING):
+                    for frame in frames:
+                        await connection.send(frame)
 
     async def __aenter__(self) -> Client:
         await self.start()

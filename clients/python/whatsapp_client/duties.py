@@ -146,6 +146,14 @@ class Duties:
             *self._take_passing(),
         ]
 
+    def parting(self, now: float) -> list[Frame]:
+        """What is still to be said before the socket is closed in order."""
+        if not self._connected:
+            return []
+        for conversation_id in self._acks:
+            self._acks[conversation_id] = now
+        return [*self._due_acks(now), *self._due_reads(now), *self._take_passing()]
+
     def next_due(self, now: float) -> float | None:
         """Seconds until something is due by time alone."""
         if not self._connected:
