@@ -60,7 +60,11 @@ def parser() -> argparse.ArgumentParser:
 
     test = command("test", lambda args: quality.test(args.rest), "run the tests: [--all] [pytest arguments]")
     test.set_defaults(takes_rest=True)
-    command("lint", lambda args: quality.lint(), "ruff, mypy, import rules, generated files, migrations")
+    command(
+        "lint",
+        lambda args: quality.lint(),
+        "ruff, mypy, imports, generated files, migrations, production settings, advisories",
+    )
     lock = command(
         "lock", lambda args: quality.lock(args.upgrade), "make requirements*.txt anew from requirements*.in"
     )
