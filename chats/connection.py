@@ -6,6 +6,7 @@ Everything runs on the loop in the turn in which the bytes arrived; a handler th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from delivery.sessions import CLOSE_OF
 from delivery.store.interface import Unavailable
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.limits import LIMITS, Rate
+from whatsapp.infra.logs import about
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Close, Code, FrameError, error_frame
 from whatsapp.wire.versions import Negotiated
@@ -32,6 +34,20 @@ log = logging.getLogger(__name__)
 EARLY_FRAMES = 64
 #: How long past ``auth_ms`` the accounts may take for an ``auth`` that came in time.
 IDENTIFY_S = 10.0
+
+
+#: Ends that an operator may want to find in the logs.
+_NOTABLE = frozenset(
+    (
+        Close.INTERNAL,
+        Close.OVERLOADED,
+        Close.NOT_A_FRAME,
+        Close.UNAUTHENTICATED,
+        Close.FLOOD,
+        Close.SLOW_CONSUMER,
+    )
+)
+_numbers = itertools.count(1)
 
 
 class Connection:
@@ -50,6 +66,7 @@ class Connection:
         "gateway",
         "have_more",
         "lookups",
+        "number",
         "outlet",
         "protocol",
         "proven",
@@ -64,6 +81,7 @@ class Connection:
         self.protocol = spoken.version
         self.address = address
         self.session: Session | None = None
+        self.number = next(_numbers)
         self.slot = id(self) >> 6  # its place in the ping wheel
         self.have_more: dict[str, int] | None = None  # ``have`` of a sync that is continued
         self._malformed = 0  # in a row
@@ -254,7 +272,7 @@ class Connection:
         try:
             HANDLERS[type(frame)](self, session, frame)
         except Exception:
-            log.exception("the handler of %s failed", type(frame).__name__)
+            log.exception("the handler of %s failed", type(frame).__name__, extra=self.about())
             self.error(Code.INTERNAL, "something went wrong here", frame.ref)
 
     def _bad(self, error: FrameError) -> None:
@@ -320,7 +338,7 @@ class Connection:
         if isinstance(error, Unavailable):
             self.error(Code.UNAVAILABLE, "the store cannot be reached", ref, retry_after_ms=1_000)
         else:
-            log.error("a task of a connection failed", exc_info=error)
+            log.error("a task of a connection failed", exc_info=error, extra=self.about())
             self.error(Code.INTERNAL, "something went wrong here", ref)
             if self.session is None or self.session.state is State.OPENING:
                 self.close(Close.INTERNAL, "internal")
@@ -344,7 +362,19 @@ class Connection:
 
     # ending
 
+    def about(self) -> dict[str, object]:
+        """Which connection a log line is about."""
+        session = self.session
+        return about(
+            connection=f"{self.gateway.name}/{self.number}",
+            address=self.address,
+            user=session and session.user,
+            device=session and session.device,
+        )
+
     def close(self, code: int, reason: str) -> None:
+        if code in _NOTABLE and not self.outlet.closed:
+            log.info("a socket is closed", extra={**self.about(), "code": int(code), "reason": reason})
         self.outlet.close(code, reason)
         if self.session is not None:
             self.gateway.node.sessions.closed(self.session)

@@ -29,6 +29,7 @@ from whatsapp.infra.batcher import AskBatcher, Batcher
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import parse_sessions, sessions_key
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.logs import about
 from whatsapp.infra.valkey import Command, HotUnavailable
 from whatsapp.wire.errors import Close
 
@@ -241,6 +242,9 @@ class Sessions:
     def end(self, session: Session, code: int, reason: str) -> None:
         """Close the socket and forget the session."""
         if session.state is not State.CLOSED:
+            if code != Close.REPLACED:
+                ids = about(user=session.user, device=session.device)
+                log.info("a session is ended", extra={**ids, "code": int(code), "reason": reason})
             session.outlet.close(code, reason)
             self.closed(session)
 

@@ -26,7 +26,10 @@ SETTINGS = {
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "jit": "off",
-    "log_min_duration_statement": "500",
+    # No statements and no details of errors: Django's statements hold values, and a broken constraint tells the row.
+    "log_min_duration_statement": "-1",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "log_line_prefix": "%m [%p] %d ",
     "timezone": "UTC",
 }

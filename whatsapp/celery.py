@@ -7,17 +7,24 @@ import os
 import signal
 from typing import Any
 
+import celery.apps.worker
 from celery import Celery
 from celery.signals import (
     after_task_publish,
     beat_init,
+    celeryd_init,
     setup_logging,
+    task_postrun,
+    task_prerun,
     worker_init,
     worker_process_init,
     worker_ready,
 )
+from django.conf import settings
+from django.utils.log import configure_logging
+from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from whatsapp.infra import metrics, workers
+from whatsapp.infra import logs, metrics, workers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp.settings")
 
@@ -28,9 +35,28 @@ app.autodiscover_tasks()
 _PR_SET_PDEATHSIG = 1
 
 
+@celeryd_init.connect
+def _first_of_all(**_: Any) -> None:
+    """Celery has warnings to give before it sets Django up."""
+    configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
+    logs.catch_the_rest()
+    celery.apps.worker.safe_say = logs.say  # what a signal handler has to say
+
+
 @setup_logging.connect
 def _use_django_logging(**_: Any) -> None:
     """Django's LOGGING holds; Celery would put its own handlers in."""
+    logs.catch_the_rest()
+
+
+@task_prerun.connect
+def _name_lines(task_id: str, task: Any, **_: Any) -> None:
+    bind_contextvars(task=task.name, task_id=task_id)
+
+
+@task_postrun.connect
+def _unname_lines(**_: Any) -> None:
+    unbind_contextvars("task", "task_id")
 
 
 after_task_publish.connect(workers.count_published)
@@ -60,8 +86,6 @@ def _in_pool_child(**_: Any) -> None:
 
 @worker_ready.connect
 def _in_worker(**_: Any) -> None:
-    from django.conf import settings
-
     from delivery.sweep import start_in_thread
 
     sweep_turns = start_in_thread(settings.DATABASE_URL, settings.HOT_URL)

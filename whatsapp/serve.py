@@ -114,8 +114,10 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
     from whatsapp.infra.exposition import with_metrics
     from whatsapp.infra.headers import with_headers
     from whatsapp.infra.http import Http
+    from whatsapp.infra.logs import catch_the_rest
     from whatsapp.infra.websocket import Socket
 
+    catch_the_rest()
     here = await gateway()
     Http.door.is_proxy = is_proxy
     stop = asyncio.Event()

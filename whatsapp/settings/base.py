@@ -13,7 +13,6 @@ from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
 from whatsapp.settings.accounts import *  # noqa: F403
 from whatsapp.settings.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401
-from whatsapp.settings.scrub import unexpected
 from whatsapp.settings.security import *  # noqa: F403
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +43,7 @@ INSTALLED_APPS = [
 
 # All of them synchronous: a request crosses from the event loop to a thread once.
 MIDDLEWARE = [
+    "whatsapp.infra.requests.RequestMiddleware",  # first: what it times and names is the whole answer
     "django.middleware.security.SecurityMiddleware",
     "whatsapp.infra.headers.ContentPolicy",
     "corsheaders.middleware.CorsMiddleware",
@@ -172,34 +172,3 @@ CELERY_BEAT_SCHEDULE = {
 # -- where requests come from -----------------------------------------------------------------------------------------------
 #: Networks whose ``X-Forwarded-For`` is believed (CIDR); empty: the source address counts.
 TRUSTED_PROXIES = env.words("TRUSTED_PROXIES")
-
-# -- logs ------------------------------------------------------------------------------------------------------------------
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "whatsapp.settings.scrub.ScrubbingFormatter",
-            "format": "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s",
-        }
-    },
-    "filters": {
-        "unexpected": {
-            "()": "django.utils.log.CallbackFilter",
-            "callback": unexpected,
-        }
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": os.environ.get("LOG_LEVEL", "INFO")},
-    "loggers": {
-        # Their own handlers would bypass the scrubbing formatter.
-        "django": {"handlers": [], "propagate": True, "level": "INFO"},
-        "django.server": {"handlers": [], "propagate": True},
-        # At DEBUG it prints the parameters of statements.
-        "django.db.backends": {"level": "INFO"},
-        # A line for each 4xx says nothing an operator can act upon.
-        "django.request": {"level": "ERROR", "filters": ["unexpected"]},
-        "httpx": {"level": "WARNING"},
-        "httpcore": {"level": "WARNING"},
-    },
-}

@@ -7,6 +7,7 @@ import os
 from whatsapp.settings import env
 from whatsapp.settings.base import *  # noqa: F403
 from whatsapp.settings.base import WHATSAPP_DATA
+from whatsapp.settings.logs import hash_key, logging_config
 
 _SECRETS: dict[str, str] = {}
 if not (os.environ.get("SECRET_KEY") and os.environ.get("TOKEN_KEYS")):
@@ -14,6 +15,8 @@ if not (os.environ.get("SECRET_KEY") and os.environ.get("TOKEN_KEYS")):
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or _SECRETS["SECRET_KEY"]
 TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS"])
+LOG_HASH_KEY = hash_key(SECRET_KEY)
+LOGGING = logging_config(LOG_HASH_KEY, default_format="auto")
 DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"
 DATABASES = {"default": env.database(DATABASE_URL, pool=True)}
 

@@ -6,9 +6,12 @@ import os
 
 from whatsapp.settings import env
 from whatsapp.settings.base import *  # noqa: F403
+from whatsapp.settings.logs import hash_key, logging_config
 
 SECRET_KEY = env.required("SECRET_KEY")
 TOKEN_KEYS = env.token_keys(env.required("TOKEN_KEYS"))
+LOG_HASH_KEY = hash_key(SECRET_KEY)
+LOGGING = logging_config(LOG_HASH_KEY)
 DATABASE_URL = env.required("DATABASE_URL")
 DATABASES = {"default": env.database(DATABASE_URL, pool=True, max_size=env.number("DATABASE_POOL", 10))}
 

@@ -7,12 +7,18 @@ import logging
 import re
 
 _PHONE = re.compile(r"\+\d{4,15}")
+#: Values that PostgreSQL puts into its messages: "Key (name)=(…) already exists", "Failing row contains (…)", "type uuid: "…"".
+_VALUES = re.compile(
+    r"(?<==\()[^\n]*(?=\) (?:already|is|conflicts|exists))|(?<=Failing row contains \()[^\n]*(?=\))|(?<=: \")[^\"\n]*(?=\"$)",
+    re.M,
+)
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+|(?i:bearer)\s+[\w.~+/-]+=*")
 
 
 def scrub(text: str) -> str:
-    """``text`` with phone numbers and bearer tokens replaced."""
-    return _TOKEN.sub("[token]", _PHONE.sub("[phone]", text))
+    """``text`` with phone numbers, bearer tokens and the values in PostgreSQL's messages replaced."""
+    known = _TOKEN.sub("[token]", _PHONE.sub("[phone]", text))
+    return _VALUES.sub(lambda value: value.group() if value.group() == "[phone]" else "[value]", known)
 
 
 def unexpected(record: logging.LogRecord) -> bool:
