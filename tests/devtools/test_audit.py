@@ -94,7 +94,7 @@ def test_a_service_that_fails_is_said(service: Any, pins: Path, status: int) -> 
 
 
 def test_an_answer_that_is_none_is_said(service: Any, pins: Path) -> None:
-    assert isinstance(audit.ask([pins], service(lambda name: (200, []))), str)
+    assert isinstance(audit.ask([pins], service(lambda name: (200, "a captive portal"))), str)
 
 
 def test_a_service_that_is_not_there_is_said(pins: Path) -> None:
