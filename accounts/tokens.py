@@ -1,8 +1,8 @@
 """Access tokens: JWT (RFC 7519), HS256, one hour, with nothing personal inside.
 
-The key is named by ``kid``: the first of ``TOKEN_KEYS`` signs, all of them verify, so keys are changed by putting a new one
-in front and removing the old one an hour later. Reading a token is pure computation; whether its device still lives is
-asked from PostgreSQL by the caller (``sessions.identify``, ``rest.authentication``).
+The key is named by ``kid``: the first of the keys (``accounts/keys.py``) signs, all of them verify, so keys are changed by
+putting a new one in front and removing the old one an hour later. Reading a token asks no database; whether its device still
+lives is asked from PostgreSQL by the caller (``sessions.identify``, ``rest.authentication``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 import jwt
 from django.conf import settings
 
+from accounts import keys
 from whatsapp.infra.clock import now_ms
 
 _ALGORITHM: Final = "HS256"
@@ -46,7 +47,7 @@ class Access:
 def issue_access(*, user_id: str, device_id: str, now: int) -> tuple[str, int]:
     """A new token and when it expires (ms)."""
     expires_at = now + settings.ACCESS_TOKEN_MS
-    kid, secret = next(iter(settings.TOKEN_KEYS.items()))
+    kid, secret = keys.signing()
     claims = {
         "sub": user_id,
         "dev": device_id,
@@ -61,7 +62,7 @@ def read_access(token: str) -> Access:
     """Verify signature, form and expiry. Raises :class:`TokenError`; touches no database."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
-        secret = settings.TOKEN_KEYS.get(kid) if isinstance(kid, str) else None
+        secret = keys.secret_of(kid) if isinstance(kid, str) else None
         if secret is None:
             raise TokenError("the token's key is not known")
         claims = jwt.decode(token, secret, algorithms=[_ALGORITHM], options=_OPTIONS)

@@ -206,6 +206,7 @@ class Connection:
             )
         )
         metrics.count("sessions", "opened")
+        self.gateway.last_seen.add(session.device)
         early, self._early = self._early, None
         if frame.resume is not None and frame.resume.have is not None:
             self.gateway.node.sync.start(session, frame.resume.have, 100, 0)
@@ -390,6 +391,8 @@ class Connection:
             if self._opening is not None:
                 self._opening.cancel()
                 self._opening = None
+            if self.session is not None and self._early is None:  # it was admitted
+                self.gateway.last_seen.add(self.session.device)
         for task in self._tasks:
             task.cancel()
         if self.session is not None:

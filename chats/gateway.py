@@ -20,6 +20,7 @@ from psycopg_pool import PoolTimeout
 
 from accounts import sessions as account_sessions
 from accounts.errors import banned
+from accounts.last_seen import LastSeen
 from chats import gauges
 from chats.connection import Connection
 from delivery import tasks
@@ -68,6 +69,7 @@ class Gateway:
         )
         self.node.bus.subscribe(LAYER, self.on_layer)
         self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
+        self.last_seen = LastSeen(self.pool, lambda: (session.device for session in self.node.hub.all()))
         self._pinger: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,6 +77,7 @@ class Gateway:
     async def start(self) -> None:
         await self.pool.open(wait=False)
         await self.node.start()
+        self.last_seen.start()
         self._pinger = asyncio.get_running_loop().create_task(self._ping_for_ever())
         self._lag = asyncio.get_running_loop().create_task(gauges.watch_loop())
         gauges.bind(self)
@@ -178,6 +181,7 @@ class Gateway:
         for task in (self._pinger, self._lag):
             if task is not None:
                 task.cancel()
+        await self.last_seen.stop()
         await self.node.stop()
         with contextlib.suppress(Exception):
             await self.store.close()

@@ -120,3 +120,52 @@ def test_celery_knows_queues_and_schedule() -> None:
     assert settings.CELERY_WORKER_PREFETCH_MULTIPLIER == 1
     tasks = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     assert tasks == {"delivery.tasks.expire", "delivery.tasks.trim_outbox", "accounts.tasks.prune"}
+
+
+def test_token_keys_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"b:{KEY}\na:{KEY}\n")
+    given = {**GOOD, "TOKEN_KEYS": "", "TOKEN_KEYS_FILE": str(file)}
+    run = manage("shell", "--no-imports", "-c", PRINT, WHATSAPP_DATA=str(tmp_path), **given)
+    assert run.stdout.startswith("False ['b', 'a']"), run.stderr
+    for text, sentence in (
+        ("a:short", "TOKEN_KEYS_FILE must be kid:secret[,kid:secret…] with secrets of at least 32 bytes."),
+        ("ä", "TOKEN_KEYS_FILE must be ASCII."),
+        (None, "TOKEN_KEYS_FILE cannot be read: No such file or directory."),
+    ):
+        file.unlink() if text is None else file.write_text(text)
+        run = manage("check", **given)
+        assert (run.returncode != 0, run.stderr.strip()) == (True, f"manage.py: {sentence}")
+
+
+SMPP = {
+    "SMS_SENDER": "accounts.sms.smpp.SmppSender",
+    "SMPP_HOSTS": "smsc.example,[2001:db8::1]:2776",
+    "SMPP_SYSTEM_ID": "chat",
+    "SMPP_PASSWORD": "secret",
+    "SMPP_SOURCE": "Chat",
+}
+
+
+def test_a_message_centre_is_described_by_the_environment(tmp_path: Path) -> None:
+    text = "from django.conf import settings as s; print(s.SMPP_HOSTS, s.SMPP_TLS)"
+    run = manage("shell", "--no-imports", "-c", text, WHATSAPP_DATA=str(tmp_path), **GOOD, **SMPP)
+    assert run.stdout.strip() == "[('smsc.example', 2775), ('2001:db8::1', 2776)] False", run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SMPP_HOSTS", "", "SmppSender needs SMPP_HOSTS, SMPP_SYSTEM_ID, SMPP_PASSWORD and SMPP_SOURCE."),
+        ("SMPP_HOSTS", "a:b", "SMPP_HOSTS holds 'a:b'; it must be host[:port][,host[:port]…]."),
+        ("SMPP_PASSWORD", "secrets-9", "SMPP_PASSWORD has at most 8 ASCII characters."),
+        ("SMPP_SOURCE", "Messenger Plus", "SMPP_SOURCE has at most 11 ASCII characters."),
+        ("SMPP_TLS", "yes", "SMPP_TLS is 'yes'; it must be 1 or 0."),
+    ],
+)
+def test_a_message_centre_described_wrongly_is_said_in_one_sentence(
+    name: str, value: str, sentence: str
+) -> None:
+    run = manage("check", **GOOD, **{**SMPP, name: value})
+    assert run.returncode != 0
+    assert run.stderr.strip() == f"manage.py: {sentence}"

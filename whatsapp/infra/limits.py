@@ -76,6 +76,8 @@ class Limits:
     presence_refresh_ms: int = 10_000  # states of those who are followed are read again
     offline_debounce_ms: int = 5_000
     session_check_ms: int = 60_000
+    last_seen_step_ms: int = 3_600_000  # a device's ``lastSeenAt`` moves at most so often
+    last_seen_write_ms: int = 30_000  # and is written so late
     retention_ms: int = 30 * 86_400_000
 
 

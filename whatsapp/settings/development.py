@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from whatsapp.settings import env
+from whatsapp.settings.accounts import TOKEN_KEYS_FILE
 from whatsapp.settings.base import *  # noqa: F403
 from whatsapp.settings.base import WHATSAPP_DATA
 from whatsapp.settings.logs import hash_key, logging_config
@@ -14,7 +15,7 @@ if not (os.environ.get("SECRET_KEY") and os.environ.get("TOKEN_KEYS")):
     _SECRETS = env.local_secrets(WHATSAPP_DATA)
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or _SECRETS["SECRET_KEY"]
-TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS"])
+TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS"], TOKEN_KEYS_FILE)
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY, default_format="auto")
 DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"

@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-#: HS256 keys shorter than the hash are weaker than the hash (RFC 7518, section 3.2).
-MIN_TOKEN_KEY_BYTES = 32
+from whatsapp.infra.token_keys import parse
 
 
 def required(name: str) -> str:
@@ -92,17 +91,17 @@ def check_smpp(hosts: list[tuple[str, int]], system_id: str, password: str, sour
             raise ImproperlyConfigured(f"{name} has at most {most} ASCII characters.")
 
 
-def token_keys(text: str) -> dict[str, str]:
-    """``"kid:secret,kid2:secret2"`` to an ordered dict; the first key signs, all of them verify."""
-    keys: dict[str, str] = {}
-    for entry in text.split(","):
-        kid, separator, secret = entry.strip().partition(":")
-        if not separator or not kid or len(secret.encode()) < MIN_TOKEN_KEY_BYTES:
-            raise ImproperlyConfigured(
-                f"TOKEN_KEYS must be kid:secret[,kid:secret…] with secrets of at least {MIN_TOKEN_KEY_BYTES} bytes."
-            )
-        keys[kid] = secret
-    return keys
+def token_keys(text: str, file: str = "") -> dict[str, str]:
+    """The keys that a process starts with: those of ``file`` if one is named, else of ``text``, as ``infra.token_keys`` reads
+    them."""
+    name = "TOKEN_KEYS_FILE" if file else "TOKEN_KEYS"
+    try:
+        return parse(Path(file).read_text(encoding="ascii") if file else text)
+    except OSError as error:
+        raise ImproperlyConfigured(f"TOKEN_KEYS_FILE cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        text = "must be ASCII" if isinstance(error, UnicodeError) else str(error)
+        raise ImproperlyConfigured(f"{name} {text}.") from None
 
 
 def database(url: str, *, pool: bool, max_size: int = 10) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 from whatsapp.settings import env
+from whatsapp.settings.accounts import TOKEN_KEYS_FILE
 from whatsapp.settings.base import *  # noqa: F403
 from whatsapp.settings.logs import hash_key, logging_config
 
 SECRET_KEY = env.required("SECRET_KEY")
-TOKEN_KEYS = env.token_keys(env.required("TOKEN_KEYS"))
+TOKEN_KEYS = env.token_keys(TOKEN_KEYS_FILE or env.required("TOKEN_KEYS"), TOKEN_KEYS_FILE)
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY)
 DATABASE_URL = env.required("DATABASE_URL")
