@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import jwt
 from django.conf import settings
@@ -19,6 +19,7 @@ from accounts import keys
 from whatsapp.infra.clock import now_ms
 
 _ALGORITHM: Final = "HS256"
+_MAX_LENGTH: Final = 2_048  # ours have about 330
 # Times are checked here against the one clock, not by the library against the machine's.
 _OPTIONS: Final[jwt.types.Options] = {
     "require": ["sub", "dev", "iat", "exp"],
@@ -58,8 +59,17 @@ def issue_access(*, user_id: str, device_id: str, now: int) -> tuple[str, int]:
     return jwt.encode(claims, secret, algorithm=_ALGORITHM, headers={"kid": kid}), expires_at
 
 
+def _ms(date: Any) -> int:
+    """A NumericDate (RFC 7519, section 2). Raises ``TypeError`` and ``ValueError``; text is none, though ``float`` reads it."""
+    if type(date) not in (int, float):
+        raise TypeError
+    return round(date * 1000)
+
+
 def read_access(token: str) -> Access:
     """Verify signature, form and expiry. Raises :class:`TokenError`; touches no database."""
+    if len(token) > _MAX_LENGTH:
+        raise TokenError("the token is not valid")  # before anything is computed over it
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         secret = keys.secret_of(kid) if isinstance(kid, str) else None
@@ -69,8 +79,8 @@ def read_access(token: str) -> Access:
         access = Access(
             user_id=str(uuid.UUID(claims["sub"])),
             device_id=str(uuid.UUID(claims["dev"])),
-            expires_at=round(float(claims["exp"]) * 1000),
-            issued_at=round(float(claims["iat"]) * 1000),
+            expires_at=_ms(claims["exp"]),
+            issued_at=_ms(claims["iat"]),
         )
     except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise TokenError("the token is not valid") from None

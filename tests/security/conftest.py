@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.stack import System
+from whatsapp.infra import clock as clock_module
 
 ORIGIN = "https://chat.example"
 HOST = "chat.example"
@@ -42,3 +44,23 @@ def private_port(production: System) -> int:
     found = urllib.parse.urlsplit(production.gateways["gateway-1"]["http"]).port
     assert found is not None
     return found
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """``clock(ms)`` moves the time that every service reads."""
+    real = clock_module.now_ms
+    offset = 0
+
+    def moved() -> int:
+        return real() + offset
+
+    for name, loaded in list(sys.modules.items()):
+        if name.split(".")[0] in {"accounts", "chats"} and getattr(loaded, "now_ms", None) is real:
+            monkeypatch.setattr(loaded, "now_ms", moved)
+
+    def move(by_ms: int) -> None:
+        nonlocal offset
+        offset += by_ms
+
+    return move
