@@ -53,6 +53,7 @@ class Head(models.Model):
         null=True, help_text="time of the event above floor; null when there is none"
     )
     created_at = models.BigIntegerField()
+    roster_seq = models.BigIntegerField(db_default=0, help_text="seq of the last change of members")
     kind = models.TextField(help_text="direct or group")
 
     class Meta:

@@ -116,6 +116,26 @@ class Conversation(NamedTuple):
     members: tuple[Interval, ...]  # every interval of every user, read at ``head`` or later (R16, R17)
 
 
+class Change(NamedTuple):
+    """One event that changes a conversation; who joins or leaves with it is owed it (``joined`` and ``left`` are its seq)."""
+
+    message_id: str
+    kind: str  # member_added | member_removed | role | info | timer
+    extra: bytes | None = None  # msgpack map: what the event says
+    joins: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ()
+
+
+class Changed(NamedTuple):
+    seqs: list[int]  # of the changes, in order; empty when there is no such conversation
+    row: int  # the outbox row, 0 when they had been stored before
+
+
+class RosterHead(NamedTuple):
+    head: int
+    changed: int  # seq of the last change of members: a list read at that head or later serves every event up to ``head``
+
+
 class DeviceRow(NamedTuple):
     device: str
     linked_at: int
@@ -203,6 +223,21 @@ class Store(Protocol):
 
     async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         """Kind, head and all member intervals; unknown ids are absent."""
+
+    async def create_group(self, conversation: str, now: int) -> None:
+        """The head of a group that has no members yet. Idempotent."""
+
+    async def change(
+        self, writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
+    ) -> Changed:
+        """Append events and change the members with them, atomically and durably, with an outbox row.
+
+        Who is a member already does not join, who is none does not leave. A repetition (by the message_id) changes nothing.
+        The caller has checked that ``sender`` may; a user joins or leaves once in a call.
+        """
+
+    async def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:
+        """Head and last change of members, in one snapshot each; unknown ids are absent."""
 
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         """The user's conversations by id (cursor: ``after`` = last id).

@@ -10,11 +10,14 @@ import psycopg
 from psycopg import errors as pg
 from psycopg_pool import AsyncConnectionPool
 
+from delivery.store import changes as member_changes
 from delivery.store import devices, log, outbox, positions, retention, roster
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
     Behind,
+    Change,
+    Changed,
     Conversation,
     DeviceRow,
     ListedConversation,
@@ -25,6 +28,7 @@ from delivery.store.interface import (
     PositionWrite,
     Receipt,
     ReceiptWrite,
+    RosterHead,
     Send,
     Unavailable,
 )
@@ -88,6 +92,19 @@ class PostgresStore:
 
     async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         return await self._run(roster.conversations(ids))
+
+    async def create_group(self, conversation: str, now: int) -> None:
+        await self._run(member_changes.create_group(conversation, now))
+
+    async def change(
+        self, writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
+    ) -> Changed:
+        return await self._run(
+            member_changes.change(writer, conversation, sender, changes, now), transaction=True
+        )
+
+    async def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:
+        return await self._run(member_changes.roster_heads(ids))
 
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return await self._run(roster.listed(user, limit, after))

@@ -13,11 +13,14 @@ from django.db import connections, transaction
 from django.db import utils as db
 from psycopg import errors as pg
 
+from delivery.store import changes as member_changes
 from delivery.store import devices, log, outbox, positions, retention, roster
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
     Behind,
+    Change,
+    Changed,
     Conversation,
     DeviceRow,
     ListedConversation,
@@ -28,6 +31,7 @@ from delivery.store.interface import (
     PositionWrite,
     Receipt,
     ReceiptWrite,
+    RosterHead,
     Send,
     Unavailable,
 )
@@ -104,6 +108,19 @@ class SyncStore:
 
     def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         return self._run(roster.conversations(ids))
+
+    def create_group(self, conversation: str, now: int) -> None:
+        self._run(member_changes.create_group(conversation, now))
+
+    def change(
+        self, writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
+    ) -> Changed:
+        return self._run(
+            member_changes.change(writer, conversation, sender, changes, now), transactional=True
+        )
+
+    def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:
+        return self._run(member_changes.roster_heads(ids))
 
     def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return self._run(roster.listed(user, limit, after))
