@@ -66,6 +66,7 @@ class Gateway:
             hot_url=settings.HOT_URL,
             identify=self._judge,
             submit_drain=self._submit_drain,
+            submit_lane=self._submit_lane,
         )
         self.node.bus.subscribe(LAYER, self.on_layer)
         self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
@@ -107,6 +108,9 @@ class Gateway:
     def _submit_drain(self, request: DrainRequest) -> None:
         # kombu's publish blocks: off the loop, and a broker that is away only means that the gateway reads by itself.
         asyncio.get_running_loop().run_in_executor(None, tasks.submit_drain, request)
+
+    def _submit_lane(self, lane: int, token: str) -> None:
+        asyncio.get_running_loop().run_in_executor(None, tasks.submit_lane, lane, token)
 
     def message_rate(self, user: str) -> Rate:
         rate = self.rates.get(user)

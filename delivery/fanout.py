@@ -1,5 +1,7 @@
 """From a durable batch to the devices: marks on the hot node, then one publish per gateway process.
 
+What groups are owed goes to their lanes, in the same pipeline, and from there by a worker (:mod:`delivery.lane_worker`).
+
 A batch is marked in the order of its appends, one batch in flight; what arrives meanwhile is the next. Sessions on this
 process get a live event at once, before the marks: an early delivery is harmless, a late mark is too.
 """
@@ -9,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import hiredis
 
 from delivery.inbox import mark_commands
+from delivery.lanes import DONE, Entry, Lanes, SubmitLane, lane_of
 from delivery.outbox import Progress
 from delivery.roster import Roster, owed, unique
 from delivery.session import Event
@@ -21,11 +25,15 @@ from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
+from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import Command, HotUnavailable
 
 log = logging.getLogger(__name__)
 
 LIVE = "live"  # payload: [logged as a list, [users]]
+#: How long the lag of a lane counts after it was seen.
+LAG_COUNTS_MS = 1_000
+
 POKE = "poke"  # payload: [conversation, seq, [users]]: there is something up to seq, read it
 
 Deliver = Callable[[Event, Sequence[str]], None]
@@ -48,22 +56,41 @@ class Fanout:
     """Marks, looks up sessions and publishes. ``deliver(event, users)`` acts on the sessions of this process; the bus calls
     the same on the others."""
 
-    def __init__(self, store: Store, bus: Bus, roster: Roster, deliver: Deliver) -> None:
+    def __init__(
+        self, store: Store, bus: Bus, roster: Roster, deliver: Deliver, submit_lane: SubmitLane | None = None
+    ) -> None:
         self._bus = bus
         self._roster = roster
         self._deliver = deliver
+        self._lanes = Lanes(bus, submit_lane) if submit_lane is not None else None
+        self._lag: dict[int, tuple[float, int]] = {}  # lane -> (loop time, ms) when it was last seen
         self._batches: Batcher[Batch] = Batcher(self._run)
         self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
-        self.progress = Progress(store, bus, self.replay)
+        self.progress = Progress(store, bus, self.replay, self._lanes.oldest if self._lanes else None)
+        bus.subscribe(DONE, self._lane_done)
 
     def add(self, batch: Batch) -> None:
         self._batches.add(batch)
 
+    def lags(self, conversation: str) -> bool:
+        """Whether the lane of this group is so late that its senders are told ``queued``."""
+        seen = self._lag.get(lane_of(conversation))
+        if seen is None:
+            return False
+        at, lag_ms = seen
+        waited = (asyncio.get_running_loop().time() - at) * 1000
+        return lag_ms > LIMITS.lane_lag_ms and waited < LAG_COUNTS_MS
+
     async def drained(self) -> None:
         await self._batches.drained()
 
+    def _lane_done(self, reports: Sequence[tuple[str, int, str, int]]) -> None:
+        for report in reports:
+            self.progress.lane_done(*report)
+
     async def _run(self, batches: list[Batch]) -> None:
-        events = [event for batch in batches for event in batch.events]
+        by_lane = self._by_lane(batches)
+        events = [event for batch in batches for event in batch.events if not (event.group and self._lanes)]
         time = asyncio.get_running_loop().time
         started, self.oldest = time(), batches[0].durable
         hot = self._bus.hot
@@ -77,7 +104,7 @@ class Fanout:
                 self._deliver(event, users)
             faults.point("before-mark")
             marks = _marks([event.logged for event in events], targets, devices)
-            sessions = await self._mark(marks, everyone)
+            sessions = await self._mark(marks, everyone, by_lane)
             metrics.marked(len(events), time() - started)
         except (HotUnavailable, Unavailable, hiredis.ReplyError):
             self.progress.failed()
@@ -136,13 +163,57 @@ class Fanout:
         lists = await self._roster.lists(heads)
         return [owed(lists[event.conversation], event.seq) for event in logged]
 
-    async def _mark(self, marks: Marks, users: Sequence[str]) -> dict[str, dict[str, SessionEntry]]:
-        """Write marks and read the sessions of ``users`` in one pipeline; marks come before the look-up, because a device
-        registers before it reads its marks."""
-        commands: list[Command] = list(mark_commands(marks))
+    def _by_lane(self, batches: Sequence[Batch]) -> list[tuple[int, Entry]]:
+        """What goes to lanes: an entry for each batch and lane, in order."""
+        found: list[tuple[int, Entry]] = []
+        if self._lanes is None:
+            return found
+        for batch in batches:
+            entries: dict[int, Entry] = {}
+            for event in batch.events:
+                if event.group:
+                    lane = lane_of(event.logged.conversation)
+                    entry = entries.get(lane)
+                    if entry is None:
+                        entry = entries[lane] = Entry(batch.writer, batch.row, self._bus.process, [])
+                    entry.events.append(event.logged)
+            found += entries.items()
+        return found
+
+    def _queued(
+        self, by_lane: Sequence[tuple[int, Entry]], tokens: Sequence[str], answers: Sequence[Any]
+    ) -> None:
+        """The entries are in their lanes: their rows stay open until the workers report them."""
+        assert self._lanes is not None
+        now = asyncio.get_running_loop().time()
+        opened: dict[tuple[str, int], dict[int, tuple[int, int]]] = {}
+        for (lane, entry), token, answer in zip(by_lane, tokens, answers, strict=True):
+            added = self._lanes.added(lane, token, answer)
+            if added.id is None:
+                self.progress.failed()  # the lane is full: the writer marks the row itself, in its own time
+                continue
+            self._lag[lane] = (now, added.lag_ms)
+            opened.setdefault((entry.writer, entry.row), {})[lane] = added.id
+        for (writer, row), ids in opened.items():
+            self.progress.opened(writer, row, ids)
+
+    async def _mark(
+        self, marks: Marks, users: Sequence[str], by_lane: Sequence[tuple[int, Entry]] = ()
+    ) -> dict[str, dict[str, SessionEntry]]:
+        """Write marks and entries of lanes, and read the sessions of ``users``, in one pipeline; marks come before the
+        look-up, because a device registers before it reads its marks."""
+        commands: list[Command] = []
+        tokens: list[str] = []
+        for lane, entry in by_lane:
+            command, token = self._lanes.add_command(lane, entry)  # type: ignore[union-attr]
+            commands.append(command)
+            tokens.append(token)
+        commands += mark_commands(marks)
         if users:
             commands.append(("MGET", *[sessions_key(user) for user in users]))
-        answers = await self._bus.hot.run(commands)
+        answers = await self._bus.hot.run(commands) if commands else []
+        if by_lane:
+            self._queued(by_lane, tokens, answers[: len(by_lane)])
         if not users:
             return {}
         return {user: parse_sessions(raw) for user, raw in zip(users, answers[-1], strict=True)}

@@ -35,6 +35,12 @@ class Live:
         raw, users = payload
         self.deliver(Event(Logged(*raw)), users)
 
+    def on_group(self, payload: Any) -> None:
+        """``[[[logged, …], [users]], …]``: what a pass of a lane has for this process."""
+        for events, users in payload:
+            for raw in events:
+                self.deliver(Event(Logged(*raw)), users)
+
     def on_poke(self, payload: Any) -> None:
         """``[conversation, seq, [users]]``"""
         self.poke(*payload)

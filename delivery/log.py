@@ -32,7 +32,7 @@ APPEND_TIMEOUT_S = 10.0
 class Pending:
     """A send that waits for its append; ``ref`` goes back on the answer."""
 
-    __slots__ = ("arrived", "recipients", "ref", "send", "session")
+    __slots__ = ("arrived", "group", "recipients", "ref", "send", "session")
 
     def __init__(
         self, session: Session, send: Send, ref: str, arrived: float, recipients: Sequence[str] | None
@@ -41,6 +41,7 @@ class Pending:
         self.send = send
         self.ref = ref
         self.arrived = arrived  # loop time
+        self.group = False
         self.recipients = recipients  # whom the client believes to write to: checked, never trusted
 
 
@@ -140,6 +141,7 @@ class Log:
                 if pending.recipients and not all(is_member(known, user) for user in pending.recipients):
                     self._refuse(pending, Code.BAD_REQUEST, "recipientIds names somebody who is not a member")
                 else:
+                    pending.group = known.kind == "group"
                     admitted.append(pending)
             elif known is not None and was_member(known, pending.send.sender):
                 self._refuse(pending, Code.NOT_MEMBER, "you have left this conversation")
@@ -154,15 +156,14 @@ class Log:
             session.sending -= 1
             duplicate = outcome is Outcome.DUPLICATE
             if not duplicate:
-                events.append(
-                    Event(_logged(send, seq, at))
-                )  # first: whatever happens below, it is fanned out
+                # First: whatever happens below, it is fanned out.
+                events.append(Event(_logged(send, seq, at), pending.group))
                 session.first_own.setdefault(send.conversation, seq)
                 self._receipts.sent(send.conversation, send.sender, seq)
             session.send(
                 frames.StatusUpdate(
                     conversation_id=send.conversation,
-                    status="sent",
+                    status="queued" if pending.group and self._fanout.lags(send.conversation) else "sent",
                     message_id=send.message_id,
                     seq=seq,
                     timestamp=at,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from delivery.drain import Drain, DrainRequest
 from delivery.fanout import LIVE, POKE, Fanout
 from delivery.inbox import Inbox
+from delivery.lanes import GROUP, SubmitLane
 from delivery.live import Live
 from delivery.log import Log
 from delivery.ports import Identify
@@ -34,6 +35,7 @@ class Node:
         hot_url: str,
         identify: Identify,
         submit_drain: Callable[[DrainRequest], None] | None = None,
+        submit_lane: SubmitLane | None = None,
     ) -> None:
         self.store = store
         self.bus = Bus(hot_url, process)
@@ -46,12 +48,13 @@ class Node:
         self.presence = Presence(self.bus, self.hub, self.roster)
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
         self.sync = Sync(store, self.inbox, self.reader, self.receipts, drain)
-        self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver)
+        self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
         self.log = Log(store, self.roster, self.fanout, self.receipts)
         self.sessions = Sessions(
             store, self.bus, self.hub, self.roster, self.inbox, self.live, self.presence, identify
         )
         self.bus.subscribe(LIVE, self.live.on_live)
+        self.bus.subscribe(GROUP, self.live.on_group)
         self.bus.subscribe(POKE, self.live.on_poke)
         self.bus.subscribe(RECEIPT, self.receipts.on_receipts)
         self.bus.subscribe(AGAIN, self.receipts.on_receipts)

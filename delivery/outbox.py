@@ -4,6 +4,9 @@ Every batch left one outbox row with its append. A row is done under an epoch on
 had that epoch before they were sent. The watermark is the highest row below which all are done; it is written behind, once
 a second, because a lower one only repeats marks, and marks are harmless.
 
+What groups are owed goes by lanes (:mod:`delivery.lanes`); such a row stays open until each of its lanes was reported (R13).
+If no report comes and the lane has the entry no more, the row is marked again like one whose marks failed.
+
 A writer whose append has an unknown outcome takes a new name: the row may still commit, below a watermark that would pass it.
 The old name has no heartbeat any more, so the sweep looks after its rows and is never finished with it.
 """
@@ -23,6 +26,20 @@ from whatsapp.infra.valkey import HotUnavailable
 log = logging.getLogger(__name__)
 
 Replay = Callable[[list[OutboxRow]], Awaitable[None]]
+#: ``oldest(lanes)``: id of the first entry of each lane, None for an empty one.
+Oldest = Callable[[list[int]], Awaitable[dict[int, tuple[int, int] | None]]]
+
+OVERDUE_S = 5.0
+
+
+class Open:
+    """The lanes that have not reported a row, with the ids of its entries."""
+
+    __slots__ = ("lanes", "since")
+
+    def __init__(self, lanes: dict[int, tuple[int, int]], since: float) -> None:
+        self.lanes = lanes
+        self.since = since  # loop time; moved on while the entries wait in their lanes
 
 
 def kept_under(epoch: str) -> str:
@@ -33,13 +50,16 @@ def kept_under(epoch: str) -> str:
 class Progress:
     """The watermark of one living writer. ``replay(rows)`` marks and publishes rows again."""
 
-    def __init__(self, store: Store, bus: Bus, replay: Replay) -> None:
+    def __init__(self, store: Store, bus: Bus, replay: Replay, oldest: Oldest | None = None) -> None:
         self.writer = str(uuid.uuid4())
         self._store = store
         self._bus = bus
         self._hot = bus.hot
         bus.names.add(self.writer)
         self._replay = replay
+        self._oldest = oldest
+        self._open: dict[int, Open] = {}  # ascending
+        self._reached = 0  # done up to here, but for the open ones
         self._epoch = ""  # under which ``_row`` was earned
         self._row = 0
         self._saved = 0
@@ -70,16 +90,43 @@ class Progress:
         self.writer = str(uuid.uuid4())
         self._bus.names.add(self.writer)
         self._epoch, self._row, self._saved = "", 0, 0
+        self._open.clear()
+        self._reached = 0
         self.failed()
 
+    def opened(self, writer: str, row: int, lanes: dict[int, tuple[int, int]]) -> None:
+        """``row`` has entries in these lanes; called before it is :meth:`done`, in order."""
+        if writer == self.writer:
+            self._open[row] = Open(lanes, asyncio.get_running_loop().time())
+
     def done(self, writer: str, epoch: str, row: int) -> None:
-        """The marks of ``row`` were answered; ``epoch`` was known before they were sent (R3). Rows come in order."""
+        """The marks of ``row`` were answered, but for what lanes have; ``epoch`` was known before they were sent (R3). Rows
+        come in order."""
         if writer != self.writer:
             return  # the sweep's by now
         if epoch != self._epoch:
             self.failed()
         elif not self._broken:
-            self._row = row
+            self._reached = row
+            self._move()
+
+    def lane_done(self, writer: str, row: int, epoch: str, lane: int) -> None:
+        """A worker marked and published what this very row has in this lane (R13). Comes twice, or never."""
+        open_ = self._open.get(row) if writer == self.writer else None
+        if open_ is None or lane not in open_.lanes:
+            return
+        if epoch != self._epoch:
+            self.failed()
+            return
+        del open_.lanes[lane]
+        if not open_.lanes:
+            del self._open[row]
+            if not self._broken:
+                self._move()
+
+    def _move(self) -> None:
+        first = next(iter(self._open), 0)
+        self._row = max(self._row, min(self._reached, first - 1) if first else self._reached)
 
     def failed(self) -> None:
         """The marks of a row may be missing: nothing above the watermark counts until it was replayed."""
@@ -97,6 +144,8 @@ class Progress:
                 pass
             self._wake.clear()
             try:
+                if self._hot.available and self._open and not self._broken:
+                    await self._look_for_lost()
                 if self._hot.available and (self._broken or self._epoch != self._hot.epoch):
                     await self._catch_up()
                 await self._save()
@@ -112,15 +161,33 @@ class Progress:
         if self._epoch != epoch:
             await self._save()
             self._broken, self._epoch, self._row, self._saved = True, epoch, 0, 0
+            self._reached = 0
         while rows := await self._store.outbox(writer, kept_under(epoch), clock.now_ms()):
             await self._replay(rows)
             metrics.REPLAYED.add(number=len(rows))
             if self.writer != writer or self._epoch != epoch:
                 return
             self._row = rows[-1].row
+            for row in [row for row in self._open if row <= self._row]:
+                del self._open[row]
             await self._save()
         if self._failures == failures and self._hot.epoch == epoch:
             self._broken = False
+
+    async def _look_for_lost(self) -> None:
+        """Rows that wait for long: their entries are still in their lanes, or the stream or the report was lost."""
+        now = asyncio.get_running_loop().time()
+        overdue = [open_ for open_ in self._open.values() if now - open_.since >= OVERDUE_S]
+        if not overdue or self._oldest is None:
+            return
+        first = await self._oldest(sorted({lane for open_ in overdue for lane in open_.lanes}))
+        for open_ in overdue:
+            for lane, id_ in open_.lanes.items():
+                oldest = first[lane]
+                if oldest is None or id_ < oldest:
+                    self.failed()
+                    return
+            open_.since = now
 
     async def _save(self) -> None:
         if self._row > self._saved and self._epoch:

@@ -1,18 +1,22 @@
-"""The asynchronous half of a Celery pool child: one background thread with one event loop, a pool and a hot connection.
+"""The asynchronous half of a Celery process: one background thread with one event loop, a pool and a hot connection.
 
-Opened in the child (``worker_process_init``), never before the fork: a connection made before it hangs the child.
+Opened in the pool child (``worker_process_init``), never before the fork: a connection made before it hangs the child. In a
+worker whose pool is threads it is opened in the one process there is, and all its lanes run on the one loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from django.conf import settings
 
+from delivery.lane_worker import LaneWorker
 from delivery.store.postgres import PostgresStore
+from whatsapp.infra.bus import Bus
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.postgres import open_pool
 
@@ -24,6 +28,8 @@ class Runtime:
     hot: Hot
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lanes: LaneWorker | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
         self._thread.start()
@@ -36,7 +42,26 @@ class Runtime:
         self.hot = Hot(settings.HOT_URL)
         await self.hot.start()
 
-    def run(self, work: Coroutine[Any, Any, Result], *, timeout: float) -> Result:
+    def lanes(self) -> LaneWorker:
+        """The lanes of this process. From the first call on it also takes lanes that nobody holds."""
+        with self._lock:
+            if self._lanes is None:
+                self._lanes = self.run(self._open_lanes(), timeout=10)
+            return self._lanes
+
+    def leave_lanes(self) -> None:
+        """Give the lanes back, for others to go on; the process is about to end."""
+        if self._lanes is not None:
+            self._lanes.leave()
+
+    async def _open_lanes(self) -> LaneWorker:
+        bus = Bus(settings.HOT_URL, str(uuid.uuid4()))
+        lanes = LaneWorker(self.store, bus)
+        await bus.start()
+        self._orphans = self._loop.create_task(lanes.look_for_orphans())
+        return lanes
+
+    def run(self, work: Coroutine[Any, Any, Result], *, timeout: float | None) -> Result:
         """Run on the loop and wait. Raises what ``work`` raises, ``TimeoutError`` after ``timeout`` seconds."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
 
@@ -52,3 +77,8 @@ def runtime() -> Runtime:
         if _runtime is None:
             _runtime = Runtime()
         return _runtime
+
+
+def opened() -> Runtime | None:
+    """The runtime, if this process has one."""
+    return _runtime

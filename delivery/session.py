@@ -39,10 +39,11 @@ class State(enum.IntEnum):
 class Event:
     """One event on its way to local sessions: encoded once per codec, whoever gets it."""
 
-    __slots__ = ("_frames", "logged")
+    __slots__ = ("_frames", "group", "logged")
 
-    def __init__(self, logged: Logged) -> None:
+    def __init__(self, logged: Logged, group: bool = False) -> None:
         self.logged = logged
+        self.group = group  # it goes by a lane
         self._frames: dict[Codec, bytes] = {}
 
     @property

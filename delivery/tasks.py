@@ -35,6 +35,21 @@ def submit_drain(request: DrainRequest) -> None:
         log.warning("the drain task could not be enqueued: %s", error)
 
 
+@shared_task(name="delivery.tasks.fanout_lane", expires=60)
+def fanout_lane(lane: int, token: str) -> int:
+    """Work on a lane until it is empty. ``token`` is what the gateway left as its lease. Returns the number of passes."""
+    here = runtime()
+    return here.run(here.lanes().run(lane, token), timeout=None)
+
+
+def submit_lane(lane: int, token: str) -> None:
+    """Enqueue :func:`fanout_lane`. Blocks, so call it off the loop; never raises: lanes without a holder are looked for."""
+    try:
+        fanout_lane.apply_async((lane, token), retry=False)
+    except Exception as error:
+        log.warning("the task of a lane could not be enqueued: %s", error)
+
+
 @shared_task(name="delivery.tasks.expire")
 def expire() -> int:
     """Delete what is older than the retention, a batch at a time."""

@@ -18,7 +18,7 @@ from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec, end_all, of_stack
 from devtools.valkey import ValkeyServer
 
-QUEUES = "fanout,drain,push,media,maintenance,celery"
+QUEUES = "drain,push,media,maintenance,celery"
 
 
 def _silent(text: str) -> None:
@@ -39,6 +39,7 @@ class Stack:
         port: int,
         gateways: int = 2,
         worker: bool = True,
+        fanout: bool = True,
         beat: bool = True,
         external: Mapping[str, str] | None = None,
         caller: Mapping[str, str] | None = None,
@@ -86,11 +87,13 @@ class Stack:
             self.private_ports[name] = ports.choose(taken)
             taken.add(self.private_ports[name])
             self.add(self._gateway(name))
-        for name in ["worker-1"] * worker + ["beat"] * beat:
+        for name in ["worker-1"] * worker + ["fanout-1"] * fanout + ["beat"] * beat:
             self.metrics_ports[name] = ports.choose(taken)
             taken.add(self.metrics_ports[name])
         if worker:
             self.add(self._worker())
+        if fanout:
+            self.add(self._fanout())
         if beat:
             self.add(self._beat())
         if self.valkey:
@@ -141,9 +144,9 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything in order: gateways drain, worker and beat finish, then the servers. What remains is killed."""
-        last = ("worker-1", "beat", "valkey", "postgres")
+        last = ("worker-1", "fanout-1", "beat", "valkey", "postgres")
         gateways = [name for name in self.children if name not in last]
-        for names in (gateways, ["worker-1", "beat"], ["valkey"], ["postgres"]):
+        for names in (gateways, ["worker-1", "fanout-1", "beat"], ["valkey"], ["postgres"]):
             group = [self.children[name] for name in names if name in self.children]
             for child in group:
                 child.send(child.spec.stop_signal)
@@ -254,15 +257,22 @@ class Stack:
         }
 
     def _worker(self) -> Spec:
+        return self._celery("worker-1", QUEUES, "-c", "2")
+
+    def _fanout(self) -> Spec:
+        # Lanes wait for servers, on one loop: a thread a lane that only waits for it, no pool of processes.
+        return self._celery("fanout-1", "fanout", "-P", "threads", "-c", "64")
+
+    def _celery(self, name: str, queues: str, *options: str) -> Spec:
         return Spec(
-            name="worker-1",
+            name=name,
             argv=[
-                str(self.python), "-m", "celery", "-q", "-A", "whatsapp", "worker", "-Q", QUEUES, "-c", "2", "--without-gossip",
-                "--without-mingle", "--loglevel", "INFO", "-n", "worker-1@%h",
+                str(self.python), "-m", "celery", "-q", "-A", "whatsapp", "worker", "-Q", queues, *options, "--without-gossip",
+                "--without-mingle", "--loglevel", "INFO", "-n", f"{name}@%h",
             ],
-            env=self._named("worker-1"),
+            env=self._named(name),
             cwd=REPO,
-            log=self.data.logs / "worker-1.log",
+            log=self.data.logs / f"{name}.log",
             ready=lambda child: " ready." in child.output(),
             stop_timeout=15,
         )  # fmt: skip

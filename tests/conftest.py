@@ -85,7 +85,7 @@ def stack() -> Iterator[Any]:
     """
     from tests.support.stack import System
 
-    with System(beat=True) as system:
+    with System(fanout=True, beat=True) as system:
         yield system
 
 

@@ -19,6 +19,7 @@ from celery.signals import (
     worker_init,
     worker_process_init,
     worker_ready,
+    worker_shutting_down,
 )
 from django.conf import settings
 from django.utils.log import configure_logging
@@ -86,12 +87,25 @@ def _in_pool_child(**_: Any) -> None:
 
 @worker_ready.connect
 def _in_worker(**_: Any) -> None:
+    from delivery.runtime import runtime
     from delivery.sweep import start_in_thread
 
     sweep_turns = start_in_thread(settings.DATABASE_URL, settings.HOT_URL)
     depths = workers.Depths(app, [queue.name for queue in settings.CELERY_TASK_QUEUES])
     metrics.source("whatsapp_celery_queue_depth", "Tasks that wait in a queue.", depths, ("queue",))
     workers.serve(lambda: {"broker": bool(depths()), "sweep": sweep_turns()})
+    if "fanout" in app.amqp.queues.consume_from:
+        runtime().lanes()  # those that nobody holds are taken before the first task comes
+
+
+@worker_shutting_down.connect
+def _ending(**_: Any) -> None:
+    """Lanes of a busy group have no end of their own."""
+    from delivery.runtime import opened
+
+    here = opened()
+    if here is not None:
+        here.leave_lanes()
 
 
 @beat_init.connect

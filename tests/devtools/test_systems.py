@@ -19,7 +19,15 @@ def _live(base: str) -> bool:
 
 
 def test_a_shared_system_has_every_part(stack: System) -> None:
-    assert set(stack.processes) == {"gateway-1", "gateway-2", "worker-1", "beat", "postgres", "valkey"}
+    assert set(stack.processes) == {
+        "gateway-1",
+        "gateway-2",
+        "worker-1",
+        "fanout-1",
+        "beat",
+        "postgres",
+        "valkey",
+    }
     assert all(stack.processes.values())
     assert _live(stack.http)
     assert all(_live(gateway["http"]) for gateway in stack.gateways.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import psycopg
 import redis
 
 from delivery.drain import DrainRequest
+from delivery.lane_worker import LaneWorker
+from delivery.lanes import SubmitLane
 from delivery.node import Node
 from delivery.session import Session, State
 from delivery.store.interface import Appended, Send
@@ -27,12 +29,14 @@ from devtools.valkey import ValkeyServer
 from tests.faults.wire import Wire
 from tests.gateway.peer import new_id, until
 from whatsapp.infra import clock
+from whatsapp.infra.bus import Bus
 from whatsapp.infra.postgres import open_pool
 from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON
 
 HOUR_MS = 3_600_000
 
+Message = (frames.Message, frames.Event)  # what has a seq
 SubmitDrain = Callable[[DrainRequest], None]
 
 
@@ -55,7 +59,7 @@ class Screen:
         frame = JSON.decode_server(data)
         self.frames.append(frame)
         if self.acking and self.seat is not None:
-            if isinstance(frame, frames.Message):
+            if isinstance(frame, Message):
                 asyncio.get_running_loop().call_soon(self.seat.ack, frame.conversation_id, frame.seq)
             elif isinstance(frame, frames.SyncBatch) and frame.events:
                 asyncio.get_running_loop().call_soon(
@@ -138,7 +142,7 @@ class Seat:
         """What arrived, in the order of arrival, live and in batches."""
         found: list[int] = []
         for frame in self.screen.frames:
-            if isinstance(frame, frames.Message) and frame.conversation_id == conversation:
+            if isinstance(frame, Message) and frame.conversation_id == conversation:
                 found.append(frame.seq)
             elif isinstance(frame, frames.SyncBatch) and frame.conversation_id == conversation:
                 found += [event.seq for event in frame.events]
@@ -159,7 +163,13 @@ class Seat:
 class Process:
     """One gateway process, or what is like one."""
 
-    def __init__(self, database_url: str, hot_url: str, submit_drain: SubmitDrain | None = None) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        hot_url: str,
+        submit_drain: SubmitDrain | None = None,
+        submit_lane: SubmitLane | None = None,
+    ) -> None:
         self.pool = open_pool(database_url, low=1, high=4)
         self.store = PostgresStore(self.pool)
         self.node = Node(
@@ -168,6 +178,7 @@ class Process:
             hot_url=hot_url,
             identify=_everybody,
             submit_drain=submit_drain,
+            submit_lane=submit_lane,
         )
         self.hot = self.node.bus.hot
 
@@ -194,6 +205,34 @@ class Process:
         await self.node.receipts.flush()
 
 
+class Worker:
+    """The lanes of one worker process; :meth:`submit` stands for the broker between it and the gateways."""
+
+    def __init__(self, store: PostgresStore, hot_url: str) -> None:
+        self.bus = Bus(hot_url, new_id())
+        self.lanes = LaneWorker(store, self.bus)
+        self.submitted: list[tuple[int, str]] = []
+        self.tasks: set[asyncio.Task[Any]] = set()
+
+    def submit(self, lane: int, token: str) -> None:
+        self.submitted.append((lane, token))
+        self.start(self.lanes.run(lane, token))
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.tasks.add(asyncio.get_running_loop().create_task(work))
+
+    def die(self) -> None:
+        """Its tasks end where they are, nothing is given back, and nobody listens at its channel."""
+        for task in self.tasks:
+            task.cancel()
+        self.tasks.clear()
+        self.bus.hot.on_term.clear()
+
+    async def stop(self) -> None:
+        self.die()
+        await self.bus.stop()
+
+
 async def _everybody(sessions: Sequence[tuple[str, str, int]]) -> list[str]:
     return ["ok"] * len(sessions)
 
@@ -218,12 +257,27 @@ class World:
         await self._closing.aclose()
 
     async def process(
-        self, *, database_url: str = "", hot_url: str = "", submit_drain: SubmitDrain | None = None
+        self,
+        *,
+        database_url: str = "",
+        hot_url: str = "",
+        submit_drain: SubmitDrain | None = None,
+        submit_lane: SubmitLane | None = None,
     ) -> Process:
-        process = Process(database_url or self.database_url, hot_url or self.hot_url, submit_drain)
+        process = Process(
+            database_url or self.database_url, hot_url or self.hot_url, submit_drain, submit_lane
+        )
         await process.start()
         self._closing.push_async_callback(process.stop)
         return process
+
+    async def lane_worker(self, *, hot_url: str = "") -> Worker:
+        """What a worker has for lanes; it takes them when it is told to."""
+        worker = Worker(self.store, hot_url or self.hot_url)
+        await worker.bus.start()
+        self._closing.push_async_callback(worker.stop)
+        await until(lambda: worker.bus.hot.available, "the hot node is there")
+        return worker
 
     async def sweep(self) -> Sweep:
         """A sweep that works when the test calls ``once()``."""

@@ -28,8 +28,9 @@ _template: Path | None = None
 class System:
     """One system in a data folder of its own. Options:
 
-    ``gateways`` (2), ``worker`` (True), ``beat`` (False); ``env``: variables for the application's processes, such as
-    WHATSAPP_TEST_BUILD; ``limits``: entries of the limits table that go over development's.
+    ``gateways`` (2), ``worker`` (True), ``fanout`` (False; the worker of groups' lanes), ``beat`` (False); ``env``: variables
+    for the application's processes, such as WHATSAPP_TEST_BUILD; ``limits``: entries of the limits table that go over
+    development's.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class System:
         *,
         gateways: int = 2,
         worker: bool = True,
+        fanout: bool = False,
         beat: bool = False,
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
@@ -51,6 +53,7 @@ class System:
             port=ports.choose(),
             gateways=gateways,
             worker=worker,
+            fanout=fanout,
             beat=beat,
             caller=_caller(),
             overrides=env,
@@ -191,6 +194,7 @@ def _make_template() -> Path:
         port=ports.choose(),
         gateways=0,
         worker=False,
+        fanout=False,
         beat=False,
         caller=_caller(),
         python=Path(sys.executable),

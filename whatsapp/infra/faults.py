@@ -12,6 +12,8 @@ ack-mark        gateway: ✓ was handed to the transport (a kill takes with it w
 before-mark     gateway: ✓ and live events of its own sessions are out, nothing is marked
 mark-push       gateway: marked, not published
 sync-batch      gateway: a batch of a backlog was handed to the transport
+lane-mark       worker: a pass of a lane knows whom to tell, nothing is marked
+lane-push       worker: marked and published, nothing trimmed or reported
 drain-batch     pool child of a worker: one batch of a long backlog is in the stream
 =============== ====================================================================================================
 
@@ -29,6 +31,7 @@ clean           an ack removes a mark without comparing it (R11)
 drain_wait      the gateway waits for the drain task for ever
 dedupe          a message sent again is another message (C2)
 seqnum          ``seqNum`` is not looked at (R19)
+orphans         nobody looks for lanes without a holder (R15)
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================
 """

@@ -149,6 +149,7 @@ CELERY_TASK_QUEUES = [Queue(name) for name in ("celery", "fanout", "drain", "pus
 CELERY_TASK_ROUTES = (
     [
         ("delivery.tasks.drain", {"queue": "drain"}),
+        ("delivery.tasks.fanout_lane", {"queue": "fanout"}),
         ("delivery.tasks.*", {"queue": "maintenance"}),
         ("accounts.tasks.*", {"queue": "maintenance"}),
     ],

@@ -1,0 +1,74 @@
+"""Changes of a group by Django code: durable with the caller's transaction, told to everybody right after its commit.
+
+The lane takes them like what a gateway stored, so that live members see them in order. Should nothing of that happen, the
+sweep finds the outbox row within a second, because its writer, made for this one row, has no heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import transaction
+
+from delivery import lanes, tasks
+from delivery.lanes import Entry, lane_of
+from delivery.store.changes import NO_DEVICE
+from delivery.store.interface import Change, Changed, Logged
+from delivery.store.sync import store
+from whatsapp.infra.bus import channel
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.valkey import Address, Connection, HotUnavailable
+
+log = logging.getLogger(__name__)
+
+
+def change_group(*, conversation: str, sender: str, changes: Sequence[Change]) -> Changed:
+    """Append events and change members with them; the last statement of the caller's ``transaction.atomic()``.
+
+    See :meth:`delivery.store.interface.Store.change`. Raises ``Unavailable``.
+    """
+    writer, now = str(uuid.uuid4()), now_ms()
+    changed = store.change(writer, conversation, sender, changes, now)
+    if changed.row:
+        events = [
+            Logged(
+                conversation, seq, 0, sender, NO_DEVICE, one.message_id, one.kind, b"", now, now, 0, one.extra
+            )
+            for seq, one in zip(changed.seqs, changes, strict=True)
+        ]
+        entry = Entry(writer, changed.row, "", events)
+        transaction.on_commit(lambda: _tell(entry))
+    return changed
+
+
+def _tell(entry: Entry) -> None:
+    try:
+        async_to_sync(_add)(entry)
+    except Exception as error:
+        log.warning("a change of a group is left to the sweep: %s", type(error).__name__)
+
+
+async def _add(entry: Entry) -> None:
+    lane, token = lane_of(entry.events[0].conversation), lanes.new_token()
+    # A connection of its own: async_to_sync brings a new loop with each call.
+    connection = await Connection.open(Address(settings.HOT_URL), lambda _: None)
+    try:
+        (answer,) = await connection.run(
+            [("EVAL", lanes.ADD, 2, *lanes.keys(lane), *lanes.add_arguments(token, entry))]
+        )
+        if isinstance(answer, Exception):
+            raise HotUnavailable(str(answer))
+        _, holder, _, _ = answer
+        process = holder.decode().partition(":")[0]
+        if process:
+            wake = msgspec.msgpack.encode([(lanes.WAKE, (lane, holder.decode()))])
+            await connection.run([("SPUBLISH", channel(process), wake)])
+    finally:
+        connection.close()
+    if not holder:
+        tasks.submit_lane(lane, token)

@@ -1,0 +1,271 @@
+"""The worker's side of the lanes: from the head of a lane to marks, one publish per gateway process, and the report.
+
+A task holds a lane while there is something in it and a second longer. It takes what has gathered (a *pass*), resolves the
+members by interval from a list that serves these events (R16, R17), marks each device once a conversation, looks up who is
+connected, publishes once per gateway process, and only then trims what it took (R14) and reports the rows (R13). It may
+die anywhere: the next holder begins at the head again, and marks, publishes and reports may all come twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import hiredis
+import msgspec
+
+from delivery.inbox import mark_commands
+from delivery.lanes import (
+    DONE,
+    GROUP,
+    LANES,
+    LEASE_MS,
+    WAKE,
+    Entry,
+    entry_id,
+    keys,
+    new_token,
+    queue_key,
+)
+from delivery.roster import Roster, owed, unique
+from delivery.store.interface import Conversation, Logged, Store, Unavailable
+from whatsapp.infra import faults, metrics
+from whatsapp.infra.bus import Bus
+from whatsapp.infra.directory import parse_sessions, sessions_key
+from whatsapp.infra.valkey import Command, HotUnavailable
+
+log = logging.getLogger(__name__)
+
+GATHER_S = 0.02  # passes of a lane are at least so far apart, so that a busy group's marks coalesce
+LINGER_S = 1.0  # how long an empty lane is kept: cheaper than a task for each message
+POLL_S = 0.5  # a wake that was lost costs this much
+PASS_ENTRIES = 256
+ORPHANS_EVERY_S = 1.0
+
+_TAKE = """
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+_HOLD = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return 1
+"""
+
+# Only under one's own lease: a holder that lost it does not know what the next one has seen (R14).
+_TRIM = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[2])
+return 1
+"""
+
+# "Empty" and "given back" are one step, or an entry added in between would wait for the next one (R15).
+_END = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 1 end
+if redis.call('XLEN', KEYS[1]) > 0 then return 0 end
+redis.call('DEL', KEYS[2])
+return 1
+"""
+
+_GIVE_BACK = """
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return 1
+"""
+
+_ORPHAN = """
+if redis.call('XLEN', KEYS[1]) == 0 or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+class LaneWorker:
+    """All lanes that this process holds, on one loop."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+        self._hot = bus.hot
+        self._roster = Roster(store)
+        self._wakes: dict[int, asyncio.Event] = {}
+        self._take, self._hold, self._trim, self._end, self._give_back, self._orphan = map(
+            bus.hot.script, (_TAKE, _HOLD, _TRIM, _END, _GIVE_BACK, _ORPHAN)
+        )
+        self._tasks: set[asyncio.Task[int]] = set()
+        self._leaving = False
+        bus.subscribe(WAKE, self._woken)
+
+    def leave(self) -> None:
+        """Give every lane back after the pass that is under way, and take no more. Callable from any thread."""
+        self._leaving = True
+
+    def _woken(self, payload: Any) -> None:
+        wake = self._wakes.get(payload[0])
+        if wake is not None:
+            wake.set()
+
+    async def run(self, lane: int, token: str) -> int:
+        """Work on a lane that ``token`` was left for, until it is empty or another has it. Returns the number of passes."""
+        own = new_token(self._bus.process)
+        if self._leaving:
+            return 0
+        try:
+            (taken,) = await self._hot.run([self._take.call(keys(lane), [token, own, LEASE_MS])])
+        except (HotUnavailable, hiredis.ReplyError):
+            return 0
+        if not taken:
+            return 0  # a second delivery of the task, or it came too late
+        wake = self._wakes[lane] = asyncio.Event()
+        try:
+            return await self._work(lane, own, wake)
+        finally:
+            if self._wakes.get(lane) is wake:
+                del self._wakes[lane]
+
+    async def look_for_orphans(self) -> None:
+        """For ever: lanes with entries that nobody holds are taken here, whatever became of their task (R15)."""
+        while True:
+            await asyncio.sleep(ORPHANS_EVERY_S)
+            if not self._hot.available or self._leaving or faults.off("orphans"):
+                continue
+            token = new_token()
+            try:
+                answers = await self._hot.run(
+                    [self._orphan.call(keys(lane), [token, LEASE_MS]) for lane in range(LANES)]
+                )
+            except (HotUnavailable, hiredis.ReplyError):
+                continue
+            for lane, mine in enumerate(answers):
+                if mine:
+                    task = asyncio.get_running_loop().create_task(self.run(lane, token))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, lane: int, token: str, wake: asyncio.Event) -> int:
+        loop = asyncio.get_running_loop()
+        passes, idle_since = 0, loop.time()
+        while True:
+            wake.clear()
+            started = loop.time()
+            try:
+                if self._leaving:
+                    await self._hot.run([self._give_back.call(keys(lane), [token])])
+                    return passes
+                held, found = await self._hot.run(
+                    [
+                        self._hold.call(keys(lane), [token, LEASE_MS]),
+                        ("XRANGE", queue_key(lane), "-", "+", "COUNT", PASS_ENTRIES),
+                    ]
+                )
+                if not held:
+                    return passes
+                if found:
+                    await self._pass(lane, token, found)
+                    passes += 1
+                    idle_since = loop.time()
+                    if len(found) < PASS_ENTRIES:
+                        await asyncio.sleep(max(0.0, started + GATHER_S - loop.time()))
+                    continue
+                if loop.time() - idle_since >= LINGER_S:
+                    (ended,) = await self._hot.run([self._end.call(keys(lane), [token])])
+                    if ended:
+                        return passes
+                    continue
+            except (HotUnavailable, Unavailable, hiredis.ReplyError) as error:
+                log.info("lane %d waits: %s", lane, error)
+                await asyncio.sleep(0.2)
+                if not self._hot.available:
+                    return passes  # who ever takes it next begins at its head
+                continue
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _pass(self, lane: int, token: str, found: Sequence[Any]) -> None:
+        epoch = self._hot.epoch  # before the marks (R3)
+        entries = [_decode(fields[1]) for _, fields in found]
+        await self._fan_out([event for entry in entries for event in entry.events])
+        faults.point("lane-push")
+        ms, number = entry_id(found[-1][0])
+        await self._hot.run([self._trim.call(keys(lane), [token, f"{ms}-{number + 1}"])])
+        reports: dict[str, list[tuple[str, int, str, int]]] = {}
+        for entry in entries:
+            if entry.process:
+                reports.setdefault(entry.process, []).append((entry.writer, entry.row, epoch, lane))
+        for process, rows in reports.items():
+            self._bus.send(process, DONE, rows)
+        metrics.batch("lane", len(entries))
+
+    async def _fan_out(self, events: Sequence[Logged]) -> None:
+        by_conversation: dict[str, dict[int, Logged]] = {}
+        for event in events:
+            by_conversation.setdefault(event.conversation, {})[event.seq] = event
+        heads = await self._store.roster_heads(list(by_conversation))
+        lists = await self._roster.lists({c: heads[c].changed for c in by_conversation if c in heads})
+        parts = [
+            part
+            for conversation, at in by_conversation.items()
+            if conversation in lists
+            for part in _parts(lists[conversation], [at[seq] for seq in sorted(at)])
+        ]
+        everyone = unique([user for _, users in parts for user in users])
+        if not everyone:
+            return
+        devices = await self._roster.devices(everyone)
+        faults.point("lane-mark")
+        marks: dict[tuple[str, str], dict[str, int]] = {}
+        for logged, users in parts:
+            conversation, sent_by = logged[0].conversation, {event.device for event in logged}
+            top = logged[-1].seq
+            for user in users:
+                for row in devices[user]:
+                    seq = top if row.device not in sent_by else _by_others(logged, row.device)
+                    if seq:
+                        marks.setdefault((user, row.device), {})[conversation] = seq
+        commands: list[Command] = list(mark_commands(marks))
+        commands.append(("MGET", *[sessions_key(user) for user in everyone]))
+        # Marks before the look-up: a device registers before it reads its marks.
+        sessions = (await self._hot.run(commands))[-1]
+        processes = {
+            user: {entry.process for entry in parse_sessions(raw).values()}
+            for user, raw in zip(everyone, sessions, strict=True)
+            if raw
+        }
+        out: dict[str, list[tuple[list[Logged], list[str]]]] = {}
+        for logged, users in parts:
+            there: dict[str, list[str]] = {}
+            for user in users:
+                for process in processes.get(user, ()):
+                    there.setdefault(process, []).append(user)
+            for process, some in there.items():
+                out.setdefault(process, []).append((logged, some))
+        for process, items in out.items():
+            self._bus.send(process, GROUP, items)
+
+
+def _by_others(logged: Iterable[Logged], device: str) -> int:
+    """Highest seq that did not come from ``device``: what it sent itself it has by its ✓."""
+    return max((event.seq for event in logged if event.device != device), default=0)
+
+
+def _parts(known: Conversation, events: Sequence[Logged]) -> Iterator[tuple[list[Logged], list[str]]]:
+    """Cut ascending events where somebody joined or left; each part with the users owed all of it (R16)."""
+    edges = {interval.joined for interval in known.members}
+    edges |= {interval.left + 1 for interval in known.members if interval.left}
+    part: list[Logged] = []
+    for event in events:
+        if part and any(part[-1].seq < edge <= event.seq for edge in edges):
+            yield part, owed(known, part[0].seq)
+            part = []
+        part.append(event)
+    if part:
+        yield part, owed(known, part[0].seq)
