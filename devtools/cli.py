@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from devtools import quality, running
+from devtools import manage, quality, running
 from devtools.errors import DevError
 
 DESCRIPTION = "One command for everything: runs the system on this machine, tests it, measures it."
@@ -55,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
         ("demo", "devtools.demo", "two people chat while a gateway is killed"),
     ):
         command(name, functools.partial(_module, module), text).set_defaults(takes_rest=True)
+    for name, act, text in (
+        ("admin", manage.admin, "a way into the admin of the running system: name, password, code"),
+        ("manage", manage.manage, "Django's manage.py for the running system: ./dev manage createsuperuser"),
+    ):
+        command(name, functools.partial(_rest, act), text).set_defaults(takes_rest=True)
     bench = command("bench", lambda args: running.bench(args.rest), "measure: ./dev bench NAME [--json FILE]")
     bench.set_defaults(takes_rest=True)
 
@@ -102,8 +107,12 @@ def _module(module: str, args: argparse.Namespace) -> int:
     running.run_module(module, args.rest)
 
 
+def _rest(act: Callable[[list[str]], int], args: argparse.Namespace) -> int:
+    return act(args.rest)
+
+
 def _without_help(words: list[str]) -> list[str]:
     """``--help`` of a command that passes its arguments on is the other program's."""
-    if words and words[0] in ("chat", "demo", "bench", "test"):
+    if words and words[0] in ("admin", "bench", "chat", "demo", "manage", "test"):
         return words[:1]
     return words

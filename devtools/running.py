@@ -232,5 +232,6 @@ def _addresses(state: dict[str, Any]) -> str:
 Next, in two terminals:
   ./dev chat +15550001
   ./dev chat +15550002 --to +15550001
-or see two people chat by themselves: ./dev demo        (./dev down stops everything)
+or see two people chat by themselves: ./dev demo
+The admin, {state["http"]}/admin/: ./dev admin makes a way in        (./dev down stops everything)
 """

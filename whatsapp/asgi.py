@@ -20,17 +20,21 @@ from chats.consumer import ChatConsumer  # noqa: E402
 from whatsapp.infra.busy import Busy  # noqa: E402
 from whatsapp.infra.headers import with_headers  # noqa: E402
 from whatsapp.infra.origins import Origins, refuse  # noqa: E402
+from whatsapp.staff.online.consumer import OnlineConsumer  # noqa: E402
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _chat = ChatConsumer.as_asgi()
+_online = OnlineConsumer.as_asgi()  # asks for the origin itself: its cookie makes the browser a party
 _origins = Origins(settings.WEB_ORIGINS)
 
 
 async def websocket(scope: Message, receive: Receive, send: Send) -> None:
-    if scope["path"] != "/ws":
+    if scope["path"] == "/admin/online/ws":
+        await _online(scope, receive, send)
+    elif scope["path"] != "/ws":
         await refuse(scope, receive, send, 404)
     elif not _origins.allow(scope):
         await refuse(scope, receive, send, 403)

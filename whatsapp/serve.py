@@ -116,10 +116,13 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
     from whatsapp.infra.http import Http
     from whatsapp.infra.logs import catch_the_rest
     from whatsapp.infra.websocket import Socket
+    from whatsapp.staff.online.reporter import Reporter
 
     catch_the_rest()
     here = await gateway()
     Http.door.is_proxy = is_proxy
+    reporter = Reporter(here)
+    reporter.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,6 +154,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
     for server in servers:
         server.should_exit = True
     await asyncio.wait(running, timeout=5)
+    await reporter.stop()
     await here.stop()
 
 

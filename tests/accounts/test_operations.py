@@ -62,68 +62,6 @@ def test_security_headers() -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
-# -- admin ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def staff() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("staff", password="a long password"))
-    return client
-
-
-def test_the_admin_is_for_staff_only() -> None:
-    assert Client().get("/admin/accounts/account/").status_code == 302
-    person = sign_in()
-    answer = person.api.get("/admin/accounts/account/")
-    assert answer.status_code == 302  # an account's token opens nothing there
-
-
-def test_staff_see_accounts_and_devices_and_no_secrets(staff: Client) -> None:
-    person = sign_in()
-    page = staff.get(f"/admin/accounts/account/?q={person.phone}".replace("+", "%2B")).content.decode()
-    assert person.user_id in page
-    page = staff.get(f"/admin/accounts/account/{person.user_id}/change/").content.decode()
-    assert person.phone in page
-    page = staff.get(f"/admin/accounts/device/{person.device_id}/change/").content.decode()
-    assert person.device_id in page
-    for model in ("refreshtoken", "verificationcode", "limithit", "contact"):
-        assert staff.get(f"/admin/accounts/{model}/").status_code == 404
-
-
-def _act(staff: Client, model: str, action: str, pk: str) -> None:
-    answer = staff.post(f"/admin/accounts/{model}/", {"action": action, "_selected_action": [pk]})
-    assert answer.status_code == 302
-
-
-def test_staff_ban_and_lift(staff: Client, told: Any, django_capture_on_commit_callbacks: Any) -> None:
-    person = sign_in()
-    read = told(person.user_id)
-    with django_capture_on_commit_callbacks(execute=True):
-        _act(staff, "account", "ban", person.user_id)
-    (event,) = read()
-    assert event["type"] == "user.banned"
-    assert event["until"] == Account.objects.get(pk=person.user_id).banned_until
-    assert_problem(person.api.get("/me"), "banned", 403)
-    _act(staff, "account", "lift_ban", person.user_id)
-    assert person.api.get("/me").status_code == 200
-
-
-def test_staff_unlink_a_device(staff: Client, told: Any, django_capture_on_commit_callbacks: Any) -> None:
-    person = sign_in()
-    read = told(person.user_id)
-    with django_capture_on_commit_callbacks(execute=True):
-        _act(staff, "device", "unlink", person.device_id)
-    assert read() == [{"type": "device.removed", "deviceId": person.device_id}]
-    assert Device.objects.get(pk=person.device_id).unlinked_at is not None
-
-
-def test_the_admins_styles_are_served() -> None:
-    answer = Client().get("/static/admin/css/base.css")
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"].startswith("text/css")
-
-
 # -- housekeeping ---------------------------------------------------------------------------------------------------------
 
 

@@ -34,6 +34,13 @@ class Limits:
     )
     contacts_per_hour: int = 60
     contacts_per_day: int = 500
+    # staff, fail closed
+    staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
+    staff_logins_per_name: int = 100  # in an hour, from anywhere
+    staff_logins_per_address: int = 100  # in an hour, whatever the name
+    staff_codes_per_quarter: int = 10  # second factors tried by one member of staff in 15 minutes
+    staff_codes_per_day: int = 60
+    staff_watchers: int = 20  # live pages of one gateway
     # sizes on the socket
     frame_bytes: int = 131_072
     content_bytes: int = 65_536

@@ -14,6 +14,8 @@ from whatsapp.settings import env
 from whatsapp.settings.accounts import *  # noqa: F403
 from whatsapp.settings.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401
 from whatsapp.settings.security import *  # noqa: F403
+from whatsapp.settings.staff import *  # noqa: F403
+from whatsapp.settings.staff import STAFF_APPS
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 #: Folder of local state: development SMS, generated secrets, logs.
@@ -24,7 +26,7 @@ ALLOWED_HOSTS: list[str] = []
 
 INSTALLED_APPS = [
     "daphne",  # first: it replaces runserver
-    "django.contrib.admin",
+    *STAFF_APPS,
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -53,6 +55,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -152,6 +155,7 @@ CELERY_TASK_ROUTES = (
         ("delivery.tasks.fanout_lane", {"queue": "fanout"}),
         ("delivery.tasks.*", {"queue": "maintenance"}),
         ("accounts.tasks.*", {"queue": "maintenance"}),
+        ("whatsapp.staff.tasks.*", {"queue": "maintenance"}),
     ],
 )
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
@@ -166,6 +170,11 @@ CELERY_BEAT_SCHEDULE = {
     "accounts-prune": {
         "task": "accounts.tasks.prune",
         "schedule": crontab(minute=17),
+        "options": {"expires": 3600},
+    },
+    "staff-prune": {
+        "task": "whatsapp.staff.tasks.prune",
+        "schedule": crontab(minute=47),
         "options": {"expires": 3600},
     },
 }

@@ -1,0 +1,34 @@
+"""``./dev manage`` and ``./dev admin``: Django's commands with the addresses and secrets of the running system."""
+
+from __future__ import annotations
+
+import os
+
+from devtools import bootstrap, environment, record
+from devtools.errors import DevError
+from devtools.paths import REPO, VENV_PYTHON
+
+
+def manage(arguments: list[str]) -> int:
+    """Become ``manage.py ARGUMENTS`` for the system that runs from this checkout (or ``--data DIR``, given first)."""
+    explicit = None
+    if arguments[:1] == ["--data"] and len(arguments) > 1:
+        explicit, arguments = arguments[1], arguments[2:]
+    data = record.find(explicit)
+    state = record.state(data)
+    if not state:
+        raise DevError(f"nothing runs (data folder {data.root}); start it with ./dev up")
+    urls = {f"{name.upper()}_URL": url for name, url in state["urls"].items()}
+    bootstrap.ensure(development=False)
+    os.chdir(REPO)
+    env = environment.application(data, urls=urls)
+    os.execve(VENV_PYTHON, [str(VENV_PYTHON), "manage.py", *arguments], env)
+
+
+def admin(arguments: list[str]) -> int:
+    """A way into the admin of a development system: name, password and a code that is good now."""
+    options = arguments[:2] if arguments[:1] == ["--data"] else []
+    state = record.state(record.find(options[1] if len(options) > 1 else None))
+    if state:
+        print(f"  {state['http']}/admin/", flush=True)
+    return manage([*options, "development_admin", *arguments[len(options) :]])

@@ -1,0 +1,112 @@
+"""The admin: its looks, its sessions, its navigation."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+#: In the order they are installed: templates of ours before unfold's, unfold's before Django's.
+STAFF_APPS = [
+    "whatsapp.staff.apps.StaffConfig",
+    "unfold.apps.BasicAppConfig",
+    "whatsapp.staff.apps.AdminConfig",
+    "django_otp",
+]
+
+# Names, age and flags of its cookies are in ``security``; besides, a session ends with the browser.
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+LOGIN_URL = "/admin/login/"
+#: Shown in the corner of the admin unless it is production.
+WHATSAPP_ENV = os.environ.get("WHATSAPP_ENV", "development")
+#: Named in authenticator apps.
+STAFF_ISSUER = "Messaging admin"
+
+
+def _item(title: str, icon: str, link: str, permission: str = "") -> dict[str, Any]:
+    item: dict[str, Any] = {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{link}")}
+    if permission:
+        item["permission"] = lambda request: request.user.has_perm(permission)
+    return item
+
+
+UNFOLD = {
+    "SITE_TITLE": "Messaging admin",
+    "SITE_HEADER": "Messaging",
+    "SITE_SUBHEADER": "Staff",
+    "SITE_URL": None,
+    "SITE_SYMBOL": "forum",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("staff/icon.svg"),
+        }
+    ],
+    "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "whatsapp.staff.site.environment",
+    "STYLES": [lambda request: static("staff/staff.css")],
+    "BORDER_RADIUS": "8px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .02 170)",
+            "100": "oklch(94% .045 168)",
+            "200": "oklch(89% .08 167)",
+            "300": "oklch(82% .11 166)",
+            "400": "oklch(74% .13 165)",
+            "500": "oklch(64% .13 165)",
+            "600": "oklch(53% .11 166)",
+            "700": "oklch(46% .09 167)",
+            "800": "oklch(39% .075 168)",
+            "900": "oklch(34% .06 169)",
+            "950": "oklch(23% .04 170)",
+        }
+    },
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+            {"title": "Second factor", "link": reverse_lazy("admin:security")},
+        ]
+    },
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": [
+            {
+                "items": [
+                    _item("Dashboard", "space_dashboard", "index"),
+                ]
+            },
+            {
+                "title": "People",
+                "items": [
+                    _item("Users", "group", "accounts_account_changelist", "accounts.view_account"),
+                    _item("Devices", "smartphone", "accounts_device_changelist", "accounts.view_device"),
+                    _item("Sessions online", "sensors", "online", "staff.view_online"),
+                    _item(
+                        "Conversations", "forum", "staff_conversation_changelist", "staff.view_conversation"
+                    ),
+                ],
+            },
+            {
+                "title": "System",
+                "items": [
+                    _item("Jobs", "event_repeat", "jobs", "staff.view_taskrun"),
+                    _item("Runs", "history", "staff_taskrun_changelist", "staff.view_taskrun"),
+                    _item("Schedules", "schedule", "schedules", "django_celery_beat.view_periodictask"),
+                    _item("Limits", "speed", "limits", "staff.view_limits"),
+                ],
+            },
+            {
+                "title": "Staff",
+                "items": [
+                    _item("Staff users", "badge", "auth_user_changelist", "auth.view_user"),
+                    _item("Groups", "groups", "auth_group_changelist", "auth.view_group"),
+                    _item("Audit log", "receipt_long", "admin_logentry_changelist", "admin.view_logentry"),
+                ],
+            },
+        ],
+    },
+}

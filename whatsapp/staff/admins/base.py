@@ -1,0 +1,126 @@
+"""What the pages of models have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+
+from whatsapp.staff import confirm
+from whatsapp.staff.counting import BoundedPaginator
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows are made and changed by the system; staff act through actions, which do the whole of it and tell the gateways."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 0
+    list_disable_select_all = True
+    list_fullwidth = True
+    actions: Any = ()
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def may(self, request: HttpRequest, permission: str) -> bool:
+        user: Any = request.user
+        return bool(user.has_perm(permission))
+
+    def address(self, page: str, *args: Any) -> str:
+        meta = self.model._meta
+        return reverse(f"admin:{meta.app_label}_{meta.model_name}_{page}", args=args)
+
+    def act_on_many(
+        self,
+        request: HttpRequest,
+        chosen: QuerySet[Any],
+        *,
+        permission: str,
+        form: type[Form],
+        do: Callable[[Any, Form], bool],
+        title: str,
+        text: str,
+        button: str,
+        done: str,
+        action: str,
+        danger: bool = True,
+    ) -> HttpResponse | None:
+        """An action of a change list: first the page that asks why, then the deed. ``do`` says whether it changed anything."""
+        if not self.may(request, permission):
+            raise PermissionDenied
+        objects = list(chosen[: confirm.MAX_AT_ONCE + 1])
+        if len(objects) > confirm.MAX_AT_ONCE:
+            messages.error(request, f"At most {confirm.MAX_AT_ONCE} at once.")
+            return None
+        sent = form(request.POST if "confirmed" in request.POST else None)
+        if sent.is_valid():
+            changed = sum(do(found, sent) for found in objects)
+            messages.success(request, f"{done}: {changed}.")
+            return None
+        return confirm.page(
+            request,
+            site=self.admin_site,
+            title=title,
+            text=text,
+            objects=objects,
+            form=sent,
+            button=button,
+            back=self.address("changelist"),
+            danger=danger,
+            action=action,
+        )
+
+    def act_on_one(
+        self,
+        request: HttpRequest,
+        found: Any,
+        *,
+        permission: str,
+        form: type[Form],
+        do: Callable[[Any, Form], bool],
+        title: str,
+        text: str,
+        button: str,
+        done: str,
+        nothing: str,
+        danger: bool = True,
+        shown: Sequence[str] | None = None,
+    ) -> HttpResponse:
+        """The same from the page of one object."""
+        if not self.may(request, permission):
+            raise PermissionDenied
+        back = self.address("change", found.pk)
+        sent = form(request.POST or None)
+        if request.method == "POST" and sent.is_valid():
+            if do(found, sent):
+                messages.success(request, done)
+            else:
+                messages.warning(request, nothing)
+            return redirect(back)
+        return confirm.page(
+            request,
+            site=self.admin_site,
+            title=title,
+            text=text,
+            objects=shown if shown is not None else [found],
+            form=sent,
+            button=button,
+            back=back,
+            danger=danger,
+        )

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
+
+
+class StaffConfig(AppConfig):
+    name = "whatsapp.staff"
+    label = "staff"
+    verbose_name = "Staff"
+
+
+class AdminConfig(DjangoAdminConfig):
+    """Django's admin with our site: every ``admin.site`` is :class:`whatsapp.staff.site.StaffSite`."""
+
+    default_site = "whatsapp.staff.site.StaffSite"

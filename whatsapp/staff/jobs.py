@@ -1,0 +1,72 @@
+"""Jobs: what beat does when, how the last run went, and "run now"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import current_app
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django_celery_beat.models import PeriodicTask
+from kombu.exceptions import OperationalError
+from kombu.utils.json import loads
+
+from whatsapp.staff import audit, confirm, job_state
+from whatsapp.staff.forms import ReasonForm
+
+
+def jobs(request: HttpRequest) -> HttpResponse:
+    user: Any = request.user
+    if not user.has_perm("staff.view_taskrun"):
+        raise PermissionDenied
+    context = {
+        **admin.site.each_context(request),
+        "title": "Jobs",
+        "jobs": job_state.all_jobs(),
+        "may_run": user.has_perm("staff.run_job"),
+        "may_edit": user.has_perm("django_celery_beat.view_periodictask"),
+    }
+    return TemplateResponse(request, "staff/jobs.html", context)
+
+
+def run_now(request: HttpRequest, pk: int) -> HttpResponse:
+    """Enqueue a job as beat would. Every job may run twice at once, so there is nothing to wait for."""
+    user: Any = request.user
+    if not user.has_perm("staff.run_job"):
+        raise PermissionDenied
+    task = get_object_or_404(PeriodicTask, pk=pk)
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        options = {"queue": task.queue} if task.queue else {}
+        try:
+            current_app.send_task(
+                task.task,
+                args=loads(task.args or "[]"),
+                kwargs=loads(task.kwargs or "{}"),
+                headers={"periodic_task_name": task.name},
+                retry=False,
+                **options,
+            )
+        except (OperationalError, OSError):
+            messages.error(request, "The broker cannot be reached; nothing was enqueued.")
+        else:
+            audit.record(by=user, on=task, message=f"Run now: {form.cleaned_data['reason']}")
+            messages.success(
+                request, f"“{task.name}” is enqueued; its run appears here when a worker takes it."
+            )
+        return redirect("admin:jobs")
+    return confirm.page(
+        request,
+        site=admin.site,
+        title=f"Run “{task.name}” now",
+        text="A worker runs it as soon as it is free. Its schedule does not change.",
+        objects=[task.task],
+        form=form,
+        button="Run now",
+        back=reverse("admin:jobs"),
+        danger=False,
+    )

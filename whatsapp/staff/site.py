@@ -1,0 +1,100 @@
+"""The admin site: who may enter, which pages it has besides those of models, and what it says when it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from unfold.sites import UnfoldAdminSite
+
+from whatsapp.staff import dashboard, jobs, limits_page, schedules, signin
+from whatsapp.staff.online import page as online
+
+View = Callable[..., HttpResponse]
+
+
+def environment(request: HttpRequest) -> list[str] | None:
+    """A label in the corner, so that nobody takes a development system for the real one."""
+    name = settings.WHATSAPP_ENV
+    return None if name == "production" else [name.capitalize(), "warning"]
+
+
+class StaffSite(UnfoldAdminSite):
+    index_title = "Dashboard"
+    index_template = "staff/dashboard.html"
+    enable_nav_sidebar = True
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Active staff whose session rests on a second factor (``OTPMiddleware``)."""
+        user: Any = request.user
+        return bool(user.is_active and user.is_staff and hasattr(user, "is_verified") and user.is_verified())
+
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
+        """Refusals of pages are pages."""
+        inner = super().admin_view(view, cacheable)
+
+        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                return inner(request, *args, **kwargs)
+            except PermissionDenied:
+                return self._refusal(
+                    request, 403, "Not for you", "Your account has no permission for this page."
+                )
+            except Http404:
+                return self._refusal(request, 404, "Nothing here", "There is no such page or object.")
+
+        # What decorators have said about the view (csrf_protect, never_cache) is said about this one.
+        shown.__dict__.update(getattr(inner, "__dict__", {}))
+        return shown
+
+    def _refusal(self, request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
+        context = {**self.each_context(request), "title": title, "text": text}
+        return TemplateResponse(request, "staff/refusal.html", context, status=status)
+
+    def catch_all_view(self, request: HttpRequest, url: str) -> HttpResponse:
+        if self.has_permission(request) and request.path.endswith("/"):
+            return self._refusal(request, 404, "Nothing here", "There is no such page or object.")
+        return super().catch_all_view(request, url)  # type: ignore[no-any-return]
+
+    @method_decorator(never_cache)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The first of two steps (:mod:`whatsapp.staff.signin`)."""
+        if request.method == "GET" and self.has_permission(request):
+            return redirect("admin:index")
+        context = {
+            **self.each_context(request),
+            "title": "Log in",
+            "subtitle": None,
+            "app_path": request.get_full_path(),
+            **(extra_context or {}),
+        }
+        if REDIRECT_FIELD_NAME not in request.GET and REDIRECT_FIELD_NAME not in request.POST:
+            context[REDIRECT_FIELD_NAME] = "/admin/"
+        request.current_app = self.name  # type: ignore[attr-defined]
+        return signin.PasswordView.as_view(extra_context=context)(request)
+
+    def extra_urls(self) -> list[URLPattern]:
+        wrap = self.admin_view
+        return [
+            path("second-factor/", signin.second_step, name="second_factor"),
+            path("enrol/", signin.enrolment, name="enrol"),
+            path("security/", wrap(signin.security), name="security"),
+            path("online/", wrap(online.online), name="online"),
+            path("online/end/", wrap(online.end), name="online_end"),
+            path("jobs/", wrap(jobs.jobs), name="jobs"),
+            path("jobs/<int:pk>/run/", wrap(jobs.run_now), name="job_run"),
+            path("schedules/", wrap(schedules.schedules), name="schedules"),
+            path("limits/", wrap(limits_page.limits), name="limits"),
+        ]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().index(request, {**dashboard.context(request), **(extra_context or {})})
