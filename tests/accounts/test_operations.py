@@ -7,11 +7,9 @@ import logging
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.test import Client
 
-from accounts.models import Account, Device, LimitHit, RefreshToken, VerificationCode
+from accounts.models import Account, LimitHit, RefreshToken, VerificationCode
 from accounts.tasks import prune
 from tests.accounts.conftest import Api, assert_problem, code_for, new_number, sign_in
 from whatsapp.infra.clock import now_ms

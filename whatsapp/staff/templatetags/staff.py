@@ -14,15 +14,18 @@ from whatsapp.staff import times
 register = template.Library()
 
 _COLOURS = {
-    "ok": "success", "good": "success", "linked": "success", "succeeded": "success", "up": "success", "ready": "success", "running": "info", "waiting": "default", "off": "default", "retired": "default",
-    "direct": "info", "group": "primary", "signed out": "warning", "slow": "warning", "draining": "warning", "degraded": "warning", "overdue": "warning",
-    "banned": "danger", "unlinked": "danger", "down": "danger", "failed": "danger", "lost": "danger", "gone": "danger",
-}  # fmt: skip
+    "success": ("ok", "good", "linked", "succeeded", "up", "ready"),
+    "info": ("running", "direct"),
+    "primary": ("group",),
+    "warning": ("signed out", "slow", "draining", "degraded", "overdue"),
+    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone"),
+}
+_COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
 
 
 @register.simple_tag
 def state_label(state: str) -> SafeString:
-    context = {"text": state, "variant": _COLOURS.get(state, "default"), "size": "md"}
+    context = {"text": state, "variant": _COLOUR_OF.get(state, "default"), "size": "md"}
     return mark_safe(render_to_string("unfold/helpers/label.html", context))
 
 
