@@ -119,7 +119,12 @@ def test_celery_knows_queues_and_schedule() -> None:
     assert settings.CELERY_TASK_REJECT_ON_WORKER_LOST
     assert settings.CELERY_WORKER_PREFETCH_MULTIPLIER == 1
     tasks = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
-    assert tasks == {"delivery.tasks.expire", "delivery.tasks.trim_outbox", "accounts.tasks.prune"}
+    assert tasks == {
+        "delivery.tasks.expire",
+        "delivery.tasks.trim_outbox",
+        "accounts.tasks.prune",
+        "whatsapp.staff.tasks.prune",
+    }
 
 
 def test_token_keys_may_come_from_a_file(tmp_path: Path) -> None:

@@ -50,7 +50,9 @@ def test_later_logins_ask_for_a_code_and_a_code_counts_once(make_staff: Make) ->
     assert staff.give_password().url == "/admin/second-factor/"
     used = Authenticator.objects.get(user=staff.user).last_step
     again = second_factor.code_at(staff.key, used)
-    assert staff.client.post("/admin/second-factor/", {"code": again}).status_code == 200  # the form, with an error
+    assert (
+        staff.client.post("/admin/second-factor/", {"code": again}).status_code == 200
+    )  # the form, with an error
     assert refused(staff.client)
     fresh = second_factor.code_at(staff.key, used + 1)
     assert staff.client.post("/admin/second-factor/", {"code": fresh}).url == "/admin/"
@@ -84,7 +86,9 @@ def test_new_backup_codes_make_the_old_ones_void(make_staff: Make) -> None:
     step = Authenticator.objects.get(user=staff.user).last_step
     wrong = staff.client.post("/admin/security/", {"code": old[0] + "x", "codes": "1"}).content.decode()
     assert "This code is wrong" in wrong
-    answer = staff.client.post("/admin/security/", {"code": second_factor.code_at(staff.key, step + 1), "codes": "1"})
+    answer = staff.client.post(
+        "/admin/security/", {"code": second_factor.code_at(staff.key, step + 1), "codes": "1"}
+    )
     new = answer.content.decode()
     assert new.count("<li>") == 10
     assert not any(code in new for code in old)
@@ -200,7 +204,10 @@ def test_codes_are_guessed_slowly(make_staff: Make, limits: Callable[..., None])
     staff.give_password()
     limits(staff_codes_per_quarter=4)  # one was the enrolment's
     for _ in range(3):
-        assert "wrong or was used" in staff.client.post("/admin/second-factor/", {"code": "123456"}).content.decode()
+        assert (
+            "wrong or was used"
+            in staff.client.post("/admin/second-factor/", {"code": "123456"}).content.decode()
+        )
     right = second_factor.code_at(staff.key, Authenticator.objects.get(user=staff.user).last_step + 1)
     assert "Too many attempts" in staff.client.post("/admin/second-factor/", {"code": right}).content.decode()
     assert refused(staff.client)
@@ -220,7 +227,9 @@ def test_neither_key_nor_codes_are_readable_in_the_database(make_staff: Make) ->
     assert not any(code.replace("-", "").encode() in digests for code in codes)
 
 
-def test_a_new_secret_key_keeps_factors_while_the_old_one_is_a_fallback(make_staff: Make, settings: Any) -> None:
+def test_a_new_secret_key_keeps_factors_while_the_old_one_is_a_fallback(
+    make_staff: Make, settings: Any
+) -> None:
     staff = make_staff(signed_in=False)
     codes = staff.enrol()
     settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another" * 10
@@ -278,5 +287,7 @@ def test_signing_in_is_in_the_audit_log(make_staff: Make) -> None:
     staff.client.post("/admin/logout/")
     staff.give_password()
     staff.client.post("/admin/second-factor/", {"code": "999999"})
-    said = list(LogEntry.objects.filter(user=staff.user).order_by("pk").values_list("change_message", flat=True))
+    said = list(
+        LogEntry.objects.filter(user=staff.user).order_by("pk").values_list("change_message", flat=True)
+    )
     assert said == ["Enrolled an authenticator and signed in.", "Gave a wrong code after the right password."]
