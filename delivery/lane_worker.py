@@ -77,10 +77,16 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 1
 """
 
+# What waits in a lane is asked in the same step: the metrics show it.
 _ORPHAN = """
-if redis.call('XLEN', KEYS[1]) == 0 or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+local waiting = redis.call('XLEN', KEYS[1])
+if waiting == 0 then return {0, 0, 0} end
+local t = redis.call('TIME')
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
+local age = t[1] * 1000 + math.floor(t[2] / 1000) - tonumber(string.match(first, '^%d+'))
+if redis.call('EXISTS', KEYS[2]) == 1 then return {0, waiting, age} end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return 1
+return {1, waiting, age}
 """
 
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -100,6 +106,13 @@ class LaneWorker:
         )
         self._tasks: set[asyncio.Task[int]] = set()
         self._leaving = False
+        self.waiting = 0  # entries of all lanes, and the age of the oldest, when they were last looked at
+        self.lag_ms = 0
+        metrics.source("whatsapp_lane_entries", "Entries that wait in all lanes.", lambda: self.waiting)
+        metrics.source(
+            "whatsapp_lane_lag_seconds", "Age of the oldest entry of any lane.", lambda: self.lag_ms / 1000
+        )
+        metrics.source("whatsapp_lanes_held", "Lanes that this process works on.", lambda: len(self._wakes))
         bus.subscribe(WAKE, self._woken)
 
     def leave(self) -> None:
@@ -142,7 +155,9 @@ class LaneWorker:
                 )
             except (HotUnavailable, hiredis.ReplyError):
                 continue
-            for lane, mine in enumerate(answers):
+            self.waiting = sum(waiting for _, waiting, _ in answers)
+            self.lag_ms = max(age for _, _, age in answers)
+            for lane, (mine, _, _) in enumerate(answers):
                 if mine:
                     task = asyncio.get_running_loop().create_task(self.run(lane, token))
                     self._tasks.add(task)
