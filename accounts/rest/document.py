@@ -56,6 +56,21 @@ _ACCEPT: Final = ("Could not satisfy the request Accept header.", {"status": 406
 _METHOD: Final = ('Method "PUT" not allowed.', {"status": 405})
 
 
+#: operation → where it goes on from its answer: the operation there, its parameter, the value.
+_LINKS: Final = {
+    "add_contact": [
+        ("put_contact", "user_id", "$response.body#/userId"),
+        ("remove_contact", "user_id", "$response.body#/userId"),
+        ("user", "user_id", "$response.body#/userId"),
+        ("open_direct", "user_id", "$response.body#/userId"),
+    ],
+    "contacts": [("user", "user_id", "$response.body#/items/0/userId")],
+    "open_direct": [("events", "conversation_id", "$response.body#/conversationId")],
+    "conversations": [("events", "conversation_id", "$response.body#/items/0/conversationId")],
+    "devices": [("unlink_device", "device_id", "$response.body#/items/0/deviceId")],
+}
+
+
 def complete(result: Schema, generator: Any, request: Any, public: bool) -> Schema:
     """The hook."""
     components = result.setdefault("components", {})
@@ -90,6 +105,12 @@ def _finish(path: str, operation: Schema, shared: dict[str, Schema]) -> None:
     operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/ProtocolVersion"})
     for response in operation["responses"].values():
         response.setdefault("headers", {}).update(_echo())
+        links = _LINKS.get(operation["operationId"])
+        if links:
+            response["links"] = {
+                target: {"operationId": target, "parameters": {f"path.{name}": value}}
+                for target, name, value in links
+            }
         if any(each.get("name") == idempotency.HEADER for each in operation["parameters"]):
             response["headers"][idempotency.REPLAYED] = {"$ref": "#/components/headers/IdempotencyReplayed"}
     by_status: defaultdict[int, set[str]] = defaultdict(set)

@@ -13,9 +13,8 @@ from whatsapp.wire.errors import Code
 
 HEADER: Final = "X-WhatsApp-Protocol-Version"
 MIN_MAJOR: Final = 3
-#: What is taken (the OpenAPI document shows it).
-PATTERN: Final = r"^([3-9]|[1-9][0-9]{1,3})\.(0|[1-9][0-9]{0,3})$"
-_VERSION: Final = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
+PATTERN: Final = r"^[0-9]{1,4}\.[0-9]{1,4}$"
+_VERSION: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})")
 #: Answers that staff's browsers may keep or show as they are.
 _NOT_API: Final = ("/admin/", "/static/")
 

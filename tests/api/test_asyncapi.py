@@ -1,5 +1,5 @@
 """The AsyncAPI document of the socket: the standard's own schema takes it, it names every frame, and what it says of frames
-is what the codec does. ``asyncapi-3.1.0.json.gz`` is schemas/3.1.0-without-$id.json of npm @asyncapi/specs 6.11.1 (Apache-2.0)."""
+is what the codec does. ``asyncapi-3.1.0.json.gz`` is 3.1.0-without-$id.json of npm @asyncapi/specs 6.11.1 (Apache-2.0)."""
 
 from __future__ import annotations
 
