@@ -9,6 +9,7 @@ urlpatterns = [
     path("health/live", health.LiveView.as_view()),
     path("health/ready", health.ReadyView.as_view()),
     path("schema/openapi.json", schema.OpenApiView.as_view()),
+    path("schema/docs", schema.DocsView.as_view()),
     path("schema/asyncapi.json", schema.AsyncApiView.as_view()),
     path("schema/whatsapp.proto", schema.ProtoView.as_view()),
 ]

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from django.http import HttpResponse
+from django.shortcuts import render
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from rest_framework.request import Request
 
@@ -72,6 +73,20 @@ class AsyncApiView(DocumentView):
     def get(self, request: Request) -> HttpResponse:
         """AsyncAPI 3.1 of the socket: every frame in both directions, errors and close codes."""
         return HttpResponse(asyncapi(), content_type="application/json")
+
+
+class DocsView(DocumentView):
+    @operation(
+        "docs",
+        tag=TAG,
+        summary="The API as a page",
+        answer={"type": "string"},
+        media_type="text/html",
+        example="<!DOCTYPE html>",
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """For people: reads this document, and calls what it describes."""
+        return render(request, "api/docs.html")
 
 
 class ProtoView(DocumentView):

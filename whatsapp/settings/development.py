@@ -7,7 +7,7 @@ import os
 from whatsapp.settings import env
 from whatsapp.settings.accounts import TOKEN_KEYS_FILE
 from whatsapp.settings.base import *  # noqa: F403
-from whatsapp.settings.base import WHATSAPP_DATA
+from whatsapp.settings.base import CONTENT_POLICIES, CONTENT_SECURITY_POLICY, REST_FRAMEWORK, WHATSAPP_DATA
 from whatsapp.settings.logs import hash_key, logging_config
 
 _SECRETS: dict[str, str] = {}
@@ -25,3 +25,20 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
 SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.FileSender")
 PHONE_TEST_NUMBERS = True
 WHITENOISE_USE_FINDERS = True  # no collectstatic needed
+
+# Whoever opens an address of the API in a browser sees a page, which may have a style and nothing else.
+REST_FRAMEWORK = {
+    **REST_FRAMEWORK,
+    "DEFAULT_RENDERER_CLASSES": [
+        *REST_FRAMEWORK["DEFAULT_RENDERER_CLASSES"],
+        "accounts.rest.pages.PageRenderer",
+    ],
+}
+CONTENT_POLICIES = {
+    "/": {
+        **CONTENT_SECURITY_POLICY["DIRECTIVES"],
+        "style-src": ["'self'"],
+        "img-src": ["data:"],
+    },
+    **CONTENT_POLICIES,
+}

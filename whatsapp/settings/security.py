@@ -33,7 +33,13 @@ CORS_ALLOW_HEADERS = (
     "x-idempotency-key",
     "x-whatsapp-protocol-version",
 )
-CORS_EXPOSE_HEADERS = ("Retry-After", "X-WhatsApp-Protocol-Version", "WWW-Authenticate")
+CORS_EXPOSE_HEADERS = (
+    "Retry-After",
+    "X-WhatsApp-Protocol-Version",
+    "WWW-Authenticate",
+    "X-Idempotency-Replayed",
+    "X-Request-ID",
+)
 CORS_PREFLIGHT_MAX_AGE = 7_200  # s; the longest that Chromium keeps
 
 # -- headers ------------------------------------------------------------------------------------------------------------------
