@@ -42,9 +42,15 @@ async def websocket(scope: Message, receive: Receive, send: Send) -> None:
         await _chat(scope, receive, send)
 
 
-application = ProtocolTypeRouter(
-    {
-        "http": with_headers(Busy(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE))),
-        "websocket": websocket,
-    }
-)
+def build() -> ProtocolTypeRouter:
+    """An application for one port. Each counts its running requests for itself, so that whoever floods the public port does not
+    turn away the balancer's checks and the operators on the private one."""
+    return ProtocolTypeRouter(
+        {
+            "http": with_headers(Busy(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE))),
+            "websocket": websocket,
+        }
+    )
+
+
+application = build()

@@ -107,7 +107,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(name: str, public: socket.socket, private: socket.socket) -> None:
-    from whatsapp.asgi import application  # first: it sets Django up
+    from whatsapp.asgi import application, build  # first: it sets Django up
 
     from chats.gateway import gateway  # isort: skip
     from accounts.rest.address import is_proxy
@@ -129,7 +129,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
         loop.add_signal_handler(number, stop.set)
     servers = [
         _Server(_config(application, Socket)),
-        _Server(_config(with_headers(with_metrics(application)), Socket)),
+        _Server(_config(with_headers(with_metrics(build())), Socket)),
     ]
     running = [
         loop.create_task(server.serve(sockets=[listener]))

@@ -12,7 +12,7 @@ import pytest
 from uvicorn.server import ServerState
 
 from tests.gateway.peer import until
-from tests.gateway.raw import RawSocket
+from tests.gateway.raw import CLOSE, RawSocket, frame
 from tests.security.wire import Wire, request
 from whatsapp.infra.headers import with_headers
 from whatsapp.infra.http import Door, Http
@@ -39,7 +39,11 @@ class Server:
             await receive()
             await self.attach.wait()
             await send({"type": "websocket.accept"})
-            scope["whatsapp.socket"].attach(lambda data, text: None, text=True)
+            if scope["path"] == "/turned-away":
+                await send({"type": "websocket.close", "code": 4426})
+                return
+            if scope["path"] != "/plain":
+                scope["whatsapp.socket"].attach(lambda data, text: None, text=True)
             while (await receive())["type"] != "websocket.disconnect":
                 pass
             return
@@ -365,16 +369,31 @@ UPGRADE = (
 )
 
 
-async def test_a_socket_leaves_the_door(server: Server, limit: Limit) -> None:
-    """From then on it is counted by the gateway, and has no timer here."""
+@pytest.mark.parametrize("path", ["/ws", "/plain"])
+async def test_a_socket_leaves_the_door(server: Server, limit: Limit, path: str) -> None:
+    """From then on it is counted by the gateway, and has no timer here. Other consumers' sockets (the admin's) too."""
     limit(http_head_ms=300, http_connections_per_address=1)
     server.attach.set()
-    async with await RawSocket.open(f"ws://127.0.0.1:{server.port}/ws"):
+    async with await RawSocket.open(f"ws://127.0.0.1:{server.port}{path}") as first:
         await until(lambda: server.door.connections == 0, "it is counted elsewhere", 5)
         assert not server.door.waiting
         await asyncio.sleep(0.6)
         async with await RawSocket.open(f"ws://127.0.0.1:{server.port}/ws") as second:
             assert second.head.startswith("HTTP/1.1 101")
+        first.write(frame(CLOSE, b"\x03\xe8"))
+        assert (await first.until_closed())[0] == 1000  # it was alive all the time
+
+
+async def test_a_socket_that_is_only_turned_away_stays_counted(server: Server, limit: Limit) -> None:
+    """Accepted, so that a browser sees the code, but never among the gateway's sockets: a bound holds for it all the same."""
+    limit(http_head_ms=500)
+    server.attach.set()
+    async with await RawSocket.open(f"ws://127.0.0.1:{server.port}/turned-away") as raw:
+        assert server.door.connections == 1
+        received = await raw.receive()
+        assert received is not None
+        assert received.code == 4426
+        await until(lambda: server.door.connections == 0, "it does not stay", 5)
 
 
 async def test_an_upgrade_that_nobody_takes_is_cut(server: Server, limit: Limit) -> None:

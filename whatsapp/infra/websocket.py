@@ -14,9 +14,10 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Close as CloseFrame
-from websockets.http11 import Request, Response
+from websockets.http11 import Response
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
+from websockets.typing import StatusLike
 
 from whatsapp.infra import metrics
 from whatsapp.infra.headers import HEADERS
@@ -40,11 +41,10 @@ OnControl = Callable[[], bool]
 class _Handshake(ServerProtocol):
     """Its refusals have the headers of every other answer."""
 
-    def accept(self, request: Request) -> Response:
-        response = super().accept(request)
-        if response.status_code != 101:
-            for name, value in HEADERS:
-                response.headers[name.decode()] = value.decode()
+    def reject(self, status: StatusLike, text: str) -> Response:
+        response = super().reject(status, text)
+        for name, value in HEADERS:
+            response.headers[name.decode()] = value.decode()
         return response
 
 
@@ -109,6 +109,16 @@ class Socket(WebSocketsSansIOProtocol):
         self.transport.write(_frame(CLOSE, CloseFrame(code, reason[:60]).serialize()))
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.close_timer = self.loop.call_later(CLOSE_WAIT_S, self.transport.abort)  # type: ignore[attr-defined]
+
+    async def send(self, message: Any) -> None:
+        """What consumers send that do not :meth:`attach`, and everybody's accept."""
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            self.loop.call_soon(self._accepted)
+
+    def _accepted(self) -> None:
+        if not self.close_sent:  # who is accepted only to be told a close code is no socket to count
+            self._leave_door()
 
     # asyncio.Protocol
 
