@@ -270,11 +270,14 @@ class Client(Shelf):
         finally:
             self._connection = None
             self._online.clear()
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
             self._duties.disconnected(now())
             self.outbox.disconnected()
-            await connection.close()
+            writer.cancel()
+            try:
+                await asyncio.gather(writer, return_exceptions=True)
+                await connection.close()
+            finally:
+                connection.abort()  # also when the application does not wait for an orderly end
 
     async def _write(self, connection: Connection) -> None:
         """The only writer of the socket: everything due, in order, then wait for more."""
@@ -349,7 +352,8 @@ class Client(Shelf):
         """Stop for good: what cannot be stored must not be acknowledged."""
         _log.error("%s", error)
         if self._task is not None:
-            self._task.cancel()
+            if self._task is not asyncio.current_task():
+                self._task.cancel()
             self._ending = asyncio.create_task(self._finish(ev.State("stopped", str(error))))
 
     async def _progress(self, remaining: int | None) -> None:

@@ -100,9 +100,14 @@ class Conversation:
         return self._release()
 
     def earlier(self, entries: list[Entry]) -> int:
-        """Entries read from the server's history (REST): shown, but no claim about what this device has.
-        Returns how many are new here."""
-        return sum(self.log.add(entry, shown=False) for entry in entries if entry.seq not in self._held)
+        """A page read from the server's history (REST): shown, but no claim about what this device has. Returns how
+        many are new here."""
+        wanted = [entry for entry in entries if entry.seq not in self._held]
+        low = self.log.low
+        added = sum(self.log.add(entry, shown=False) for entry in wanted)
+        if entries:
+            self.log.join(min(entry.seq for entry in entries), low)
+        return added
 
     @property
     def hole(self) -> bool:

@@ -38,6 +38,7 @@ class Inbound:
         broadcast: Broadcast,
         wake: asyncio.Event,
         progress: Callable[[int | None], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._history = history
@@ -47,6 +48,7 @@ class Inbound:
         self._broadcast = broadcast
         self._wake = wake
         self._progress = progress
+        self._now = clock
         self.slot: float | None = None
         self._typing: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self._handlers: dict[str, Callable[[Frame], Awaitable[None]]] = {
@@ -77,7 +79,7 @@ class Inbound:
     async def _on_entry(self, frame: Frame) -> None:
         entry = Entry.from_frame(frame)
         released = self._history[entry.conversation_id].live(entry)
-        self._duties.live_stored(entry.conversation_id, now())
+        self._duties.live_stored(entry.conversation_id, self._now())
         self._wake.set()
         await self._show(released)
 
@@ -85,7 +87,7 @@ class Inbound:
         conversation_id = str(frame["conversationId"])
         entries = [Entry.from_frame(item, conversation_id) for item in frame.get("events") or ()]
         released = self._history[conversation_id].page(entries, int(frame["through"]))
-        self._duties.page_stored(conversation_id, now())
+        self._duties.page_stored(conversation_id, self._now())
         self._wake.set()
         await self._show(released)
         await self._progress(int(frame.get("remaining") or 0))
@@ -156,7 +158,7 @@ class Inbound:
         )
         released = self._history[outgoing.conversation_id].own(entry)
         self._chats.wrote(entry)
-        self._duties.live_stored(outgoing.conversation_id, now())
+        self._duties.live_stored(outgoing.conversation_id, self._now())
         return released
 
     async def _on_typing(self, frame: Frame) -> None:
@@ -187,7 +189,7 @@ class Inbound:
         await self._broadcast.publish(ev.Notice(str(frame.get("kind")), frame.get("data") or {}))
 
     async def _on_reconnect(self, frame: Frame) -> None:
-        self.slot = now() + int(frame.get("afterMs") or 0) / 1000
+        self.slot = self._now() + int(frame.get("afterMs") or 0) / 1000
 
     async def _on_error(self, frame: Frame) -> None:
         code, message, ref = (
@@ -195,7 +197,7 @@ class Inbound:
             str(frame.get("message") or ""),
             str(frame.get("ref") or ""),
         )
-        at = now()
+        at = self._now()
         self._wake.set()
         if self._outbox.owns(frame):
             failed = self._outbox.refuse(frame, at)

@@ -108,6 +108,15 @@ class Log:
             self.low = seq
             self._database.dirty(self)
 
+    def join(self, first: int, low: int) -> None:
+        """A page from ``first`` up is stored; before it, everything from ``low`` up was. Below a page that does not reach
+        down to what was here, something may be missing."""
+        if low and low < first:
+            self.cut(first)
+        elif first < self.low:  # what was hidden below a gap is seen again
+            self.low = first
+            self._database.dirty(self)
+
     def _added(self, *, prune: bool) -> None:
         if self._count is not None:
             self._count += 1

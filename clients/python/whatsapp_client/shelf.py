@@ -57,10 +57,10 @@ class Shelf:
         before = conversation.log.oldest() or NEWEST
         items = await self.rest.events(conversation_id, before=before, limit=limit)
         entries = [Entry.from_frame(item, conversation_id) for item in items]
-        conversation.earlier(entries)
+        added, oldest = conversation.earlier(entries), conversation.log.oldest()
         self._chats.touch(conversation_id)
         self.database.begin()
-        return bool(entries)
+        return added > 0 or (oldest is not None and oldest < before)
 
     async def refresh_chats(self) -> None:
         """Ask the server for what the log does not say: titles, contacts, unread counts of what is not here. Raises
