@@ -1,4 +1,7 @@
-"""``./dev chat +15550001 [--to +15550002]``: a terminal client on the running development system."""
+"""``./dev chat +15550001 [--to +15550002]``: a terminal client on the running development system.
+
+In a terminal it is a full screen; with ``--plain``, or through pipes, plain lines.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ sys.path.insert(0, str(REPO / "clients" / "python"))
 from whatsapp_client import (
     Client,
     ClientError,
+    Database,
     Rest,
     RestError,
     Session,
@@ -26,8 +30,10 @@ from whatsapp_client import (
     by_name,
     sign_up,
 )
+from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.chat import Chat
 from whatsapp_terminal.screen import open_screen
+from whatsapp_terminal.signin import ServerRegistrar, is_number, session_path
 
 
 def running_system(data: str | None = None) -> dict[str, Any]:
@@ -100,6 +106,7 @@ def where(url: str | None, data: str | None) -> tuple[str, pathlib.Path, bool]:
 
 
 async def chat(args: argparse.Namespace) -> int:
+    """Plain lines, everything in memory."""
     url, data, ask = where(args.url, args.data)
     session, path = await sign_in(url, args.number, data, ask=ask)
     client = Client(url, session, codec=by_name(args.codec), on_session=lambda changed: changed.save(path))
@@ -107,9 +114,60 @@ async def chat(args: argparse.Namespace) -> int:
         return await Chat(client, screen).run(to=args.to or "")
 
 
+def application(
+    url: str, data: pathlib.Path, *, ask: bool, number: str = "", to: str = "", codec: str = "json"
+) -> tuple[TerminalApp, list[Database]]:
+    """The full screen client, and its databases, to be closed when it has ended.
+
+    Sessions are ``clients/NUMBER.json`` in ``data``; messages and the outbox of a device are
+    ``clients/NUMBER/DEVICE.db``, and ``settings.json`` is beside them.
+    """
+    clients = data / "clients"
+    databases: list[Database] = []
+
+    def make(session: Session) -> Client:
+        while databases:
+            databases.pop().close()
+        path = session_path(clients, session.phone_number)
+        database = Database(clients / session.phone_number / f"{session.device_id}.db")
+        databases.append(database)
+        return Client(
+            url,
+            session,
+            database=database,
+            codec=by_name(codec),
+            on_session=lambda changed: changed.save(path),
+        )
+
+    app = TerminalApp(
+        make,
+        ServerRegistrar(url, clients, sms=None if ask else data / "sms.jsonl"),
+        number=number,
+        session=Session.load(session_path(clients, number)) if is_number(number) else None,
+        to=to,
+        settings_path=lambda known: clients / known / "settings.json",
+    )
+    return app, databases
+
+
+def full_screen(args: argparse.Namespace) -> int:
+    url, data, ask = where(args.url, args.data)
+    app, databases = application(
+        url, data, ask=ask, number=args.number or "", to=args.to or "", codec=args.codec
+    )
+    try:
+        code = app.run()
+    finally:
+        for database in databases:
+            database.close()
+    return code if isinstance(code, int) else app.return_code or 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev chat", description=__doc__)
-    parser.add_argument("number", help="your phone number; development takes +1555 and 4 to 7 digits")
+    parser.add_argument(
+        "number", nargs="?", help="your phone number; development takes +1555 and 4 to 7 digits"
+    )
     parser.add_argument("--to", help="the number to talk to; it may register later")
     parser.add_argument(
         "--url", help="http://host:port of the server (default: the system that ./dev up started)"
@@ -118,9 +176,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--codec", choices=("json", "protobuf"), default="json", help="encoding of the socket"
     )
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of the full screen")
     args = parser.parse_args(arguments)
+    # Textual draws on stderr.
+    screen = not args.plain and all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr))
+    if not args.number and not screen:
+        parser.error("your phone number is missing")
     try:
-        return asyncio.run(chat(args))
+        return full_screen(args) if screen else asyncio.run(chat(args))
     except KeyboardInterrupt:
         return 0
     except RestError as error:

@@ -1,0 +1,199 @@
+"""The application: sign in if need be, then the chat; themes, alerts, and what is remembered."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
+
+from whatsapp_client import Session
+from whatsapp_client import events as ev
+
+from . import text, themes
+from .backend import Backend
+from .chat_screen import ChatScreen
+from .commands import ChatCommands
+from .settings import ALERTS, Settings
+from .signin import Registrar
+from .signin_screen import SignInScreen
+
+
+class TerminalApp(App[int]):
+    """``make``: a client for a session. ``settings_path``: where the settings of a number are."""
+
+    TITLE = "chat"
+    COMMANDS: ClassVar[set[type[Any] | Callable[[], type[Any]]]] = App.COMMANDS | {ChatCommands}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+t", "next_theme", "Theme", priority=True, show=False),
+        Binding("ctrl+q", "quit", "Leave", priority=True),
+    ]
+    CSS = """
+    Toast { max-width: 90%; }
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Session], Backend],
+        registrar: Registrar,
+        *,
+        number: str = "",
+        session: Session | None = None,
+        to: str = "",
+        settings_path: Callable[[str], pathlib.Path | None] = lambda number: None,
+    ) -> None:
+        self.settings = Settings()  # before the theme's variables are asked for
+        super().__init__()
+        self._make = make
+        self._registrar = registrar
+        self._number = number
+        self._session = session
+        self._to = to
+        self._settings_path = settings_path
+        self._path: pathlib.Path | None = None
+        self._shown_title = ""
+        self.client: Backend | None = None
+        for theme in themes.OWN:
+            self.register_theme(theme)
+        self.theme = themes.DEFAULT
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return themes.derived(self.current_theme)
+
+    # -- life --------------------------------------------------------------------------------------------------
+    def on_mount(self) -> None:
+        if self._number:
+            self._load_settings(self._number)
+        if self._session is not None:
+            self._begin(self._session)
+        else:
+            self._sign_in(at_once=bool(self._number))
+
+    def _load_settings(self, number: str) -> None:
+        self._path = self._settings_path(number)
+        self.settings = Settings.load(self._path)
+        if self.settings.theme in self.available_themes:
+            self.theme = self.settings.theme
+
+    def _sign_in(self, reason: str = "", *, at_once: bool = False) -> None:
+        screen = SignInScreen(self._registrar, self._number, reason=reason, at_once=at_once)
+        self.push_screen(screen, self._signed_in)
+
+    def _signed_in(self, session: Session | None) -> None:
+        if session is None:
+            self.exit(0)
+            return
+        if session.phone_number != self._number or self._path is None:
+            self._load_settings(session.phone_number)
+        self._number = session.phone_number
+        self._begin(session)
+
+    def _begin(self, session: Session) -> None:
+        self._session = session
+        self.client = self._make(session)
+        self.push_screen(ChatScreen(self.client, to=self._to))
+
+    def session_ended(self, state: ev.State) -> None:
+        """The server has ended this session for good."""
+        self.say(f"Signed out: {text.one_line(state.detail)}", severity="error", timeout=20)
+
+    async def action_sign_in_again(self) -> None:
+        """Leave the ended session and ask for a code."""
+        screen = self._chat_screen()
+        if screen is None or self.client is None:
+            return
+        screen.leave_chat()
+        await self.client.stop()
+        self.client = None
+        await screen.dismiss(None)
+        self._sign_in("Sign in again: the session has ended.")
+
+    async def action_quit(self) -> None:
+        screen = self._chat_screen()
+        if screen is not None:
+            screen.leave_chat()
+        self.settings.save(self._path)
+        if self.client is not None:
+            await self.client.stop()
+        self.exit(0)
+
+    def _chat_screen(self) -> ChatScreen | None:
+        return next((s for s in reversed(self.screen_stack) if isinstance(s, ChatScreen)), None)
+
+    # -- attention ---------------------------------------------------------------------------------------------
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(
+            event,
+            events.Key | events.MouseDown | events.MouseScrollDown | events.MouseScrollUp | events.Paste,
+        ):
+            screen = self._chat_screen()
+            if screen is not None:
+                screen.attend()
+        await super().on_event(event)
+
+    def watch_app_focus(self, focused: bool) -> None:
+        screen = self._chat_screen() if self._running else None
+        if screen is not None:
+            screen.focus_changed(focused)
+
+    # -- looks and sounds --------------------------------------------------------------------------------------
+    def say(self, words: str, *, severity: SeverityLevel = "information", timeout: float = 6.0) -> None:
+        """A toast; never markup, since others may have chosen the words."""
+        self.notify(text.clean(words), severity=severity, timeout=timeout, markup=False)
+
+    def watch_theme(self, theme: str) -> None:
+        if self._path is not None and theme != self.settings.theme:
+            self.settings.theme = theme
+            self.settings.save(self._path)
+
+    def action_next_theme(self) -> None:
+        names = [theme.name for theme in themes.OWN]
+        following = names.index(self.theme) + 1 if self.theme in names else 0
+        self.theme = names[following % len(names)]
+        self.say(f"Theme: {self.theme}. More with Ctrl+P.", timeout=2)
+
+    def set_alert(self, alert: str) -> None:
+        self.settings.alert = alert
+        self.settings.save(self._path)
+        self.say(f"New messages: {alert}", timeout=2)
+
+    def alert(self, name: str) -> None:
+        """A message came that is not seen."""
+        if self.settings.alert == "bell":
+            self.bell()
+        elif self.settings.alert == "desktop":
+            # OSC 9, as iTerm2, kitty, WezTerm, foot and others know it; no word of the message itself.
+            self._tell_terminal(f"\x1b]9;New message from {text.cut(text.one_line(name), 40)}\x07")
+
+    def unread_title(self, unread: int) -> None:
+        """The window's title counts the chats with something new."""
+        title = f"({unread}) chat" if unread else "chat"
+        if title != self._shown_title:
+            self._shown_title = title
+            self._tell_terminal(f"\x1b]2;{title}\x07")
+
+    def _tell_terminal(self, sequence: str) -> None:
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(sequence)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        for command in super().get_system_commands(screen):
+            if command.title not in ("Screenshot", "Maximize", "Minimize", "Keys"):
+                yield command
+        chat = self._chat_screen()
+        if chat is not None and screen is chat:
+            yield SystemCommand("New chat", "Start a chat with a phone number", chat.action_new_chat)
+            yield SystemCommand("Help", "All keys", chat.action_help)
+            yield SystemCommand("Retry", "Send again what failed in this chat", chat.action_retry)
+            yield SystemCommand("Sign in again", "With a new code", self.action_sign_in_again)
+        for alert in ALERTS:
+            yield SystemCommand(
+                f"Alert: {alert}",
+                "When a message comes that you do not see",
+                lambda a=alert: self.set_alert(a),
+            )

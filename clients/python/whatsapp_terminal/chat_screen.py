@@ -1,0 +1,501 @@
+"""The main screen: chats at the left, a conversation at the right; one of both where there is little room."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+
+from whatsapp_client import Chat, ClientError, Outgoing
+from whatsapp_client import events as ev
+
+from . import text
+from .attention import Attention
+from .backend import Backend
+from .banner import Banner
+from .chat_list import ChatList, ChatRow
+from .chat_style import CSS
+from .clock import short
+from .composer import Composer
+from .conversation import MessagesView
+from .dialogs import HelpScreen, NewChatScreen
+from .explain import explain
+from .names import Names
+from .open_chat import OpenChat
+from .work import spawn
+
+if TYPE_CHECKING:
+    from .app import TerminalApp
+
+REDRAW = 1 / 30
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class ChatScreen(Screen[None]):
+    """Events of the client in, drawing out. At most thirty times a second, whatever comes."""
+
+    app: TerminalApp
+    HORIZONTAL_BREAKPOINTS = [
+        (0, "-narrow"), (72, "-wide"), (130, "-very-wide"),
+    ]  # fmt: skip
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-high")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+n", "new_chat", "New chat", priority=True),
+        Binding("ctrl+f", "search", "Search", priority=True),
+        Binding("escape", "back", "Chats"),
+        Binding("ctrl+g", "newest", "Newest", priority=True),
+        Binding("ctrl+r", "retry", "Retry", priority=True),
+        Binding("alt+up", "switch(-1)", "Previous chat", show=False, priority=True),
+        Binding("alt+down", "switch(1)", "Next chat", show=False, priority=True),
+        Binding("f1,question_mark", "help", "Help", key_display="F1"),
+    ]
+    CSS = CSS
+
+    def __init__(self, client: Backend, *, to: str = "") -> None:
+        super().__init__()
+        self.client = client
+        self.names = Names(client.session.user_id, client.name_of)
+        self.attention = Attention(time.monotonic())
+        self.chats: dict[str, Chat] = {}
+        self.open: OpenChat | None = None
+        self._to = to
+        self._filter = ""
+        self._watched: set[str] = set()
+        self._stale_list = self._stale_open = True
+        self._scheduled = False
+        self._me: Content | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Banner(id="banner")
+        with Horizontal(id="columns"):
+            with Vertical(id="side"):
+                yield Static("", id="me")
+                yield Input(placeholder="Search chats", id="search", compact=True)
+                yield ChatList(id="chats")
+            with Vertical(id="main"):
+                yield Static("", id="title")
+                yield Static("", id="nothing")
+                yield MessagesView(id="messages")
+                yield Static("", id="newest")
+                yield Composer(id="composer")
+        yield Footer(compact=True)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.query_one(Footer).show_command_palette = event.size.width >= 72
+        self.query_one(ChatList).gap = 1 if event.size.height >= 24 else 0
+        self.stale()
+
+    async def on_mount(self) -> None:
+        self.query_one(Composer).text = ""
+        self.query_one("#nothing", Static).update(
+            Content("Choose a chat, or start one with Ctrl+N.\n\nF1 shows all keys.")
+        )
+        self.query_one(ChatList).empty_text = "Nobody yet. Ctrl+N starts a chat with a phone number."
+        self.set_focus(self.query_one(ChatList))
+        self.app.theme_changed_signal.subscribe(self, lambda theme: self.stale())
+        self.set_interval(1.0, self._second)
+        self.set_interval(30.0, self.stale)  # "3 min ago", and the day turns
+        self._draw()
+        spawn(self, self._listen, "events", exclusive=True)
+
+    # -- events of the client --------------------------------------------------------------------------------
+    async def _listen(self) -> None:
+        stream = self.client.events()
+        self._tell_presence()
+        await self.client.start()
+        self._state(self.client.state)
+        spawn(self, self._refresh_chats, "chats", exclusive=True)
+        if self._to:
+            self.run_worker(self._talk_to(self._to), group="talk")
+        async for event in stream:
+            self._on_event(event)
+        self._state(self.client.state)
+
+    def _on_event(self, event: ev.Event) -> None:
+        match event:
+            case ev.State():
+                self._state(event)
+            case ev.Message(entry=entry, own=own):
+                if not own:
+                    self.names.typing(ev.Typing(entry.conversation_id, entry.sender_id, False))
+                    self._alert(entry.conversation_id, entry.sender_id)
+                if entry.conversation_id not in self.chats:
+                    self._refresh_later()
+            case ev.Sent(outgoing=outgoing):
+                if self.open is not None and self.open.id == outgoing.conversation_id:
+                    self.open.sent(outgoing)
+            case ev.Failed(outgoing=outgoing, code=code, message=message):
+                self._failed(outgoing, message or code)
+            case ev.Typing():
+                self.names.typing(event)
+            case ev.Presence():
+                self.names.presence(event)
+            case ev.Problem(code=code, message=message, ref=ref) if ref != "read":
+                self.app.say(text.one_line(message or code), severity="warning")
+            case ev.Notice(kind="device_linked"):
+                self.app.say("A new device was added to your account.", severity="warning")
+        self.stale()
+
+    def _state(self, state: ev.State) -> None:
+        banner = self.query_one(Banner)
+        banner.state(state)
+        if state.status == "online":
+            self._refresh_later()
+        elif state.status in ("waiting", "stopped"):
+            self.names.disconnected()
+        if state.status == "stopped" and state.code:
+            self.app.session_ended(state)
+        self.stale()
+
+    def _failed(self, outgoing: Outgoing, why: str) -> None:
+        if self.open is None or self.open.id != outgoing.conversation_id:
+            chat = self.chats.get(outgoing.conversation_id)
+            title = text.one_line(chat.title) if chat is not None else "somebody"
+            self.app.say(f"A message to {title} was not sent: {text.one_line(why)}", severity="error")
+
+    def _alert(self, conversation_id: str, sender_id: str) -> None:
+        """A message that nobody sees as it comes."""
+        shown = self.open is not None and self.open.id == conversation_id and self._conversation_shown()
+        if shown and self.attention.present(time.monotonic()):
+            return
+        if self.client.state.status == "syncing":
+            return  # the backlog is no news by the hundred
+        self.app.alert(text.one_line(self.names.name(sender_id)))
+
+    def _refresh_later(self) -> None:
+        spawn(self, self._refresh_chats, "chats", exclusive=True)
+
+    async def _refresh_chats(self) -> None:
+        try:
+            await self.client.refresh_chats()
+        except ClientError:
+            pass  # the banner tells that we are offline, and what is stored is shown
+        self.stale()
+
+    # -- drawing -----------------------------------------------------------------------------------------------
+    def stale(self) -> None:
+        """Draw soon."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.set_timer(REDRAW, self._draw)
+
+    def _draw(self) -> None:
+        self._scheduled = False
+        if not self.is_mounted:
+            return
+        chats = self.client.chats()
+        self.chats = {chat.conversation_id: chat for chat in chats}
+        users = {chat.user_id for chat in chats if chat.kind == "direct" and chat.user_id} - self._watched
+        if users:
+            self._watched |= users
+            self.client.watch_presence(users)
+        self._draw_list(chats)
+        self._draw_me()
+        if self.open is not None:
+            self.open.draw()
+            self._see()
+        self.query_one(Banner).queued = sum(
+            outgoing.state != "failed"
+            for chat in chats
+            for outgoing in self.client.pending(chat.conversation_id)
+        )
+
+    def _draw_list(self, chats: list[Chat]) -> None:
+        wanted = self._filter.casefold()
+        rows = [self._row(chat) for chat in chats]
+        if wanted:
+            rows = [row for row in rows if wanted in row.title.casefold() or wanted in row.preview.casefold()]
+        view = self.query_one(ChatList)
+        empty = (
+            f"No chat matches “{text.one_line(self._filter)}”."
+            if wanted
+            else "Nobody yet. Ctrl+N starts a chat with a phone number."
+        )
+        if empty != view.empty_text:
+            view.empty_text = empty
+            view.refresh()
+        view.show(rows)
+
+    def _row(self, chat: Chat) -> ChatRow:
+        last, at, tick, preview = chat.last, 0, "", ""
+        pending = self.client.pending(chat.conversation_id)
+        draft = self.app.settings.drafts.get(chat.conversation_id, "")
+        if self.open is not None and self.open.id == chat.conversation_id:
+            draft = ""
+        if pending:
+            failed = [outgoing for outgoing in pending if outgoing.state == "failed"]
+            newest = (failed or pending)[-1]
+            at, preview = newest.timestamp, newest.content[:400].decode("utf-8", "replace")
+            tick = "failed" if failed else "queued"
+        elif last is not None:
+            at = last.server_timestamp
+            own = last.sender_id == self.client.session.user_id
+            if last.type != "message":
+                preview = ""
+            elif last.deleted or last.content is None:
+                preview = "This message was deleted"
+            else:
+                preview = last.content[:400].decode("utf-8", "replace")
+            if own and last.type == "message":
+                tick = self.client.receipt_at(chat.conversation_id, last.seq)
+            elif chat.kind != "direct" and preview:
+                preview = f"{self.names.name(last.sender_id)}: {preview}"
+        return ChatRow(
+            chat.conversation_id,
+            chat.title,
+            draft or preview,
+            "" if draft else tick,
+            short(at, now_ms()),
+            chat.unread,
+            self.names.is_typing(chat.conversation_id),
+            self.names.online(chat.user_id),
+            bool(draft),
+        )
+
+    def _draw_me(self) -> None:
+        unread = sum(1 for chat in self.chats.values() if chat.unread)
+        status = self.client.state.status
+        dot, style = {
+            "online": ("●", "$success"),
+            "syncing": ("◐", "$secondary"),
+            "stopped": ("○", "$error"),
+        }.get(status, ("○", "$warning"))
+        number = text.one_line(self.client.session.phone_number)
+        me = Content.assemble((f"{dot} ", style), (number, "bold"), (f"  {status}", "$list-dim"))
+        if me != self._me:
+            self._me = me
+            self.query_one("#me", Static).update(me)
+        self.app.unread_title(unread)
+
+    def _second(self) -> None:
+        self._tell_presence()
+        if self.open is not None:
+            self._see()
+
+    # -- attention -----------------------------------------------------------------------------------------------
+    def _tell_presence(self) -> None:
+        status = self.attention.presence(time.monotonic())
+        if status is not None:
+            self.client.set_presence(status)
+
+    def attend(self) -> None:
+        """Somebody touched a key or the mouse."""
+        self.attention.touch(time.monotonic())
+        self._tell_presence()
+
+    def focus_changed(self, focused: bool) -> None:
+        self.attention.focus(focused, time.monotonic())
+        self._tell_presence()
+        self.stale()
+
+    def _conversation_shown(self) -> bool:
+        """Whether the messages are on screen: not under a dialog, not behind the list in a narrow window."""
+        hidden = self.has_class("-narrow") and not self.has_class("-talking")
+        return self.app.screen is self and not hidden
+
+    def _see(self) -> None:
+        """Tell that what is on screen has been read."""
+        opened = self.open
+        if opened is None:
+            return
+        seq = opened.seen()
+        if self.attention.read(opened.id, seq, time.monotonic(), shown=self._conversation_shown()):
+            self.client.mark_read(opened.id, seq)
+            self.stale()
+
+    # -- chats ---------------------------------------------------------------------------------------------------
+    @on(ChatList.Chosen)
+    def _chosen(self, event: ChatList.Chosen) -> None:
+        self.open_chat(event.conversation_id)
+
+    def open_chat(self, conversation_id: str) -> None:
+        """Show a conversation and put the cursor into its text field."""
+        self.leave_chat()
+        chat = self.chats.get(conversation_id) or next(
+            (chat for chat in self.client.chats() if chat.conversation_id == conversation_id), None
+        )
+        if chat is None:
+            return
+        self.chats[conversation_id] = chat
+        self.open = OpenChat(self, chat)
+        self.query_one(ChatList).opened = conversation_id
+        self.add_class("-talking", "-open")
+        composer = self.query_one(Composer)
+        composer.put(self.app.settings.drafts.pop(conversation_id, ""))
+        # Content, not text: text would be read as markup, and others choose their names.
+        composer.placeholder = Content(f"Message to {text.cut(text.one_line(chat.title), 40)}")
+        self.set_focus(composer)
+        self.open.start()
+        self.stale()
+
+    def leave_chat(self) -> None:
+        """Keep the draft of the conversation that is open."""
+        opened = self.open
+        if opened is None:
+            return
+        draft = self.query_one(Composer).text
+        if draft.strip():
+            self.app.settings.drafts[opened.id] = draft
+        if self.attention.stopped_typing(opened.id):
+            self.client.typing(opened.id, False)
+        self.open = None
+
+    async def find(self, number: str, nickname: str = "") -> str:
+        """The conversation with a number. Raises :class:`ClientError`."""
+        found = await self.client.rest.add_contact(number, nickname)
+        conversation_id = await self.client.rest.direct(str(found["userId"]))
+        await self.client.refresh_chats()
+        return conversation_id
+
+    async def _talk_to(self, number: str) -> None:
+        """``--to``: open this chat, or ask for it when that does not work."""
+        for chat in self.client.chats():
+            if number in (chat.title, chat.conversation_id):
+                self.open_chat(chat.conversation_id)
+                return
+        try:
+            self.open_chat(await self.find(number, number))
+        except ClientError as error:
+            if getattr(error, "code", "") == "not_found":
+                self.app.say(
+                    f"{number} is not registered yet. Start it in another terminal, then Ctrl+N.",
+                    severity="warning",
+                )
+            else:
+                self.app.say(f"{number}: {explain(error)}", severity="error")
+
+    # -- input ---------------------------------------------------------------------------------------------------
+    @on(Composer.Submitted)
+    def _submitted(self, event: Composer.Submitted) -> None:
+        if self.open is None:
+            return
+        try:
+            self.client.send(self.open.id, event.text)
+        except (ValueError, ClientError) as error:
+            self.app.say(explain(error) if isinstance(error, ClientError) else str(error), severity="error")
+            composer = self.query_one(Composer)
+            if not composer.text:
+                composer.put(event.text)
+            return
+        if self.attention.stopped_typing(self.open.id):
+            self.client.typing(self.open.id, False)
+        self.open.to_newest()
+
+    @on(Composer.Changed)
+    def _changed(self, event: Composer.Changed) -> None:
+        if (
+            self.open is None
+            or self.client.state.status != "online"
+            or not self.query_one(Composer).has_focus
+        ):
+            return
+        if event.text_area.text:
+            if self.attention.typed(self.open.id, time.monotonic()):
+                self.client.typing(self.open.id, True)
+        elif self.attention.stopped_typing(self.open.id):
+            self.client.typing(self.open.id, False)
+
+    @on(Composer.Paged)
+    def _paged(self, event: Composer.Paged) -> None:
+        view = self.query_one(MessagesView)
+        view.scroll_relative(y=event.step * max(1, view.size.height - 2), animate=False)
+
+    @on(MessagesView.Wanted)
+    def _wanted(self, event: MessagesView.Wanted) -> None:
+        if self.open is not None:
+            self.open.wanted(event.what)
+            self._see()
+
+    @on(MessagesView.Acted)
+    def _acted(self, event: MessagesView.Acted) -> None:
+        if self.open is not None:
+            self.open.act(event.action)
+            self.stale()
+
+    @on(Input.Changed, "#search")
+    def _searched(self, event: Input.Changed) -> None:
+        self._filter = event.value.strip()
+        self.stale()
+
+    @on(Input.Submitted, "#search")
+    def _search_done(self) -> None:
+        self._draw()
+        view = self.query_one(ChatList)
+        if view.rows:
+            self.query_one("#search", Input).value = ""
+            self.open_chat(view.rows[0].conversation_id)
+
+    def on_key(self, event: events.Key) -> None:
+        search = self.query_one("#search", Input)
+        if event.key == "down" and search.has_focus:
+            self.set_focus(self.query_one(ChatList))
+        elif event.character == "/" and self.query_one(ChatList).has_focus:
+            event.stop()
+            self.action_search()
+
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is not None and event.widget.id == "newest":
+            self.action_newest()
+        elif event.widget is not None and event.widget.id == "title" and self.has_class("-narrow"):
+            self.action_back()
+
+    def action_search(self) -> None:
+        self.remove_class("-talking")
+        self.set_focus(self.query_one("#search", Input))
+
+    def action_back(self) -> None:
+        """From the text field to the list; from the search to all chats."""
+        search = self.query_one("#search", Input)
+        if search.has_focus and search.value:
+            search.value = ""
+            return
+        self.remove_class("-talking")
+        self.set_focus(self.query_one(ChatList))
+
+    def action_newest(self) -> None:
+        if self.open is not None:
+            self.open.to_newest()
+
+    def action_retry(self) -> None:
+        if self.open is not None:
+            for outgoing in self.client.pending(self.open.id):
+                if outgoing.state == "failed":
+                    self.client.retry(outgoing)
+            self.stale()
+
+    def action_switch(self, step: int) -> None:
+        view = self.query_one(ChatList)
+        chosen = view.neighbour(step, self.open.id if self.open is not None else view.cursor)
+        if chosen:
+            self.open_chat(chosen)
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen())
+
+    def action_new_chat(self) -> None:
+        def done(conversation_id: str | None) -> None:
+            if conversation_id:
+                self.open_chat(conversation_id)
+
+        self.app.push_screen(NewChatScreen(self.find), done)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("newest", "back") and self.open is None:
+            return False
+        if action == "newest":
+            return self.open is not None and self.open.scrolled_up
+        if action == "retry":
+            return self.open is not None and self.open.failed
+        if action in ("new_chat", "search", "switch", "help", "back"):
+            return self.app.screen is self
+        return True

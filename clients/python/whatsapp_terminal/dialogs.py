@@ -1,0 +1,161 @@
+"""Small screens over the chat: help, a new chat."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+from whatsapp_client import ClientError
+
+from .explain import explain
+
+KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "Everywhere",
+        (
+            ("F1, ?", "this help (? outside of a text field)"),
+            ("Ctrl+N", "new chat with a phone number"),
+            ("Ctrl+F", "search in the list of chats"),
+            ("Alt+↑ Alt+↓", "previous, next chat"),
+            ("Ctrl+T", "next theme"),
+            ("Ctrl+P", "all commands: chats, themes, alerts"),
+            ("Esc", "back to the list of chats"),
+            ("Tab", "list, messages, text field"),
+            ("Ctrl+Q", "leave"),
+        ),
+    ),
+    (
+        "Writing",
+        (
+            ("Enter", "send"),
+            ("Ctrl+J", "new line (Shift+Enter where it works)"),
+            ("↑ in an empty field", "bring back what was sent"),
+            ("PgUp PgDn", "scroll the messages"),
+            ("Ctrl+G", "jump to the newest message"),
+            ("Ctrl+R", "send again what failed"),
+        ),
+    ),
+    (
+        "Messages",
+        (
+            ("↑ ↓", "choose a message"),
+            ("y", "copy it"),
+            ("r, d", "retry, discard one that was not sent"),
+            ("Space", "show all of a long one"),
+            ("End", "newest"),
+        ),
+    ),
+    (
+        "Mouse",
+        (
+            ("click", "open a chat, choose a message, press Retry"),
+            ("wheel", "scroll"),
+            ("Shift+drag", "select text, as the terminal does it"),
+            ("Ctrl+click", "follow a link, where the terminal can"),
+        ),
+    ),
+    (
+        "Ticks",
+        (
+            ("·", "waits to be sent"),
+            ("✓", "stored by the server"),
+            ("✓✓", "on their device"),
+            ("✓✓ coloured", "read"),
+            ("!", "not sent: the server refused it"),
+        ),
+    ),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,f1,question_mark,enter", "dismiss(None)", "Close", show=False)
+    ]
+    DEFAULT_CSS = """
+    HelpScreen { align: center middle; background: $background 60%; }
+    HelpScreen > VerticalScroll {
+        width: 70; max-width: 100%; height: auto; max-height: 100%;
+        background: $surface; border: round $accent; padding: 0 2;
+        border-title-color: $accent; border-subtitle-color: $list-dim;
+        scrollbar-size-vertical: 1; scrollbar-color: $scrollbar-thumb; scrollbar-background: $surface;
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll() as box:
+            box.border_title = "Help"
+            box.border_subtitle = "Esc closes"
+            for title, keys in KEYS:
+                yield Static(Content.styled(f"\n{title}", "bold $accent"))
+                for key, what in keys:
+                    yield Static(
+                        Content.assemble(Content.styled(f"{key:<20} ", "bold"), (what, "$list-dim")),
+                    )
+            yield Static("")
+
+
+class NewChatScreen(ModalScreen[str | None]):
+    """Asks for a number; dismissed with the conversation, or None. ``find``: from the number to the conversation."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel", show=False)]
+    DEFAULT_CSS = """
+    NewChatScreen { align: center middle; background: $background 60%; }
+    NewChatScreen > Vertical {
+        width: 56; max-width: 96%; height: auto;
+        background: $surface; border: round $accent; padding: 1 2;
+        border-title-color: $accent; border-subtitle-color: $list-dim;
+    }
+    NewChatScreen Input { margin-bottom: 1; }
+    NewChatScreen #error { color: $error; height: auto; }
+    NewChatScreen #error.-waiting { color: $list-dim; }
+    NewChatScreen Button { width: 100%; }
+    """
+
+    def __init__(self, find: Callable[[str, str], Awaitable[str]], number: str = "") -> None:
+        super().__init__()
+        self._find = find
+        self._number = number
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = "New chat"
+            box.border_subtitle = "Esc cancels"
+            yield Input(self._number, placeholder="Phone number, like +15550002", id="number", max_length=32)
+            yield Input(placeholder="Name in your list (optional)", id="nickname", max_length=100)
+            yield Static("", id="error")
+            yield Button("Start chat", variant="primary", id="go")
+
+    def on_input_submitted(self) -> None:
+        self._go()
+
+    def on_button_pressed(self) -> None:
+        self._go()
+
+    def _go(self) -> None:
+        number = "".join(self.query_one("#number", Input).value.split())
+        if not number.lstrip("+").isdigit():
+            self._say("A phone number begins with + and the country code.")
+            return
+        self._say("Looking…", waiting=True)
+        self.run_worker(self._start(number, self.query_one("#nickname", Input).value.strip()), exclusive=True)
+
+    async def _start(self, number: str, nickname: str) -> None:
+        try:
+            self.dismiss(await self._find(number, nickname))
+        except ClientError as error:
+            if getattr(error, "code", "") == "not_found":
+                self._say(f"Nobody has registered {number} yet.")
+            else:
+                self._say(explain(error))
+
+    def _say(self, words: str, *, waiting: bool = False) -> None:
+        label = self.query_one("#error", Static)
+        label.update(Content(words))
+        label.set_class(waiting, "-waiting")

@@ -1,0 +1,30 @@
+"""Errors of the library in words for people."""
+
+from __future__ import annotations
+
+from whatsapp_client import ClientError, RestError, Unreachable
+
+from . import text
+from .clock import duration
+
+_WORDS = {
+    "not_found": "There is nobody with this number.",
+    "banned": "This account is banned.",
+    "forbidden": "The server does not allow this.",
+    "unavailable": "The server is busy. Try again in a moment.",
+    "internal": "The server made a mistake. Try again in a moment.",
+    "upgrade_required": "This client is too old for the server.",
+}
+
+
+def explain(error: ClientError) -> str:
+    """One sentence or two, harmless to show."""
+    if isinstance(error, Unreachable):
+        return "The server does not answer. Is it running?"
+    if isinstance(error, RestError):
+        if error.code == "rate_limited" or error.status == 429:
+            wait = duration(error.retry_after) if error.retry_after else "a while"
+            return f"Too many tries. Try again in {wait}."
+        said = text.one_line(error.message)[:200]
+        return said or _WORDS.get(error.code) or f"The server says no: {text.one_line(error.code)[:60]}."
+    return text.one_line(str(error))[:200]

@@ -1,0 +1,79 @@
+"""From a number to a session, in two steps that a screen can show. Development reads the code by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from typing import Any, Protocol
+
+from whatsapp_client import ClientError, Rest, Session, SmsFile
+
+
+class Registrar(Protocol):
+    """What the sign-in screen needs."""
+
+    async def request(self, number: str) -> dict[str, Any]: ...
+    async def code(self, number: str) -> str: ...
+    async def verify(self, number: str, code: str, *, pin: str = "") -> Session: ...
+
+
+class ServerRegistrar:
+    """Registers at a server. ``sms``: the ``sms.jsonl`` of a development system, or None.
+
+    ``sessions``: folder of the saved sessions; a known device is verified again instead of adding one.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        sessions: pathlib.Path,
+        *,
+        sms: pathlib.Path | None = None,
+        device_name: str = "terminal",
+    ) -> None:
+        self._rest = Rest(url)
+        self._sessions = sessions
+        self._sms = sms
+        self._device_name = device_name
+        self._files: dict[str, SmsFile] = {}
+
+    async def request(self, number: str) -> dict[str, Any]:
+        """Ask for a code. Raises :class:`ClientError`."""
+        if self._sms is not None:
+            with contextlib.suppress(OSError):
+                self._files[number] = SmsFile(self._sms, number)  # from here on: not an older code
+        return await self._rest.register(number)
+
+    async def code(self, number: str) -> str:
+        """The code from the development file; empty where there is none."""
+        file = self._files.get(number)
+        if file is None:
+            return ""
+        try:
+            return await file.code()
+        except ClientError:
+            return ""
+
+    async def verify(self, number: str, code: str, *, pin: str = "") -> Session:
+        """Trade the code for a session and save it. Raises :class:`ClientError`."""
+        path = session_path(self._sessions, number)
+        known = Session.load(path)
+        session = await self._rest.verify(
+            number,
+            code,
+            device_name=self._device_name,
+            refresh_token=known.refresh_token if known is not None else "",
+            pin=pin,
+        )
+        session.save(path)
+        return session
+
+
+def session_path(sessions: pathlib.Path, number: str) -> pathlib.Path:
+    """Where the session of a number is kept; the number must be one (:func:`is_number`)."""
+    return sessions / f"{number}.json"
+
+
+def is_number(number: str) -> bool:
+    """Whether it looks like ``+`` and digits; the server knows more. Also keeps it from being a path."""
+    return number.startswith("+") and number[1:].isascii() and number[1:].isdigit() and 4 <= len(number) <= 20
