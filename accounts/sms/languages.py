@@ -47,9 +47,9 @@ _TRADITIONAL: Final = ("zh-hant", "zh-tw", "zh-hk", "zh-mo")
 
 def choose(*, accept_language: str, phone: str, known: Container[str]) -> str:
     """One of ``known`` (lower-case tags). ``accept_language`` is the header (RFC 9110, section 12.5.4), ``phone`` E.164."""
-    for tag, _ in parse_accept_lang_header(accept_language[:500].lower()):
+    for tag, weight in parse_accept_lang_header(accept_language[:500].lower()):
         language = _written(tag)
-        if language in known:
+        if weight and language in known:
             return language
     country = _country(phone)
     language = _OF_COUNTRY.get(country, DEFAULT) if country else DEFAULT
@@ -61,7 +61,7 @@ def _written(tag: str) -> str:
     language = tag.partition("-")[0]
     if language == "zh":
         return "zh-hant" if tag.startswith(_TRADITIONAL) else "zh-hans"
-    return {"in": "id", "fil": "tl"}.get(language, language)
+    return "id" if language == "in" else language  # ISO 639 renamed Indonesian; old devices did not
 
 
 def _country(phone: str) -> str | None:

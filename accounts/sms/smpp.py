@@ -11,12 +11,14 @@ caller is told ``SmsUnavailable``, and a repeat costs a second message with the 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import random
 import re
 import threading
 from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass
 from typing import Any, Final
 
 import smpp34
@@ -76,6 +78,7 @@ class Link:
         self.timeout = settings.SMPP_TIMEOUT_MS / 1000
         self._source = _address(settings.SMPP_SOURCE)
         self._bound: smpp34.Smsc | None = None
+        self._silent = False  # it was given up because it did not answer
         self._client: smpp34.Client | None = None
         self._loop = asyncio.new_event_loop()
         self._is_bound = asyncio.Event()
@@ -94,8 +97,7 @@ class Link:
 
     def close(self) -> None:
         """Unbind and end the thread."""
-        asyncio.run_coroutine_threadsafe(self._drop(), self._loop).result(5)
-        self._loop.call_soon_threadsafe(self._keeper.cancel)
+        self._loop.call_soon_threadsafe(lambda: self._keeper.cancel())
         self._thread.join(5)
 
     # -- on the loop -----------------------------------------------------------------------------------------------------------
@@ -126,24 +128,31 @@ class Link:
                 continue
             log.info("bound to the message centre %s:%d", host, port)
             metrics.count("smpp", "bound")
-            told = False
-            self._bound = smsc
-            self._is_bound.set()
-            began = self._loop.time()
-            try:
-                await self._read(smsc)
-            finally:
-                self._bound = None
-                self._is_bound.clear()
+            told, began = False, self._loop.time()
+            await self._serve(smsc)
             metrics.count("smpp", "lost")
             log.warning("the bind to the message centre %s:%d is lost", host, port)
-            await self._drop()
-            if self._loop.time() - began > _BACKOFF_MOST_S:
+            lasted = self._loop.time() - began > _BACKOFF_MOST_S
+            if lasted:
                 pause = _BACKOFF_S
-            else:  # it binds and ends at once: another one may do better
+            if not lasted or self._silent:  # another one may do better
                 place += 1
+            if not lasted:
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
                 pause = min(pause * 2, _BACKOFF_MOST_S)
+
+    async def _serve(self, smsc: smpp34.Smsc) -> None:
+        """Until the bind ends or is given up."""
+        self._bound, self._silent = smsc, False
+        self._reader = self._loop.create_task(self._read(smsc))
+        self._is_bound.set()
+        try:
+            await asyncio.wait([self._reader])
+        finally:
+            self._bound = None
+            self._is_bound.clear()
+            self._reader.cancel()
+            await self._drop()
 
     async def _bind(self, host: str, port: int) -> smpp34.Smsc:
         self._client = smpp34.Client(
@@ -181,23 +190,26 @@ class Link:
                 metrics.count("sms_receipts", _state(event))
 
     async def _send_in_time(self, to: str, text: gsm.Coded) -> None:
+        sending = _Sending()
         try:
             async with asyncio.timeout(self.timeout), self._window:
                 for segment in text.segments:
-                    await self._submit(to, segment, text)
+                    await self._submit(to, segment, text, sending)
         except TimeoutError:
-            if self._bound is None:
-                raise SmsUnavailable("no message centre is bound") from None
-            # It is connected and does not answer: the next one of the list, rather than this one for the next message too.
+            if sending.asked is None:
+                raise SmsUnavailable("no message centre has room or is bound") from None
             metrics.count("smpp", "timeout")
-            await self._drop()
+            if sending.asked is self._bound:
+                # It is connected and does not answer: the next one of the list, rather than this one for the next message too.
+                self._silent = True
+                self._reader.cancel()
             raise SmsUnavailable("the message centre did not answer in time") from None
 
-    async def _submit(self, to: str, segment: bytes, text: gsm.Coded) -> None:
+    async def _submit(self, to: str, segment: bytes, text: gsm.Coded, sending: _Sending) -> None:
         """Until it is accepted or refused; the caller bounds it."""
         while True:
             await self._is_bound.wait()
-            smsc = self._bound
+            smsc = sending.asked = self._bound
             if smsc is None:
                 continue
             try:
@@ -213,8 +225,10 @@ class Link:
                     validity_period=_VALIDITY,
                 )
             except smpp34.SmppError:
+                sending.asked = None
                 await asyncio.sleep(_AGAIN_S)  # the bind was lost on the way: again on the next one
                 continue
+            sending.asked = None
             status = answer.command_status
             if answer.is_success:
                 return
@@ -226,6 +240,13 @@ class Link:
                 raise SmsRefused(f"command_status 0x{status:08x}")
             log.error("the message centre refuses a message: command_status 0x%08x", status)
             raise SmsUnavailable(f"command_status 0x{status:08x}")
+
+
+@dataclass(slots=True)
+class _Sending:
+    """``asked``: the bind whose answer is waited for."""
+
+    asked: smpp34.Smsc | None = None
 
 
 def _address(source: str) -> dict[str, Any]:
@@ -268,3 +289,6 @@ def close() -> None:
         found, _link = _link, None
     if found is not None and found.pid == os.getpid():
         found.close()
+
+
+atexit.register(close)  # the centre counts binds: it should not have to find out that this one is dead
