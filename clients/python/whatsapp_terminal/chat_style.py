@@ -15,7 +15,8 @@ ChatScreen.-high #search:focus { background: $list-selected; }
 ChatScreen #chats { height: 1fr; }
 ChatScreen #messages { height: 1fr; display: none; }
 ChatScreen #composer { display: none; }
-ChatScreen #newest { display: none; height: 1; width: 100%; text-align: center; color: $accent; text-style: bold; background: $panel; }
+ChatScreen #newest { display: none; height: 1; width: 100%; background: $panel; }
+ChatScreen #newest { text-align: center; color: $accent; text-style: bold; }
 ChatScreen #nothing { height: 1fr; content-align: center middle; text-align: center; color: $list-dim; }
 ChatScreen.-open #messages { display: block; }
 ChatScreen.-open #composer { display: block; }

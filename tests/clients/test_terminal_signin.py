@@ -1,0 +1,146 @@
+"""Signing in inside the terminal client, and what can go wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Input
+
+from tests.clients.fake_backend import FakeBackend
+from tests.clients.pilots import shown, until
+from whatsapp_client import ClientError, RestError, Session, Unreachable
+from whatsapp_terminal.app import TerminalApp
+from whatsapp_terminal.chat_screen import ChatScreen
+from whatsapp_terminal.signin import ServerRegistrar, is_number, session_path
+from whatsapp_terminal.signin_screen import SignInScreen
+
+
+class FakeRegistrar:
+    """``right``: the code that is taken; ``by_itself``: the code that comes from the development file."""
+
+    def __init__(self, *, by_itself: str = "", error: ClientError | None = None) -> None:
+        self.by_itself = by_itself
+        self.error = error
+        self.asked: list[str] = []
+        self.tried: list[str] = []
+
+    async def request(self, number: str) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        self.asked.append(number)
+        return {}
+
+    async def code(self, number: str) -> str:
+        return self.by_itself
+
+    async def verify(self, number: str, code: str, *, pin: str = "") -> Session:
+        self.tried.append(code)
+        if code != "123456":
+            raise RestError(401, "unauthenticated", "The code is wrong or has expired.")
+        return Session(number, "me", "device", "token", "refresh")
+
+
+def application(registrar: FakeRegistrar, number: str = "") -> tuple[TerminalApp, FakeBackend]:
+    fake = FakeBackend()
+
+    def make(session: Session) -> FakeBackend:
+        fake.session = session
+        return fake
+
+    return TerminalApp(make, registrar, number=number), fake  # type: ignore[arg-type]
+
+
+async def sees(app: TerminalApp, words: str) -> None:
+    try:
+        await until(lambda: words in shown(app))
+    except TimeoutError:
+        raise AssertionError(f"not on screen: {words}\n{shown(app)}") from None
+
+
+async def test_development_signs_in_by_itself():
+    registrar = FakeRegistrar(by_itself="123456")
+    app, fake = application(registrar, "+15550001")
+    async with app.run_test():
+        await until(lambda: isinstance(app.screen, ChatScreen) and fake.started)
+        assert registrar.asked == ["+15550001"]
+        await sees(app, "+15550001  online")
+
+
+async def test_number_and_code_by_hand_with_the_mistakes_of_a_person():
+    registrar = FakeRegistrar()
+    app, _ = application(registrar)
+    async with app.run_test() as pilot:
+        await sees(app, "Sign in")
+        field = app.screen.query_one("#number", Input)
+        field.value = "0049 nonsense"
+        await pilot.press("enter")
+        await sees(app, "A phone number is + and digits")
+        field.value = "+49 170 1234567"
+        await pilot.press("enter")
+        await sees(app, "A code is on its way to +491701234567")
+        code = app.screen.query_one("#code", Input)
+        code.value = "12"
+        await pilot.press("enter")
+        await sees(app, "The code has 6 digits.")
+        code.value = "000000"
+        await pilot.press("enter")
+        await sees(app, "The code is wrong or has expired.")
+        code.value = "123456"
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, ChatScreen))
+    assert registrar.tried == ["000000", "123456"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Unreachable("refused"), "The server does not answer."),
+        (RestError(429, "rate_limited", "", retry_after=1800.0), "Too many tries. Try again in 30 min."),
+        (RestError(400, "bad_request", "This is not\x1b a number."), "This is not� a number."),
+        (RestError(503, "unavailable", ""), "The server is busy."),
+        (RestError(403, "banned", ""), "This account is banned."),
+    ],
+)
+async def test_what_the_server_says_is_said_in_words_and_one_can_try_again(error: ClientError, words: str):
+    registrar = FakeRegistrar(error=error, by_itself="123456")
+    app, _ = application(registrar, "+15550001")
+    async with app.run_test() as pilot:
+        await sees(app, words)
+        registrar.error = None
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, ChatScreen))
+
+
+async def test_escape_goes_back_to_the_number():
+    app, _ = application(FakeRegistrar(), "+15550001")
+    async with app.run_test() as pilot:
+        await sees(app, "A code is on its way")
+        await pilot.press("escape")
+        await until(lambda: app.screen.query_one("#number", Input).has_focus)
+        assert isinstance(app.screen, SignInScreen)
+
+
+def test_numbers_are_no_paths(tmp_path: Path):
+    assert is_number("+15550001")
+    assert not any(is_number(text) for text in ("", "+", "15550001", "+1/../../x", "+1555000\n", "+١٢٣٤٥٦"))
+    assert session_path(tmp_path, "+15550001").parent == tmp_path
+
+
+async def test_codes_older_than_the_request_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sms = tmp_path / "sms.jsonl"
+    line = json.dumps({"to": "+15550001", "body": "Your code is 111111.", "at": 1})
+    sms.write_text(line + "\n")
+    registrar = ServerRegistrar("http://127.0.0.1:1", tmp_path, sms=sms)
+
+    async def register(number: str) -> dict[str, Any]:
+        with sms.open("a") as file:
+            file.write(line.replace("111111", "222222") + "\n")
+        return {}
+
+    monkeypatch.setattr(registrar._rest, "register", register)
+    await registrar.request("+15550001")
+    assert await asyncio.wait_for(registrar.code("+15550001"), 10) == "222222"
