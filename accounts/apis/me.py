@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -16,16 +16,20 @@ from accounts.rest.fields import TextField
 from accounts.rest.schema import operation
 from accounts.services.profile import update_profile
 
+#: Well-formed tags of RFC 5646, section 2.1, without the old irregular ones: language, script, region, variants, extensions,
+#: private use. Empty: none.
+LANGUAGE_PATTERN: Final = (
+    r"^(?:[A-Za-z]{2,3}(?:-[A-Za-z]{3}){0,3}(?![A-Za-z])|[A-Za-z]{4,8})(?:-[A-Za-z]{4})?(?:-(?:[A-Za-z]{2}|[0-9]{3}))?"
+    r"(?:-(?:[A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*(?:-[0-9A-WY-Za-wy-z](?:-[A-Za-z0-9]{2,8})+)*"
+    r"(?:-[Xx](?:-[A-Za-z0-9]{1,8})+)?$|^[Xx](?:-[A-Za-z0-9]{1,8})+$|^$"
+)
+
 
 class MeInput(serializers.Serializer):
     name = TextField(max_length=100, required=False, allow_blank=True)
     about = TextField(max_length=500, required=False, allow_blank=True)
     language = serializers.RegexField(
-        r"\A(?:[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*)?\Z",
-        max_length=35,
-        required=False,
-        allow_blank=True,
-        help_text="BCP 47",
+        LANGUAGE_PATTERN, max_length=35, required=False, allow_blank=True, help_text="BCP 47"
     )
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Protocol
+import threading
+from typing import Final, Protocol
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -56,11 +57,21 @@ class NoSender:
         raise SmsUnavailable("SMS_SENDER is not set")
 
 
+#: Requests of this process that wait for a sender. Each holds a connection to PostgreSQL: a slow network must not take them all.
+_AT_ONCE: Final = threading.BoundedSemaphore(settings.SMS_AT_ONCE)
+_TURN_S: Final = 2.0
+
+
 def send(*, to: str, body: str) -> None:
-    """Send by the configured sender. Raises what :meth:`Sender.send` does."""
+    """Send by the configured sender. Raises what :meth:`Sender.send` does; ``SmsUnavailable`` too when too many wait for it."""
     sender: Sender = import_string(settings.SMS_SENDER)()
     try:
-        sender.send(to=to, body=body)
+        if not _AT_ONCE.acquire(timeout=_TURN_S):
+            raise SmsUnavailable("too many messages are being sent")
+        try:
+            sender.send(to=to, body=body)
+        finally:
+            _AT_ONCE.release()
     except SmsRefused:
         metrics.count("sms", "refused")
         raise

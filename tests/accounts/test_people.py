@@ -49,11 +49,34 @@ def test_me_is_changed_in_parts() -> None:
         ("about", "x" * 501),
         ("language", "not a language"),
         ("language", "en\nde"),
+        ("language", "e"),
+        ("language", "en_US"),
+        ("language", "en-US-US"),
+        ("language", "de-419-DE"),
+        ("language", "en-"),
+        ("language", "x"),
+        ("language", "en-abcdefghi"),
+        ("language", "en-x-" + "a-" * 14 + "abc"),
     ],
 )
 def test_me_names_the_field_at_fault(field: str, value: Any) -> None:
     answer = sign_in().api.patch("/me", {field: value})
     assert assert_problem(answer, "bad_request", 400)["details"] == {"field": field}
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["en", "pt-BR", "zh-Hant-TW", "es-419", "de-CH-1996", "sl-rozaj-biske", "de-u-co-phonebk", "x-own", ""],
+)
+def test_languages_are_tags_of_bcp_47(tag: str) -> None:
+    assert sign_in().api.patch("/me", {"language": tag}).json()["language"] == tag
+
+
+def test_names_and_abouts_are_counted_in_characters_of_any_script() -> None:
+    person = sign_in()
+    name, about = "名🐟" * 50, "é" * 500
+    assert person.api.patch("/me", {"name": name, "about": about}).json()["about"] == about
+    assert person.api.get("/me").json()["name"] == name
 
 
 def test_changing_me_costs_two_queries(django_assert_num_queries: Any) -> None:

@@ -514,3 +514,28 @@ def test_the_shipped_bounds_leave_a_chance_of_one_in_twenty_thousand_a_day() -> 
     assert shipped.wrong_codes_per_asker_day >= 2 * shipped.code_attempts  # two codes' worth of slips
     assert (shipped.otp_sends_per_hour, shipped.registrations_per_ip_day) == (3, 10)
     assert shipped.registrations_per_device_day == 5
+
+
+# -- lost answers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_answer_of_verify_is_given_again_for_the_same_key_and_code() -> None:
+    phone, key = new_number(), {"X-Idempotency-Key": str(uuid.uuid4())}
+    register(phone)
+    body = {"phoneNumber": phone, "code": code_for(phone), "deviceName": "phone"}
+    first, again = (Api().post("/auth/verify", body, headers=key) for _ in range(2))
+    assert first.json() == again.json()
+    assert Device.objects.filter(user__phone=phone).count() == 1
+    # The key alone gives nothing, neither does the code alone.
+    other = {**body, "code": wrong(phone)}
+    assert_problem(Api().post("/auth/verify", other, headers=key), "conflict", 409)
+    assert_problem(Api().post("/auth/verify", body), "unauthenticated", 401)
+
+
+def test_a_key_that_could_be_guessed_keeps_no_answer_of_verify() -> None:
+    phone = new_number()
+    register(phone)
+    body = {"phoneNumber": phone, "code": code_for(phone), "deviceName": "phone"}
+    assert Api().post("/auth/verify", body, headers={"X-Idempotency-Key": "short"}).status_code == 200
+    answer = Api().post("/auth/verify", body, headers={"X-Idempotency-Key": "short"})
+    assert_problem(answer, "unauthenticated", 401)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts import sms
-from accounts.sms import gsm
+from accounts.sms import gsm, senders
 from accounts.sms.languages import _OF_COUNTRY
 from accounts.sms.texts import VERIFICATION
 
@@ -149,3 +151,33 @@ def test_what_is_coded_can_be_read_again(text: str, reference: int) -> None:
 def test_a_text_without_end_is_refused() -> None:
     with pytest.raises(ValueError):
         gsm.encode("ж" * 67 * 256)
+
+
+def test_a_slow_network_does_not_hold_all_requests(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request that waits for a sender holds a connection to PostgreSQL."""
+    monkeypatch.setattr(senders, "_TURN_S", 0.05)
+    settings.SMS_SENDER = f"{__name__}.Slow"
+    Slow.go.clear()
+    waiting = [threading.Thread(target=sms.send, kwargs={"to": UK, "body": "x"}) for _ in range(5)]
+    for thread in waiting:
+        thread.start()
+    while Slow.inside < 5:
+        time.sleep(0.01)
+    with pytest.raises(sms.SmsUnavailable):
+        sms.send(to=UK, body="x")
+    Slow.go.set()
+    for thread in waiting:
+        thread.join(10)
+    sms.send(to=UK, body="x")
+    assert Slow.inside == 6
+
+
+class Slow:
+    """A sender that waits until ``go`` is set."""
+
+    go = threading.Event()
+    inside = 0
+
+    def send(self, *, to: str, body: str) -> None:
+        Slow.inside += 1
+        assert Slow.go.wait(10)

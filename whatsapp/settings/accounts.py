@@ -20,6 +20,8 @@ TOKEN_KEYS_FILE = os.environ.get("TOKEN_KEYS_FILE", "")
 PHONE_TEST_NUMBERS = False
 #: Dotted name of a class with ``send(to, body)``; see ``accounts/sms/senders.py``.
 SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.NoSender")
+#: Messages that a process sends at once; fewer than DATABASE_POOL, since each request holds a connection meanwhile.
+SMS_AT_ONCE = env.number("SMS_AT_ONCE", 5)
 #: Eleven characters that name the Android app to its SMS Retriever; empty: no such line.
 SMS_APP_HASH = os.environ.get("SMS_APP_HASH", "")
 #: Host name to which browsers and Apple's devices bind the code; empty: no such line.
