@@ -15,9 +15,10 @@ from accounts.rest import idempotency, middleware
 from accounts.rest.problems import CONTENT_TYPE, STATUS, TYPE_PREFIX, document
 from accounts.rest.samples import AT
 from accounts.rest.schema import NOT_BUILT, REFUSALS
+from whatsapp.infra import requests
 from whatsapp.wire.errors import CODES, Code
 from whatsapp.wire.frames import Event, Message
-from whatsapp.wire.schemas import schemas
+from whatsapp.wire.schemas import schemas as frame_schemas
 
 Schema = dict[str, Any]
 
@@ -83,7 +84,7 @@ def complete(result: Schema, generator: Any, request: Any, public: bool) -> Sche
     for path, item in result["paths"].items():
         for method in _METHODS:
             if method in item:
-                _finish(path, item[method], responses)
+                _finish(path, item[method], responses, components["schemas"])
     # No operation has it, every address does.
     _problem(405, {Code.BAD_REQUEST}, responses)
     components["responses"] = dict(sorted(responses.items()))
@@ -100,8 +101,11 @@ def _blanks(properties: Schema) -> Schema:
     }
 
 
-def _finish(path: str, operation: Schema, shared: dict[str, Schema]) -> None:
+def _finish(path: str, operation: Schema, shared: dict[str, Schema], schemas: dict[str, Schema]) -> None:
     operation.setdefault("security", [])
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        if not schemas[content["schema"]["$ref"].rpartition("/")[2]].get("required"):
+            operation["requestBody"].pop("required", None)  # an absent body is an empty one
     operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/ProtocolVersion"})
     for response in operation["responses"].values():
         response.setdefault("headers", {}).update(_echo())
@@ -177,7 +181,10 @@ def _headers_of(status: int) -> Schema:
 
 
 def _echo() -> Schema:
-    return {middleware.HEADER: {"$ref": "#/components/headers/ProtocolVersion"}}
+    return {
+        middleware.HEADER: {"$ref": "#/components/headers/ProtocolVersion"},
+        requests.HEADER: {"$ref": "#/components/headers/RequestId"},
+    }
 
 
 def _version_parameter() -> Schema:
@@ -197,6 +204,11 @@ def _headers() -> Schema:
             "description": "The request's own, when it had one.",
             "schema": {"type": "string", "pattern": middleware.PATTERN},
             "example": "3.2",
+        },
+        "RequestId": {
+            "description": "Names this request in the logs; tell it to who looks into a problem.",
+            "schema": {"type": "string"},
+            "example": "9f86d081884c7d65",
         },
         "IdempotencyReplayed": {
             "description": "`true`: the kept answer of an earlier request with the same key and body.",
@@ -245,4 +257,4 @@ def _schemas() -> Schema:
         },
         "required": ["type", "title", "status", "detail", "code", "retryable"],
     }
-    return {"Problem": problem, **schemas((Message, Event))}
+    return {"Problem": problem, **frame_schemas((Message, Event))}

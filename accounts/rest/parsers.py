@@ -6,13 +6,13 @@ from typing import IO, Any
 import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 
 class StrictJSONParser(BaseParser):
     """JSON (RFC 8259) and nothing more: an object, of bounded depth, without NaN and without lone surrogates, which
-    PostgreSQL cannot store."""
+    PostgreSQL cannot store; not compressed."""
 
     media_type = "application/json"
 
@@ -22,6 +22,10 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
+        request = (parser_context or {}).get("request")
+        encoding = request.headers.get("Content-Encoding", "identity") if request is not None else "identity"
+        if encoding.lower() != "identity":
+            raise UnsupportedMediaType(media_type or self.media_type)  # RFC 9110, section 8.4.1
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         body = stream.read(limit + 1)
         if len(body) > limit:
