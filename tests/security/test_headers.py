@@ -40,6 +40,7 @@ ANSWERS = {
     ),
     "old version": (request("/me", headers=(HOST_LINE, "X-WhatsApp-Protocol-Version: 2.0")), 426),
     "schema": (request("/schema/openapi.json", headers=(HOST_LINE,)), 200),
+    "docs": (request("/schema/docs", headers=(HOST_LINE,)), 200),
     "protobuf": (request("/schema/whatsapp.proto", headers=(HOST_LINE,)), 200),
     "admin": (request("/admin/", headers=(HOST_LINE,)), 302),
     "login": (request("/admin/login/", headers=(HOST_LINE,)), 200),
@@ -126,8 +127,9 @@ async def test_hsts_is_told_over_tls_only(port: int, kind: str) -> None:
     )
 
 
-async def test_the_admins_page_runs_only_its_own_scripts(port: int) -> None:
-    answer = await ask(port, ANSWERS["login"][0])
+@pytest.mark.parametrize("page", ["login", "docs"])
+async def test_a_page_runs_only_its_own_scripts(port: int, page: str) -> None:
+    answer = await ask(port, ANSWERS[page][0])
     policy = dict(
         part.strip().partition(" ")[::2]
         for part in (answer.header("content-security-policy") or "").split(";")
@@ -136,11 +138,11 @@ async def test_the_admins_page_runs_only_its_own_scripts(port: int) -> None:
     assert "'unsafe-inline'" not in policy["script-src"]
     assert policy["object-src"] == "'none'"
     assert policy["form-action"] == "'self'"
-    page = answer.body.decode()
-    assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', page)
-    inline = [tag for tag in re.findall(r"<script[^>]*>", page) if "src=" not in tag and "json" not in tag]
+    html = answer.body.decode()
+    assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', html)
+    inline = [tag for tag in re.findall(r"<script[^>]*>", html) if "src=" not in tag and "json" not in tag]
     assert all("nonce=" in tag for tag in inline)
-    assert not re.findall(r'\son[a-z]+="', page)
+    assert not re.findall(r'\son[a-z]+="', html)
 
 
 async def test_cookies_of_staff(port: int) -> None:
