@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from delivery.counts import Counts
 from delivery.fanout import Batch, Fanout
 from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
@@ -46,9 +47,12 @@ class Pending:
 
 
 class Log:
-    def __init__(self, store: Store, roster: Roster, fanout: Fanout, receipts: Receipts) -> None:
+    def __init__(
+        self, store: Store, roster: Roster, fanout: Fanout, receipts: Receipts, counts: Counts
+    ) -> None:
         self._store = store
         self._receipts = receipts
+        self._counts = counts
         self._roster = roster
         self._fanout = fanout
         self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH)
@@ -160,6 +164,8 @@ class Log:
                 events.append(Event(_logged(send, seq, at), pending.group))
                 session.first_own.setdefault(send.conversation, seq)
                 self._receipts.sent(send.conversation, send.sender, seq)
+                if pending.group:
+                    self._counts.sent(send.conversation, send.sender, seq)
             session.send(
                 frames.StatusUpdate(
                     conversation_id=send.conversation,

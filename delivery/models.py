@@ -54,6 +54,7 @@ class Head(models.Model):
     )
     created_at = models.BigIntegerField()
     roster_seq = models.BigIntegerField(db_default=0, help_text="seq of the last change of members")
+    members = models.IntegerField(db_default=0, help_text="of a group, now")
     kind = models.TextField(help_text="direct or group")
 
     class Meta:

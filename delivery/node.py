@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from delivery.counts import Counts
 from delivery.drain import Drain, DrainRequest
 from delivery.fanout import LIVE, POKE, Fanout
 from delivery.inbox import Inbox
@@ -49,7 +50,8 @@ class Node:
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
         self.sync = Sync(store, self.inbox, self.reader, self.receipts, drain)
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
-        self.log = Log(store, self.roster, self.fanout, self.receipts)
+        self.counts = Counts(store, self.hub, self.roster)
+        self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts)
         self.sessions = Sessions(
             store, self.bus, self.hub, self.roster, self.inbox, self.live, self.presence, identify
         )
@@ -77,6 +79,7 @@ class Node:
 
     async def stop(self) -> None:
         await self.sessions.stop()
+        await self.counts.stop()
         await self.settle(5.0)
         await self.fanout.progress.stop()
         await self.bus.stop()

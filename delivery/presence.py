@@ -305,7 +305,7 @@ class Presence:
         for conversation, _ in told:
             known = lists.get(conversation)
             if known is not None:
-                others[conversation] = [i.user for i in known.members if not i.left]
+                others[conversation] = list(known.current)
         everyone = list({user for users in others.values() for user in users})
         if not everyone:
             return

@@ -17,7 +17,7 @@ import hiredis
 from delivery.inbox import Inbox
 from delivery.roster import Roster, unique
 from delivery.session import Hub, Session, State
-from delivery.store.interface import PositionWrite, Receipt, ReceiptWrite, Store, Unavailable
+from delivery.store.interface import RECEIPTS_EACH, PositionWrite, Receipt, ReceiptWrite, Store, Unavailable
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
@@ -143,7 +143,14 @@ class Receipts:
             known = lists.get(conversation)
             if known is None:
                 continue
-            to = [i.user for i in known.members if not i.left and (i.user != user or status == "read")]
+            if len(known.current) > RECEIPTS_EACH:
+                to = [user]  # the others' counts: delivery.counts
+            else:
+                to = list(known.current)
+            if status != "read" and user in to:
+                to.remove(user)
+            if not to:
+                continue
             payloads.append((conversation, user, status, up_to, at, device, to))
         self.on_receipts(payloads)
         everyone = unique([user for payload in payloads for user in payload[6]])

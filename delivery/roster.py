@@ -111,7 +111,7 @@ def serves(known: Conversation, seq: int) -> bool:
 
 
 def is_member(conversation: Conversation, user: str) -> bool:
-    return any(interval.user == user and not interval.left for interval in conversation.members)
+    return user in conversation.current
 
 
 def was_member(conversation: Conversation, user: str) -> bool:

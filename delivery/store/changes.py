@@ -36,17 +36,19 @@ INSERT INTO delivery_member (joined_seq, conversation, member)
 SELECT j.seq, %(conversation)s::uuid, j.member FROM unnest(%(seqs)s::bigint[], %(members)s::uuid[]) j (seq, member)
 WHERE NOT EXISTS (
     SELECT FROM delivery_member m
-    WHERE m.conversation = %(conversation)s::uuid AND m.member = j.member AND m.left_seq = 0)"""
+    WHERE m.conversation = %(conversation)s::uuid AND m.member = j.member AND m.left_seq = 0)
+RETURNING 1"""
 
 _LEAVE = """
 UPDATE delivery_member m SET left_seq = l.seq
 FROM unnest(%(seqs)s::bigint[], %(members)s::uuid[]) l (seq, member)
-WHERE m.conversation = %(conversation)s::uuid AND m.member = l.member AND m.left_seq = 0"""
+WHERE m.conversation = %(conversation)s::uuid AND m.member = l.member AND m.left_seq = 0
+RETURNING 1"""
 
 _FINISH = """
 WITH moved AS (
     UPDATE delivery_head SET head = %(head)s::bigint, roster_seq = greatest(roster_seq, %(roster)s::bigint),
-           oldest_at = coalesce(oldest_at, %(now)s::bigint)
+           members = members + %(more)s::integer, oldest_at = coalesce(oldest_at, %(now)s::bigint)
     WHERE conversation = %(conversation)s::uuid
 )
 INSERT INTO delivery_outbox (at, writer, conversations, seqs)
@@ -82,18 +84,21 @@ def change(
     )
     joins = [(seq, user) for seq, one in zip(seqs, changes, strict=True) for user in one.joins]
     leaves = [(seq, user) for seq, one in zip(seqs, changes, strict=True) for user in one.leaves]
-    for sql, moved in ((_JOIN, joins), (_LEAVE, leaves)):
+    more = 0
+    for sql, sign, moved in ((_JOIN, 1, joins), (_LEAVE, -1, leaves)):
         if moved:
             members = uuids(user for _, user in moved)
-            yield Query(
+            rows = yield Query(
                 sql,
                 {"conversation": conversation, "seqs": numbers(seq for seq, _ in moved), "members": members},
             )
+            more += sign * len(rows)
     roster = max((seq for seq, _ in joins + leaves), default=0)
     finish = {
         "conversation": conversation,
         "head": seqs[-1],
         "roster": roster,
+        "more": more,
         "now": now,
         "writer": writer,
     }

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -20,6 +22,10 @@ import msgspec
 #: read before the device was linked. Twice the greatest age of such a list.
 DEVICE_LIST_MAX_AGE_MS = 5_000
 NEW_DEVICE_MS = 2 * DEVICE_LIST_MAX_AGE_MS
+
+
+#: Up to so many members each receipt is told to each; above, senders are told counts.
+RECEIPTS_EACH = 32
 
 
 class Unavailable(Exception):
@@ -109,11 +115,17 @@ class Interval(NamedTuple):
     left: int = 0  # 0: still a member
 
 
-class Conversation(NamedTuple):
+@dataclass(frozen=True)
+class Conversation:
     id: str
     kind: str  # direct | group
     head: int
     members: tuple[Interval, ...]  # every interval of every user, read at ``head`` or later (R16, R17)
+
+    @cached_property
+    def current(self) -> frozenset[str]:
+        """The members now, which is at ``head`` or later."""
+        return frozenset(interval.user for interval in self.members if not interval.left)
 
 
 class Change(NamedTuple):
@@ -175,6 +187,17 @@ class Receipt(NamedTuple):
     delivered: int
     read: int
     changed_at: int
+
+
+class ReceiptCount(NamedTuple):
+    delivered: int  # of the others who are owed the event
+    read: int
+
+
+class MemberReceipt(NamedTuple):
+    user: str
+    delivered: bool
+    read: bool
 
 
 class OutboxRow(NamedTuple):
@@ -269,7 +292,16 @@ class Store(Protocol):
         of an unlinked device is not written."""
 
     async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
-        """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all the user's (newest 500)."""
+        """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all the user's (newest 500).
+        Groups above :data:`RECEIPTS_EACH` members have none: see :meth:`receipt_counts`."""
+
+    async def receipt_counts(self, events: Sequence[tuple[str, str, int]]) -> list[ReceiptCount]:
+        """For each (conversation, user, seq): how many others who are owed the event have it, and have read it."""
+
+    async def message_receipts(
+        self, conversation: str, user: str, seq: int, after: str, limit: int
+    ) -> list[MemberReceipt]:
+        """Of each other user who is owed the event, by id, above ``after``."""
 
     # -- outbox -----------------------------------------------------------------------------------------------------
     async def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store.interface import Behind, Position, PositionWrite, Receipt, ReceiptWrite
+from delivery.store.interface import (
+    RECEIPTS_EACH,
+    Behind,
+    MemberReceipt,
+    Position,
+    PositionWrite,
+    Receipt,
+    ReceiptCount,
+    ReceiptWrite,
+)
 from delivery.store.operation import Operation, Query, numbers, uuids
 
 # Owed end and start of every conversation of a user, with the position of a linked device. A device that is not linked has
@@ -105,12 +114,14 @@ def save(
     )
 
 
-_RECEIPTS = """
+_RECEIPTS = f"""
 SELECT r.conversation::text, r.member::text, r.delivered, r.read, r.changed_at
 FROM delivery_receipt r
-WHERE r.conversation IN (SELECT m.conversation FROM delivery_member m WHERE m.member = %(user)s::uuid {only})
+WHERE r.conversation IN (
+    SELECT m.conversation FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
+    WHERE m.member = %(user)s::uuid AND h.members <= {RECEIPTS_EACH} {{only}})
   AND r.member <> %(user)s::uuid AND r.changed_at >= %(since)s::bigint AND (r.delivered > 0 OR r.read > 0)
-ORDER BY r.changed_at DESC, r.conversation, r.member {limit}"""
+ORDER BY r.changed_at DESC, r.conversation, r.member {{limit}}"""
 
 _RECEIPTS_OF = _RECEIPTS.format(only="AND m.conversation = ANY (%(conversations)s::uuid[])", limit="")
 _RECEIPTS_ALL = _RECEIPTS.format(only="", limit="LIMIT 500")
@@ -121,3 +132,48 @@ def receipts(conversations: Sequence[str], user: str, since: int) -> Operation[l
     params = {"user": user, "since": since, "conversations": uuids(conversations)}
     rows = yield Query(_RECEIPTS_OF if conversations else _RECEIPTS_ALL, params)
     return [Receipt(*row) for row in rows]
+
+
+# A receipt counts for an event only if its user is owed the event: who joined later has receipts above it too.
+_OWED = """
+FROM delivery_member m LEFT JOIN delivery_receipt r ON r.conversation = m.conversation AND r.member = m.member
+WHERE m.conversation = {conversation} AND m.member <> {user}
+  AND m.joined_seq <= {seq} AND (m.left_seq = 0 OR m.left_seq >= {seq})"""
+
+_COUNTS = f"""
+SELECT c.delivered, c.read
+FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[]) WITH ORDINALITY AS e (conversation, member, seq, i)
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE r.delivered >= e.seq) AS delivered, count(*) FILTER (WHERE r.read >= e.seq) AS read
+    {_OWED.format(conversation="e.conversation", user="e.member", seq="e.seq")}
+) c ORDER BY e.i"""
+
+
+def receipt_counts(events: Sequence[tuple[str, str, int]]) -> Operation[list[ReceiptCount]]:
+    """See :meth:`Store.receipt_counts`."""
+    if not events:
+        return []
+    conversation, user, seq = zip(*events, strict=True)
+    rows = yield Query(_COUNTS, (uuids(conversation), uuids(user), numbers(seq)))
+    return [ReceiptCount(*row) for row in rows]
+
+
+_EACH = f"""
+SELECT m.member::text, coalesce(r.delivered, 0) >= %(seq)s::bigint, coalesce(r.read, 0) >= %(seq)s::bigint
+{_OWED.format(conversation="%(conversation)s::uuid", user="%(user)s::uuid", seq="%(seq)s::bigint")}
+  AND (%(after)s::uuid IS NULL OR m.member > %(after)s::uuid)
+ORDER BY m.member LIMIT %(limit)s::bigint"""
+
+
+def message_receipts(
+    conversation: str, user: str, seq: int, after: str, limit: int
+) -> Operation[list[MemberReceipt]]:
+    """See :meth:`Store.message_receipts`."""
+    params = {
+        "conversation": conversation,
+        "user": user,
+        "seq": seq,
+        "after": after or None,
+        "limit": limit,
+    }
+    return [MemberReceipt(*row) for row in (yield Query(_EACH, params))]

@@ -21,12 +21,14 @@ from delivery.store.interface import (
     Conversation,
     DeviceRow,
     ListedConversation,
+    MemberReceipt,
     OutboxRow,
     Page,
     PageRequest,
     Position,
     PositionWrite,
     Receipt,
+    ReceiptCount,
     ReceiptWrite,
     RosterHead,
     Send,
@@ -131,6 +133,14 @@ class PostgresStore:
 
     async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
         return await self._run(positions.receipts(conversations, user, since))
+
+    async def receipt_counts(self, events: Sequence[tuple[str, str, int]]) -> list[ReceiptCount]:
+        return await self._run(positions.receipt_counts(events))
+
+    async def message_receipts(
+        self, conversation: str, user: str, seq: int, after: str, limit: int
+    ) -> list[MemberReceipt]:
+        return await self._run(positions.message_receipts(conversation, user, seq, after, limit))
 
     # -- outbox
     async def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:

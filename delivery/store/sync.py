@@ -24,12 +24,14 @@ from delivery.store.interface import (
     Conversation,
     DeviceRow,
     ListedConversation,
+    MemberReceipt,
     OutboxRow,
     Page,
     PageRequest,
     Position,
     PositionWrite,
     Receipt,
+    ReceiptCount,
     ReceiptWrite,
     RosterHead,
     Send,
@@ -147,6 +149,14 @@ class SyncStore:
 
     def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
         return self._run(positions.receipts(conversations, user, since))
+
+    def receipt_counts(self, events: Sequence[tuple[str, str, int]]) -> list[ReceiptCount]:
+        return self._run(positions.receipt_counts(events))
+
+    def message_receipts(
+        self, conversation: str, user: str, seq: int, after: str, limit: int
+    ) -> list[MemberReceipt]:
+        return self._run(positions.message_receipts(conversation, user, seq, after, limit))
 
     # -- outbox
     def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:
