@@ -174,11 +174,8 @@ class Client(Shelf):
         return outgoing
 
     def mark_read(self, conversation_id: str, up_to: int | None = None) -> None:
-        """Tell the others that this user has read everything up to ``up_to`` (default: all that is here).
-
-        Kept over restarts until the server was told. In one turn with a :meth:`send` it is one transaction: a bot
-        that answers and marks as read answers once.
-        """
+        """Tell the others that this user has read everything up to ``up_to`` (default: all that is here). Kept over
+        restarts until the server was told."""
         if up_to is None:
             up_to = self.history[conversation_id].position
         if up_to and self._chats.read(conversation_id, up_to):

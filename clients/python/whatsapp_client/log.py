@@ -15,20 +15,21 @@ _COLUMNS = "seq, sender, message_id, type, kind, content, timestamp, server_time
 class Log:
     """What is stored of one conversation. ``low``: from here up nothing is missing below the position, so older
     entries (of before a `reset`) are not shown until they are joined. ``position``: as the file says; its
-    owner changes it."""
+    owner changes it. ``handled``: what the program has dealt with."""
 
     def __init__(self, database: Database, conversation_id: str) -> None:
         self._database = database
         self.conversation_id = conversation_id
         self.position: int | None = None
         self.low = 0
+        self.handled = 0
         self._number = 0
         self._count: int | None = None
         row = database.read(
-            "SELECT number, position, low FROM conversations WHERE id = ?", (conversation_id,)
+            "SELECT number, position, low, handled FROM conversations WHERE id = ?", (conversation_id,)
         ).fetchone()
         if row is not None:
-            self._number, self.position, self.low = row
+            self._number, self.position, self.low, self.handled = row
 
     @property
     def number(self) -> int:
@@ -40,8 +41,8 @@ class Log:
 
     def save(self) -> None:
         self._database.write(
-            "UPDATE conversations SET position = ?, low = ? WHERE number = ?",
-            (self.position, self.low, self.number),
+            "UPDATE conversations SET position = ?, low = ?, handled = ? WHERE number = ?",
+            (self.position, self.low, self.handled, self.number),
         )
 
     @property
@@ -188,6 +189,22 @@ class Log:
             (self._number, after, up_to, user_id),
         ).fetchone()
         return int(row[0])
+
+    def unhandled(self, user_id: str, limit: int) -> list[Entry]:
+        """The first messages of others that had their turn, above :attr:`handled`."""
+        if not self._number or self.position is None or self.position <= self.handled:
+            return []
+        rows = self._database.read(
+            f"SELECT {_COLUMNS} FROM entries WHERE conversation = ? AND seq > ? AND seq <= ? AND shown = 1 "
+            "AND type = 'message' AND sender <> ? ORDER BY seq LIMIT ?",
+            (self._number, self.handled, self.position, user_id, limit),
+        ).fetchall()
+        return [self._entry(row) for row in rows]
+
+    def handle(self, up_to: int) -> None:
+        if up_to > self.handled:
+            self.handled = up_to
+            self._database.dirty(self)
 
     def _at(self, seq: int) -> bool:
         statement = "SELECT 1 FROM entries WHERE conversation = ? AND seq = ?"

@@ -48,4 +48,8 @@ MIGRATIONS: tuple[str, ...] = (
     -- last: the last seqNum of this device that was confirmed
     CREATE TABLE numbers (conversation TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    # What a program has dealt with: a place of its own, because `read` belongs to the user and moves on other devices too.
+    """
+    ALTER TABLE conversations ADD COLUMN handled INTEGER NOT NULL DEFAULT 0;
+    """,
 )

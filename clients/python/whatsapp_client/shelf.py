@@ -78,6 +78,22 @@ class Shelf:
                     raise
                 self._chats.people([{"userId": user_id}])  # deleted: asked once
 
+    def unhandled(self, conversation_id: str | None = None, limit: int = 100) -> list[Entry]:
+        """Messages of others that are stored here and that :meth:`handled` has not named, in order; without a
+        conversation those of all. For programs: what a message caused is done once, over crashes too, if it is done in
+        the same turn of the event loop as :meth:`handled`. What the database no longer keeps is not among them."""
+        ids = [conversation_id] if conversation_id else [conversation.id for conversation in self.history]
+        found: list[Entry] = []
+        for each in ids:
+            found += self.history[each].log.unhandled(self.session.user_id, limit - len(found))
+            if len(found) >= limit:
+                break
+        return found
+
+    def handled(self, conversation_id: str, up_to: int) -> None:
+        """The program has dealt with everything up to this number. Nobody is told."""
+        self.history[conversation_id].log.handle(up_to)
+
     def pending(self, conversation_id: str) -> list[Outgoing]:
         """Own messages without ✓, oldest first: waiting ones and failed ones."""
         return self.outbox.pending(conversation_id)
