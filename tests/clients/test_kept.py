@@ -274,6 +274,34 @@ async def test_the_servers_list_gives_titles_and_counts_what_is_not_here(monkeyp
             assert client.name_of("bob") == "Bobby"
 
 
+async def test_a_chat_is_in_the_list_before_anything_of_it_has_arrived(tmp_path: Path):
+    client = open_client(tmp_path / "db")
+    first, second = client.send("old", "x"), client.send(C, "hello")
+    second.timestamp = first.timestamp + 1
+    assert [chat.conversation_id for chat in client.chats()] == [C, "old"]
+    await end(client)
+
+
+async def test_a_program_finds_what_it_has_not_dealt_with(tmp_path: Path):
+    async with ScriptedServer(scripted(message(1), message(2, sender="ann"), message(3))) as server:
+        client = open_client(tmp_path / "db", server.url)
+        await client.start()
+        await eventually(lambda: len(client.messages(C)) == 3)
+        client.mark_read(C)
+        client.handled(C, 1)
+        client.send(C, "answer to 1")
+        client.flush()
+        client.handled(C, 3)  # in a turn that does not come to its end
+        client.database.abandon()
+        await client.stop()
+    client = open_client(tmp_path / "db")
+    assert [entry.seq for entry in client.unhandled()] == [3]
+    assert [o.text for o in client.pending(C)] == ["answer to 1"]
+    client.handled(C, 3)
+    assert client.unhandled(C) == []
+    await end(client)
+
+
 def test_a_line_of_the_list_cannot_be_changed():
     chat = Chat(C, "direct", "bob", "Bob", None, 0, 0)
     with pytest.raises(AttributeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,10 +69,12 @@ class Chats:
         }
 
     # -- reading -------------------------------------------------------------------------------------------
-    def all(self) -> list[Chat]:
-        """Newest activity first."""
-        chats = [self.chat(c.id) for c in self._history if c.log.low or c.id in self._facts]
-        return sorted(chats, key=lambda chat: (_at(chat), chat.conversation_id), reverse=True)
+    def all(self, waiting: Mapping[str, int]) -> list[Chat]:
+        """Newest activity first. ``waiting``: conversations with own messages without ✓, and when they were written."""
+        known = {c.id for c in self._history if c.log.low or c.id in self._facts}
+        chats = [self.chat(conversation_id) for conversation_id in known | waiting.keys()]
+        at = {chat.conversation_id: max(_at(chat), waiting.get(chat.conversation_id, 0)) for chat in chats}
+        return sorted(chats, key=lambda chat: (at[chat.conversation_id], chat.conversation_id), reverse=True)
 
     def chat(self, conversation_id: str) -> Chat:
         chat = self._shown.get(conversation_id)

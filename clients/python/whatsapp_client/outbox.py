@@ -133,9 +133,13 @@ class Outbox:
         failed = [o for o in self._failed.values() if o.conversation_id == conversation_id]
         return sorted([*failed, *self._queues.get(conversation_id, ())], key=lambda o: o.number)
 
-    def conversations(self) -> set[str]:
-        """Where something waits or has failed."""
-        return {*self._queues, *(o.conversation_id for o in self._failed.values())}
+    def newest(self) -> dict[str, int]:
+        """Where something waits or has failed, and when the last of it was written (ms)."""
+        newest = {conversation_id: queue[-1].timestamp for conversation_id, queue in self._queues.items()}
+        for outgoing in self._failed.values():
+            known = newest.get(outgoing.conversation_id, 0)
+            newest[outgoing.conversation_id] = max(known, outgoing.timestamp)
+        return newest
 
     def limit(self, per_minute: int) -> None:
         """The server's limit of messages a minute, from `ready`; 0: none."""

@@ -32,7 +32,7 @@ class Shelf:
 
     def chats(self) -> list[Chat]:
         """All chats, newest activity first. From the database: also offline, also before :meth:`start`."""
-        return self._chats.all()
+        return self._chats.all(self.outbox.newest())
 
     def chat(self, conversation_id: str) -> Chat:
         """One line of :meth:`chats`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pathlib
 import re
 from collections.abc import Awaitable, Callable
@@ -48,8 +49,8 @@ async def sign_up(
 class SmsFile:
     """The ``sms.jsonl`` of a development server: codes for one number, newer than this object."""
 
-    def __init__(self, path: pathlib.Path, phone_number: str) -> None:
-        self._path = path
+    def __init__(self, path: str | os.PathLike[str], phone_number: str) -> None:
+        self._path = path = pathlib.Path(path)
         self._number = phone_number
         self._offset = path.stat().st_size if path.exists() else 0
 
