@@ -55,3 +55,25 @@ def events(*, user_id: str, conversation_id: str, after: int, before: int, limit
     if found is None or all(interval.user != user_id for interval in found.members):
         raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
     return store.history(conversation_id, user_id, after, before, limit)
+
+
+def message_receipts(
+    *, user_id: str, conversation_id: str, message_id: str, after: str, limit: int
+) -> list[dict[str, Any]]:
+    """How far each other user is who is owed a message, by user id, above ``after``; for its sender.
+
+    Raises :class:`Refused`: ``not_found`` (also for who may not know), ``forbidden`` (it is somebody else's message).
+    """
+    seq = store.find(conversation_id, message_id)
+    page = store.history(conversation_id, user_id, seq - 1, 0, 1) if seq else None
+    if page is None or not page.events or page.events[0].seq != seq:
+        raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
+    if page.events[0].sender != user_id:
+        raise Refused(Code.FORBIDDEN, "Only the sender of a message is told who has it.")
+    return [
+        {
+            "userId": receipt.user,
+            "status": "read" if receipt.read else "delivered" if receipt.delivered else "sent",
+        }
+        for receipt in store.message_receipts(conversation_id, user_id, seq, after, limit)
+    ]

@@ -6,6 +6,10 @@ urlpatterns = [
     path("conversations", conversations.ConversationsView.as_view()),
     path("conversations/direct/<uuid:user_id>", conversations.DirectView.as_view()),
     path("conversations/<uuid:conversation_id>/events", conversations.EventsView.as_view()),
+    path(
+        "conversations/<uuid:conversation_id>/messages/<uuid:message_id>/receipts",
+        conversations.MessageReceiptsView.as_view(),
+    ),
     path("health/live", health.LiveView.as_view()),
     path("health/ready", health.ReadyView.as_view()),
     path("schema/openapi.json", schema.OpenApiView.as_view()),

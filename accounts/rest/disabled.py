@@ -42,7 +42,6 @@ _LATER: Final = (
     _Row("blocks/<str:user_id>", "block", "PUT DELETE"),
     _Row("reports", "report", "POST"),
     _Row("conversations/<str:conversation_id>", "conversation", "PATCH"),
-    _Row("conversations/<str:conversation_id>/messages/<str:message_id>/receipts", "receipts", "GET"),
     _Row("groups", "group", "POST"),
     _Row("groups/<str:group_id>", "group_by_id", "GET PATCH DELETE"),
     _Row("groups/<str:group_id>/members", "members", "GET"),

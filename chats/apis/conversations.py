@@ -66,6 +66,16 @@ class EventsOutput(serializers.Serializer):
     )
 
 
+class MessageReceiptOutput(serializers.Serializer):
+    userId = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=["sent", "delivered", "read"])
+
+
+class MessageReceiptsOutput(serializers.Serializer):
+    items = MessageReceiptOutput(many=True)
+    next = serializers.CharField(required=False)
+
+
 class ConversationsView(APIView):
     @operation(
         "conversations",
@@ -158,3 +168,26 @@ class EventsView(APIView):
         elif page.through < page.head:
             body["next"] = str(page.through)
         return Response(body)
+
+
+class MessageReceiptsView(APIView):
+    @operation(
+        "receipts",
+        tag="conversations",
+        summary="Who has a message",
+        parameters=[cursor(samples.BOB), limit(100, 500)],
+        answer=MessageReceiptsOutput,
+        example={"items": [{"userId": samples.BOB, "status": "read"}]},
+        refuses=[Code.FORBIDDEN],
+    )
+    def get(self, request: Request, conversation_id: uuid.UUID, message_id: uuid.UUID) -> Response:
+        """How far each other user is with a message of the caller, by user id."""
+        limit = paging.page_limit(request)
+        items = selectors.message_receipts(
+            user_id=str(request.user.pk),
+            conversation_id=str(conversation_id),
+            message_id=str(message_id),
+            after=paging.id_cursor(request),
+            limit=limit + 1,
+        )
+        return Response(paging.page(items, limit, "userId"))

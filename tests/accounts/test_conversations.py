@@ -211,6 +211,20 @@ def test_an_outsider_cannot_tell_a_conversation_from_none() -> None:
     assert_problem(Api().get(f"/conversations/{conversation}/events"), "unauthenticated", 401)
 
 
+def test_the_sender_of_a_message_is_told_who_has_it() -> None:
+    ann, bob, eve = sign_in(), sign_in(), sign_in()
+    conversation = open_direct(ann, bob)
+    first, second = append(ann, conversation, "one", "two")
+    store.save([], [ReceiptWrite(conversation, bob.user_id, 2, 1)], now_ms())
+    where = f"/conversations/{conversation}/messages"
+    for message, status in ((first, "read"), (second, "delivered")):
+        answer = ann.api.get(f"{where}/{message}/receipts")
+        assert answer.json() == {"items": [{"userId": bob.user_id, "status": status}]}
+    assert_problem(bob.api.get(f"{where}/{first}/receipts"), "forbidden", 403)
+    for stranger, message in ((eve, first), (ann, uuid.uuid4())):
+        assert_problem(stranger.api.get(f"{where}/{message}/receipts"), "not_found", 404)
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [("after=x", "after"), ("before=-1", "before"), ("limit=0", "limit"), ("after=1&before=3", "before")],
