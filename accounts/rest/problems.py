@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.csrf import csrf_failure as django_csrf_failure
 from rest_framework import exceptions, views
 from rest_framework.response import Response
 
@@ -159,6 +160,13 @@ def permission_denied(request: HttpRequest, exception: Exception) -> JsonRespons
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     return problem(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """``CSRF_FAILURE_VIEW``: only staff's forms ask for that token, so a browser gets Django's page."""
+    if request.accepts("text/html"):
+        return django_csrf_failure(request, reason=reason)
+    return problem(Code.FORBIDDEN, "The form's token is absent or wrong.")
 
 
 def server_error(request: HttpRequest) -> JsonResponse:

@@ -227,6 +227,15 @@ def test_tokens_that_are_none(person: SignedUp, header: str) -> None:
     assert found[1]["www-authenticate"].startswith("Bearer")
 
 
+def test_a_form_of_staff_without_its_token(person: SignedUp) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    found = ask(person, "POST", "/admin/login/", b"username=x", {**form, "Accept": "application/json"})
+    assert_problem(found, 403, "forbidden")
+    status, headers, _ = ask(person, "POST", "/admin/login/", b"username=x", {**form, "Accept": "text/html"})
+    assert status == 403
+    assert headers["content-type"].startswith("text/html")
+
+
 def test_a_body_above_the_bound(person: SignedUp) -> None:
     found = ask(person, "PATCH", "/me", b"{}", {**JSON, "Content-Length": "1048577"})
     assert_problem(found, 413, "too_large")

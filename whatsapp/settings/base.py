@@ -12,7 +12,7 @@ from kombu import Queue
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
 from whatsapp.settings.accounts import *  # noqa: F403
-from whatsapp.settings.rest import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401
+from whatsapp.settings.rest import *  # noqa: F403
 from whatsapp.settings.security import *  # noqa: F403
 from whatsapp.settings.staff import *  # noqa: F403
 from whatsapp.settings.staff import STAFF_APPS

@@ -15,6 +15,9 @@ REST_FRAMEWORK: dict[str, Any] = {
     "URL_FORMAT_OVERRIDE": None,
 }
 
+#: Staff's forms answer programs with a problem document as well.
+CSRF_FAILURE_VIEW = "accounts.rest.problems.csrf_failure"
+
 _DESCRIPTION = """\
 The REST side of the messaging backend; the socket is described by [AsyncAPI](/schema/asyncapi.json) and
 [protobuf](/schema/whatsapp.proto).
