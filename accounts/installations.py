@@ -6,6 +6,8 @@ follows from naming one. Stored as keyed hashes.
 
 from __future__ import annotations
 
+from django.db import connection
+
 from accounts.errors import banned
 from accounts.limits import subject_hash
 from accounts.models import InstallationBan
@@ -15,6 +17,15 @@ def installation_hash(device_id: str | None) -> bytes | None:
     """What is stored of an installation id; ids that differ in case or surrounding spaces are one."""
     text = (device_id or "").strip().lower()
     return subject_hash("installation", text) if text else None
+
+
+def lock(installation: bytes | None) -> None:
+    """Until the end of the transaction no ban of this installation comes between what is read and what is written."""
+    if installation is not None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(installation[:8], signed=True)]
+            )
 
 
 def check_not_banned(*, installation: bytes | None, now: int) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from celery import shared_task
 
 from accounts.limits import DAY_MS
-from accounts.models import KeptAnswer, LimitHit, RefreshToken, VerificationCode
+from accounts.models import InstallationBan, KeptAnswer, LimitHit, RefreshToken, VerificationCode
 from whatsapp.infra.clock import now_ms
 
 
 @shared_task
 def prune() -> None:
-    """Delete what has no effect any more: expired codes and tokens, answers kept for repeats, and counted events older than the
-    longest window."""
+    """Delete what has no effect any more: expired codes, tokens and bans, answers kept for repeats, and counted events older
+    than the longest window."""
     now = now_ms()
     VerificationCode.objects.filter(expires_at__lte=now).delete()
     RefreshToken.objects.filter(expires_at__lte=now).delete()
+    InstallationBan.objects.filter(until__lte=now).delete()
     LimitHit.objects.filter(at__lte=now - DAY_MS).delete()
     KeptAnswer.objects.filter(created_at__lte=now - DAY_MS).delete()

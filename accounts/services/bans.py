@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from accounts import events
-from accounts.installations import installation_hash
+from accounts.installations import installation_hash, lock
 from accounts.models import Account, Device, InstallationBan
 from whatsapp.infra.clock import now_ms
 
@@ -68,6 +68,7 @@ def lift_installation(*, device_id: str) -> None:
 
 
 def _ban_installation(installation: bytes, until: int) -> None:
+    lock(installation)  # a device that is being linked is not missed
     InstallationBan.objects.update_or_create(
         installation=installation,
         defaults={"until": until},

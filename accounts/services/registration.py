@@ -9,7 +9,7 @@ from django.db import transaction
 
 from accounts import limits, sms
 from accounts.errors import Refused, banned
-from accounts.installations import check_not_banned, installation_hash
+from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
 from accounts.services import codes, recycling
 from accounts.services.codes import Asker
@@ -114,6 +114,7 @@ def _open(
     installation: bytes | None,
     now: int,
 ) -> Tokens:
+    lock(installation)
     check_not_banned(installation=installation, now=now)
     account = _account(phone, now)
     if account.is_banned(now):

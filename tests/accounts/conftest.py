@@ -136,6 +136,12 @@ def parallel(number: int, call: Any) -> list[Any]:
     return results
 
 
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Results of different calls that start together, in the order in which they ended."""
+    turns = iter(calls)
+    return parallel(len(calls), lambda: next(turns)())
+
+
 @pytest.fixture(autouse=True)
 def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Limits that hinder tests are raised; a test of a limit lowers it: ``limits(code_attempts=2)``."""
@@ -182,6 +188,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """``clock(ms)`` moves the time that every service reads."""
     import sys
 
+    import whatsapp.urls  # noqa: F401  (every module that reads the clock is loaded now)
     from whatsapp.infra import clock as module
 
     offset = 0

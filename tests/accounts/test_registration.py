@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from delivery.store.sync import store
 from tests.accounts.conftest import (
     Api,
     assert_problem,
+    at_once,
     code_for,
     messages_to,
     new_number,
@@ -539,3 +541,49 @@ def test_a_key_that_could_be_guessed_keeps_no_answer_of_verify() -> None:
     assert Api().post("/auth/verify", body, headers={"X-Idempotency-Key": "short"}).status_code == 200
     answer = Api().post("/auth/verify", body, headers={"X-Idempotency-Key": "short"})
     assert_problem(answer, "unauthenticated", 401)
+
+
+# -- at once ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_verifying_while_the_device_is_removed_ends_in_one_order_or_the_other() -> None:
+    """Both lock account and device; in two orders that would be a deadlock."""
+    for _ in range(5):
+        person = sign_in()
+        other = sign_in(person.phone)
+        register(person.phone)
+        code = code_for(person.phone)
+        answers = at_once(
+            partial(give, person.phone, code, refreshToken=other.refresh_token),
+            partial(person.api.delete, f"/devices/{other.device_id}"),
+            partial(Api().post, "/auth/refresh", {"refreshToken": other.refresh_token}),
+        )
+        assert {answer.status_code for answer in answers} <= {200, 204, 401, 404}
+        linked = Device.objects.filter(user_id=person.user_id, unlinked_at=None).count()
+        assert linked in (1, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_ban_of_an_installation_misses_no_device_that_is_being_linked() -> None:
+    for _ in range(8):
+        device_id, phone = str(uuid.uuid4()), new_number()
+        ask(phone, device_id)
+        code = code_for(phone)
+        banning = partial(bans.ban_installation, device_id=device_id, until=2**52)
+        answers = [answer for answer in at_once(partial(give, phone, code), banning) if answer is not None]
+        if answers[0].status_code == 200:
+            assert_problem(Api(answers[0].json()["token"]).get("/me"), "banned", 403)
+        else:
+            assert_problem(answers[0], "banned", 403)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_registrations_at_once_pass_no_limit(limits: Any) -> None:
+    limits(registrations_per_device_day=3, otp_sends_per_hour=2)
+    device_id, phone = str(uuid.uuid4()), new_number()
+    statuses = parallel(8, lambda: ask(new_number(), device_id).status_code)
+    assert (statuses.count(202), statuses.count(429)) == (3, 5)
+    statuses = parallel(8, lambda: register(phone).status_code)
+    assert (statuses.count(202), statuses.count(429)) == (2, 6)
+    assert len(messages_to(phone)) == 2

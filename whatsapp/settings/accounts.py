@@ -42,4 +42,4 @@ SMPP_TIMEOUT_MS = env.number("SMPP_TIMEOUT_MS", 8_000)
 SMPP_WINDOW = env.number("SMPP_WINDOW", 10)
 
 if SMS_SENDER == "accounts.sms.smpp.SmppSender":
-    env.check_smpp(SMPP_HOSTS, SMPP_SYSTEM_ID, SMPP_PASSWORD, SMPP_SOURCE)
+    env.check_smpp(SMPP_HOSTS, SMPP_SYSTEM_ID, SMPP_PASSWORD, SMPP_SYSTEM_TYPE, SMPP_SOURCE)

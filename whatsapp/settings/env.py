@@ -76,8 +76,11 @@ def addresses(name: str, *, default_port: int) -> list[tuple[str, int]]:
     return found
 
 
-def check_smpp(hosts: list[tuple[str, int]], system_id: str, password: str, source: str) -> None:
-    """What SMPP 3.4 (sections 4.1 and 5.2) allows: 15 characters of system id, 8 of password, 20 of a sender."""
+def check_smpp(
+    hosts: list[tuple[str, int]], system_id: str, password: str, system_type: str, source: str
+) -> None:
+    """What SMPP 3.4 (sections 4.1 and 5.2) allows: 15 characters of system id, 8 of password, 12 of system type,
+    20 of a sender."""
     if not hosts or not system_id or not source:
         raise ImproperlyConfigured(
             "SmppSender needs SMPP_HOSTS, SMPP_SYSTEM_ID, SMPP_PASSWORD and SMPP_SOURCE."
@@ -85,6 +88,7 @@ def check_smpp(hosts: list[tuple[str, int]], system_id: str, password: str, sour
     for name, value, most in (
         ("SMPP_SYSTEM_ID", system_id, 15),
         ("SMPP_PASSWORD", password, 8),
+        ("SMPP_SYSTEM_TYPE", system_type, 12),
         ("SMPP_SOURCE", source, 11 if not source.lstrip("+").isdigit() else 20),
     ):
         if len(value) > most or not value.isascii():
