@@ -286,6 +286,25 @@ async def test_a_new_chat_by_number_and_why_not():
         await d.sees("Message to Zoe")
 
 
+async def test_a_contact_is_named_in_the_list():
+    async with driven() as d:
+        await d.open()
+        calls: list[tuple[str, str, object]] = []
+
+        async def call(method: str, path: str, body: object = None) -> None:
+            calls.append((method, path, body))
+            d.fake._chats["c-bob"].title = "Robert"
+
+        d.fake.rest.call = call  # type: ignore[attr-defined]
+        d.screen.action_name_contact()
+        await until(lambda: d.app.screen is not d.screen)
+        await d.pilot.pause()
+        await d.type(*"Robert", "enter")
+        await d.sees("Robert")
+        assert calls == [("PUT", f"/contacts/{BOB}", {"nickname": "Robert"})]
+        await until(lambda: d.app.screen is d.screen)
+
+
 async def test_drafts_stay_with_their_chat_and_over_a_restart(tmp_path):
     path = tmp_path / "settings.json"
     async with driven(settings_path=lambda number: path, number="+15550001") as d:

@@ -128,6 +128,16 @@ async def test_what_is_written_offline_survives_a_restart_and_is_delivered(stack
             await until(lambda: ann.ticks() == ["read"], TIMEOUT)
 
 
+async def test_a_second_terminal_of_the_same_number_says_what_is_wrong(stack: Any):
+    number, _ = two_numbers()
+    async with person(stack, number) as first:
+        second, databases = application(stack.http, Path(stack.data), ask=False, number=number)
+        async with second.run_test():
+            await until(lambda: second.return_code == 1)
+        assert databases == []
+        assert first.client.state.status == "online"
+
+
 async def test_history_is_there_without_a_server_and_older_pages_come_from_it(stack: Any, tmp_path: Path):
     ann_number, bob_number = two_numbers()
     async with person(stack, bob_number) as bob, person(stack, ann_number, to=bob_number) as ann:

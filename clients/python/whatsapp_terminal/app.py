@@ -12,13 +12,14 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from whatsapp_client import Session
+from whatsapp_client import ClientError, Session
 from whatsapp_client import events as ev
 
 from . import text, themes
 from .backend import Backend
 from .chat_screen import ChatScreen
 from .commands import ChatCommands
+from .explain import explain
 from .settings import ALERTS, Settings
 from .signin import Registrar
 from .signin_screen import SignInScreen
@@ -95,7 +96,11 @@ class TerminalApp(App[int]):
 
     def _begin(self, session: Session) -> None:
         self._session = session
-        self.client = self._make(session)
+        try:
+            self.client = self._make(session)
+        except ClientError as error:  # its database: open in another terminal, or broken
+            self.exit(return_code=1, message=explain(error))
+            return
         self.push_screen(ChatScreen(self.client, to=self._to))
 
     def session_ended(self, state: ev.State) -> None:
@@ -187,6 +192,9 @@ class TerminalApp(App[int]):
                 yield command
         chat = self._chat_screen()
         if chat is not None and screen is chat:
+            yield SystemCommand("My name", "What others see instead of a number", chat.action_my_name)
+            if chat.open is not None:
+                yield SystemCommand("Name this contact", "In your list of chats", chat.action_name_contact)
             yield SystemCommand("New chat", "Start a chat with a phone number", chat.action_new_chat)
             yield SystemCommand("Help", "All keys", chat.action_help)
             yield SystemCommand("Retry", "Send again what failed in this chat", chat.action_retry)

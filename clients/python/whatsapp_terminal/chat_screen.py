@@ -25,7 +25,7 @@ from .chat_style import CSS
 from .clock import short
 from .composer import Composer
 from .conversation import MessagesView
-from .dialogs import HelpScreen, NewChatScreen
+from .dialogs import HelpScreen, NameScreen, NewChatScreen
 from .explain import explain
 from .names import Names
 from .open_chat import OpenChat
@@ -91,7 +91,10 @@ class ChatScreen(Screen[None]):
         yield Footer(compact=True)
 
     def on_resize(self, event: events.Resize) -> None:
-        self.query_one(Footer).show_command_palette = event.size.width >= 72
+        footer = self.query_one(Footer)
+        if footer.show_command_palette != (event.size.width >= 72):
+            footer.show_command_palette = event.size.width >= 72
+            self.refresh_bindings()
         self.query_one(ChatList).gap = 1 if event.size.height >= 24 else 0
         self.stale()
 
@@ -488,6 +491,24 @@ class ChatScreen(Screen[None]):
                 self.open_chat(conversation_id)
 
         self.app.push_screen(NewChatScreen(self.find), done)
+
+    def action_my_name(self) -> None:
+        async def save(name: str) -> None:
+            await self.client.rest.call("PATCH", "/me", {"name": name})
+
+        self.app.push_screen(NameScreen("My name", "What others see", save))
+
+    def action_name_contact(self) -> None:
+        chat = self.chats.get(self.open.id) if self.open is not None else None
+        if chat is None or chat.kind != "direct" or not chat.user_id:
+            return
+        user_id = chat.user_id
+
+        async def save(name: str) -> None:
+            await self.client.rest.call("PUT", f"/contacts/{user_id}", {"nickname": name})
+            await self._refresh_chats()
+
+        self.app.push_screen(NameScreen("Name this contact", "Only you see it", save))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("newest", "back") and self.open is None:

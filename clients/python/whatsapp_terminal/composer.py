@@ -18,7 +18,7 @@ class Composer(TextArea):
         max-height: 8;
         border: none;
         border-left: thick $panel;
-        padding: 0 1 0 0;
+        padding: 0 1;
         background: $panel;
         scrollbar-size-vertical: 1;
         &:focus { border: none; border-left: thick $accent; background: $panel; }

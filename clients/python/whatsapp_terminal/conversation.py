@@ -25,6 +25,8 @@ ROLES = (
 )  # fmt: skip
 #: Rows from the top at which an older page is asked for.
 NEAR = 12
+#: Nobody's eyes like to jump further than this between what is at the left and what is at the right.
+MAX_WIDTH = 140
 
 
 class MessagesView(ScrollView, can_focus=True):
@@ -142,8 +144,17 @@ class MessagesView(ScrollView, can_focus=True):
 
     @property
     def layout_width(self) -> int:
-        """Cells for :class:`bubbles.View`."""
-        return max(10, self.scrollable_content_region.width)
+        """Cells for :class:`bubbles.View`: in a very wide window a column in the middle."""
+        return max(10, min(MAX_WIDTH, self.scrollable_content_region.width))
+
+    @property
+    def _left(self) -> int:
+        return max(0, (self.scrollable_content_region.width - self.layout_width) // 2)
+
+    @property
+    def _above(self) -> int:
+        """Empty rows over a conversation that does not fill the view: it stands at the bottom."""
+        return max(0, self._height - self._rows)
 
     @property
     def _height(self) -> int:
@@ -196,12 +207,12 @@ class MessagesView(ScrollView, can_focus=True):
 
     # -- drawing -------------------------------------------------------------------------------------------
     def render_line(self, y: int) -> Strip:
-        state = (self._css_state(), self.layout_width)
+        state = (self._css_state(), self.scrollable_content_region.width)
         if state != self._style_state:
             self._style_state = state
             self._styles.clear()
             self._strips.clear()
-        line = y + self.scroll_offset.y
+        line = y + self.scroll_offset.y - self._above
         strip = self._strips.get(line)
         if strip is None:
             strip = self._strips[line] = self._draw(line)
@@ -213,7 +224,7 @@ class MessagesView(ScrollView, can_focus=True):
         return (self.app.theme, self.visual_style)
 
     def _draw(self, line: int) -> Strip:
-        width = self.layout_width
+        width = self.scrollable_content_region.width
         index = bisect_right(self._tops, line) - 1
         if not 0 <= index < len(self.blocks) or line - self._tops[index] >= len(self.blocks[index].rows):
             return Strip.blank(width, self._style(""))
@@ -222,6 +233,8 @@ class MessagesView(ScrollView, can_focus=True):
         segments = self._segments(row)
         if row and block.key == self.picked and block.selectable:
             segments = self._pointed(segments, own=block.own)
+        if self._left:
+            segments = [Segment(" " * self._left, self._style("")), *segments]
         return Strip(segments).adjust_cell_length(width, self._style(""))
 
     def _segments(self, row: Row) -> list[Segment]:
@@ -327,7 +340,7 @@ class MessagesView(ScrollView, can_focus=True):
             event.stop()
             self.post_message(self.Acted(str(action)))
             return
-        line = event.y + self.scroll_offset.y
+        line = event.y + self.scroll_offset.y - self._above
         index = bisect_right(self._tops, line) - 1
         if 0 <= index < len(self.blocks) and self.blocks[index].selectable:
             self.pick(self.blocks[index].key)

@@ -101,22 +101,41 @@ class HelpScreen(ModalScreen[None]):
             yield Static("")
 
 
-class NewChatScreen(ModalScreen[str | None]):
-    """Asks for a number; dismissed with the conversation, or None. ``find``: from the number to the conversation."""
+class FormScreen(ModalScreen[str | None]):
+    """A small form with a line for what went wrong."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel", show=False)]
     DEFAULT_CSS = """
-    NewChatScreen { align: center middle; background: $background 60%; }
-    NewChatScreen > Vertical {
-        width: 56; max-width: 96%; height: auto;
-        background: $surface; border: round $accent; padding: 1 2;
+    FormScreen { align: center middle; background: $background 60%; }
+    FormScreen > Vertical {
+        width: 56; max-width: 100%; height: auto; max-height: 100%;
+        background: $surface; border: round $accent; padding: 0 2;
         border-title-color: $accent; border-subtitle-color: $list-dim;
     }
-    NewChatScreen Input { margin-bottom: 1; }
-    NewChatScreen #error { color: $error; height: auto; }
-    NewChatScreen #error.-waiting { color: $list-dim; }
-    NewChatScreen Button { width: 100%; }
+    FormScreen Input { height: 1; margin: 1 0 0 0; padding: 0 1; background: $panel; }
+    FormScreen Input:focus { background: $list-selected; }
+    FormScreen #error { color: $error; height: auto; min-height: 1; }
+    FormScreen #error.-waiting { color: $list-dim; }
+    FormScreen Button { width: 100%; margin-bottom: 1; }
     """
+
+    def on_input_submitted(self) -> None:
+        self._go()
+
+    def on_button_pressed(self) -> None:
+        self._go()
+
+    def _go(self) -> None:
+        raise NotImplementedError
+
+    def _say(self, words: str, *, waiting: bool = False) -> None:
+        label = self.query_one("#error", Static)
+        label.update(Content(words))
+        label.set_class(waiting, "-waiting")
+
+
+class NewChatScreen(FormScreen):
+    """Asks for a number; dismissed with the conversation, or None. ``find``: from the number to the conversation."""
 
     def __init__(self, find: Callable[[str, str], Awaitable[str]], number: str = "") -> None:
         super().__init__()
@@ -127,16 +146,18 @@ class NewChatScreen(ModalScreen[str | None]):
         with Vertical() as box:
             box.border_title = "New chat"
             box.border_subtitle = "Esc cancels"
-            yield Input(self._number, placeholder="Phone number, like +15550002", id="number", max_length=32)
-            yield Input(placeholder="Name in your list (optional)", id="nickname", max_length=100)
+            yield Input(
+                self._number,
+                placeholder="Phone number, like +15550002",
+                id="number",
+                max_length=32,
+                compact=True,
+            )
+            yield Input(
+                placeholder="Name in your list (optional)", id="nickname", max_length=100, compact=True
+            )
             yield Static("", id="error")
-            yield Button("Start chat", variant="primary", id="go")
-
-    def on_input_submitted(self) -> None:
-        self._go()
-
-    def on_button_pressed(self) -> None:
-        self._go()
+            yield Button("Start chat", variant="primary", id="go", compact=True)
 
     def _go(self) -> None:
         number = "".join(self.query_one("#number", Input).value.split())
@@ -155,7 +176,32 @@ class NewChatScreen(ModalScreen[str | None]):
             else:
                 self._say(explain(error))
 
-    def _say(self, words: str, *, waiting: bool = False) -> None:
-        label = self.query_one("#error", Static)
-        label.update(Content(words))
-        label.set_class(waiting, "-waiting")
+
+class NameScreen(FormScreen):
+    """Asks for a name and hands it to ``save``."""
+
+    def __init__(self, title: str, hint: str, save: Callable[[str], Awaitable[None]]) -> None:
+        super().__init__()
+        self._title = title
+        self._hint = hint
+        self._save = save
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = self._title
+            box.border_subtitle = "Esc cancels"
+            yield Input(placeholder=self._hint, id="name", max_length=100, compact=True)
+            yield Static("", id="error")
+            yield Button("Save", variant="primary", id="go", compact=True)
+
+    def _go(self) -> None:
+        self._say("Saving…", waiting=True)
+        self.run_worker(self._store(self.query_one("#name", Input).value.strip()), exclusive=True)
+
+    async def _store(self, name: str) -> None:
+        try:
+            await self._save(name)
+        except ClientError as error:
+            self._say(explain(error))
+            return
+        self.dismiss(None)

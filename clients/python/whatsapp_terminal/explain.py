@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whatsapp_client import ClientError, RestError, Unreachable
+from whatsapp_client import ClientError, DatabaseInUse, RestError, Unreachable
 
 from . import text
 from .clock import duration
@@ -21,6 +21,8 @@ def explain(error: ClientError) -> str:
     """One sentence or two, harmless to show."""
     if isinstance(error, Unreachable):
         return "The server does not answer. Is it running?"
+    if isinstance(error, DatabaseInUse):
+        return "This number is open in another terminal on this machine. Close it there first."
     if isinstance(error, RestError):
         if error.code == "rate_limited" or error.status == 429:
             wait = duration(error.retry_after) if error.retry_after else "a while"

@@ -30,6 +30,8 @@ class SignInScreen(Screen[Session]):
         background: $surface; border: round $accent; padding: 1 2;
         border-title-color: $accent;
     }
+    SignInScreen Input { height: 1; padding: 0 1; background: $panel; }
+    SignInScreen Input:focus { background: $list-selected; }
     SignInScreen #hello { margin-bottom: 1; height: auto; }
     SignInScreen #said { height: auto; margin-top: 1; color: $list-dim; }
     SignInScreen #said.-error { color: $error; text-style: bold; }
@@ -53,16 +55,16 @@ class SignInScreen(Screen[Session]):
         with Vertical(id="box") as box:
             box.border_title = "Sign in"
             yield Static("", id="hello")
-            yield Input(self._number, placeholder="+15550001", id="number", max_length=24)
+            yield Input(self._number, placeholder="+15550001", id="number", max_length=24, compact=True)
             yield Input(
                 placeholder="The 6 digits of the SMS",
                 id="code",
                 max_length=6,
                 restrict=r"[0-9]*",
-                type="text",
+                compact=True,
             )
             yield Static("", id="said")
-            yield Button("Send me a code", variant="primary", id="go")
+            yield Button("Send me a code", variant="primary", id="go", compact=True)
         yield Footer()
 
     def on_mount(self) -> None:
