@@ -1,14 +1,15 @@
 """A management step beside the servers: makes people and conversations by the product's own services.
 
-``python -m bench.accounts`` in the environment of a system; standard input ``{"people": N, "direct": [[i, j], …]}``, standard
-output ``{"people": [{"user", "device", "token"}], "conversations": [id, …]}``. Registration by SMS code is what it leaves
-out; the rows, and the tokens that the gateways check, are what registration makes.
+``python -m bench.accounts`` in the environment of a system; standard input ``{"people": N, "direct": [[i, j], …], "groups":
+[[i, …], …]}``, standard output ``{"people": [{"user", "device", "token"}], "conversations": [id, …], "groups": [id, …]}``.
+Registration by SMS code is what it leaves out; the rows, and the tokens that the gateways check, are what registration makes.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import uuid
 from typing import Any
 
 import django
@@ -16,7 +17,7 @@ import django
 _A_TRANSACTION = 200  # one fsync for so many
 
 
-def _make(count: int, direct: list[list[int]]) -> dict[str, Any]:
+def _make(count: int, direct: list[list[int]], groups: list[list[int]]) -> dict[str, Any]:
     # Django must be set up before its models can be read.
     from django.db import transaction
 
@@ -24,6 +25,10 @@ def _make(count: int, direct: list[list[int]]) -> dict[str, Any]:
     from accounts.services.devices import link_device
     from accounts.services.sessions import start_session
     from chats.services.conversations import open_direct
+    from delivery.changes import change_group
+    from delivery.ids import conversation_id
+    from delivery.store.interface import Change
+    from delivery.store.sync import store
     from whatsapp.infra.clock import now_ms
 
     accounts = []
@@ -43,10 +48,19 @@ def _make(count: int, direct: list[list[int]]) -> dict[str, Any]:
         with transaction.atomic():
             for a, b in direct[begin : begin + _A_TRANSACTION]:
                 conversations.append(open_direct(account=accounts[a], user_id=accounts[b].pk))
-    return {"people": people, "conversations": conversations}
+    made = []
+    for members in groups:
+        users = [str(accounts[member].pk) for member in members]
+        group = conversation_id(now_ms(), "group")
+        with transaction.atomic():
+            store.create_group(group, now_ms())
+            added = Change(str(uuid.uuid4()), "member_added", None, tuple(users))
+            change_group(conversation=group, sender=users[0], changes=[added])
+        made.append(group)
+    return {"people": people, "conversations": conversations, "groups": made}
 
 
 if __name__ == "__main__":
     django.setup()
     request = json.load(sys.stdin)
-    json.dump(_make(request["people"], request["direct"]), sys.stdout)
+    json.dump(_make(request["people"], request["direct"], request["groups"]), sys.stdout)

@@ -37,9 +37,16 @@ class Message(msgspec.Struct, tag_field="type", tag="message", rename="camel", g
     encrypted_content: Body = None
 
 
+class Event(msgspec.Struct, tag_field="type", tag="event", rename="camel"):
+    """What is in the log besides messages: that somebody was added."""
+
+    conversation_id: Key
+    seq: int
+
+
 class Batch(msgspec.Struct, tag_field="type", tag="sync_batch", rename="camel"):
     conversation_id: Key
-    events: list[Message]
+    events: list[Message | Event]
     through: int
     head: int
     remaining: int
@@ -60,7 +67,7 @@ class Error(msgspec.Struct, tag_field="type", tag="error"):
     message: str = ""
 
 
-Frame = Status | Message | Batch | Ready | SyncComplete | Error
+Frame = Status | Message | Event | Batch | Ready | SyncComplete | Error
 
 
 class Codec(Protocol):
@@ -164,9 +171,16 @@ class Protobuf:
             return Status(s.conversation_id, status, s.message_id, s.seq, s.up_to, s.duplicate)
         if kind == "message":
             return _message(frame.message)
+        if kind == "event":
+            return Event(frame.event.conversation_id, frame.event.seq)
         if kind == "sync_batch":
             b = frame.sync_batch
-            events = [_message(item.message) for item in b.events]
+            events = [
+                _message(item.message)
+                if item.WhichOneof("body") == "message"
+                else Event(item.event.conversation_id, item.event.seq)
+                for item in b.events
+            ]
             return Batch(b.conversation_id, events, b.through, b.head, b.remaining)
         if kind == "ready":
             return Ready(frame.ready.user_id)

@@ -21,6 +21,7 @@ from bench.backlog import Reader, Sender
 from bench.frames import CODECS
 from bench.idle import Crowd
 from bench.lives import Pairs
+from bench.rooms import Room
 
 _LINE_LIMIT = 64 * 1024 * 1024
 _TIMEOUT_S = 120.0
@@ -32,6 +33,7 @@ class Commands:
     def __init__(self) -> None:
         self._pairs: Pairs | None = None
         self._crowd: Crowd | None = None
+        self._room: Room | None = None
         self._window: dict[str, array[int]] = {}
 
     async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
@@ -107,6 +109,35 @@ class Commands:
     async def drain(self, *, codec: str, person: dict[str, str]) -> dict[str, Any]:
         """One device reads its whole backlog."""
         return await Reader(CODECS[codec](), person).run()
+
+    async def room(
+        self, *, codec: str, group: str, people: list[dict[str, str]], senders: int, body_bytes: int
+    ) -> dict[str, Any]:
+        """Connect everybody of a group, until they are live."""
+        self._room = Room(CODECS[codec](), group, people, senders, os.urandom(body_bytes))
+        await self._room.connect()
+        gc.collect()
+        gc.freeze()
+        return {}
+
+    async def room_rate(self, *, per_second: float, seed: int) -> dict[str, Any]:
+        assert self._room is not None
+        self._room.open_rate(per_second, seed)
+        return {}
+
+    async def room_mark(self) -> dict[str, Any]:
+        """A window ends here and the next begins: counts so far, when, and the latencies (µs) of the one that ends."""
+        assert self._room is not None
+        return {"at": time.perf_counter(), **self._room.mark()}
+
+    async def room_stop(self, *, timeout_s: float) -> dict[str, Any]:
+        """End the load, wait for what is under way, check every member; then everybody leaves."""
+        assert self._room is not None
+        found = await self._room.stop(timeout_s)
+        self._room.close()
+        self._room = None
+        await asyncio.sleep(0.1)
+        return found
 
     @property
     def _loaded(self) -> Pairs:

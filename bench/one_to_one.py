@@ -81,7 +81,7 @@ def main() -> int:
     args = options().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     try:
-        with _bench(args) as bench:
+        with running(args) as bench:
             if args.hold:
                 return _hold(bench)
             result = _measure(bench)
@@ -96,7 +96,7 @@ def main() -> int:
 
 
 @contextmanager
-def _bench(args: argparse.Namespace) -> Iterator[Bench]:
+def running(args: argparse.Namespace) -> Iterator[Bench]:
     """A running system and its generators; afterwards none of it is left."""
     parent = args.data or REPO / ".local"
     parent.mkdir(parents=True, exist_ok=True)

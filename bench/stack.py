@@ -128,7 +128,7 @@ class System:
             "gateways": list(self.gateway_pids.values()),
             "postgresql": [self._pid("postgres")],
             "valkey": [self._pid("valkey")],
-            "workers": [self._pid("worker-1"), self._pid("beat")],
+            "workers": [self._pid(name) for name in ("worker-1", "fanout-1", "beat")],
         }
         return Meter(groups)
 
@@ -158,11 +158,17 @@ class System:
 
     def counters(self) -> dict[tuple[str, str], float]:
         """The gateways' own counters, summed: (name, kind) → number. Raises RuntimeError when one cannot be asked."""
+        return self._counters({name: self.stack.private_ports[name] for name in self.gateway_names})
+
+    def lane_counters(self) -> dict[tuple[str, str], float]:
+        """The same of the worker that has the lanes."""
+        return self._counters({"fanout-1": self.stack.metrics_ports["fanout-1"]})
+
+    def _counters(self, where: dict[str, int]) -> dict[tuple[str, str], float]:
         total: dict[tuple[str, str], float] = {}
-        for name in self.gateway_names:
-            url = f"http://127.0.0.1:{self.stack.private_ports[name]}/metrics"
+        for name, port in where.items():
             try:
-                with urllib.request.urlopen(url, timeout=10) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
                     text = answer.read().decode()
             except OSError as error:
                 self._pid(name)  # if it has ended, that is what to say
@@ -184,11 +190,13 @@ class System:
         ) as client:
             return json.dumps(client.execute_command(*words))
 
-    def make_people(self, count: int, direct: list[tuple[int, int]]) -> dict[str, Any]:
-        """New people with a device and a token each, and the direct conversations between the i-th and the j-th."""
+    def make_people(
+        self, count: int, direct: list[tuple[int, int]], groups: list[list[int]] | None = None
+    ) -> dict[str, Any]:
+        """New people with a device and a token each, the direct conversations between the i-th and the j-th, and groups."""
         run = subprocess.run(
             [sys.executable, "-m", "bench.accounts"],
-            input=json.dumps({"people": count, "direct": direct}),
+            input=json.dumps({"people": count, "direct": direct, "groups": groups or []}),
             env=self.stack.env,
             cwd=REPO,
             capture_output=True,
