@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from accounts.phone import normalize
 from accounts.rest import samples
 from accounts.rest.address import source_address
-from accounts.rest.fields import PhoneField, TextField, WholeNumberField
+from accounts.rest.fields import LineField, PhoneField, TextField, WholeNumberField
 from accounts.rest.idempotency import idempotency_key, once
 from accounts.rest.schema import IDEMPOTENCY_KEY, operation
 from accounts.rest.views import PublicView
@@ -44,7 +44,7 @@ class VerifyInput(serializers.Serializer):
     phoneNumber = PhoneField()
     code = TextField(max_length=16)
     pin = TextField(max_length=64, required=False, allow_blank=True)
-    deviceName = TextField(max_length=100)
+    deviceName = LineField(max_length=100)
     registrationId = WholeNumberField(min_value=0, max_value=2**31 - 1, required=False, allow_null=True)
     refreshToken = TextField(
         max_length=256,

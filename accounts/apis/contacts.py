@@ -14,7 +14,7 @@ from accounts import selectors
 from accounts.models import Contact
 from accounts.phone import normalize
 from accounts.rest import paging, samples
-from accounts.rest.fields import PhoneField, TextField
+from accounts.rest.fields import LineField, PhoneField
 from accounts.rest.idempotency import once
 from accounts.rest.schema import cursor, limit, number, operation
 from accounts.services import contacts
@@ -23,11 +23,11 @@ from whatsapp.wire.errors import Code
 
 class ContactInput(serializers.Serializer):
     phoneNumber = PhoneField()
-    nickname = TextField(max_length=100, required=False, allow_blank=True)
+    nickname = LineField(max_length=100, required=False, allow_blank=True)
 
 
 class NicknameInput(serializers.Serializer):
-    nickname = TextField(max_length=100, required=False, allow_blank=True)
+    nickname = LineField(max_length=100, required=False, allow_blank=True)
 
 
 class ContactOutput(serializers.Serializer):

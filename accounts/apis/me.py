@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from accounts.models import Account, Device
 from accounts.rest import samples
 from accounts.rest.disabled import not_built, refuse
-from accounts.rest.fields import TextField
+from accounts.rest.fields import LineField, ParagraphField
 from accounts.rest.schema import operation
 from accounts.services.profile import update_profile
 
@@ -26,8 +26,8 @@ LANGUAGE_PATTERN: Final = (
 
 
 class MeInput(serializers.Serializer):
-    name = TextField(max_length=100, required=False, allow_blank=True)
-    about = TextField(max_length=500, required=False, allow_blank=True)
+    name = LineField(max_length=100, required=False, allow_blank=True)
+    about = ParagraphField(max_length=500, required=False, allow_blank=True)
     language = serializers.RegexField(
         LANGUAGE_PATTERN, max_length=35, required=False, allow_blank=True, help_text="BCP 47"
     )

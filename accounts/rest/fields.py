@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -14,6 +15,11 @@ PHONE_PATTERN: Final = r"^\+[0-9][0-9 ().-]{4,30}$"
 _TEXT_PATTERN: Final = r"^[^\u0000]*$"
 #: What is trimmed and must not be empty then.
 _FULL_PATTERN: Final = r"^[^\u0000]*[^\s\u0000-\u001f\u0085\ufeff][^\u0000]*$"
+#: Beyond the line, beyond the eye: C0 and C1 controls, zero-width spaces, separators of lines and paragraphs, bidirectional
+#: embeddings, overrides and isolates, byte order and annotation marks.
+_HIDDEN: Final = r"\u007f-\u009f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+_HIDDEN_IN_LINE: Final = rf"\u0000-\u001f{_HIDDEN}"
+_HIDDEN_IN_PARAGRAPH: Final = rf"\u0000-\u0008\u000b-\u001f{_HIDDEN}"
 
 
 class TextField(serializers.CharField):
@@ -24,6 +30,27 @@ class TextField(serializers.CharField):
             self.fail("invalid")
         text: str = super().to_internal_value(data)
         return text
+
+
+class LineField(TextField):
+    """What others are shown of somebody: one line without characters that act on the text around them. Control characters drive
+    terminals, bidirectional overrides turn a name around, invisible ones make two names of one look. Joiners stay: emoji and
+    Persian need them."""
+
+    hidden = _HIDDEN_IN_LINE
+    default_error_messages = {"hidden": "holds characters that are not shown"}
+
+    def to_internal_value(self, data: Any) -> str:
+        # Before it is trimmed, so that what is taken is what the document says.
+        if isinstance(data, str) and re.search(f"[{self.hidden}]", data):
+            self.fail("hidden")
+        return super().to_internal_value(data)
+
+
+class ParagraphField(LineField):
+    """The same over several lines."""
+
+    hidden = _HIDDEN_IN_PARAGRAPH
 
 
 class PhoneField(TextField):
@@ -59,7 +86,12 @@ class TextFieldSchema(OpenApiSerializerFieldExtension):
             return schema
         if isinstance(field, PhoneField):
             return {**schema, "pattern": PHONE_PATTERN, "maxLength": 32}
-        schema["pattern"] = _TEXT_PATTERN if field.allow_blank else _FULL_PATTERN
+        if isinstance(field, LineField):
+            shown = f"[^{field.hidden}]*"
+            full = f"^{shown}[^\\s{field.hidden}]{shown}$"
+            schema["pattern"] = f"^{shown}$" if field.allow_blank else full
+        else:
+            schema["pattern"] = _TEXT_PATTERN if field.allow_blank else _FULL_PATTERN
         if not field.allow_blank:
             schema["minLength"] = 1
         if field.max_length:

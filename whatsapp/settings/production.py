@@ -10,6 +10,8 @@ from whatsapp.settings.base import *  # noqa: F403
 from whatsapp.settings.logs import hash_key, logging_config
 
 SECRET_KEY = env.required("SECRET_KEY")
+#: Earlier ones, while a new one takes over (docs/security.md, "Secrets").
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 TOKEN_KEYS = env.token_keys(TOKEN_KEYS_FILE or env.required("TOKEN_KEYS"), TOKEN_KEYS_FILE)
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY)
