@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import LockNotAvailable
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
@@ -38,6 +39,8 @@ KEPT_MS: Final = DAY_MS
 REPLAYED: Final = "X-Idempotency-Replayed"
 _VISIBLE: Final = re.compile(rf"[!-~]{{1,{MAX_LENGTH}}}")
 _NONCE: Final = 12
+#: How long a repeat waits for the first one. A waiting one holds a connection of the pool, so it is no long time.
+WAIT_MS = 3_000
 
 # Waits for a transaction that holds the same key. Takes over a row that is older than its 24 hours and not yet pruned.
 _CLAIM: Final = """
@@ -63,7 +66,8 @@ def once(request: Request, *, caller: str, body: Mapping[str, Any], run: Callabl
     """The answer of ``run``, or the one that this caller's request with the same key and body got within 24 h.
 
     ``caller`` is who the key belongs to: a user id, or before there is one the phone number. ``body`` is the validated input.
-    Raises :class:`Refused`: ``conflict`` (the key was used for another body), and what ``run`` raises.
+    Raises :class:`Refused`: ``conflict`` (the key was used for another body), ``unavailable`` (the first one still runs after
+    ``WAIT_MS``), and what ``run`` raises.
     """
     key = idempotency_key(request)
     if not key:
@@ -100,8 +104,18 @@ def _digest(purpose: str, *parts: str) -> bytes:
 def _claim(name: bytes, same: bytes) -> bool:
     now = now_ms()
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"id": name, "request": same, "now": now, "expired": now - KEPT_MS})
-        return cursor.fetchone() is not None
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(WAIT_MS)])
+        try:
+            cursor.execute(_CLAIM, {"id": name, "request": same, "now": now, "expired": now - KEPT_MS})
+        except OperationalError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            raise Refused(
+                Code.UNAVAILABLE, f"The first request with this {HEADER} still runs.", retry_after_ms=1_000
+            ) from None
+        claimed = cursor.fetchone() is not None
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+    return claimed
 
 
 def _kept(name: bytes, same: bytes, seal: AESGCM) -> Response:

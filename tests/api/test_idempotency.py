@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from accounts import sms
 from accounts.models import Contact, Device, KeptAnswer, LimitHit
 from accounts.rest import idempotency
 from accounts.tasks import prune
@@ -147,6 +149,42 @@ def test_a_repeat_that_waited_for_a_refusal_is_judged_itself(limits: Any) -> Non
     answers = parallel(4, lambda: add(person, phone, key))
     assert [answer.status_code for answer in answers] == [404] * 4
     assert not KeptAnswer.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_repeat_waits_for_the_first_one_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that takes its time must not hold a connection for each impatient repeat."""
+    phone, key = new_number(), new_key()
+    began, go_on = threading.Event(), threading.Event()
+    send = sms.send
+
+    def slow(**message: Any) -> None:
+        began.set()
+        assert go_on.wait(30)
+        send(**message)
+
+    monkeypatch.setattr(sms, "send", slow)
+    monkeypatch.setattr(idempotency, "WAIT_MS", 100)
+    answers: list[Any] = []
+
+    def first() -> None:
+        answers.append(register(phone, key))
+        connection.close()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert began.wait(30)
+    try:
+        again = register(phone, key)
+    finally:
+        go_on.set()
+        thread.join()
+    problem = assert_problem(again, "unavailable", 503)
+    assert problem["retryable"] is True
+    assert again.headers["Retry-After"] == "1"
+    assert answers[0].status_code == 202
+    assert register(phone, key).headers[idempotency.REPLAYED] == "true"
+    assert len(messages_to(phone)) == 1
 
 
 @pytest.mark.django_db(transaction=True)
