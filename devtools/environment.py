@@ -31,6 +31,7 @@ DEVELOPMENT_LIMITS = {
     "presence_per_minute": 10_000,
     "unauthenticated_per_address": 2_000,
     "http_connections_per_address": 8_000,
+    "http_requests_per_address": 10_000,
 }
 
 

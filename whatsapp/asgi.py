@@ -15,6 +15,7 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
 import whatsapp.celery  # noqa: E402, F401  (tasks are enqueued with this application's broker, not the default one)
+from accounts.rest.address import scope_address  # noqa: E402
 from accounts.rest.body_limit import BodyLimit  # noqa: E402
 from chats.consumer import ChatConsumer  # noqa: E402
 from whatsapp.infra.busy import Busy  # noqa: E402
@@ -47,7 +48,9 @@ def build() -> ProtocolTypeRouter:
     turn away the balancer's checks and the operators on the private one."""
     return ProtocolTypeRouter(
         {
-            "http": with_headers(Busy(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE))),
+            "http": with_headers(
+                Busy(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE), scope_address)
+            ),
             "websocket": websocket,
         }
     )

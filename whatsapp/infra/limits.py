@@ -64,6 +64,7 @@ class Limits:
     http_connections: int = 8_192  # above: who has waited longest for its client is cut
     http_connections_per_address: int = 256  # above: 503; balancers (TRUSTED_PROXIES) are not counted
     http_requests: int = 256  # run at once; above: 503
+    http_requests_per_address: int = 64  # above: 429
     http_head_bytes: int = 16_384  # request line and headers; above: 431
     http_headers: int = 100
     http_url_bytes: int = 4_096  # above: 414
