@@ -21,7 +21,6 @@ sys.path.insert(0, str(REPO / "clients" / "python"))
 from whatsapp_client import (
     Client,
     ClientError,
-    Database,
     Rest,
     RestError,
     Session,
@@ -30,10 +29,9 @@ from whatsapp_client import (
     by_name,
     sign_up,
 )
-from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.chat import Chat
+from whatsapp_terminal.program import application
 from whatsapp_terminal.screen import open_screen
-from whatsapp_terminal.signin import ServerRegistrar, is_number, session_path
 
 
 def running_system(data: str | None = None) -> dict[str, Any]:
@@ -112,42 +110,6 @@ async def chat(args: argparse.Namespace) -> int:
     client = Client(url, session, codec=by_name(args.codec), on_session=lambda changed: changed.save(path))
     with open_screen() as screen:
         return await Chat(client, screen).run(to=args.to or "")
-
-
-def application(
-    url: str, data: pathlib.Path, *, ask: bool, number: str = "", to: str = "", codec: str = "json"
-) -> tuple[TerminalApp, list[Database]]:
-    """The full screen client, and its databases, to be closed when it has ended.
-
-    Sessions are ``clients/NUMBER.json`` in ``data``; messages and the outbox of a device are
-    ``clients/NUMBER/DEVICE.db``, and ``settings.json`` is beside them.
-    """
-    clients = data / "clients"
-    databases: list[Database] = []
-
-    def make(session: Session) -> Client:
-        while databases:
-            databases.pop().close()
-        path = session_path(clients, session.phone_number)
-        database = Database(clients / session.phone_number / f"{session.device_id}.db")
-        databases.append(database)
-        return Client(
-            url,
-            session,
-            database=database,
-            codec=by_name(codec),
-            on_session=lambda changed: changed.save(path),
-        )
-
-    app = TerminalApp(
-        make,
-        ServerRegistrar(url, clients, sms=None if ask else data / "sms.jsonl"),
-        number=number,
-        session=Session.load(session_path(clients, number)) if is_number(number) else None,
-        to=to,
-        settings_path=lambda known: clients / known / "settings.json",
-    )
-    return app, databases
 
 
 def full_screen(args: argparse.Namespace) -> int:
