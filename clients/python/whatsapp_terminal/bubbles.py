@@ -72,8 +72,14 @@ class View:
     unfolded: frozenset[str] = frozenset()
 
 
-def layout(entries: Sequence[Entry], pending: Sequence[Outgoing], view: View) -> list[Block]:
-    """All blocks from top to bottom."""
+Cache = dict[int, tuple[object, Block]]
+
+
+def layout(
+    entries: Sequence[Entry], pending: Sequence[Outgoing], view: View, cache: Cache | None = None
+) -> list[Block]:
+    """All blocks from top to bottom. ``cache``: of the same conversation; what has not changed is not made anew."""
+    kept: Cache = {}
     blocks: list[Block] = []
     if view.beginning:
         blocks.append(
@@ -103,7 +109,9 @@ def layout(entries: Sequence[Entry], pending: Sequence[Outgoing], view: View) ->
             continue
         follows = entry.sender_id == last_sender and entry.server_timestamp - last_at < GROUP_MS
         last_sender, last_at = entry.sender_id, entry.server_timestamp
-        blocks.append(_message(entry, view, follows=follows))
+        made = _cached(entry, view, follows, cache)
+        kept[entry.seq] = made
+        blocks.append(made[1])
     for outgoing in pending:
         at = outgoing.server_timestamp or outgoing.timestamp
         day = clock.day(at, view.now)
@@ -113,7 +121,24 @@ def layout(entries: Sequence[Entry], pending: Sequence[Outgoing], view: View) ->
         follows = last_sender == view.own_id and at - last_at < GROUP_MS
         last_sender, last_at = view.own_id, at
         blocks.append(_outgoing(outgoing, view, follows=follows))
+    if cache is not None:
+        cache.clear()
+        cache.update(kept)
     return blocks
+
+
+def _cached(entry: Entry, view: View, follows: bool, cache: Cache | None) -> tuple[object, Block]:
+    """The block of a message with what it was made from."""
+    own = entry.sender_id == view.own_id
+    state = (
+        entry.content, entry.edited, entry.deleted, entry.kind, entry.server_timestamp, follows, view.width,
+        view.receipt(entry.seq) if own else view.name(entry.sender_id) if view.group else "",
+        f"m {entry.seq}" in view.unfolded,
+    )  # fmt: skip
+    known = cache.get(entry.seq) if cache is not None else None
+    if known is not None and known[0] == state:
+        return known
+    return state, _message(entry, view, follows=follows)
 
 
 def _message(entry: Entry, view: View, *, follows: bool) -> Block:

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from whatsapp_client import Chat, ClientError, Outgoing
 from whatsapp_client import events as ev
 
 from . import text
+from .actions import ActionScreen
 from .attention import Attention
 from .backend import Backend
 from .banner import Banner
-from .chat_list import ChatList, ChatRow
+from .chat_list import ChatList
 from .chat_style import CSS
-from .clock import short
 from .composer import Composer
 from .conversation import MessagesView
-from .dialogs import HelpScreen, NameScreen, NewChatScreen
 from .explain import explain
 from .names import Names
 from .open_chat import OpenChat
+from .rows import chat_row
 from .work import spawn
 
 if TYPE_CHECKING:
@@ -37,11 +35,7 @@ if TYPE_CHECKING:
 REDRAW = 1 / 30
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class ChatScreen(Screen[None]):
+class ChatScreen(ActionScreen):
     """Events of the client in, drawing out. At most thirty times a second, whatever comes."""
 
     app: TerminalApp
@@ -49,16 +43,6 @@ class ChatScreen(Screen[None]):
         (0, "-narrow"), (72, "-wide"), (130, "-very-wide"),
     ]  # fmt: skip
     VERTICAL_BREAKPOINTS = [(0, "-low"), (24, "-high")]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+n", "new_chat", "New chat", priority=True),
-        Binding("ctrl+f", "search", "Search", priority=True),
-        Binding("escape", "back", "Chats"),
-        Binding("ctrl+g", "newest", "Newest", priority=True),
-        Binding("ctrl+r", "retry", "Retry", priority=True),
-        Binding("alt+up", "switch(-1)", "Previous chat", show=False, priority=True),
-        Binding("alt+down", "switch(1)", "Next chat", show=False, priority=True),
-        Binding("f1,question_mark", "help", "Help", key_display="F1"),
-    ]
     CSS = CSS
 
     def __init__(self, client: Backend, *, to: str = "") -> None:
@@ -71,9 +55,9 @@ class ChatScreen(Screen[None]):
         self._to = to
         self._filter = ""
         self._watched: set[str] = set()
-        self._stale_list = self._stale_open = True
         self._scheduled = False
         self._me: Content | None = None
+        self._took = 0.0  # seconds of the last drawing: it may take a fifth of the time, not all of it
 
     def compose(self) -> ComposeResult:
         yield Banner(id="banner")
@@ -117,9 +101,9 @@ class ChatScreen(Screen[None]):
         self._tell_presence()
         await self.client.start()
         self._state(self.client.state)
-        spawn(self, self._refresh_chats, "chats", exclusive=True)
+        spawn(self, self.refresh_chats, "chats", exclusive=True)
         if self._to:
-            self.run_worker(self._talk_to(self._to), group="talk")
+            self.run_worker(self.talk_to(self._to), group="talk")
         async for event in stream:
             self._on_event(event)
         self._state(self.client.state)
@@ -176,9 +160,9 @@ class ChatScreen(Screen[None]):
         self.app.alert(text.one_line(self.names.name(sender_id)))
 
     def _refresh_later(self) -> None:
-        spawn(self, self._refresh_chats, "chats", exclusive=True)
+        spawn(self, self.refresh_chats, "chats", exclusive=True)
 
-    async def _refresh_chats(self) -> None:
+    async def refresh_chats(self) -> None:
         try:
             await self.client.refresh_chats()
         except ClientError:
@@ -190,12 +174,13 @@ class ChatScreen(Screen[None]):
         """Draw soon."""
         if not self._scheduled:
             self._scheduled = True
-            self.set_timer(REDRAW, self._draw)
+            self.set_timer(max(REDRAW, 4 * self._took), self._draw)
 
     def _draw(self) -> None:
         self._scheduled = False
         if not self.is_mounted:
             return
+        began = time.perf_counter()
         chats = self.client.chats()
         self.chats = {chat.conversation_id: chat for chat in chats}
         users = {chat.user_id for chat in chats if chat.kind == "direct" and chat.user_id} - self._watched
@@ -212,10 +197,16 @@ class ChatScreen(Screen[None]):
             for chat in chats
             for outgoing in self.client.pending(chat.conversation_id)
         )
+        self._took = time.perf_counter() - began
 
     def _draw_list(self, chats: list[Chat]) -> None:
         wanted = self._filter.casefold()
-        rows = [self._row(chat) for chat in chats]
+        opened = self.open.id if self.open is not None else ""
+        drafts = {k: v for k, v in self.app.settings.drafts.items() if k != opened}
+        rows = [
+            chat_row(self.client, self.names, chat, draft=drafts.get(chat.conversation_id, ""))
+            for chat in chats
+        ]
         if wanted:
             rows = [row for row in rows if wanted in row.title.casefold() or wanted in row.preview.casefold()]
         view = self.query_one(ChatList)
@@ -228,42 +219,6 @@ class ChatScreen(Screen[None]):
             view.empty_text = empty
             view.refresh()
         view.show(rows)
-
-    def _row(self, chat: Chat) -> ChatRow:
-        last, at, tick, preview = chat.last, 0, "", ""
-        pending = self.client.pending(chat.conversation_id)
-        draft = self.app.settings.drafts.get(chat.conversation_id, "")
-        if self.open is not None and self.open.id == chat.conversation_id:
-            draft = ""
-        if pending:
-            failed = [outgoing for outgoing in pending if outgoing.state == "failed"]
-            newest = (failed or pending)[-1]
-            at, preview = newest.timestamp, newest.content[:400].decode("utf-8", "replace")
-            tick = "failed" if failed else "queued"
-        elif last is not None:
-            at = last.server_timestamp
-            own = last.sender_id == self.client.session.user_id
-            if last.type != "message":
-                preview = ""
-            elif last.deleted or last.content is None:
-                preview = "This message was deleted"
-            else:
-                preview = last.content[:400].decode("utf-8", "replace")
-            if own and last.type == "message":
-                tick = self.client.receipt_at(chat.conversation_id, last.seq)
-            elif chat.kind != "direct" and preview:
-                preview = f"{self.names.name(last.sender_id)}: {preview}"
-        return ChatRow(
-            chat.conversation_id,
-            chat.title,
-            draft or preview,
-            "" if draft else tick,
-            short(at, now_ms()),
-            chat.unread,
-            self.names.is_typing(chat.conversation_id),
-            self.names.online(chat.user_id),
-            bool(draft),
-        )
 
     def _draw_me(self) -> None:
         unread = sum(1 for chat in self.chats.values() if chat.unread)
@@ -353,30 +308,6 @@ class ChatScreen(Screen[None]):
             self.client.typing(opened.id, False)
         self.open = None
 
-    async def find(self, number: str, nickname: str = "") -> str:
-        """The conversation with a number. Raises :class:`ClientError`."""
-        found = await self.client.rest.add_contact(number, nickname)
-        conversation_id = await self.client.rest.direct(str(found["userId"]))
-        await self.client.refresh_chats()
-        return conversation_id
-
-    async def _talk_to(self, number: str) -> None:
-        """``--to``: open this chat, or ask for it when that does not work."""
-        for chat in self.client.chats():
-            if number in (chat.title, chat.conversation_id):
-                self.open_chat(chat.conversation_id)
-                return
-        try:
-            self.open_chat(await self.find(number, number))
-        except ClientError as error:
-            if getattr(error, "code", "") == "not_found":
-                self.app.say(
-                    f"{number} is not registered yet. Start it in another terminal, then Ctrl+N.",
-                    severity="warning",
-                )
-            else:
-                self.app.say(f"{number}: {explain(error)}", severity="error")
-
     # -- input ---------------------------------------------------------------------------------------------------
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
@@ -437,86 +368,3 @@ class ChatScreen(Screen[None]):
         if view.rows:
             self.query_one("#search", Input).value = ""
             self.open_chat(view.rows[0].conversation_id)
-
-    def on_key(self, event: events.Key) -> None:
-        search = self.query_one("#search", Input)
-        if event.key == "down" and search.has_focus:
-            self.set_focus(self.query_one(ChatList))
-        elif event.character == "/" and self.query_one(ChatList).has_focus:
-            event.stop()
-            self.action_search()
-
-    def on_click(self, event: events.Click) -> None:
-        if event.widget is not None and event.widget.id == "newest":
-            self.action_newest()
-        elif event.widget is not None and event.widget.id == "title" and self.has_class("-narrow"):
-            self.action_back()
-
-    def action_search(self) -> None:
-        self.remove_class("-talking")
-        self.set_focus(self.query_one("#search", Input))
-
-    def action_back(self) -> None:
-        """From the text field to the list; from the search to all chats."""
-        search = self.query_one("#search", Input)
-        if search.has_focus and search.value:
-            search.value = ""
-            return
-        self.remove_class("-talking")
-        self.set_focus(self.query_one(ChatList))
-
-    def action_newest(self) -> None:
-        if self.open is not None:
-            self.open.to_newest()
-
-    def action_retry(self) -> None:
-        if self.open is not None:
-            for outgoing in self.client.pending(self.open.id):
-                if outgoing.state == "failed":
-                    self.client.retry(outgoing)
-            self.stale()
-
-    def action_switch(self, step: int) -> None:
-        view = self.query_one(ChatList)
-        chosen = view.neighbour(step, self.open.id if self.open is not None else view.cursor)
-        if chosen:
-            self.open_chat(chosen)
-
-    def action_help(self) -> None:
-        self.app.push_screen(HelpScreen())
-
-    def action_new_chat(self) -> None:
-        def done(conversation_id: str | None) -> None:
-            if conversation_id:
-                self.open_chat(conversation_id)
-
-        self.app.push_screen(NewChatScreen(self.find), done)
-
-    def action_my_name(self) -> None:
-        async def save(name: str) -> None:
-            await self.client.rest.call("PATCH", "/me", {"name": name})
-
-        self.app.push_screen(NameScreen("My name", "What others see", save))
-
-    def action_name_contact(self) -> None:
-        chat = self.chats.get(self.open.id) if self.open is not None else None
-        if chat is None or chat.kind != "direct" or not chat.user_id:
-            return
-        user_id = chat.user_id
-
-        async def save(name: str) -> None:
-            await self.client.rest.call("PUT", f"/contacts/{user_id}", {"nickname": name})
-            await self._refresh_chats()
-
-        self.app.push_screen(NameScreen("Name this contact", "Only you see it", save))
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("newest", "back") and self.open is None:
-            return False
-        if action == "newest":
-            return self.open is not None and self.open.scrolled_up
-        if action == "retry":
-            return self.open is not None and self.open.failed
-        if action in ("new_chat", "search", "switch", "help", "back"):
-            return self.app.screen is self
-        return True

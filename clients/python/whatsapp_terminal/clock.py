@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 
-DAY = dt.timedelta(days=1)
+#: Days begin at a multiple of it, ms, in every time zone of today: what is known of one holds for all of its times.
+QUARTER = 15 * 60_000
 
 
 def local(ms: int) -> dt.datetime:
@@ -19,6 +21,12 @@ def time_of_day(ms: int) -> str:
 
 def day(ms: int, now: int) -> str:
     """The words of a day separator."""
+    return _day(ms // QUARTER, now // QUARTER)
+
+
+@lru_cache(8192)
+def _day(quarter: int, now_quarter: int) -> str:
+    ms, now = quarter * QUARTER, now_quarter * QUARTER
     then, today = local(ms).date(), local(now).date()
     days = (today - then).days
     if days == 0:
@@ -34,8 +42,12 @@ def day(ms: int, now: int) -> str:
 
 def short(ms: int, now: int) -> str:
     """For the chat list: the time today, else the day."""
-    if not ms:
-        return ""
+    return _short(ms // 60_000, now // QUARTER) if ms else ""
+
+
+@lru_cache(8192)
+def _short(minute: int, now_quarter: int) -> str:
+    ms, now = minute * 60_000, now_quarter * QUARTER
     then, today = local(ms).date(), local(now).date()
     days = (today - then).days
     if days == 0:

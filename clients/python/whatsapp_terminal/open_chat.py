@@ -32,6 +32,7 @@ class OpenChat:
         self._divider = chat.read_up_to + 1 if chat.unread else 0
         self._below = 0  # came while the reader was further up
         self._unfolded: set[str] = set()
+        self._cache: bubbles.Cache = {}
         self._loading = False
         self._signature: object = None
         self._title: Content | None = None
@@ -86,7 +87,7 @@ class OpenChat:
             beginning=self._window.at_beginning,
             unfolded=frozenset(self._unfolded),
         )
-        view.show(bubbles.layout(self._window.entries, self._window.pending, shown), to=to)
+        view.show(bubbles.layout(self._window.entries, self._window.pending, shown, self._cache), to=to)
         self._draw_newest()
 
     def _draw_title(self) -> None:

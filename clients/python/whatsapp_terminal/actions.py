@@ -1,0 +1,160 @@
+"""What keys, clicks and commands do in the main screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Input
+
+from whatsapp_client import Chat, ClientError
+
+from .backend import Backend
+from .chat_list import ChatList
+from .dialogs import HelpScreen, NameScreen, NewChatScreen
+from .explain import explain
+
+if TYPE_CHECKING:
+    from .app import TerminalApp
+    from .open_chat import OpenChat
+
+
+class ActionScreen(Screen[None]):
+    """The part of the main screen that is asked for something; :class:`ChatScreen` draws and listens."""
+
+    app: TerminalApp
+    client: Backend
+    chats: dict[str, Chat]
+    open: OpenChat | None
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+n", "new_chat", "New chat", priority=True),
+        Binding("ctrl+f", "search", "Search", priority=True),
+        Binding("escape", "back", "Chats"),
+        Binding("ctrl+g", "newest", "Newest", priority=True),
+        Binding("ctrl+r", "retry", "Retry", priority=True),
+        Binding("alt+up", "switch(-1)", "Previous chat", show=False, priority=True),
+        Binding("alt+down", "switch(1)", "Next chat", show=False, priority=True),
+        Binding("f1,question_mark", "help", "Help", key_display="F1"),
+    ]
+
+    def open_chat(self, conversation_id: str) -> None:
+        """Show a conversation."""
+        raise NotImplementedError
+
+    def stale(self) -> None:
+        """Draw soon."""
+        raise NotImplementedError
+
+    async def refresh_chats(self) -> None:
+        """Ask the server for names and unread counts."""
+        raise NotImplementedError
+
+    async def find(self, number: str, nickname: str = "") -> str:
+        """The conversation with a number. Raises :class:`ClientError`."""
+        found = await self.client.rest.add_contact(number, nickname)
+        conversation_id = await self.client.rest.direct(str(found["userId"]))
+        await self.client.refresh_chats()
+        return conversation_id
+
+    async def talk_to(self, number: str) -> None:
+        """``--to``: open this chat, or ask for it when that does not work."""
+        for chat in self.client.chats():
+            if number in (chat.title, chat.conversation_id):
+                self.open_chat(chat.conversation_id)
+                return
+        try:
+            self.open_chat(await self.find(number, number))
+        except ClientError as error:
+            if getattr(error, "code", "") == "not_found":
+                self.app.say(
+                    f"{number} is not registered yet. Start it in another terminal, then Ctrl+N.",
+                    severity="warning",
+                )
+            else:
+                self.app.say(f"{number}: {explain(error)}", severity="error")
+
+    def on_key(self, event: events.Key) -> None:
+        search = self.query_one("#search", Input)
+        if event.key == "down" and search.has_focus:
+            self.set_focus(self.query_one(ChatList))
+        elif event.character == "/" and self.query_one(ChatList).has_focus:
+            event.stop()
+            self.action_search()
+
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is not None and event.widget.id == "newest":
+            self.action_newest()
+        elif event.widget is not None and event.widget.id == "title" and self.has_class("-narrow"):
+            self.action_back()
+
+    def action_search(self) -> None:
+        self.remove_class("-talking")
+        self.set_focus(self.query_one("#search", Input))
+
+    def action_back(self) -> None:
+        """From the text field to the list; from the search to all chats."""
+        search = self.query_one("#search", Input)
+        if search.has_focus and search.value:
+            search.value = ""
+            return
+        self.remove_class("-talking")
+        self.set_focus(self.query_one(ChatList))
+
+    def action_newest(self) -> None:
+        if self.open is not None:
+            self.open.to_newest()
+
+    def action_retry(self) -> None:
+        if self.open is not None:
+            for outgoing in self.client.pending(self.open.id):
+                if outgoing.state == "failed":
+                    self.client.retry(outgoing)
+            self.stale()
+
+    def action_switch(self, step: int) -> None:
+        view = self.query_one(ChatList)
+        chosen = view.neighbour(step, self.open.id if self.open is not None else view.cursor)
+        if chosen:
+            self.open_chat(chosen)
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen())
+
+    def action_new_chat(self) -> None:
+        def done(conversation_id: str | None) -> None:
+            if conversation_id:
+                self.open_chat(conversation_id)
+
+        self.app.push_screen(NewChatScreen(self.find), done)
+
+    def action_my_name(self) -> None:
+        async def save(name: str) -> None:
+            await self.client.rest.call("PATCH", "/me", {"name": name})
+
+        self.app.push_screen(NameScreen("My name", "What others see", save))
+
+    def action_name_contact(self) -> None:
+        chat = self.chats.get(self.open.id) if self.open is not None else None
+        if chat is None or chat.kind != "direct" or not chat.user_id:
+            return
+        user_id = chat.user_id
+
+        async def save(name: str) -> None:
+            await self.client.rest.call("PUT", f"/contacts/{user_id}", {"nickname": name})
+            await self.refresh_chats()
+
+        self.app.push_screen(NameScreen("Name this contact", "Only you see it", save))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("newest", "back") and self.open is None:
+            return False
+        if action == "newest":
+            return self.open is not None and self.open.scrolled_up
+        if action == "retry":
+            return self.open is not None and self.open.failed
+        if action in ("new_chat", "search", "switch", "help", "back"):
+            return self.app.screen is self
+        return True
