@@ -1,0 +1,104 @@
+"""The fan-out bench's own checks: what a member misses, gets twice or out of order must not look like a good run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from bench.frames import CODECS
+from bench.rooms import Member, Room
+
+GROUP = "01900000-0000-8400-8000-000000000001"
+
+
+class Written:
+    """Takes the place of the socket."""
+
+    def __init__(self) -> None:
+        self.frames: list[Any] = []
+
+    def send(self, data: bytes) -> None:
+        self.frames.append(json.loads(data))
+
+
+@pytest.fixture
+async def room() -> Room:
+    """Three members without a server; the first writes."""
+    people = [{"user": "", "url": "", "token": ""}] * 3
+    room = Room(CODECS["json"](), GROUP, people, 1, b"body")
+    for member in room.members:
+        socket: Any = Written()
+        member._socket = socket
+    return room
+
+
+def written(member: Member) -> list[Any]:
+    socket: Any = member._socket
+    return list(socket.frames)
+
+
+def write(room: Room) -> str:
+    """The messageId."""
+    room._begin(room.members[0], time.perf_counter())
+    return str(written(room.members[0])[-1]["messageId"])
+
+
+def hear(member: Member, **frame: Any) -> None:
+    member.on_frame(json.dumps({"conversationId": GROUP, **frame}).encode())
+
+
+def arrives(member: Member, message: str, seq: int) -> None:
+    hear(member, type="message", messageId=message, senderId="", seq=seq)
+
+
+async def stopped(room: Room) -> dict[str, Any]:
+    async def nothing() -> None:
+        pass
+
+    room._tasks.append(asyncio.create_task(nothing()))
+    return await room.stop(0.05)
+
+
+async def test_a_good_run(room: Room) -> None:
+    for seq in (2, 3):
+        message = write(room)
+        hear(room.members[0], type="status_update", status="sent", messageId=message, seq=seq)
+        for member in room.members[1:]:
+            arrives(member, message, seq)
+    assert room.mark()["deliveries"] == 4
+    assert await stopped(room) == {"begun": 2, "lost": 0, "problems": {}, "examples": []}
+
+
+async def test_what_does_not_arrive_is_lost(room: Room) -> None:
+    message = write(room)
+    hear(room.members[0], type="status_update", status="sent", messageId=message, seq=2)
+    arrives(room.members[1], message, 2)
+    assert (await stopped(room))["lost"] == 1
+
+
+async def test_a_message_twice_is_a_problem(room: Room) -> None:
+    message = write(room)
+    for _ in range(2):
+        arrives(room.members[1], message, 2)
+    arrives(room.members[2], message, 2)
+    assert set((await stopped(room))["problems"]) >= {"order", "duplicate_or_unknown_message"}
+
+
+async def test_the_wrong_order_is_a_problem(room: Room) -> None:
+    first, second = write(room), write(room)
+    arrives(room.members[1], second, 3)
+    arrives(room.members[1], first, 2)
+    assert room.problems["order"] == 1
+
+
+async def test_acks_are_gathered(room: Room) -> None:
+    member = room.members[1]
+    for seq in (2, 3):
+        arrives(member, write(room), seq)
+    for _ in range(2):
+        member.ack()
+    assert written(member) == [{"type": "ack", "positions": {GROUP: 3}}]
