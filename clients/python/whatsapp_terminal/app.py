@@ -18,6 +18,7 @@ from whatsapp_client import events as ev
 from . import text, themes
 from .backend import Backend
 from .chat_screen import ChatScreen
+from .chat_style import CONTRAST
 from .commands import ChatCommands
 from .explain import explain
 from .settings import ALERTS, Settings
@@ -34,9 +35,7 @@ class TerminalApp(App[int]):
         Binding("ctrl+t", "next_theme", "Theme", priority=True, show=False),
         Binding("ctrl+q", "quit", "Leave", priority=True),
     ]
-    CSS = """
-    Toast { max-width: 90%; }
-    """
+    CSS = f"Toast {{ max-width: 90%; }}\n{CONTRAST}"
 
     def __init__(
         self,

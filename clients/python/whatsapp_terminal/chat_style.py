@@ -25,8 +25,14 @@ ChatScreen.-narrow #side { width: 100%; }
 ChatScreen.-narrow #main { display: none; }
 ChatScreen.-narrow.-talking #side { display: none; }
 ChatScreen.-narrow.-talking #main { display: block; width: 100%; }
-.-theme-chat-contrast #side { border-right: solid white; }
-.-theme-chat-contrast #me, .-theme-chat-contrast #title { border-bottom: solid white; height: 2; }
-.-theme-chat-contrast #search { border-bottom: solid white; height: 2; margin: 0; }
-.-theme-chat-contrast #composer { border-top: solid white; min-height: 2; }
+"""
+
+#: Where all grounds are black, lines part them. Of the application: a screen's own rules do not see the theme's class.
+CONTRAST = """
+TerminalApp.-theme-chat-contrast ChatScreen #side { border-right: solid white; }
+TerminalApp.-theme-chat-contrast ChatScreen #me { border-bottom: solid white; height: 2; }
+TerminalApp.-theme-chat-contrast ChatScreen #title { border-bottom: solid white; height: 2; }
+TerminalApp.-theme-chat-contrast ChatScreen #search { margin: 0; border-bottom: solid white; height: 2; }
+TerminalApp.-theme-chat-contrast ChatScreen #composer { border-top: solid white; }
+TerminalApp.-theme-chat-contrast ChatScreen.-narrow #side { border-right: none; }
 """

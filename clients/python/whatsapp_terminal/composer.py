@@ -21,6 +21,7 @@ class Composer(TextArea):
         padding: 0 1;
         background: $panel;
         scrollbar-size-vertical: 1;
+        & .text-area--placeholder { color: $list-dim; text-style: italic; }
         &:focus { border: none; border-left: thick $accent; background: $panel; }
     }
     """
