@@ -7,13 +7,18 @@ own device) is called by somebody who signs up for it, so that it is called for 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
+import time
+import uuid
 import zlib
+from functools import cache
 from typing import Any
 
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
+from websockets.sync.client import connect
 
 from tests.api.people import SignedUp, Sms, sign_up
 
@@ -35,10 +40,30 @@ def person(name: str) -> SignedUp:
         return _people[name]
 
 
+@cache
 def conversation() -> str:
     """Ann's conversation with Bob."""
     answer = person("Ann").call("PUT", f"/conversations/direct/{person('Bob').user_id}")
     return str(answer["conversationId"])
+
+
+@cache
+def message() -> str:
+    """A message of Ann's there; it goes over the socket, as messages do."""
+    name = str(uuid.uuid4())
+    sent = {
+        "type": "send_message",
+        "messageId": name,
+        "conversationId": conversation(),
+        "encryptedContent": "aGVsbG8=",
+        "timestamp": int(time.time() * 1000),
+    }
+    headers = {"Authorization": f"Bearer {person('Ann').token}"}
+    with connect(URL.replace("http", "ws", 1) + "/ws", additional_headers=headers) as socket:
+        socket.send(json.dumps(sent))
+        while json.loads(socket.recv(30))["type"] != "status_update":
+            continue
+    return name
 
 
 def _name(case: Any) -> str:
@@ -80,7 +105,10 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if name in ("put_contact", "remove_contact", "user", "open_direct"):
             case.path_parameters["user_id"] = person("Bob").user_id
         if name == "events":
+            message()
             case.path_parameters["conversation_id"] = conversation()
+        if name == "receipts":
+            case.path_parameters.update(conversation_id=conversation(), message_id=message())
     if not _generated(case, ParameterLocation.BODY) or not isinstance(case.body, dict):
         return
     if name in ("register", "verify"):

@@ -26,7 +26,7 @@ def test_nothing_is_found(stack: Any, tmp_path: Path) -> None:
         url=stack.http,
         sms=stack.data / "sms.jsonl",
         seed=SEED,
-        examples=8,
+        examples=5,
         phases="examples,coverage,fuzzing,stateful",
         seen=seen,
     )
