@@ -10,6 +10,7 @@ from accounts.errors import Refused
 from delivery.store.interface import ListedConversation, Logged, Page
 from delivery.store.sync import store
 from delivery.view import item_frame
+from groups import selectors as group_selectors
 from whatsapp.wire.codec import JSON
 from whatsapp.wire.errors import Code
 
@@ -30,17 +31,23 @@ def conversations(
     listed = store.listed(user_id, limit + 1, after)
     more = len(listed) > limit
     listed = listed[:limit]
-    items = [
-        _listed(item) for item in listed if not since or (item.last is not None and item.last.at > since)
-    ]
+    shown = [item for item in listed if not since or (item.last is not None and item.last.at > since)]
+    groups = [item.conversation for item in shown if item.kind == "group"]
+    cards = group_selectors.cards(user_id=user_id, group_ids=groups) if groups else {}
+    items = [_listed(item, cards.get(item.conversation)) for item in shown]
     return items, listed[-1].conversation if more else None
 
 
-def _listed(item: ListedConversation) -> dict[str, Any]:
+def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict[str, Any]:
+    is_group = item.kind == "group"
     return {
         "conversationId": item.conversation,
         "kind": item.kind,
         "peerId": item.peers[0] if item.peers else None,
+        "groupId": item.conversation if is_group else None,
+        "name": card.name if card else None,
+        "role": card.role if card else None,
+        "memberCount": card.members if card else None,
         "head": item.head,
         "unread": item.unread,
         "lastEvent": event_json(item.last) if item.last is not None else None,

@@ -144,6 +144,8 @@ class Log:
             if known is not None and is_member(known, pending.send.sender):
                 if pending.recipients and not all(is_member(known, user) for user in pending.recipients):
                     self._refuse(pending, Code.BAD_REQUEST, "recipientIds names somebody who is not a member")
+                elif known.speakers is not None and pending.send.sender not in known.speakers:
+                    self._refuse(pending, Code.FORBIDDEN, "only admins may send to this group")
                 else:
                     pending.group = known.kind == "group"
                     admitted.append(pending)

@@ -55,6 +55,7 @@ class Head(models.Model):
     created_at = models.BigIntegerField()
     roster_seq = models.BigIntegerField(db_default=0, help_text="seq of the last change of members")
     members = models.IntegerField(db_default=0, help_text="of a group, now")
+    restricted = models.BooleanField(db_default=False, help_text="only speakers may send")
     kind = models.TextField(help_text="direct or group")
 
     class Meta:
@@ -88,6 +89,7 @@ class Member(models.Model):
     left_seq = models.BigIntegerField(db_default=0)
     conversation = models.UUIDField()
     member = models.UUIDField()
+    speaker = models.BooleanField(db_default=False, help_text="may send when only speakers may")
 
     class Meta:
         db_table = "delivery_member"

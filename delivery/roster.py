@@ -1,8 +1,8 @@
 """Who is in a conversation and which devices a user has, cached per process.
 
 Members of a direct conversation never change, so its entry stays until it is pushed out. A group's entry and a user's device
-list serve for at most 5 s (R17 and the stated bound: a removed member may send for 5 s; a device younger than twice that
-rebuilds its dirty set at each opening, so a list read before it was linked loses nothing).
+list serve for at most 5 s (R17 and the stated bound: who was removed, or may only listen from now on, may send for 5 s; a device
+younger than twice that rebuilds its dirty set at each opening, so a list read before it was linked loses nothing).
 
 Whoever must not miss anybody awaits :meth:`Roster.lists` and :meth:`Roster.devices`: what they return was in force when it was
 looked at and is whole, whatever leaves the cache meanwhile.

@@ -24,6 +24,8 @@ DEVELOPMENT_LIMITS = {
     "wrong_codes_by_device_day": 100_000,
     "contacts_per_hour": 100_000,
     "contacts_per_day": 100_000,
+    "groups_per_hour": 100_000,
+    "group_changes_per_hour": 1_000_000,
     "messages_per_minute": 600_000,
     "frames_per_second": 100_000,
     "syncs_per_minute": 10_000,

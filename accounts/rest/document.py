@@ -35,6 +35,7 @@ _SAID: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     Code.FORBIDDEN: ("You may not do this.", {}),
     Code.NOT_FOUND: ("There is nothing here, or nothing that you may see.", {}),
     Code.CONFLICT: (f"This {idempotency.HEADER} was used for another body.", {}),
+    Code.GONE: ("This invite is not valid any more.", {}),
     Code.LIMIT_EXCEEDED: (
         "An account has at most 5 devices; remove one first.",
         {"details": {"limit": 5}},

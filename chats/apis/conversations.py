@@ -16,6 +16,7 @@ from accounts.rest import paging, samples
 from accounts.rest.schema import cursor, limit, number, operation
 from chats import selectors
 from chats.services.conversations import open_direct
+from groups.models import Role
 from whatsapp.wire.errors import Code
 
 _SHOWN = {
@@ -41,6 +42,14 @@ class ConversationOutput(serializers.Serializer):
     conversationId = serializers.UUIDField()
     kind = serializers.ChoiceField(choices=["direct", "group"])
     peerId = serializers.UUIDField(allow_null=True, help_text="direct: the other user")
+    groupId = serializers.UUIDField(allow_null=True, help_text="group: the same as conversationId")
+    name = serializers.CharField(
+        allow_null=True, help_text="group: its name, or the one when the caller left"
+    )
+    role = serializers.ChoiceField(
+        Role.values, allow_null=True, help_text="group: the caller's own; null for who left"
+    )
+    memberCount = serializers.IntegerField(allow_null=True, help_text="group: null for who left")
     head = serializers.IntegerField(help_text="last seq")
     unread = serializers.IntegerField()
     lastEvent = LastItemField(help_text="as on the socket")
@@ -95,6 +104,10 @@ class ConversationsView(APIView):
                     "conversationId": samples.CONVERSATION,
                     "kind": "direct",
                     "peerId": samples.BOB,
+                    "groupId": None,
+                    "name": None,
+                    "role": None,
+                    "memberCount": None,
                     "head": 7,
                     "unread": 2,
                     "lastEvent": samples.MESSAGE_SHOWN,

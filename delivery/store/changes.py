@@ -45,10 +45,15 @@ FROM unnest(%(seqs)s::bigint[], %(members)s::uuid[]) l (seq, member)
 WHERE m.conversation = %(conversation)s::uuid AND m.member = l.member AND m.left_seq = 0
 RETURNING 1"""
 
+_SPEAK = """
+UPDATE delivery_member SET speaker = %(speaker)s
+WHERE conversation = %(conversation)s::uuid AND member = ANY (%(members)s::uuid[]) AND left_seq = 0"""
+
 _FINISH = """
 WITH moved AS (
     UPDATE delivery_head SET head = %(head)s::bigint, roster_seq = greatest(roster_seq, %(roster)s::bigint),
-           members = members + %(more)s::integer, oldest_at = coalesce(oldest_at, %(now)s::bigint)
+           members = members + %(more)s::integer, restricted = coalesce(%(restricted)s::boolean, restricted),
+           oldest_at = coalesce(oldest_at, %(now)s::bigint)
     WHERE conversation = %(conversation)s::uuid
 )
 INSERT INTO delivery_outbox (at, writer, conversations, seqs)
@@ -93,17 +98,28 @@ def change(
                 {"conversation": conversation, "seqs": numbers(seq for seq, _ in moved), "members": members},
             )
             more += sign * len(rows)
-    roster = max((seq for seq, _ in joins + leaves), default=0)
+    # Joined first, so that who comes as a speaker is one.
+    for one in changes:
+        for speaker, of in ((True, one.speak), (False, one.listen)):
+            if of:
+                yield Query(_SPEAK, {"conversation": conversation, "speaker": speaker, "members": uuids(of)})
+    roster = max((seq for seq, one in zip(seqs, changes, strict=True) if _of_members(one)), default=0)
     finish = {
         "conversation": conversation,
         "head": seqs[-1],
         "roster": roster,
         "more": more,
+        "restricted": next((one.restricted for one in changes if one.restricted is not None), None),
         "now": now,
         "writer": writer,
     }
     rows = yield Query(_FINISH, finish)
     return Changed(seqs, rows[0][0])
+
+
+def _of_members(one: Change) -> bool:
+    """Whether a list of the members that was read before says something else now."""
+    return bool(one.joins or one.leaves or one.speak or one.listen or one.restricted is not None)
 
 
 _HEADS = (

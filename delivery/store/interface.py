@@ -121,6 +121,8 @@ class Conversation:
     kind: str  # direct | group
     head: int
     members: tuple[Interval, ...]  # every interval of every user, read at ``head`` or later (R16, R17)
+    #: The members who may send, read in the same snapshot; None: all of them.
+    speakers: frozenset[str] | None = None
 
     @cached_property
     def current(self) -> frozenset[str]:
@@ -136,6 +138,11 @@ class Change(NamedTuple):
     extra: bytes | None = None  # msgpack map: what the event says
     joins: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
+    #: Members who from now on may send while only speakers may, or who may not any more. Who joins is none.
+    speak: tuple[str, ...] = ()
+    listen: tuple[str, ...] = ()
+    #: Whether only speakers may send; None: as before.
+    restricted: bool | None = None
 
 
 class Changed(NamedTuple):

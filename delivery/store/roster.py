@@ -37,7 +37,8 @@ def ensure_direct(a: str, b: str, new_id: str, now: int) -> Operation[str]:
 
 # One statement is one snapshot: the intervals are as of this head (R17).
 _CONVERSATIONS = """
-SELECT h.conversation::text, h.kind, h.head, m.member::text, m.joined_seq, m.left_seq
+SELECT h.conversation::text, h.kind, h.head, m.member::text, m.joined_seq, m.left_seq,
+       h.restricted, m.speaker AND m.left_seq = 0
 FROM delivery_head h LEFT JOIN delivery_member m ON m.conversation = h.conversation
 WHERE h.conversation = ANY (%s::uuid[])
 ORDER BY h.conversation, m.member, m.joined_seq"""
@@ -49,13 +50,25 @@ def conversations(ids: Sequence[str]) -> Operation[dict[str, Conversation]]:
         return {}
     heads: dict[str, tuple[str, int]] = {}
     members: dict[str, list[Interval]] = {}
-    for conversation, kind, head, user, joined, left in (yield Query(_CONVERSATIONS, (uuids(ids),))):
+    speakers: dict[str, set[str]] = {}
+    rows = yield Query(_CONVERSATIONS, (uuids(ids),))
+    for conversation, kind, head, user, joined, left, restricted, speaks in rows:
         heads[conversation] = (kind, head)
+        if restricted:
+            speaking = speakers.setdefault(conversation, set())
+            if speaks:
+                speaking.add(user)
         intervals = members.setdefault(conversation, [])
         if user is not None:
             intervals.append(Interval(user, joined, left))
     return {
-        conversation: Conversation(conversation, kind, head, tuple(members[conversation]))
+        conversation: Conversation(
+            conversation,
+            kind,
+            head,
+            tuple(members[conversation]),
+            frozenset(speakers[conversation]) if conversation in speakers else None,
+        )
         for conversation, (kind, head) in heads.items()
     }
 

@@ -100,6 +100,7 @@ def test_the_list_shows_head_unread_receipts_and_the_last_event() -> None:
     conversation = open_direct(ann, bob)
     empty = {
         "conversationId": conversation, "kind": "direct", "peerId": bob.user_id,
+        "groupId": None, "name": None, "role": None, "memberCount": None,
         "head": 0, "unread": 0, "lastEvent": None, "delivered": 0, "read": 0,
     }  # fmt: skip
     assert ann.api.get("/conversations").json() == {"items": [empty]}

@@ -225,6 +225,21 @@ OF_OTHERS = {
     ("PUT", "/contacts/{user_id}"): None,  # one's own address book
     ("DELETE", "/contacts/{user_id}"): None,
     ("GET", "/users/{user_id}"): None,  # name and about
+    ("GET", "/groups/{group_id}"): ("not_found", 404),
+    ("PATCH", "/groups/{group_id}"): ("not_found", 404),
+    ("DELETE", "/groups/{group_id}"): ("not_found", 404),
+    ("GET", "/groups/{group_id}/members"): ("not_found", 404),
+    ("PUT", "/groups/{group_id}/members/{user_id}"): ("not_found", 404),
+    ("PATCH", "/groups/{group_id}/members/{user_id}"): ("bad_request", 400),  # the body is looked at first
+    ("DELETE", "/groups/{group_id}/members/{user_id}"): ("not_found", 404),
+    ("GET", "/groups/{group_id}/requests"): ("not_found", 404),
+    ("PUT", "/groups/{group_id}/requests/{user_id}"): ("not_found", 404),
+    ("DELETE", "/groups/{group_id}/requests/{user_id}"): ("not_found", 404),
+    ("GET", "/groups/{group_id}/invites"): ("not_found", 404),
+    ("POST", "/groups/{group_id}/invites"): ("not_found", 404),
+    ("DELETE", "/groups/{group_id}/invites/{code}"): ("not_found", 404),
+    ("GET", "/invites/{code}"): None,  # an invite is for whoever has its code
+    ("POST", "/invites/{code}/join"): None,  # last: from here on Eve is a member
 }
 
 
@@ -233,7 +248,15 @@ def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
     conversation = ann.api.put(f"/conversations/direct/{bob.user_id}").json()["conversationId"]
     with_ids = {(method, path) for method, path in _closed() if "{" in path}
     assert with_ids == set(OF_OTHERS), "an address with an id: what does somebody else's give?"
-    ids = {"device_id": ann.device_id, "conversation_id": conversation, "user_id": ann.user_id}
+    group = ann.api.post("/groups", {"name": "x", "members": [bob.user_id]}).json()["groupId"]
+    code = ann.api.post(f"/groups/{group}/invites", {}).json()["code"]
+    ids = {
+        "device_id": ann.device_id,
+        "conversation_id": conversation,
+        "user_id": ann.user_id,
+        "group_id": group,
+        "code": code,
+    }
     for (method, path), refusal in OF_OTHERS.items():
         answer = eve.api(method, path.format(**ids), {})
         unknown = eve.api(method, _filled(path), {})

@@ -26,7 +26,7 @@ ANSWERS = {
     "no token": (request("/me", headers=(HOST_LINE,)), 401),
     "no address": (request("/nothing", headers=(HOST_LINE,)), 404),
     "root": (request("/", headers=(HOST_LINE,)), 404),
-    "not yet": (request("/groups", "POST", headers=(HOST_LINE, "Content-Length: 0")), 501),
+    "not yet": (request("/bots", "POST", headers=(HOST_LINE, "Content-Length: 0")), 501),
     "wrong method": (request("/auth/register", headers=(HOST_LINE,)), 405),
     "trace": (request("/me", "TRACE", headers=(HOST_LINE,)), 401),
     "bad body": (

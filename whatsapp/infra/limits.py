@@ -34,6 +34,14 @@ class Limits:
     )
     contacts_per_hour: int = 60
     contacts_per_day: int = 500
+    # groups; rates fail closed
+    groups_per_hour: int = 10  # made by one user
+    group_changes_per_hour: int = (
+        1_000  # of members, roles, name and settings by one user: each is an event for every member
+    )
+    group_members: int = 1_024
+    group_invites: int = 20  # open ones of a group
+    group_requests: int = 500  # to join, waiting in a group
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere

@@ -46,6 +46,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "devices", "description": "Linked devices"},
         {"name": "people", "description": "Contacts, and what may be seen of others"},
         {"name": "conversations", "description": "Lists and history; messages are sent over the socket"},
+        {
+            "name": "groups",
+            "description": "Groups, their members and invites; what happens to them comes as events",
+        },
         {"name": "health", "description": "For load balancers"},
         {"name": "documents", "description": "Descriptions of the interface"},
         {"name": "not built yet", "description": "Promised; answers 501 `feature_disabled`"},
@@ -53,6 +57,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": "",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {"Who": "groups.models.Who", "Role": "groups.models.Role"},
     "SORT_OPERATIONS": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -1,0 +1,113 @@
+"""Fields of bodies, what is shown, and examples that several addresses share."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any, Final
+
+from rest_framework import serializers
+
+from accounts.rest import samples
+from groups import events, selectors
+from groups.access import Seen
+from groups.models import Membership, Role, Who
+
+TAG: Final = "groups"
+CODE: Final = "mJ3v0qXb7TnRk2sYd9wLpA"
+_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class IdField(serializers.UUIDField):
+    """An id as text; DRF's own takes numbers and other spellings too."""
+
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        if not isinstance(data, str) or not _ID.fullmatch(data):
+            self.fail("invalid", value=data)
+        return uuid.UUID(data)
+
+
+class FlagField(serializers.BooleanField):
+    """A JSON ``true`` or ``false``; DRF's own takes words and numbers too."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class ChosenField(serializers.ChoiceField):
+    """One of the words."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input=data)
+        word: str = super().to_internal_value(data)
+        return word
+
+
+class SettingsInput(serializers.Serializer):
+    whoSends = ChosenField(Who.values, required=False, help_text="messages")
+    whoEdits = ChosenField(Who.values, required=False, help_text="name and description")
+    whoAdds = ChosenField(Who.values, required=False, help_text="members")
+
+
+class SettingsOutput(serializers.Serializer):
+    whoSends = serializers.ChoiceField(Who.values)
+    whoEdits = serializers.ChoiceField(Who.values)
+    whoAdds = serializers.ChoiceField(Who.values)
+
+
+class GroupOutput(serializers.Serializer):
+    groupId = serializers.UUIDField(help_text="its conversationId")
+    name = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+    settings = SettingsOutput()
+    memberCount = serializers.IntegerField()
+    creatorId = serializers.UUIDField(allow_null=True)
+    createdAt = serializers.IntegerField()
+    role = serializers.ChoiceField(Role.values, help_text="the caller's own")
+
+
+class MemberOutput(serializers.Serializer):
+    userId = serializers.UUIDField()
+    name = serializers.CharField(allow_blank=True, help_text="of the user's profile")
+    role = serializers.ChoiceField(Role.values)
+    joinedAt = serializers.IntegerField()
+
+
+GROUP_EXAMPLE: Final = {
+    "groupId": samples.CONVERSATION,
+    "name": "Sailing",
+    "description": "Sundays at nine",
+    "settings": {"whoSends": "all", "whoEdits": "admins", "whoAdds": "admins"},
+    "memberCount": 2,
+    "creatorId": samples.ANN,
+    "createdAt": samples.AT,
+    "role": "creator",
+}
+MEMBER_EXAMPLE: Final = {"userId": samples.BOB, "name": "Bob", "role": "member", "joinedAt": samples.AT}
+
+
+def group_json(seen: Seen) -> dict[str, Any]:
+    group = seen.group
+    creator = selectors.creator_id(group.pk)
+    return {
+        "groupId": str(group.pk),
+        "name": group.name,
+        "description": group.description,
+        "settings": events.settings_of(group),
+        "memberCount": group.member_count,
+        "creatorId": str(creator) if creator else None,
+        "createdAt": group.created_at,
+        "role": seen.me.role,
+    }
+
+
+def member_json(member: Membership) -> dict[str, Any]:
+    return {
+        "userId": str(member.user_id),
+        "name": member.user.name,
+        "role": member.role,
+        "joinedAt": member.joined_at,
+    }

@@ -1,0 +1,176 @@
+"""Who is in a group, and as what."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Case, When
+
+from accounts.errors import Refused
+from accounts.models import Account
+from accounts.selectors import account_by_id
+from delivery.changes import change_group
+from delivery.store.interface import Change
+from groups import access, events
+from groups.models import Group, JoinRequest, Membership, Role
+from groups.services.counting import count_change
+from groups.services.groups import full
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
+from whatsapp.wire.errors import Code
+
+
+def add_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) -> Membership:
+    """Make a user a member (who may: ``whoAdds``). Idempotent: of a member nothing changes, the role included.
+
+    Raises :class:`Refused`: ``not_found`` (the group, the user), ``forbidden``, ``limit_exceeded``, ``rate_limited``.
+    """
+    access.view(group_id=group_id, account=account)
+    count_change(account)
+    with transaction.atomic():
+        group, me = access.enter(group_id=group_id, account=account)
+        access.check_may(me, group.who_adds)
+        user = account_by_id(user_id=user_id)
+        known = access.membership(group_id, user_id)
+        return known or join(group=group, user=user, actor=account)
+
+
+def join(*, group: Group, user: Account, actor: Account, **data: Any) -> Membership:
+    """Make ``user``, who is no member, one, in a transaction that has locked the group; its last statement.
+
+    Raises :class:`Refused` (``limit_exceeded``).
+    """
+    if group.member_count >= LIMITS.group_members:
+        raise full()
+    # Who comes back is as new: the former role is gone, and nothing from the gap is owed.
+    member, _ = Membership.objects.update_or_create(
+        group=group,
+        user=user,
+        defaults={
+            "role": Role.MEMBER,
+            "joined_at": now_ms(),
+            "left_at": None,
+            "removed": False,
+            "last_name": "",
+        },
+    )
+    group.member_count += 1
+    group.save(update_fields=["member_count"])
+    JoinRequest.objects.filter(group=group, user=user).delete()
+    change_group(
+        conversation=str(group.pk), sender=str(actor.pk), changes=[events.added([str(user.pk)], **data)]
+    )
+    return member
+
+
+def remove_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    """Leave, or remove somebody as an admin (not the creator). Idempotent, also for oneself.
+
+    Raises :class:`Refused`: ``not_found``, ``forbidden``, ``rate_limited``.
+    """
+    if user_id == account.pk:
+        leave(account=account, group_id=group_id)
+        return
+    access.view(group_id=group_id, account=account)
+    count_change(account)
+    with transaction.atomic():
+        group, me = access.enter(group_id=group_id, account=account)
+        access.check_admin(me)
+        member = access.membership(group_id, user_id)
+        if member is None:
+            return
+        if member.role == Role.CREATOR:
+            raise Refused(Code.FORBIDDEN, "Who created the group cannot be removed.")
+        _end(group=group, member=member, removed=True)
+        change_group(
+            conversation=str(group.pk), sender=str(account.pk), changes=[events.removed(str(user_id))]
+        )
+
+
+def leave(*, account: Account, group_id: uuid.UUID) -> None:
+    """Leave a group. A creator's successor is the oldest admin, else the oldest member; with the last member the group ends.
+
+    Raises :class:`Refused` (``not_found``) for who never was a member.
+    """
+    with transaction.atomic():
+        try:
+            group, me = access.enter(group_id=group_id, account=account)
+        except Refused:
+            if Membership.objects.filter(group_id=group_id, user=account).exists():
+                return  # said twice
+            raise
+        leave_locked(group=group, member=me)
+
+
+def leave_locked(*, group: Group, member: Membership) -> None:
+    """:func:`leave`, in a transaction that has locked the group; its last statement."""
+    changes: list[Change] = []
+    heir = _heir(group, member) if member.role == Role.CREATOR else None
+    _end(group=group, member=member, removed=False)
+    if heir is not None:
+        heir.role = Role.CREATOR
+        heir.save(update_fields=["role"])
+        changes.append(events.role(str(heir.user_id), Role.CREATOR))
+    if group.member_count == 0:
+        now = now_ms()
+        group.dissolved_at = now
+        group.save(update_fields=["dissolved_at"])
+        group.invites.filter(revoked_at=None).update(revoked_at=now)
+        JoinRequest.objects.filter(group=group).delete()
+    user = str(member.user_id)
+    # The heir first: who leaves sees who follows.
+    changes.append(events.removed(user))
+    change_group(conversation=str(group.pk), sender=user, changes=changes)
+
+
+def leave_everywhere(*, account: Account) -> None:
+    """An account that ends leaves all its groups, each in a transaction of its own; may be repeated after a crash."""
+    joined = Membership.objects.filter(user=account, left_at=None)
+    for group_id in list(joined.values_list("group_id", flat=True)):
+        leave(account=account, group_id=group_id)
+
+
+def change_role(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID, role: str) -> Membership:
+    """Make a member an admin or an admin a member (who may: admins), or hand over the group (who may: its creator, who is an
+    admin then). Idempotent.
+
+    Raises :class:`Refused`: ``not_found`` (the group, the member), ``forbidden``, ``rate_limited``.
+    """
+    access.view(group_id=group_id, account=account)
+    count_change(account)
+    with transaction.atomic():
+        group, me = access.enter(group_id=group_id, account=account)
+        access.check_admin(me)
+        member = access.membership(group_id, user_id)
+        if member is None:
+            raise Refused(Code.NOT_FOUND, "There is no such member.")
+        if Role.CREATOR in (role, member.role) and me.role != Role.CREATOR:
+            raise Refused(Code.FORBIDDEN, "Only who created the group may do this.")
+        if member.role == role:
+            return member
+        if member.role == Role.CREATOR:
+            raise Refused(Code.FORBIDDEN, "Make somebody else the creator first.")
+        changes = [events.role(str(user_id), role)]
+        if role == Role.CREATOR:
+            me.role = Role.ADMIN
+            me.save(update_fields=["role"])  # first: a group has one creator at a time
+            changes.append(events.role(str(account.pk), Role.ADMIN))
+        member.role = role
+        member.save(update_fields=["role"])
+        change_group(conversation=str(group.pk), sender=str(account.pk), changes=changes)
+        return member
+
+
+def _heir(group: Group, leaver: Membership) -> Membership | None:
+    others = Membership.objects.filter(group=group, left_at=None).exclude(pk=leaver.pk)
+    admins_first = Case(When(role=Role.ADMIN, then=0), default=1)
+    return others.order_by(admins_first, "joined_at", "pk").first()
+
+
+def _end(*, group: Group, member: Membership, removed: bool) -> None:
+    member.left_at, member.removed, member.role, member.last_name = now_ms(), removed, Role.MEMBER, group.name
+    member.save(update_fields=["left_at", "removed", "role", "last_name"])
+    group.member_count -= 1
+    group.save(update_fields=["member_count"])
