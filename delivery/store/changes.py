@@ -109,7 +109,7 @@ def change(
         "head": seqs[-1],
         "roster": roster,
         "more": more,
-        "restricted": next((one.restricted for one in changes if one.restricted is not None), None),
+        "restricted": next((one.restricted for one in reversed(changes) if one.restricted is not None), None),
         "now": now,
         "writer": writer,
     }
