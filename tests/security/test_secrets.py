@@ -14,6 +14,7 @@ from devtools.paths import REPO
 from tests.security.test_headers import HOST_LINE, ask
 from tests.security.wire import request
 from tests.support.stack import System
+from whatsapp.infra.valkey import Address, BadUrl
 
 # -- the repository ----------------------------------------------------------------------------------------------------------
 
@@ -180,6 +181,21 @@ async def test_a_token_in_an_address_reaches_no_log(production: System, port: in
     await ask(port, request("/ws?token=very-secret-token-in-query", headers=(HOST_LINE,)))
     for path in (production.data / "logs").iterdir():
         assert "very-secret-token-in-query" not in path.read_text(errors="replace"), path.name
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:hunter2@127.0.0.1/0",
+        "redis://:hunter2@127.0.0.1:port/0",
+        "redis://:hunter2@127.0.0.1:99999999/0",
+    ],
+)
+def test_a_wrong_url_is_said_without_its_password(url: str) -> None:
+    with pytest.raises(BadUrl) as caught:
+        Address(url)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None  # nor in what a traceback would add
 
 
 def test_files_with_secrets_are_their_owners_alone(production: System) -> None:

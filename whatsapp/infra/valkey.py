@@ -37,12 +37,14 @@ class Address:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("redis", "rediss", "valkey", "valkeys", "unix"):
-            raise BadUrl(f"{url!r} is no redis://, rediss:// or unix:// address")
+            raise BadUrl(
+                "it is no redis://, rediss:// or unix:// address"
+            )  # never the URL: it holds a password
         self.path = parts.path if parts.scheme == "unix" else ""
         try:
             self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 6379
-        except ValueError as error:
-            raise BadUrl(f"{url!r}: {error}") from None
+        except ValueError:
+            raise BadUrl("its host or port cannot be read") from None
         self.tls = ssl.create_default_context() if parts.scheme in ("rediss", "valkeys") else None
         self.greeting: list[Command] = []
         if parts.password:
