@@ -226,6 +226,7 @@ def _addresses(state: dict[str, Any]) -> str:
     return f"""
   HTTP       {state["http"]}        (health: {state["http"]}/health/ready)
   WebSocket  {state["ws"]}
+  API        {state["http"]}/schema/docs        (a page that explains it and makes calls)
   SMS codes  {state["data"]}/sms.jsonl
   logs       {state["data"]}/logs/
 

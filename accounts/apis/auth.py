@@ -14,7 +14,7 @@ from accounts.rest import samples
 from accounts.rest.address import source_address
 from accounts.rest.fields import LineField, PhoneField, TextField, WholeNumberField
 from accounts.rest.idempotency import idempotency_key, once
-from accounts.rest.schema import IDEMPOTENCY_KEY, operation
+from accounts.rest.schema import IDEMPOTENCY_KEY, LANGUAGE, operation
 from accounts.rest.views import PublicView
 from accounts.services import registration, sessions
 from accounts.services.devices import unlink_device
@@ -100,6 +100,7 @@ class RegisterView(PublicView):
         summary="Send a code",
         request=RegisterInput,
         sent={"example": {"phoneNumber": samples.ANNS_NUMBER}},
+        parameters=[LANGUAGE],
         answer=RegisterOutput,
         status=202,
         example={"expiresAt": samples.AT + 600_000, "retryAfter": 1_200_000},

@@ -51,6 +51,14 @@ def cursor(example: str) -> OpenApiParameter:
     )
 
 
+LANGUAGE: Final = OpenApiParameter(
+    "Accept-Language",
+    {"type": "string"},
+    OpenApiParameter.HEADER,
+    description="The language of the message (RFC 9110, section 12.5.4); without it, the number's country decides.",
+    examples=[OpenApiExample("example", "pt-BR, pt;q=0.8")],
+)
+
 IDEMPOTENCY_KEY: Final = OpenApiParameter(
     idempotency.HEADER,
     {"type": "string", "pattern": idempotency.PATTERN, "minLength": 1, "maxLength": idempotency.MAX_LENGTH},
