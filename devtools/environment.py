@@ -21,6 +21,7 @@ DEVELOPMENT_LIMITS = {
     "wrong_codes_per_day": 100_000,
     "wrong_codes_per_asker_day": 100_000,
     "wrong_codes_by_strangers_day": 100_000,
+    "wrong_codes_per_address_day": 100_000,
     "wrong_codes_by_device_day": 100_000,
     "contacts_per_hour": 100_000,
     "contacts_per_day": 100_000,

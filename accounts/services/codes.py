@@ -91,7 +91,7 @@ def check(
         for scope, subject, limit in counters
     )
     if wait:
-        return Refused(Code.RATE_LIMITED, "Too many wrong codes for this number today.", retry_after_ms=wait)
+        return Refused(Code.RATE_LIMITED, "Too many wrong codes today.", retry_after_ms=wait)
     if hmac.compare_digest(bytes(stored.code_hash), _hash(phone, code)):
         stored.delete()
         return stored
@@ -110,13 +110,15 @@ def _allowance(
     if device is not None:
         return "", [("wrong_code_device", str(device.pk), LIMITS.wrong_codes_by_device_day)]
     everybody = ("wrong_code", phone, LIMITS.wrong_codes_per_day)
+    # Over all numbers: this one is not exact, for the lock is the number's.
+    address = ("wrong_code_address", asker.address, LIMITS.wrong_codes_per_address_day)
     named = bytes(stored.installation or b"")
     same_address = hmac.compare_digest(bytes(stored.asker), asker.address_hash)
     if same_address or (named and hmac.compare_digest(named, asker.installation or b"")):
         own = ("wrong_code_asker", f"{phone} {asker.address}", LIMITS.wrong_codes_per_asker_day)
-        return "attempts", [own, everybody]
+        return "attempts", [own, everybody, address]
     strangers = ("wrong_code_stranger", phone, LIMITS.wrong_codes_by_strangers_day)
-    return "stranger_attempts", [strangers, everybody]
+    return "stranger_attempts", [strangers, everybody, address]
 
 
 def _wrong() -> Refused:

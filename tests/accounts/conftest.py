@@ -150,7 +150,9 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         for name, value in values.items():
             monkeypatch.setattr(LIMITS, name, value)
 
-    set_limits(registrations_per_ip_day=100_000, otp_sends_per_hour=1_000)
+    set_limits(
+        registrations_per_ip_day=100_000, otp_sends_per_hour=1_000, wrong_codes_per_address_day=100_000
+    )
     return set_limits
 
 

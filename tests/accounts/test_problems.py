@@ -71,7 +71,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
         ("GET", "/blocks"),
         ("POST", "/reports"),
         ("PATCH", f"/conversations/{SOME_ID}"),
-        ("GET", f"/conversations/{SOME_ID}/messages/{SOME_ID}/receipts"),
         ("PUT", f"/groups/{SOME_ID}/icon"),
         ("POST", "/media/upload"),
         ("PATCH", f"/media/tus/{SOME_ID}"),

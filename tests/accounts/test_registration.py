@@ -491,6 +491,17 @@ def test_many_addresses_together_are_bounded_and_the_owners_device_still_gets_in
     assert again.json()["deviceId"] == owner.device_id
 
 
+def test_an_address_that_tries_many_numbers_is_bounded(limits: Any) -> None:
+    limits(wrong_codes_per_address_day=4)
+    statuses = []
+    for n in range(3):
+        phone = new_number()
+        register(phone, REMOTE_ADDR=f"203.0.113.{n}")
+        statuses += wrong_guesses(phone, STRANGER, 2)
+        assert guess(phone, code_for(phone), f"203.0.113.{n}").status_code == 200
+    assert statuses == [401] * 4 + [429] * 2
+
+
 def test_a_known_device_has_a_bound_of_its_own_and_a_strangers_token_opens_none(limits: Any) -> None:
     limits(wrong_codes_by_device_day=2)
     owner, other = sign_in(), sign_in()

@@ -26,6 +26,7 @@ class Limits:
     wrong_codes_per_day: int = 50  # of a number, whoever gives them
     wrong_codes_per_asker_day: int = 10  # of a number, from one address that asked for the code
     wrong_codes_by_strangers_day: int = 10  # of a number, from addresses that did not
+    wrong_codes_per_address_day: int = 100  # of whatever numbers
     wrong_codes_by_device_day: int = 10  # of a linked device that verifies again; not part of the others
     code_ttl_ms: int = 600_000
     devices_per_user: int = 5
