@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
@@ -31,3 +32,12 @@ def contacts(*, account: Account, since: int, after: str, limit: int) -> list[Co
     if after:
         found = found.filter(user_id__gt=after)
     return list(found[:limit])
+
+
+def unlinked_devices(*, user_ids: Sequence[str]) -> list[tuple[str, str, int, int]]:
+    """Devices of these users that were unlinked: (user, device, linked at, unlinked at)."""
+    rows = Device.objects.filter(user__in=user_ids, unlinked_at__isnull=False).order_by("linked_at")
+    return [
+        (str(user), str(device), linked, unlinked)
+        for user, device, linked, unlinked in rows.values_list("user", "id", "linked_at", "unlinked_at")
+    ]

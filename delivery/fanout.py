@@ -21,6 +21,7 @@ from delivery.outbox import Progress
 from delivery.roster import Roster, owed, unique
 from delivery.session import Event
 from delivery.store.interface import DeviceRow, Logged, OutboxRow, Store, Unavailable
+from delivery.tracing import Tracing
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
@@ -66,6 +67,7 @@ class Fanout:
         self._lag: dict[int, tuple[float, int]] = {}  # lane -> (loop time, ms) when it was last seen
         self._batches: Batcher[Batch] = Batcher(self._run)
         self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
+        self.tracing = Tracing()
         self.progress = Progress(store, bus, self.replay, self._lanes.oldest if self._lanes else None)
         bus.subscribe(DONE, self._lane_done)
 
@@ -116,6 +118,8 @@ class Fanout:
         finally:
             self.oldest = 0.0
         faults.point("mark-push")
+        if self.tracing.watched:
+            self.tracing.fanned_out(events, targets, marks, sessions, epoch)
         own = self._bus.process
         for event, event_users in zip(events, targets, strict=True):
             by_process: dict[str, list[str]] = {}

@@ -10,6 +10,7 @@ from typing import Any
 from delivery.reader import Reader
 from delivery.session import Catching, Event, Hub, Session, State
 from delivery.store.interface import Logged, PageRequest, Unavailable
+from delivery.tracing import Tracing
 from whatsapp.infra import faults, metrics
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Live:
     def __init__(self, hub: Hub, reader: Reader) -> None:
         self._hub = hub
         self._reader = reader
+        self.tracing = Tracing()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # from the bus
@@ -57,6 +59,8 @@ class Live:
                         self.offer(session, event)
                     except Exception:
                         log.exception("an event could not be offered to a session")
+        if event.logged.conversation in self.tracing.watched:
+            self.tracing.delivered(event, [session for user in users for session in self._hub.of(user)])
         if event.written:
             metrics.delivered(event.logged.at)
 

@@ -22,6 +22,7 @@ from delivery.session import Hub
 from delivery.sessions import REPLACED, Sessions
 from delivery.store.interface import Store
 from delivery.sync import Sync
+from delivery.tracing import Tracing
 from whatsapp.infra.bus import Bus
 
 
@@ -50,6 +51,7 @@ class Node:
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
         self.sync = Sync(store, self.inbox, self.reader, self.receipts, drain)
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
+        self.tracing = self.live.tracing = self.fanout.tracing = Tracing(self.bus)
         self.counts = Counts(store, self.hub, self.roster)
         self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts)
         self.sessions = Sessions(
@@ -68,6 +70,7 @@ class Node:
         await self.bus.start()
         self.fanout.progress.start()
         self.sessions.start()
+        self.tracing.start()
 
     async def settle(self, seconds: float) -> None:
         """Finish what is in flight: appends, marks, receipts. Gives up after ``seconds``."""
@@ -78,6 +81,7 @@ class Node:
                 await self.receipts.flush()
 
     async def stop(self) -> None:
+        self.tracing.stop()
         await self.sessions.stop()
         await self.counts.stop()
         await self.settle(5.0)

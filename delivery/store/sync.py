@@ -91,6 +91,10 @@ class SyncStore:
             cursor.execute(query.sql, query.params)
             return cursor.fetchall() if cursor.description else []
 
+    def ask(self, operation: Operation[T]) -> T:
+        """Run an operation that only Django code needs, such as those of :mod:`delivery.store.trace`."""
+        return self._run(operation)
+
     # -- log
     def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
         return self._run(log.append(writer, sends, now, self._lock_ms, alone=False))

@@ -7,8 +7,6 @@ import io
 import json
 import logging
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from devtools.paths import REPO
 from tests.gateway.peer import Peer, couple, link, rest, until
+from tests.observability.manage import manage
 from whatsapp.infra.logs import BadMonth, Formatter, Hasher, Repeats, about
 from whatsapp.settings.logs import hash_key, logging_config
 from whatsapp.settings.scrub import scrub
@@ -155,13 +153,6 @@ def test_the_console_is_for_people() -> None:
 # -- a whole system -----------------------------------------------------------------------------------------------------------
 
 
-def _manage(system: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(
-        command, cwd=REPO, env=system.env, capture_output=True, text=True, check=False, timeout=60
-    )
-
-
 async def _bad_frames(system: Any, phone: Any) -> None:
     async with await Peer.open(system.ws, phone) as peer:
         await peer.raw(b'{"type": "Annabella"}')
@@ -203,11 +194,11 @@ async def _postgres_away(system: Any, ann: Peer, conversation: str) -> None:
 def _failures(system: Any, person: Any) -> str:
     """What fails in Django code and in a task has values in its messages. Returns what the command wrote."""
     make = f"Account.objects.create(phone={person.number!r}, name='Annabella')"
-    broken = _manage(system, "shell", "-c", f"from accounts.models import Account\n{make}")
+    broken = manage(system, "shell", "-c", f"from accounts.models import Account\n{make}")
     assert broken.returncode != 0
     assert "already exists" in broken.stderr
     request = f"{{'key': 'Annabella', 'user': {person.user!r}}}"
-    task = _manage(
+    task = manage(
         system,
         "shell",
         "-c",
@@ -220,7 +211,7 @@ def _failures(system: Any, person: Any) -> str:
 def _ban(system: Any, person: Any) -> None:
     ban = f"bans.ban(account=Account.objects.get(pk={person.user!r}), until=1 << 50)"
     code = f"from accounts.models import Account\nfrom accounts.services import bans\n{ban}"
-    done = _manage(system, "shell", "-c", code)
+    done = manage(system, "shell", "-c", code)
     assert done.returncode == 0, done.stderr
 
 
@@ -291,7 +282,7 @@ async def test_no_log_of_a_system_tells_who_said_what(own_stack: Any) -> None:
     parsed = _parse(written)
     assert {line["process"] for line in parsed} == {"gateway-1", "gateway-2", "worker-1", "beat", "manage"}
     # What did happen can be followed by who knows an id and has the key.
-    told = _manage(system, "loghash", bob.user).stdout.strip()
+    told = manage(system, "loghash", bob.user).stdout.strip()
     assert told == Hasher(SECRET)(bob.user)
     assert [line["code"] for line in parsed if line.get("user") == told] == [4403]
     assert any(line.get("code") == 4400 and line["connection"].startswith("gateway-") for line in parsed)

@@ -20,6 +20,7 @@ import msgspec
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.hot import Hot
+from whatsapp.infra.logs import process_name
 from whatsapp.infra.valkey import HotUnavailable
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class Bus:
 
     def __init__(self, url: str, process: str) -> None:
         self.process = process
+        self._name = (
+            process_name()
+        )  # what the heartbeat says: which of the processes of a machine this one is
         self.names = {process}  # what this process keeps alive: itself, and what it writes as
         self.hot = Hot(url, channel=channel(process), on_message=self._received)
         self._handlers: dict[str, Callable[[Any], None]] = {}
@@ -124,7 +128,9 @@ class Bus:
     async def _beat(self) -> None:
         while True:
             try:
-                await self.hot.run([("SET", alive_key(name), "1", "PX", ALIVE_TTL_MS) for name in self.names])
+                await self.hot.run(
+                    [("SET", alive_key(name), self._name, "PX", ALIVE_TTL_MS) for name in self.names]
+                )
             except (HotUnavailable, hiredis.ReplyError):
                 pass
             with contextlib.suppress(TimeoutError):
