@@ -1,6 +1,6 @@
 """``./dev bench metrics_cost``: what the counters and histograms cost on the message path, in ns a message.
 
-No server: the calls of ``delivery/log.py``, ``fanout.py``, ``live.py`` and ``bus.py`` with made-up batches, against an empty call.
+No server: the calls of ``delivery/log.py``, ``fanout.py``, ``live.py`` and ``bus.py`` with made-up batches.
 """
 
 from __future__ import annotations
@@ -24,37 +24,33 @@ class _Pending:
         self.arrived = arrived
 
 
-def _ns(call: Callable[[], object], seconds: float) -> float:
-    """Of the quickest of five rounds: the others were interrupted."""
-    best = float("inf")
-    for _ in range(5):
-        count, until = 0, time.perf_counter() + seconds / 5
+def _ns(seconds: float, function: Callable[..., object], *arguments: object) -> float:
+    """Nanoseconds a call, in the quickest round: the others were interrupted."""
+    best, rounds = float("inf"), range(500)
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
         began = time.perf_counter()
-        while time.perf_counter() < until:
-            for _ in range(100):
-                call()
-            count += 100
-        best = min(best, (time.perf_counter() - began) / count)
+        for _ in rounds:
+            function(*arguments)
+        best = min(best, (time.perf_counter() - began) / len(rounds))
     return best * 1e9
 
 
 async def _measure(seconds: float) -> dict[str, dict[str, float]]:
     now = asyncio.get_running_loop().time()
     tracing = Tracing()
-    empty = _ns(lambda: None, seconds)
+    clock = asyncio.get_running_loop().time
     found: dict[str, dict[str, float]] = {}
     for size in (1, 2, 8, 32, 128):
         batch, stored = [_Pending(now) for _ in range(size)], [DIRECT] * size
-        at = 1_700_000_000_000
-        parts = {
-            "append": _ns(lambda: metrics.appended(batch, stored, now, now, now), seconds) - empty,
-            "mark": _ns(lambda: metrics.marked(size, 0.001), seconds) - empty,
-            "publish": _ns(lambda: metrics.published(size, 0.001), seconds) - empty,
-            "clock": 5 * (_ns(asyncio.get_running_loop().time, seconds) - empty),
+        per_message = {
+            "append": _ns(seconds, metrics.appended, batch, stored, now, now, now) / size,
+            "mark": _ns(seconds, metrics.marked, size, 0.001) / size,
+            "publish": _ns(seconds, metrics.published, size, 0.001) / size,
+            "clock": 7 * _ns(seconds, clock) / size,
+            "deliver": _ns(seconds, metrics.delivered, 1_700_000_000_000),
+            "tracing": _ns(seconds, tracing.watched.__contains__, DIRECT),
         }
-        per_message = {name: ns / size for name, ns in parts.items()}
-        per_message["deliver"] = _ns(lambda: metrics.delivered(at), seconds) - empty
-        per_message["tracing"] = _ns(lambda: DIRECT in tracing.watched, seconds) - empty
         per_message["all"] = sum(per_message.values())
         found[str(size)] = {name: round(ns) for name, ns in per_message.items()}
     return found

@@ -24,7 +24,8 @@ def bind(gateway: Gateway) -> None:
     def lag() -> float:
         oldest = node.fanout.oldest
         waiting = max(0.0, time() - oldest) if oldest else 0.0
-        return max(waiting, progress.broken_for_ms / 1000)
+        # Without a batch of its own no row of this writer can be open.
+        return max(waiting, progress.broken_for_ms / 1000) if node.fanout.added else 0.0
 
     source = metrics.source
     source(

@@ -66,12 +66,14 @@ class Fanout:
         self._lanes = Lanes(bus, submit_lane) if submit_lane is not None else None
         self._lag: dict[int, tuple[float, int]] = {}  # lane -> (loop time, ms) when it was last seen
         self._batches: Batcher[Batch] = Batcher(self._run)
+        self.added = 0  # batches ever
         self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
         self.tracing = Tracing()
         self.progress = Progress(store, bus, self.replay, self._lanes.oldest if self._lanes else None)
         bus.subscribe(DONE, self._lane_done)
 
     def add(self, batch: Batch) -> None:
+        self.added += 1
         self._batches.add(batch)
 
     def lags(self, conversation: str) -> bool:
@@ -119,7 +121,8 @@ class Fanout:
             self.oldest = 0.0
         faults.point("mark-push")
         if self.tracing.watched:
-            self.tracing.fanned_out(events, targets, marks, sessions, epoch)
+            places = {user: {entry.process for entry in found.values()} for user, found in sessions.items()}
+            self.tracing.fanned_out([event.logged for event in events], targets, marks, places, epoch)
         own = self._bus.process
         for event, event_users in zip(events, targets, strict=True):
             by_process: dict[str, list[str]] = {}

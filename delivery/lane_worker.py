@@ -31,6 +31,7 @@ from delivery.lanes import (
 )
 from delivery.roster import Roster, owed, unique
 from delivery.store.interface import Conversation, Logged, Store, Unavailable
+from delivery.tracing import Tracing
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import parse_sessions, sessions_key
@@ -106,6 +107,7 @@ class LaneWorker:
         )
         self._tasks: set[asyncio.Task[int]] = set()
         self._leaving = False
+        self.tracing = Tracing(bus)
         self.waiting = 0  # entries of all lanes, and the age of the oldest, when they were last looked at
         self.lag_ms = 0
         metrics.source("whatsapp_lane_entries", "Entries that wait in all lanes.", lambda: self.waiting)
@@ -255,6 +257,11 @@ class LaneWorker:
             for user, raw in zip(everyone, sessions, strict=True)
             if raw
         }
+        if self.tracing.watched:
+            each = [(event, users) for logged, users in parts for event in logged]
+            self.tracing.fanned_out(
+                [event for event, _ in each], [users for _, users in each], marks, processes, self._hot.epoch
+            )
         out: dict[str, list[tuple[list[Logged], list[str]]]] = {}
         for logged, users in parts:
             there: dict[str, list[str]] = {}

@@ -58,6 +58,7 @@ class Runtime:
         bus = Bus(settings.HOT_URL, str(uuid.uuid4()))
         lanes = LaneWorker(self.store, bus)
         await bus.start()
+        lanes.tracing.start()
         self._orphans = self._loop.create_task(lanes.look_for_orphans())
         return lanes
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import hiredis
 import msgspec
 
 from delivery.session import Event, Session, State
+from delivery.store.interface import Logged
 from whatsapp.infra import clock
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
@@ -59,15 +60,14 @@ class Tracing:
 
     def fanned_out(
         self,
-        events: Sequence[Event],
+        events: Sequence[Logged],
         targets: Sequence[Sequence[str]],
         marks: Mapping[tuple[str, str], Mapping[str, int]],
-        processes: Mapping[str, Mapping[str, Any]],
+        processes: Mapping[str, Iterable[str]],
         epoch: str,
     ) -> None:
-        """A batch is marked, and handed to the bus: ``processes``: user → device → session."""
-        for event, users in zip(events, targets, strict=True):
-            logged = event.logged
+        """A batch is marked, and handed to the bus; ``processes``: user → where its sessions are."""
+        for logged, users in zip(events, targets, strict=True):
             if logged.conversation not in self.watched:
                 continue
             marked = [
@@ -76,7 +76,7 @@ class Tracing:
                 if conversations.get(logged.conversation, 0) >= logged.seq
             ]
             self._note(logged.conversation, logged.seq, "mark", devices=marked, epoch=epoch)
-            there = {entry.process for user in users for entry in processes.get(user, {}).values()}
+            there = {process for user in users for process in processes.get(user, ())}
             self._note(logged.conversation, logged.seq, "publish", processes=sorted(there))
 
     def delivered(self, event: Event, sessions: Sequence[Session]) -> None:

@@ -170,7 +170,22 @@ HTTP_SECONDS = Histogram(
 )
 TASK_SECONDS = Histogram("whatsapp_celery_task_seconds", "Run time of Celery tasks.", ("task",), DURATION)
 
-_counted = {"sessions": SESSIONS, "reads": READS, "drains": DRAINS}
+#: Families with the one label ``kind``, by what :func:`count` calls them.
+_counted = {
+    "sessions": SESSIONS,
+    "reads": READS,
+    "drains": DRAINS,
+    **{
+        name: Counters(f"whatsapp_{name}", documentation, ("kind",))
+        for name, documentation in {
+            "http_refused": "Connections and requests refused before anything read them, by reason.",
+            "sms": "Text messages handed over, or not.",
+            "sms_receipts": "Delivery receipts of text messages, by state.",
+            "smpp": "What happened on connections to message centres.",
+            "accounts": "Accounts whose number went to somebody else, and the like.",
+        }.items()
+    },
+}
 _queue, _admit, _append = STAGES.series("queue"), STAGES.series("admit"), STAGES.series("append")
 _sent, _mark, _publish = STAGES.series("sent"), STAGES.series("mark"), STAGES.series("publish")
 _deliver = STAGES.series("deliver")
@@ -283,6 +298,40 @@ def source(name: str, documentation: str, read: Callable[[], Any], labels: Seque
     """A gauge (a counter, if ``name`` ends in ``_total``) read at each scrape: a number, or with ``labels`` a dict of label
     values → number. None: not shown. A name given again replaces the earlier source: a test has several loops in a process."""
     _sources[name] = documentation, tuple(labels), read
+
+
+# -- figures of another process (``whatsapp.infra.workers``) ------------------------------------------------------------------
+
+
+def families() -> list[Counters | Histogram]:
+    return list(_families)
+
+
+def grow(name: str, labels: tuple[str, ...], by: Any) -> None:
+    """Add what another process has counted: a number, or ``[[bucket, number], …]`` where the last bucket is the sum."""
+    family = next((family for family in _families if family.name == name), None)
+    if family is None:
+        count(name.removeprefix("whatsapp_"), labels[0], by)
+    elif isinstance(family, Counters):
+        family.add(*labels, number=by)
+    else:
+        series = family.series(*labels)
+        for place, number in by:
+            if place < len(series.counts):
+                series.counts[place] += number
+            else:
+                series.total += number
+
+
+def read(name: str) -> float | None:
+    """What a source without labels says."""
+    known = _sources.get(name)
+    value = known[2]() if known is not None else None
+    return value if isinstance(value, int | float) else None
+
+
+def forget(name: str) -> None:
+    _sources.pop(name, None)
 
 
 class _Collector:

@@ -79,6 +79,7 @@ def logging_config(hash_key: str, default_format: str = "json") -> dict[str, Any
             "websockets": {"level": "INFO"},
             "uvicorn": {"level": "INFO"},
             "psycopg": {"level": "INFO"},
+            "psycopg.pool": {"level": "WARNING"},  # a line for each connection that is asked for
             "asyncio": {"level": "INFO"},
         },
     }

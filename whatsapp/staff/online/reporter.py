@@ -13,11 +13,11 @@ from typing import Any, Final
 import hiredis
 import msgspec
 from channels.layers import get_channel_layer
-from prometheus_client import REGISTRY
 
 from chats.connection import Connection
 from chats.gateway import Gateway
 from delivery.session import State
+from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.valkey import HotUnavailable
 from whatsapp.staff import gateways
@@ -182,10 +182,4 @@ class Reporter:
 
 def _stored() -> float:
     """Messages this process has stored since its start, from its own metrics."""
-    return sum(
-        sample.value
-        for family in REGISTRY.collect()
-        if family.name == "whatsapp_messages"
-        for sample in family.samples
-        if sample.name == "whatsapp_messages_total" and "stored" in sample.labels.values()
-    )
+    return sum(number for (outcome, _), number in metrics.MESSAGES.values.items() if outcome == "stored")
