@@ -9,7 +9,7 @@ from typing import Any
 
 from .codecs import Frame
 from .database import Database
-from .entry import Entry
+from .entry import Entry, whole
 from .history import History
 
 #: A `read` told so shortly before the last one is told again by a new process: the server writes it behind.
@@ -159,8 +159,8 @@ class Chats:
         before = (facts.kind, facts.peer, facts.title, facts.server_unread, facts.server_head, facts.last)
         facts.kind, facts.peer = str(item.get("kind") or "direct"), str(item.get("peerId") or "")
         facts.title = str(item.get("title") or item.get("name") or "")
-        facts.server_read, facts.server_head = int(item.get("read") or 0), int(item.get("head") or 0)
-        facts.server_unread = int(item.get("unread") or 0)
+        facts.server_read, facts.server_head = whole(item.get("read")), whole(item.get("head"))
+        facts.server_unread = whole(item.get("unread"))
         last = item.get("lastEvent")
         facts.last = json.dumps(last, separators=(",", ":")) if last and last.get("type") != "event" else ""
         self.read(conversation_id, facts.server_read, told=True)

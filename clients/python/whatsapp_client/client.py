@@ -17,7 +17,7 @@ from .codecs import JSON, Codec
 from .connection import Connection
 from .database import Database
 from .duties import Duties, Timing
-from .errors import Closed, DatabaseBroken, RestError, Stopped, Unreachable
+from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
 from .inbound import Inbound, now
 from .outgoing import Outgoing
 from .retry import REASONS, Backoff, Retry, after_close
@@ -91,8 +91,11 @@ class Client(Shelf):
 
     # -- life ----------------------------------------------------------------------------------------------
     async def start(self) -> None:
-        """Begin to connect (again, after :meth:`stop`: history, positions and outbox are kept)."""
+        """Begin to connect (again, after :meth:`stop`: history, positions and outbox are kept). Raises
+        :class:`DatabaseInUse`."""
         if self._task is None:
+            if self.database.on_commit is not None:
+                raise DatabaseInUse("another client of this process has this database")
             self._ended.clear()
             self.database.on_commit, self.database.on_broken = self._committed, self._broken
             self.database.commit()  # what was queued before there was an event loop
@@ -109,6 +112,8 @@ class Client(Shelf):
         with contextlib.suppress(DatabaseBroken):
             self.database.commit()
         await self._finish(ev.State("stopped", "by the application"))
+        if self.database.on_commit == self._committed:
+            self.database.on_commit = self.database.on_broken = None
 
     async def _part(self) -> None:
         """Acknowledge what came in the last moment."""
@@ -262,7 +267,7 @@ class Client(Shelf):
             await self._become(ev.State("syncing"))
             async for frame in connection.frames():
                 await self._inbound.handle(frame)
-        except (KeyError, ValueError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise Closed(4400, f"the server sent a frame that makes no sense: {error!r}") from error
         finally:
             self._connection = None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from typing import Any
 
 from .codecs import Frame
 
+#: The largest number of the wire; SQLite takes larger ones, but not any.
+LARGEST = 2**53 - 1
 #: Fields of a `message` that an :class:`Entry` has under a name of its own.
 _NAMED = frozenset(
     {
@@ -14,6 +17,14 @@ _NAMED = frozenset(
         "timestamp", "serverTimestamp", "edited", "deleted",
     }
 )  # fmt: skip
+
+
+def whole(value: Any) -> int:
+    """A number of the wire: whole, not negative, below 2^53; None and absent are 0. Raises ValueError, TypeError."""
+    number = int(value or 0)
+    if not 0 <= number <= LARGEST:
+        raise ValueError(f"{value!r} is not between 0 and {LARGEST}")
+    return number
 
 
 @dataclass(slots=True, eq=False)
@@ -44,11 +55,11 @@ class Entry:
         the batch only) or of ``GET /conversations/{id}/events``. Raises KeyError, ValueError and TypeError
         for what is none."""
         conversation = str(frame.get("conversationId") or conversation_id)
-        at = int(frame.get("serverTimestamp") or 0)
+        at = whole(frame.get("serverTimestamp"))
         if frame.get("type") == "event" or "senderId" not in frame:
             return cls(
                 conversation,
-                int(frame["seq"]),
+                whole(frame["seq"]),
                 str(frame.get("actorId", "")),
                 type=str(frame.get("kind", "event")),
                 kind="event",
@@ -58,12 +69,12 @@ class Entry:
         content = frame.get("encryptedContent")
         return cls(
             conversation,
-            int(frame["seq"]),
+            whole(frame["seq"]),
             str(frame["senderId"]),
             str(frame["messageId"]),
             kind=str(frame.get("kind") or "text"),
             content=base64.b64decode(content) if content is not None else None,
-            timestamp=int(frame.get("timestamp") or 0),
+            timestamp=whole(frame.get("timestamp")),
             server_timestamp=at,
             device_id=str(frame.get("senderDeviceId") or ""),
             edited=bool(frame.get("edited")),

@@ -10,7 +10,7 @@ from . import events as ev
 from .chats import Chats
 from .codecs import Frame
 from .duties import Duties
-from .entry import Entry
+from .entry import Entry, whole
 from .history import History
 from .outbox import Outbox
 from .outgoing import Outgoing
@@ -18,11 +18,12 @@ from .session import Session
 from .stream import Broadcast
 
 TYPING_ENDS = 2.0
+#: Stands for the others of a large group, of whom only the number is told.
+EVERYBODY = "*"
 
 
 class Inbound:
-    """Handles frames one after the other. KeyError, ValueError and TypeError mean a frame that makes no
-    sense.
+    """Handles frames one after the other. ValueError and TypeError mean a frame that makes no sense.
 
     ``progress`` is told how many events a sync has still to bring, and None when it is complete. ``slot``:
     when the server wants this client to connect again (monotonic seconds), from `reconnect`.
@@ -67,8 +68,12 @@ class Inbound:
     async def handle(self, frame: Frame) -> None:
         """One frame; types this client does not know are for newer ones."""
         handler = self._handlers.get(str(frame.get("type")))
-        if handler is not None:
+        if handler is None:
+            return
+        try:
             await handler(frame)
+        except (LookupError, ArithmeticError, AttributeError) as error:
+            raise ValueError(f"a {frame['type']} of the wrong shape: {error!r}") from error
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -86,14 +91,14 @@ class Inbound:
     async def _on_batch(self, frame: Frame) -> None:
         conversation_id = str(frame["conversationId"])
         entries = [Entry.from_frame(item, conversation_id) for item in frame.get("events") or ()]
-        released = self._history[conversation_id].page(entries, int(frame["through"]))
+        released = self._history[conversation_id].page(entries, whole(frame["through"]))
         self._duties.page_stored(conversation_id, self._now())
         self._wake.set()
         await self._show(released)
-        await self._progress(int(frame.get("remaining") or 0))
+        await self._progress(whole(frame.get("remaining")))
 
     async def _on_complete(self, frame: Frame) -> None:
-        self._duties.synced(int(frame.get("serverTime") or 0))
+        self._duties.synced(whole(frame.get("serverTime")))
         self._wake.set()
         await self._progress(None)
 
@@ -117,9 +122,12 @@ class Inbound:
         if status in ("sent", "queued"):
             await self._on_tick(frame)
             return
-        user_id, up_to = str(frame.get("userId") or ""), int(frame.get("upTo") or 0)
+        user_id, up_to = str(frame.get("userId") or ""), whole(frame.get("upTo"))
         counts = frame.get("counts")
         if counts is not None:
+            for kind in ("delivered", "read"):  # of a large group: how many others, not who
+                if whole(counts.get(kind)) and self._history[conversation_id].receipt(EVERYBODY, kind, up_to):
+                    self._chats.touch(conversation_id)
             await self._broadcast.publish(ev.Receipt(conversation_id, user_id, status, up_to, counts))
         elif self._history[conversation_id].receipt(user_id, status, up_to):
             if user_id == self._session.user_id and status == "read":
@@ -131,8 +139,8 @@ class Inbound:
         """✓ (or `queued`, which is as durable)."""
         outgoing = self._outbox.confirm(
             str(frame.get("messageId")),
-            int(frame.get("seq") or 0),
-            int(frame.get("timestamp") or 0),
+            whole(frame.get("seq")),
+            whole(frame.get("timestamp")),
             bool(frame.get("duplicate")),
         )
         self._wake.set()
@@ -189,7 +197,7 @@ class Inbound:
         await self._broadcast.publish(ev.Notice(str(frame.get("kind")), frame.get("data") or {}))
 
     async def _on_reconnect(self, frame: Frame) -> None:
-        self.slot = self._now() + int(frame.get("afterMs") or 0) / 1000
+        self.slot = self._now() + whole(frame.get("afterMs")) / 1000
 
     async def _on_error(self, frame: Frame) -> None:
         code, message, ref = (
@@ -211,7 +219,7 @@ class Inbound:
             self._duties.sync_again(at)
             return
         if ref.startswith("sync") and frame.get("retryable"):
-            self._duties.sync_again(at + max(0.5, int(frame.get("retryAfterMs") or 0) / 1000))
+            self._duties.sync_again(at + max(0.5, whole(frame.get("retryAfterMs")) / 1000))
             return
         await self._broadcast.publish(ev.Problem(code, message, ref))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from .database import Database
+from .entry import LARGEST as NEWEST
 from .entry import Entry
 
-NEWEST = 2**53 - 1
 _EDITED, _DELETED = 1, 2
 _COLUMNS = "seq, sender, message_id, type, kind, content, timestamp, server_timestamp, device, flags, fields"
 

@@ -21,6 +21,8 @@ from .outgoing import Outgoing, OutgoingRows
 from .pace import Pace
 
 MAX_CONTENT = 65_536
+#: Of all messages without ✓: they are in memory too.
+MAX_WAITING_BYTES = 64 * 1024 * 1024
 #: An answer that is not here after this long is taken for lost, although the socket lives.
 ANSWER_TIMEOUT = 10.0
 #: Messages in flight. Far below the number of refusals in a row that a server takes for a flood.
@@ -63,10 +65,12 @@ class Outbox:
         self._refusals = 0
         self._flying: dict[str, Outgoing] = {}  # by messageId, oldest first
         self._failed: dict[str, Outgoing] = {}
+        self._bytes = 0
         self._last_num = self._rows.confirmed()
         for outgoing in self._rows.load():
             if outgoing.state == "failed":
                 self._failed[outgoing.message_id] = outgoing
+                self._bytes += len(outgoing.content)
             else:
                 self._enqueue(outgoing)
 
@@ -89,6 +93,8 @@ class Outbox:
             raise ValueError(f"content is {len(content)} bytes, the limit is {MAX_CONTENT}")
         if len(self._by_id) + len(self._failed) >= self._limit:
             raise OutboxFull(f"{self._limit} messages are waiting already")
+        if self._bytes + len(content) > MAX_WAITING_BYTES:
+            raise OutboxFull(f"{self._bytes} bytes are waiting already")
         outgoing = Outgoing(
             message_id or str(uuid.uuid4()),
             conversation_id,
@@ -103,8 +109,9 @@ class Outbox:
 
     def retry(self, outgoing: Outgoing) -> None:
         """Queue a message that failed once more, behind what waits. Raises ValueError for any other."""
-        if self._failed.pop(outgoing.message_id, None) is not outgoing:
+        if self._failed.get(outgoing.message_id) is not outgoing:
             raise ValueError("only a failed message can be tried again")
+        self._forget_failed(outgoing)
         # `conflict` means that the id stands for another body; any other refusal says that nothing was stored.
         used = outgoing.error is not None and outgoing.error.code == "conflict"
         self._rows.remove(outgoing)
@@ -115,7 +122,7 @@ class Outbox:
     def discard(self, outgoing: Outgoing, now: float = 0.0) -> None:
         """Forget a message that failed, or was certainly never sent. Raises ValueError for any other."""
         if self._failed.get(outgoing.message_id) is outgoing:
-            del self._failed[outgoing.message_id]
+            self._forget_failed(outgoing)
         elif (
             self._by_id.get(outgoing.message_id) is outgoing
             and not outgoing.attempts
@@ -222,6 +229,7 @@ class Outbox:
             SendFailed(str(error.get("code", "")), str(error.get("message", "")), error.get("details")),
         )
         self._failed[outgoing.message_id] = outgoing
+        self._bytes += len(outgoing.content)
         self._rows.fail(outgoing)
         self._close_gap(outgoing, now)
         return outgoing
@@ -242,6 +250,11 @@ class Outbox:
         outgoing.seq_num = self._last_num[outgoing.conversation_id] = number
         self._queues.setdefault(outgoing.conversation_id, deque()).append(outgoing)
         self._by_id[outgoing.message_id] = outgoing
+        self._bytes += len(outgoing.content)
+
+    def _forget_failed(self, outgoing: Outgoing) -> None:
+        del self._failed[outgoing.message_id]
+        self._bytes -= len(outgoing.content)
 
     def _close_gap(self, gone: Outgoing, now: float) -> None:
         """A number was not used: those behind it move up."""
@@ -272,6 +285,7 @@ class Outbox:
         if not queue:
             del self._queues[outgoing.conversation_id]
         self._flying.pop(message_id, None)
+        self._bytes -= len(outgoing.content)
         return outgoing
 
     def _put_back(self, conversation_id: str) -> None:
