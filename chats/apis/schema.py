@@ -49,12 +49,18 @@ def _proto() -> bytes:
     return (files("whatsapp.wire") / "whatsapp.proto").read_bytes()
 
 
+def _object(**properties: str) -> dict[str, Any]:
+    """Schema of an object that has at least these properties."""
+    found = {name: {"type": kind} for name, kind in properties.items()}
+    return {"type": "object", "properties": found, "required": list(found)}
+
+
 class OpenApiView(DocumentView):
     @operation(
         "openapi",
         tag=TAG,
         summary="This document",
-        answer={"type": "object", "required": ["openapi", "info", "paths"]},
+        answer=_object(openapi="string", info="object", paths="object"),
         example={"openapi": "3.1.0", "info": {"title": "Messaging backend", "version": "3.2"}, "paths": {}},
     )
     def get(self, request: Request) -> HttpResponse:
@@ -67,7 +73,7 @@ class AsyncApiView(DocumentView):
         "asyncapi",
         tag=TAG,
         summary="The socket",
-        answer={"type": "object", "required": ["asyncapi", "info", "channels"]},
+        answer=_object(asyncapi="string", info="object", channels="object"),
         example={"asyncapi": "3.1.0", "info": {"title": "The socket", "version": "3.2"}, "channels": {}},
     )
     def get(self, request: Request) -> HttpResponse:
