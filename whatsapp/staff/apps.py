@@ -7,7 +7,7 @@ from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 class StaffConfig(AppConfig):
     name = "whatsapp.staff"
     label = "staff"
-    verbose_name = "Staff"
+    verbose_name = "Operations"
 
 
 class AdminConfig(DjangoAdminConfig):

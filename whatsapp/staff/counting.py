@@ -48,9 +48,10 @@ def numbers(tables: Sequence[str]) -> dict[str, Number]:
     small = [table for table in tables if found.get(table, 0) <= EXACT]
     result = {table: Number(number, False) for table, number in found.items()}
     if small:
-        quote = connection.ops.quote_name
+        quote = connection.ops.quote_name  # and the names are ours
         parts = [
-            f"(SELECT count(*) FROM (SELECT FROM {quote(table)} LIMIT {EXACT + 1}) t)" for table in small
+            f"(SELECT count(*) FROM (SELECT FROM {quote(table)} LIMIT {EXACT + 1}) t)"  # noqa: S608
+            for table in small
         ]
         with connection.cursor() as cursor:
             cursor.execute("SELECT " + ", ".join(parts))
@@ -61,6 +62,8 @@ def numbers(tables: Sequence[str]) -> dict[str, Number]:
 
 class BoundedPaginator(Paginator):
     """For tables of any size: no ``count(*)`` over more than ``EXACT`` rows, no page behind ``MAX_PAGES``."""
+
+    template_name = "staff/pagination.html"  # unfold's hook
 
     @cached_property
     def count(self) -> int:
@@ -73,3 +76,15 @@ class BoundedPaginator(Paginator):
     @cached_property
     def num_pages(self) -> int:
         return min(super().num_pages, MAX_PAGES)
+
+    @property
+    def number(self) -> Number:
+        return Number(self.count, self.count <= EXACT)
+
+    @property
+    def reach(self) -> int:
+        return self.num_pages * self.per_page
+
+    @property
+    def cut(self) -> bool:
+        return self.reach < self.count

@@ -8,7 +8,6 @@ class is kept; its text may hold personal data.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import Any, Final, NamedTuple
 
@@ -71,7 +70,7 @@ def _postrun(task_id: str = "", task: Any = None, state: str = "", retval: Any =
             outcome=Outcome.FAILED if failed else Outcome.SUCCEEDED,
             error=error[:200],
         )
-        if random.randrange(_TRIM_EACH) == 0:
+        if row % _TRIM_EACH == 0:
             trim(task.name)
     except Exception as problem:
         log.warning("the end of a run of %s was not written down: %s", task.name, type(problem).__name__)

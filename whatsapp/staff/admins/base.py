@@ -13,9 +13,18 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
 
 from whatsapp.staff import confirm
 from whatsapp.staff.counting import BoundedPaginator
+
+
+class BoundedChangeList(ChangeList):
+    """Says nothing in the heading of a total that was not counted."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -28,6 +37,9 @@ class ReadOnlyAdmin(ModelAdmin):
     list_disable_select_all = True
     list_fullwidth = True
     actions: Any = ()
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
+        return BoundedChangeList
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -107,7 +107,7 @@ class AccountAdmin(ReadOnlyAdmin):
     fieldsets = (
         (
             None,
-            {"fields": (("user_id", "number"), ("shown_name", "language"), "about", ("region", "created"))},
+            {"fields": ("user_id", ("number", "shown_name"), "about", ("language", "region"), "created")},
         ),
         ("Standing", {"fields": (("state", "banned_until_shown"), "links")}),
     )

@@ -116,14 +116,14 @@ class StaffGroupAdmin(_SuperusersChange, DjangoGroupAdmin, ModelAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    list_display = ("at", "user", "what", "object_repr", "shown_message")
+    list_display = ("at", "user", "what", "what_on", "shown_message")
     list_filter = (("user", admin.RelatedOnlyFieldListFilter),)
     list_select_related = ("user", "content_type")
     ordering = ("-id",)
     search_fields = ("=object_id",)
     search_help_text = "The id of the object"
-    fieldsets = ((None, {"fields": ("at", "user", "what", "object_id", "object_repr", "shown_message")}),)
-    readonly_fields = ("at", "user", "what", "object_id", "object_repr", "shown_message")
+    fieldsets = ((None, {"fields": ("at", "user", "what", "object_id", "shown_message")}),)
+    readonly_fields = ("at", "user", "what", "object_id", "shown_message")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[LogEntry], search_term: str
@@ -137,6 +137,10 @@ class LogEntryAdmin(ReadOnlyAdmin):
     @display(description="On")
     def what(self, entry: LogEntry) -> str:
         return str(entry.content_type.name) if entry.content_type else ""
+
+    @display(description="Object")
+    def what_on(self, entry: LogEntry) -> str:
+        return entry.object_repr
 
     @display(description="What was done")
     def shown_message(self, entry: LogEntry) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.contrib.admin.models import LogEntry
 from django.template.loader import render_to_string
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from whatsapp.staff import times
 
@@ -26,7 +26,7 @@ _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in 
 @register.simple_tag
 def state_label(state: str) -> SafeString:
     context = {"text": state, "variant": _COLOUR_OF.get(state, "default"), "size": "md"}
-    return mark_safe(render_to_string("unfold/helpers/label.html", context))
+    return render_to_string("unfold/helpers/label.html", context)
 
 
 @register.filter
