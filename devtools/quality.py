@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from devtools import bootstrap
+from devtools import bootstrap, packages
 from devtools.audit import WARNING
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
@@ -29,6 +29,7 @@ def test(arguments: list[str]) -> int:
     arguments = [word for word in arguments if word != "--all"]
     env = dict(os.environ)
     if everything:
+        packages.ensure()
         env["WHATSAPP_TEST_ALL"] = "1"
     elif not any(word.startswith("-m") for word in arguments):
         print(

@@ -11,6 +11,7 @@ import pytest
 from django.test import Client
 
 from tests.api.people import SignedUp, Sms, sign_up
+from tests.support.browser import chromium
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -87,11 +88,10 @@ def test_pages_are_for_development_only() -> None:
 
 @pytest.mark.needs_packages
 def test_a_person_tries_a_call_in_the_documentation(stack: Any, person: SignedUp) -> None:
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import expect
 
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page()
         page.on(
             "console", lambda message: complaints.append(message.text) if message.type == "error" else None
@@ -110,6 +110,5 @@ def test_a_person_tries_a_call_in_the_documentation(stack: Any, person: SignedUp
         page.click(".token a[href='#/auth/verify']")
         expect(page.locator("#operations-auth-verify .execute")).to_be_visible(timeout=30_000)
         stored = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]")
-        browser.close()
     assert complaints == []
     assert stored == [0, 0, ""]  # the token is gone with the page

@@ -1,0 +1,79 @@
+"""Packages of the operating system that some tests need (marked ``needs_packages``). ``./dev test --all`` installs what is
+missing when it is root on Debian or Ubuntu, and says what is missing otherwise. ``./dev up`` needs none of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from devtools.errors import DevError
+
+#: Downloads on a slow line; dpkg's lock held by an unattended upgrade.
+_PATIENCE_S = 1_200
+_APT = ["apt-get", "-q", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"]
+
+
+class Package(NamedTuple):
+    name: str
+    proof: str  # a file that it brings
+    why: str
+
+
+NEEDED = (
+    Package("chromium", "/usr/bin/chromium", "the browser that opens the pages of the admin and of the API"),
+    Package(
+        "fonts-dejavu-core",
+        "/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf",
+        "letters for what the pages' own fonts do not have",
+    ),
+)
+
+
+def missing() -> list[Package]:
+    return [package for package in NEEDED if not Path(package.proof).exists()]
+
+
+def ensure() -> None:
+    """Make sure that all of them are there. Raises :class:`DevError` that names what is not, and what to type."""
+    wanted = missing()
+    if not wanted:
+        return
+    names = [package.name for package in wanted]
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        reasons = "".join(f"\n  {package.name:20} {package.why}" for package in wanted)
+        raise DevError(
+            f"test --all needs packages of the operating system that are not installed:{reasons}\n"
+            f"run: sudo apt-get install --no-install-recommends {' '.join(names)}   (then this command again)"
+        )
+    print(f"installing {', '.join(names)} with apt-get", flush=True)
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", *names]):
+        _apt(arguments)
+    left = missing()
+    if left:
+        raise DevError(
+            "apt-get has installed "
+            + ", ".join(f"{package.name}, but there is no {package.proof}" for package in left)
+        )
+
+
+def _apt(arguments: list[str]) -> None:
+    try:
+        run = subprocess.run(
+            [*_APT, *arguments],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DevError(f"apt-get {arguments[0]} took more than {_PATIENCE_S} s") from None
+    if run.returncode:
+        said = (run.stderr or run.stdout).strip().splitlines()
+        raise DevError(
+            f"apt-get {arguments[0]} failed: {said[-1] if said else f'exit code {run.returncode}'}"
+        )
