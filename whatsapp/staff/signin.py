@@ -223,7 +223,7 @@ def _qr(text: str) -> SafeString:
     segno.make(text, error="m").save(
         out, kind="svg", scale=5, border=3, xmldecl=False, svgns=True, light="#fff"
     )
-    return mark_safe(out.getvalue().decode())  # noqa: S308  (segno's own text: rectangles)
+    return mark_safe(out.getvalue().decode())
 
 
 @sensitive_post_parameters()
