@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import hiredis
@@ -41,6 +42,15 @@ def events_key(conversation: str) -> str:
     return f"{{trace}}:events:{conversation}"
 
 
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """A trace must not cost a message its mark."""
+    try:
+        yield
+    except Exception:
+        log.exception("something could not be traced")
+
+
 class Tracing:
     """One per engine. ``watched`` is empty unless :meth:`start` was called and somebody watches."""
 
@@ -66,7 +76,18 @@ class Tracing:
         processes: Mapping[str, Iterable[str]],
         epoch: str,
     ) -> None:
-        """A batch is marked, and handed to the bus; ``processes``: user → where its sessions are."""
+        """A batch is marked, and handed to the bus; ``processes``: user → where its sessions are. Never raises."""
+        with _harmless():
+            self._fanned_out(events, targets, marks, processes, epoch)
+
+    def _fanned_out(
+        self,
+        events: Sequence[Logged],
+        targets: Sequence[Sequence[str]],
+        marks: Mapping[tuple[str, str], Mapping[str, int]],
+        processes: Mapping[str, Iterable[str]],
+        epoch: str,
+    ) -> None:
         for logged, users in zip(events, targets, strict=True):
             if logged.conversation not in self.watched:
                 continue
@@ -80,7 +101,11 @@ class Tracing:
             self._note(logged.conversation, logged.seq, "publish", processes=sorted(there))
 
     def delivered(self, event: Event, sessions: Sequence[Session]) -> None:
-        """An event was offered to sessions of this process."""
+        """An event was offered to sessions of this process. Never raises."""
+        with _harmless():
+            self._delivered(event, sessions)
+
+    def _delivered(self, event: Event, sessions: Sequence[Session]) -> None:
         conversation, seq = event.logged.conversation, event.logged.seq
         written = [
             s.device

@@ -102,6 +102,10 @@ def test_values_in_the_messages_of_others_are_scrubbed(lines: Any) -> None:
     lines.log.error("Key (name)=(Annabella) already exists. DETAIL:  Failing row contains (7, Annabella).")
     lines.log.error('invalid input syntax for type uuid: "Annabella"')
     lines.log.error("Authorization: Bearer abc.def to +4915112345678")
+    lines.log.error(
+        "'redis://:Annabella@127.0.0.1:6379/0' is no address, nor postgresql://bob:Annabella@db/x"
+    )
+    assert "127.0.0.1:6379/0" in lines.text
     for secret in ("Annabella", "abc.def", "+4915"):
         assert secret not in lines.text
 

@@ -12,9 +12,11 @@ import redis
 import redis.asyncio
 from django.core.management import CommandError, call_command
 
+from delivery.session import Event
+from delivery.store.interface import Logged
 from delivery.store.sync import store
 from delivery.trace import TraceError, Tracer
-from delivery.tracing import MAX_WATCHED, WATCHED, events_key
+from delivery.tracing import MAX_WATCHED, WATCHED, Tracing, events_key
 from tests.gateway.peer import Peer, couple, link, new_id, saved, until
 from tests.observability.manage import manage, managed
 from whatsapp.infra.clock import now_ms
@@ -141,6 +143,17 @@ def test_what_cannot_be_traced_is_one_sentence(valkey_url: str) -> None:
     ):
         with pytest.raises(CommandError, match=re.escape(word)):
             call_command("trace", *arguments)
+
+
+def test_a_trace_that_fails_costs_no_message_its_mark(caplog: pytest.LogCaptureFixture) -> None:
+    tracing = Tracing()
+    tracing.watched = {"c": 1}
+    event = Event(Logged("c", 1, 1, "u", "d", "m", "text", b"", 1, 1))
+    tracing.fanned_out(
+        [event.logged], [["u"]], {}, {"u": ["p"]}, "epoch"
+    )  # no bus, no loop: it cannot be written
+    tracing.delivered(event, [object()])  # type: ignore[list-item]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
 
 
 @pytest.mark.django_db

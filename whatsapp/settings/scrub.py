@@ -15,9 +15,13 @@ _VALUES = re.compile(
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+|(?i:bearer)\s+[\w.~+/-]+=*")
 
 
+#: "redis://:secret@host": user and password of an address.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@\"']*:[^\s/@\"']*(?=@)")
+
+
 def scrub(text: str) -> str:
-    """``text`` with phone numbers, bearer tokens and the values in PostgreSQL's messages replaced."""
-    known = _TOKEN.sub("[token]", _PHONE.sub("[phone]", text))
+    """``text`` with phone numbers, bearer tokens, passwords of addresses and the values in PostgreSQL's messages replaced."""
+    known = _CREDENTIALS.sub("[credentials]", _TOKEN.sub("[token]", _PHONE.sub("[phone]", text)))
     return _VALUES.sub(lambda value: value.group() if value.group() == "[phone]" else "[value]", known)
 
 
