@@ -135,6 +135,15 @@ class RawCentre:
                 writer.write(struct.pack(">IIII", 16 + len(reply), kind | RESPONSE, status, number) + reply)
                 await writer.drain()
 
+    def say(self, data: bytes) -> None:
+        """Bytes to every connection, whatever they are."""
+
+        async def write() -> None:
+            for writer in self._writers:
+                writer.write(data)
+
+        self._loop.run(write())
+
     def hang_up(self) -> None:
         async def close() -> None:
             for writer in self._writers:

@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 
 from accounts.rest import problems
-from tests.accounts.conftest import Api, assert_problem, sign_in
+from tests.accounts.conftest import Api, assert_problem, code_for, messages_to, sign_in
 from whatsapp.wire.errors import CODES, RETRYABLE
 
 pytestmark = pytest.mark.django_db
@@ -188,8 +188,12 @@ def test_without_postgresql_all_is_unavailable_and_comes_back(valkey_url: str) -
         answer = person.api.get("/me")
         assert_problem(answer, "unavailable", 503)
         assert answer.headers["Retry-After"] == "1"
-        # Limits fail closed: no code is sent uncounted.
+        # Limits fail closed: no code is sent uncounted, none is taken.
+        sent = len(messages_to(person.phone))
         assert_problem(Api().post("/auth/register", {"phoneNumber": person.phone}), "unavailable", 503)
+        assert len(messages_to(person.phone)) == sent
+        code = {"phoneNumber": person.phone, "code": code_for(person.phone), "deviceName": "phone"}
+        assert_problem(Api().post("/auth/verify", code), "unavailable", 503)
         ready = assert_problem(Api().get("/health/ready"), "unavailable", 503)
         assert ready["details"]["parts"] == {"database": False, "hot": True}
         assert Api().get("/health/live").status_code == 200

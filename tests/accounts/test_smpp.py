@@ -140,6 +140,26 @@ def test_a_lost_bind_is_made_again(raw: Any, use: Any) -> None:
     assert [kind for kind, _ in centre.seen if kind in (BIND, SUBMIT)] == [BIND, SUBMIT, BIND, SUBMIT]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff" * 64,  # a length of 4 GiB
+        b"\x00\x00\x00\x00" * 16,  # of nothing
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        bytes.fromhex("00000010 80000004 00000000 7fffffff"),  # an answer to what was never asked
+        bytes.fromhex("00000010 00000005 00000000 00000001"),  # a deliver_sm without a body
+    ],
+)
+def test_a_centre_that_talks_nonsense_stops_nobody(data: bytes, raw: Any, use: Any) -> None:
+    centre = raw()
+    use(centre.port, timeout_ms=10_000)
+    sms.send(to=TO, body=BODY)
+    centre.say(data)
+    for _ in range(2):
+        sms.send(to=TO, body=BODY)
+    assert [kind for kind, _ in centre.seen].count(SUBMIT) >= 3
+
+
 def test_a_bind_that_ends_while_a_message_waits_for_its_answer_sends_it_again(raw: Any, use: Any) -> None:
     silent = True
     centre: RawCentre = raw(lambda kind, body: None if kind == SUBMIT and silent else 0)
