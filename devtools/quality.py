@@ -70,7 +70,11 @@ CHECKS = (
     Check("imports", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
     Check("wire files", ["-m", "whatsapp.wire.generate", "--check"]),
     Check("migrations", ["manage.py", "makemigrations", "--check", "--dry-run"]),
-    Check("deployment", ["manage.py", "check", "--deploy", "--fail-level", "WARNING"], _production()),
+    Check(
+        "deployment",
+        ["manage.py", "check", "--deploy", "--tag", "security", "--fail-level", "WARNING"],
+        _production(),
+    ),
     Check("audit", ["-m", "devtools.audit"]),
 )
 

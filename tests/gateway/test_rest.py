@@ -92,4 +92,4 @@ async def test_the_schema_is_served(stack: Runs) -> None:
 async def test_another_path_is_no_socket(stack: Runs) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await Peer.open(stack.ws + "/other")
-    assert refused.value.response.status_code == 403
+    assert refused.value.response.status_code == 404
