@@ -85,7 +85,7 @@ async def driven(
 ) -> AsyncIterator[Driver]:
     fake = fake or people()
     app = TerminalApp(lambda session: fake, None, session=fake.session, **options)  # type: ignore[arg-type]
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await until(lambda: fake.started and len(app.screen_stack) > 1)
         await pilot.pause()
         yield Driver(app, fake, pilot)

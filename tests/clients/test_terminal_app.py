@@ -11,6 +11,7 @@ from tests.clients.fake_backend import BOB, EVE, ME, FakeBackend, now_ms
 from tests.clients.pilots import driven, people, shown, until
 from whatsapp_client import SendFailed, events
 from whatsapp_terminal.app import TerminalApp
+from whatsapp_terminal.banner import Banner
 from whatsapp_terminal.chat_list import ChatList
 from whatsapp_terminal.composer import Composer
 from whatsapp_terminal.conversation import MessagesView
@@ -156,6 +157,7 @@ async def test_the_banner_counts_down_and_counts_what_waits():
 
 async def test_a_short_trouble_says_nothing():
     async with driven() as d:
+        d.screen.query_one(Banner)._patience = 60.0
         for status in ("waiting", "connecting", "syncing", "online"):
             d.fake.become(status, retry_in=0.1)
             await d.settle()
@@ -195,6 +197,58 @@ async def test_opening_at_the_first_unread_message():
         assert 61 <= fake.reads[-1][1] < 100
 
 
+async def test_what_is_unread_may_begin_above_what_is_here():
+    fake = people()
+    fake.server["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n) for n in range(1, 171)]
+    fake.logs["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n) for n in range(171, 201)]
+    fake._chats["c-bob"].unread, fake._chats["c-bob"].read_up_to = 120, 80
+    async with driven(fake) as d:
+        await d.open()
+        await d.sees("120 unread messages", "message 81.")
+        await until(lambda: fake.reads)
+        assert all(up_to < 120 for _, up_to in fake.reads)
+
+
+async def test_a_hundred_messages_at_once_ring_once_and_ask_once(monkeypatch):
+    rung: list[str] = []
+    monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))
+    async with driven() as d:
+        asked = []
+
+        async def refresh() -> None:
+            asked.append(1)
+
+        await until(lambda: d.screen._asking is False, timeout=20)
+        d.fake.refresh_chats = refresh  # type: ignore[method-assign]
+        for n in range(100):
+            d.fake.chat(f"c-{n}", f"stranger {n}", f"u-{n}")
+            d.fake.message(f"c-{n}", "hello", f"u-{n}")
+        await until(lambda: len(d.screen.query_one(ChatList).rows) == 102)
+        await until(lambda: asked)
+        assert rung == ["bell"]
+        assert len(asked) == 1
+
+
+async def test_a_chat_with_who_registers_later_opens_then(monkeypatch):
+    monkeypatch.setattr("whatsapp_terminal.actions.LOOK_AGAIN", 0.1)
+    async with driven(to="+15550077") as d:
+        await d.sees("+15550077 is not registered yet;")
+        d.fake.rest.numbers["+15550077"] = "late"
+        await d.sees("Message to +15550077")
+
+
+async def test_a_terminal_that_was_replaced_can_take_its_place_again():
+    async with driven() as d:
+        d.fake.become("stopped", detail="this device has connected elsewhere", code=4409)
+        d.fake.emit(None)  # type: ignore[arg-type]
+        await d.sees("Connected elsewhere", "F5")
+        d.fake.started = False
+        await d.pilot.press("f5")
+        await until(lambda: d.fake.started)
+        d.fake.become("online")
+        await d.loses("Connected elsewhere")
+
+
 async def test_scrolling_up_loads_a_page_at_a_time_and_stays_where_one_reads():
     fake = people()
     fake.logs["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n, n * 60_000) for n in range(1, 100_001)]
@@ -226,6 +280,7 @@ async def test_names_and_messages_cannot_control_the_terminal_or_the_markup():
         await d.open("c")
         await d.sees("[red]boo[/red]", "[bold]Mallory[/]")
         d.app.say(fake.chats()[0].title)
+        await until(lambda: d.text().count("[bold]Mallory") > 2)
         await d.pilot.press("ctrl+p")
         await until(lambda: d.app.screen is not d.screen)
         await d.type(*"Mallory")
@@ -345,6 +400,7 @@ async def test_themes_change_at_run_time_and_are_remembered(tmp_path):
 
 async def test_the_bell_rings_for_what_is_not_seen(monkeypatch):
     rung: list[str] = []
+    monkeypatch.setattr("whatsapp_terminal.app.ALERT_EVERY", 0.0)
     monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))
     async with driven() as d:
         await d.open()
@@ -410,7 +466,7 @@ async def test_an_ended_session_says_why_and_keeps_what_was_written():
 
         d.fake.send = ended  # type: ignore[assignment, method-assign]
         d.fake.become("stopped", detail="this device was unlinked", code=4410)
-        await d.sees("Signed out: this device was unlinked")
+        await d.sees("Signed out: this device was unlinked", "Sign in again")
         await d.type(*"keep me", "enter")
         await until(lambda: d.screen.query_one(Composer).text == "keep me")
 

@@ -128,6 +128,26 @@ async def test_what_is_written_offline_survives_a_restart_and_is_delivered(stack
             await until(lambda: ann.ticks() == ["read"], TIMEOUT)
 
 
+async def test_a_session_that_was_ended_comes_back_with_a_new_code_and_the_old_messages(stack: Any):
+    ann_number, bob_number = two_numbers()
+    async with person(stack, bob_number), person(stack, ann_number, to=bob_number) as ann:
+        await ann.sees(f"Message to {bob_number}")
+        await ann.says("before the end")
+        await until(lambda: ann.ticks() == ["delivered"], TIMEOUT)
+        ended = ann.client
+        await ended.rest.call("POST", "/auth/logout", {"refreshToken": ended.session.refresh_token})
+        await ann.sees("Signed out", "Sign in again")
+        await ann.pilot.press("f5")
+        await ann.sees("The session has ended.")
+        await ann.pilot.press("enter")
+        await until(lambda: isinstance(ann.app.client, Client) and ann.app.client is not ended, TIMEOUT)
+        await ann.online()
+        await ann.sees("before the end")
+        ann.screen.open_chat(ann.client.chats()[0].conversation_id)
+        await ann.says("after it")
+        await until(lambda: ann.ticks() == ["delivered", "delivered"], TIMEOUT)
+
+
 async def test_a_second_terminal_of_the_same_number_says_what_is_wrong(stack: Any):
     number, _ = two_numbers()
     async with person(stack, number) as first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from .open_chat import OpenChat
 
 
+LOOK_AGAIN = 2.0  # seconds until somebody who is not registered is looked for again; it grows
+REPLACED = 4409  # the close code when this device connected elsewhere
+
+
 class ActionScreen(Screen[None]):
     """The part of the main screen that is asked for something; :class:`ChatScreen` draws and listens."""
 
@@ -37,11 +42,16 @@ class ActionScreen(Screen[None]):
         Binding("ctrl+r", "retry", "Retry", priority=True),
         Binding("alt+up", "switch(-1)", "Previous chat", show=False, priority=True),
         Binding("alt+down", "switch(1)", "Next chat", show=False, priority=True),
+        Binding("f5", "come_back", "Sign in again"),
         Binding("f1,question_mark", "help", "Help", key_display="F1"),
     ]
 
     def open_chat(self, conversation_id: str) -> None:
         """Show a conversation."""
+        raise NotImplementedError
+
+    def listen(self) -> None:
+        """Start the client and follow what it tells."""
         raise NotImplementedError
 
     def stale(self) -> None:
@@ -60,21 +70,34 @@ class ActionScreen(Screen[None]):
         return conversation_id
 
     async def talk_to(self, number: str) -> None:
-        """``--to``: open this chat, or ask for it when that does not work."""
+        """``--to``: open this chat. It waits for who is not registered yet, and for a server that is away."""
         for chat in self.client.chats():
             if number in (chat.title, chat.conversation_id):
                 self.open_chat(chat.conversation_id)
                 return
-        try:
-            self.open_chat(await self.find(number, number))
-        except ClientError as error:
-            if getattr(error, "code", "") == "not_found":
-                self.app.say(
-                    f"{number} is not registered yet. Start it in another terminal, then Ctrl+N.",
-                    severity="warning",
-                )
-            else:
-                self.app.say(f"{number}: {explain(error)}", severity="error")
+        delay, told = LOOK_AGAIN, ""
+        while True:
+            try:
+                found = await self.find(number, number)
+                break
+            except ClientError as error:
+                code = getattr(error, "code", "unreachable")
+                if code == "not_found":
+                    words = f"{number} is not registered yet; the chat opens when it is."
+                else:
+                    words = f"{number}: {explain(error)}"
+                if words != told:
+                    told = words
+                    self.app.say(words, severity="warning", timeout=10)
+                if code not in ("not_found", "unreachable", "unavailable", "internal"):
+                    return
+            await asyncio.sleep(delay)
+            delay = min(20.0, delay * 1.3)
+        self.stale()
+        if self.open is None:
+            self.open_chat(found)
+        else:
+            self.app.say(f"{number} is here now.")
 
     def on_key(self, event: events.Key) -> None:
         search = self.query_one("#search", Input)
@@ -130,6 +153,14 @@ class ActionScreen(Screen[None]):
 
         self.app.push_screen(NewChatScreen(self.find), done)
 
+    async def action_come_back(self) -> None:
+        """After the end of the session: connect again where another terminal took its place, else a new code."""
+        if self.client.state.code == REPLACED:
+            await self.client.stop()
+            self.listen()
+        else:
+            await self.app.action_sign_in_again()
+
     def action_my_name(self) -> None:
         async def save(name: str) -> None:
             await self.client.rest.call("PATCH", "/me", {"name": name})
@@ -151,6 +182,8 @@ class ActionScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("newest", "back") and self.open is None:
             return False
+        if action == "come_back":
+            return self.client.state.status == "stopped"
         if action == "newest":
             return self.open is not None and self.open.scrolled_up
         if action == "retry":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -13,7 +14,6 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from whatsapp_client import ClientError, Session
-from whatsapp_client import events as ev
 
 from . import text, themes
 from .backend import Backend
@@ -24,6 +24,8 @@ from .explain import explain
 from .settings import ALERTS, Settings
 from .signin import Registrar
 from .signin_screen import SignInScreen
+
+ALERT_EVERY = 1.0  # seconds: a hundred messages at once ring once
 
 
 class TerminalApp(App[int]):
@@ -57,6 +59,7 @@ class TerminalApp(App[int]):
         self._settings_path = settings_path
         self._path: pathlib.Path | None = None
         self._shown_title = ""
+        self._alerted = float("-inf")
         self.client: Backend | None = None
         for theme in themes.OWN:
             self.register_theme(theme)
@@ -102,10 +105,6 @@ class TerminalApp(App[int]):
             return
         self.push_screen(ChatScreen(self.client, to=self._to))
 
-    def session_ended(self, state: ev.State) -> None:
-        """The server has ended this session for good."""
-        self.say(f"Signed out: {text.one_line(state.detail)}", severity="error", timeout=20)
-
     async def action_sign_in_again(self) -> None:
         """Leave the ended session and ask for a code."""
         screen = self._chat_screen()
@@ -115,7 +114,7 @@ class TerminalApp(App[int]):
         await self.client.stop()
         self.client = None
         await screen.dismiss(None)
-        self._sign_in("Sign in again: the session has ended.")
+        self._sign_in("The session has ended. A new code brings you back; your messages are kept.")
 
     async def action_quit(self) -> None:
         screen = self._chat_screen()
@@ -168,6 +167,10 @@ class TerminalApp(App[int]):
 
     def alert(self, name: str) -> None:
         """A message came that is not seen."""
+        now = time.monotonic()
+        if now - self._alerted < ALERT_EVERY:
+            return
+        self._alerted = now
         if self.settings.alert == "bell":
             self.bell()
         elif self.settings.alert == "desktop":

@@ -41,7 +41,8 @@ def words(state: events.State, *, left: float, most: int, queued: int, width: in
             return f"Syncing… {state.remaining:,} left{bar}", "syncing"
         case "stopped":
             detail = text.one_line(state.detail) or "the session has ended"
-            return f"Signed out: {detail}", "stopped"
+            how = "Connected elsewhere" if state.code == 4409 else "Signed out" if state.code else "Stopped"
+            return f"{how}: {detail} · F5", "stopped"
     return "", ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from .app import TerminalApp
 
 REDRAW = 1 / 30
+ASK_EVERY = 2.0
+#: Presence is watched of those who wrote last: a server bounds how many one may watch.
+WATCHED = 200
 
 
 class ChatScreen(ActionScreen):
@@ -56,6 +60,7 @@ class ChatScreen(ActionScreen):
         self._filter = ""
         self._watched: set[str] = set()
         self._scheduled = False
+        self._unknown = self._asking = False
         self._me: Content | None = None
         self._took = 0.0  # seconds of the last drawing: it may take a fifth of the time, not all of it
 
@@ -93,17 +98,21 @@ class ChatScreen(ActionScreen):
         self.set_interval(1.0, self._second)
         self.set_interval(30.0, self.stale)  # "3 min ago", and the day turns
         self._draw()
-        spawn(self, self._listen, "events", exclusive=True)
+        self.listen()
 
     # -- events of the client --------------------------------------------------------------------------------
+    def listen(self) -> None:
+        spawn(self, self._listen, "events", exclusive=True)
+
     async def _listen(self) -> None:
         stream = self.client.events()
         self._tell_presence()
         await self.client.start()
         self._state(self.client.state)
-        spawn(self, self.refresh_chats, "chats", exclusive=True)
+        self._refresh_later()
         if self._to:
-            self.run_worker(self.talk_to(self._to), group="talk")
+            number, self._to = self._to, ""
+            self.run_worker(self.talk_to(number), group="talk")
         async for event in stream:
             self._on_event(event)
         self._state(self.client.state)
@@ -140,8 +149,7 @@ class ChatScreen(ActionScreen):
             self._refresh_later()
         elif state.status in ("waiting", "stopped"):
             self.names.disconnected()
-        if state.status == "stopped" and state.code:
-            self.app.session_ended(state)
+        self.refresh_bindings()
         self.stale()
 
     def _failed(self, outgoing: Outgoing, why: str) -> None:
@@ -160,7 +168,20 @@ class ChatScreen(ActionScreen):
         self.app.alert(text.one_line(self.names.name(sender_id)))
 
     def _refresh_later(self) -> None:
-        spawn(self, self.refresh_chats, "chats", exclusive=True)
+        """Ask the server for names soon: one question at a time, however many unknown people write at once."""
+        self._unknown = True
+        if not self._asking:
+            self._asking = True
+            spawn(self, self._ask, "chats")
+
+    async def _ask(self) -> None:
+        try:
+            while self._unknown:
+                self._unknown = False
+                await self.refresh_chats()
+                await asyncio.sleep(ASK_EVERY)
+        finally:
+            self._asking = False
 
     async def refresh_chats(self) -> None:
         try:
@@ -183,7 +204,9 @@ class ChatScreen(ActionScreen):
         began = time.perf_counter()
         chats = self.client.chats()
         self.chats = {chat.conversation_id: chat for chat in chats}
-        users = {chat.user_id for chat in chats if chat.kind == "direct" and chat.user_id} - self._watched
+        users = {
+            chat.user_id for chat in chats[:WATCHED] if chat.kind == "direct" and chat.user_id
+        } - self._watched
         if users:
             self._watched |= users
             self.client.watch_presence(users)

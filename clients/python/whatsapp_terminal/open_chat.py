@@ -12,7 +12,7 @@ from whatsapp_client import Chat, ClientError, Outgoing
 
 from . import bubbles, text
 from .conversation import MessagesView
-from .window import Window
+from .window import KEEP, PAGE, Window
 from .work import spawn
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class OpenChat:
         self._unfolded: set[str] = set()
         self._cache: bubbles.Cache = {}
         self._loading = False
+        self._settled = False
         self._signature: object = None
         self._title: Content | None = None
 
@@ -52,17 +53,29 @@ class OpenChat:
     def start(self) -> None:
         """Show the end, or the first unread message."""
         self._window.newest()
-        first = self._window.entries[0].seq if self._window.entries else 0
-        self._show(to="unread" if self._divider > first and self._unread else "end")
+        self._show(to=self._target())
         spawn(self._screen, self._fill, "older")
 
+    def _target(self) -> str:
+        """Where to go at the start: the first unread message, as soon as it is in the window."""
+        first = self._window.entries[0].seq if self._window.entries else 0
+        return "unread" if self._unread and self._divider > first else "end"
+
     async def _fill(self) -> None:
-        """Enough to fill the screen, from the server if need be."""
-        for _ in range(4):
-            if self._screen.open is not self or self._view.virtual_size.height > 2 * self._view.size.height:
-                return
-            if not await self._older():
-                return
+        """Enough to fill the screen and to begin at what is unread, from the server if need be."""
+        try:
+            for _ in range(KEEP // PAGE):
+                full = self._view.virtual_size.height > 2 * self._view.size.height
+                if self._screen.open is not self or (
+                    full and (not self._unread or self._target() == "unread")
+                ):
+                    return
+                if not await self._older():
+                    return
+                self._show(to=self._target())
+        finally:
+            self._settled = True
+            self._screen.stale()
 
     def draw(self) -> None:
         """Bring everything up to date."""
@@ -123,7 +136,8 @@ class OpenChat:
         self._window.keep(outgoing)
 
     def seen(self) -> int:
-        return self._view.seen()
+        """What was on screen, once it is settled where the screen begins."""
+        return self._view.seen() if self._settled else 0
 
     def to_newest(self) -> None:
         if not self._window.at_newest:
