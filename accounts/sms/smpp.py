@@ -86,6 +86,11 @@ class Link:
         self._thread = threading.Thread(target=self._run, name="smpp", daemon=True)
         self._thread.start()
 
+    @property
+    def lives(self) -> bool:
+        """False in a child of fork, and when the thread has failed."""
+        return self.pid == os.getpid() and self._thread.is_alive()
+
     def send(self, to: str, text: gsm.Coded) -> None:
         """Hand over all segments. Raises :class:`SmsUnavailable` or :class:`SmsRefused`."""
         future = asyncio.run_coroutine_threadsafe(self._send_in_time(to, text), self._loop)
@@ -274,10 +279,10 @@ _making = threading.Lock()
 
 
 def link() -> Link:
-    """The bind of this process; a child of fork makes its own."""
+    """The bind of this process."""
     global _link
     with _making:
-        if _link is None or _link.pid != os.getpid():
+        if _link is None or not _link.lives:
             _link = Link()
         return _link
 
@@ -287,7 +292,7 @@ def close() -> None:
     global _link
     with _making:
         found, _link = _link, None
-    if found is not None and found.pid == os.getpid():
+    if found is not None and found.lives:
         found.close()
 
 

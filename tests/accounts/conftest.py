@@ -104,6 +104,26 @@ def sign_in(phone: str = "", **fields: Any) -> Person:
     return Person(phone, body["userId"], body["deviceId"], body["token"], body["refreshToken"])
 
 
+def register(phone: str, **options: Any) -> Any:
+    """Ask for a code."""
+    return Api().post("/auth/register", {"phoneNumber": phone}, **options)
+
+
+def give(phone: str, code: str, **fields: Any) -> Any:
+    """Give a code back."""
+    return Api().post("/auth/verify", {"phoneNumber": phone, "code": code, "deviceName": "phone", **fields})
+
+
+def wrong(phone: str) -> str:
+    """A code that is not the number's newest."""
+    return f"{(int(code_for(phone)) + 1) % 1_000_000:06}"
+
+
+def ask(phone: str, device_id: str, address: str = "192.0.2.1") -> Any:
+    """Ask for a code as an installation."""
+    return Api().post("/auth/register", {"phoneNumber": phone, "deviceId": device_id}, REMOTE_ADDR=address)
+
+
 def assert_problem(answer: Any, code: str, status: int) -> dict[str, Any]:
     """``answer`` is the RFC 9457 document of this error."""
     assert answer.status_code == status, answer.content

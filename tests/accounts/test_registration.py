@@ -12,35 +12,24 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Account, Device, VerificationCode
-from accounts.services import bans
 from delivery.store.sync import store
 from tests.accounts.conftest import (
     Api,
+    ask,
     assert_problem,
     at_once,
     code_for,
+    give,
     messages_to,
     new_number,
     parallel,
+    register,
     sign_in,
     verify,
+    wrong,
 )
-from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import Limits
 
 pytestmark = pytest.mark.django_db
-
-
-def register(phone: str, **options: Any) -> Any:
-    return Api().post("/auth/register", {"phoneNumber": phone}, **options)
-
-
-def give(phone: str, code: str, **fields: Any) -> Any:
-    return Api().post("/auth/verify", {"phoneNumber": phone, "code": code, "deviceName": "phone", **fields})
-
-
-def wrong(phone: str) -> str:
-    return f"{(int(code_for(phone)) + 1) % 1_000_000:06}"
 
 
 def test_register_sends_a_code_and_says_until_when() -> None:
@@ -326,209 +315,6 @@ def test_nobody_is_told_of_a_message_that_could_not_be_sent(settings: Any) -> No
     assert_problem(register(new_number()), "unavailable", 503)
 
 
-# -- installations ---------------------------------------------------------------------------------------------------------
-
-
-def ask(phone: str, device_id: str, address: str = "192.0.2.1") -> Any:
-    return Api().post("/auth/register", {"phoneNumber": phone, "deviceId": device_id}, REMOTE_ADDR=address)
-
-
-def test_registrations_of_an_installation_are_limited_whatever_number_and_address(
-    limits: Any, clock: Any
-) -> None:
-    limits(registrations_per_device_day=5)
-    device_id = str(uuid.uuid4())
-    for n in range(5):
-        assert ask(new_number(), device_id, f"192.0.2.{n}").status_code == 202
-    phone = new_number()
-    problem = assert_problem(ask(phone, device_id.upper(), "192.0.2.9"), "rate_limited", 429)
-    assert 0 < problem["retryAfterMs"] <= 86_400_000
-    assert messages_to(phone) == []
-    assert ask(phone, str(uuid.uuid4())).status_code == 202
-    assert register(phone).status_code == 202  # it is the client's to give
-    clock(86_400_000)
-    assert ask(phone, device_id).status_code == 202
-
-
-def test_an_installation_is_not_stored_in_clear() -> None:
-    device_id = str(uuid.uuid4())
-    ask(new_number(), device_id)
-    person = sign_in(deviceId=device_id)
-    tables = ("accounts_limithit", "accounts_verificationcode", "accounts_device", "accounts_installationban")
-    bans.ban_device(device=Device.objects.get(pk=person.device_id), until=2**52)
-    with connection.cursor() as cursor:
-        for table in tables:
-            cursor.execute(f"SELECT {table}::text FROM {table}")
-            stored = " ".join(row[0] for row in cursor.fetchall())
-            assert stored
-            assert device_id not in stored
-            assert device_id.encode().hex() not in stored
-
-
-def test_a_banned_installation_registers_and_verifies_nothing_and_can_be_let_in_again() -> None:
-    device_id, phone, later = str(uuid.uuid4()), new_number(), new_number()
-    assert ask(later, device_id).status_code == 202
-    bans.ban_installation(device_id=device_id, until=2**52)
-    problem = assert_problem(ask(phone, device_id), "banned", 403)
-    assert problem["details"] == {"until": 2**52, "appealUrl": ""}
-    assert messages_to(phone) == []
-    # The code that was sent before is of no use to it, whether it names itself again or not.
-    assert_problem(give(later, code_for(later)), "banned", 403)
-    assert_problem(give(later, code_for(later), deviceId=device_id), "banned", 403)
-    register(phone)
-    assert_problem(give(phone, code_for(phone), deviceId=device_id), "banned", 403)
-    assert give(phone, code_for(phone), deviceId=str(uuid.uuid4())).status_code == 200
-    bans.lift_installation(device_id=device_id)
-    assert ask(new_number(), device_id).status_code == 202
-    assert give(later, code_for(later)).status_code == 200
-    with pytest.raises(ValueError):
-        bans.ban_installation(device_id=" ", until=1)
-
-
-def test_a_ban_of_a_device_follows_its_installation_over_accounts(
-    told: Any, django_capture_on_commit_callbacks: Any
-) -> None:
-    device_id = str(uuid.uuid4())
-    first, second = sign_in(deviceId=device_id), sign_in(deviceId=device_id)
-    other = sign_in(first.phone)
-    read, heard = told(first.user_id), told(second.user_id)
-    with django_capture_on_commit_callbacks(execute=True):
-        bans.ban_device(device=Device.objects.get(pk=second.device_id), until=2**52)
-    assert {"type": "device.banned", "deviceId": first.device_id, "until": 2**52} in read()
-    assert {"type": "device.banned", "deviceId": second.device_id, "until": 2**52} in heard()
-    for person in (first, second):
-        assert assert_problem(person.api.get("/me"), "banned", 403)["details"]["until"] == 2**52
-        body = {"refreshToken": person.refresh_token}
-        assert_problem(Api().post("/auth/refresh", body), "banned", 403)
-        # Nor does it come back by proving the number, as the device that it was.
-        assert_problem(verify(person.phone, refreshToken=person.refresh_token), "banned", 403)
-    assert other.api.get("/me").status_code == 200
-    bans.lift_device(device=Device.objects.get(pk=first.device_id))
-    assert first.api.get("/me").status_code == 200
-    assert second.api.get("/me").status_code == 200
-
-
-def test_a_device_without_an_installation_is_banned_alone() -> None:
-    person = sign_in()
-    bans.ban_device(device=Device.objects.get(pk=person.device_id), until=2**52)
-    assert_problem(person.api.get("/me"), "banned", 403)
-    assert sign_in(person.phone).user_id == person.user_id
-
-
-def test_a_ban_of_a_device_ends_by_itself(clock: Any) -> None:
-    device_id = str(uuid.uuid4())
-    person = sign_in(deviceId=device_id)
-    bans.ban_device(device=Device.objects.get(pk=person.device_id), until=now_ms() + 60_000)
-    assert_problem(person.api.get("/me"), "banned", 403)
-    assert_problem(ask(new_number(), device_id), "banned", 403)
-    clock(61_000)
-    assert person.api.get("/me").status_code == 200
-    assert ask(new_number(), device_id).status_code == 202
-
-
-# -- guessing --------------------------------------------------------------------------------------------------------------
-
-OWNER, STRANGER = "192.0.2.1", "198.51.100.7"
-
-
-def guess(phone: str, code: str, address: str, **fields: Any) -> Any:
-    body = {"phoneNumber": phone, "code": code, "deviceName": "phone", **fields}
-    return Api().post("/auth/verify", body, REMOTE_ADDR=address)
-
-
-def wrong_guesses(phone: str, address: str, number: int, **fields: Any) -> list[int]:
-    return [guess(phone, wrong(phone), address, **fields).status_code for _ in range(number)]
-
-
-def test_a_stranger_cannot_use_up_the_attempts_of_who_asked() -> None:
-    phone = new_number()
-    register(phone, REMOTE_ADDR=OWNER)
-    assert wrong_guesses(phone, STRANGER, 6) == [401] * 5 + [429]
-    assert_problem(guess(phone, code_for(phone), STRANGER), "rate_limited", 429)
-    assert guess(phone, code_for(phone), OWNER).status_code == 200
-
-
-def test_who_asked_is_known_by_its_installation_too() -> None:
-    phone, device_id = new_number(), str(uuid.uuid4())
-    assert ask(phone, device_id, OWNER).status_code == 202
-    wrong_guesses(phone, STRANGER, 5)
-    # Another network meanwhile, as a telephone that leaves the house.
-    assert guess(phone, code_for(phone), "203.0.113.5", deviceId=device_id).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("limit", "address"), [("wrong_codes_per_asker_day", OWNER), ("wrong_codes_by_strangers_day", STRANGER)]
-)
-def test_wrong_codes_are_bounded_a_day_over_all_codes_of_a_number(
-    limit: str, address: str, limits: Any, clock: Any
-) -> None:
-    limits(**{limit: 7})
-    phone = new_number()
-    statuses = []
-    for _ in range(3):
-        register(phone, REMOTE_ADDR=OWNER)
-        statuses += wrong_guesses(phone, address, 3)
-    assert statuses == [401] * 7 + [429] * 2
-    problem = assert_problem(guess(phone, code_for(phone), address), "rate_limited", 429)
-    assert 0 < problem["retryAfterMs"] <= 86_400_000
-    other = STRANGER if address == OWNER else OWNER
-    assert guess(phone, code_for(phone), other).status_code == 200
-    clock(86_400_000)
-    register(phone, REMOTE_ADDR=OWNER)
-    assert guess(phone, code_for(phone), address).status_code == 200
-
-
-def test_many_addresses_together_are_bounded_and_the_owners_device_still_gets_in(limits: Any) -> None:
-    limits(wrong_codes_per_day=6)
-    owner = sign_in()
-    statuses = []
-    for n in range(4):
-        register(owner.phone, REMOTE_ADDR=f"203.0.113.{n}")
-        statuses += wrong_guesses(owner.phone, f"203.0.113.{n}", 2)
-    assert statuses == [401] * 6 + [429] * 2
-    assert_problem(guess(owner.phone, code_for(owner.phone), OWNER), "rate_limited", 429)
-    again = guess(owner.phone, code_for(owner.phone), OWNER, refreshToken=owner.refresh_token)
-    assert again.json()["deviceId"] == owner.device_id
-
-
-def test_an_address_that_tries_many_numbers_is_bounded(limits: Any) -> None:
-    limits(wrong_codes_per_address_day=4)
-    statuses = []
-    for n in range(3):
-        phone = new_number()
-        register(phone, REMOTE_ADDR=f"203.0.113.{n}")
-        statuses += wrong_guesses(phone, STRANGER, 2)
-        assert guess(phone, code_for(phone), f"203.0.113.{n}").status_code == 200
-    assert statuses == [401] * 4 + [429] * 2
-
-
-def test_a_known_device_has_a_bound_of_its_own_and_a_strangers_token_opens_none(limits: Any) -> None:
-    limits(wrong_codes_by_device_day=2)
-    owner, other = sign_in(), sign_in()
-    limits(wrong_codes_per_day=1)
-    register(owner.phone, REMOTE_ADDR=STRANGER)
-    wrong_guesses(owner.phone, STRANGER, 1)
-    assert wrong_guesses(owner.phone, STRANGER, 2, refreshToken=other.refresh_token) == [429, 429]
-    assert wrong_guesses(owner.phone, OWNER, 3, refreshToken=owner.refresh_token) == [401, 401, 429]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_parallel_guesses_do_not_pass_the_bound_of_the_day(limits: Any) -> None:
-    limits(code_attempts=100, wrong_codes_per_day=4)
-    phone = new_number()
-    register(phone)
-    statuses = parallel(10, lambda: give(phone, wrong(phone)).status_code)
-    assert (statuses.count(401), statuses.count(429)) == (4, 6)
-
-
-def test_the_shipped_bounds_leave_a_chance_of_one_in_twenty_thousand_a_day() -> None:
-    shipped = Limits()
-    assert shipped.wrong_codes_per_day / 10**6 <= 1 / 20_000
-    assert shipped.wrong_codes_per_asker_day >= 2 * shipped.code_attempts  # two codes' worth of slips
-    assert (shipped.otp_sends_per_hour, shipped.registrations_per_ip_day) == (3, 10)
-    assert shipped.registrations_per_device_day == 5
-
-
 # -- lost answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -573,20 +359,6 @@ def test_verifying_while_the_device_is_removed_ends_in_one_order_or_the_other() 
         assert {answer.status_code for answer in answers} <= {200, 204, 401, 404}
         linked = Device.objects.filter(user_id=person.user_id, unlinked_at=None).count()
         assert linked in (1, 2)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_ban_of_an_installation_misses_no_device_that_is_being_linked() -> None:
-    for _ in range(8):
-        device_id, phone = str(uuid.uuid4()), new_number()
-        ask(phone, device_id)
-        code = code_for(phone)
-        banning = partial(bans.ban_installation, device_id=device_id, until=2**52)
-        answers = [answer for answer in at_once(partial(give, phone, code), banning) if answer is not None]
-        if answers[0].status_code == 200:
-            assert_problem(Api(answers[0].json()["token"]).get("/me"), "banned", 403)
-        else:
-            assert_problem(answers[0], "banned", 403)
 
 
 @pytest.mark.django_db(transaction=True)
