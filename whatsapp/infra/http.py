@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from enum import Enum
 from http import HTTPStatus
+from math import inf
 from typing import Any, ClassVar
 
 import httptools
@@ -46,6 +47,10 @@ class Phase(Enum):
     UPGRADE = "upgrade"  # ours too: until the application has taken the socket
     IDLE = "idle"  # another request
     CLOSING = "closing"
+
+
+#: The client's turn: who is in one of these may be cut to make room.
+_OWED = frozenset({Phase.HEAD, Phase.BODY, Phase.IDLE})
 
 
 class Door:
@@ -86,7 +91,9 @@ class Http(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._phase = Phase.HEAD
+        self._deadline = inf  # loop time
         self._timer: asyncio.TimerHandle | None = None
+        self._due = inf  # when it rings
         self._unread: asyncio.TimerHandle | None = None  # the peer does not take what we write
         self._address: str | None = None  # while it is counted at the door
         self._head = 0  # bytes of a head that has not ended
@@ -178,18 +185,26 @@ class Http(HttpToolsProtocol):
             # (RFC 9112, section 9.3.2), and nobody gets an answer that belongs to another request.
             self._last()
             return
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        longest = max((len(name) + len(value) for name, value in self.headers), default=0)
+        size, longest, hosts, codings = len(self.url), 0, 0, []
+        for name, value in self.headers:
+            length = len(name) + len(value)
+            size += length + 4
+            longest = max(longest, length)
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings.append(value.strip().lower())
+        version = self.parser.get_http_version()
         if size > LIMITS.http_head_bytes or len(self.headers) > LIMITS.http_headers or longest > MAX_LINE:
             self._too_long()
         elif len(self.url) > LIMITS.http_url_bytes:
             self._refuse(414, Code.TOO_LARGE, "The address is too long.", "too_long")
-        elif self.parser.get_http_version() not in ("1.0", "1.1"):
+        elif version not in ("1.0", "1.1"):
             self._refuse(505, Code.BAD_REQUEST, "Only HTTP/1.1 is spoken here.", "malformed")
-        elif len(self._values(b"host")) != 1 and self.parser.get_http_version() == "1.1":
+        elif hosts > 1 or (not hosts and version == "1.1"):
             # RFC 9112, section 3.2
             self._refuse(400, Code.BAD_REQUEST, "Exactly one Host is needed.", "malformed")
-        elif self._values(b"transfer-encoding") not in ([], [b"chunked"]):
+        elif codings not in ([], [b"chunked"]):
             # The parser takes some that others read as no coding at all.
             self._refuse(400, Code.BAD_REQUEST, "Only chunked is understood.", "malformed")
         else:
@@ -217,11 +232,13 @@ class Http(HttpToolsProtocol):
             self._expect(Phase.ANSWER, 0)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._unset_keepalive_if_required()  # ours instead, which data without a request does not stop
+        """As uvicorn's, without its timer and without its queue of pipelined requests."""
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._expect(Phase.CLOSING, LIMITS.http_unread_ms)
-        elif self._phase is Phase.ANSWER:
+            return
+        self.flow.resume_reading()
+        if self._phase is Phase.ANSWER:
             self._idle()
 
     def _values(self, wanted: bytes) -> list[bytes]:
@@ -260,19 +277,33 @@ class Http(HttpToolsProtocol):
     def _expect(self, phase: Phase, ms: int) -> None:
         """Enter a phase that lasts ``ms`` at most; 0: as long as it likes."""
         self._phase = phase
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(ms / 1000, self._too_late) if ms else None
         waiting = self.door.waiting
         waiting.pop(self, None)
-        if phase in (Phase.HEAD, Phase.BODY, Phase.IDLE) and self._address is not None:
+        if phase in _OWED and self._address is not None:
             waiting[self] = None
+        # A timer is dear and a deadline is cheap: one that is due too early finds out and waits on.
+        self._deadline = self.loop.time() + ms / 1000 if ms else inf
+        if self._deadline < self._due:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = self._deadline
+        self._timer = self.loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._due = None, inf
+        if self._deadline > self.loop.time():
+            if self._deadline < inf:
+                self._arm()
+        else:
+            self._too_late()
 
     def _idle(self) -> None:
         self._expect(Phase.IDLE, LIMITS.http_idle_ms)
 
     def _too_late(self) -> None:
-        self._timer = None
         if self._phase is Phase.IDLE or (self._phase is Phase.HEAD and not self._head):
             metrics.count("http_refused", "idle")
             self.transport.close()
@@ -286,7 +317,8 @@ class Http(HttpToolsProtocol):
         """The connection is gone, or is a socket."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._due = None, inf
+        self._deadline = inf
         if self._address is not None:
             self.door.waiting.pop(self, None)
             self.door.leave(self._address)
