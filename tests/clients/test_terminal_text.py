@@ -7,10 +7,12 @@ import unicodedata
 
 import pytest
 from rich.cells import cell_len
+from textual.color import Color
+from textual.theme import BUILTIN_THEMES, Theme
 
 from tests.clients.fake_backend import BOB, ME, FakeBackend
 from whatsapp_client import Outgoing, SendFailed
-from whatsapp_terminal import bubbles, clock
+from whatsapp_terminal import bubbles, clock, themes
 from whatsapp_terminal.bubbles import View, layout
 from whatsapp_terminal.text import clean, cut, links, one_line, right_to_left, width, wrap
 
@@ -203,3 +205,29 @@ def test_deleted_and_edited_messages_say_so():
 
 def test_one_line_of_a_name_has_no_line_break():
     assert one_line("a\nb\tc\x1b") == "a b c\N{REPLACEMENT CHARACTER}"
+
+
+# -- themes ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("theme", [*themes.OWN, *BUILTIN_THEMES.values()], ids=lambda theme: theme.name)
+def test_every_theme_has_our_colours_and_text_can_be_read_in_it(theme: Theme):
+    """WCAG 2.2, 1.4.3: 4.5 for text; what is dim keeps 3."""
+    variables = {**themes.derived(theme), **theme.variables}
+    assert variables.keys() >= themes.DARK.variables.keys() - {"footer-key-foreground"}
+    if theme.ansi:
+        return  # the terminal chooses
+    colours = {**theme.to_color_system().generate(), **variables}
+    pairs = [
+        ("bubble-text", "bubble-own", 4.5), ("bubble-text", "bubble-other", 4.5), ("bubble-dim", "bubble-own", 3),
+        ("bubble-dim", "bubble-other", 3), ("list-dim", "surface", 3),
+    ]  # fmt: skip
+    for front, ground, least in pairs:
+        assert contrast(Color.parse(colours[front]), Color.parse(colours[ground])) >= least, (front, ground)
+
+
+def contrast(one: Color, other: Color) -> float:
+    def light(colour: Color) -> float:
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)

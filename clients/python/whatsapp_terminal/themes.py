@@ -94,18 +94,46 @@ CONTRAST = Theme(
 )
 OWN = (DARK, LIGHT, CONTRAST)
 
+#: For Textual's themes of the terminal's own sixteen colours: those cannot be mixed.
+ANSI_DARK = {
+    "bubble-own": "ansi_blue",
+    "bubble-other": "ansi_black",
+    "bubble-text": "ansi_bright_white",
+    "bubble-dim": "ansi_white",
+    "tick-read": "ansi_bright_cyan",
+    "link-text": "ansi_bright_cyan",
+    "unread-text": "ansi_bright_green",
+    "list-selected": "ansi_blue",
+    "list-dim": "ansi_white",
+    "scrollbar-thumb": "ansi_bright_black",
+}
+ANSI_LIGHT = {
+    "bubble-own": "ansi_bright_cyan",
+    "bubble-other": "ansi_white",
+    "bubble-text": "ansi_black",
+    "bubble-dim": "ansi_black",
+    "tick-read": "ansi_blue",
+    "link-text": "ansi_blue",
+    "unread-text": "ansi_blue",
+    "list-selected": "ansi_bright_cyan",
+    "list-dim": "ansi_black",
+    "scrollbar-thumb": "ansi_bright_black",
+}
+
 
 def derived(theme: Theme) -> dict[str, str]:
     """The variables of :data:`OWN` for a theme that does not define them."""
+    if theme.ansi:
+        return dict(ANSI_DARK if theme.dark else ANSI_LIGHT)
     colours = theme.to_color_system().generate()
     ground, surface = Color.parse(colours["background"]), Color.parse(colours["surface"])
     front = Color.parse("#ffffff" if theme.dark else "#000000").blend(ground, 0.1)
     primary, accent = Color.parse(colours["primary"]), Color.parse(colours["accent"])
     return {
-        "bubble-own": ground.blend(primary, 0.35 if theme.dark else 0.25).hex6,
+        "bubble-own": ground.blend(primary, 0.28 if theme.dark else 0.25).hex6,
         "bubble-other": surface.blend(front, 0.1).hex6,
         "bubble-text": front.hex6,
-        "bubble-dim": front.blend(ground, 0.35).hex6,
+        "bubble-dim": front.blend(ground, 0.25).hex6,
         "tick-read": accent.hex6,
         "link-text": accent.hex6,
         "unread-text": accent.hex6,
