@@ -18,12 +18,12 @@ from whatsapp_client import (
     Backoff,
     Client,
     Codec,
-    ProtobufCodec,
     Rest,
     RestError,
     SendFailed,
     Session,
     SmsFile,
+    by_name,
     events,
     sign_up,
 )
@@ -78,7 +78,7 @@ def texts(client: Client, conversation: str) -> list[str]:
 
 @pytest.mark.parametrize("encoding", ["json", "protobuf"])
 async def test_two_people_chat_with_ticks(stack: Any, encoding: str):
-    async with people(stack, codec=JSON if encoding == "json" else ProtobufCodec()) as (
+    async with people(stack, codec=by_name(encoding)) as (
         conversation,
         (ann, bob),
     ):
@@ -89,6 +89,18 @@ async def test_two_people_chat_with_ticks(stack: Any, encoding: str):
         await eventually(lambda: ann.receipt_of(outgoing) == "delivered")
         bob.mark_read(conversation)
         await eventually(lambda: ann.receipt_of(outgoing) == "read")
+
+
+@pytest.mark.parametrize("encoding", ["json", "protobuf"])
+async def test_what_cannot_be_sent_fails_and_holds_up_nothing(stack: Any, encoding: str):
+    async with people(stack, codec=by_name(encoding)) as (conversation, (ann, bob)):
+        nowhere, badly = ann.send("nowhere", "x"), ann.send(conversation, "x", replyTo="no id")
+        good = ann.send(conversation, "good")
+        for outgoing in (nowhere, badly):
+            with pytest.raises(SendFailed):
+                await asyncio.wait_for(outgoing.sent(), 20)
+        await asyncio.wait_for(good.sent(), 20)
+        await eventually(lambda: texts(bob, conversation) == ["good"])
 
 
 async def test_what_is_sent_to_somebody_offline_arrives_in_order(stack: Any):

@@ -17,16 +17,15 @@ from tests.faults.history import History, Seen, Sent
 from tests.gateway.peer import PATIENCE, Phone, until
 from tests.support.proxy import Network
 from whatsapp_client import (
-    JSON,
     Backoff,
     Client,
     Codec,
     Database,
     Entry,
     Outgoing,
-    ProtobufCodec,
     Session,
     Timing,
+    by_name,
     events,
 )  # fmt: skip
 
@@ -71,7 +70,7 @@ class LibraryDevice:
         self.network = Network(urls)
         self.kills = 0
         LibraryDevice._count += 1
-        codec = (JSON, ProtobufCodec())[LibraryDevice._count % 2]
+        codec = by_name(("json", "protobuf")[LibraryDevice._count % 2])
         self._codec = Watched(codec, history, phone.device)
         self._client: Client | None = None
         self._killed = asyncio.Event()

@@ -3,7 +3,7 @@
 from . import events
 from .chats import Chat
 from .client import Client, socket_url
-from .codecs import JSON, Codec, ProtobufCodec, by_name
+from .codecs import JSON, Codec, by_name
 from .connection import Connection
 from .database import Database
 from .duties import Timing
@@ -47,7 +47,6 @@ __all__ = [
     "Outbox",
     "OutboxFull",
     "Outgoing",
-    "ProtobufCodec",
     "Rest",
     "RestError",
     "SendFailed",

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from . import events as ev
-from .codecs import JSON, Codec
+from .codecs import JSON, Codec, Frame
 from .connection import Connection
 from .database import Database
 from .duties import Duties, Timing
@@ -42,6 +42,12 @@ def socket_url(url: str) -> str:
     return urllib.parse.urlunsplit(
         ("wss" if parts.scheme in ("https", "wss") else "ws", parts.netloc, "/ws", "", "")
     )
+
+
+def refusal(frame: Frame, why: str) -> Frame:
+    """What a server would say to a frame that is no frame."""
+    ids = {name: frame.get(name) for name in ("ref", "messageId")}
+    return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
 class Client(Shelf):
@@ -297,7 +303,10 @@ class Client(Shelf):
                 if due:
                     async with asyncio.timeout(STALLED):
                         for frame in due:
-                            await connection.send(frame)
+                            try:
+                                await connection.send(frame)
+                            except ValueError as error:  # this encoding has no place for it, now or ever
+                                await self._inbound.handle(refusal(frame, str(error)))
                 at = now()
                 times = [t for t in (self._duties.next_due(at), self.outbox.next_due(at)) if t is not None]
                 with contextlib.suppress(TimeoutError):

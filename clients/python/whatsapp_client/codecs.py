@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import Any, Protocol
 
@@ -37,34 +38,16 @@ class JsonCodec:
         return frame
 
 
-class ProtobufCodec:
-    """The binary encoding by way of the server's own codec, where ``whatsapp.wire`` can be imported.
-
-    It goes over JSON on both sides: meant for tests and for measuring, not for speed.
-    """
-
-    name = "protobuf"
-
-    def __init__(self) -> None:
-        from whatsapp.wire import codec as wire  # optional: only a checkout of the server has it
-
-        self._json, self._protobuf = wire.JSON, wire.PROTOBUF
-
-    def encode(self, frame: Frame) -> bytes:
-        text = json.dumps(frame, separators=(",", ":")).encode()
-        return bytes(self._protobuf.encode(self._json.decode(text)))
-
-    def decode(self, data: str | bytes) -> Frame:
-        raw = data.encode() if isinstance(data, str) else data
-        return JSON.decode(bytes(self._json.encode(self._protobuf.decode_server(raw))))
-
-
 JSON = JsonCodec()
 
 
 def by_name(name: str) -> Codec:
-    """``json`` or ``protobuf``. Raises ImportError for protobuf without ``whatsapp.wire``."""
-    return ProtobufCodec() if name == "protobuf" else JSON
+    """``json`` or ``protobuf``. Raises ImportError for protobuf without the package of that name."""
+    if name != "protobuf":
+        return JSON
+    module = importlib.import_module(".protobuf", __package__)  # only who asks for it needs the package
+    codec: Codec = module.ProtobufCodec()
+    return codec
 
 
 def subprotocol(codec: Codec) -> str:
