@@ -367,6 +367,9 @@ async def test_drafts_stay_with_their_chat_and_over_a_restart(tmp_path):
         await d.open("c-eve")
         assert d.screen.query_one(Composer).text == ""
         await d.sees("Draft: half a")
+        assert json.loads(path.read_text())["drafts"] == {
+            "c-bob": "half a"
+        }  # before the end: it may be sudden
         await d.open("c-bob")
         assert d.screen.query_one(Composer).text == "half a"
         await d.pilot.press("ctrl+q")

@@ -135,6 +135,17 @@ def test_a_message_with_its_tick_is_shown_until_the_log_has_it():
     assert seqs(window) == [1, 2, 3, 4]
 
 
+def test_of_thousands_that_wait_the_refused_and_the_newest_are_shown():
+    fake = backend(1)
+    queued = [fake.send("c", f"waits {n}") for n in range(5_000)]
+    fake.fail(queued[7], "forbidden", "no")
+    window = Window(fake, "c")
+    window.newest()
+    assert window.pending[0] is queued[7]
+    assert window.pending[-1] is queued[-1]
+    assert len(window.pending) < 300
+
+
 # -- attention ---------------------------------------------------------------------------------------------
 def test_presence_follows_focus_and_activity_and_is_told_once():
     attention = Attention(0)

@@ -149,6 +149,9 @@ class TerminalApp(App[int]):
         """A toast; never markup, since others may have chosen the words."""
         self.notify(text.clean(words), severity=severity, timeout=timeout, markup=False)
 
+    def save_settings(self) -> None:
+        self.settings.save(self._path)
+
     def watch_theme(self, theme: str) -> None:
         if self._path is not None and theme != self.settings.theme:
             self.settings.theme = theme

@@ -97,6 +97,7 @@ class ChatScreen(ActionScreen):
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.stale())
         self.set_interval(1.0, self._second)
         self.set_interval(30.0, self.stale)  # "3 min ago", and the day turns
+        self.set_interval(10.0, self.save_draft)  # a terminal may be closed without a word
         self._draw()
         self.listen()
 
@@ -319,14 +320,19 @@ class ChatScreen(ActionScreen):
         self.open.start()
         self.stale()
 
+    def save_draft(self) -> None:
+        """Keep what is in the text field, also in the file."""
+        draft = self.query_one(Composer).text if self.open is not None else ""
+        if self.open is not None and draft != self.app.settings.drafts.get(self.open.id, ""):
+            self.app.settings.drafts[self.open.id] = draft
+            self.app.save_settings()
+
     def leave_chat(self) -> None:
         """Keep the draft of the conversation that is open."""
         opened = self.open
         if opened is None:
             return
-        draft = self.query_one(Composer).text
-        if draft.strip():
-            self.app.settings.drafts[opened.id] = draft
+        self.save_draft()
         if self.attention.stopped_typing(opened.id):
             self.client.typing(opened.id, False)
         self.open = None

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MAX_DRAFTS = 200
+MAX_DRAFT = 65_536  # characters
 ALERTS = ("bell", "desktop", "off")
 
 
@@ -47,6 +48,7 @@ class Settings:
         if path is None:
             return
         self.drafts = {k: v for k, v in list(self.drafts.items())[-MAX_DRAFTS:] if v.strip()}
+        self.drafts = {k: v[:MAX_DRAFT] for k, v in self.drafts.items()}
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             part = path.with_name(f".{path.name}.{os.getpid()}")

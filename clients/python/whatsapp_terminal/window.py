@@ -13,6 +13,8 @@ from .backend import Backend
 PAGE = 50
 #: Entries kept; above it the end that is further from the reader is dropped.
 KEEP = 600
+#: Unsent messages shown; a terminal may find thousands in its outbox.
+WAITING = 100
 
 
 class Window:
@@ -119,7 +121,13 @@ class Window:
         ids = {outgoing.message_id for outgoing in waiting}
         placed = {entry.message_id for entry in self.entries[-PAGE:] if entry.message_id}
         unplaced = [o for o in self._unplaced.values() if o.message_id not in ids]
-        self.pending = unplaced + [o for o in waiting if o.message_id not in placed]
+        waiting = [o for o in waiting if o.message_id not in placed]
+        if (
+            len(waiting) > WAITING
+        ):  # written by a program: the refused ones and the newest are what one wants to see
+            failed = [o for o in waiting[:-WAITING] if o.state == "failed"]
+            waiting = failed[-WAITING:] + waiting[-WAITING:]
+        self.pending = unplaced + waiting
 
     def _trim_top(self) -> None:
         if len(self.entries) > KEEP:
