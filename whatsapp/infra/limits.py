@@ -30,16 +30,12 @@ class Limits:
     wrong_codes_by_device_day: int = 10  # of a linked device that verifies again; not part of the others
     code_ttl_ms: int = 600_000
     devices_per_user: int = 5
-    recycled_after_days: int = (
-        45  # silent for so long: who verifies the number on a new device is somebody else
-    )
+    recycled_after_days: int = 45  # silent; who verifies the number anew is somebody else
     contacts_per_hour: int = 60
     contacts_per_day: int = 500
     # groups; rates fail closed
     groups_per_hour: int = 10  # made by one user
-    group_changes_per_hour: int = (
-        1_000  # of members, roles, name and settings by one user: each is an event for every member
-    )
+    group_changes_per_hour: int = 1_000  # by one user; each is an event for every member
     group_members: int = 1_024
     group_invites: int = 20  # open ones of a group
     group_requests: int = 500  # to join, waiting in a group
