@@ -15,6 +15,7 @@ PHONE_PATTERN: Final = r"^\+[0-9][0-9 ().-]{4,30}$"
 _TEXT_PATTERN: Final = r"^[^\u0000]*$"
 #: What is trimmed and must not be empty then.
 _FULL_PATTERN: Final = r"^[^\u0000]*[^\s\u0000-\u001f\u0085\ufeff][^\u0000]*$"
+_SEEN: Final = re.compile(r"[^\s\u0000-\u001f\u0085\ufeff]")
 #: Beyond the line, beyond the eye: C0 and C1 controls, zero-width spaces, separators of lines and paragraphs, bidirectional
 #: embeddings, overrides and isolates, byte order and annotation marks.
 _HIDDEN: Final = r"\u007f-\u009f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
@@ -28,6 +29,8 @@ class TextField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
+        if not self.allow_blank and not _SEEN.search(data):
+            self.fail("blank")
         text: str = super().to_internal_value(data)
         return text
 

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rest import samples
-from accounts.rest.fields import TextField
+from accounts.rest.fields import LineField, ParagraphField
 from accounts.rest.idempotency import once
 from accounts.rest.schema import operation
 from groups import access
@@ -20,17 +20,17 @@ from whatsapp.wire.errors import Code
 
 
 class GroupInput(serializers.Serializer):
-    name = TextField(max_length=256)
+    name = LineField(max_length=256)
     members = serializers.ListField(
-        child=IdField(), allow_empty=False, help_text="user ids; with the caller at most 1,024"
+        child=IdField(), min_length=1, help_text="user ids; with the caller at most 1,024"
     )
-    description = TextField(max_length=512, required=False, allow_blank=True)
+    description = ParagraphField(max_length=512, required=False, allow_blank=True)
     settings = SettingsInput(required=False)
 
 
 class GroupChanges(serializers.Serializer):
-    name = TextField(max_length=256, required=False)
-    description = TextField(max_length=512, required=False, allow_blank=True)
+    name = LineField(max_length=256, required=False)
+    description = ParagraphField(max_length=512, required=False, allow_blank=True)
     settings = SettingsInput(required=False)
 
 

@@ -66,6 +66,57 @@ def message() -> str:
     return name
 
 
+def make_group() -> str:
+    """A group of Ann's with Bob."""
+    body = {"name": "Sailing", "members": [person("Bob").user_id]}
+    return str(person("Ann").call("POST", "/groups", body)["groupId"])
+
+
+@cache
+def group() -> str:
+    return make_group()
+
+
+def make_invite(**fields: Any) -> str:
+    """A new link into a new group; a group has room for a few only."""
+    return str(person("Ann").call("POST", f"/groups/{make_group()}/invites", fields)["code"])
+
+
+def make_request() -> tuple[str, str]:
+    """A group, and somebody who asks to be let in."""
+    made = make_group()
+    code = person("Ann").call("POST", f"/groups/{made}/invites", {"approval": True})["code"]
+    person("Carl").call("POST", f"/invites/{code}/join", {})
+    return made, person("Carl").user_id
+
+
+def known_ids(name: str) -> dict[str, str]:
+    """Ids with which an operation has something to do, made for it where it ends what they name."""
+    if name in ("put_contact", "remove_contact", "user", "open_direct"):
+        return {"user_id": person("Bob").user_id}
+    if name == "events":
+        message()
+        return {"conversation_id": conversation()}
+    if name == "receipts":
+        return {"conversation_id": conversation(), "message_id": message()}
+    if name in ("group", "update_group", "members", "invites", "join_requests"):
+        return {"group_id": group()}
+    if name in ("delete_group", "create_invite"):
+        return {"group_id": make_group()}
+    if name in ("add_member", "change_role", "remove_member"):
+        return {"group_id": make_group(), "user_id": person("Bob").user_id}
+    if name in ("approve_request", "refuse_request"):
+        made, asker = make_request()
+        return {"group_id": made, "user_id": asker}
+    if name in ("invite", "join"):
+        return {"code": make_invite()}
+    if name == "revoke_invite":
+        made = make_group()
+        code = person("Ann").call("POST", f"/groups/{made}/invites", {})["code"]
+        return {"group_id": made, "code": str(code)}
+    return {}
+
+
 def _name(case: Any) -> str:
     return str(case.operation.definition.raw.get("operationId", ""))
 
@@ -102,17 +153,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if case.headers.get(VERSION) == "0":
         case.headers[VERSION] = "3.2"
     if _generated(case, ParameterLocation.PATH) and _one_in(case, 2):
-        if name in ("put_contact", "remove_contact", "user", "open_direct"):
-            case.path_parameters["user_id"] = person("Bob").user_id
-        if name == "events":
-            message()
-            case.path_parameters["conversation_id"] = conversation()
-        if name == "receipts":
-            case.path_parameters.update(conversation_id=conversation(), message_id=message())
+        case.path_parameters.update(known_ids(name))
     if not _generated(case, ParameterLocation.BODY) or not isinstance(case.body, dict):
         return
     if name in ("register", "verify"):
         case.body["phoneNumber"] = f"+1555{next(_count):07}"
+    if name == "create_group" and _one_in(case, 2):
+        case.body["members"] = [person("Bob").user_id]
     if name == "add_contact":
         case.body["phoneNumber"] = person("Bob").phone
     if name == "verify" and _one_in(case, 2):

@@ -221,6 +221,7 @@ def test_a_token_of_the_session_before_opens_nothing(clock: Any) -> None:
 OF_OTHERS = {
     ("DELETE", "/devices/{device_id}"): ("not_found", 404),
     ("GET", "/conversations/{conversation_id}/events"): ("not_found", 404),
+    ("GET", "/conversations/{conversation_id}/messages/{message_id}/receipts"): ("not_found", 404),
     ("PUT", "/conversations/direct/{user_id}"): None,  # whoever knows an id may write to it
     ("PUT", "/contacts/{user_id}"): None,  # one's own address book
     ("DELETE", "/contacts/{user_id}"): None,
@@ -253,6 +254,7 @@ def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
     ids = {
         "device_id": ann.device_id,
         "conversation_id": conversation,
+        "message_id": str(uuid.uuid4()),
         "user_id": ann.user_id,
         "group_id": group,
         "code": code,

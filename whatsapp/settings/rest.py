@@ -56,6 +56,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     ],
     "SCHEMA_PATH_PREFIX": "",
     "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": False,  # what a PATCH must hold, its serializer says
     "SORT_OPERATIONS": False,
     # Choices stay where they are: drf-spectacular's own hook would want a name for each set of them.
     "POSTPROCESSING_HOOKS": ["accounts.rest.document.complete"],
