@@ -25,14 +25,6 @@ PASSWORD = "a long enough password"
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(autouse=True)
-def _database(request: pytest.FixtureRequest) -> None:
-    """Tests in this process read and write, and their pages ask the hot node; those on a running system have its own."""
-    if not {"stack", "own_stack"} & set(request.fixturenames):
-        request.getfixturevalue("db")
-        request.getfixturevalue("valkey_server")
-
-
 class Staff:
     """A member of staff and a browser."""
 

@@ -20,6 +20,9 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.staff import job_state, recorder, tasks
 from whatsapp.staff.models import Outcome, TaskRun
 
+#: Pages ask the hot node too.
+pytestmark = pytest.mark.usefixtures("db", "valkey_server")
+
 Told = Callable[[str], Callable[[], list[dict[str, Any]]]]
 REASON = "reported by three people"
 

@@ -24,6 +24,9 @@ from tests.staff.world import SECRET, World, make_world
 from whatsapp.infra.limits import LIMITS
 from whatsapp.staff import counting
 
+#: Pages ask the hot node too.
+pytestmark = pytest.mark.usefixtures("db", "valkey_server")
+
 Make = Callable[..., Staff]
 
 

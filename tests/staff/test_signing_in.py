@@ -18,6 +18,9 @@ from tests.staff.conftest import PASSWORD, Staff, key_of, parallel
 from whatsapp.staff import second_factor
 from whatsapp.staff.models import Authenticator, BackupCode
 
+#: Pages ask the hot node too.
+pytestmark = pytest.mark.usefixtures("db", "valkey_server")
+
 Make = Callable[..., Staff]
 LOGIN = "/admin/login/"
 

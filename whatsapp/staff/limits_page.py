@@ -34,7 +34,7 @@ def descriptions() -> dict[str, Described]:
         if match := _GROUP.match(line):
             group = match[1]
         elif match := _FIELD.match(line):
-            found[match[1]] = Described(group, match[2] or "")
+            found[match[1]] = Described(group, (match[2] or "").replace("``", ""))
     return found
 
 

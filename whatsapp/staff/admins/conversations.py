@@ -48,11 +48,11 @@ class ConversationAdmin(ReadOnlyAdmin):
     ordering = ("-conversation",)  # the id begins with the time it was made
     fieldsets = (
         (None, {"fields": (("conversation_id", "shown_kind"), ("created", "last_activity"))}),
-        ("Log", {"fields": (("shown_head", "messages"), ("expired", "kept"), "sizes")}),
+        ("Log", {"fields": (("shown_head", "shown_messages"), ("expired", "kept"), "sizes")}),
         ("Members", {"fields": ("member_list",)}),
     )
     readonly_fields = (
-        "conversation_id", "shown_kind", "created", "last_activity", "shown_head", "messages", "expired", "kept", "sizes",
+        "conversation_id", "shown_kind", "created", "last_activity", "shown_head", "shown_messages", "expired", "kept", "sizes",
         "member_list",
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         return state_label(conversation.kind)
 
     @display(description="Members")
-    def members(self, conversation: Any) -> int:
+    def shown_members(self, conversation: Any) -> int:
         return conversation.member_count or 0
 
     @display(description="Head seq")
@@ -106,7 +106,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         return f"{conversation.head:,}"
 
     @display(description="Messages")
-    def messages(self, conversation: Conversation) -> str:
+    def shown_messages(self, conversation: Conversation) -> str:
         return f"{conversation.ordinal:,} sent, {conversation.ordinal - conversation.floor_ordinal:,} kept"
 
     @display(description="Expired up to")

@@ -242,7 +242,7 @@ class DeviceAdmin(ReadOnlyAdmin):
     search_help_text = "The id of a device or of its user, or the user's whole phone number"
     ordering = ("-id",)
     actions = ("unlink_chosen",)
-    actions_detail = ("end_session", "unlink", "ban", "lift")
+    actions_detail = ({"title": "Act", "icon": "gavel", "items": ("end_session", "unlink", "ban", "lift")},)
     list_select_related = ()
     fieldsets = (
         (
