@@ -96,5 +96,9 @@ class StaffSite(UnfoldAdminSite):
             path("limits/", wrap(limits_page.limits), name="limits"),
         ]
 
+    def get_urls(self) -> list[Any]:
+        """Without Django's redirect to an object's own site, by numbers of tables and rows: nothing here has one."""
+        return [entry for entry in super().get_urls() if getattr(entry, "name", "") != "view_on_site"]
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().index(request, {**dashboard.context(request), **(extra_context or {})})
