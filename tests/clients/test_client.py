@@ -455,3 +455,67 @@ async def test_unknown_frames_are_ignored():
     async with connected(script) as (server, client):
         await client.wait_online(5)
         assert server.connections == 1
+
+
+async def test_what_came_in_the_last_moment_is_acknowledged_when_the_client_is_stopped():
+    peers: list[Peer] = []
+
+    async def one_message(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.synced()
+        await peer.send(**message(1))
+        await peer.until_closed()
+
+    async with ScriptedServer(one_message) as server:
+        client = Client(server.url, session(), timing=Timing(ack_delay=60.0), backoff=quick())
+        await client.start()
+        await eventually(lambda: client.history[C].position == 1)
+        await client.stop()
+        await eventually(lambda: [f for f in peers[0].received if f["type"] == "ack"])
+    assert [f["positions"] for f in peers[0].received if f["type"] == "ack"] == [{C: 1}]
+
+
+async def test_a_server_that_answers_pings_only_is_left_for_another_connection(monkeypatch):
+    monkeypatch.setattr("whatsapp_client.outbox.ANSWER_TIMEOUT", 0.2)
+    sent: list[str] = []
+
+    async def mute(peer: Peer) -> None:
+        await peer.synced()
+        sent.append((await peer.receive("send_message"))["messageId"])
+        await peer.until_closed()
+
+    async def good(peer: Peer) -> None:
+        await peer.synced()
+        frame = await peer.receive("send_message")
+        sent.append(frame["messageId"])
+        await peer.tick(frame, 1)
+        await peer.until_closed()
+
+    async with connected(mute, good) as (server, client):
+        outgoing = client.send(C, "hello?")
+        async with asyncio.timeout(5):
+            await outgoing.sent()
+        assert server.connections == 2
+        assert sent == [outgoing.message_id] * 2
+
+
+async def test_a_client_whose_callback_fails_goes_on_trying(monkeypatch):
+    monkeypatch.setattr("whatsapp_client.client.LATER", 0.01)
+    calls = []
+
+    async def refresh(self, session: Session) -> None:
+        session.token, session.expires_at = "new", 0
+
+    def failing(changed: Session) -> None:
+        calls.append(changed.token)
+        if len(calls) < 3:
+            raise OSError("disk full")
+
+    monkeypatch.setattr("whatsapp_client.rest.Rest.refresh", refresh)
+    old = session()
+    old.expires_at = 1
+    async with (
+        ScriptedServer(idle) as server,
+        Client(server.url, old, backoff=quick(), on_session=failing) as client,
+    ):
+        await client.wait_online(5)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tests.support.proxy import Network
 from whatsapp_client import Backoff, Client, Database, Rest
 from whatsapp_client.session import new_key
 
-from .test_with_server import eventually, people, register
+from .test_with_server import eventually, people, register, texts
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,3 +129,38 @@ async def test_twin_a_repeated_refresh_without_its_key_does(stack: Any):
         async with client:
             await eventually(lambda: client.state.status == "stopped")
             assert client.state.code == 4401
+
+
+async def test_an_old_copy_of_the_file_gets_what_it_misses_and_sends_nothing_twice(
+    stack: Any, tmp_path: Path
+):
+    async with people(stack) as (conversation, (ann, bob)):
+        await bob.stop()
+        path, copy = tmp_path / "bob.db", tmp_path / "copy.db"
+        with Database(path) as database:
+            async with Client(stack.http, bob.session, database=database) as client:
+                await client.wait_online()
+                await ann.send(conversation, "before").sent()
+                await client.send(conversation, "from bob").sent()
+                await eventually(lambda: len(texts(client, conversation)) == 2)
+            client.database.commit()
+        with Database(path) as database:
+            # Offline: the copy holds a message that the original then sends.
+            Client("http://127.0.0.1:1", bob.session, database=database).send(
+                conversation, "sent by the original"
+            )
+        shutil.copy(path, copy)
+        with Database(path) as database:
+            async with Client(stack.http, bob.session, database=database) as client:
+                await client.wait_online()
+                await asyncio.gather(*[outgoing.sent() for outgoing in client.pending(conversation)])
+                await ann.send(conversation, "after the copy").sent()
+                await eventually(lambda: len(texts(client, conversation)) == 4)
+        with Database(copy) as database:
+            async with Client(stack.http, bob.session, database=database) as client:
+                await eventually(lambda: len(texts(client, conversation)) == 4)
+                await eventually(lambda: not client.pending(conversation))
+                assert (await client.send(conversation, "goes on").sent()).seq == 5
+                assert texts(client, conversation) == [*texts(ann, conversation)[:4], "goes on"]
+        await eventually(lambda: texts(ann, conversation)[-1] == "goes on")
+        assert len(texts(ann, conversation)) == 5

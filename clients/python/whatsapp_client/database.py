@@ -239,9 +239,9 @@ class Database:
             share = max(50, self.keep_total // len(numbers))
             for number in numbers:
                 self.write(
-                    "DELETE FROM entries WHERE conversation = ?1 AND seq < (SELECT seq FROM entries "
-                    "WHERE conversation = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
-                    (number, share - 1),
+                    "DELETE FROM entries WHERE conversation = ? AND seq < (SELECT seq FROM entries "
+                    "WHERE conversation = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+                    (number, number, share - 1),
                 )
             self._entries = self._count()
 
