@@ -122,11 +122,11 @@ class Log:
                     log.exception("an answer could not be written")
         if None in results:
             self._fail([p for p, appended in zip(admitted, results, strict=True) if appended is None])
-        conversations = [event.logged.conversation for event in events]
-        metrics.appended(admitted, conversations, started, asked, durable)
         faults.point("ack-mark")
         if row:
             self._fanout.add(Batch(writer, row, events, durable))
+        conversations = [event.logged.conversation for event in events]
+        metrics.appended(admitted, conversations, started, asked, durable)
 
     def _fail(self, failed: list[Pending]) -> None:
         """Refuse sends that were not stored, and what waits behind one of the same device and conversation: it would

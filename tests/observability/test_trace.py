@@ -217,3 +217,42 @@ async def test_marks_and_pushes_are_traced_while_somebody_watches(stack: Any) ->
     # What went before was not watched, and what was traced is forgotten.
     shown = await managed(stack, "trace", before.message_id or "")
     assert "nothing      see --watch" in shown.partition("TRACED (only while the conversation is watched)")[2]
+
+
+_GROUP = """
+import uuid
+from delivery.store.interface import Change
+from delivery.store.sync import store
+from delivery.ids import conversation_id
+from whatsapp.infra.clock import now_ms
+group = conversation_id(now_ms(), "group")
+store.create_group(group, now_ms())
+store.change(str(uuid.uuid4()), group, {0!r}, [Change(str(uuid.uuid4()), "member_added", joins=({0!r}, {1!r}))], now_ms())
+print(group)
+"""
+
+
+async def test_a_group_is_traced_through_its_lane(stack: Any) -> None:
+    ann, bob, _ = await couple(stack)
+    group = (await managed(stack, "shell", "-v", "0", "-c", _GROUP.format(ann.user, bob.user))).split()[-1]
+    urls = [gateway["ws"] for gateway in stack.gateways.values()]
+    stream = redis.asyncio.Redis.from_url(stack.hot_url)
+    async with await Peer.open(urls[0], ann) as first, await Peer.open(urls[1], bob) as second:
+        await managed(stack, "trace", "--watch", group)
+
+        async def traced() -> Any:
+            sent = await first.say(group)
+            await second.messages(1)
+            await asyncio.sleep(0.2)
+            notes = [json.loads(entry[b"e"]) for _, entry in await stream.xrange(events_key(group))]
+            here = [note for note in notes if note["seq"] == sent.seq]
+            return here if {note["what"] for note in here} == {"mark", "publish", "push"} else None
+
+        notes = await until(traced, "the lane's process knows too", 30)
+    await stream.aclose()
+    by_kind = {note["what"]: note for note in notes if note["what"] != "push"}
+    assert by_kind["mark"]["devices"] == [bob.device]
+    assert by_kind["mark"]["process"] not in ("gateway-1", "gateway-2")
+    pushed = [note for note in notes if note["what"] == "push" and note["written"]]
+    assert [(note["process"], note["written"]) for note in pushed] == [("gateway-2", [bob.device])]
+    await managed(stack, "trace", "--unwatch", group)

@@ -232,7 +232,7 @@ def appended(
     else:
         kinds: dict[str, int] = {}
         for conversation in stored:
-            digit = conversation[15]
+            digit = conversation[15:16]
             kinds[digit] = kinds.get(digit, 0) + 1
         for digit, number in kinds.items():
             label = "stored", _KIND.get(digit, "other")
