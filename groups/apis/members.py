@@ -19,7 +19,7 @@ from whatsapp.wire.errors import Code
 
 
 class RoleInput(serializers.Serializer):
-    role = ChosenField(Role.values)
+    role = ChosenField(Role.values, required=False)
 
 
 class MembersOutput(serializers.Serializer):
@@ -87,7 +87,7 @@ class MemberView(APIView):
         data = RoleInput(data=request.data)
         data.is_valid(raise_exception=True)
         member = members.change_role(
-            account=request.user, group_id=group_id, user_id=user_id, role=data.validated_data["role"]
+            account=request.user, group_id=group_id, user_id=user_id, role=data.validated_data.get("role")
         )
         return Response(member_json(member))
 

@@ -132,7 +132,7 @@ def leave_everywhere(*, account: Account) -> None:
         leave(account=account, group_id=group_id)
 
 
-def change_role(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID, role: str) -> Membership:
+def change_role(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID, role: str | None) -> Membership:
     """Make a member an admin or an admin a member (who may: admins), or hand over the group (who may: its creator, who is an
     admin then). Idempotent.
 
@@ -146,6 +146,8 @@ def change_role(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID, ro
         member = access.membership(group_id, user_id)
         if member is None:
             raise Refused(Code.NOT_FOUND, "There is no such member.")
+        if role is None:
+            return member
         if Role.CREATOR in (role, member.role) and me.role != Role.CREATOR:
             raise Refused(Code.FORBIDDEN, "Only who created the group may do this.")
         if member.role == role:

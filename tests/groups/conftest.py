@@ -7,8 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.db import transaction
 
 from accounts.models import Account
+from accounts.services.devices import link_device
+from accounts.services.sessions import start_session
 from delivery.store.interface import Logged, PageRequest
 from delivery.store.sync import store
 from tests.accounts.conftest import (  # noqa: F401 - fixtures
@@ -17,8 +20,9 @@ from tests.accounts.conftest import (  # noqa: F401 - fixtures
     assert_problem,
     clock,
     limits,
-    sign_in,
+    new_number,
 )
+from whatsapp.infra.clock import now_ms
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +30,17 @@ def room(limits: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """Limits of development; what goes to the lanes is dropped, for no worker runs beside these tests."""
     limits(groups_per_hour=100_000, group_changes_per_hour=100_000)
     monkeypatch.setattr("delivery.changes._tell", lambda entry: None)
+
+
+def sign_in() -> Person:
+    """A person on a new device, without the way over an SMS."""
+    account = Account.objects.create(phone=new_number())
+    now = now_ms()
+    with transaction.atomic():
+        device = link_device(account=account, name="phone", registration_id=None, now=now)
+        tokens = start_session(device=device, now=now)
+    assert account.phone is not None
+    return Person(account.phone, str(account.pk), str(device.pk), tokens.token, tokens.refresh_token)
 
 
 def accounts(number: int) -> list[str]:

@@ -231,7 +231,7 @@ OF_OTHERS = {
     ("DELETE", "/groups/{group_id}"): ("not_found", 404),
     ("GET", "/groups/{group_id}/members"): ("not_found", 404),
     ("PUT", "/groups/{group_id}/members/{user_id}"): ("not_found", 404),
-    ("PATCH", "/groups/{group_id}/members/{user_id}"): ("bad_request", 400),  # the body is looked at first
+    ("PATCH", "/groups/{group_id}/members/{user_id}"): ("not_found", 404),
     ("DELETE", "/groups/{group_id}/members/{user_id}"): ("not_found", 404),
     ("GET", "/groups/{group_id}/requests"): ("not_found", 404),
     ("PUT", "/groups/{group_id}/requests/{user_id}"): ("not_found", 404),
