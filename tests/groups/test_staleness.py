@@ -1,0 +1,51 @@
+"""How long a gateway goes by a list of members that has changed: 5 s, by its own clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from delivery.roster import GROUP_MAX_AGE_S
+from tests.faults.conftest import hot_url, world  # noqa: F401 - fixtures: a process inside the test
+from tests.faults.engine import World
+from tests.faults.test_lanes import Room
+from whatsapp.wire import frames
+
+
+async def answers(room: Room, who: Any, later_s: float, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a send gets so long after the gateway has read the list: "sent", or the code of the error."""
+    roster = room.here.node.roster
+    (until, _) = roster._conversations[room.conversation]
+    with monkeypatch.context() as patch:
+        patch.setattr(roster, "_time", lambda: until - GROUP_MAX_AGE_S + later_s)
+        answer = await who.answer(who.send(room.conversation, "hello"))
+    return answer.status if isinstance(answer, frames.StatusUpdate) else str(answer.code)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"leaves": True}, "not_member"), ({"restricted": True}, "forbidden"), ({"listen": True}, "forbidden")],
+    ids=["removed", "announcements", "demoted"],
+)
+async def test_a_stale_list_serves_for_five_seconds(
+    world: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, bool],
+    code: str,
+) -> None:
+    assert GROUP_MAX_AGE_S == 5.0
+    room = await Room(world).open()
+    bens = (room.people[1][0],)
+    if "listen" in change:
+        everybody = tuple(user for user, _ in room.people)
+        await room.change("info", restricted=True, speak=everybody)
+    await room.ben.say(room.conversation)  # the gateway has read the list by now
+    kind = "member_removed" if "leaves" in change else "role"
+    await room.change(
+        kind, **{name: value if name == "restricted" else bens for name, value in change.items()}
+    )
+    assert await answers(room, room.ben, 4.99, monkeypatch) == "sent"
+    assert await answers(room, room.ben, 5.01, monkeypatch) == code
+    if code == "forbidden" and "listen" in change:
+        assert (await room.ann.say(room.conversation)) > 0, "who may still speak does"
