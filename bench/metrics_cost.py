@@ -45,8 +45,8 @@ async def _measure(seconds: float) -> dict[str, dict[str, float]]:
         batch, stored = [_Pending(now) for _ in range(size)], [DIRECT] * size
         per_message = {
             "append": _ns(seconds, metrics.appended, batch, stored, now, now, now) / size,
-            "mark": _ns(seconds, metrics.marked, size, 0.001) / size,
-            "publish": _ns(seconds, metrics.published, size, 0.001) / size,
+            "mark": _ns(seconds, metrics.MARK.observe, 0.001, size) / size,
+            "publish": _ns(seconds, metrics.PUBLISH.observe, 0.001, size) / size,
             "clock": 7 * _ns(seconds, clock) / size,
             "deliver": _ns(seconds, metrics.delivered, 1_700_000_000_000),
             "tracing": _ns(seconds, tracing.watched.__contains__, DIRECT),

@@ -109,7 +109,7 @@ class Fanout:
             faults.point("before-mark")
             marks = _marks([event.logged for event in events], targets, devices)
             sessions = await self._mark(marks, everyone, by_lane)
-            metrics.marked(len(events), time() - started)
+            metrics.MARK.observe(time() - started, len(events))
         except (HotUnavailable, Unavailable, hiredis.ReplyError):
             self.progress.failed()
             return

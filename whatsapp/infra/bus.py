@@ -97,7 +97,7 @@ class Bus:
             receivers = await self.hot.run(
                 [("SPUBLISH", channel(process), _encode(batch)) for process, batch in batches]
             )
-            metrics.published(len(items), time() - started)
+            metrics.PUBLISH.observe(time() - started, len(items))
         except (HotUnavailable, hiredis.ReplyError):
             receivers = [0] * len(batches)
         for (_, batch), count in zip(batches, receivers, strict=True):

@@ -187,7 +187,9 @@ _counted = {
     },
 }
 _queue, _admit, _append = STAGES.series("queue"), STAGES.series("admit"), STAGES.series("append")
-_sent, _mark, _publish = STAGES.series("sent"), STAGES.series("mark"), STAGES.series("publish")
+_sent = STAGES.series("sent")
+#: A batch was marked on the hot node, or its items handed to the bus: observe(seconds, messages or items).
+MARK, PUBLISH = STAGES.series("mark"), STAGES.series("publish")
 _deliver = STAGES.series("deliver")
 _append_sizes = BATCHES.series("append")
 
@@ -211,9 +213,14 @@ def appended(
     that are new. Loop times: when the batch began, when the statement was sent, when it was answered."""
     global _to_skip
     size = len(pending)
-    _append_sizes.observe(size)
-    _admit.observe(asked - started, size)
-    _append.observe(durable - asked, size)
+    # Series.observe, three times without its call: a batch may hold one message.
+    _append_sizes.counts[bisect_left(SIZES, size)] += 1
+    _append_sizes.total += size
+    waited, took = asked - started, durable - asked
+    _admit.counts[bisect_left(LATENCY, waited)] += size
+    _admit.total += waited * size
+    _append.counts[bisect_left(LATENCY, took)] += size
+    _append.total += took * size
     if _to_skip >= size:
         _to_skip -= size
     else:
@@ -227,7 +234,7 @@ def appended(
         _to_skip = place - size
     values = MESSAGES.values
     if len(stored) == 1:
-        label = "stored", kind_of(stored[0])
+        label = "stored", _KIND.get(stored[0][15:16], "other")
         values[label] = values.get(label, 0) + 1
     else:
         kinds: dict[str, int] = {}
@@ -242,16 +249,6 @@ def appended(
 def refused(outcome: str, conversation: str) -> None:
     """A send that stored nothing: ``duplicate`` or an error code."""
     MESSAGES.add(outcome, kind_of(conversation))
-
-
-def marked(messages: int, seconds: float) -> None:
-    """A batch of so many messages is marked on the hot node."""
-    _mark.observe(seconds, messages)
-
-
-def published(items: int, seconds: float) -> None:
-    """A batch of items was handed to the bus."""
-    _publish.observe(seconds, items)
 
 
 def delivered(at: int) -> None:
