@@ -10,9 +10,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from tests.staff.conftest import Staff, _database, _memory_layer, limits, make_staff, superuser  # noqa: F401
+from tests.accounts.conftest import _memory_layer, limits  # noqa: F401
+from tests.staff.conftest import Staff, make_staff, superuser  # noqa: F401
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey_server")]
 
 #: What opens without a session: where one begins and ends.
 OPEN = {"login", "logout", "second_factor", "enrol"}

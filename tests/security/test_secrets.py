@@ -30,10 +30,8 @@ _KINDS = {
     ),
     "a chat service's token": re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
     "a signed token": re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}"),
-    "a URL with a password": re.compile(
-        r"\b(?:postgres(?:ql)?|redis|amqp)://[^\s:@/{}'\"]*:([^\s@/{}'\"$…*]{8,})@"
-    ),
 }
+_URL = re.compile(r"\b(?:postgres(?:ql)?|redis|amqp)s?://[^\s:@/{}'\"]*:([^\s@/{}'\"$…*]{8,})@")
 _ASSIGNED = re.compile(
     r"""(?i)(?:secret|passw(?:or)?d|token|api_?key|private_?key)\w*["']?\s*[:=]\s*["']([\w+/=.~-]{20,})["']"""
 )
@@ -73,6 +71,8 @@ def _random(text: str) -> bool:
 
 def found_in(text: str) -> set[str]:
     found = {kind for kind, pattern in _KINDS.items() if pattern.search(text)}
+    if any(_random(value) for value in _URL.findall(text)):
+        found.add("a URL with a password")
     if any(_random(value) for value in _ASSIGNED.findall(text)):
         found.add("assigned")
     return found
@@ -102,7 +102,7 @@ def test_nothing_in_the_repository_looks_like_a_secret() -> None:
     [
         ("-----BEGIN PRIVATE KEY-----", "a private key"),
         ("aws = 'AKIAIOSFODNN7EXAMPLE'", "a cloud key"),
-        ("DATABASE_URL=postgresql://chat:v3rySecret1@db/chat", "a URL with a password"),
+        ("DATABASE_URL=postgresql://chat:f8Kq2mZx0vR7tYb1@db/chat", "a URL with a password"),
         ('SECRET_KEY = "f8Kq2mZx0vR7tYb1Nc5wLs9dEh3g"', "assigned"),
         ('"smpp_password": "aQ9xT3uLw8Zr5kVn1bMy"', "assigned"),
     ],
