@@ -277,3 +277,31 @@ async def test_run_now_is_run_by_a_worker_and_written_down(stack: Any, browser: 
     await eventually(lambda: asyncio.to_thread(recorded))
     page = (await browser.http.get("/admin/staff/taskrun/?task=delivery.tasks.trim_outbox")).text
     assert "succeeded" in page
+
+
+async def test_the_dashboard_counts_sessions_and_messages(stack: Any, live: Live, browser: Browser) -> None:  # noqa: F811
+    import uuid
+
+    ann, bob = await live.sign_in(new_number()), await live.sign_in(new_number())
+    headers = {"Authorization": f"Bearer {ann['token']}"}
+    answer = await live.client.put(f"/conversations/direct/{bob['userId']}", json={}, headers=headers)
+    conversation = answer.json()["conversationId"]
+    socket = await live.socket(ann)
+    for number in range(1, 6):
+        message = {
+            "type": "send_message", "ref": str(number), "messageId": str(uuid.uuid4()), "timestamp": 1,
+            "conversationId": conversation, "encryptedContent": "aGk=", "seqNum": number,
+        }  # fmt: skip
+        await socket.send(json.dumps(message))
+        while json.loads(await asyncio.wait_for(socket.recv(), 10))["type"] != "status_update":
+            pass
+
+    async def counted() -> bool:
+        page = (await browser.http.get("/admin/")).text
+        numbers = dict(re.findall(r'data-card="([^"]+)">(?:≈ )?([\d,]+)<', page))
+        return (
+            int(numbers["Messages a minute"].replace(",", "")) >= 5 and int(numbers["Sessions online"]) >= 1
+        )
+
+    await eventually(counted, 40)
+    await socket.close()

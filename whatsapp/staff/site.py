@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
@@ -58,7 +59,9 @@ class StaffSite(UnfoldAdminSite):
 
     def _refusal(self, request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
         context = {**self.each_context(request), "title": title, "text": text}
-        return TemplateResponse(request, "staff/refusal.html", context, status=status)
+        response = TemplateResponse(request, "staff/refusal.html", context, status=status)
+        add_never_cache_headers(response)
+        return response
 
     def catch_all_view(self, request: HttpRequest, url: str) -> HttpResponse:
         if self.has_permission(request) and request.path.endswith("/"):

@@ -15,7 +15,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from chats.gateway import Gateway, gateway
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
-from whatsapp.infra.origins import same_origin
+from whatsapp.infra.origins import refuse, same_origin
 from whatsapp.infra.valkey import HotUnavailable
 from whatsapp.staff import gateways
 from whatsapp.staff.online import entry
@@ -25,6 +25,8 @@ from whatsapp.staff.online.reporter import ASK
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 2.0
+#: Between two questions to the gateways, however fast the browser asks.
+AT_LEAST_S: Final = 0.25
 #: How long the answers of the gateways are gathered.
 GATHER_S: Final = 0.8
 #: The staff session is looked at again: logout, an expired session, a reset factor and lost permissions end the page.
@@ -33,38 +35,45 @@ MAX_QUESTION: Final = 512  # characters
 #: Close codes of this socket (4000-4999 are an application's own, RFC 6455, section 7.4.2).
 NOT_STAFF, TOO_MANY, MALFORMED = 4403, 4429, 4400
 
-_watching: set[OnlineConsumer] = set()
+#: Pages of this process, from before they have a channel until after they have none.
+_open: set[OnlineConsumer] = set()
 
 
 class OnlineConsumer(AsyncJsonWebsocketConsumer):
     channel_layer_alias = "admin"
 
-    async def connect(self) -> None:
-        self._key = entry.session_key(self.scope)
-        self._asker: asyncio.Task[None] | None = None
-        if not same_origin(self.scope) or await entry.staff_of(self._key) is None:
-            await self.close()  # before accepting: HTTP 403
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Who may not look costs a look at the session: no channel, no subscription."""
+        self._key = entry.session_key(scope)
+        if not same_origin(scope) or await entry.staff_of(self._key) is None:
+            await refuse(scope, receive, send, 403)
             return
+        _open.add(self)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _open.discard(self)
+            if not _open:
+                _let_go(self.channel_layer)
+
+    async def connect(self) -> None:
+        self._asker: asyncio.Task[None] | None = None
         await self.accept()
-        if len(_watching) >= LIMITS.staff_watchers:
+        if len(_open) > LIMITS.staff_watchers:
             await self.close(TOO_MANY, "too many live pages are open here")
             return
         self._page, self._user, self._gateway = 1, "", ""
         self._number = 0
+        self._asked: list[str] = []
         self._heard: dict[str, tuple[int, list[Row]]] = {}
         self._told = ""
         self._answered = asyncio.Event()
         self._now = asyncio.Event()
-        _watching.add(self)
         self._asker = asyncio.get_running_loop().create_task(self._ask_for_ever())
 
     async def disconnect(self, code: int) -> None:
         if self._asker is not None:
             self._asker.cancel()
-        _watching.discard(self)
-        # channels_redis polls for as long as it has ever subscribed: with the last page its connection goes too.
-        if not _watching:
-            asyncio.get_running_loop().call_soon(_let_go, self.channel_layer)
 
     # the browser
 
@@ -111,11 +120,12 @@ class OnlineConsumer(AsyncJsonWebsocketConsumer):
             except Exception as error:
                 log.warning("a live page could not be updated: %s", type(error).__name__)
                 await self._tell({"type": "problem", "text": "The sessions cannot be read now."})
-            self._now.clear()
+            await asyncio.sleep(AT_LEAST_S)
             try:
                 await asyncio.wait_for(self._now.wait(), EVERY_S)
             except TimeoutError:
                 pass
+            self._now.clear()
 
     async def _ask(self, here: Gateway) -> None:
         bus = here.node.bus
@@ -166,6 +176,7 @@ class OnlineConsumer(AsyncJsonWebsocketConsumer):
 
 
 def _let_go(layer: Any) -> None:
-    if not _watching:
-        task = asyncio.get_running_loop().create_task(layer.flush())
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    """channels_redis polls for as long as it has ever subscribed: with the last page its connection goes too. Whoever comes
+    meanwhile waits for its lock and subscribes anew."""
+    task = asyncio.get_running_loop().create_task(layer.flush())
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
