@@ -208,6 +208,17 @@ async def test_what_is_unread_may_begin_above_what_is_here():
         assert all(up_to < 120 for _, up_to in fake.reads)
 
 
+async def test_more_unread_than_a_window_holds_opens_at_the_end():
+    fake = people()
+    fake.logs["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n) for n in range(1, 1_501)]
+    fake._chats["c-bob"].unread = 1_500
+    async with driven(fake) as d:
+        await d.open()
+        await d.sees("message 1500.")
+        await until(lambda: fake.reads == [("c-bob", 1_500)])
+        assert "unread messages" not in d.text()
+
+
 async def test_a_hundred_messages_at_once_ring_once_and_ask_once(monkeypatch):
     rung: list[str] = []
     monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))

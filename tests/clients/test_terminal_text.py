@@ -155,6 +155,12 @@ def test_days_and_what_is_unread_are_separated():
     assert words.index("seen") < words.index("2 unread messages") < words.index("new")
 
 
+def test_what_is_unread_is_not_said_to_begin_where_only_the_window_does():
+    entries = [entry("x", BOB, seq) for seq in range(50, 60)]
+    assert "unread" not in "\n".join(lines(layout(entries, [], view(divider=3, unread=57))))
+    assert "57 unread" in "\n".join(lines(layout(entries, [], view(divider=3, unread=57, beginning=True))))
+
+
 def test_every_tick_has_its_sign_and_role():
     def meta(receipt: str) -> list[str]:
         blocks = layout([entry("hi", ME, 1)], [], view(receipt=lambda seq: receipt))

@@ -90,7 +90,8 @@ def layout(
             )
         )
     last_day, last_sender, last_at = "", "", 0
-    divided = False
+    # Only where it begins for sure: what is unread may begin above the window.
+    divided = not (entries and (view.beginning or entries[0].seq <= view.divider))
     for entry in entries:
         day = clock.day(entry.server_timestamp, view.now)
         if day != last_day:

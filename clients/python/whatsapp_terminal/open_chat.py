@@ -59,16 +59,16 @@ class OpenChat:
     def _target(self) -> str:
         """Where to go at the start: the first unread message, as soon as it is in the window."""
         first = self._window.entries[0].seq if self._window.entries else 0
-        return "unread" if self._unread and self._divider > first else "end"
+        return "unread" if self._unread and first and self._divider >= first else "end"
 
     async def _fill(self) -> None:
-        """Enough to fill the screen and to begin at what is unread, from the server if need be."""
+        """Enough to fill the screen and to begin at what is unread, from the server if need be. What is unread by
+        more than a window begins at its end."""
+        far = not 0 < self._unread <= KEEP - 2 * PAGE
         try:
-            for _ in range(KEEP // PAGE):
+            while len(self._window.entries) <= KEEP - PAGE:
                 full = self._view.virtual_size.height > 2 * self._view.size.height
-                if self._screen.open is not self or (
-                    full and (not self._unread or self._target() == "unread")
-                ):
+                if self._screen.open is not self or (full and (far or self._target() == "unread")):
                     return
                 if not await self._older():
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 
 from whatsapp_client import Client, Database, Session, by_name
@@ -18,6 +19,8 @@ def application(
     Sessions are ``clients/NUMBER.json`` in ``data``; messages and the outbox of a device are
     ``clients/NUMBER/DEVICE.db``, and ``settings.json`` is beside them.
     """
+    # What the library logs must not be written over the screen.
+    logging.getLogger("whatsapp_client").addHandler(logging.NullHandler())
     clients = data / "clients"
     databases: list[Database] = []
 
@@ -41,6 +44,6 @@ def application(
         number=number,
         session=Session.load(session_path(clients, number)) if is_number(number) else None,
         to=to,
-        settings_path=lambda known: clients / known / "settings.json",
+        settings_path=lambda known: clients / known / "settings.json" if is_number(known) else None,
     )
     return app, databases
