@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import Account
-from groups.services.members import leave_everywhere
+from accounts.services.recycling import retire
+from groups.tasks import leave_retired
 from tests.groups.conftest import (
     Person,
     a_member_of_the_engine,
@@ -18,6 +19,7 @@ from tests.groups.conftest import (
     sign_in,
     some_id,
 )
+from whatsapp.infra.clock import now_ms
 
 pytestmark = pytest.mark.django_db
 
@@ -158,9 +160,13 @@ def test_without_admins_the_oldest_member_follows_and_the_last_one_ends_it() -> 
 
 
 def test_an_account_that_ends_leaves_all_its_groups() -> None:
-    ann, bob = sign_in(), sign_in()
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
     groups = [make(ann, bob), make(bob, ann), make(ann, bob)]
-    leave_everywhere(account=Account.objects.get(pk=ann.user_id))
+    others = make(bob, cat)
+    retire(account=Account.objects.get(pk=ann.user_id), now=now_ms())
+    for _ in range(2):
+        leave_retired()
+    assert set(roles(cat, others)) == {bob.user_id, cat.user_id}
     for group in groups:
         assert roles(bob, group) == {bob.user_id: "creator"}
         assert a_member_of_the_engine(group) == {bob.user_id}

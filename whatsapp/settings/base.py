@@ -157,6 +157,7 @@ CELERY_TASK_ROUTES = (
         ("delivery.tasks.fanout_lane", {"queue": "fanout"}),
         ("delivery.tasks.*", {"queue": "maintenance"}),
         ("accounts.tasks.*", {"queue": "maintenance"}),
+        ("groups.tasks.*", {"queue": "maintenance"}),
         ("whatsapp.staff.tasks.*", {"queue": "maintenance"}),
     ],
 )
@@ -172,6 +173,11 @@ CELERY_BEAT_SCHEDULE = {
     "accounts-prune": {
         "task": "accounts.tasks.prune",
         "schedule": crontab(minute=17),
+        "options": {"expires": 3600},
+    },
+    "groups-leave-retired": {
+        "task": "groups.tasks.leave_retired",
+        "schedule": crontab(minute=27),
         "options": {"expires": 3600},
     },
     "staff-prune": {

@@ -1,0 +1,18 @@
+"""Housekeeping. May be repeated and run twice at once."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from accounts.models import Account
+from groups.models import Membership
+from groups.services.members import leave_everywhere
+
+
+@shared_task
+def leave_retired() -> None:
+    """Accounts that ended leave their groups, so that none keeps a creator or admin whom nobody is behind."""
+    retired = Membership.objects.filter(left_at=None, user__retired_at__isnull=False)
+    users = retired.values_list("user_id", flat=True).distinct()
+    for account in Account.objects.filter(pk__in=list(users)):
+        leave_everywhere(account=account)
