@@ -28,6 +28,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("Ctrl+P", "all commands: chats, themes, alerts"),
             ("Esc", "back to the list of chats"),
             ("Tab", "list, messages, text field"),
+            ("F5", "sign in again, when the session is over"),
             ("Ctrl+Q", "leave"),
         ),
     ),
