@@ -52,7 +52,8 @@ def _put(*, owner: Account, account: Account, nickname: str | None, now: int) ->
     if account.pk == owner.pk:
         raise Refused(Code.BAD_REQUEST, "This is you.")
     with transaction.atomic():
-        Account.objects.select_for_update().get(pk=owner.pk)  # the limit holds under parallel requests
+        # The limit holds under parallel requests; "no key", or two who add each other would wait for each other.
+        Account.objects.select_for_update(no_key=True).get(pk=owner.pk)
         contact = Contact.objects.filter(owner=owner, user=account).first()
         if contact is None:
             if Contact.objects.filter(owner=owner).count() >= MAX_CONTACTS:

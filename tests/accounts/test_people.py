@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Contact
-from tests.accounts.conftest import Api, assert_problem, new_number, parallel, sign_in
+from tests.accounts.conftest import Api, assert_problem, at_once, new_number, parallel, sign_in
 from whatsapp.infra.clock import now_ms
 
 pytestmark = pytest.mark.django_db
@@ -156,6 +156,17 @@ def test_a_contact_is_put_and_removed_by_id_idempotently() -> None:
     assert person.api.delete(path).status_code == 204
     assert person.api.delete(path).status_code == 204
     assert person.api.get("/contacts").json() == {"items": []}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_add_each_other_at_once_do_not_wait_for_each_other() -> None:
+    for _ in range(10):
+        ann, bob = sign_in(), sign_in()
+        answers = at_once(
+            lambda ann=ann, bob=bob: ann.api.put(f"/contacts/{bob.user_id}").status_code,
+            lambda ann=ann, bob=bob: bob.api.put(f"/contacts/{ann.user_id}").status_code,
+        )
+        assert answers == [200, 200]
 
 
 def test_contacts_come_in_pages_and_since() -> None:
