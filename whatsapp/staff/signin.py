@@ -218,10 +218,10 @@ def _start_again(request: HttpRequest) -> HttpResponse:
 
 
 def _qr(text: str) -> SafeString:
-    """An inline SVG: nothing to fetch, nothing that a policy must allow."""
+    """An inline SVG: nothing to fetch, nothing that a policy must allow. Its size is the style sheet's, so it needs a viewBox."""
     out = BytesIO()
     segno.make(text, error="m").save(
-        out, kind="svg", scale=5, border=3, xmldecl=False, svgns=True, light="#fff"
+        out, kind="svg", border=3, xmldecl=False, svgns=True, omitsize=True, light="#fff"
     )
     return mark_safe(out.getvalue().decode())
 
