@@ -234,6 +234,8 @@ def test_a_conversation_shows_its_numbers(superuser: Staff, world: World) -> Non
     assert f"the newest 2 events hold {2 * len(SECRET)} B of contents" in page
     assert "2 sent, 2 kept" in page
     assert page.count("from seq 0") == 2
+    listed = superuser.page(f"/admin/staff/conversation/?q={world.conversation}")
+    assert re.search(r"field-shown_members[^>]*>\s*2\s*<", listed)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     list_display = (
         "conversation_id",
         "shown_kind",
-        "members",
+        "shown_members",
         "shown_head",
         "kept",
         "last_activity",
