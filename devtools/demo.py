@@ -305,12 +305,16 @@ def wait_written(url: str, conversation: str) -> None:
     """Receipts and positions are written behind by at most a second: wait for them, so that the picture is whole."""
     import psycopg
 
-    query = "SELECT count(*) FROM delivery_receipt WHERE conversation = %s AND read > 0"
+    query = (
+        "SELECT head = (SELECT min(acked) FROM delivery_position WHERE conversation = %(c)s)"
+        " AND head = (SELECT max(read) FROM delivery_receipt WHERE conversation = %(c)s)"
+        " FROM delivery_head WHERE conversation = %(c)s"
+    )
     deadline = time.monotonic() + 3
     with psycopg.connect(url, connect_timeout=5, autocommit=True) as database:
         while time.monotonic() < deadline:
-            row = database.execute(query, [conversation]).fetchone()
-            if row and row[0] == 2:
+            row = database.execute(query, {"c": conversation}).fetchone()
+            if row and row[0]:
                 return
             time.sleep(0.05)
 
