@@ -24,7 +24,6 @@ from accounts.last_seen import LastSeen
 from chats import gauges
 from chats.connection import Connection
 from delivery import tasks
-from delivery.drain import DrainRequest
 from delivery.node import Node
 from delivery.session import Session, State
 from delivery.sessions import CLOSE_OF
@@ -65,8 +64,9 @@ class Gateway:
             store=self.store,
             hot_url=settings.HOT_URL,
             identify=self._judge,
-            submit_drain=self._submit_drain,
-            submit_lane=self._submit_lane,
+            # A broker that is away only means that the gateway reads by itself, and that workers look for lanes.
+            submit_drain=tasks.submit_drain_soon,
+            submit_lane=tasks.submit_lane_soon,
         )
         self.node.bus.subscribe(LAYER, self.on_layer)
         self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
@@ -104,13 +104,6 @@ class Gateway:
             return await account_sessions.banned_until(self.pool, user, device)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
-
-    def _submit_drain(self, request: DrainRequest) -> None:
-        # kombu's publish blocks: off the loop, and a broker that is away only means that the gateway reads by itself.
-        asyncio.get_running_loop().run_in_executor(None, tasks.submit_drain, request)
-
-    def _submit_lane(self, lane: int, token: str) -> None:
-        asyncio.get_running_loop().run_in_executor(None, tasks.submit_lane, lane, token)
 
     def message_rate(self, user: str) -> Rate:
         rate = self.rates.get(user)

@@ -6,6 +6,7 @@ sweep finds the outbox row within a second, because its writer, made for this on
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from delivery.store.interface import Change, Changed, Logged
 from delivery.store.sync import store
 from whatsapp.infra.bus import channel
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.valkey import Address, Connection, HotUnavailable
+from whatsapp.infra.valkey import ANSWER_TIMEOUT_S, Address, Connection, HotUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -47,28 +48,30 @@ def change_group(*, conversation: str, sender: str, changes: Sequence[Change]) -
 
 
 def _tell(entry: Entry) -> None:
+    lane, token = lane_of(entry.events[0].conversation), lanes.new_token()
     try:
-        async_to_sync(_add)(entry)
+        if not async_to_sync(_add)(Address(settings.HOT_URL), lane, token, entry):
+            tasks.submit_lane_soon(lane, token)
     except Exception as error:
         log.warning("a change of a group is left to the sweep: %s", type(error).__name__)
 
 
-async def _add(entry: Entry) -> None:
-    lane, token = lane_of(entry.events[0].conversation), lanes.new_token()
-    # A connection of its own: async_to_sync brings a new loop with each call.
-    connection = await Connection.open(Address(settings.HOT_URL), lambda _: None)
+async def _add(address: Address, lane: int, token: str, entry: Entry) -> bool:
+    """Whether somebody works on the lane already. In a gateway this runs on the loop that serves the sockets."""
+    # A connection of its own: elsewhere async_to_sync brings a new loop with each call.
+    connection = await Connection.open(address, lambda _: None)
     try:
-        (answer,) = await connection.run(
-            [("EVAL", lanes.ADD, 2, *lanes.keys(lane), *lanes.add_arguments(token, entry))]
-        )
-        if isinstance(answer, Exception):
-            raise HotUnavailable(str(answer))
-        _, holder, _, _ = answer
-        process = holder.decode().partition(":")[0]
-        if process:
-            wake = msgspec.msgpack.encode([(lanes.WAKE, (lane, holder.decode()))])
-            await connection.run([("SPUBLISH", channel(process), wake)])
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            (answer,) = await connection.run(
+                [("EVAL", lanes.ADD, 2, *lanes.keys(lane), *lanes.add_arguments(token, entry))]
+            )
+            if isinstance(answer, Exception):
+                raise HotUnavailable(str(answer))
+            _, holder, _, _ = answer
+            process = holder.decode().partition(":")[0]
+            if process:
+                wake = msgspec.msgpack.encode([(lanes.WAKE, (lane, holder.decode()))])
+                await connection.run([("SPUBLISH", channel(process), wake)])
     finally:
         connection.close()
-    if not holder:
-        tasks.submit_lane(lane, token)
+    return bool(holder)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from celery import shared_task
@@ -17,6 +22,41 @@ from whatsapp.wire.codec import CODECS
 log = logging.getLogger(__name__)
 
 BATCH = 5_000
+#: Publishes that wait for the broker; what comes above is dropped, as if the broker had lost it.
+MAX_WAITING = 256
+
+
+class _Publisher:
+    """A thread that talks to the broker. A publish blocks, and to a broker that is frozen it blocks for ever: neither a loop,
+    nor a request, nor the threads that look up names for the loop may wait for it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()  # a thread does not come along through a fork
+        self._waiting: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.Queue(MAX_WAITING)
+        threading.Thread(target=self._run, name="publisher", daemon=True).start()
+
+    def add(self, publish: Callable[..., None], *args: Any) -> None:
+        try:
+            self._waiting.put_nowait((publish, args))
+        except queue.Full:
+            log.warning("the broker is too slow: a task was not enqueued")
+
+    def _run(self) -> None:
+        while True:
+            publish, args = self._waiting.get()
+            publish(*args)
+
+
+_publisher: _Publisher | None = None
+_lock = threading.Lock()
+
+
+def _soon(publish: Callable[..., None], *args: Any) -> None:
+    global _publisher
+    with _lock:
+        if _publisher is None or _publisher.pid != os.getpid():
+            _publisher = _Publisher()
+    _publisher.add(publish, *args)
 
 
 @shared_task(name="delivery.tasks.drain", expires=60)
@@ -28,11 +68,16 @@ def drain(request: dict[str, object]) -> int:
 
 
 def submit_drain(request: DrainRequest) -> None:
-    """Enqueue :func:`drain`. Blocks like every publish, so call it off the loop; never raises."""
+    """Enqueue :func:`drain`. Blocks like every publish; never raises."""
     try:
         drain.apply_async((msgspec.to_builtins(request),), retry=False)
     except Exception as error:
         log.warning("the drain task could not be enqueued: %s", error)
+
+
+def submit_drain_soon(request: DrainRequest) -> None:
+    """:func:`submit_drain` from anywhere: does not wait for the broker."""
+    _soon(submit_drain, request)
 
 
 @shared_task(name="delivery.tasks.fanout_lane", expires=60)
@@ -43,11 +88,16 @@ def fanout_lane(lane: int, token: str) -> int:
 
 
 def submit_lane(lane: int, token: str) -> None:
-    """Enqueue :func:`fanout_lane`. Blocks, so call it off the loop; never raises: lanes without a holder are looked for."""
+    """Enqueue :func:`fanout_lane`. Blocks; never raises: lanes without a holder are looked for."""
     try:
         fanout_lane.apply_async((lane, token), retry=False)
     except Exception as error:
         log.warning("the task of a lane could not be enqueued: %s", error)
+
+
+def submit_lane_soon(lane: int, token: str) -> None:
+    """:func:`submit_lane` from anywhere: does not wait for the broker."""
+    _soon(submit_lane, lane, token)
 
 
 @shared_task(name="delivery.tasks.expire")
