@@ -9,6 +9,7 @@ die anywhere: the next holder begins at the head again, and marks, publishes and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -44,6 +45,7 @@ LINGER_S = 1.0  # how long an empty lane is kept: cheaper than a task for each m
 POLL_S = 0.5  # a wake that was lost costs this much
 PASS_ENTRIES = 256
 ORPHANS_EVERY_S = 1.0
+PASS_S = 30.0  # a pass that takes longer is begun again, by whoever has the lane then
 
 _TAKE = """
 local holder = redis.call('GET', KEYS[2])
@@ -184,7 +186,12 @@ class LaneWorker:
                 if not held:
                     return passes
                 if found:
-                    await self._pass(lane, token, found)
+                    keeper = loop.create_task(self._keep(lane, token))
+                    try:
+                        async with asyncio.timeout(PASS_S):
+                            await self._pass(lane, token, found)
+                    finally:
+                        keeper.cancel()
                     passes += 1
                     idle_since = loop.time()
                     if len(found) < PASS_ENTRIES:
@@ -195,7 +202,7 @@ class LaneWorker:
                     if ended:
                         return passes
                     continue
-            except (HotUnavailable, Unavailable, hiredis.ReplyError) as error:
+            except (HotUnavailable, Unavailable, hiredis.ReplyError, TimeoutError) as error:
                 log.info("lane %d waits: %s", lane, error)
                 await asyncio.sleep(0.2)
                 if not self._hot.available:
@@ -207,9 +214,17 @@ class LaneWorker:
             except TimeoutError:
                 pass
 
+    async def _keep(self, lane: int, token: str) -> None:
+        """For ever: a pass may take longer than the lease. If another took the lane meanwhile, it would take as long, lose it
+        in its turn, and nobody would ever trim."""
+        while True:
+            await asyncio.sleep(LEASE_MS / 3000)
+            with contextlib.suppress(HotUnavailable, hiredis.ReplyError):
+                await self._hot.run([self._hold.call(keys(lane), [token, LEASE_MS])])
+
     async def _pass(self, lane: int, token: str, found: Sequence[Any]) -> None:
         epoch = self._hot.epoch  # before the marks (R3)
-        entries = [_decode(fields[1]) for _, fields in found]
+        entries = list(_entries(lane, found))
         await self._fan_out([event for entry in entries for event in entry.events])
         faults.point("lane-push")
         ms, number = entry_id(found[-1][0])
@@ -272,6 +287,15 @@ class LaneWorker:
                 out.setdefault(process, []).append((logged, some))
         for process, items in out.items():
             self._bus.send(process, GROUP, items)
+
+
+def _entries(lane: int, found: Sequence[Any]) -> Iterator[Entry]:
+    """What cannot be read is left out, or its lane would stand still: its row stays open, and is marked by its writer."""
+    for id_, fields in found:
+        try:
+            yield _decode(fields[1])
+        except msgspec.DecodeError:
+            log.error("entry %s of lane %d cannot be read", id_.decode(), lane)
 
 
 def _by_others(logged: Iterable[Logged], device: str) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from delivery.store.interface import OutboxRow, Store, Unavailable
@@ -30,16 +31,23 @@ Replay = Callable[[list[OutboxRow]], Awaitable[None]]
 Oldest = Callable[[list[int]], Awaitable[dict[int, tuple[int, int] | None]]]
 
 OVERDUE_S = 5.0
+#: An entry leaves its lane a moment before its report arrives: what is missing there is looked at again after this long.
+REPORT_S = 0.3
 
 
 class Open:
     """The lanes that have not reported a row, with the ids of its entries."""
 
-    __slots__ = ("lanes", "since")
+    __slots__ = ("below", "lanes", "since")
 
-    def __init__(self, lanes: dict[int, tuple[int, int]], since: float) -> None:
+    def __init__(self, lanes: dict[int, tuple[int, int]], below: int, since: float) -> None:
         self.lanes = lanes
+        self.below = below  # a row of an earlier batch: those in between may be of this batch too
         self.since = since  # loop time; moved on while the entries wait in their lanes
+
+
+def _is_gone(id_: tuple[int, int], oldest: tuple[int, int] | None) -> bool:
+    return oldest is None or id_ < oldest
 
 
 def kept_under(epoch: str) -> str:
@@ -58,7 +66,9 @@ class Progress:
         bus.names.add(self.writer)
         self._replay = replay
         self._oldest = oldest
-        self._open: dict[int, Open] = {}  # ascending
+        # Ascending. A dict would look at everything that has left it to find its first.
+        self._open: OrderedDict[int, Open] = OrderedDict()
+        self._told = 0  # the newest row that was opened or done
         self._reached = 0  # done up to here, but for the open ones
         self._epoch = ""  # under which ``_row`` was earned
         self._row = 0
@@ -91,19 +101,24 @@ class Progress:
         self._bus.names.add(self.writer)
         self._epoch, self._row, self._saved = "", 0, 0
         self._open.clear()
-        self._reached = 0
+        self._reached = self._told = 0
         self.failed()
 
     def opened(self, writer: str, row: int, lanes: dict[int, tuple[int, int]]) -> None:
-        """``row`` has entries in these lanes; called before it is :meth:`done`, in order."""
-        if writer == self.writer:
-            self._open[row] = Open(lanes, asyncio.get_running_loop().time())
+        """``row`` has entries in these lanes; called before it is :meth:`done`, in order. It stands for all rows of its append,
+        which may have taken several statements: the watermark stays below the first of them."""
+        if writer != self.writer:
+            return
+        if row > self._row:  # or a replay has marked it already
+            self._open[row] = Open(lanes, self._told, asyncio.get_running_loop().time())
+        self._told = row
 
     def done(self, writer: str, epoch: str, row: int) -> None:
         """The marks of ``row`` were answered, but for what lanes have; ``epoch`` was known before they were sent (R3). Rows
         come in order."""
         if writer != self.writer:
             return  # the sweep's by now
+        self._told = row
         if epoch != self._epoch:
             self.failed()
         elif not self._broken:
@@ -125,8 +140,13 @@ class Progress:
                 self._move()
 
     def _move(self) -> None:
-        first = next(iter(self._open), 0)
-        self._row = max(self._row, min(self._reached, first - 1) if first else self._reached)
+        first = next(iter(self._open.values()), None)
+        self._row = max(self._row, self._reached if first is None else min(self._reached, first.below))
+
+    def _close(self, row: int) -> None:
+        """What is open up to ``row`` needs no report any more."""
+        while self._open and next(iter(self._open)) <= row:
+            self._open.popitem(last=False)
 
     def failed(self) -> None:
         """The marks of a row may be missing: nothing above the watermark counts until it was replayed."""
@@ -162,15 +182,21 @@ class Progress:
             await self._save()
             self._broken, self._epoch, self._row, self._saved = True, epoch, 0, 0
             self._reached = 0
-        while rows := await self._store.outbox(writer, kept_under(epoch), clock.now_ms()):
+        while True:
+            newest = next(reversed(self._open), 0)
+            rows = await self._store.outbox(writer, kept_under(epoch), clock.now_ms())
+            if not rows:
+                break
             await self._replay(rows)
             metrics.REPLAYED.add(number=len(rows))
             if self.writer != writer or self._epoch != epoch:
                 return
             self._row = rows[-1].row
-            for row in [row for row in self._open if row <= self._row]:
-                del self._open[row]
+            self._close(self._row)
             await self._save()
+        if self.writer == writer:
+            # Opened before the read, which did not find it: it is done, or too old for everybody.
+            self._close(newest)
         if self._failures == failures and self._hot.epoch == epoch:
             self._broken = False
 
@@ -181,13 +207,17 @@ class Progress:
         if not overdue or self._oldest is None:
             return
         first = await self._oldest(sorted({lane for open_ in overdue for lane in open_.lanes}))
+        gone: list[tuple[Open, int]] = []
         for open_ in overdue:
-            for lane, id_ in open_.lanes.items():
-                oldest = first[lane]
-                if oldest is None or id_ < oldest:
-                    self.failed()
-                    return
-            open_.since = now
+            missing = [lane for lane, id_ in open_.lanes.items() if _is_gone(id_, first[lane])]
+            if missing:
+                gone += [(open_, lane) for lane in missing]
+            else:
+                open_.since = now
+        if gone:
+            await asyncio.sleep(REPORT_S)
+            if self._open and any(lane in open_.lanes for open_, lane in gone):
+                self.failed()
 
     async def _save(self) -> None:
         if self._row > self._saved and self._epoch:

@@ -1,0 +1,132 @@
+"""How far a writer is when its rows wait in lanes (R13), and lanes whose passes are long or cannot be read (R14, C7)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from delivery import lane_worker
+from delivery import outbox as outbox_module
+from delivery.lanes import lane_of, queue_key
+from delivery.outbox import Progress
+from delivery.store.interface import Change
+from tests.faults.engine import World, saved
+from tests.faults.test_lanes import Room, nobody
+from tests.gateway.peer import new_id, until
+from whatsapp.infra import clock
+
+
+async def test_r13_the_watermark_stays_below_all_rows_of_an_append(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is there twice in one batch makes two statements of it, and two rows; one entry stands for both."""
+    monkeypatch.setattr(outbox_module, "OVERDUE_S", 0.1)
+    room = await Room(world).open(nobody)
+    other = new_id()
+    await world.store.create_group(other, clock.now_ms())
+    added = Change(new_id(), "member_added", b"\x80", joins=tuple(user for user, _ in room.people))
+    await world.store.change(new_id(), other, room.people[0][0], [added], clock.now_ms())
+    twice = room.ann.send(room.conversation, "first statement")
+    room.ann.send(room.conversation, "first statement", message_id=twice)
+    last = room.ann.send(other, "second statement")
+    await room.ann.answer(twice, 2)
+    await room.ann.answer(last)
+    await room.here.node.fanout.drained()
+    await asyncio.sleep(1.5)  # a watermark that is written behind is written by now
+    writer = room.here.node.fanout.progress.writer
+    (rows,) = await world.sql("SELECT count(*) FROM delivery_outbox WHERE writer = %s", writer)
+    assert rows[0] == 2
+    for conversation in (room.conversation, other):
+        world.redis.delete(queue_key(lane_of(conversation)))
+    await room.cat.has(other, [1, 2])
+    await room.cat.has(room.conversation, [1, 2])
+    await until(lambda: saved(world, room.here), "both rows are done")
+
+
+async def test_r13_a_row_that_a_replay_has_marked_waits_for_no_report(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay reads the row while its entry is on its way to the lane; then stream and report are lost."""
+    monkeypatch.setattr(outbox_module, "OVERDUE_S", 0.1)
+    room = await Room(world).open(nobody)
+    fanout = room.here.node.fanout
+    progress, mark, store = fanout.progress, fanout._mark, room.here.store
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held(marks: Any, users: Any, by_lane: Any = ()) -> Any:
+        if by_lane:
+            reached.set()
+            await go_on.wait()
+        return await mark(marks, users, by_lane)
+
+    monkeypatch.setattr(fanout, "_mark", held)
+    await room.ann.say(room.conversation)
+    await asyncio.wait_for(reached.wait(), 10)
+    progress.failed()
+    await until(lambda: not progress._broken, "the row is marked by the replay")
+    go_on.set()
+    await fanout.drained()
+    world.redis.delete(queue_key(room.lane))
+    asked = 0
+    outbox = store.outbox
+
+    async def counted(*args: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await outbox(*args)
+
+    monkeypatch.setattr(store, "outbox", counted)
+    await asyncio.sleep(2.0)
+    assert asked <= 3, "the writer asks for its rows again and again"
+    assert not progress._open
+    await room.ann.say(room.conversation)
+    await room.cat.has(room.conversation, [1, 2])
+
+
+async def test_r14_a_pass_that_takes_longer_than_the_lease_keeps_its_lane(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_worker, "LEASE_MS", 300)
+    monkeypatch.setattr(lane_worker, "ORPHANS_EVERY_S", 0.1)
+    room = await Room(world).open()
+    lanes = room.worker.lanes
+    fan_out, passes = lanes._fan_out, 0
+
+    async def slow(events: Any) -> None:
+        nonlocal passes
+        passes += 1
+        await asyncio.sleep(1.0)
+        await fan_out(events)
+
+    monkeypatch.setattr(lanes, "_fan_out", slow)
+    room.worker.start(lanes.look_for_orphans())
+    await room.ann.say(room.conversation)
+    await room.cat.has(room.conversation, [1, 2])
+    await until(lambda: room.queued() == 0, "the entry is trimmed", 3)
+    assert passes == 1
+
+
+async def test_an_entry_that_cannot_be_read_does_not_stop_its_lane(world: World) -> None:
+    room = await Room(world).open(nobody)
+    world.redis.xadd(queue_key(room.lane), {"b": b"\xc1 of another version"})
+    await room.ann.say(room.conversation)
+    await room.here.node.fanout.drained()
+    room.worker.submit(room.lane, (room.holder() or b"").decode())
+    await room.cat.has(room.conversation, [1, 2])
+    assert room.queued() == 0
+
+
+async def test_c7_a_long_backlog_of_reports_costs_its_length(world: World) -> None:
+    progress: Progress = (await world.process()).node.fanout.progress
+    rows = 150_000
+    for row in range(1, rows + 1):
+        progress.opened(progress.writer, row, {0: (row, 0)})
+    progress.done(progress.writer, progress._epoch, rows)
+    began = time.process_time()
+    for row in range(1, rows + 1):
+        progress.lane_done(progress.writer, row, progress._epoch, 0)
+    assert time.process_time() - began < 1.0
+    assert progress._row == rows
