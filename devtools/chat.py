@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except RestError as error:
-        print(f"The server says no: {error.message or error.code}.", file=sys.stderr)
+        print(f"The server says no: {(error.message or error.code).rstrip('.')}.", file=sys.stderr)
     except Unreachable as error:
         print(f"{error}. Is it running? ./dev status tells.", file=sys.stderr)
     except (ClientError, DevError) as error:
