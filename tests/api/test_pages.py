@@ -109,6 +109,10 @@ def test_a_person_tries_a_call_in_the_documentation(stack: Any, person: SignedUp
         # A link of the three steps opens its operation.
         page.click(".token a[href='#/auth/verify']")
         expect(page.locator("#operations-auth-verify .execute")).to_be_visible(timeout=30_000)
+        # What may be left out is empty: an example's idempotency key would make every second try a repeat of the first.
+        expect(
+            page.locator("#operations-auth-verify [data-param-name='X-Idempotency-Key'] input")
+        ).to_have_value("")
         stored = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]")
     assert complaints == []
     assert stored == [0, 0, ""]  # the token is gone with the page
