@@ -25,9 +25,10 @@ from whatsapp.staff.times import size, when
 SAMPLE: Final = 1_000
 MEMBERS_SHOWN: Final = 50
 
-# octet_length of a stored value needs its size only, not the value (it is not unpacked).
+# octet_length of a stored value needs its size only, not the value (it is not unpacked). Events of a group have no content.
 _SIZES: Final = """
-SELECT count(*), coalesce(sum(octet_length(content)), 0), coalesce(max(octet_length(content)), 0), count(content)
+SELECT count(*), coalesce(sum(octet_length(content)), 0), coalesce(max(octet_length(content)), 0),
+    count(*) FILTER (WHERE octet_length(content) > 0)
 FROM (SELECT content FROM delivery_event WHERE conversation = %s AND seq > %s ORDER BY seq DESC LIMIT %s) newest
 """
 
