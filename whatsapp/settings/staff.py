@@ -103,7 +103,7 @@ UNFOLD = {
                 "title": "Staff",
                 "items": [
                     _item("Staff users", "badge", "auth_user_changelist", "auth.view_user"),
-                    _item("Groups", "groups", "auth_group_changelist", "auth.view_group"),
+                    _item("Staff groups", "groups", "auth_group_changelist", "auth.view_group"),
                     _item("Audit log", "receipt_long", "admin_logentry_changelist", "admin.view_logentry"),
                 ],
             },
