@@ -44,6 +44,10 @@ GATHER_S = 0.02  # passes of a lane are at least so far apart, so that a busy gr
 LINGER_S = 1.0  # how long an empty lane is kept: cheaper than a task for each message
 POLL_S = 0.5  # a wake that was lost costs this much
 PASS_ENTRIES = 256
+FIRST_ENTRIES = 16  # before it is known how long a lane's entries are
+PASS_BYTES = (
+    8 * 1024 * 1024
+)  # aimed at: what takes longer than a connection waits would be read again and again
 ORPHANS_EVERY_S = 1.0
 PASS_S = 30.0  # a pass that takes longer is begun again, by whoever has the lane then
 
@@ -169,7 +173,7 @@ class LaneWorker:
 
     async def _work(self, lane: int, token: str, wake: asyncio.Event) -> int:
         loop = asyncio.get_running_loop()
-        passes, idle_since = 0, loop.time()
+        passes, idle_since, size = 0, loop.time(), FIRST_ENTRIES
         while True:
             wake.clear()
             started = loop.time()
@@ -180,7 +184,7 @@ class LaneWorker:
                 held, found = await self._hot.run(
                     [
                         self._hold.call(keys(lane), [token, LEASE_MS]),
-                        ("XRANGE", queue_key(lane), "-", "+", "COUNT", PASS_ENTRIES),
+                        ("XRANGE", queue_key(lane), "-", "+", "COUNT", size),
                     ]
                 )
                 if not held:
@@ -194,8 +198,9 @@ class LaneWorker:
                         keeper.cancel()
                     passes += 1
                     idle_since = loop.time()
-                    if len(found) < PASS_ENTRIES:
+                    if len(found) < size:
                         await asyncio.sleep(max(0.0, started + GATHER_S - loop.time()))
+                    size = _next_size(size, found)
                     continue
                 if loop.time() - idle_since >= LINGER_S:
                     (ended,) = await self._hot.run([self._end.call(keys(lane), [token])])
@@ -204,6 +209,7 @@ class LaneWorker:
                     continue
             except (HotUnavailable, Unavailable, hiredis.ReplyError, TimeoutError) as error:
                 log.info("lane %d waits: %s", lane, error)
+                size = 1
                 await asyncio.sleep(0.2)
                 if not self._hot.available:
                     return passes  # who ever takes it next begins at its head
@@ -287,6 +293,12 @@ class LaneWorker:
                 out.setdefault(process, []).append((logged, some))
         for process, items in out.items():
             self._bus.send(process, GROUP, items)
+
+
+def _next_size(size: int, found: Sequence[Any]) -> int:
+    """How many entries the next pass takes, by how long those of the last one were."""
+    carried = sum(len(fields[1]) for _, fields in found)
+    return max(1, min(PASS_ENTRIES, 4 * size, len(found) * PASS_BYTES // max(carried, 1)))
 
 
 def _entries(lane: int, found: Sequence[Any]) -> Iterator[Entry]:

@@ -10,7 +10,7 @@ import pytest
 
 from delivery import lane_worker
 from delivery import outbox as outbox_module
-from delivery.lanes import lane_of, queue_key
+from delivery.lanes import lane_of, lease_key, queue_key
 from delivery.outbox import Progress
 from delivery.store.interface import Change
 from tests.faults.engine import World, saved
@@ -130,3 +130,27 @@ async def test_c7_a_long_backlog_of_reports_costs_its_length(world: World) -> No
         progress.lane_done(progress.writer, row, progress._epoch, 0)
     assert time.process_time() - began < 1.0
     assert progress._row == rows
+
+
+async def test_c7_a_pass_takes_no_more_bytes_than_it_can_carry(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes longer to read than a connection waits would be asked for again and again."""
+    monkeypatch.setattr(lane_worker, "PASS_BYTES", 10_000, raising=False)
+    room = await Room(world).open(nobody)
+    for _ in range(40):
+        await room.ann.say(room.conversation, "x" * 3_000)
+        await room.here.node.fanout.drained()
+    lanes, sizes = room.worker.lanes, []
+    one_pass = lanes._pass
+
+    async def seen(lane: int, token: str, found: Any) -> None:
+        sizes.append(len(found))
+        await one_pass(lane, token, found)
+
+    monkeypatch.setattr(lanes, "_pass", seen)
+    world.redis.delete(lease_key(room.lane))
+    room.worker.start(lanes.run(room.lane, "mine"))
+    await room.cat.has(room.conversation, list(range(1, 42)))
+    assert max(sizes) <= 16, "the first pass does not know how long entries are"
+    assert max(sizes[1:]) <= 3
