@@ -77,7 +77,8 @@ class Sweep:
         self.leads, self.open_writers = bool(mine), 0
         if not mine:
             return 0
-        writers = await self._store.outbox_writers(clock.now_ms())
+        # Each change of a group by Django code has a writer of its own: only those with something open are asked for it.
+        writers = await self._store.outbox_writers(clock.now_ms(), kept_under(hot.epoch))
         if not writers:
             return 0
         alive = await hot.run([("EXISTS", alive_key(writer)) for writer in writers])
@@ -128,7 +129,7 @@ def _show(sweep: Sweep) -> None:
     )
     metrics.source(
         "whatsapp_sweep_dead_writers",
-        "Writers without a heartbeat that the last round looked after (they stay for two hours).",
+        "Writers without a heartbeat of which the last round found rows that nobody had marked.",
         lambda: sweep.open_writers,
     )
     metrics.source(

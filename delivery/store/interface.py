@@ -318,8 +318,9 @@ class Store(Protocol):
     async def outbox_done(self, writer: str, epoch: str, row: int, now: int) -> None:
         """Raise the watermark of (writer, epoch) to ``row`` (never lowers it)."""
 
-    async def outbox_writers(self, now: int) -> list[str]:
-        """Every writer with a row younger than 2 h (the sweep is never finished with one, R4)."""
+    async def outbox_writers(self, now: int, epoch: str | None = None) -> list[str]:
+        """Every writer with a row younger than 2 h (the sweep is never finished with one, R4); with ``epoch`` those of which
+        :meth:`outbox` has rows now."""
 
     async def trim_outbox(self, now: int) -> int:
         """Delete rows and watermarks older than 2 h; returns how many rows."""

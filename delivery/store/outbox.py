@@ -72,9 +72,25 @@ WHERE newest.at >= %s::bigint"""
 )
 
 
-def writers(now: int) -> Operation[list[str]]:
+# The same question as _OPEN's, of the newest row: of most writers nothing is open, and asking each would take long.
+_OPEN_WRITERS = (
+    _WRITERS
+    + """SELECT w.writer::text FROM writers w CROSS JOIN LATERAL (
+    SELECT o."row", o.at FROM delivery_outbox o WHERE o.writer = w.writer ORDER BY o."row" DESC LIMIT 1) newest
+CROSS JOIN LATERAL (
+    SELECT max(p."row") FILTER (WHERE p.epoch = %(epoch)s) AS own, coalesce(max(p."row"), 0) AS highest
+    FROM delivery_progress p WHERE p.writer = w.writer) mark
+WHERE newest.at >= %(now)s::bigint - %(keep)s::bigint AND newest."row" > coalesce(
+    mark.own, CASE WHEN newest.at < %(now)s::bigint - %(replay)s::bigint THEN mark.highest ELSE 0 END)"""
+)
+
+
+def writers(now: int, epoch: str | None) -> Operation[list[str]]:
     """See :meth:`Store.outbox_writers`."""
-    return [row[0] for row in (yield Query(_LIVE_WRITERS, (now - KEEP_MS,)))]
+    if epoch is None:
+        return [row[0] for row in (yield Query(_LIVE_WRITERS, (now - KEEP_MS,)))]
+    params = {"epoch": epoch, "now": now, "keep": KEEP_MS, "replay": REPLAY_MS}
+    return [row[0] for row in (yield Query(_OPEN_WRITERS, params))]
 
 
 _TRIM = (

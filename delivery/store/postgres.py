@@ -149,8 +149,8 @@ class PostgresStore:
     async def outbox_done(self, writer: str, epoch: str, row: int, now: int) -> None:
         await self._run(outbox.done(writer, epoch, row, now))
 
-    async def outbox_writers(self, now: int) -> list[str]:
-        return await self._run(outbox.writers(now))
+    async def outbox_writers(self, now: int, epoch: str | None = None) -> list[str]:
+        return await self._run(outbox.writers(now, epoch))
 
     async def trim_outbox(self, now: int) -> int:
         return await self._run(outbox.trim(now))

@@ -169,8 +169,8 @@ class SyncStore:
     def outbox_done(self, writer: str, epoch: str, row: int, now: int) -> None:
         self._run(outbox.done(writer, epoch, row, now))
 
-    def outbox_writers(self, now: int) -> list[str]:
-        return self._run(outbox.writers(now))
+    def outbox_writers(self, now: int, epoch: str | None = None) -> list[str]:
+        return self._run(outbox.writers(now, epoch))
 
     def trim_outbox(self, now: int) -> int:
         return self._run(outbox.trim(now))

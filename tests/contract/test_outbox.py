@@ -114,6 +114,23 @@ async def test_r4_writers_stay_on_the_list_as_long_as_their_rows(people: People)
         assert len(writers) == len(set(writers))
 
 
+async def test_r4_writers_with_something_open_are_those_whose_rows_are_asked_for(people: People) -> None:
+    """Each minute of some hours, under an epoch with a watermark and under one without."""
+
+    async def agree(now: int, *epochs: str) -> None:
+        for epoch in epochs:
+            listed = people.writer in await people.store.outbox_writers(now, epoch)
+            assert listed is bool(await rows(people, epoch, now)), (now - T0, epoch)
+
+    first, last = await put(people, T0), await put(people, T0 + 4 * MINUTE)
+    for done in (0, first, last):
+        if done:
+            await people.store.outbox_done(people.writer, "e", done, T0)
+        for minutes in (4, 9, 10, 11, 13, 14, 15, 60, 119, 120, 123, 124, 125):
+            await agree(T0 + minutes * MINUTE, "e", "another")
+            await agree(T0 + minutes * MINUTE + 1, "e", "another")
+
+
 async def test_trim_deletes_rows_and_progress_by_age(people: People) -> None:
     """Ages far below those of the other tests, so that only this test's rows are old."""
     past = T0 // 2

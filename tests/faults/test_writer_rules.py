@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -150,3 +151,32 @@ async def test_v2_twin_writer_that_keeps_its_name(world: World, monkeypatch: pyt
     monkeypatch.setattr(Progress, "rename", lambda self: None)
     there, conversation, bob, tablet = await unknown_outcome(world)
     await (await there.seat(bob, tablet)).has(conversation, [], 1)
+
+
+async def test_c7_a_round_of_the_sweep_asks_only_for_what_is_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of a group has a writer of its own, and its row stays for two hours: thousands are nothing unusual."""
+    (ann, phone), (bob, _) = await world.person(), await world.person()
+    conversation = await world.direct(ann, bob)
+    for _ in range(30):
+        await world.append(conversation, ann, phone, new_id())
+    sweep = await world.sweep()
+    assert await sweep.once() == 30
+    asked: list[str] = []
+    outbox = world.store.outbox
+
+    async def counted(writer: str, *rest: Any) -> Any:
+        asked.append(writer)
+        return await outbox(writer, *rest)
+
+    monkeypatch.setattr(world.store, "outbox", counted)
+    await sweep.once()
+    assert asked == []
+    late = new_id()
+    await world.append(conversation, ann, phone, late)
+    assert await sweep.once() == 1
+    assert set(asked) == {late}
+    world.redis.flushall()
+    await until(lambda: sweep.bus.hot.available and sweep.bus.hot.epoch.endswith(".1"), "the flush is seen")
+    assert await sweep.once() == 31, "nothing is finished under another epoch"
