@@ -192,8 +192,8 @@ def test_an_action_asks_why_and_is_done(desk: Desk, world: dict[str, Any]) -> No
 def test_signing_out(desk: Desk) -> None:
     page = desk.page
     desk.open("/admin/")
-    page.locator("#logout-form").evaluate("form => form.submit()")
-    page.wait_for_load_state()
+    with page.expect_navigation():
+        page.locator("#logout-form").evaluate("form => form.submit()")
     desk.open("/admin/")
     assert page.locator("input[name=password]").is_visible()
     assert desk.complaints == []
