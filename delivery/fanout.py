@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import hiredis
@@ -34,6 +35,10 @@ log = logging.getLogger(__name__)
 LIVE = "live"  # payload: [logged as a list, [users]]
 #: How long the lag of a lane counts after it was seen.
 LAG_COUNTS_MS = 1_000
+
+#: Of a replay, in one step: what takes longer than a connection waits would be tried again and again.
+REPLAY_CONVERSATIONS = 128
+REPLAY_USERS = 10_000
 
 POKE = "poke"  # payload: [conversation, seq, [users]]: there is something up to seq, read it
 
@@ -140,27 +145,34 @@ class Fanout:
         for row in rows:
             for conversation, seq in row.heads:
                 heads[conversation] = max(seq, heads.get(conversation, 0))
-        lists = await self._roster.lists(heads)
-        users_of: dict[str, list[str]] = {}
-        for conversation in heads:
-            known = lists.get(conversation)
-            # Whoever left may still be owed what came before; a mark too many is removed by the page that finds nothing.
-            users_of[conversation] = unique([interval.user for interval in known.members]) if known else []
+        for some in _batched(heads, REPLAY_CONVERSATIONS):
+            lists = await self._roster.lists({conversation: heads[conversation] for conversation in some})
+            part: dict[str, list[str]] = {}
+            for conversation in some:
+                known = lists.get(conversation)
+                # Whoever left may still be owed what came before; a mark too many is removed by the page that finds nothing.
+                part[conversation] = unique([interval.user for interval in known.members]) if known else []
+                if sum(map(len, part.values())) >= REPLAY_USERS:
+                    await self._replay(heads, part)
+                    part = {}
+            await self._replay(heads, part)
+
+    async def _replay(self, heads: Mapping[str, int], users_of: Mapping[str, Sequence[str]]) -> None:
         everyone = unique([user for users in users_of.values() for user in users])
         devices = await self._roster.devices(everyone)
         marks: Marks = {}
-        for conversation, seq in heads.items():
-            for user in users_of[conversation]:
+        for conversation, users in users_of.items():
+            for user in users:
                 for device in devices[user]:
-                    marks.setdefault((user, device.device), {})[conversation] = seq
+                    marks.setdefault((user, device.device), {})[conversation] = heads[conversation]
         sessions = await self._mark(marks, everyone)
-        for conversation, seq in heads.items():
+        for conversation, users in users_of.items():
             by_process: dict[str, list[str]] = {}
-            for user in users_of[conversation]:
+            for user in users:
                 for process in {entry.process for entry in sessions.get(user, {}).values()}:
                     by_process.setdefault(process, []).append(user)
             for process, there in by_process.items():
-                self._bus.send(process, POKE, (conversation, seq, there))
+                self._bus.send(process, POKE, (conversation, heads[conversation], there))
 
     async def _targets(self, logged: Sequence[Logged]) -> list[list[str]]:
         """Users owed each event."""
@@ -224,6 +236,13 @@ class Fanout:
         if not users:
             return {}
         return {user: parse_sessions(raw) for user, raw in zip(users, answers[-1], strict=True)}
+
+
+def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    """The items in lists of ``size``."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def _marks(

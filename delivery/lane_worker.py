@@ -45,9 +45,8 @@ LINGER_S = 1.0  # how long an empty lane is kept: cheaper than a task for each m
 POLL_S = 0.5  # a wake that was lost costs this much
 PASS_ENTRIES = 256
 FIRST_ENTRIES = 16  # before it is known how long a lane's entries are
-PASS_BYTES = (
-    8 * 1024 * 1024
-)  # aimed at: what takes longer than a connection waits would be read again and again
+PASS_BYTES = 8 * 1024 * 1024  # of entries, aimed at
+PASS_USERS = 10_000  # of one step. What takes longer than a connection waits would be tried again and again
 ORPHANS_EVERY_S = 1.0
 PASS_S = 30.0  # a pass that takes longer is begun again, by whoever has the lane then
 
@@ -249,12 +248,17 @@ class LaneWorker:
             by_conversation.setdefault(event.conversation, {})[event.seq] = event
         heads = await self._store.roster_heads(list(by_conversation))
         lists = await self._roster.lists({c: heads[c].changed for c in by_conversation if c in heads})
-        parts = [
-            part
-            for conversation, at in by_conversation.items()
-            if conversation in lists
-            for part in _parts(lists[conversation], [at[seq] for seq in sorted(at)])
-        ]
+        step: list[tuple[list[Logged], list[str]]] = []
+        for conversation, at in by_conversation.items():
+            if conversation in lists:
+                for part in _parts(lists[conversation], [at[seq] for seq in sorted(at)]):
+                    step.append(part)
+                    if sum(len(users) for _, users in step) >= PASS_USERS:
+                        await self._push(step)
+                        step = []
+        await self._push(step)
+
+    async def _push(self, parts: Sequence[tuple[list[Logged], list[str]]]) -> None:
         everyone = unique([user for _, users in parts for user in users])
         if not everyone:
             return

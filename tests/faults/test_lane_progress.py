@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from delivery import fanout as fanout_module
 from delivery import lane_worker
 from delivery import outbox as outbox_module
 from delivery.lanes import lane_of, lease_key, queue_key
@@ -154,3 +155,62 @@ async def test_c7_a_pass_takes_no_more_bytes_than_it_can_carry(
     await room.cat.has(room.conversation, list(range(1, 42)))
     assert max(sizes) <= 16, "the first pass does not know how long entries are"
     assert max(sizes[1:]) <= 3
+
+
+async def large_groups(world: World, number: int, size: int) -> tuple[str, str, list[str]]:
+    """Groups of people with a device each; one of them, with the device, and the groups."""
+    ann, phone = await world.person()
+    groups = []
+    for _ in range(number):
+        others = [(await world.person())[0] for _ in range(size - 1)]
+        groups.append(await world.group((ann, 1, 0), *[(user, 1, 0) for user in others]))
+    return ann, phone, groups
+
+
+def longest_look_up(bus: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sessions each pipeline asks for."""
+    sizes: list[int] = [0]
+    run = bus.hot.run
+
+    async def seen(commands: Any) -> Any:
+        sizes.append(sum(len(command) - 1 for command in commands if command[0] == "MGET"))
+        return await run(commands)
+
+    monkeypatch.setattr(bus.hot, "run", seen)
+    return sizes
+
+
+async def test_c7_large_groups_are_marked_again_in_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes longer than a connection waits would be tried again and again."""
+    monkeypatch.setattr(fanout_module, "REPLAY_USERS", 20, raising=False)
+    ann, phone, groups = await large_groups(world, 6, 12)
+    for group in groups:
+        await world.append(group, ann, phone, new_id())
+    sweep = await world.sweep()
+    sizes = longest_look_up(sweep.bus, monkeypatch)
+    now = clock.now_ms()
+    rows = [
+        row for w in await world.store.outbox_writers(now) for row in await world.store.outbox(w, "e", now)
+    ]
+    assert len(rows) == len(groups)
+    await sweep._fanout.replay(rows)
+    assert max(sizes) <= 20 + 12
+    marks = world.redis.zrange(f"{{{ann}}}:dirty:{phone}", 0, -1)
+    assert {mark.decode() for mark in marks} == set(groups)
+
+
+async def test_c7_large_groups_pass_a_lane_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_worker, "PASS_USERS", 20, raising=False)
+    ann, phone, groups = await large_groups(world, 6, 12)
+    events = []
+    for group in groups:
+        await world.append(group, ann, new_id(), new_id())
+        events += (await world.store.history(group, ann, 0, 0, 1)).events
+    worker = await world.lane_worker()
+    sizes = longest_look_up(worker.bus, monkeypatch)
+    await worker.lanes._fan_out(events)
+    assert max(sizes) <= 20 + 12
+    marks = world.redis.zrange(f"{{{ann}}}:dirty:{phone}", 0, -1)
+    assert {mark.decode() for mark in marks} == set(groups)
