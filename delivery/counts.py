@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from heapq import nsmallest
 
 from delivery.roster import Roster
 from delivery.session import Hub, State
@@ -73,7 +74,9 @@ class Counts:
 
     async def _ask(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [key for key, followed in self._followed.items() if followed.due <= now][:AT_ONCE]
+        # Who has waited longest comes first, or those who are due each time would keep the others out.
+        waiting = [(followed.due, key) for key, followed in self._followed.items() if followed.due <= now]
+        due = [key for _, key in nsmallest(AT_ONCE, waiting)]
         for key in [key for key in due if not any(self._hub.of(key[1]))]:
             due.remove(key)
             del self._followed[key]  # with its sync it is told nothing of this: it asks over REST
