@@ -63,7 +63,7 @@ async def _add(address: Address, lane: int, token: str, entry: Entry) -> bool:
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             (answer,) = await connection.run(
-                [("EVAL", lanes.ADD, 2, *lanes.keys(lane), *lanes.add_arguments(token, entry))]
+                [("EVAL", lanes.ADD, 3, *lanes.keys(lane), *lanes.add_arguments(token, entry))]
             )
             if isinstance(answer, Exception):
                 raise HotUnavailable(str(answer))

@@ -67,6 +67,7 @@ return 1
 _TRIM = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('XTRIM', KEYS[1], 'MINID', ARGV[2])
+redis.call('DECRBY', KEYS[3], ARGV[3])
 return 1
 """
 
@@ -233,7 +234,8 @@ class LaneWorker:
         await self._fan_out([event for entry in entries for event in entry.events])
         faults.point("lane-push")
         ms, number = entry_id(found[-1][0])
-        await self._hot.run([self._trim.call(keys(lane), [token, f"{ms}-{number + 1}"])])
+        size = sum(len(fields[1]) for _, fields in found)
+        await self._hot.run([self._trim.call(keys(lane), [token, f"{ms}-{number + 1}", size])])
         reports: dict[str, list[tuple[str, int, str, int]]] = {}
         for entry in entries:
             if entry.process:

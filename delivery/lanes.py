@@ -4,6 +4,7 @@ A group's events go to lane ``hash(conversation) mod 64``, a stream on the hot n
 and takes its entries from the head (:mod:`delivery.lane_worker`); the lease is for cost, order at the devices comes from ``seq``.
 
 - ``{lane:N}:queue`` stream; an entry is what one append stored for groups of the lane: writer, outbox row, process, events.
+- ``{lane:N}:bytes`` how much the entries hold, about: a lane is bounded by it.
 - ``{lane:N}:lease`` the token of its holder, ``<process>:<nonce>``; without process while a task for it is on its way.
 
 A row of the outbox is done when a worker has reported that very row for every lane it went to (R13): a stream may be lost,
@@ -36,10 +37,15 @@ GROUP = "group"  # worker → gateway; payload: [[[logged, …], [users]], …]
 #: Starts a task for a lane, off the loop: ``submit(lane, token)``.
 SubmitLane = Callable[[int, str], None]
 
-# The entry and the question who works on the lane are one step: nobody can end the lane in between (R15).
+# The entry and the question who works on the lane are one step: nobody can end the lane in between (R15). What an empty lane is
+# said to hold was lost, or counted twice by a task that died: the count begins anew.
 ADD = """
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return {false, '', '', 0} end
-local id = redis.call('XADD', KEYS[1], '*', 'b', ARGV[4])
+local waiting = redis.call('XLEN', KEYS[1])
+if waiting == 0 then redis.call('DEL', KEYS[3]) end
+local bytes = tonumber(redis.call('GET', KEYS[3]) or 0) + #ARGV[5]
+if waiting >= tonumber(ARGV[3]) or (waiting > 0 and bytes > tonumber(ARGV[4])) then return {false, '', '', 0} end
+local id = redis.call('XADD', KEYS[1], '*', 'b', ARGV[5])
+redis.call('SET', KEYS[3], bytes)
 local holder = redis.call('GET', KEYS[2])
 if not holder then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
@@ -87,7 +93,7 @@ def lease_key(lane: int) -> str:
 
 
 def keys(lane: int) -> list[str]:
-    return [queue_key(lane), lease_key(lane)]
+    return [queue_key(lane), lease_key(lane), f"{{lane:{lane}}}:bytes"]
 
 
 def new_token(process: str = "") -> str:
@@ -96,7 +102,7 @@ def new_token(process: str = "") -> str:
 
 def add_arguments(token: str, entry: Entry) -> list[Any]:
     """Of :data:`ADD`, behind :func:`keys`."""
-    return [token, LEASE_MS, LIMITS.lane_entries, _encode(entry)]
+    return [token, LEASE_MS, LIMITS.lane_entries, LIMITS.lane_bytes, _encode(entry)]
 
 
 def entry_id(raw: bytes) -> tuple[int, int]:

@@ -273,6 +273,22 @@ async def test_c7_a_full_lane_is_passed_by(world: World, monkeypatch: pytest.Mon
     await room.cat.has(room.conversation, [1, 2, 3, 4, 5])
 
 
+async def test_c7_a_lane_is_bounded_by_what_it_holds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long message goes in when the lane is empty; the next does not, and the gateway marks it by itself."""
+    monkeypatch.setattr(LIMITS, "lane_bytes", 1_000)
+    room = await Room(world).open(nobody)
+    for _ in range(2):
+        await room.ann.say(room.conversation, "x" * 900)
+        await room.here.node.fanout.drained()
+    assert room.queued() == 1
+    await room.cat.has(room.conversation, [1, 2, 3])
+    room.worker.submit(room.lane, (room.holder() or b"").decode())
+    await until(lambda: room.queued() == 0, "the lane is worked off")
+    await room.ann.say(room.conversation, "x" * 900)
+    await room.cat.has(room.conversation, [1, 2, 3, 4])
+    await until(lambda: int(world.redis.get(f"{{lane:{room.lane}}}:bytes") or 0) == 0, "nothing is counted")
+
+
 async def test_senders_are_told_queued_while_the_lane_lags(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ class Limits:
     drain_events: int = 500  # longer backlogs go by the Celery task
     drain_wait_ms: int = 2_000
     lane_entries: int = 20_000  # of one lane; above: the gateway marks by itself
+    lane_bytes: int = 33_554_432  # the same, of what the entries hold
     lane_lag_ms: int = 2_000  # above: senders to a group of the lane are told "queued"
     presence_ttl_s: int = 300
     presence_refresh_ms: int = 10_000  # states of those who are followed are read again
