@@ -4,6 +4,7 @@ missing when it is root on Debian or Ubuntu, and says what is missing otherwise.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -28,6 +29,11 @@ NEEDED = (
         "fonts-dejavu-core",
         "/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf",
         "letters for what the pages' own fonts do not have",
+    ),
+    Package(
+        "libatomic1",
+        f"/usr/lib/{platform.machine()}-linux-gnu/libatomic.so.1",
+        "what drives the browser is linked against it",
     ),
 )
 
