@@ -13,16 +13,14 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from bench.cpu import Gone
 from bench.figures import Figures, combine, percentiles
-from bench.frames import CODECS
 from bench.generator import LoadError
 from bench.machine import load_average, machine, protections, versions
-from bench.one_to_one import running
 from bench.phases import Bench
+from bench.running import common_options, running
 from devtools.errors import DevError
 
 #: members, messages/s. The first two of each size are for cost, the last for latency on a machine that is not saturated.
@@ -45,7 +43,6 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="./dev bench fanout", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every printed figure, under stable keys")
     parser.add_argument(
         "--room", type=_room, action="append", metavar="MEMBERS:RATE", help="this room only; may be repeated"
     )
@@ -53,13 +50,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=10, help="a measured window (default 10)")
     parser.add_argument("--warm-up", type=float, default=3, metavar="SECONDS", help="load before (default 3)")
     parser.add_argument("--senders", type=int, default=10, help="members who write (default 10)")
-    parser.add_argument("--codec", choices=sorted(CODECS), default="json")
-    parser.add_argument(
-        "--body-bytes", type=int, default=221, help="encryptedContent before base64 (default 221)"
-    )
     parser.add_argument("--clients", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where to make the temporary data folder")
-    parser.add_argument("--keep", action="store_true", help="leave the data folder (logs, database)")
+    common_options(parser)
     return parser
 
 

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from bench import phases, report
 from bench.cpu import Gone
 from bench.figures import Figures, combine
-from bench.frames import CODECS
-from bench.generator import Generators, LoadError
+from bench.generator import LoadError
 from bench.machine import machine, protections, versions
 from bench.phases import Bench
-from bench.stack import Cores, System
+from bench.running import common_options, running
 from devtools.errors import DevError
-from devtools.paths import REPO
 
 PHASES = ("connect", "idle", "offline", "saturation", "rate")
 
@@ -37,7 +31,6 @@ def options() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every printed figure, under stable keys")
     parser.add_argument(
         "--only", choices=PHASES, action="append", help="this measurement only; may be repeated"
     )
@@ -55,10 +48,6 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--pairs", type=int, default=200, help="pairs of users, one device each (default 200)"
     )
-    parser.add_argument("--codec", choices=sorted(CODECS), default="json")
-    parser.add_argument(
-        "--body-bytes", type=int, default=221, help="encryptedContent before base64 (default 221)"
-    )
     parser.add_argument(
         "--placement", choices=("across", "random"), default="across",
         help="across: the two of a pair on different gateways, by their private ports (default); random: the public port",
@@ -70,10 +59,7 @@ def options() -> argparse.ArgumentParser:
         "--hold", type=float, metavar="SECONDS",
         help="only keep the saturation load running, for a profiler; prints the gateways' pids (bench/profile.md)",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="where to make the temporary data folder (default .local)"
-    )
-    parser.add_argument("--keep", action="store_true", help="leave the data folder (logs, database)")
+    common_options(parser)
     return parser
 
 
@@ -93,32 +79,6 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     return 1 if result["checks"]["problems"] else 0
-
-
-@contextmanager
-def running(args: argparse.Namespace) -> Iterator[Bench]:
-    """A running system and its generators; afterwards none of it is left."""
-    parent = args.data or REPO / ".local"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=parent)).resolve()
-    folder.chmod(0o711)  # PostgreSQL may run as another user
-    cores = Cores.choose(args.clients)
-    system = System(folder, cores, _say)
-    generators = None
-    try:
-        system.start()
-        generators = Generators(args.clients)
-        yield Bench(args, system, generators, _say)
-    finally:
-        if generators is not None:
-            generators.close()
-        system.stop()
-        if args.keep:
-            _say(f"kept {folder}")
-        else:
-            if system.stack.postgres is not None:
-                shutil.rmtree(system.stack.postgres.folder, ignore_errors=True)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _measure(bench: Bench) -> Figures:
@@ -199,10 +159,6 @@ def _hold(bench: Bench) -> int:
     for kind, number in bench.problems.items():
         print(f"{kind}: {number}")
     return 1 if bench.problems else 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

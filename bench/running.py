@@ -1,0 +1,60 @@
+"""What every bench of a whole system shares: its options, and the system with its generators, of which nothing is left."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.frames import CODECS
+from bench.generator import Generators
+from bench.phases import Bench
+from bench.stack import Cores, System
+from devtools.paths import REPO
+
+
+def common_options(parser: argparse.ArgumentParser) -> None:
+    """Options that mean the same everywhere. :func:`running` also reads ``clients``."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every printed figure, under stable keys")
+    parser.add_argument("--codec", choices=sorted(CODECS), default="json")
+    parser.add_argument(
+        "--body-bytes", type=int, default=221, help="encryptedContent before base64 (default 221)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where to make the temporary data folder (default .local)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the data folder (logs, database)")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def running(args: argparse.Namespace) -> Iterator[Bench]:
+    """A running system and its generators; afterwards none of it is left."""
+    parent = args.data or REPO / ".local"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=parent)).resolve()
+    folder.chmod(0o711)  # PostgreSQL may run as another user
+    cores = Cores.choose(args.clients)
+    system = System(folder, cores, say)
+    generators = None
+    try:
+        system.start()
+        generators = Generators(args.clients)
+        yield Bench(args, system, generators, say)
+    finally:
+        if generators is not None:
+            generators.close()
+        system.stop()
+        if args.keep:
+            say(f"kept {folder}")
+        else:
+            if system.stack.postgres is not None:
+                shutil.rmtree(system.stack.postgres.folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
