@@ -74,8 +74,11 @@ def _ban_installation(installation: bytes, until: int) -> None:
         defaults={"until": until},
         create_defaults={"until": until, "created_at": now_ms()},
     )
-    found = Device.objects.filter(installation=installation, unlinked_at=None)
-    found.update(banned_until=until)
+    # Locked in the order of their keys: an update alone takes them as it finds them.
+    found = list(
+        Device.objects.select_for_update().filter(installation=installation, unlinked_at=None).order_by("pk")
+    )
+    Device.objects.filter(pk__in=[device.pk for device in found]).update(banned_until=until)
     for device in found:
         events.device_banned(user_id=str(device.user_id), device_id=str(device.pk), until=until)
 

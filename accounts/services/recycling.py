@@ -27,7 +27,8 @@ def retire(*, account: Account, now: int) -> None:
 
     Call it inside a transaction, with the account's row locked.
     """
-    for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None):
+    # In the order of their keys, as whoever bans an installation locks them.
+    for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
         end_device(device=device, now=now)
     Contact.objects.filter(owner=account).delete()
     account.phone, account.retired_at = None, now
