@@ -443,7 +443,7 @@ def test_the_last_of_two_bodies_counts() -> None:
             StatusUpdate(CONVERSATION, "read", up_to=3, seq=4, duplicate=True, timestamp=5, user_id=USER),
             StatusUpdate(CONVERSATION, "read", up_to=3),
         ),
-        (Presence("online", USER, 7), Presence("online")),
+        (Presence("online", USER, 7, CONVERSATION, 3), Presence("online")),
         (Typing(CONVERSATION, True, "text", USER), Typing(CONVERSATION, True, "text")),
         (Call(MESSAGE, "end", None, USER, CONVERSATION), Call(MESSAGE, "end", None, USER)),
     ],

@@ -100,7 +100,11 @@ CLIENT: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "remove": {"type": "react", **_CHANGED, "emoji": ""},
     },
     "presence": {"example": {"type": "presence", "status": "away"}},
-    "presence_subscribe": {"example": {"type": "presence_subscribe", "userIds": [BOB], "ttl": 300}},
+    "presence_subscribe": {
+        "users": {"type": "presence_subscribe", "userIds": [BOB], "ttl": 300},
+        "an open chat": {"type": "presence_subscribe", "userIds": [], "conversationIds": [CONVERSATION]},
+        "closed": {"type": "presence_subscribe", "userIds": [], "closedConversationIds": [CONVERSATION]},
+    },
     "typing": {"example": {"type": "typing", "conversationId": CONVERSATION, "active": True, "kind": "text"}},
     "call": {
         "offer": {
@@ -171,6 +175,12 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "presence": {
         "online": {"type": "presence", "status": "online", "userId": BOB},
         "offline": {"type": "presence", "status": "offline", "userId": BOB, "lastSeen": AT},
+        "a large group": {
+            "type": "presence",
+            "status": "online",
+            "conversationId": CONVERSATION,
+            "onlineCount": 17,
+        },
     },
     "typing": {"example": {"type": "typing", "conversationId": CONVERSATION, "active": True, "userId": BOB}},
     "call": {

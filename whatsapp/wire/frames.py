@@ -21,6 +21,7 @@ MAX_CONTENT = 65_536  #: bytes of encryptedContent after base64
 MAX_REF = 36
 MAX_CONVERSATIONS = 500  #: entries of ``have`` and ``positions`` in one frame
 MAX_SUBSCRIBED = 500  #: userIds of one presence_subscribe
+MAX_OPEN_CHATS = 50  #: conversationIds of one presence_subscribe; how many may be open is a limit of the session
 MAX_MEMBERS = 1_024  #: recipientIds and mentions
 MAX_ENVELOPES = MAX_MEMBERS * 5
 MAX_BATCH_EVENTS = 100
@@ -50,6 +51,7 @@ Payload = Annotated[dict[str, Any] | Annotated[str, Meta(max_length=MAX_FRAME)],
 Positions = Annotated[dict[Id, Int], Meta(max_length=MAX_CONVERSATIONS), "positions"]
 UserIds = Annotated[list[Id], Meta(max_length=MAX_SUBSCRIBED), "ids"]
 MemberIds = Annotated[list[Id], Meta(max_length=MAX_MEMBERS), "ids"]
+ChatIds = Annotated[list[Id], Meta(max_length=MAX_OPEN_CHATS), "ids"]
 
 MessageKind = Literal[
     "text", "image", "video", "document", "audio", "voice", "sticker", "location", "contact", "poll"
@@ -341,20 +343,31 @@ class SyncComplete(Frame, tag="sync_complete"):
 
 
 class Presence(Frame, tag="presence"):
-    """Both ways; ``unknown``, ``user_id`` and ``last_seen`` are the server's."""
+    """Both ways; ``unknown`` and all fields but ``status`` are the server's.
+
+    ``conversation_id``: of a large group that this client has open, with ``online_count``, how many of its members are
+    online; ``status`` is then online if anybody is.
+    """
 
     BODY = 23
 
     status: Annotated[PresenceStatus, 1]
     user_id: Annotated[Id | None, 2] = None
     last_seen: Annotated[Int | None, 3] = None
+    conversation_id: Annotated[Id | None, 4] = None
+    online_count: Annotated[Small | None, 5] = None
 
 
 class PresenceSubscribe(Frame, tag="presence_subscribe"):
+    """Client: follow users (may be none), and say which chats are open, each for ``ttl`` from now. A chat named again is
+    open for longer; one in ``closed_conversation_ids`` is no longer open."""
+
     BODY = 24
 
     user_ids: Annotated[UserIds, 1]
     ttl: Annotated[Count, 2] = 300
+    conversation_ids: Annotated[ChatIds | None, 3] = None
+    closed_conversation_ids: Annotated[ChatIds | None, 4] = None
 
 
 class Typing(Frame, tag="typing"):

@@ -40,7 +40,7 @@ def _status_update(frame: StatusUpdate) -> None:
 def _presence(frame: Presence) -> None:
     if frame.status == "unknown":
         raise _bad(frame, "status", "a client says online, offline or away")
-    frame.user_id = frame.last_seen = None
+    frame.user_id = frame.last_seen = frame.conversation_id = frame.online_count = None
 
 
 def _typing(frame: Typing) -> None:
