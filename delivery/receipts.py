@@ -147,7 +147,10 @@ class Receipts:
                 to = [user]  # the others' counts: delivery.counts
             else:
                 to = list(known.current)
-            if status != "read" and user in to:
+            if status == "read":
+                if user not in to:
+                    to.append(user)  # has left, and has other devices
+            elif user in to:
                 to.remove(user)
             if not to:
                 continue

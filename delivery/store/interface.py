@@ -100,8 +100,9 @@ class PageRequest(NamedTuple):
 
 class Page(NamedTuple):
     """``events`` are owed to the user, ordered by seq. ``through``: nothing at or below it is owed beyond ``events`` (it passes
-    what is not owed, expired or void). ``head``: the last seq owed to this user now. ``floor``: everything up to it has
-    expired. The page is the last one when ``through >= head``. A user who was never a member gets an empty page with head 0."""
+    what is not owed, expired or void, but never ``head``: who has left learns nothing of what came after). ``head``: the last
+    seq owed to this user now. ``floor``: everything up to it has expired. The page is the last one when ``through >= head``. A
+    user who was never a member gets an empty page with head 0."""
 
     events: list[Logged]
     through: int
@@ -299,7 +300,8 @@ class Store(Protocol):
         of an unlinked device is not written."""
 
     async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
-        """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all the user's (newest 500).
+        """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all the user's (newest 500). None
+        of a conversation that the user has left.
         Groups above :data:`RECEIPTS_EACH` members have none: see :meth:`receipt_counts`."""
 
     async def receipt_counts(self, events: Sequence[tuple[str, str, int]]) -> list[ReceiptCount]:

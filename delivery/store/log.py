@@ -120,7 +120,7 @@ _LAST = "least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)"
 
 # Each interval is a range of the primary key, so a page costs its own rows however long the log is.
 _PAGES = f"""
-SELECT r.i, h.head, h.floor, o.owed, {_EVENT}
+SELECT r.i, h.floor, o.owed, {_EVENT}
 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[]) WITH ORDINALITY
      AS r (conversation, member, after, size, bytes, i)
 JOIN delivery_head h ON h.conversation = r.conversation
@@ -153,10 +153,10 @@ def pages(requests: Sequence[PageRequest]) -> Operation[list[Page]]:
     rows = yield Query(
         _PAGES, (uuids(conversations), uuids(users), numbers(afters), numbers(limits), numbers(sizes))
     )
-    found: dict[int, tuple[list[Logged], int, int, int]] = {}
-    for i, head, floor, owed, *event in rows:
+    found: dict[int, tuple[list[Logged], int, int]] = {}
+    for i, floor, owed, *event in rows:
         if i not in found:
-            found[i] = ([], head, floor, owed or 0)
+            found[i] = ([], floor, owed or 0)
         if event[0] is not None:
             found[i][0].append(logged(conversations[i - 1], event))
     result = []
@@ -164,10 +164,11 @@ def pages(requests: Sequence[PageRequest]) -> Operation[list[Page]]:
         if i not in found:
             result.append(Page([], after, 0, 0))
             continue
-        events, head, floor, owed = found[i]
-        # The last owed row exists unless it has expired, so a page that ends below it was cut by a limit.
+        events, floor, owed = found[i]
+        # The last owed row exists unless it has expired, so a page that ends below it was cut by a limit. Who has left is told
+        # nothing of how far the conversation has come since.
         cut = bool(events) and events[-1].seq < owed
-        result.append(Page(events, events[-1].seq if cut else head, owed, floor))
+        result.append(Page(events, events[-1].seq if cut else owed, owed, floor))
     return result
 
 
@@ -177,7 +178,7 @@ def logged(conversation: str, row: Sequence[Any]) -> Logged:
 
 
 _HISTORY = f"""
-SELECT h.head, h.floor, o.owed, {_EVENT}
+SELECT h.floor, o.owed, {_EVENT}
 FROM delivery_head h
 JOIN LATERAL (
     SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals
@@ -207,9 +208,9 @@ def history(conversation: str, user: str, after: int, before: int, limit: int) -
     )
     if not rows:
         return Page([], before - 1, 0, 0)
-    events = [logged(conversation, event) for _, _, _, *event in rows if event[0] is not None]
-    head, floor, owed = rows[0][:3]
-    return Page(events, min(before - 1, head), owed or 0, floor)
+    events = [logged(conversation, event) for _, _, *event in rows if event[0] is not None]
+    floor, owed = rows[0][:2]
+    return Page(events, min(before - 1, owed or 0), owed or 0, floor)
 
 
 _FIND = """SELECT min(seq) FROM delivery_event WHERE message_id = %s::uuid AND conversation = %s::uuid"""

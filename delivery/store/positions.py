@@ -114,12 +114,13 @@ def save(
     )
 
 
+# Nothing to who has left: how far the others are tells how far the conversation has come.
 _RECEIPTS = f"""
 SELECT r.conversation::text, r.member::text, r.delivered, r.read, r.changed_at
 FROM delivery_receipt r
 WHERE r.conversation IN (
     SELECT m.conversation FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
-    WHERE m.member = %(user)s::uuid AND h.members <= {RECEIPTS_EACH} {{only}})
+    WHERE m.member = %(user)s::uuid AND m.left_seq = 0 AND h.members <= {RECEIPTS_EACH} {{only}})
   AND r.member <> %(user)s::uuid AND r.changed_at >= %(since)s::bigint AND (r.delivered > 0 OR r.read > 0)
 ORDER BY r.changed_at DESC, r.conversation, r.member {{limit}}"""
 

@@ -157,7 +157,7 @@ class Model:
             if other != user
             and (delivered or read)
             and changed >= since
-            and user in self.talks[conversation].intervals
+            and any(not left for _, left in self.talks[conversation].intervals.get(user, []))
         ]
 
     # -- outbox

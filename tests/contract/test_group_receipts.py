@@ -50,6 +50,18 @@ async def test_who_left_counts_for_what_was_owed(people: People) -> None:
     ) == [ReceiptCount(1, 1), ReceiptCount(0, 0)]
 
 
+async def test_who_left_is_told_no_receipts(people: People) -> None:
+    """How far the others are says how far the conversation has come."""
+    conversation = await group(people, people.alice, people.bob)
+    await change(people, conversation, leaves=(people.bob,))  # 2
+    await people.append(people.send(conversation=conversation))  # 3
+    await receipt(people, conversation, people.alice, 3, 3)
+    assert await people.store.receipts([], people.bob, 0) == []
+    assert await people.store.receipts([conversation], people.bob, 0) == []
+    await change(people, conversation, joins=(people.bob,))
+    assert [r.user for r in await people.store.receipts([], people.bob, 0)] == [people.alice]
+
+
 async def test_each_receipt_of_a_message_in_pages(people: People) -> None:
     others = sorted(new_id() for _ in range(3))
     conversation = await group(people, people.alice, *others)

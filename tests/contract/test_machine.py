@@ -115,6 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
         talk = self.model.talks[conversation]
         assert page.events == owed[: len(page.events)]
         assert page.head == self.model.last_owed(conversation, user)
+        assert page.through <= max(page.head, after), "nothing is said of what is not owed"
         assert page.floor == (talk.floor if user in talk.intervals else 0)
         rest = owed[len(page.events) :]
         assert all(event.seq > page.through for event in rest)
