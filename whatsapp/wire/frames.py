@@ -21,7 +21,9 @@ MAX_CONTENT = 65_536  #: bytes of encryptedContent after base64
 MAX_REF = 36
 MAX_CONVERSATIONS = 500  #: entries of ``have`` and ``positions`` in one frame
 MAX_SUBSCRIBED = 500  #: userIds of one presence_subscribe
-MAX_OPEN_CHATS = 50  #: conversationIds of one presence_subscribe; how many may be open is a limit of the session
+MAX_OPEN_CHATS = (
+    50  #: conversationIds of one presence_subscribe; how many may be open is a limit of the session
+)
 MAX_MEMBERS = 1_024  #: recipientIds and mentions
 MAX_ENVELOPES = MAX_MEMBERS * 5
 MAX_BATCH_EVENTS = 100

@@ -19,7 +19,14 @@ UNSURE_MS = 10_000
 @dataclass(frozen=True, slots=True)
 class Chat:
     """A line of the list. ``user_id``: the other one of a direct chat. ``last``: its newest message. ``read_up_to``:
-    this user has read everything up to it, on whatever device."""
+    this user has read everything up to it, on whatever device.
+
+    Of a group: ``role`` (``creator``, ``admin``, ``member``; None: not known, or no member any more), ``member_count`` (None:
+    not known), and ``read_only``, why nothing can be written: ``removed``, ``left``, ``dissolved``, ``announcements`` (only
+    admins write), or "" when it can.
+
+    ``muted_until``: ms since the epoch, None: not muted. ``mentioned``: an unread message names this user.
+    """
 
     conversation_id: str
     kind: str
@@ -28,6 +35,13 @@ class Chat:
     last: Entry | None
     unread: int
     read_up_to: int
+    role: str | None = None
+    member_count: int | None = None
+    read_only: str = ""
+    muted_until: int | None = None
+    pinned: bool = False
+    archived: bool = False
+    mentioned: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -18,11 +18,11 @@ from .connection import Connection
 from .database import Database
 from .duties import Duties, Timing
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
+from .group_calls import GroupCalls
 from .inbound import Inbound, now
 from .outgoing import Outgoing
 from .retry import REASONS, Backoff, Retry, after_close
 from .session import Session
-from .shelf import Shelf
 from .stream import Broadcast, EventStream
 from .tokens import Tokens
 
@@ -50,7 +50,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(Shelf):
+class Client(GroupCalls):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
@@ -207,6 +207,12 @@ class Client(Shelf):
         """Get :class:`events.Presence` of these users from now on, over reconnects too."""
         self._duties.watch(user_ids, now())
         self._wake.set()
+
+    def open_chat(self, conversation_id: str) -> None:
+        """The user looks at this chat: typing and presence of its members come from now on, over reconnects too."""
+
+    def close_chat(self, conversation_id: str) -> None:
+        """The user looks away."""
 
     def retry(self, outgoing: Outgoing) -> None:
         """Queue a failed message again. Raises ValueError for any other, :class:`Stopped`."""

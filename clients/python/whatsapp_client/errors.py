@@ -13,7 +13,8 @@ class RestError(ClientError):
     """The server answered a REST call with a problem document (RFC 9457).
 
     ``code`` is the last part of the problem's ``type`` (``not_found``, ``rate_limited``…), ``status`` the
-    HTTP status, and ``retry_after`` the seconds of the ``Retry-After`` header, if there was one.
+    HTTP status, and ``retry_after`` the seconds of the ``Retry-After`` header, if there was one. Codes that callers often
+    care about have a class of their own (:data:`REST_ERRORS`).
     """
 
     def __init__(
@@ -25,6 +26,26 @@ class RestError(ClientError):
         self.message = message
         self.retry_after = retry_after
         self.details = details
+
+
+class NotFound(RestError):
+    """There is no such thing, or nothing that this user may see. Groups are this for everybody outside."""
+
+
+class Forbidden(RestError):
+    """The user may see it, but not do this: the role is missing."""
+
+
+class Gone(RestError):
+    """An invite that has expired, was revoked or is used up."""
+
+
+class LimitExceeded(RestError):
+    """A group is full, or there are too many of something."""
+
+
+class RateLimited(RestError):
+    """Too often; again after ``retry_after`` seconds."""
 
 
 class Unreachable(ClientError):
@@ -70,3 +91,12 @@ class DatabaseInUse(DatabaseError):
 class DatabaseBroken(DatabaseError):
     """The file can no longer be written (disk full, removed, closed). The client stops: what it cannot store it
     must not acknowledge."""
+
+
+REST_ERRORS: dict[str, type[RestError]] = {
+    "not_found": NotFound,
+    "forbidden": Forbidden,
+    "gone": Gone,
+    "limit_exceeded": LimitExceeded,
+    "rate_limited": RateLimited,
+}

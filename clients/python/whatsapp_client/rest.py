@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .errors import RestError, Unreachable
+from .errors import REST_ERRORS, RestError, Unreachable
 from .session import Session, new_key
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -212,4 +212,6 @@ def _problem(status: int, retry_after: str | None, raw: bytes) -> RestError:
     )
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
     message = str(body.get("detail") or body.get("title") or "")
-    return RestError(status, code, message, retry_after=seconds, details=body.get("details"))
+    return REST_ERRORS.get(code, RestError)(
+        status, code, message, retry_after=seconds, details=body.get("details")
+    )

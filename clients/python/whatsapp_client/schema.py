@@ -52,4 +52,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE conversations ADD COLUMN handled INTEGER NOT NULL DEFAULT 0;
     """,
+    # Groups, and the names of writes whose answer is not here yet.
+    """
+    -- name: what the request says (SHA-256); key: its X-Idempotency-Key
+    CREATE TABLE writes (name TEXT PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+    """,
 )

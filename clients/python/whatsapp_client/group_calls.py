@@ -1,0 +1,190 @@
+"""Groups over REST: making and changing them, members, invites, who has a message."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .database import Database
+from .groups import (
+    Group,
+    GroupSettings,
+    Invite,
+    InvitePreview,
+    JoinRequest,
+    Member,
+    MemberReceipt,
+    Page,
+    wire_settings,
+)
+from .session import Session
+from .shelf import Shelf
+from .writes import Writes, repeated
+
+MAX_PAGE = 500
+
+
+class GroupCalls(Shelf):
+    """The part of a :class:`Client` that deals with groups.
+
+    Everything raises :class:`RestError` (:class:`NotFound` for who is no member, :class:`Forbidden` for who lacks the role,
+    :class:`LimitExceeded`, :class:`RateLimited`) and :class:`Unreachable`. All of it may be repeated: the second time
+    nothing happens. What changes comes as events of the log too, so the chat list follows by itself.
+    """
+
+    def __init__(self, url: str, session: Session, database: Database) -> None:
+        super().__init__(url, session, database)
+        self._writes = Writes(self.rest, database)
+
+    # -- the group -----------------------------------------------------------------------------------------
+    async def create_group(
+        self,
+        name: str,
+        user_ids: Iterable[str],
+        description: str | None = None,
+        settings: Mapping[str, str] | GroupSettings | None = None,
+    ) -> str:
+        """A new group of this user, who becomes its creator, and these users. Its ``conversation_id``. After
+        :class:`Unreachable` the same call finds the group if it was made, also in another process."""
+        body: dict[str, Any] = {"name": name, "members": list(user_ids)}
+        if description is not None:
+            body["description"] = description
+        if settings is not None:
+            body["settings"] = wire_settings(settings)
+        return str((await self._writes.post("/groups", body))["groupId"])
+
+    async def group(self, conversation_id: str) -> Group:
+        """The group as it is now; kept in the file."""
+        return Group.of(await self._read(f"/groups/{_path(conversation_id)}"))
+
+    async def update_group(
+        self,
+        conversation_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        settings: Mapping[str, str] | GroupSettings | None = None,
+    ) -> Group:
+        """Change what is given; the rest stays."""
+        body: dict[str, Any] = {}
+        if name is not None:
+            body["name"] = name
+        if description is not None:
+            body["description"] = description
+        if settings is not None:
+            body["settings"] = wire_settings(settings)
+        return Group.of(await self._do("PATCH", f"/groups/{_path(conversation_id)}", body))
+
+    async def dissolve_group(self, conversation_id: str) -> None:
+        """End it for everybody; for its creator."""
+        await self._do("DELETE", f"/groups/{_path(conversation_id)}")
+
+    async def set_group_icon(self, conversation_id: str, image: bytes | None) -> None:
+        """A picture (at most 512 KiB), or None for none."""
+        raise NotImplementedError("not there yet")
+
+    # -- members -------------------------------------------------------------------------------------------
+    async def group_members(
+        self, conversation_id: str, after: str | None = None, limit: int = 100
+    ) -> Page[Member]:
+        """A page of the members, by user id. Their names are known to :meth:`name_of` then."""
+        shown = await self._page(f"/groups/{_path(conversation_id)}/members", after, limit)
+        self._chats.people(shown["items"])
+        return Page([Member.of(item) for item in shown["items"]], shown.get("next"))
+
+    async def add_members(self, conversation_id: str, user_ids: Iterable[str]) -> None:
+        """Make these users members; who is one already stays as they are."""
+        for user_id in user_ids:
+            await self._do("PUT", f"/groups/{_path(conversation_id)}/members/{_path(user_id)}")
+
+    async def remove_member(self, conversation_id: str, user_id: str) -> None:
+        await self._do("DELETE", f"/groups/{_path(conversation_id)}/members/{_path(user_id)}")
+
+    async def leave_group(self, conversation_id: str) -> None:
+        """What was said before stays readable; the chat becomes read-only."""
+        await self.remove_member(conversation_id, self.session.user_id)
+
+    async def set_role(self, conversation_id: str, user_id: str, role: str) -> Member:
+        """``admin`` or ``member``; ``creator`` hands the group over, and its creator is an admin then."""
+        path = f"/groups/{_path(conversation_id)}/members/{_path(user_id)}"
+        return Member.of(await self._do("PATCH", path, {"role": role}))
+
+    # -- invites -------------------------------------------------------------------------------------------
+    async def create_invite(
+        self,
+        conversation_id: str,
+        expires_in: int | None = None,
+        max_uses: int | None = None,
+        approval: bool = False,
+    ) -> Invite:
+        """A link into the group. ``expires_in``: seconds; ``approval``: an admin lets in who uses it."""
+        body: dict[str, Any] = {"approval": approval}
+        if expires_in is not None:
+            body["expiresIn"] = expires_in
+        if max_uses is not None:
+            body["maxUses"] = max_uses
+        return Invite.of(await self._writes.post(f"/groups/{_path(conversation_id)}/invites", body))
+
+    async def invites(self, conversation_id: str) -> list[Invite]:
+        """Open ones, newest first; for admins."""
+        shown = await self._read(f"/groups/{_path(conversation_id)}/invites")
+        return [Invite.of(item) for item in shown["items"]]
+
+    async def revoke_invite(self, conversation_id: str, code: str) -> None:
+        await self._do("DELETE", f"/groups/{_path(conversation_id)}/invites/{_path(code)}")
+
+    async def preview_invite(self, code: str) -> InvitePreview:
+        """What a link leads to. Raises :class:`Gone` for one that is no longer valid."""
+        return InvitePreview.of(await self._read(f"/invites/{_path(code)}"))
+
+    async def join(self, code: str) -> str:
+        """Use a link: ``joined``, or ``requested`` when an admin must let this user in. Raises :class:`Gone`, and
+        :class:`Forbidden` for who was removed by an admin."""
+        return str((await self._writes.post(f"/invites/{_path(code)}/join", {}))["state"])
+
+    async def join_requests(
+        self, conversation_id: str, after: str | None = None, limit: int = 100
+    ) -> Page[JoinRequest]:
+        """Who wants to be let in, by user id; for admins."""
+        shown = await self._page(f"/groups/{_path(conversation_id)}/requests", after, limit)
+        self._chats.people(shown["items"])
+        return Page([JoinRequest.of(item) for item in shown["items"]], shown.get("next"))
+
+    async def answer_request(self, conversation_id: str, user_id: str, accept: bool) -> None:
+        method = "PUT" if accept else "DELETE"
+        await self._do(method, f"/groups/{_path(conversation_id)}/requests/{_path(user_id)}")
+
+    # -- messages and chats --------------------------------------------------------------------------------
+    async def receipts(self, conversation_id: str, message_id: str) -> list[MemberReceipt]:
+        """How far each other member is with a message of this user. Raises :class:`Forbidden` for somebody else's."""
+        path = f"/conversations/{_path(conversation_id)}/messages/{_path(message_id)}/receipts"
+        found: list[MemberReceipt] = []
+        after: str | None = None
+        while True:
+            shown = await self._page(path, after, MAX_PAGE)
+            found += [MemberReceipt.of(item) for item in shown["items"]]
+            after = shown.get("next")
+            if after is None:
+                return found
+
+    async def set_flags(self, conversation_id: str, **flags: Any) -> None:
+        """``muted_until``, ``pinned``, ``archived`` of this user's chat, on all devices."""
+        raise NotImplementedError("not there yet")
+
+    # -- inside --------------------------------------------------------------------------------------------
+    async def _read(self, path: str) -> Any:
+        return await repeated(lambda: self.rest.call("GET", path))
+
+    async def _do(self, method: str, path: str, body: Any = None) -> Any:
+        """PUT, PATCH and DELETE say what shall be, so a repetition changes nothing."""
+        return await repeated(lambda: self.rest.call(method, path, body))
+
+    async def _page(self, path: str, after: str | None, limit: int) -> Any:
+        query = {"limit": str(limit)} | ({"after": after} if after else {})
+        return await self._read(f"{path}?{urllib.parse.urlencode(query)}")
+
+
+def _path(part: str) -> str:
+    """One part of an address: what is no id must not become another address."""
+    return urllib.parse.quote(part, safe="")
