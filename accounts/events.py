@@ -48,6 +48,9 @@ def device_banned(*, user_id: str, device_id: str, until: int) -> None:
     _send(user_id, {"type": "device.banned", "deviceId": device_id, "until": until})
 
 
-def notice(*, user_id: str, kind: str, data: dict[str, Any]) -> None:
-    """A ``notice`` frame on all devices."""
-    _send(user_id, {"type": "notice", "kind": kind, "data": data})
+def notice(*, user_id: str, kind: str, data: dict[str, Any], but: str = "") -> None:
+    """A ``notice`` frame on all devices, except the device ``but``."""
+    event: dict[str, Any] = {"type": "notice", "kind": kind, "data": data}
+    if but:
+        event["but"] = but
+    _send(user_id, event)

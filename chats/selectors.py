@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Final
 
 import msgspec
 
 from accounts.errors import Refused
-from delivery.store.interface import ListedConversation, Logged, Page
+from delivery.store.interface import Flags, ListedConversation, Logged, Page
 from delivery.store.sync import store
 from delivery.view import item_frame
 from groups import selectors as group_selectors
@@ -15,6 +16,10 @@ from whatsapp.wire.codec import JSON
 from whatsapp.wire.errors import Code
 
 MAX_EVENTS: Final = 100
+
+#: A list since some moment begins so long before it: what has just been written may carry an older time, by clocks that differ
+#: and transactions that take a while. So an item may come twice, and none is passed over.
+SINCE_SLACK_MS: Final = 5_000
 
 
 def event_json(logged: Logged) -> dict[str, Any]:
@@ -26,22 +31,38 @@ def event_json(logged: Logged) -> dict[str, Any]:
 def conversations(
     *, user_id: str, since: int, after: str, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """A page of the user's conversations by id, and the cursor of the next. With ``since`` (ms) only
-    those whose last event is younger."""
+    """A page of the user's conversations by id, and the cursor of the next. With ``since`` (ms) only those in which something
+    is younger: the last event, what the user has set, or how far the user has read."""
     listed = store.listed(user_id, limit + 1, after)
     more = len(listed) > limit
     listed = listed[:limit]
-    shown = [item for item in listed if not since or (item.last is not None and item.last.at > since)]
+    shown = [item for item in listed if not since or _changed_at(item) > since - SINCE_SLACK_MS]
     groups = [item.conversation for item in shown if item.kind == "group"]
     cards = group_selectors.cards(user_id=user_id, group_ids=groups) if groups else {}
     items = [_listed(item, cards.get(item.conversation)) for item in shown]
     return items, listed[-1].conversation if more else None
 
 
+def _changed_at(item: ListedConversation) -> int:
+    return max(item.last.at if item.last is not None else 0, item.flags.changed_at, item.receipt_at)
+
+
+def flags_json(conversation_id: str, flags: Flags) -> dict[str, Any]:
+    """What a user has set for a conversation, as the list, the answer of a change and the notice to other devices show it."""
+    return {
+        "conversationId": conversation_id,
+        "mutedUntil": flags.muted_until or None,
+        "pinned": flags.pinned,
+        "archived": flags.archived,
+        "draft": base64.b64encode(flags.draft).decode() if flags.draft is not None else None,
+        "flagsVersion": flags.version,
+    }
+
+
 def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict[str, Any]:
     is_group = item.kind == "group"
     return {
-        "conversationId": item.conversation,
+        **flags_json(item.conversation, item.flags),
         "kind": item.kind,
         "peerId": item.peers[0] if item.peers else None,
         "groupId": item.conversation if is_group else None,

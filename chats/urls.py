@@ -5,6 +5,7 @@ from chats.apis import conversations, health, schema
 urlpatterns = [
     path("conversations", conversations.ConversationsView.as_view()),
     path("conversations/direct/<uuid:user_id>", conversations.DirectView.as_view()),
+    path("conversations/<uuid:conversation_id>", conversations.ConversationView.as_view()),
     path("conversations/<uuid:conversation_id>/events", conversations.EventsView.as_view()),
     path(
         "conversations/<uuid:conversation_id>/messages/<uuid:message_id>/receipts",

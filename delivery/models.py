@@ -148,6 +148,23 @@ class MemberReceipt(models.Model):
         db_table = "delivery_receipt"
 
 
+class ConversationFlags(models.Model):
+    """What a user has set for a conversation. No row: nothing."""
+
+    pk = models.CompositePrimaryKey("member", "conversation")
+    muted_until = models.BigIntegerField(help_text="0: not muted")
+    changed_at = models.BigIntegerField()
+    version = models.BigIntegerField(help_text="how often it was changed")
+    member = models.UUIDField()
+    conversation = models.UUIDField()
+    pinned = models.BooleanField()
+    archived = models.BooleanField()
+    draft = models.BinaryField(null=True, help_text="encrypted by the client")
+
+    class Meta:
+        db_table = "delivery_flags"
+
+
 class Outbox(models.Model):
     """One row a stored batch: what its writer must mark and publish."""
 

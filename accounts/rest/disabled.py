@@ -41,7 +41,6 @@ _LATER: Final = (
     _Row("blocks", "blocks", "GET"),
     _Row("blocks/<str:user_id>", "block", "PUT DELETE"),
     _Row("reports", "report", "POST"),
-    _Row("conversations/<str:conversation_id>", "conversation", "PATCH"),
     _Row("groups/<str:group_id>/icon", "icon", "PUT"),
     _Row("media/upload", "upload", "POST"),
     _Row("media/tus", "tus", "POST"),

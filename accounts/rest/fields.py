@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any, Final
 
@@ -11,10 +12,13 @@ from rest_framework import serializers
 
 #: A number with its country code, punctuation allowed; whether it exists is ``accounts.phone``'s to say.
 PHONE_PATTERN: Final = r"^\+[0-9][0-9 ().-]{4,30}$"
+#: Whole groups of four, the last one filled up with ``=`` (RFC 4648, section 4); unused bits need not be 0.
+BASE64_PATTERN: Final = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 #: PostgreSQL stores no NUL.
 _TEXT_PATTERN: Final = r"^[^\u0000]*$"
 #: What is trimmed and must not be empty then.
 _FULL_PATTERN: Final = r"^[^\u0000]*[^\s\u0000-\u001f\u0085\ufeff][^\u0000]*$"
+_BASE64: Final = re.compile(BASE64_PATTERN)
 _SEEN: Final = re.compile(r"[^\s\u0000-\u001f\u0085\ufeff]")
 #: Beyond the line, beyond the eye: C0 and C1 controls, zero-width spaces, separators of lines and paragraphs, bidirectional
 #: embeddings, overrides and isolates, byte order and annotation marks.
@@ -74,6 +78,37 @@ class WholeNumberField(serializers.IntegerField):
             self.fail("invalid")
         number: int = super().to_internal_value(data)
         return number
+
+
+class BytesField(serializers.Field):  # type: ignore[type-arg]
+    """Bytes as base64 (RFC 4648, section 4, with padding), at most ``max_bytes`` of them."""
+
+    default_error_messages = {"invalid": "is not base64", "max_bytes": "has more than {max_bytes} bytes"}
+
+    def __init__(self, max_bytes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.max_bytes = max_bytes
+
+    def to_internal_value(self, data: Any) -> bytes:
+        if not isinstance(data, str) or not _BASE64.fullmatch(data):
+            self.fail("invalid")
+        found = base64.b64decode(data)
+        if len(found) > self.max_bytes:
+            self.fail("max_bytes", max_bytes=self.max_bytes)
+        return found
+
+    def to_representation(self, value: bytes) -> str:
+        return base64.b64encode(value).decode()
+
+
+class BytesFieldSchema(OpenApiSerializerFieldExtension):
+    """The pattern of a :class:`BytesField`."""
+
+    target_class = BytesField
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        longest = (self.target.max_bytes + 2) // 3 * 4
+        return {"type": "string", "pattern": BASE64_PATTERN, "maxLength": longest}
 
 
 class TextFieldSchema(OpenApiSerializerFieldExtension):

@@ -12,6 +12,7 @@ from django.db.models import Max
 from accounts.limits import DAY_MS
 from accounts.models import Account, Contact, Device
 from accounts.services.devices import end_device
+from delivery.store.sync import store
 from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
 
@@ -23,7 +24,7 @@ def changed_hands(*, account: Account, now: int) -> bool:
 
 
 def retire(*, account: Account, now: int) -> None:
-    """Take number, devices, profile and address book from an account; its id stays in the logs of its conversations.
+    """Take number, devices, profile, address book and drafts from an account; its id stays in the logs of its conversations.
 
     Call it inside a transaction, with the account's row locked.
     """
@@ -31,6 +32,7 @@ def retire(*, account: Account, now: int) -> None:
     for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
         end_device(device=device, now=now)
     Contact.objects.filter(owner=account).delete()
+    store.forget_flags(str(account.pk))
     account.phone, account.retired_at = None, now
     account.name = account.about = account.language = ""
     account.save(update_fields=["phone", "retired_at", "name", "about", "language"])

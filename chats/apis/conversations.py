@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -13,10 +13,14 @@ from rest_framework.views import APIView
 
 from accounts.errors import Refused
 from accounts.rest import paging, samples
+from accounts.rest.fields import BytesField, WholeNumberField
 from accounts.rest.schema import cursor, limit, number, operation
 from chats import selectors
 from chats.services.conversations import open_direct
+from chats.services.flags import Changes, set_flags
+from groups.apis.fields import FlagField
 from groups.models import Role
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 _SHOWN = {
@@ -38,8 +42,38 @@ class LastItemField(serializers.DictField):
     """The last row of a log, if there is one."""
 
 
-class ConversationOutput(serializers.Serializer):
+class FlagsInput(serializers.Serializer):
+    """What is not given stays."""
+
+    mutedUntil = WholeNumberField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=paging.MAX_INT,
+        help_text="ms since the epoch, null for not muted; a far one is for ever",
+    )
+    pinned = FlagField(required=False)
+    archived = FlagField(required=False)
+    draft = BytesField(
+        LIMITS.draft_bytes,
+        required=False,
+        allow_null=True,
+        help_text="encrypted by the client; null when there is none",
+    )
+
+
+class FlagsOutput(serializers.Serializer):
     conversationId = serializers.UUIDField()
+    mutedUntil = serializers.IntegerField(allow_null=True)
+    pinned = serializers.BooleanField()
+    archived = serializers.BooleanField()
+    draft = serializers.CharField(allow_null=True, help_text="base64")
+    flagsVersion = serializers.IntegerField(
+        help_text="one more with every change; what has a lower one than the device knows is old"
+    )
+
+
+class ConversationOutput(FlagsOutput):
     kind = serializers.ChoiceField(choices=["direct", "group"])
     peerId = serializers.UUIDField(allow_null=True, help_text="direct: the other user")
     groupId = serializers.UUIDField(allow_null=True, help_text="group: the same as conversationId")
@@ -85,6 +119,16 @@ class MessageReceiptsOutput(serializers.Serializer):
     next = serializers.CharField(required=False)
 
 
+_FLAGS_EXAMPLE: Final = {
+    "conversationId": samples.CONVERSATION,
+    "mutedUntil": None,
+    "pinned": True,
+    "archived": False,
+    "draft": "c2VjcmV0",
+    "flagsVersion": 3,
+}
+
+
 class ConversationsView(APIView):
     @operation(
         "conversations",
@@ -92,7 +136,10 @@ class ConversationsView(APIView):
         summary="The caller's conversations",
         parameters=[
             number(
-                "since", "Only those whose last event is younger, ms since the epoch.", example=samples.AT
+                "since",
+                "Only those in which something is younger, ms since the epoch: the last event, what is set for it, or how far "
+                "the caller has read on any device. One that changed just before may come again.",
+                example=samples.AT,
             ),
             cursor(samples.CONVERSATION),
             limit(100, 500),
@@ -101,7 +148,7 @@ class ConversationsView(APIView):
         example={
             "items": [
                 {
-                    "conversationId": samples.CONVERSATION,
+                    **_FLAGS_EXAMPLE,
                     "kind": "direct",
                     "peerId": samples.BOB,
                     "groupId": None,
@@ -126,6 +173,43 @@ class ConversationsView(APIView):
             limit=paging.page_limit(request),
         )
         return Response({"items": items, "next": following} if following else {"items": items})
+
+
+class ConversationView(APIView):
+    @operation(
+        "set_conversation_flags",
+        tag="conversations",
+        summary="Mute, pin, archive, keep a draft",
+        request=FlagsInput,
+        sent={"pin": {"pinned": True}, "mute for ever": {"mutedUntil": paging.MAX_INT}},
+        answer=FlagsOutput,
+        example=_FLAGS_EXAMPLE,
+        refuses=[Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
+    )
+    def patch(self, request: Request, conversation_id: uuid.UUID) -> Response:
+        """For the caller alone, on all devices; what is not given stays, and the answer is all that is in force. The other
+        devices hear it by the notice `flags` with the same fields, or see it in `GET /conversations?since=`. An archived
+        conversation stays archived when something new comes. At most 5 are pinned; a draft has at most 16 KiB, all of them
+        64 KiB."""
+        data = FlagsInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        given = data.validated_data
+        changes: Changes = {}
+        if "mutedUntil" in given:
+            changes["muted_until"] = given["mutedUntil"] or 0
+        if "pinned" in given:
+            changes["pinned"] = given["pinned"]
+        if "archived" in given:
+            changes["archived"] = given["archived"]
+        if "draft" in given:
+            changes["draft"] = given["draft"] or None
+        flags = set_flags(
+            account=request.user,
+            device_id=str(request.auth.pk),
+            conversation_id=conversation_id,
+            changes=changes,
+        )
+        return Response(selectors.flags_json(str(conversation_id), flags))
 
 
 class DirectView(APIView):

@@ -215,6 +215,23 @@ class OutboxRow(NamedTuple):
     heads: tuple[tuple[str, int], ...]  # (conversation, highest seq of it in this batch)
 
 
+class Flags(NamedTuple):
+    """What a user has set for a conversation, for all the user's devices."""
+
+    muted_until: int = 0  # ms; 0: never muted
+    pinned: bool = False
+    archived: bool = False
+    draft: bytes | None = None  # encrypted by the client
+    version: int = 0  # one more with every change: of two states of a conversation the higher is the newer
+    changed_at: int = 0
+
+
+class OwnFlags(NamedTuple):
+    flags: Flags
+    pinned: int  # other conversations of the user that are pinned
+    draft_bytes: int  # of the user's other drafts
+
+
 class ListedConversation(NamedTuple):
     conversation: str
     kind: str
@@ -224,6 +241,8 @@ class ListedConversation(NamedTuple):
     peers: tuple[str, ...]  # direct: the other user
     delivered: int  # one's own receipts
     read: int
+    receipt_at: int  # when they last moved, 0: never
+    flags: Flags
 
 
 class Store(Protocol):
@@ -274,6 +293,18 @@ class Store(Protocol):
         """The user's conversations by id (cursor: ``after`` = last id).
 
         unread = messages at head - messages at max(read, sent)."""
+
+    # -- flags ------------------------------------------------------------------------------------------------------
+    async def flags(self, user: str, conversation: str) -> OwnFlags | None:
+        """What the user has set for a conversation; None for who never was a member."""
+
+    async def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
+        """Set all of it; what is stored, with the next version. Version and time of ``new`` do not count.
+
+        The caller lets changes of one user come one after the other, each after its own :meth:`flags`."""
+
+    async def forget_flags(self, user: str) -> None:
+        """Delete all that the user has set. Idempotent."""
 
     # -- devices ----------------------------------------------------------------------------------------------------
     async def link_device(self, user: str, device: str, now: int) -> None:

@@ -11,7 +11,7 @@ from psycopg import errors as pg
 from psycopg_pool import AsyncConnectionPool
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, log, outbox, positions, retention, roster
+from delivery.store import devices, flags, log, outbox, positions, retention, roster
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -20,9 +20,11 @@ from delivery.store.interface import (
     Changed,
     Conversation,
     DeviceRow,
+    Flags,
     ListedConversation,
     MemberReceipt,
     OutboxRow,
+    OwnFlags,
     Page,
     PageRequest,
     Position,
@@ -110,6 +112,16 @@ class PostgresStore:
 
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return await self._run(roster.listed(user, limit, after))
+
+    # -- flags
+    async def flags(self, user: str, conversation: str) -> OwnFlags | None:
+        return await self._run(flags.flags(user, conversation))
+
+    async def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
+        return await self._run(flags.set_flags(user, conversation, new, now))
+
+    async def forget_flags(self, user: str) -> None:
+        await self._run(flags.forget_flags(user))
 
     # -- devices
     async def link_device(self, user: str, device: str, now: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from delivery.store import flags
 from delivery.store.interface import Conversation, Interval, ListedConversation
 from delivery.store.log import logged
 from delivery.store.operation import Operation, Query, uuids
@@ -91,18 +92,21 @@ WITH mine AS (
 ), listed AS (
     SELECT i.conversation, coalesce(max(i.last) FILTER (WHERE i.joined_seq <= h.head), 0) AS owed,
            sum(greatest(0, ({_ordinal("i.last")}) - ({_ordinal("p.start")}))) AS unread,
-           coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read
+           coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read,
+           coalesce(max(r.changed_at), 0) AS receipt_at
     FROM mine i JOIN delivery_head h ON h.conversation = i.conversation
     LEFT JOIN delivery_receipt r ON r.conversation = i.conversation AND r.member = %(user)s::uuid
     CROSS JOIN LATERAL (SELECT greatest(r.read, r.sent, i.joined_seq - 1) AS start) p
     GROUP BY i.conversation
 )
-SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.read,
+SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.read, l.receipt_at,
+       {flags.COLUMNS},
        (SELECT array_agg(DISTINCT o.member::text) FROM delivery_member o
         WHERE h.kind = 'direct' AND o.conversation = l.conversation AND o.member <> %(user)s::uuid),
        e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind, e.content, e.sent_at, e.at,
        e.seq_num, e.extra, e.envelopes
 FROM listed l JOIN delivery_head h ON h.conversation = l.conversation
+LEFT JOIN delivery_flags f ON f.member = %(user)s::uuid AND f.conversation = l.conversation
 LEFT JOIN delivery_event e ON e.conversation = l.conversation AND e.seq = l.owed
 ORDER BY l.conversation"""
 
@@ -110,16 +114,22 @@ ORDER BY l.conversation"""
 def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversation]]:
     """See :meth:`Store.listed`."""
     rows = yield Query(_LISTED, {"user": user, "after": after or None, "limit": limit})
-    return [
-        ListedConversation(
-            conversation,
-            kind,
-            head,
-            unread,
-            logged(conversation, event) if event[0] is not None else None,
-            tuple(peers or ()),
-            delivered,
-            read,
+    found = []
+    for conversation, kind, head, unread, delivered, read, receipt_at, *rest in rows:
+        own, peers, event = rest[:6], rest[6], rest[7:]
+        last = logged(conversation, event) if event[0] is not None else None
+        found.append(
+            ListedConversation(
+                conversation,
+                kind,
+                head,
+                unread,
+                last,
+                tuple(peers or ()),
+                delivered,
+                read,
+                receipt_at,
+                flags.read(own),
+            )
         )
-        for conversation, kind, head, unread, delivered, read, peers, *event in rows
-    ]
+    return found

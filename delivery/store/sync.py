@@ -14,7 +14,7 @@ from django.db import utils as db
 from psycopg import errors as pg
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, log, outbox, positions, retention, roster
+from delivery.store import devices, flags, log, outbox, positions, retention, roster
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -23,9 +23,11 @@ from delivery.store.interface import (
     Changed,
     Conversation,
     DeviceRow,
+    Flags,
     ListedConversation,
     MemberReceipt,
     OutboxRow,
+    OwnFlags,
     Page,
     PageRequest,
     Position,
@@ -130,6 +132,16 @@ class SyncStore:
 
     def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return self._run(roster.listed(user, limit, after))
+
+    # -- flags
+    def flags(self, user: str, conversation: str) -> OwnFlags | None:
+        return self._run(flags.flags(user, conversation))
+
+    def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
+        return self._run(flags.set_flags(user, conversation, new, now))
+
+    def forget_flags(self, user: str) -> None:
+        self._run(flags.forget_flags(user))
 
     # -- devices
     def link_device(self, user: str, device: str, now: int) -> None:

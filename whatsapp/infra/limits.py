@@ -39,6 +39,13 @@ class Limits:
     group_members: int = 1_024
     group_invites: int = 20  # open ones of a group
     group_requests: int = 500  # to join, waiting in a group
+    # what a user sets for conversations; the rate fails closed
+    conversation_changes_per_hour: int = (
+        2_000  # mute, pin, archive and drafts; each is told to the user's other devices
+    )
+    pinned_conversations: int = 5
+    draft_bytes: int = 16_384  # of one draft, decoded
+    drafts_bytes: int = 65_536  # of all drafts of a user
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere

@@ -1,0 +1,28 @@
+"""Conversations over HTTP, with the people of the accounts' and the groups' tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
+
+
+@pytest.fixture(autouse=True)
+def room(limits: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Limits of development; what goes to the lanes is dropped, for no worker runs beside these tests."""
+    limits(groups_per_hour=100_000, group_changes_per_hour=100_000)
+    monkeypatch.setattr("delivery.changes._tell", lambda entry: None)
+
+
+def open_direct(person: Person, other: Person) -> str:
+    answer = person.api.put(f"/conversations/direct/{other.user_id}")
+    assert answer.status_code == 200, answer.content
+    return str(answer.json()["conversationId"])
+
+
+def listed(person: Person, conversation: str, query: str = "") -> dict[str, Any] | None:
+    """The item of this conversation in the person's list, if it is there."""
+    items = person.api.get(f"/conversations?limit=500{query}").json()["items"]
+    return next((item for item in items if item["conversationId"] == conversation), None)
