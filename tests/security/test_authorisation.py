@@ -209,6 +209,7 @@ def test_a_token_of_the_session_before_opens_nothing(clock: Any) -> None:
 #: (method, path) → what somebody else's id gives; ``None``: it is no secret of theirs (said in docs/security.md).
 OF_OTHERS = {
     ("DELETE", "/devices/{device_id}"): ("not_found", 404),
+    ("PATCH", "/conversations/{conversation_id}"): ("not_found", 404),
     ("GET", "/conversations/{conversation_id}/events"): ("not_found", 404),
     ("GET", "/conversations/{conversation_id}/messages/{message_id}/receipts"): ("not_found", 404),
     ("PUT", "/conversations/direct/{user_id}"): None,  # whoever knows an id may write to it
