@@ -17,6 +17,7 @@ from typing import Any
 import hiredis
 import msgspec
 
+from delivery.aside import ATTEMPTS, Aside
 from delivery.inbox import mark_commands
 from delivery.lanes import (
     DONE,
@@ -111,6 +112,7 @@ class LaneWorker:
         self._take, self._hold, self._trim, self._end, self._give_back, self._orphan = map(
             bus.hot.script, (_TAKE, _HOLD, _TRIM, _END, _GIVE_BACK, _ORPHAN)
         )
+        self._aside = Aside(bus.hot)
         self._tasks: set[asyncio.Task[int]] = set()
         self._leaving = False
         self.tracing = Tracing(bus)
@@ -173,10 +175,11 @@ class LaneWorker:
 
     async def _work(self, lane: int, token: str, wake: asyncio.Event) -> int:
         loop = asyncio.get_running_loop()
-        passes, idle_since, size = 0, loop.time(), FIRST_ENTRIES
+        passes, idle_since, size, failed = 0, loop.time(), FIRST_ENTRIES, 0
         while True:
             wake.clear()
             started = loop.time()
+            found: list[Any] = []
             try:
                 if self._leaving:
                     await self._hot.run([self._give_back.call(keys(lane), [token])])
@@ -196,7 +199,7 @@ class LaneWorker:
                             await self._pass(lane, token, found)
                     finally:
                         keeper.cancel()
-                    passes += 1
+                    passes, failed = passes + 1, 0
                     idle_since = loop.time()
                     if len(found) < size:
                         await asyncio.sleep(max(0.0, started + GATHER_S - loop.time()))
@@ -207,18 +210,41 @@ class LaneWorker:
                     if ended:
                         return passes
                     continue
-            except (HotUnavailable, Unavailable, hiredis.ReplyError, TimeoutError) as error:
+            except (HotUnavailable, Unavailable, TimeoutError) as error:
                 log.info("lane %d waits: %s", lane, error)
                 size = 1
+                failed += len(found) == 1 and isinstance(error, TimeoutError)
                 await asyncio.sleep(0.2)
                 if not self._hot.available:
                     return passes  # who ever takes it next begins at its head
+                if failed >= ATTEMPTS:
+                    failed = await self._set_aside(lane, token, found, error)
+                continue
+            except Exception as error:
+                if faults.off("aside"):
+                    raise
+                log.warning("a pass of %d entries of lane %d failed", len(found), lane, exc_info=error)
+                # Whatever it is, half of them do not have it, in the end all but one.
+                size = max(1, len(found) // 2)
+                failed += len(found) == 1
+                await asyncio.sleep(0.2 if failed else 0)
+                if failed >= ATTEMPTS:
+                    failed = await self._set_aside(lane, token, found, error)
                 continue
             try:
                 async with asyncio.timeout(POLL_S):
                     await wake.wait()
             except TimeoutError:
                 pass
+
+    async def _set_aside(self, lane: int, token: str, found: Sequence[Any], error: Exception) -> int:
+        """The one entry that fails again and again leaves the lane. Returns the failures that count from here on."""
+        ((id_, fields),) = found
+        try:
+            await self._aside.put(lane, token, id_, fields[1], error)
+        except (HotUnavailable, hiredis.ReplyError):
+            return ATTEMPTS - 1
+        return 0
 
     async def _keep(self, lane: int, token: str) -> None:
         """For ever: a pass may take longer than the lease. If another took the lane meanwhile, it would take as long, lose it
@@ -313,6 +339,7 @@ def _entries(lane: int, found: Sequence[Any]) -> Iterator[Entry]:
         try:
             yield _decode(fields[1])
         except msgspec.DecodeError:
+            metrics.ASIDE.add()
             log.error("entry %s of lane %d cannot be read", id_.decode(), lane)
 
 

@@ -31,6 +31,7 @@ clean           an ack removes a mark without comparing it (R11)
 drain_wait      the gateway waits for the drain task for ever
 dedupe          a message sent again is another message (C2)
 seqnum          ``seqNum`` is not looked at (R19)
+aside           an entry that fails every pass stays at the head of its lane
 orphans         nobody looks for lanes without a holder (R15)
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================

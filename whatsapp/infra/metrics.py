@@ -148,6 +148,11 @@ REPLAYED = Counters(
 RENAMED = Counters(
     "whatsapp_outbox_renames", "Appends of unknown outcome, after which the writer took a new name.", ()
 )
+ASIDE = Counters(
+    "whatsapp_lane_entries_set_aside",
+    "Entries that no pass of a lane could fan out; their rows of the outbox are marked again by their writer or the sweep.",
+    (),
+)
 LINES = Counters("whatsapp_log_lines", "Log lines written, by level.", ("level",))
 SUPPRESSED = Counters(
     "whatsapp_log_lines_suppressed", "Log lines not written because they repeat others.", ()
