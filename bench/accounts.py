@@ -1,7 +1,8 @@
 """A management step beside the servers: makes people and conversations by the product's own services.
 
 ``python -m bench.accounts`` in the environment of a system; standard input ``{"people": N, "direct": [[i, j], …], "groups":
-[[i, …], …]}``, standard output ``{"people": [{"user", "device", "token"}], "conversations": [id, …], "groups": [id, …]}``.
+[[i, …], …], "lanes": [N, …] or []}``, standard output ``{"people":
+[{"user", "device", "token"}], "conversations": [id, …], "groups": [id, …]}``.
 Registration by SMS code is what it leaves out; the rows, and the tokens that the gateways check, are what registration makes.
 """
 
@@ -14,10 +15,22 @@ from typing import Any
 
 import django
 
+from delivery.ids import conversation_id
+from delivery.lanes import lane_of
+from whatsapp.infra.clock import now_ms
+
 _A_TRANSACTION = 200  # one fsync for so many
 
 
-def _make(count: int, direct: list[list[int]], groups: list[list[int]]) -> dict[str, Any]:
+def group_in(lane: int | None) -> str:
+    """A new id of a group, of this lane or of any."""
+    while True:
+        group = conversation_id(now_ms(), "group")
+        if lane in (None, lane_of(group)):
+            return group
+
+
+def _make(count: int, direct: list[list[int]], groups: list[list[int]], lanes: list[int]) -> dict[str, Any]:
     # Django must be set up before its models can be read.
     from django.db import transaction
 
@@ -26,10 +39,8 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]]) -> dict[
     from accounts.services.sessions import start_session
     from chats.services.conversations import open_direct
     from delivery.changes import change_group
-    from delivery.ids import conversation_id
     from delivery.store.interface import Change
     from delivery.store.sync import store
-    from whatsapp.infra.clock import now_ms
 
     accounts = []
     people = []
@@ -49,9 +60,9 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]]) -> dict[
             for a, b in direct[begin : begin + _A_TRANSACTION]:
                 conversations.append(open_direct(account=accounts[a], user_id=accounts[b].pk))
     made = []
-    for members in groups:
+    for number, members in enumerate(groups):
         users = [str(accounts[member].pk) for member in members]
-        group = conversation_id(now_ms(), "group")
+        group = group_in(lanes[number] if lanes else None)
         with transaction.atomic():
             store.create_group(group, now_ms())
             added = Change(str(uuid.uuid4()), "member_added", None, tuple(users))
@@ -63,4 +74,4 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]]) -> dict[
 if __name__ == "__main__":
     django.setup()
     request = json.load(sys.stdin)
-    json.dump(_make(request["people"], request["direct"], request["groups"]), sys.stdout)
+    json.dump(_make(request["people"], request["direct"], request["groups"], request["lanes"]), sys.stdout)

@@ -15,12 +15,14 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from bench import lane_tasks
 from bench.cpu import Gone
 from bench.figures import Figures, combine, percentiles
 from bench.generator import LoadError
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
 from bench.running import common_options, running
+from delivery.lanes import LANES
 from devtools.errors import DevError
 
 #: members, messages/s. The first two of each size are for cost, the last for latency on a machine that is not saturated.
@@ -46,8 +48,13 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--room", type=_room, action="append", metavar="MEMBERS:RATE", help="this room only; may be repeated"
     )
+    parser.add_argument(
+        "--tasks", choices=("also", "only", "no"),
+        help="what a Celery task costs, in lanes that are given back after each message (default: also, no with --room)",
+    )  # fmt: skip
+    parser.add_argument("--lanes", type=int, default=LANES, help=argparse.SUPPRESS)
     parser.add_argument("--runs", type=int, default=1, help="repeats of each room (default 1)")
-    parser.add_argument("--seconds", type=float, default=10, help="a measured window (default 10)")
+    parser.add_argument("--seconds", type=float, default=8, help="a measured window (default 8)")
     parser.add_argument("--warm-up", type=float, default=3, metavar="SECONDS", help="load before (default 3)")
     parser.add_argument("--senders", type=int, default=10, help="members who write (default 10)")
     parser.add_argument("--clients", type=int, default=1, help=argparse.SUPPRESS)
@@ -91,10 +98,14 @@ def _measure(bench: Bench) -> Figures:
         "rooms": {},
     }
     print(f"fanout, {result['date']}, commit {result['versions']['commit']}; {system.cores}", flush=True)
-    for members, rate in args.room or ROOMS:
+    tasks = args.tasks or ("no" if args.room else "also")
+    for members, rate in () if tasks == "only" else args.room or ROOMS:
         figures = combine([_room_run(bench, members, rate, run) for run in range(args.runs)])
         result["rooms"][f"{members}_at_{rate:g}"] = figures
         print(_told(members, rate, figures), flush=True)
+    if tasks != "no":
+        result["tasks"] = lane_tasks.measure(bench, args.lanes)
+        print(lane_tasks.told(result["tasks"]), flush=True)
     result["checks"] = {"problems": dict(bench.problems), "examples": bench.examples[:20]}
     found = "each message once to each member, in order"
     print(
@@ -128,11 +139,12 @@ def _room_run(bench: Bench, members: int, rate: float, run: int) -> Figures:
     time.sleep(args.warm_up)
     load = load_average()
     lanes, mark = system.lane_counters(), generators.one("room_mark")
+    threads = system.fanout_threads()
     used, used_client = servers.read(), client.read()
     time.sleep(args.seconds)
     end = generators.one("room_mark")
     used_end, used_client_end = servers.read(), client.read()
-    lanes_end = system.lane_counters()
+    lanes_end, threads_end = system.lane_counters(), system.fanout_threads()
     stopped = generators.one("room_stop", timeout_s=30.0)
     bench.blame(stopped["problems"], stopped["examples"])
     if stopped["lost"]:
@@ -144,9 +156,7 @@ def _room_run(bench: Bench, members: int, rate: float, run: int) -> Figures:
     passes, entries = (
         lanes_end.get((n, "lane"), 0.0) - lanes.get((n, "lane"), 0.0) for n in ("count", "sum")
     )
-    tasks = sum(n for (name, _), n in lanes_end.items() if name == "celery_tasks") - sum(
-        n for (name, _), n in lanes.items() if name == "celery_tasks"
-    )
+    task = ("tasks", "fanout_lane")
     return {
         "messages_per_second": round(begun / seconds, 1),
         "deliveries_per_second": round(deliveries / seconds, 1),
@@ -159,8 +169,12 @@ def _room_run(bench: Bench, members: int, rate: float, run: int) -> Figures:
         "passes_per_second": round(passes / seconds, 1),
         "messages_per_pass": round(begun / passes, 2) if passes else 0.0,
         "appends_per_pass": round(entries / passes, 2) if passes else 0.0,
-        "celery_tasks": tasks,
+        "celery_tasks": lanes_end.get(task, 0.0) - lanes.get(task, 0.0),
         "worker_ms_per_pass": round(parts["workers"] * 1e3 / passes, 2) if passes else 0.0,
+        "fanout_us_per_pass": {
+            name: round((used - threads[name]) * 1e6 / max(passes, 1), 1)
+            for name, used in threads_end.items()
+        },
         "queued": end["queued"] - mark["queued"],
         "busy_cores": {
             "servers": round(total / wall, 3),
@@ -187,6 +201,9 @@ def _told(members: int, rate: float, figures: dict[str, Any]) -> str:
             f"  passes / s                     {m['passes_per_second']:>10.1f}   {m['messages_per_pass']:.1f} messages a pass; "
             f"{m['worker_ms_per_pass']:.2f} ms of the workers' CPU a pass; {m['celery_tasks']:.0f} Celery tasks ended; "
             f"{m['queued']:.0f} answered queued",
+            "  of the fan-out worker, us a pass         "
+            + ", ".join(f"{name} {us:,.0f}" for name, us in m["fanout_us_per_pass"].items())
+            + "   Celery's: taking a task from the broker, starting and ending it",
             f"  cores busy                     servers {m['busy_cores']['servers']:.2f}, "
             f"generator {m['busy_cores']['client']:.2f}",
         )

@@ -232,8 +232,10 @@ class Peer:
 class Pairs:
     """All pairs of this process under load."""
 
-    def __init__(self, codec: Codec, pairs: list[dict[str, Any]], content: bytes) -> None:
-        self.tally = Tally()
+    def __init__(
+        self, codec: Codec, pairs: list[dict[str, Any]], content: bytes, tally: Tally | None = None
+    ) -> None:
+        self.tally = tally or Tally()
         self.peers: list[Peer] = []
         self._conversations: list[tuple[Peer, Peer]] = []
         self._rate: asyncio.Task[None] | None = None

@@ -18,6 +18,7 @@ from typing import Any
 import uvloop
 
 from bench.backlog import Reader, Sender
+from bench.beside import Beside
 from bench.frames import CODECS
 from bench.idle import Crowd
 from bench.lives import Pairs
@@ -34,6 +35,7 @@ class Commands:
         self._pairs: Pairs | None = None
         self._crowd: Crowd | None = None
         self._room: Room | None = None
+        self._beside: Beside | None = None
         self._window: dict[str, array[int]] = {}
 
     async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
@@ -136,6 +138,39 @@ class Commands:
         found = await self._room.stop(timeout_s)
         self._room.close()
         self._room = None
+        await asyncio.sleep(0.1)
+        return found
+
+    async def beside(
+        self, *, codec: str, rooms: list[dict[str, Any]], pairs: list[dict[str, Any]], body_bytes: int
+    ) -> dict[str, Any]:
+        """Connect quiet groups and pairs, until all are live."""
+        self._beside = Beside(CODECS[codec](), rooms, pairs, os.urandom(body_bytes))
+        await self._beside.connect()
+        gc.collect()
+        gc.freeze()
+        return {}
+
+    async def beside_rate(self, *, per_room: float, per_pair: float, seed: int) -> dict[str, Any]:
+        assert self._beside is not None
+        self._beside.rate(per_room, per_pair, seed)
+        return {}
+
+    async def beside_in_turn(self, *, per_second: float) -> dict[str, Any]:
+        assert self._beside is not None
+        self._beside.in_turn(per_second)
+        return {}
+
+    async def beside_mark(self, *, phase: str) -> dict[str, Any]:
+        """``phase`` begins; counts so far."""
+        assert self._beside is not None
+        return self._beside.mark(phase)
+
+    async def beside_stop(self, *, timeout_s: float) -> dict[str, Any]:
+        """End it, check it; latencies by kind and phase."""
+        assert self._beside is not None
+        found = await self._beside.stop(timeout_s)
+        self._beside = None
         await asyncio.sleep(0.1)
         return found
 

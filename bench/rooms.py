@@ -21,7 +21,7 @@ _CONNECTS_AT_ONCE = 50
 _KEPT_PROBLEMS = 20
 
 
-class _Sent:
+class Sent:
     """One message on its way to everybody else."""
 
     __slots__ = ("began", "missing")
@@ -86,7 +86,7 @@ class Member:
         elif kind is Status:
             if frame.status in ("sent", "queued"):  # type: ignore[union-attr]
                 self.own += 1
-                room.statuses[frame.status] += 1  # type: ignore[union-attr]
+                room.answered(self, frame.status)  # type: ignore[union-attr]
         elif kind is Ready:
             self.send(room.codec.sync())
         elif kind is Batch:
@@ -110,7 +110,7 @@ class Room:
         self.members = [Member(self, person) for person in people]
         self._senders = self.members[:senders]
         self._body = codec.body(content)
-        self._under_way: dict[Key, _Sent] = {}
+        self._under_way: dict[Key, Sent] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.begun = self.deliveries = self.complete = 0
         self.statuses: Counter[str] = Counter()
@@ -144,10 +144,19 @@ class Room:
         sent.missing -= 1
         if not sent.missing:
             self.complete += 1
-            self._last.append(max(0, int((time.perf_counter() - sent.began) * 1e6)))
+            self.completed(sent, time.perf_counter())
             del self._under_way[message_id]
         elif not self.deliveries % 16:
             self._each.append(max(0, int((time.perf_counter() - sent.began) * 1e6)))
+
+    def completed(self, sent: Sent, now: float) -> None:
+        """Everybody has it."""
+        self._last.append(max(0, int((now - sent.began) * 1e6)))
+
+    def answered(self, member: Member, status: str) -> None:
+        """A message of this member is stored."""
+        del member  # for rooms that write again then
+        self.statuses[status] += 1
 
     def problem(self, kind: str, text: str = "") -> None:
         self.problems[kind] += 1
@@ -201,7 +210,7 @@ class Room:
     def _begin(self, member: Member, at: float) -> None:
         key = self.codec.new_key()
         member.seq_num += 1
-        self._under_way[key] = _Sent(at, len(self.members) - 1)
+        self._under_way[key] = Sent(at, len(self.members) - 1)
         self.begun += 1
         member.send(self.codec.send(self.group, key, member.seq_num, int(time.time() * 1000), self._body))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import Meter, resident_kb
+from bench.cpu import Meter, resident_kb, threads
 from devtools import environment, ports
 from devtools.environment import URL_VARIABLES
 from devtools.paths import REPO, DataFolder
@@ -34,6 +34,10 @@ _NOT_INHERITED = {
 }
 #: ``count`` is the number of batches of a kind, ``sum`` what was in them.
 _BATCHES = re.compile(r'^whatsapp_batch_size_(count|sum)\{name="([^"]*)"\} (\S+)$', re.MULTILINE)
+#: Tasks that ended, whatever came of them.
+_TASKS = re.compile(
+    r'^whatsapp_celery_tasks_total\{state="[^"]*",task="delivery\.tasks\.(\w+)"\} (\S+)$', re.MULTILINE
+)
 _COUNTER = re.compile(r'^whatsapp_(\w+)_total\{kind="([^"]*)"\} (\S+)$', re.MULTILINE)
 
 
@@ -132,6 +136,18 @@ class System:
         }
         return Meter(groups)
 
+    def fanout_threads(self) -> dict[str, float]:
+        """CPU-seconds of the worker of the lanes: ``passes`` (the loop that runs them all), ``celery`` (its main thread and the
+        pool: taking a task from the broker, starting and ending it), ``other`` (sweep, metrics, figures of tasks)."""
+        used = threads(self._pid("fanout-1"))
+        passes = used.pop("runtime", 0.0)
+        other = sum(used.pop(name, 0.0) for name in ("sweep", "metrics", "task-tally"))
+        return {"passes": passes, "celery": sum(used.values()), "other": other}
+
+    def publisher_seconds(self) -> float:
+        """CPU-seconds of the gateways' threads that put tasks into the broker."""
+        return sum(threads(pid).get("publisher", 0.0) for pid in self.gateway_pids.values())
+
     def resident_kb(self) -> int:
         """Resident memory of all gateways."""
         return sum(resident_kb(pid) for pid in self.gateway_pids.values())
@@ -175,6 +191,8 @@ class System:
                 raise RuntimeError(f"{name} gives no metrics: {error}") from None
             for metric, kind, value in [*_COUNTER.findall(text), *_BATCHES.findall(text)]:
                 total[metric, kind] = total.get((metric, kind), 0.0) + float(value)
+            for task, ended in _TASKS.findall(text):
+                total["tasks", task] = total.get(("tasks", task), 0.0) + float(ended)
         return total
 
     def sql(self, statement: str) -> str:
@@ -191,12 +209,19 @@ class System:
             return json.dumps(client.execute_command(*words))
 
     def make_people(
-        self, count: int, direct: list[tuple[int, int]], groups: list[list[int]] | None = None
+        self,
+        count: int,
+        direct: list[tuple[int, int]],
+        groups: list[list[int]] | None = None,
+        lanes: list[int] | None = None,
     ) -> dict[str, Any]:
-        """New people with a device and a token each, the direct conversations between the i-th and the j-th, and groups."""
+        """New people with a device and a token each, the direct conversations between the i-th and the j-th, and groups, each
+        in the lane that ``lanes`` has for it, or in any."""
         run = subprocess.run(
             [sys.executable, "-m", "bench.accounts"],
-            input=json.dumps({"people": count, "direct": direct, "groups": groups or []}),
+            input=json.dumps(
+                {"people": count, "direct": direct, "groups": groups or [], "lanes": lanes or []}
+            ),
             env=self.stack.env,
             cwd=REPO,
             capture_output=True,

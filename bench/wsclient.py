@@ -42,7 +42,7 @@ class WebSocket(asyncio.Protocol):
         self._on_close = on_close
         self._transport: asyncio.Transport | None = None
         self._rest = b""
-        self._open = False
+        self._open = self._upgrading = False
         self._closed = False
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -82,12 +82,18 @@ class WebSocket(asyncio.Protocol):
             data = self._rest + data
             self._rest = b""
         if not self._open:
+            if self._upgrading:
+                self._rest = data
+                return
             head, end, data = data.partition(b"\r\n\r\n")
             if not end:
                 self._rest = head
                 return
-            if not self._upgraded(head):
-                return
+            if self._upgraded(head):
+                self._rest = data
+                # Whoever waits for the 101 has this socket before its first frame, which may have come with it.
+                asyncio.get_running_loop().call_soon(self._begin)
+            return
         start, end_of_data = 0, len(data)
         while end_of_data - start >= 2:
             size = data[start + 1]
@@ -130,9 +136,13 @@ class WebSocket(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
             return False
-        self._open = True
+        self._upgrading = True
         self.opened.set_result(None)
         return True
+
+    def _begin(self) -> None:
+        self._open = True
+        self.data_received(b"")
 
     def _pong(self, payload: bytes) -> None:
         if self._transport is not None:

@@ -19,6 +19,7 @@ from delivery.store.postgres import PostgresStore
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.postgres import open_pool
+from whatsapp.infra.threads import shown
 
 Result = TypeVar("Result")
 
@@ -31,7 +32,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._lanes: LaneWorker | None = None
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="runtime", daemon=True)
+        self._thread = threading.Thread(target=shown(self._loop.run_forever), name="runtime", daemon=True)
         self._thread.start()
         self.run(self._open(), timeout=10)
 

@@ -24,6 +24,7 @@ from delivery.store.postgres import PostgresStore
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus, alive_key
 from whatsapp.infra.postgres import open_pool
+from whatsapp.infra.threads import shown
 from whatsapp.infra.valkey import HotUnavailable
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def start_in_thread(database_url: str, hot_url: str) -> Callable[[], bool]:
     def turns() -> bool:
         return bool(running) and time.monotonic() - running[0].turned_at < LATE_S
 
-    threading.Thread(target=asyncio.run, args=(main(),), name="sweep", daemon=True).start()
+    threading.Thread(target=shown(asyncio.run), args=(main(),), name="sweep", daemon=True).start()
     return turns
 
 

@@ -17,6 +17,7 @@ from delivery.runtime import runtime
 from delivery.store.sync import store
 from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.threads import shown
 from whatsapp.wire.codec import CODECS
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class _Publisher:
     def __init__(self) -> None:
         self.pid = os.getpid()  # a thread does not come along through a fork
         self._waiting: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.Queue(MAX_WAITING)
-        threading.Thread(target=self._run, name="publisher", daemon=True).start()
+        threading.Thread(target=shown(self._run), name="publisher", daemon=True).start()
 
     def add(self, publish: Callable[..., None], *args: Any) -> None:
         try:

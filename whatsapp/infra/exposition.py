@@ -13,6 +13,8 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from whatsapp.infra.threads import shown
+
 log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
@@ -76,5 +78,5 @@ def serve(host: str, port: int, ready: Parts) -> int:
         log.error("no metrics: port %s cannot be had: %s", port, error.strerror)
         return 0
     server.daemon_threads = True
-    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    Thread(target=shown(server.serve_forever), name="metrics", daemon=True).start()
     return int(server.server_address[1])

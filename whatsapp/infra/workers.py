@@ -20,6 +20,7 @@ from celery import Celery, signals
 from kombu.exceptions import ChannelError
 
 from whatsapp.infra import exposition, metrics
+from whatsapp.infra.threads import shown
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Tally:
         self._lock = threading.Lock()
         self._handed_on: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._gauges: dict[tuple[str, int], tuple[float, float]] = {}  # (name, pid) -> (value, when)
-        threading.Thread(target=self._take, name="task-tally", daemon=True).start()
+        threading.Thread(target=shown(self._take), name="task-tally", daemon=True).start()
         signals.task_prerun.connect(self._before, weak=False)
         signals.task_postrun.connect(self._after, weak=False)
         signals.task_failure.connect(self._failed_here, weak=False)
@@ -67,7 +68,7 @@ class Tally:
         self._handed_on = dict(self._growing())
         for name in CHILD_GAUGES:
             metrics.forget(name)
-        threading.Thread(target=self._hand_on_for_ever, name="task-tally", daemon=True).start()
+        threading.Thread(target=shown(self._hand_on_for_ever), name="task-tally", daemon=True).start()
 
     def _before(self, task_id: str, **_: Any) -> None:
         self._began[task_id] = time.monotonic()
