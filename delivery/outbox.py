@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 
 from delivery.store.interface import OutboxRow, Store, Unavailable
@@ -31,6 +31,8 @@ Replay = Callable[[list[OutboxRow]], Awaitable[None]]
 Oldest = Callable[[list[int]], Awaitable[dict[int, tuple[int, int] | None]]]
 
 OVERDUE_S = 5.0
+#: Rows that wait in their lanes and are looked at in one turn: an outage leaves many, and a lost one among the oldest is enough.
+LOOK_AT = 10_000
 #: An entry leaves its lane a moment before its report arrives: what is missing there is looked at again after this long.
 REPORT_S = 0.3
 
@@ -38,12 +40,11 @@ REPORT_S = 0.3
 class Open:
     """The lanes that have not reported a row, with the ids of its entries."""
 
-    __slots__ = ("below", "lanes", "since")
+    __slots__ = ("below", "lanes")
 
-    def __init__(self, lanes: dict[int, tuple[int, int]], below: int, since: float) -> None:
+    def __init__(self, lanes: dict[int, tuple[int, int]], below: int) -> None:
         self.lanes = lanes
         self.below = below  # a row of an earlier batch: those in between may be of this batch too
-        self.since = since  # loop time; moved on while the entries wait in their lanes
 
 
 def _is_gone(id_: tuple[int, int], oldest: tuple[int, int] | None) -> bool:
@@ -68,6 +69,8 @@ class Progress:
         self._oldest = oldest
         # Ascending. A dict would look at everything that has left it to find its first.
         self._open: OrderedDict[int, Open] = OrderedDict()
+        #: (loop time, row) in the order of time: when to look whether an open row is lost. Rows that are done leave it late.
+        self._due: deque[tuple[float, int]] = deque()
         self._told = 0  # the newest row that was opened or done
         self._reached = 0  # done up to here, but for the open ones
         self._epoch = ""  # under which ``_row`` was earned
@@ -101,6 +104,7 @@ class Progress:
         self._bus.names.add(self.writer)
         self._epoch, self._row, self._saved = "", 0, 0
         self._open.clear()
+        self._due.clear()
         self._reached = self._told = 0
         self.failed()
 
@@ -110,7 +114,8 @@ class Progress:
         if writer != self.writer:
             return
         if row > self._row:  # or a replay has marked it already
-            self._open[row] = Open(lanes, self._told, asyncio.get_running_loop().time())
+            self._open[row] = Open(lanes, self._told)
+            self._due.append((asyncio.get_running_loop().time() + OVERDUE_S, row))
         self._told = row
 
     def done(self, writer: str, epoch: str, row: int) -> None:
@@ -164,7 +169,7 @@ class Progress:
                 pass
             self._wake.clear()
             try:
-                if self._hot.available and self._open and not self._broken:
+                if self._hot.available and self._due and not self._broken:
                     await self._look_for_lost()
                 if self._hot.available and (self._broken or self._epoch != self._hot.epoch):
                     await self._catch_up()
@@ -203,17 +208,24 @@ class Progress:
     async def _look_for_lost(self) -> None:
         """Rows that wait for long: their entries are still in their lanes, or the stream or the report was lost."""
         now = asyncio.get_running_loop().time()
-        overdue = [open_ for open_ in self._open.values() if now - open_.since >= OVERDUE_S]
-        if not overdue or self._oldest is None:
+        overdue: list[tuple[int, Open]] = []
+        while self._due and self._due[0][0] <= now and len(overdue) < LOOK_AT:
+            _, row = self._due.popleft()
+            if row in self._open:
+                overdue.append((row, self._open[row]))
+        if not overdue:
             return
-        first = await self._oldest(sorted({lane for open_ in overdue for lane in open_.lanes}))
-        gone: list[tuple[Open, int]] = []
-        for open_ in overdue:
-            missing = [lane for lane, id_ in open_.lanes.items() if _is_gone(id_, first[lane])]
-            if missing:
-                gone += [(open_, lane) for lane in missing]
-            else:
-                open_.since = now
+        # Again later: what waits now may be lost then, and nothing is sure of what cannot be asked now.
+        self._due.extend((now + OVERDUE_S, row) for row, _ in overdue)
+        if self._oldest is None:
+            return
+        first = await self._oldest(sorted({lane for _, open_ in overdue for lane in open_.lanes}))
+        gone = [
+            (open_, lane)
+            for _, open_ in overdue
+            for lane, id_ in open_.lanes.items()
+            if _is_gone(id_, first[lane])
+        ]
         if gone:
             await asyncio.sleep(REPORT_S)
             if self._open and any(lane in open_.lanes for open_, lane in gone):

@@ -214,3 +214,45 @@ async def test_c7_large_groups_pass_a_lane_in_parts(world: World, monkeypatch: p
     assert max(sizes) <= 20 + 12
     marks = world.redis.zrange(f"{{{ann}}}:dirty:{phone}", 0, -1)
     assert {mark.decode() for mark in marks} == set(groups)
+
+
+async def test_c7_only_so_many_waiting_rows_are_looked_at_in_a_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage of the workers leaves many; the one whose entry is lost is found all the same, without looking at all at once."""
+    monkeypatch.setattr(outbox_module, "OVERDUE_S", 0.0)
+    monkeypatch.setattr(outbox_module, "REPORT_S", 0.0)
+    monkeypatch.setattr(outbox_module, "LOOK_AT", 1_000)
+    progress: Progress = (await world.process()).node.fanout.progress
+    assert progress._task is not None
+    progress._task.cancel()
+    asked: list[set[int]] = []
+
+    async def oldest(lanes: list[int]) -> dict[int, tuple[int, int] | None]:
+        asked.append(set(lanes))
+        return {lane: None if lane == 7 else (0, 0) for lane in lanes}
+
+    progress._oldest = oldest
+    rows, lost = 50_000, 4_500
+    for row in range(1, rows + 1):
+        progress.opened(progress.writer, row, {7 if row == lost else 0: (row, 0)})
+    looked: list[int] = []
+    get = progress._open.__class__.__getitem__
+
+    class Seen(type(progress._open)):  # type: ignore[misc]
+        def __getitem__(self, row: int) -> Any:
+            looked.append(row)
+            return get(self, row)
+
+    progress._open = Seen(progress._open)
+    looked.clear()
+    for turn in range(1, 6):
+        assert not progress._broken
+        await progress._look_for_lost()
+        assert len(looked) == turn * 1_000
+    assert progress._broken, "the lost one was among the first five thousand"
+    assert asked == [{0}] * 4 + [{0, 7}]
+    for row in range(1, rows + 1):
+        progress.lane_done(progress.writer, row, progress._epoch, 7 if row == lost else 0)
+    await progress._look_for_lost()
+    assert not progress._due, "what is done is not kept"
