@@ -1,7 +1,8 @@
 """Changes of a group by Django code: durable with the caller's transaction, told to everybody right after its commit.
 
-The lane takes them like what a gateway stored, so that live members see them in order. Should nothing of that happen, the
-sweep finds the outbox row within a second, because its writer, made for this one row, has no heartbeat.
+The lane takes them like what a gateway stored, so that live members see them in order, and its worker says that the row is
+done. Should nothing of that happen, the sweep finds the row within a second, because its writer, made for this one row, has no
+heartbeat.
 """
 
 from __future__ import annotations

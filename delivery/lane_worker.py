@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 import hiredis
@@ -31,10 +31,11 @@ from delivery.lanes import (
     new_token,
     queue_key,
 )
+from delivery.outbox import kept_under
 from delivery.roster import Roster, owed, unique
 from delivery.store.interface import Conversation, Logged, Store, Unavailable
 from delivery.tracing import Tracing
-from whatsapp.infra import faults, metrics
+from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import parse_sessions, sessions_key
 from whatsapp.infra.valkey import Command, HotUnavailable
@@ -113,7 +114,7 @@ class LaneWorker:
             bus.hot.script, (_TAKE, _HOLD, _TRIM, _END, _GIVE_BACK, _ORPHAN)
         )
         self._aside = Aside(bus.hot)
-        self._tasks: set[asyncio.Task[int]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._leaving = False
         self.tracing = Tracing(bus)
         self.waiting = 0  # entries of all lanes, and the age of the oldest, when they were last looked at
@@ -169,9 +170,12 @@ class LaneWorker:
             self.lag_ms = max(age for _, _, age in answers)
             for lane, (mine, _, _) in enumerate(answers):
                 if mine:
-                    task = asyncio.get_running_loop().create_task(self.run(lane, token))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    self._start(self.run(lane, token))
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _work(self, lane: int, token: str, wake: asyncio.Event) -> int:
         loop = asyncio.get_running_loop()
@@ -268,7 +272,20 @@ class LaneWorker:
                 reports.setdefault(entry.process, []).append((entry.writer, entry.row, epoch, lane))
         for process, rows in reports.items():
             self._bus.send(process, DONE, rows)
+        if alone := [(entry.writer, entry.row) for entry in entries if not entry.process]:
+            self._start(self._done(alone, epoch))
         metrics.batch("lane", len(entries))
+
+    async def _done(self, rows: Sequence[tuple[str, int]], epoch: str) -> None:
+        """Rows of writers that live nowhere, each of one conversation, so of one lane: nobody but the sweep would say that they
+        are done, by marking and publishing them once more. What fails here is left to it."""
+        try:
+            for writer, row in rows:
+                await self._store.outbox_done(writer, kept_under(epoch), row, clock.now_ms())
+        except Unavailable:
+            pass
+        except Exception:
+            log.exception("rows of changes were not marked as done")
 
     async def _fan_out(self, events: Sequence[Logged]) -> None:
         by_conversation: dict[str, dict[int, Logged]] = {}
