@@ -9,12 +9,14 @@ from collections.abc import Callable
 from delivery.counts import Counts
 from delivery.drain import Drain, DrainRequest
 from delivery.fanout import LIVE, POKE, Fanout
+from delivery.group_presence import GroupPresence
 from delivery.inbox import Inbox
 from delivery.lanes import GROUP, SubmitLane
 from delivery.live import Live
 from delivery.log import Log
-from delivery.ports import Identify
-from delivery.presence import PRESENCE, TYPING, Presence
+from delivery.open_chats import OpenChats
+from delivery.ports import Identify, Shows, everybody
+from delivery.presence import PRESENCE, Presence
 from delivery.reader import Reader
 from delivery.receipts import AGAIN, RECEIPT, Receipts
 from delivery.roster import Roster
@@ -23,6 +25,7 @@ from delivery.sessions import REPLACED, Sessions
 from delivery.store.interface import Store
 from delivery.sync import Sync
 from delivery.tracing import Tracing
+from delivery.typing import OPEN_TYPING, TYPING, Typing
 from whatsapp.infra.bus import Bus
 
 
@@ -36,6 +39,7 @@ class Node:
         store: Store,
         hot_url: str,
         identify: Identify,
+        shows: Shows = everybody,
         submit_drain: Callable[[DrainRequest], None] | None = None,
         submit_lane: SubmitLane | None = None,
     ) -> None:
@@ -47,7 +51,10 @@ class Node:
         self.inbox = Inbox(self.bus.hot)
         self.live = Live(self.hub, self.reader)
         self.receipts = Receipts(store, self.bus, self.hub, self.roster, self.inbox)
-        self.presence = Presence(self.bus, self.hub, self.roster)
+        self.presence = Presence(self.bus, self.hub, self.roster, shows)
+        self.chats = OpenChats(self.bus)
+        self.group_presence = GroupPresence(self.bus, self.roster, self.presence, self.chats)
+        self.typing = Typing(self.bus, self.hub, self.roster, self.chats, shows)
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
         self.sync = Sync(store, self.inbox, self.reader, self.receipts, drain)
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
@@ -55,7 +62,15 @@ class Node:
         self.counts = Counts(store, self.hub, self.roster)
         self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts)
         self.sessions = Sessions(
-            store, self.bus, self.hub, self.roster, self.inbox, self.live, self.presence, identify
+            store,
+            self.bus,
+            self.hub,
+            self.roster,
+            self.inbox,
+            self.live,
+            self.presence,
+            self.chats,
+            identify,
         )
         self.bus.subscribe(LIVE, self.live.on_live)
         self.bus.subscribe(GROUP, self.live.on_group)
@@ -63,7 +78,8 @@ class Node:
         self.bus.subscribe(RECEIPT, self.receipts.on_receipts)
         self.bus.subscribe(AGAIN, self.receipts.on_receipts)
         self.bus.subscribe(PRESENCE, self.presence.on_presence)
-        self.bus.subscribe(TYPING, self.presence.on_typing)
+        self.bus.subscribe(TYPING, self.typing.on_typing)
+        self.bus.subscribe(OPEN_TYPING, self.typing.on_open_typing)
         self.bus.subscribe(REPLACED, self.sessions.on_replaced)
 
     async def start(self) -> None:

@@ -1,38 +1,39 @@
-"""Who is online, and who is writing. Never stored durably, only hinted at on the hot node; unknown is shown as unknown.
+"""Who is online. Never stored durably, only hinted at on the hot node; unknown is shown as unknown.
 
 A user is online while one of its sessions lives. Changes go only to those who subscribed: ``{user}:watch`` is a zset
 process → expiry, written at subscribe. Whose last session ended is announced at once, so that a process on its way out
 need not wait; the followers' process looks again after the debounce, so that a changed network shows nothing. It also reads
 the states of all it follows every ``presence_refresh_ms``: who was killed, or could not reach the node, announced nothing.
+
+A session follows a user by itself, or *through* a chat that it has open; the latter holds while both are members.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import hiredis
 
+from delivery.ports import Shows, everybody
 from delivery.roster import Roster, is_member
 from delivery.session import Hub, Session, State
 from delivery.store.interface import Unavailable
-from whatsapp.infra import clock
+from whatsapp.infra import clock, faults
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus, alive_key
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import Command, HotUnavailable
 from whatsapp.wire import frames
-from whatsapp.wire.errors import Code, error_frame
 
 log = logging.getLogger(__name__)
 
 PRESENCE = "presence"  # payload: [user, status, last_seen]
-TYPING = "typing"  # payload: [conversation, user, active, kind, [recipients]]
 Status = Literal["online", "offline", "away", "unknown"]
-Typed = tuple[Session, str, bool, str | None, str]  # session, conversation, active, kind, ref
+DIRECTLY = ""  # in place of the chat through which a user is followed
 SEEN_TTL_S = 30 * 86_400
 REFRESH_AT_ONCE = 500
 #: A node that lost its records has them again after this time (``sessions.REOPEN_SPREAD_S``); until then none means nothing.
@@ -48,24 +49,33 @@ def seen_key(user: str) -> str:
 
 
 class Watch:
-    """One session's subscription to one user. Times of the loop's clock, s."""
+    """How one session follows one user. Times of the loop's clock, s."""
 
     __slots__ = ("status", "told_at", "until")
 
     def __init__(self) -> None:
-        self.until = 0.0
+        self.until: dict[str, float] = {}  # by the chat through which it does, or DIRECTLY
         self.status: Status | None = None  # what the session was told last
         self.told_at = 0.0
 
 
+class Change(NamedTuple):
+    user: str
+    status: Status
+    seen: int | None
+    read_at: float | None  # see Presence._tell
+
+
 class Presence:
-    def __init__(self, bus: Bus, hub: Hub, roster: Roster) -> None:
+    def __init__(self, bus: Bus, hub: Hub, roster: Roster, shows: Shows = everybody) -> None:
         self._bus = bus
         self._hub = hub
         self._roster = roster
+        self._shows = shows
         self._watchers: dict[str, dict[Session, Watch]] = {}  # by user
         self._changes: Batcher[str] = Batcher(self._announce)
-        self._typing: Batcher[Typed] = Batcher(self._type)
+        self._through: Batcher[Change] = Batcher(self._tell_through)
+        self._rewatch: Batcher[str] = Batcher(self._watch_again, REFRESH_AT_ONCE)
         self._doubted: dict[str, asyncio.TimerHandle] = {}  # said to be offline, told after the debounce
         self._again: Batcher[str] = Batcher(self._look_again, REFRESH_AT_ONCE)
         self._refresher: asyncio.Task[None] | None = None  # while anybody is followed
@@ -76,26 +86,31 @@ class Presence:
     # subscriptions
 
     def watched(self, session: Session) -> set[str]:
-        """Whom the session follows; what has expired is dropped first."""
-        now = asyncio.get_running_loop().time()
-        for user in list(session.watching):
-            watch = self._watchers.get(user, {}).get(session)
-            if watch is None or watch.until < now:
-                self._drop(session, user)
-        return session.watching
+        """Whom the session follows directly; what has expired is dropped first."""
+        return {
+            user
+            for user in list(session.watching)
+            if (watch := self._living(session, user)) is not None and DIRECTLY in watch.until
+        }
 
-    def follow(self, session: Session, users: Sequence[str], ttl_s: int) -> None:
-        """Subscribe for ``ttl_s``, here. The caller has checked limits and privacy; :meth:`answer` does the rest."""
+    def follow(self, session: Session, users: Iterable[str], ttl_s: int, through: str = DIRECTLY) -> None:
+        """Subscribe for ``ttl_s``, here. The caller has checked the limits; :meth:`answer` does the rest."""
         loop = asyncio.get_running_loop()
         for user in users:
             watch = self._watchers.setdefault(user, {}).setdefault(session, Watch())
-            watch.until = loop.time() + ttl_s
+            watch.until[through] = loop.time() + ttl_s
             session.watching.add(user)
         if self._refresher is None:
             self._refresher = loop.create_task(self._refresh_while_followed())
 
     async def answer(self, session: Session, users: Sequence[str], ttl_s: int) -> None:
         """Make changes of ``users`` come here, and tell the session their states."""
+        pairs = [(user, session.user) for user in users]
+        hidden = {user for (user, _), may in zip(pairs, await self._shows(pairs), strict=True) if not may}
+        for user in hidden:
+            self._drop(session, user)
+            session.send(frames.Presence("unknown", user_id=user))
+        users = [user for user in users if user not in hidden]
         until = clock.now_ms() + ttl_s * 1000
         commands: list[Command] = []
         for user in users:
@@ -118,6 +133,13 @@ class Presence:
                 watch.status, watch.told_at = status, now
             session.send(frames.Presence(status, user_id=user, last_seen=seen))
 
+    def unfollow(self, session: Session, through: str) -> None:
+        """The chat is no longer open, or the session's user no longer in it."""
+        for user in list(session.watching):
+            watch = self._watchers.get(user, {}).get(session)
+            if watch is not None and watch.until.pop(through, None) is not None and not watch.until:
+                self._drop(session, user)
+
     def unsubscribe(self, session: Session) -> None:
         for user in list(session.watching):
             self._drop(session, user)
@@ -132,21 +154,34 @@ class Presence:
 
     def _following(self, user: str) -> list[tuple[Session, Watch]]:
         """The subscriptions to a user; what has expired is dropped first."""
-        now = asyncio.get_running_loop().time()
-        for session, watch in list(self._watchers.get(user, {}).items()):
-            if watch.until < now or session.state is State.CLOSED:
-                self._drop(session, user)
-        return list(self._watchers.get(user, {}).items())
+        return [
+            (session, watch)
+            for session in list(self._watchers.get(user, ()))
+            if (watch := self._living(session, user)) is not None
+        ]
+
+    def _living(self, session: Session, user: str) -> Watch | None:
+        watch = self._watchers.get(user, {}).get(session)
+        if watch is not None and session.state is not State.CLOSED:
+            now = asyncio.get_running_loop().time()
+            for through in [chat for chat, until in watch.until.items() if until < now]:
+                del watch.until[through]
+            if watch.until:
+                return watch
+        self._drop(session, user)
+        return None
 
     # states
 
-    async def _states(self, users: Sequence[str]) -> dict[str, tuple[Status, int | None]]:
-        commands = [
-            ("MGET", *[sessions_key(user) for user in users]),
-            ("MGET", *[seen_key(user) for user in users]),
-        ]
-        raws, seen = await self._bus.hot.run(commands)
-        entries = [parse_sessions(raw) for raw in raws]
+    async def _states(
+        self, users: Sequence[str], *, with_seen: bool = True
+    ) -> dict[str, tuple[Status, int | None]]:
+        commands: list[Command] = [("GET", sessions_key(user)) for user in users]
+        if with_seen:
+            commands += [("GET", seen_key(user)) for user in users]
+        answers = await self._bus.hot.run(commands)
+        entries = [parse_sessions(raw) for raw in answers[: len(users)]]
+        seen = answers[len(users) :] if with_seen else [None] * len(users)
         processes = list({entry.process for found in entries for entry in found.values()})
         alive: set[str] = set()
         if processes:
@@ -157,6 +192,11 @@ class Presence:
             status = self._status(user, found, alive)
             states[user] = (status, int(at) if at and status != "online" else None)
         return states
+
+    async def online(self, users: Sequence[str]) -> int:
+        """How many of ``users`` are online. Raises what the hot node raises."""
+        states = await self._states(users, with_seen=False)
+        return sum(status == "online" for status, _ in states.values())
 
     def _status(self, user: str, entries: dict[str, SessionEntry], alive: set[str]) -> Status:
         living = [
@@ -219,14 +259,41 @@ class Presence:
 
     def _tell(self, user: str, status: Status, seen: int | None, read_at: float | None = None) -> None:
         """Tell those who do not know it yet. ``read_at``: when it was read, if it was: what came meanwhile is newer."""
-        now = asyncio.get_running_loop().time()
-        frame = frames.Presence(status, user_id=user, last_seen=seen)
+        change = Change(user, status, seen, read_at)
+        through = False
         for session, watch in self._following(user):
-            if read_at is not None and (watch.status is None or watch.told_at >= read_at):
-                continue
-            known, watch.status, watch.told_at = watch.status, status, now
-            if known != status:
-                session.send(frame)
+            if DIRECTLY in watch.until:
+                _tell_one(session, watch, change)
+            else:
+                through = True
+        if through:
+            self._through.add(change)
+
+    async def _tell_through(self, changes: list[Change]) -> None:
+        """Tell who follows through a chat, if both are still in it, by a list of members that is 5 s old at most."""
+        chats = {
+            chat
+            for change in changes
+            for _, watch in self._following(change.user)
+            for chat in watch.until
+            if chat != DIRECTLY
+        }
+        try:
+            lists = await self._roster.lists(dict.fromkeys(chats, 0))
+        except Unavailable:
+            return  # the next refresh tells it
+        for change in changes:
+            for session, watch in self._following(change.user):
+                # What was opened while the lists were read has its answer on the way.
+                for chat in chats.intersection(watch.until):
+                    known = lists.get(chat)
+                    if known is None or not is_member(known, session.user):
+                        if not faults.off("open_members"):
+                            self.unfollow(session, chat)
+                    elif not is_member(known, change.user):
+                        del watch.until[chat]
+                if watch.until and not chats.isdisjoint(watch.until):
+                    _tell_one(session, watch, change)
 
     def _doubt(self, user: str) -> None:
         """The user seems to be offline: look again after the debounce, unless it is back by then."""
@@ -253,7 +320,24 @@ class Presence:
         epoch = self._bus.hot.epoch
         if self._epoch and self._epoch != epoch:
             self._records_back = asyncio.get_running_loop().time() + RECORDS_BACK_S
+            for user in self._watchers:
+                self._rewatch.add(user)
         self._epoch = epoch
+
+    async def _watch_again(self, users: list[str]) -> None:
+        """The node has forgotten that changes of these come here."""
+        now = asyncio.get_running_loop().time()
+        commands: list[Command] = []
+        for user in users:
+            left = [end - now for _, watch in self._following(user) for end in watch.until.values()]
+            if left:
+                until = clock.now_ms() + round(max(left) * 1000)
+                commands.append(("ZADD", watch_key(user), "GT", until, self._bus.process))
+                commands.append(("EXPIRE", watch_key(user), LIMITS.presence_ttl_s + 60))
+        try:
+            await self._bus.hot.run(commands)
+        except (HotUnavailable, hiredis.ReplyError):
+            return  # a new term, or the next refresh
 
     async def _refresh_while_followed(self) -> None:
         try:
@@ -284,49 +368,10 @@ class Presence:
             elif began > self._records_back:
                 self._doubt(user)
 
-    # typing
 
-    def typing(self, session: Session, conversation: str, active: bool, kind: str | None, ref: str) -> None:
-        self._typing.add((session, conversation, active, kind, ref))
-
-    async def _type(self, items: list[Typed]) -> None:
-        try:
-            lists = await self._roster.lists({conversation: 0 for _, conversation, _, _, _ in items})
-        except Unavailable:
-            return
-        told: dict[tuple[str, str], tuple[bool, str | None]] = {}
-        for session, conversation, active, kind, ref in items:
-            known = lists.get(conversation)
-            if known is not None and is_member(known, session.user):
-                told[conversation, session.user] = (active, kind)
-            elif session.state is not State.CLOSED:
-                session.send(error_frame(Code.NOT_FOUND, "there is no such conversation", ref=ref))
-        others: dict[str, list[str]] = {}
-        for conversation, _ in told:
-            known = lists.get(conversation)
-            if known is not None:
-                others[conversation] = list(known.current)
-        everyone = list({user for users in others.values() for user in users})
-        if not everyone:
-            return
-        try:
-            (raws,) = await self._bus.hot.run([("MGET", *[sessions_key(user) for user in everyone])])
-        except (HotUnavailable, hiredis.ReplyError):
-            return
-        sessions = {user: parse_sessions(raw) for user, raw in zip(everyone, raws, strict=True)}
-        for (conversation, user), (active, kind) in told.items():
-            by_process: dict[str, list[str]] = {}
-            for other in others[conversation]:
-                if other != user:
-                    for process in {entry.process for entry in sessions[other].values()}:
-                        by_process.setdefault(process, []).append(other)
-            for process, there in by_process.items():
-                self._bus.send(process, TYPING, (conversation, user, active, kind, there))
-
-    def on_typing(self, payload: Any) -> None:
-        conversation, user, active, kind, recipients = payload
-        frame = frames.Typing(conversation, active, kind=kind, user_id=user)
-        for recipient in recipients:
-            for session in self._hub.of(recipient):
-                if session.state is State.LIVE:
-                    session.send(frame)
+def _tell_one(session: Session, watch: Watch, change: Change) -> None:
+    if change.read_at is not None and (watch.status is None or watch.told_at >= change.read_at):
+        return
+    known, watch.status, watch.told_at = watch.status, change.status, asyncio.get_running_loop().time()
+    if known != change.status:
+        session.send(frames.Presence(change.status, user_id=change.user, last_seen=change.seen))

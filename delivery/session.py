@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from delivery.store.interface import Logged
 from delivery.view import item_frame
+from whatsapp.infra.limits import Rate
 from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
 
@@ -85,6 +86,7 @@ class Session:
         "issued_at",
         "linked_at",
         "newer",
+        "open_chats",
         "opened_at",
         "outlet",
         "own",
@@ -95,6 +97,7 @@ class Session:
         "state",
         "sync",
         "term",
+        "typing",
         "user",
         "watching",
     )
@@ -122,6 +125,8 @@ class Session:
         self.behind: set[str] = set()  # conversations to page once the outlet takes more
         self.sync: Any = None  # delivery.sync.Run
         self.watching: set[str] = set()  # users whose presence it follows
+        self.open_chats: set[str] = set()  # conversations that are on its screen
+        self.typing: dict[str, Rate] = {}  # what it may say of itself, by conversation
         self.issued_at = issued_at  # ms, of its access token
         self.away = False
         self.opened_at = 0  # ms

@@ -18,6 +18,7 @@ import hiredis
 
 from delivery.inbox import Inbox, Registration, dirty_key, marker_key
 from delivery.live import Live
+from delivery.open_chats import OpenChats
 from delivery.ports import Identify
 from delivery.presence import Presence
 from delivery.receipts import RECEIPT_SLACK_MS, send_receipts
@@ -54,6 +55,7 @@ class Sessions:
         inbox: Inbox,
         live: Live,
         presence: Presence,
+        chats: OpenChats,
         identify: Identify,
     ) -> None:
         self._store = store
@@ -63,6 +65,7 @@ class Sessions:
         self._inbox = inbox
         self._live = live
         self._presence = presence
+        self._chats = chats
         self._identify = identify
         self._opens: AskBatcher[Session] = AskBatcher(self._open_all, OPEN_AT_ONCE)
         self._unregister: Batcher[Session] = Batcher(self._unregister_all)
@@ -257,6 +260,7 @@ class Sessions:
             session.sync.wake.set()
             session.sync = None
         self._presence.unsubscribe(session)
+        self._chats.close(session, session.open_chats)
         if self._hub.remove(session):
             self._unregister.add(session)
             if session.user not in self._hub.by_user:

@@ -31,6 +31,7 @@ DEVELOPMENT_LIMITS = {
     "frames_per_second": 100_000,
     "syncs_per_minute": 10_000,
     "typing_per_minute": 10_000,
+    "typing_per_chat_10s": 1_000,
     "presence_per_minute": 10_000,
     "unauthenticated_per_address": 2_000,
     "http_connections_per_address": 8_000,

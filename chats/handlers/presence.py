@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from delivery.session import Session, State
-from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.limits import LIMITS, Rate
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
 
 if TYPE_CHECKING:
     from chats.connection import Connection
+
+TYPING_MS = 10_000
+#: Rates of typing that a session keeps; beyond, those that have their whole allowance again are forgotten.
+TYPING_RATES = 64
 
 
 def presence(connection: Connection, session: Session, frame: frames.Presence) -> None:
@@ -23,23 +28,48 @@ def presence(connection: Connection, session: Session, frame: frames.Presence) -
 
 
 def subscribe(connection: Connection, session: Session, frame: frames.PresenceSubscribe) -> None:
+    """Users and open chats. What is over a limit is refused as a whole."""
     if not connection.allowed("presence", LIMITS.presence_per_minute, frame.ref):
         return
+    node = connection.gateway.node
     users = list(dict.fromkeys(frame.user_ids))
-    states = connection.gateway.node.presence
-    if len(states.watched(session).union(users)) > LIMITS.presence_subscriptions:
+    closed = set(frame.closed_conversation_ids or ())
+    opened = [chat for chat in dict.fromkeys(frame.conversation_ids or ()) if chat not in closed]
+    if len(node.presence.watched(session).union(users)) > LIMITS.presence_subscriptions:
         connection.error(Code.LIMIT_EXCEEDED, "too many presence subscriptions", frame.ref)
         return
+    if len(node.chats.of(session).difference(closed).union(opened)) > LIMITS.open_chats:
+        connection.error(Code.LIMIT_EXCEEDED, "too many open chats", frame.ref)
+        return
     ttl = min(frame.ttl, LIMITS.presence_ttl_s)
+    # In this turn: the next frame is counted with it.
+    node.group_presence.close(session, list(closed.intersection(session.open_chats)))
+    if opened:
+        node.chats.open(session, opened, ttl)
+        connection.spawn(node.group_presence.show(session, opened, ttl, frame.ref), frame.ref)
     if users:
-        states.follow(session, users, ttl)  # in this turn: the next frame is counted with it
-        connection.spawn(states.answer(session, users, ttl))
+        node.presence.follow(session, users, ttl)
+        connection.spawn(node.presence.answer(session, users, ttl))
 
 
 def typing(connection: Connection, session: Session, frame: frames.Typing) -> None:
-    if session.state is not State.CLOSED and connection.allowed(
-        "typing", LIMITS.typing_per_minute, frame.ref
-    ):
-        connection.gateway.node.presence.typing(
-            session, frame.conversation_id, frame.active, frame.kind, frame.ref
+    if session.state is State.CLOSED or not connection.allowed("typing", LIMITS.typing_per_minute, frame.ref):
+        return
+    over = _rate(session, frame.conversation_id)
+    if over:
+        connection.error(
+            Code.RATE_LIMITED, "too much typing here", frame.ref, retry_after_ms=max(1, round(over))
         )
+        return
+    connection.gateway.node.typing.typing(session, frame.conversation_id, frame.active, frame.kind, frame.ref)
+
+
+def _rate(session: Session, conversation: str) -> float:
+    """Take one of what this session may say of one conversation; ms until it may, if it is over."""
+    now = asyncio.get_running_loop().time() * 1000
+    rate = session.typing.get(conversation)
+    if rate is None:
+        if len(session.typing) >= TYPING_RATES:
+            session.typing = {chat: known for chat, known in session.typing.items() if known.tat > now}
+        rate = session.typing[conversation] = Rate()
+    return rate.take(now, LIMITS.typing_per_chat_10s, TYPING_MS)

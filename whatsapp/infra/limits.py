@@ -63,10 +63,17 @@ class Limits:
     flood_warnings: int = 20  # refused frames in a row before 4429
     syncs_per_minute: int = 30
     typing_per_minute: int = 120
+    typing_per_chat_10s: int = 10  # of one socket in one conversation
+    typing_shown_per_second: int = 5  # of one group, to all who have it open; the rest is dropped
     presence_per_minute: int = 60
     malformed_in_a_row: int = 3  # then 4400
     # counts
     presence_subscriptions: int = 500  # a session
+    open_chats: int = 10  # a session
+    presence_group_members: int = (
+        32  # up to so many each member is shown in an open group; above: their number
+    )
+    presence_counts_per_second: int = 5_000  # members looked up for these numbers; above: they come later
     pending_sends: int = 500  # not yet acknowledged sends of one socket
     pending_sends_total: int = 20_000  # of one gateway; above: unavailable
     connections: int = 50_000  # of one gateway; above: 1013
