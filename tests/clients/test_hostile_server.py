@@ -114,11 +114,22 @@ def test_the_outbox_is_bounded_in_bytes(monkeypatch):
     outbox.add(C, b"x" * 300)
 
 
-async def test_counts_of_a_large_group_become_ticks():
+async def test_counts_of_a_large_group_become_ticks_once_they_are_all():
     device = client()
+    event = {
+        "type": "event",
+        "conversationId": C,
+        "seq": 1,
+        "kind": "member_added",
+        "actorId": "ann",
+        "serverTimestamp": 1,
+    }
+    users = ["ann", *(f"u{i}" for i in range(39))]
+    await device._inbound.handle({**event, "data": {"userIds": users, "creatorId": "ann"}})
     update = {"type": "status_update", "conversationId": C, "status": "delivered", "upTo": 3}
-    await device._inbound.handle({**update, "counts": {"delivered": 5, "read": 0}})
-    assert [device.receipt_at(C, seq) for seq in (3, 4)] == ["delivered", "sent"]
-    await device._inbound.handle({**update, "status": "read", "counts": {"delivered": 5, "read": 1}})
-    assert device.receipt_at(C, 3) == "read"
+    seen = []
+    for delivered, read in ((38, 12), (39, 12), (39, 38), (39, 39)):
+        await device._inbound.handle({**update, "counts": {"delivered": delivered, "read": read}})
+        seen.append([device.receipt_at(C, seq) for seq in (3, 4)])
+    assert seen == [["sent", "sent"], ["delivered", "sent"], ["delivered", "sent"], ["read", "sent"]]
     device.database.close()

@@ -25,6 +25,8 @@ from .errors import (
     Stopped,
     Unreachable,
 )
+from .flags import Flags
+from .group_calls import FOR_EVER
 from .groups import Group, GroupSettings, Invite, InvitePreview, JoinRequest, Member, MemberReceipt, Page
 from .history import Conversation, History
 from .outbox import Outbox
@@ -35,6 +37,7 @@ from .session import Session
 from .signup import SmsFile, sign_up
 
 __all__ = [
+    "FOR_EVER",
     "JSON",
     "Backoff",
     "Chat",
@@ -49,6 +52,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseInUse",
     "Entry",
+    "Flags",
     "Forbidden",
     "Gone",
     "Group",

@@ -10,6 +10,9 @@ from typing import Any
 from .codecs import Frame
 from .database import Database
 from .entry import Entry, whole
+from .flags import FlagState
+from .group_state import GroupState
+from .groups import Group
 from .history import History
 
 #: A `read` told so shortly before the last one is told again by a new process: the server writes it behind.
@@ -25,7 +28,9 @@ class Chat:
     not known), and ``read_only``, why nothing can be written: ``removed``, ``left``, ``dissolved``, ``announcements`` (only
     admins write), or "" when it can.
 
-    ``muted_until``: ms since the epoch, None: not muted. ``mentioned``: an unread message names this user.
+    ``muted_until``: ms since the epoch, None: not muted. ``draft``: what was begun to write, as the client that kept
+    it encrypted it. ``mentioned``: an unread message names this user.
+    ``active_at``: where there is no message, when something else was said (ms).
     """
 
     conversation_id: str
@@ -41,7 +46,9 @@ class Chat:
     muted_until: int | None = None
     pinned: bool = False
     archived: bool = False
+    draft: bytes | None = None
     mentioned: bool = False
+    active_at: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -81,6 +88,8 @@ class Chats:
             row[0]: row[1:]
             for row in database.read("SELECT id, nickname, name, about FROM people").fetchall()
         }
+        self.groups = GroupState(database, history, user_id, self.touch)
+        self.flags = FlagState(database, history, self.touch)
 
     # -- reading -------------------------------------------------------------------------------------------
     def all(self, waiting: Mapping[str, int]) -> list[Chat]:
@@ -122,14 +131,31 @@ class Chats:
             listed = Entry.from_frame(json.loads(facts.last), conversation_id)
             if last is None or listed.seq > last.seq:
                 last = listed
+        if conversation_id in self.groups:
+            return self._make_group(conversation_id, facts, last)
         peer = facts.peer or (last.sender_id if last and last.sender_id != self._user_id else "")
         direct = facts.kind == "direct"
         title = facts.title or (
             self.name(peer) if direct and peer else f"{facts.kind} {conversation_id[-8:]}"
         )
+        flags = self.flags.of(conversation_id)
         return Chat(
             conversation_id, facts.kind, peer or None if direct else None, title, last,
-            self._unread(conversation_id, facts), facts.read_up_to,
+            self._unread(conversation_id, facts), facts.read_up_to, muted_until=flags.muted_until, pinned=flags.pinned,
+            archived=flags.archived, draft=flags.draft,
+        )  # fmt: skip
+
+    def _make_group(self, conversation_id: str, facts: _Facts, last: Entry | None) -> Chat:
+        group = self.groups.group(conversation_id) or Group(conversation_id, "")
+        ended = self.groups.ended(conversation_id)
+        flags = self.flags.of(conversation_id)
+        return Chat(
+            conversation_id, "group", None, group.name or facts.title or f"group {conversation_id[-8:]}", last,
+            self._unread(conversation_id, facts), facts.read_up_to, role=group.my_role or None if not ended else None,
+            member_count=group.member_count or None if not ended else None,
+            read_only=ended or ("" if group.may_send else "announcements" if group.my_role else ""),
+            muted_until=flags.muted_until, pinned=flags.pinned, archived=flags.archived, draft=flags.draft,
+            active_at=0 if last else self._history[conversation_id].log.last_at(),
         )  # fmt: skip
 
     def _unread(self, conversation_id: str, facts: _Facts) -> int:
@@ -147,7 +173,12 @@ class Chats:
         self.changed[conversation_id] = None
 
     def wrote(self, entry: Entry) -> None:
-        """An entry is stored: who writes has read what is above, and says who the other one is."""
+        """An entry is stored: who writes has read what is above, and says who the other one is; what happens to a group
+        changes it."""
+        if entry.conversation_id not in self.groups and is_group(entry.conversation_id):
+            self.groups.exists(entry.conversation_id)
+        if entry.type != "message":
+            self.groups.happened(entry)
         if entry.sender_id == self._user_id and entry.type == "message":
             self.read(entry.conversation_id, entry.seq, told=True)
         self.touch(entry.conversation_id)
@@ -166,9 +197,16 @@ class Chats:
             self.touch(conversation_id)
         return news
 
-    def listed(self, item: Frame) -> None:
-        """An item of ``GET /conversations``."""
+    def listed(self, item: Frame, mark: int) -> None:
+        """An item of ``GET /conversations``; ``mark``: of the groups, from before it was asked for."""
         conversation_id = str(item["conversationId"])
+        self.flags.told(item)
+        if item.get("kind") == "group":
+            count = item.get("memberCount")
+            self.groups.listed(
+                conversation_id, str(item.get("name") or ""), str(item.get("role") or ""),
+                None if count is None else whole(count), mark,
+            )  # fmt: skip
         facts = self._of(conversation_id)
         before = (facts.kind, facts.peer, facts.title, facts.server_unread, facts.server_head, facts.last)
         facts.kind, facts.peer = str(item.get("kind") or "direct"), str(item.get("peerId") or "")
@@ -224,4 +262,13 @@ class Chats:
 
 
 def _at(chat: Chat) -> int:
-    return chat.last.server_timestamp or chat.last.timestamp if chat.last else 0
+    return chat.last.server_timestamp or chat.last.timestamp if chat.last else chat.active_at
+
+
+def is_group(conversation_id: str) -> bool:
+    """Whether an id is one of a group: a UUID of version 8 has the kind in two bits behind the version."""
+    try:
+        bits = int(conversation_id[14:18], 16) if len(conversation_id) == 36 else 0
+    except ValueError:
+        return False
+    return bits >> 12 == 8 and bits >> 10 & 0b11 == 1

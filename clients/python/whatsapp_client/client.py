@@ -19,7 +19,8 @@ from .database import Database
 from .duties import Duties, Timing
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
 from .group_calls import GroupCalls
-from .inbound import Inbound, now
+from .inbound import Inbound, no_member, now
+from .lookups import Lookups
 from .outgoing import Outgoing
 from .retry import REASONS, Backoff, Retry, after_close
 from .session import Session
@@ -91,8 +92,11 @@ class Client(GroupCalls):
         self._wake = asyncio.Event()
         self._online = asyncio.Event()
         self._ended = asyncio.Event()
+        self._lookups = Lookups(self._look_up)
+        self._asking: asyncio.Task[None] | None = None
         self._inbound = Inbound(
-            session, self.history, self.outbox, self._chats, self._duties, self._broadcast, self._wake, self._progress
+            session, self.history, self.outbox, self._chats, self._duties, self._broadcast, self._wake, self._progress,
+            look_up=self._lookups.want,
         )  # fmt: skip
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -106,12 +110,15 @@ class Client(GroupCalls):
             self.database.on_commit, self.database.on_broken = self._committed, self._broken
             self.database.commit()  # what was queued before there was an event loop
             self._task = asyncio.create_task(self._run(), name=f"client {self.session.phone_number}")
+            for conversation_id in self._chats.groups.incomplete():
+                self._lookups.want(conversation_id)
+            self._asking = asyncio.create_task(self._lookups.run(self._online))
 
     async def stop(self) -> None:
         """Close the socket and stop. What has no ✓ stays in the outbox."""
-        task, self._task = self._task, None
+        tasks, self._task, self._asking = (self._task, self._asking), None, None
         await self._part()
-        if task is not None:
+        for task in filter(None, tasks):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -172,7 +179,8 @@ class Client(GroupCalls):
 
         ``fields``: other fields of `send_message` by their wire names (``replyTo``…). Raises ValueError for
         content above 65,536 bytes, TypeError for fields that JSON does not know, :class:`OutboxFull`, and
-        :class:`Stopped` when the server has ended this session.
+        :class:`Stopped` when the server has ended this session. In a group that this user has left
+        (:attr:`Chat.read_only`) it fails at once, with ``not_member``.
         """
         if self._ended.is_set():
             raise Stopped(self.state.detail)
@@ -180,9 +188,18 @@ class Client(GroupCalls):
             json.dumps(fields)  # what cannot be sent must fail here, not on every connection
         raw = content.encode() if isinstance(content, str) else content
         outgoing = self.outbox.add(conversation_id, raw, kind=kind, **fields)
+        self._refuse_if_ended(conversation_id)
         self._chats.touch(conversation_id)
         self._wake.set()
         return outgoing
+
+    def _refuse_if_ended(self, conversation_id: str) -> None:
+        """Nothing can be written to a group that this user has left; the server need not be asked."""
+        why = self._chats.groups.ended(conversation_id)
+        if why:
+            code, text = no_member(why)
+            for outgoing in self.outbox.close(conversation_id, code, text, now=now()):
+                self._broadcast.offer(ev.Failed(outgoing, code, text))
 
     def mark_read(self, conversation_id: str, up_to: int | None = None) -> None:
         """Tell the others that this user has read everything up to ``up_to`` (default: all that is here). Kept over
@@ -219,6 +236,7 @@ class Client(GroupCalls):
         if self._ended.is_set():
             raise Stopped(self.state.detail)
         self.outbox.retry(outgoing)
+        self._refuse_if_ended(outgoing.conversation_id)
         self._chats.touch(outgoing.conversation_id)
         self._wake.set()
 

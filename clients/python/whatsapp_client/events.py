@@ -76,9 +76,14 @@ class Typing:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
+    """Of a user; or, of a large group that is open (:meth:`Client.open_chat`), how many of its members are online: then
+    ``user_id`` is "" and ``conversation_id`` and ``online_count`` are set."""
+
     user_id: str
     status: str
     last_seen: int | None = None
+    conversation_id: str | None = None
+    online_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import urllib.parse
 from collections.abc import Iterable, Mapping
+from types import EllipsisType
 from typing import Any
 
 from .database import Database
+from .entry import LARGEST
+from .flags import Flags
 from .groups import (
     Group,
     GroupSettings,
@@ -23,6 +27,9 @@ from .shelf import Shelf
 from .writes import Writes, repeated
 
 MAX_PAGE = 500
+#: How often a question is asked whose answer was older than what the log said meanwhile.
+OVERTAKEN = 3
+FOR_EVER = LARGEST  #: for ``muted_until``
 
 
 class GroupCalls(Shelf):
@@ -55,8 +62,13 @@ class GroupCalls(Shelf):
         return str((await self._writes.post("/groups", body))["groupId"])
 
     async def group(self, conversation_id: str) -> Group:
-        """The group as it is now; kept in the file."""
-        return Group.of(await self._read(f"/groups/{_path(conversation_id)}"))
+        """The group as it is now; kept in the file, for :meth:`known_group` and the chat list."""
+        for _ in range(OVERTAKEN):
+            mark = self._chats.groups.mark
+            group = Group.of(await self._read(f"/groups/{_path(conversation_id)}"))
+            if self._chats.groups.described(group, mark):
+                break
+        return group
 
     async def update_group(
         self,
@@ -74,7 +86,10 @@ class GroupCalls(Shelf):
             body["description"] = description
         if settings is not None:
             body["settings"] = wire_settings(settings)
-        return Group.of(await self._do("PATCH", f"/groups/{_path(conversation_id)}", body))
+        mark = self._chats.groups.mark
+        group = Group.of(await self._do("PATCH", f"/groups/{_path(conversation_id)}", body))
+        self._chats.groups.described(group, mark)
+        return group
 
     async def dissolve_group(self, conversation_id: str) -> None:
         """End it for everybody; for its creator."""
@@ -166,13 +181,60 @@ class GroupCalls(Shelf):
             found += [MemberReceipt.of(item) for item in shown["items"]]
             after = shown.get("next")
             if after is None:
-                return found
+                break
+        seq = self.history[conversation_id].log.seq_of(message_id, self.session.user_id)
+        if seq:
+            self._chats.groups.all_read(conversation_id, seq, [receipt.status for receipt in found])
+        return found
 
-    async def set_flags(self, conversation_id: str, **flags: Any) -> None:
-        """``muted_until``, ``pinned``, ``archived`` of this user's chat, on all devices."""
-        raise NotImplementedError("not there yet")
+    async def set_flags(
+        self,
+        conversation_id: str,
+        *,
+        muted_until: int | EllipsisType | None = ...,
+        pinned: bool | None = None,
+        archived: bool | None = None,
+        draft: bytes | EllipsisType | None = ...,
+    ) -> Flags:
+        """What this user sets for a chat, on all devices; what is not given stays. ``muted_until``: ms since the epoch, None to
+        unmute, :data:`FOR_EVER`. Raises :class:`LimitExceeded` for a sixth pinned chat or a draft above 16 KiB."""
+        body: dict[str, Any] = {}
+        if not isinstance(muted_until, EllipsisType):
+            body["mutedUntil"] = muted_until
+        if pinned is not None:
+            body["pinned"] = pinned
+        if archived is not None:
+            body["archived"] = archived
+        if not isinstance(draft, EllipsisType):
+            body["draft"] = base64.b64encode(draft).decode() if draft else None
+        shown = await self._do("PATCH", f"/conversations/{_path(conversation_id)}", body)
+        self._chats.flags.told(shown)
+        return self._chats.flags.of(conversation_id)
 
     # -- inside --------------------------------------------------------------------------------------------
+    async def _look_up(self, conversation_id: str) -> None:
+        """What the log did not say of a group, if something is missing."""
+        groups = self._chats.groups
+        if groups.unnamed(conversation_id):
+            await self.group(conversation_id)
+        for _ in range(OVERTAKEN):
+            if not groups.lacks_members(conversation_id):
+                return
+            mark = groups.mark
+            groups.roster(
+                conversation_id, [m.user_id for m in await self._all_members(conversation_id)], mark
+            )
+
+    async def _all_members(self, conversation_id: str) -> list[Member]:
+        found: list[Member] = []
+        after: str | None = None
+        while True:
+            page = await self.group_members(conversation_id, after, MAX_PAGE)
+            found += page.items
+            after = page.next
+            if after is None:
+                return found
+
     async def _read(self, path: str) -> Any:
         return await repeated(lambda: self.rest.call("GET", path))
 

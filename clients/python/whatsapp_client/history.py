@@ -38,11 +38,27 @@ class Conversation:
         self._held: dict[int, Entry] = {}
         self._receipts: dict[str, Receipt] | None = None
         self._changed: set[str] = set()
+        self._ended = False
 
     @property
     def position(self) -> int | None:
         """Everything up to it is stored here. None: nothing is known yet, the server's position counts."""
         return self.log.position
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is owed: this user has left. A last message of ours may have a number above the end (a server
+        notices a removal within seconds); what lies between is never sent, so nothing waits for it."""
+        return self._ended
+
+    @ended.setter
+    def ended(self, ended: bool) -> None:
+        self._ended = ended
+        if ended:
+            for seq in sorted(self._held):
+                if self._held[seq].type != "repeated":
+                    break  # we are back already
+                del self._held[seq]
 
     @property
     def entries(self) -> list[Entry]:
@@ -95,6 +111,8 @@ class Conversation:
         """
         if not self._keep(entry):
             return []
+        if self._ended:
+            return []
         if self.log.position is None or entry.seq > self.log.position:
             self._held.setdefault(entry.seq, self._taken(entry))
         return self._release()
@@ -130,6 +148,14 @@ class Conversation:
         self._changed.add(user_id)
         self._database.dirty(self)
         return True
+
+    def forget_receipt(self, user_id: str) -> None:
+        """They are gone: whether they have read something is no longer told."""
+        if self.receipts.pop(user_id, None) is not None:
+            self._changed.discard(user_id)
+            self._database.write(
+                "DELETE FROM receipts WHERE conversation = ? AND user = ?", (self.log.number, user_id)
+            )
 
     def save(self) -> None:
         """Receipts that changed, once a turn."""

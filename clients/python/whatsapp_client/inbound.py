@@ -11,6 +11,7 @@ from .chats import Chats
 from .codecs import Frame
 from .duties import Duties
 from .entry import Entry, whole
+from .group_state import DISSOLVED
 from .history import History
 from .outbox import Outbox
 from .outgoing import Outgoing
@@ -18,15 +19,14 @@ from .session import Session
 from .stream import Broadcast
 
 TYPING_ENDS = 2.0
-#: Stands for the others of a large group, of whom only the number is told.
-EVERYBODY = "*"
 
 
 class Inbound:
     """Handles frames one after the other. ValueError and TypeError mean a frame that makes no sense.
 
     ``progress`` is told how many events a sync has still to bring, and None when it is complete. ``slot``:
-    when the server wants this client to connect again (monotonic seconds), from `reconnect`.
+    when the server wants this client to connect again (monotonic seconds), from `reconnect`. ``look_up`` is
+    told of groups of which the server must be asked something.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Inbound:
         wake: asyncio.Event,
         progress: Callable[[int | None], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
+        look_up: Callable[[str], None] = lambda conversation_id: None,
     ) -> None:
         self._session = session
         self._history = history
@@ -49,9 +50,11 @@ class Inbound:
         self._broadcast = broadcast
         self._wake = wake
         self._progress = progress
+        self._wanted = look_up
         self._now = clock
         self.slot: float | None = None
         self._typing: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._closed: list[Outgoing] = []
         self._handlers: dict[str, Callable[[Frame], Awaitable[None]]] = {
             "message": self._on_entry,
             "event": self._on_entry,
@@ -84,6 +87,7 @@ class Inbound:
     async def _on_entry(self, frame: Frame) -> None:
         entry = Entry.from_frame(frame)
         released = self._history[entry.conversation_id].live(entry)
+        self._wrote(released)
         self._duties.live_stored(entry.conversation_id, self._now())
         self._wake.set()
         await self._show(released)
@@ -92,6 +96,7 @@ class Inbound:
         conversation_id = str(frame["conversationId"])
         entries = [Entry.from_frame(item, conversation_id) for item in frame.get("events") or ()]
         released = self._history[conversation_id].page(entries, whole(frame["through"]))
+        self._wrote(released)
         self._duties.page_stored(conversation_id, self._now())
         self._wake.set()
         await self._show(released)
@@ -102,9 +107,19 @@ class Inbound:
         self._wake.set()
         await self._progress(None)
 
-    async def _show(self, entries: list[Entry]) -> None:
+    def _wrote(self, entries: list[Entry]) -> None:
+        """What follows from entries that were stored, in the same turn: so it is in the same transaction."""
+        groups = self._chats.groups
         for entry in entries:
             self._chats.wrote(entry)
+            conversation_id = entry.conversation_id
+            if entry.type in ("member_removed", "info") and (why := groups.ended(conversation_id)):
+                self._closed += self._outbox.close(conversation_id, *no_member(why), now=self._now())
+            if groups.unnamed(conversation_id):
+                self._wanted(conversation_id)
+
+    async def _show(self, entries: list[Entry]) -> None:
+        for entry in entries:
             if entry.type != "message":
                 await self._broadcast.publish(ev.Change(entry))
                 continue
@@ -116,6 +131,11 @@ class Inbound:
                 await self._broadcast.publish(ev.Sent(outgoing))
                 continue
             await self._broadcast.publish(ev.Message(entry, own=mine))
+        closed, self._closed = self._closed, []
+        for outgoing in closed:
+            self._chats.touch(outgoing.conversation_id)
+            assert outgoing.error is not None
+            await self._broadcast.publish(ev.Failed(outgoing, outgoing.error.code, outgoing.error.message))
 
     async def _on_status(self, frame: Frame) -> None:
         status, conversation_id = str(frame.get("status")), str(frame.get("conversationId"))
@@ -125,15 +145,23 @@ class Inbound:
         user_id, up_to = str(frame.get("userId") or ""), whole(frame.get("upTo"))
         counts = frame.get("counts")
         if counts is not None:
-            for kind in ("delivered", "read"):  # of a large group: how many others, not who
-                if whole(counts.get(kind)) and self._history[conversation_id].receipt(EVERYBODY, kind, up_to):
-                    self._chats.touch(conversation_id)
+            # Of a large group: how many others, not who.
+            delivered, read = whole(counts.get("delivered")), whole(counts.get("read"))
+            self._chats.groups.counted(conversation_id, up_to, delivered, read)
+            self._look_up(conversation_id)
             await self._broadcast.publish(ev.Receipt(conversation_id, user_id, status, up_to, counts))
         elif self._history[conversation_id].receipt(user_id, status, up_to):
             if user_id == self._session.user_id and status == "read":
                 self._chats.read(conversation_id, up_to, told=True)
             self._chats.touch(conversation_id)
+            self._look_up(conversation_id)
             await self._broadcast.publish(ev.Receipt(conversation_id, user_id, status, up_to))
+
+    def _look_up(self, conversation_id: str) -> None:
+        """What ticks need."""
+        groups = self._chats.groups
+        if groups.unnamed(conversation_id) or groups.lacks_members(conversation_id):
+            self._wanted(conversation_id)
 
     async def _on_tick(self, frame: Frame) -> None:
         """✓ (or `queued`, which is as durable)."""
@@ -142,11 +170,13 @@ class Inbound:
             whole(frame.get("seq")),
             whole(frame.get("timestamp")),
             bool(frame.get("duplicate")),
+            delayed=frame.get("status") == "queued",
         )
         self._wake.set()
         if outgoing is None:
             return
         behind = self._keep_own(outgoing) if outgoing.seq else []
+        self._wrote(behind)
         self._chats.touch(outgoing.conversation_id)
         await self._broadcast.publish(ev.Sent(outgoing))
         await self._show(behind)
@@ -165,7 +195,8 @@ class Inbound:
             device_id=self._session.device_id,
         )
         released = self._history[outgoing.conversation_id].own(entry)
-        self._chats.wrote(entry)
+        self._wrote([entry])
+        self._look_up(outgoing.conversation_id)
         self._duties.live_stored(outgoing.conversation_id, self._now())
         return released
 
@@ -190,11 +221,18 @@ class Inbound:
         self._broadcast.offer(over)
 
     async def _on_presence(self, frame: Frame) -> None:
-        presence = ev.Presence(str(frame.get("userId")), str(frame.get("status")), frame.get("lastSeen"))
+        count = frame.get("onlineCount")
+        presence = ev.Presence(
+            str(frame.get("userId") or ""), str(frame.get("status")), frame.get("lastSeen"),
+            frame.get("conversationId"), None if count is None else whole(count),
+        )  # fmt: skip
         await self._broadcast.publish(presence)
 
     async def _on_notice(self, frame: Frame) -> None:
-        await self._broadcast.publish(ev.Notice(str(frame.get("kind")), frame.get("data") or {}))
+        kind, data = str(frame.get("kind")), frame.get("data") or {}
+        if kind == "flags":
+            self._chats.flags.told(data)
+        await self._broadcast.publish(ev.Notice(kind, data))
 
     async def _on_reconnect(self, frame: Frame) -> None:
         self.slot = self._now() + whole(frame.get("afterMs")) / 1000
@@ -222,6 +260,12 @@ class Inbound:
             self._duties.sync_again(at + max(0.5, whole(frame.get("retryAfterMs")) / 1000))
             return
         await self._broadcast.publish(ev.Problem(code, message, ref))
+
+
+def no_member(why: str) -> tuple[str, str]:
+    """Code and text of a message to a group whose member this user is no more."""
+    text = "this group is over" if why == DISSOLVED else "you are no member of this group any more"
+    return "not_member", text
 
 
 def now() -> float:

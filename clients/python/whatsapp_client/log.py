@@ -149,6 +149,14 @@ class Log:
         ).fetchone()
         return row is not None
 
+    def seq_of(self, message_id: str, sender: str) -> int:
+        """The number of a message that is stored here; 0: it is not."""
+        row = self._database.read(
+            "SELECT seq FROM entries WHERE message_id = ? AND sender = ? AND conversation = ?",
+            (message_id, sender, self._number),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
     def page(self, before: int | None = None, limit: int = 50) -> list[Entry]:
         """The last ``limit`` entries below ``before`` (None: of all), ascending."""
         if not self._number:
@@ -178,6 +186,14 @@ class Log:
             (self._number, self.low),
         ).fetchone()
         return self._entry(row) if row else None
+
+    def last_at(self) -> int:
+        """When the newest entry came to be (ms); 0: there is none."""
+        row = self._database.read(
+            "SELECT server_timestamp FROM entries WHERE conversation = ? AND seq >= ? ORDER BY seq DESC LIMIT 1",
+            (self._number, self.low),
+        ).fetchone()
+        return int(row[0]) if row else 0
 
     def unread(self, user_id: str, after: int, up_to: int = NEWEST) -> int:
         """Messages of others in (after, up_to]."""

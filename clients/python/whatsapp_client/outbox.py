@@ -197,7 +197,12 @@ class Outbox:
         return oldest if now - oldest >= ANSWER_TIMEOUT else None
 
     def confirm(
-        self, message_id: str, seq: int, timestamp: int = 0, duplicate: bool = False
+        self,
+        message_id: str,
+        seq: int,
+        timestamp: int = 0,
+        duplicate: bool = False,
+        delayed: bool = False,
     ) -> Outgoing | None:
         """✓ for a message (or its own copy read back from the log). None if it is not ours or was confirmed
         before."""
@@ -205,6 +210,7 @@ class Outbox:
         if outgoing is not None:
             self._refusals = 0
             outgoing.seq, outgoing.server_timestamp, outgoing.duplicate = seq, timestamp, duplicate
+            outgoing.delayed = delayed
             self._rows.remove(outgoing)
             self._rows.confirm(outgoing.conversation_id, outgoing.seq_num)
             outgoing.settle("sent")
@@ -223,16 +229,17 @@ class Outbox:
             self._put_back(outgoing.conversation_id)
             self._hold(now, error.get("retryAfterMs"))
             return None
-        self._take(outgoing.message_id)
-        outgoing.settle(
-            "failed",
-            SendFailed(str(error.get("code", "")), str(error.get("message", "")), error.get("details")),
-        )
-        self._failed[outgoing.message_id] = outgoing
-        self._bytes += len(outgoing.content)
-        self._rows.fail(outgoing)
-        self._close_gap(outgoing, now)
+        why = SendFailed(str(error.get("code", "")), str(error.get("message", "")), error.get("details"))
+        self._fail(outgoing, why, now)
         return outgoing
+
+    def close(self, conversation_id: str, code: str, message: str, *, now: float) -> list[Outgoing]:
+        """Nothing more can be written there: what was certainly never sent fails, and is returned. Of the rest the server has
+        to say what became of it."""
+        closed = [o for o in self._queues.get(conversation_id, ()) if not o.attempts and not o.recalled]
+        for outgoing in reversed(closed):
+            self._fail(outgoing, SendFailed(code, message), now)
+        return closed
 
     def owns(self, error: Frame) -> bool:
         """Whether an `error` frame answers a message of this outbox, now or earlier."""
@@ -245,6 +252,14 @@ class Outbox:
             self._put_back(conversation_id)
 
     # -- inside --------------------------------------------------------------------------------------------
+    def _fail(self, outgoing: Outgoing, why: SendFailed, now: float) -> None:
+        self._take(outgoing.message_id)
+        outgoing.settle("failed", why)
+        self._failed[outgoing.message_id] = outgoing
+        self._bytes += len(outgoing.content)
+        self._rows.fail(outgoing)
+        self._close_gap(outgoing, now)
+
     def _enqueue(self, outgoing: Outgoing) -> None:
         number = self._last_num.get(outgoing.conversation_id, 0) + 1
         outgoing.seq_num = self._last_num[outgoing.conversation_id] = number

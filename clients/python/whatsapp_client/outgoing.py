@@ -15,7 +15,7 @@ from .errors import SendFailed
 @dataclass(slots=True, eq=False)
 class Outgoing:
     """One message of ours. ``state``: ``queued``, ``sent`` or ``failed``; ``in_flight``: queued, and on the
-    socket."""
+    socket; ``delayed``: sent, but the server is busy, so the others of this group get it somewhat later."""
 
     message_id: str
     conversation_id: str
@@ -32,6 +32,7 @@ class Outgoing:
     seq: int = 0
     server_timestamp: int = 0
     duplicate: bool = False
+    delayed: bool = False
     error: SendFailed | None = None
     number: int = 0  # the order of sending over all conversations, as stored
     recalled: bool = False  # read from the database: an earlier process may have sent it

@@ -57,4 +57,24 @@ MIGRATIONS: tuple[str, ...] = (
     -- name: what the request says (SHA-256); key: its X-Idempotency-Key
     CREATE TABLE writes (name TEXT PRIMARY KEY, key TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
     """,
+    # What is known of groups.
+    """
+    -- settings: who sends, who edits, who adds. ended: why this user is no member any more. whole: all of it is known
+    CREATE TABLE groups (
+        conversation INTEGER PRIMARY KEY, name TEXT NOT NULL, description TEXT NOT NULL, settings TEXT NOT NULL,
+        role TEXT NOT NULL, member_count INTEGER NOT NULL, creator TEXT NOT NULL, created_at INTEGER NOT NULL,
+        icon TEXT NOT NULL, ended TEXT NOT NULL, whole INTEGER NOT NULL
+    );
+
+    -- of small groups only. joined: at which number they came in (0: before what is known here)
+    CREATE TABLE members (
+        conversation INTEGER NOT NULL, user TEXT NOT NULL, joined INTEGER NOT NULL, PRIMARY KEY (conversation, user)
+    ) WITHOUT ROWID;
+
+    -- version: the server's number of what the user has set. muted_until: ms, 0: not muted
+    CREATE TABLE flags (
+        conversation INTEGER PRIMARY KEY, version INTEGER NOT NULL, muted_until INTEGER NOT NULL, pinned INTEGER NOT NULL,
+        archived INTEGER NOT NULL, draft BLOB
+    );
+    """,
 )

@@ -8,6 +8,7 @@ from .chats import Chat, Chats
 from .database import Database
 from .entry import Entry
 from .errors import RestError
+from .groups import Group
 from .history import History
 from .log import NEWEST
 from .outbox import Outbox
@@ -38,6 +39,10 @@ class Shelf:
         """One line of :meth:`chats`."""
         return self._chats.chat(conversation_id)
 
+    def known_group(self, conversation_id: str) -> Group | None:
+        """A group as this device knows it, without asking; None when it does not (yet)."""
+        return self._chats.groups.group(conversation_id)
+
     def name_of(self, user_id: str) -> str:
         """The nickname in one's contacts, the name of the profile, or a short form of the id."""
         return self._chats.name(user_id)
@@ -65,10 +70,11 @@ class Shelf:
     async def refresh_chats(self) -> None:
         """Ask the server for what the log does not say: titles, contacts, unread counts of what is not here. Raises
         :class:`RestError`, :class:`Unreachable`."""
+        mark = self._chats.groups.mark
         contacts, conversations = await asyncio.gather(self.rest.contacts(), self.rest.conversations())
         self._chats.people(contacts)
         for item in conversations:
-            self._chats.listed(item)
+            self._chats.listed(item, mark)
         self.database.begin()
         for user_id in self._chats.unnamed()[:MAX_PROFILES]:
             try:
@@ -110,7 +116,10 @@ class Shelf:
         return self.receipt_at(outgoing.conversation_id, outgoing.seq)
 
     def receipt_at(self, conversation_id: str, seq: int) -> str:
-        """``sent``, ``delivered`` or ``read`` (by anyone else), for a message of ours at ``seq``."""
+        """``sent``, ``delivered`` or ``read``, for a message of ours at ``seq``; in a group by all others who were there when
+        it was sent and still are."""
+        if conversation_id in self._chats.groups:
+            return self._chats.groups.receipt(conversation_id, seq)
         receipts = self.history[conversation_id].receipts
         others = [receipt for user, receipt in receipts.items() if user != self.session.user_id]
         if any(receipt.read >= seq for receipt in others):
