@@ -71,6 +71,7 @@ def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict
         "memberCount": card.members if card else None,
         "head": item.head,
         "unread": item.unread,
+        "mentioned": item.mentioned,
         "lastEvent": event_json(item.last) if item.last is not None else None,
         "delivered": item.delivered,
         "read": item.read,

@@ -165,6 +165,20 @@ class ConversationFlags(models.Model):
         db_table = "delivery_flags"
 
 
+class Mention(models.Model):
+    """A message mentions a user who is owed it. Written with the message, gone with its age."""
+
+    pk = models.CompositePrimaryKey("conversation", "member", "seq")
+    seq = models.BigIntegerField()
+    at = models.BigIntegerField(help_text="server time of the append")
+    conversation = models.UUIDField()
+    member = models.UUIDField()
+
+    class Meta:
+        db_table = "delivery_mention"
+        indexes = [models.Index(fields=["at"], name="delivery_mention_oldest")]
+
+
 class Outbox(models.Model):
     """One row a stored batch: what its writer must mark and publish."""
 

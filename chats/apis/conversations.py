@@ -85,7 +85,10 @@ class ConversationOutput(FlagsOutput):
     )
     memberCount = serializers.IntegerField(allow_null=True, help_text="group: null for who left")
     head = serializers.IntegerField(help_text="last seq")
-    unread = serializers.IntegerField()
+    unread = serializers.IntegerField(
+        help_text="messages of others behind what the caller has read on any device, or sent"
+    )
+    mentioned = serializers.IntegerField(help_text="unread messages that mention the caller")
     lastEvent = LastItemField(help_text="as on the socket")
     delivered = serializers.IntegerField(help_text="one's own receipt")
     read = serializers.IntegerField(help_text="one's own receipt")
@@ -157,6 +160,7 @@ class ConversationsView(APIView):
                     "memberCount": None,
                     "head": 7,
                     "unread": 2,
+                    "mentioned": 0,
                     "lastEvent": samples.MESSAGE_SHOWN,
                     "delivered": 7,
                     "read": 5,

@@ -31,6 +31,10 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         message = "envelopes are not taken yet: send one encryptedContent"
         _refuse(connection, frame, Code.FEATURE_DISABLED, message)
         return
+    if frame.mentions is not None and len(frame.mentions) > LIMITS.mentions:
+        message = f"a message mentions at most {LIMITS.mentions} users"
+        _refuse(connection, frame, Code.LIMIT_EXCEEDED, message, details={"limit": LIMITS.mentions})
+        return
     now = asyncio.get_running_loop().time()
     over = connection.gateway.message_rate(session.user).take(now * 1000, LIMITS.messages_per_minute, 60_000)
     if over:
@@ -48,6 +52,7 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         frame.timestamp,
         frame.seq_num or 0,
         extra,
+        mentions=frame.mentions or (),
     )
     connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids)
 
@@ -58,9 +63,12 @@ def _refuse(
     code: str,
     message: str,
     retry_after_ms: int | None = None,
+    details: dict[str, int] | None = None,
 ) -> None:
     metrics.refused(code, frame.conversation_id)
-    connection.error(code, message, frame.ref, message_id=frame.message_id, retry_after_ms=retry_after_ms)
+    connection.error(
+        code, message, frame.ref, message_id=frame.message_id, retry_after_ms=retry_after_ms, details=details
+    )
 
 
 def body_hash(frame: frames.SendMessage, extra: bytes | None) -> bytes:

@@ -13,12 +13,16 @@ from typing import Any
 from msgspec.structs import astuple
 
 from delivery.store.interface import Send
-from delivery.store.operation import numbers, uuids
+from delivery.store.operation import Query, numbers, uuids
 
-APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM delivery_append(
+_APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM delivery_append(
     %s::uuid, %s::bigint, %s::int, %s::boolean, %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],
     %s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[], %s::boolean[], %s::int[], %s::int[],
     %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
+
+#: The same when somebody is mentioned.
+_APPEND_MENTIONING = f"""{_APPEND} CROSS JOIN LATERAL delivery_mention(
+    o_head, o_seq, o_outcome, %s::bigint, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::uuid[])"""
 
 #: Kinds that are not messages: they take a seq, and no ordinal. The append's SQL has the same list.
 EVENT_KINDS = frozenset(
@@ -32,7 +36,7 @@ class Run:
     """Sends that one statement can judge: no (sender, message_id) twice, and the counted sends of one device in one
     conversation ascend."""
 
-    __slots__ = ("_params", "_places", "_ranks", "sends")
+    __slots__ = ("_mentions", "_params", "_places", "_ranks", "sends")
 
     def __init__(self, sends: Sequence[Send], alone: bool = False) -> None:
         """``alone``: no two counted sends are of one device in one conversation."""
@@ -49,6 +53,7 @@ class Run:
             seq_num,
             extra,
             envelopes,
+            mentions,
         ) = zip(*map(astuple, sends), strict=True)
         distinct = sorted(set(conversation))
         place = {one: i for i, one in enumerate(distinct, 1)}
@@ -77,10 +82,26 @@ class Run:
             offsets,
             *lengths,
         )
+        self._mentions = self._mentioned() if any(mentions) else None
 
-    def parameters(self, writer: str, now: int, lock_ms: int, skip: bool) -> tuple[Any, ...]:
-        """The parameters of :data:`APPEND`."""
-        return (writer, now, lock_ms, skip, *self._params)
+    def _mentioned(self) -> tuple[str, ...]:
+        """The parameters of ``delivery_mention`` but the first ones."""
+        places, ranks = self._places, self._ranks or [1] * len(self.sends)
+        found = [
+            (i, send.conversation, places[i - 1], ranks[i - 1], user)
+            for i, send in enumerate(self.sends, 1)
+            for user in dict.fromkeys(send.mentions)
+            if user != send.sender
+        ]
+        at, conversations, place, rank, users = zip(*found, strict=True) if found else ((),) * 5
+        return numbers(at), uuids(conversations), numbers(place), numbers(rank), uuids(users)
+
+    def query(self, writer: str, now: int, lock_ms: int, skip: bool) -> Query:
+        """The statement that appends them."""
+        params: tuple[Any, ...] = (writer, now, lock_ms, skip, *self._params)
+        if self._mentions is None:
+            return Query(_APPEND, params, guarded=True)
+        return Query(_APPEND_MENTIONING, (*params, now, *self._mentions), guarded=True)
 
     def seqs(self, heads: Sequence[int]) -> list[int]:
         """Seq of each send when all were stored; ``heads``: the conversations' heads before."""

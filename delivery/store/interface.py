@@ -58,6 +58,7 @@ class Send(msgspec.Struct, array_like=True, gc=False):
     seq_num: int = 0  # 0: this device does not count
     extra: bytes | None = None  # msgpack map of the optional fields
     envelopes: bytes | None = None
+    mentions: Sequence[str] = ()  # users; who of them is owed the event has a mention of it
 
 
 class Appended(NamedTuple):
@@ -242,6 +243,7 @@ class ListedConversation(NamedTuple):
     delivered: int  # one's own receipts
     read: int
     receipt_at: int  # when they last moved, 0: never
+    mentioned: int  # unread messages that mention the user; without those that were deleted
     flags: Flags
 
 
@@ -253,7 +255,8 @@ class Store(Protocol):
         """Append a batch atomically and durably with its outbox row (C1, C2, C3, R18, R19).
 
         Heads are locked in sorted order; duplicates are looked up after the locks; then ``seq_num`` is judged as if the
-        sends came one after the other; the rest takes dense seqs in list order. The caller has checked membership.
+        sends came one after the other; the rest takes dense seqs in list order. Mentions are kept with the events that are
+        stored, of those alone who are owed them, nobody's of oneself. The caller has checked membership.
         One call is in flight per writer. A repeated (sender, message_id) inside one list behaves as if sent in two calls.
         """
 
@@ -292,7 +295,7 @@ class Store(Protocol):
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         """The user's conversations by id (cursor: ``after`` = last id).
 
-        unread = messages at head - messages at max(read, sent)."""
+        unread = messages at head - messages at max(read, sent); mentioned counts those of them that mention the user."""
 
     # -- flags ------------------------------------------------------------------------------------------------------
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:

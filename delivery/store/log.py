@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from delivery.store.batch import APPEND, Run, runs
+from delivery.store.batch import Run, runs
 from delivery.store.errors import Blocked, Clash, Locked
 from delivery.store.interface import (
     Appended,
@@ -87,7 +87,7 @@ def _append_run(
 def _statement(
     writer: str, run: Run, now: int, lock_ms: int, skip: bool
 ) -> Operation[tuple[list[Appended | None], int]]:
-    query = Query(APPEND, run.parameters(writer, now, lock_ms, skip), guarded=True)
+    query = run.query(writer, now, lock_ms, skip)
     for _ in range(_ATTEMPTS):
         try:
             rows = yield query

@@ -80,6 +80,12 @@ def _ordinal(seq: str) -> str:
         ELSE (SELECT v.ordinal FROM delivery_event v WHERE v.conversation = h.conversation AND v.seq = {seq}) END"""
 
 
+#: Messages that mention the user, from behind the start to the end of an interval, if their content is still there.
+_MENTIONED = """(SELECT count(*) FROM delivery_mention n
+    WHERE n.conversation = i.conversation AND n.member = {user} AND n.seq > greatest(p.start, h.floor)
+      AND n.seq <= i.last AND EXISTS (
+        SELECT FROM delivery_event v WHERE v.conversation = n.conversation AND v.seq = n.seq AND v.content IS NOT NULL))"""
+
 # Unread is counted in each interval for itself: what was said while the user was away is not owed.
 _LISTED = f"""
 WITH mine AS (
@@ -92,6 +98,7 @@ WITH mine AS (
 ), listed AS (
     SELECT i.conversation, coalesce(max(i.last) FILTER (WHERE i.joined_seq <= h.head), 0) AS owed,
            sum(greatest(0, ({_ordinal("i.last")}) - ({_ordinal("p.start")}))) AS unread,
+           sum({_MENTIONED.format(user="%(user)s::uuid")}) AS mentioned,
            coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read,
            coalesce(max(r.changed_at), 0) AS receipt_at
     FROM mine i JOIN delivery_head h ON h.conversation = i.conversation
@@ -99,7 +106,7 @@ WITH mine AS (
     CROSS JOIN LATERAL (SELECT greatest(r.read, r.sent, i.joined_seq - 1) AS start) p
     GROUP BY i.conversation
 )
-SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.read, l.receipt_at,
+SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.read, l.receipt_at, l.mentioned::bigint,
        {flags.COLUMNS},
        (SELECT array_agg(DISTINCT o.member::text) FROM delivery_member o
         WHERE h.kind = 'direct' AND o.conversation = l.conversation AND o.member <> %(user)s::uuid),
@@ -115,7 +122,7 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
     """See :meth:`Store.listed`."""
     rows = yield Query(_LISTED, {"user": user, "after": after or None, "limit": limit})
     found = []
-    for conversation, kind, head, unread, delivered, read, receipt_at, *rest in rows:
+    for conversation, kind, head, unread, delivered, read, receipt_at, mentioned, *rest in rows:
         own, peers, event = rest[:6], rest[6], rest[7:]
         last = logged(conversation, event) if event[0] is not None else None
         found.append(
@@ -129,6 +136,7 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
                 delivered,
                 read,
                 receipt_at,
+                mentioned,
                 flags.read(own),
             )
         )

@@ -39,6 +39,7 @@ def send(
     seq_num: int = 0,
     extra: bytes | None = None,
     envelopes: bytes | None = None,
+    mentions: Sequence[str] = (),
 ) -> Send:
     body_hash = blake2b(kind.encode() + body, digest_size=16).digest()
     return Send(
@@ -53,6 +54,7 @@ def send(
         seq_num,
         extra,
         envelopes,
+        mentions,
     )
 
 

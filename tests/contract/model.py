@@ -28,6 +28,7 @@ class Talk:
         default_factory=list
     )  # index 0 is seq 1; expired ones stay here, the floor hides them
     floor: int = 0
+    mentions: dict[int, set[str]] = field(default_factory=dict)  # by seq
     intervals: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def owed(self, user: str) -> list[int]:
@@ -83,6 +84,7 @@ class Model:
                 send.content, send.sent_at, now, send.seq_num, send.extra, send.envelopes,
             )
         )  # fmt: skip
+        self.talks[send.conversation].mentions[len(log)] = set(send.mentions) - {send.sender}
         answer = Appended(Outcome.STORED, len(log), now)
         self.firsts[key] = (send, answer)
         return answer
@@ -104,6 +106,12 @@ class Model:
             talk.messages(max(read, sent, joined - 1), min(left or head, head))
             for joined, left in talk.intervals[user]
         )
+
+    def mentioned(self, conversation: str, user: str) -> int:
+        talk = self.talks[conversation]
+        _, read, sent, _ = self.marks.get((conversation, user), [0, 0, 0, 0])
+        start = max(read, sent, talk.floor)
+        return sum(seq > start and user in talk.mentions[seq] for seq in talk.owed(user))
 
     # -- devices and positions
     def link(self, user: str, device: str) -> None:

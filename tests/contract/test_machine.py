@@ -24,7 +24,7 @@ USERS, CONVERSATIONS, WRITERS, EPOCHS = range(3), range(4), range(2), ("e1", "e2
 
 users = st.sampled_from(USERS)
 conversations = st.sampled_from(CONVERSATIONS)
-#: (conversation, user, which of the user's two devices, message id, body, kind, how far seqNum is off)
+#: (conversation, user, which of the user's two devices, message id, body, kind, how far seqNum is off, who is mentioned)
 sends = st.lists(
     st.tuples(
         conversations,
@@ -34,6 +34,7 @@ sends = st.lists(
         st.sampled_from([b"a", b"b"]),
         st.sampled_from(["text", "text", "image", "edit", "reaction"]),
         st.sampled_from([None, None, 0, 0, 0, -1, 1]),
+        st.lists(users, max_size=2),
     ),
     min_size=1,
     max_size=8,
@@ -83,7 +84,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.now += later
         made = []
         counts: dict[tuple[str, str], int] = {}
-        for c, u, d, number, body, kind, off in batch:
+        for c, u, d, number, body, kind, off, mentions in batch:
             conversation, device = self.talks[c], self.devices[u][d]
             seq_num = 0
             if off is not None:
@@ -93,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
             made.append(
                 send(
                     conversation, self.users[u], device, message_id=message_id, body=body, kind=kind, seq_num=seq_num,
-                    extra=body if off == 0 else None,
+                    extra=body if off == 0 else None, mentions=[self.users[one] for one in mentions],
                 )
             )  # fmt: skip
         answer = self.run(self.store.append(self.writers[writer], made, self.now))
@@ -236,6 +237,7 @@ class StoreMachine(RuleBasedStateMachine):
             head = self.model.last_owed(one.conversation, user)
             talk = self.model.talks[one.conversation]
             assert (one.head, one.unread) == (head, self.model.unread(one.conversation, user))
+            assert one.mentioned == self.model.mentioned(one.conversation, user)
             assert one.last == (talk.log[head - 1] if head > talk.floor else None)
         at = self.now if since else 0
         receipts = self.run(self.store.receipts([], user, at))

@@ -56,6 +56,7 @@ class Limits:
     # sizes on the socket
     frame_bytes: int = 131_072
     content_bytes: int = 65_536
+    mentions: int = 100  # of one message
     have_per_sync: int = 50_000  # over all continued frames of one sync
     # rates on the socket; a burst of the same number is allowed at once
     messages_per_minute: int = 100

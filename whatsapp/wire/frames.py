@@ -220,7 +220,7 @@ class StatusUpdate(Frame, tag="status_update"):
 
 class Message(Frame, tag="message", kw_only=True):
     """Server: one message of a log. ``encrypted_content`` is absent once it was deleted; ``envelope`` is
-    this device's own."""
+    this device's own; ``mentions`` are as the sender gave them, also of who is no member."""
 
     BODY = 12
 
@@ -240,6 +240,7 @@ class Message(Frame, tag="message", kw_only=True):
     edited: Annotated[Flag, 14] = False
     deleted: Annotated[Flag, 15] = False
     forward_count: Annotated[Small | None, 16] = None
+    mentions: Annotated[MemberIds | None, 17] = None
 
 
 class Ack(Frame, tag="ack"):
