@@ -47,8 +47,12 @@ class Generators:
 
     def one(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Tell the first process only."""
-        self._write(self._processes[0], {"do": do, **arguments})
-        return self._read(self._processes[0], do)
+        return self.of(0, do, **arguments)
+
+    def of(self, number: int, do: str, **arguments: Any) -> dict[str, Any]:
+        """Tell this process only."""
+        self._write(self._processes[number], {"do": do, **arguments})
+        return self._read(self._processes[number], do)
 
     def close(self) -> None:
         """End all; they end by themselves when their input does."""

@@ -19,6 +19,7 @@ import uvloop
 
 from bench.backlog import Reader, Sender
 from bench.beside import Beside
+from bench.floods import FloodedRoom
 from bench.frames import CODECS
 from bench.idle import Crowd
 from bench.lives import Pairs
@@ -36,6 +37,7 @@ class Commands:
         self._crowd: Crowd | None = None
         self._room: Room | None = None
         self._beside: Beside | None = None
+        self._flood: FloodedRoom | None = None
         self._window: dict[str, array[int]] = {}
 
     async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
@@ -171,6 +173,44 @@ class Commands:
         assert self._beside is not None
         found = await self._beside.stop(timeout_s)
         self._beside = None
+        await asyncio.sleep(0.1)
+        return found
+
+    async def flooded(
+        self, *, codec: str, group: str, people: list[dict[str, str]], senders: int, body_bytes: int
+    ) -> dict[str, Any]:
+        """Connect those of the group who are not away."""
+        self._flood = FloodedRoom(CODECS[codec](), group, people, senders, os.urandom(body_bytes))
+        await self._flood.connect()
+        gc.collect()
+        gc.freeze()
+        return {}
+
+    async def flood(self, *, in_flight: int, per_second: float, seed: int) -> dict[str, Any]:
+        """``per_second`` 0: as fast as the ✓ come."""
+        assert self._flood is not None
+        if per_second:
+            self._flood.open_rate(per_second, seed)
+        else:
+            self._flood.flood(in_flight)
+        return self._flood.counts()
+
+    async def flood_end(self) -> dict[str, Any]:
+        assert self._flood is not None
+        self._flood.end()
+        return self._flood.counts()
+
+    async def flood_counts(self) -> dict[str, Any]:
+        assert self._flood is not None
+        return self._flood.counts()
+
+    async def flood_stop(self, *, timeout_s: float) -> dict[str, Any]:
+        """Wait for what is under way, check every member; then everybody leaves."""
+        assert self._flood is not None
+        found = await self._flood.stop(timeout_s)
+        found["latency_us"] = self._flood.mark()["latency_us"]
+        self._flood.close()
+        self._flood = None
         await asyncio.sleep(0.1)
         return found
 

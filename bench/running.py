@@ -18,7 +18,8 @@ from devtools.paths import REPO
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:
-    """Options that mean the same everywhere. :func:`running` also reads ``clients``."""
+    """Options that mean the same everywhere. :func:`running` also reads ``clients``, the cores of the generators, and
+    ``generators``, their number if it is another."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="every printed figure, under stable keys")
     parser.add_argument("--codec", choices=sorted(CODECS), default="json")
     parser.add_argument(
@@ -46,7 +47,7 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
     generators = None
     try:
         system.start()
-        generators = Generators(args.clients)
+        generators = Generators(getattr(args, "generators", args.clients))
         yield Bench(args, system, generators, say)
     finally:
         if generators is not None:

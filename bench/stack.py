@@ -217,11 +217,19 @@ class System:
     ) -> dict[str, Any]:
         """New people with a device and a token each, the direct conversations between the i-th and the j-th, and groups, each
         in the lane that ``lanes`` has for it, or in any."""
+        wanted = {"people": count, "direct": direct, "groups": groups or [], "lanes": lanes or []}
+        return self._step("bench.accounts", wanted)
+
+    def make_crowds(self, crowds: list[dict[str, Any]]) -> list[str]:
+        """Groups of people nearly all of whom are away, see :mod:`bench.crowds`; their ids."""
+        made: list[str] = self._step("bench.crowds", {"crowds": crowds})["groups"]
+        return made
+
+    def _step(self, module: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a management step in the environment of the application."""
         run = subprocess.run(
-            [sys.executable, "-m", "bench.accounts"],
-            input=json.dumps(
-                {"people": count, "direct": direct, "groups": groups or [], "lanes": lanes or []}
-            ),
+            [sys.executable, "-m", module],
+            input=json.dumps(request),
             env=self.stack.env,
             cwd=REPO,
             capture_output=True,
@@ -229,7 +237,7 @@ class System:
             check=False,
         )
         if run.returncode:
-            raise RuntimeError(f"people could not be made:\n{run.stderr}")
+            raise RuntimeError(f"{module} failed:\n{run.stderr}")
         made: dict[str, Any] = json.loads(run.stdout)
         return made
 
