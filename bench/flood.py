@@ -13,6 +13,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -310,22 +311,30 @@ def told(online: int, rate: float, members: int, figures: Figures) -> str:
         f"{lanes['others']['entries']:,}, {lanes['others']['lag_ms']:,} ms",
         f"  cores busy: servers {cores['servers']:.2f} (gateways {cores['gateways']:.2f}, workers {cores['workers']:.2f}, "
         f"postgresql {cores['postgresql']:.2f}, valkey {cores['valkey']:.2f}), generators {cores['client']:.2f}",
-        f"  {'to the last member, p50 / p99 ms':34}"
-        + "".join(f"{name:>18}" for name in PHASES)
-        + f"{'during : before':>18}{'queued':>8}",
+        *beside_lines(f["beside"], KINDS, PHASES, f["beside_answered_queued"]),
     ]
-    for kind, text in KINDS.items():
-        by = f["beside"].get(kind, {})
-        cells = [f"{by[name]['p50']:,.1f} / {by[name]['p99']:,.1f}" if name in by else "" for name in PHASES]
-        if "ratio" in by:
-            cells.append(f"{by['ratio']['p50']:.1f} / {by['ratio']['p99']:.1f}")
-        queued = f["beside_answered_queued"].get(kind)
+    return "\n".join(lines)
+
+
+def beside_lines(
+    found: Figures, kinds: dict[str, str], phases: Sequence[str], queued: dict[str, int]
+) -> list[str]:
+    """A table of what :func:`beside` found."""
+    lines = [
+        f"  {'to the last member, p50 / p99 ms':34}"
+        + "".join(f"{name:>18}" for name in phases)
+        + f"{'during : before':>18}{'queued':>8}"
+    ]
+    for kind, text in kinds.items():
+        by = found.get(kind, {})
+        cells = [f"{by[name]['p50']:,.1f} / {by[name]['p99']:,.1f}" if name in by else "" for name in phases]
+        cells.append(f"{by['ratio']['p50']:.1f} / {by['ratio']['p99']:.1f}" if "ratio" in by else "")
         lines.append(
             f"  {text:34}"
             + "".join(f"{cell:>18}" for cell in cells)
-            + ("" if queued is None else f"{queued:>8}")
+            + (f"{queued[kind]:>8}" if kind in queued else "")
         )
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

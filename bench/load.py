@@ -20,6 +20,7 @@ import uvloop
 from bench.backlog import Reader, Sender
 from bench.beside import Beside
 from bench.floods import FloodedRoom
+from bench.forwards import Viral
 from bench.frames import CODECS
 from bench.idle import Crowd
 from bench.lives import Pairs
@@ -38,6 +39,7 @@ class Commands:
         self._room: Room | None = None
         self._beside: Beside | None = None
         self._flood: FloodedRoom | None = None
+        self._viral: Viral | None = None
         self._window: dict[str, array[int]] = {}
 
     async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
@@ -211,6 +213,33 @@ class Commands:
         found["latency_us"] = self._flood.mark()["latency_us"]
         self._flood.close()
         self._flood = None
+        await asyncio.sleep(0.1)
+        return found
+
+    async def viral(
+        self, *, codec: str, senders: list[dict[str, str]], groups: list[dict[str, Any]], body_bytes: int
+    ) -> dict[str, Any]:
+        """Connect who forwards, and who is there of each group."""
+        self._viral = Viral(CODECS[codec](), senders, groups, os.urandom(body_bytes))
+        await self._viral.connect()
+        gc.collect()
+        gc.freeze()
+        return {}
+
+    async def viral_begin(self, *, within_s: float, times: int) -> dict[str, Any]:
+        assert self._viral is not None
+        self._viral.begin(within_s, times)
+        return {"at": time.perf_counter()}
+
+    async def viral_state(self) -> dict[str, Any]:
+        assert self._viral is not None
+        return self._viral.state()
+
+    async def viral_stop(self, *, timeout_s: float) -> dict[str, Any]:
+        """Wait for what is under way, check everybody; then they leave."""
+        assert self._viral is not None
+        found = await self._viral.stop(timeout_s)
+        self._viral = None
         await asyncio.sleep(0.1)
         return found
 

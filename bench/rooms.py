@@ -17,7 +17,7 @@ from bench.frames import Batch, Codec, Error, Event, Frame, Key, Message, Ready,
 from bench.wsclient import WebSocket, connect
 
 ACK_EVERY_S = 1.0
-_CONNECTS_AT_ONCE = 50
+CONNECTS_AT_ONCE = 50
 _KEPT_PROBLEMS = 20
 
 
@@ -120,7 +120,7 @@ class Room:
         self.examples: list[str] = []
 
     async def connect(self) -> None:
-        gate = asyncio.Semaphore(_CONNECTS_AT_ONCE)
+        gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
         async def one(member: Member) -> None:
             async with gate:

@@ -208,6 +208,11 @@ class System:
         ) as client:
             return json.dumps(client.execute_command(*words))
 
+    def valkey_bytes(self) -> int:
+        """What the hot server holds in memory (``used_memory``)."""
+        found: dict[str, Any] = json.loads(self.valkey("INFO", "memory"))
+        return int(found["used_memory"])
+
     def make_people(
         self,
         count: int,
