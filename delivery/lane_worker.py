@@ -32,6 +32,7 @@ from delivery.lanes import (
     queue_key,
 )
 from delivery.outbox import kept_under
+from delivery.parcels import PARCEL_BYTES, parcels, weight
 from delivery.roster import Roster, owed, unique
 from delivery.store.interface import Conversation, Logged, Store, Unavailable
 from delivery.tracing import Tracing
@@ -340,8 +341,10 @@ class LaneWorker:
                     there.setdefault(process, []).append(user)
             for process, some in there.items():
                 out.setdefault(process, []).append((logged, some))
+        size = sum(weight(event) for logged, _ in parts for event in logged)
         for process, items in out.items():
-            self._bus.send(process, GROUP, items)
+            for parcel in (items,) if size <= PARCEL_BYTES else parcels(items):
+                self._bus.send(process, GROUP, parcel)
 
 
 def _next_size(size: int, found: Sequence[Any]) -> int:

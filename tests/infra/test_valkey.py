@@ -13,7 +13,7 @@ import pytest
 from devtools import ports
 from tests.gateway.peer import new_id, until
 from tests.support.servers import Valkey as Server
-from whatsapp.infra.bus import Bus, alive_key
+from whatsapp.infra.bus import FLIGHT_BYTES, PUBLISH_BYTES, Bus, alive_key
 from whatsapp.infra.hot import Hot, parse_epoch
 from whatsapp.infra.valkey import Address, BadUrl, HotUnavailable, Script, Valkey
 
@@ -200,6 +200,31 @@ async def test_the_bus_keeps_order_between_two_processes(own_valkey: Server) -> 
                 await asyncio.sleep(0)
         await until(lambda: len(got) == 2_000, "all items")
         assert got == [[number, "ü", b"\xff", None] for number in range(2_000)]
+
+
+async def test_c7_long_items_are_published_apart_and_in_order(
+    own_valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = own_valkey.url()
+    async with started(Bus(url, new_id())) as one, started(Bus(url, new_id())) as other:
+        got: list[Any] = []
+        other.subscribe("t", lambda payload: got.append(payload[0]))
+        pipelines: list[list[int]] = []
+        run = one.hot.run
+
+        async def seen(commands: Any) -> Any:
+            pipelines.append([len(command[2]) for command in commands if command[0] == "SPUBLISH"])
+            return await run(commands)
+
+        monkeypatch.setattr(one.hot, "run", seen)
+        for number in range(200):
+            one.send(other.process, "t", [number, b"x" * (30_000 if number % 70 else 1_500_000)])
+        await until(lambda: len(got) == 200, "all items")
+        assert got == list(range(200))
+        published = [length for lengths in pipelines for length in lengths]
+        assert all(length <= PUBLISH_BYTES or length < 1_510_000 for length in published)
+        assert len([length for length in published if length > PUBLISH_BYTES]) == 3, "each long one is alone"
+        assert max(map(sum, pipelines)) <= FLIGHT_BYTES
 
 
 async def test_an_item_to_the_own_process_needs_no_node(own_valkey: Server) -> None:

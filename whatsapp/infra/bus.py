@@ -1,4 +1,5 @@
-"""The bus between processes: one sharded channel per process, what goes to one process in one turn goes in one publish.
+"""The bus between processes: one sharded channel per process, what goes to one process in one turn goes in one publish, or in
+several in order if it is long: a publish is read and handled in one piece, while the sockets of its reader wait.
 
 At most once: a lost publish is found by the 60 s check of the sessions (R8), never relied upon. Order from one process to
 another is kept while the connection lives.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hiredis
@@ -28,6 +29,11 @@ log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[tuple[str, Any]]).decode
 
+#: Of one publish; an item that is longer goes alone, so whoever sends long ones cuts them (:mod:`delivery.parcels`).
+PUBLISH_BYTES = 1024 * 1024
+#: Of publishes that wait for the node's answer together.
+FLIGHT_BYTES = 4 * PUBLISH_BYTES
+
 #: Processes prove that they live by this key; sessions that name a process without it are void.
 ALIVE_TTL_MS = 5_000
 
@@ -38,6 +44,17 @@ def channel(process: str) -> str:
 
 def alive_key(process: str) -> str:
     return f"gw:{{{process}}}:alive"
+
+
+def _cut(batch: list[tuple[str, Any]]) -> Iterator[tuple[list[tuple[str, Any]], bytes]]:
+    """The items with their encoding, in parts of at most :data:`PUBLISH_BYTES`, or of one item."""
+    data = _encode(batch)
+    if len(data) <= PUBLISH_BYTES or len(batch) == 1:
+        yield batch, data
+    else:
+        half = len(batch) // 2
+        yield from _cut(batch[:half])
+        yield from _cut(batch[half:])
 
 
 class Bus:
@@ -90,22 +107,36 @@ class Bus:
         by_process: dict[str, list[tuple[str, Any]]] = {}
         for process, topic, payload in items:
             by_process.setdefault(process, []).append((topic, payload))
-        batches = list(by_process.items())
         time = asyncio.get_running_loop().time
         started = time()
+        flight: list[tuple[str, list[tuple[str, Any]], bytes]] = []
+        size = 0
+        for process, batch in by_process.items():
+            for part, data in _cut(batch):
+                if flight and size + len(data) > FLIGHT_BYTES:
+                    await self._send(flight)
+                    flight, size = [], 0
+                flight.append((process, part, data))
+                size += len(data)
+        if await self._send(flight):
+            metrics.PUBLISH.observe(time() - started, len(items))
+
+    async def _send(self, flight: list[tuple[str, list[tuple[str, Any]], bytes]]) -> bool:
+        """Publish what belongs together; False when the node did not take it."""
+        answered = True
         try:
             receivers = await self.hot.run(
-                [("SPUBLISH", channel(process), _encode(batch)) for process, batch in batches]
+                [("SPUBLISH", channel(process), data) for process, _, data in flight]
             )
-            metrics.PUBLISH.observe(time() - started, len(items))
         except (HotUnavailable, hiredis.ReplyError):
-            receivers = [0] * len(batches)
-        for (_, batch), count in zip(batches, receivers, strict=True):
+            receivers, answered = [0] * len(flight), False
+        for (_, batch, _), count in zip(flight, receivers, strict=True):
             if not count:
                 for topic, payload in batch:
                     handler = self._undelivered.get(topic)
                     if handler is not None:
                         handler(payload)
+        return answered
 
     def _received(self, data: bytes) -> None:
         try:
