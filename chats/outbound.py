@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from whatsapp.infra import metrics
@@ -36,6 +36,10 @@ class Outlet(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
+    def join(self, frames: Sequence[bytes]) -> object: ...
+
+    def write_joined(self, joined: Any) -> None: ...
+
     def ping(self) -> bool:
         """False when the peer did not answer the last two."""
 
@@ -45,11 +49,13 @@ class Outlet(Protocol):
 class SocketOutlet:
     """Straight to the transport."""
 
-    __slots__ = ("_socket", "close", "write")
+    __slots__ = ("_socket", "close", "join", "write", "write_joined")
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
         self.write = socket.write
+        self.join = socket.join
+        self.write_joined = socket.write_joined
         self.close = socket.close
 
     @property
@@ -104,6 +110,13 @@ class AsgiOutlet:
             self.close(Close.SLOW_CONSUMER, "slow consumer")
         elif self._bytes > LIMITS.outbound_pause_bytes and not self.paused:
             self.paused, self.paused_at = True, asyncio.get_running_loop().time()
+
+    def join(self, frames: Sequence[bytes]) -> object:
+        return frames
+
+    def write_joined(self, joined: Sequence[bytes]) -> None:
+        for data in joined:
+            self.write(data)
 
     def ping(self) -> bool:
         return True  # the server's own business

@@ -19,6 +19,7 @@ import msgspec
 
 from delivery.aside import ATTEMPTS, Aside
 from delivery.inbox import mark_commands
+from delivery.lane_pace import HOLE_STEP_S, Order, Pace
 from delivery.lanes import (
     DONE,
     GROUP,
@@ -43,7 +44,6 @@ from whatsapp.infra.valkey import Command, HotUnavailable
 
 log = logging.getLogger(__name__)
 
-GATHER_S = 0.02  # passes of a lane are at least so far apart, so that a busy group's marks coalesce
 LINGER_S = 1.0  # how long an empty lane is kept: cheaper than a task for each message
 POLL_S = 0.5  # a wake that was lost costs this much
 PASS_ENTRIES = 256
@@ -51,6 +51,7 @@ FIRST_ENTRIES = 16  # before it is known how long a lane's entries are
 PASS_BYTES = 8 * 1024 * 1024  # of entries, aimed at
 PASS_USERS = 10_000  # of one step. What takes longer than a connection waits would be tried again and again
 ORPHANS_EVERY_S = 1.0
+MAX_PLACES = 100_000
 PASS_S = 30.0  # a pass that takes longer is begun again, by whoever has the lane then
 
 _TAKE = """
@@ -111,6 +112,7 @@ class LaneWorker:
         self._hot = bus.hot
         self._roster = Roster(store)
         self._wakes: dict[int, asyncio.Event] = {}
+        self._places: dict[str, tuple[bytes, frozenset[str]]] = {}  # user -> record as read, processes in it
         self._take, self._hold, self._trim, self._end, self._give_back, self._orphan = map(
             bus.hot.script, (_TAKE, _HOLD, _TRIM, _END, _GIVE_BACK, _ORPHAN)
         )
@@ -181,6 +183,7 @@ class LaneWorker:
     async def _work(self, lane: int, token: str, wake: asyncio.Event) -> int:
         loop = asyncio.get_running_loop()
         passes, idle_since, size, failed = 0, loop.time(), FIRST_ENTRIES, 0
+        pace, order = Pace(idle_since), Order()
         while True:
             wake.clear()
             started = loop.time()
@@ -198,16 +201,22 @@ class LaneWorker:
                 if not held:
                     return passes
                 if found:
+                    entries = list(_entries(lane, found))
+                    if len(found) < size and order.wait(entries, started):
+                        await asyncio.sleep(HOLE_STEP_S)
+                        continue
                     keeper = loop.create_task(self._keep(lane, token))
                     try:
                         async with asyncio.timeout(PASS_S):
-                            await self._pass(lane, token, found)
+                            deliveries = await self._pass(lane, token, found, entries)
                     finally:
                         keeper.cancel()
+                    order.passed(entries)
+                    gap = pace.gap(started, deliveries)
                     passes, failed = passes + 1, 0
                     idle_since = loop.time()
                     if len(found) < size:
-                        await asyncio.sleep(max(0.0, started + GATHER_S - loop.time()))
+                        await asyncio.sleep(max(0.0, started + gap - loop.time()))
                     size = _next_size(size, found)
                     continue
                 if loop.time() - idle_since >= LINGER_S:
@@ -259,10 +268,10 @@ class LaneWorker:
             with contextlib.suppress(HotUnavailable, hiredis.ReplyError):
                 await self._hot.run([self._hold.call(keys(lane), [token, LEASE_MS])])
 
-    async def _pass(self, lane: int, token: str, found: Sequence[Any]) -> None:
+    async def _pass(self, lane: int, token: str, found: Sequence[Any], entries: Sequence[Entry]) -> int:
+        """Returns how many events went to connected users, each counted for each of them."""
         epoch = self._hot.epoch  # before the marks (R3)
-        entries = list(_entries(lane, found))
-        await self._fan_out([event for entry in entries for event in entry.events])
+        deliveries = await self._fan_out([event for entry in entries for event in entry.events])
         faults.point("lane-push")
         ms, number = entry_id(found[-1][0])
         size = sum(len(fields[1]) for _, fields in found)
@@ -276,6 +285,7 @@ class LaneWorker:
         if alone := [(entry.writer, entry.row) for entry in entries if not entry.process]:
             self._start(self._done(alone, epoch))
         metrics.batch("lane", len(entries))
+        return deliveries
 
     async def _done(self, rows: Sequence[tuple[str, int]], epoch: str) -> None:
         """Rows of writers that live nowhere, each of one conversation, so of one lane: nobody but the sweep would say that they
@@ -288,26 +298,27 @@ class LaneWorker:
         except Exception:
             log.exception("rows of changes were not marked as done")
 
-    async def _fan_out(self, events: Sequence[Logged]) -> None:
+    async def _fan_out(self, events: Sequence[Logged]) -> int:
         by_conversation: dict[str, dict[int, Logged]] = {}
         for event in events:
             by_conversation.setdefault(event.conversation, {})[event.seq] = event
         heads = await self._store.roster_heads(list(by_conversation))
         lists = await self._roster.lists({c: heads[c].changed for c in by_conversation if c in heads})
         step: list[tuple[list[Logged], list[str]]] = []
+        deliveries = 0
         for conversation, at in by_conversation.items():
             if conversation in lists:
                 for part in _parts(lists[conversation], [at[seq] for seq in sorted(at)]):
                     step.append(part)
                     if sum(len(users) for _, users in step) >= PASS_USERS:
-                        await self._push(step)
+                        deliveries += await self._push(step)
                         step = []
-        await self._push(step)
+        return deliveries + await self._push(step)
 
-    async def _push(self, parts: Sequence[tuple[list[Logged], list[str]]]) -> None:
+    async def _push(self, parts: Sequence[tuple[list[Logged], list[str]]]) -> int:
         everyone = unique([user for _, users in parts for user in users])
         if not everyone:
-            return
+            return 0
         devices = await self._roster.devices(everyone)
         faults.point("lane-mark")
         marks: dict[tuple[str, str], dict[str, int]] = {}
@@ -324,9 +335,7 @@ class LaneWorker:
         # Marks before the look-up: a device registers before it reads its marks.
         sessions = (await self._hot.run(commands))[-1]
         processes = {
-            user: {entry.process for entry in parse_sessions(raw).values()}
-            for user, raw in zip(everyone, sessions, strict=True)
-            if raw
+            user: self._where(user, raw) for user, raw in zip(everyone, sessions, strict=True) if raw
         }
         if self.tracing.watched:
             each = [(event, users) for logged, users in parts for event in logged]
@@ -345,6 +354,17 @@ class LaneWorker:
         for process, items in out.items():
             for parcel in (items,) if size <= PARCEL_BYTES else parcels(items):
                 self._bus.send(process, GROUP, parcel)
+        return sum(len(logged) * len(some) for items in out.values() for logged, some in items)
+
+    def _where(self, user: str, raw: bytes) -> frozenset[str]:
+        """The processes of a user's sessions. Records change far less often than they are read."""
+        known = self._places.get(user)
+        if known is None or known[0] != raw:
+            if len(self._places) >= MAX_PLACES:
+                self._places.clear()
+            known = raw, frozenset(entry.process for entry in parse_sessions(raw).values())
+            self._places[user] = known
+        return known[1]
 
 
 def _next_size(size: int, found: Sequence[Any]) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from delivery.reader import Reader
-from delivery.session import Catching, Event, Hub, Session, State
+from delivery.session import Catching, Event, Hub, Outlet, Session, State
 from delivery.store.interface import Logged, PageRequest, Unavailable
 from delivery.tracing import Tracing
 from whatsapp.infra import faults, metrics
+from whatsapp.wire.codec import Codec
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,20 @@ log = logging.getLogger(__name__)
 HOLE_WAIT_S = 0.02
 #: Live events kept while a conversation is read; beyond it the log is read again.
 HELD = 64
+#: Of the contents that are written at once to a socket: a run must not fill the buffer of a reader who keeps up.
+JOINED_BYTES = 32 * 1024
 #: A device's own sends remembered above a hole; a page passes what is forgotten.
 OWN = 1024
+
+_CANNOT = object()
+
+
+def _joined(outlet: Outlet, events: Sequence[Event], codec: Codec) -> object:
+    try:
+        return outlet.join([event.frame(codec) for event in events])
+    except Exception:
+        log.exception("events could not be encoded")
+        return _CANNOT  # one by one: those that can be are sent
 
 
 class Live:
@@ -39,9 +52,8 @@ class Live:
 
     def on_group(self, payload: Any) -> None:
         """``[[[logged, …], [users]], …]``: what a pass of a lane has for this process."""
-        for events, users in payload:
-            for raw in events:
-                self.deliver(Event(Logged(*raw)), users)
+        for raws, users in payload:
+            self._deliver_run([Event(Logged(*raw)) for raw in raws], users)
 
     def on_poke(self, payload: Any) -> None:
         """``[conversation, seq, [users]]``"""
@@ -55,14 +67,58 @@ class Live:
             devices = by_user.get(user)
             if devices:
                 for session in devices.values():
-                    try:
-                        self.offer(session, event)
-                    except Exception:
-                        log.exception("an event could not be offered to a session")
+                    self._offer(session, event)
         if event.logged.conversation in self.tracing.watched:
             self.tracing.delivered(event, [session for user in users for session in self._hub.of(user)])
         if event.written:
             metrics.delivered(event.logged.at)
+
+    def _deliver_run(self, events: list[Event], users: Sequence[str]) -> None:
+        """Ascending events of one conversation: who has all before them gets them in one write."""
+        first, last = events[0].logged, events[-1].logged
+        conversation, before, top = first.conversation, first.seq - 1, last.seq
+        size = sum(len(event.logged.content or b"") for event in events)
+        whole = top - before == len(events) and size <= JOINED_BYTES
+        senders = {event.logged.device for event in events}
+        joined: dict[tuple[type, Codec], object] = {}
+        by_user = self._hub.by_user
+        for user in users:
+            devices = by_user.get(user)
+            if not devices:
+                continue
+            for session in devices.values():
+                outlet = session.outlet
+                if (
+                    whole
+                    and session.sent.get(conversation) == before
+                    and session.state is State.LIVE
+                    and conversation not in session.catching
+                    and not outlet.paused
+                    and session.device not in senders
+                ):
+                    kind = type(outlet), session.codec
+                    run = joined.get(kind)
+                    if run is None:
+                        run = joined[kind] = _joined(outlet, events, session.codec)
+                    if run is not _CANNOT:
+                        outlet.write_joined(run)
+                        self._passed(session, conversation, top)
+                        continue
+                for event in events:
+                    self._offer(session, event)
+        if conversation in self.tracing.watched:
+            there = [session for user in users for session in self._hub.of(user)]
+            for event in events:
+                self.tracing.delivered(event, there)
+        for event in events:
+            if event.written:
+                metrics.delivered(event.logged.at)
+
+    def _offer(self, session: Session, event: Event) -> None:
+        try:
+            self.offer(session, event)
+        except Exception:
+            log.exception("an event could not be offered to a session")
 
     def offer(self, session: Session, event: Event) -> None:
         logged = event.logged

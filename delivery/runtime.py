@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import uvloop
 from django.conf import settings
 
 from delivery.lane_worker import LaneWorker
@@ -31,7 +32,7 @@ class Runtime:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lanes: LaneWorker | None = None
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=shown(self._loop.run_forever), name="runtime", daemon=True)
         self._thread.start()
         self.run(self._open(), timeout=10)

@@ -8,7 +8,7 @@ page (R9). Nothing but a sync is sent before the client asked for it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from delivery.store.interface import Logged
@@ -25,6 +25,11 @@ class Outlet(Protocol):
     def paused(self) -> bool: ...
 
     def write(self, data: bytes) -> None: ...
+
+    def join(self, frames: Sequence[bytes]) -> object:
+        """Several messages made ready to be written in one go, to any outlet of the same type and codec."""
+
+    def write_joined(self, joined: Any) -> None: ...
 
     def close(self, code: int, reason: str = "") -> None: ...
 

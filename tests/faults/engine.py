@@ -66,6 +66,13 @@ class Screen:
                     self.seat.ack, frame.conversation_id, frame.events[-1].seq
                 )
 
+    def join(self, messages: Sequence[bytes]) -> object:
+        return messages
+
+    def write_joined(self, joined: Sequence[bytes]) -> None:
+        for data in joined:
+            self.write(data)
+
     def close(self, code: int, reason: str = "") -> None:
         self.closed = code
 

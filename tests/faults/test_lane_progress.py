@@ -145,9 +145,9 @@ async def test_c7_a_pass_takes_no_more_bytes_than_it_can_carry(
     lanes, sizes = room.worker.lanes, []
     one_pass = lanes._pass
 
-    async def seen(lane: int, token: str, found: Any) -> None:
+    async def seen(lane: int, token: str, found: Any, entries: Any) -> int:
         sizes.append(len(found))
-        await one_pass(lane, token, found)
+        return await one_pass(lane, token, found, entries)
 
     monkeypatch.setattr(lanes, "_pass", seen)
     world.redis.delete(lease_key(room.lane))

@@ -119,12 +119,20 @@ async def test_what_is_written_arrives(size: int) -> None:
         assert await raw.receive() == (TEXT, b"z" * size)
 
 
+async def test_what_is_written_in_one_go_arrives_as_messages() -> None:
+    sizes = [0, 1, 125, 126, 65_535, 65_536]
+    async with served() as (socket, raw, _got):
+        socket.write_joined(socket.join([b"j" * size for size in sizes]))
+        assert [await raw.receive() for _ in sizes] == [(TEXT, b"j" * size) for size in sizes]
+
+
 async def test_nothing_is_written_behind_a_close() -> None:
     async with served() as (socket, raw, got):
         socket.write(b"before")
         socket.close(4409, "replaced")
         socket.close(1000, "again")
         socket.write(b"behind")
+        socket.write_joined(socket.join([b"joined"]))
         socket.ping()
         socket.data_received(frame(TEXT, b"late"))
         code, before = await raw.until_closed()
