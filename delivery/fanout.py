@@ -210,6 +210,7 @@ class Fanout:
             added = self._lanes.added(lane, token, answer)
             if added.id is None:
                 self.progress.failed()  # the lane is full: the writer marks the row itself, in its own time
+                self._lag[lane] = (now, LIMITS.lane_lag_ms + 1)
                 continue
             self._lag[lane] = (now, added.lag_ms)
             opened.setdefault((entry.writer, entry.row), {})[lane] = added.id

@@ -288,22 +288,38 @@ async def test_c7_a_lane_is_bounded_by_what_it_holds(world: World, monkeypatch: 
     await until(lambda: int(world.redis.get(f"{{lane:{room.lane}}}:bytes") or 0) == 0, "nothing is counted")
 
 
-async def test_senders_are_told_queued_while_the_lane_lags(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(LIMITS, "lane_lag_ms", 0)
-    room = await Room(world).open(nobody)
-    statuses = []
-    for number in range(3):
+async def statuses(room: Room, count: int) -> list[str]:
+    """What senders are told, one message after the other."""
+    found = []
+    for number in range(count):
         answer = await room.ann.answer(room.ann.send(room.conversation, str(number)))
         assert isinstance(answer, frames.StatusUpdate)
-        statuses.append(answer.status)
+        found.append(answer.status)
         await room.here.node.fanout.drained()
-        await asyncio.sleep(0.002)  # the entry grows old
-    assert statuses[0] == "sent"
-    assert statuses[-1] == "queued"
+    return found
+
+
+@pytest.mark.parametrize(("age_ms", "then"), [(1_000, "sent"), (2_001, "queued")])
+async def test_senders_are_told_queued_while_the_lane_lags(world: World, age_ms: int, then: str) -> None:
+    """The gateway hears of the age of the lane's oldest entry when it adds one: the sender after that is told."""
+    assert LIMITS.lane_lag_ms == 2_000
+    room = await Room(world).open(nobody)
+    (seconds, micros) = world.redis.time()
+    born = seconds * 1000 + micros // 1000 - age_ms
+    world.redis.xadd(queue_key(room.lane), {"b": b"waits"}, id=f"{born}-0")
+    assert await statuses(room, 2) == ["sent", then]
     room.worker.submit(room.lane, (room.holder() or b"").decode())
-    await room.cat.has(room.conversation, [1, 2, 3, 4])
+    await room.cat.has(room.conversation, [1, 2, 3])
+    assert (await statuses(room, 2))[-1] == "sent", "the lane has caught up"
+
+
+async def test_senders_are_told_queued_while_the_lane_is_full(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LIMITS, "lane_entries", 1)
+    room = await Room(world).open(nobody)
+    assert await statuses(room, 4) == ["sent", "sent", "queued", "queued"]
+    await room.cat.has(room.conversation, [1, 2, 3, 4, 5])
 
 
 async def test_c6_a_flush_loses_nothing_of_a_group(world: World) -> None:
