@@ -20,6 +20,7 @@ import msgspec
 from delivery.aside import ATTEMPTS, Aside
 from delivery.inbox import mark_commands
 from delivery.lane_pace import HOLE_STEP_S, Order, Pace
+from delivery.lane_scripts import END, GIVE_BACK, HOLD, ORPHAN, TAKE, TRIM
 from delivery.lanes import (
     DONE,
     GROUP,
@@ -54,52 +55,6 @@ ORPHANS_EVERY_S = 1.0
 MAX_PLACES = 100_000
 PASS_S = 30.0  # a pass that takes longer is begun again, by whoever has the lane then
 
-_TAKE = """
-local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return 1
-"""
-
-_HOLD = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return 1
-"""
-
-# Only under one's own lease: a holder that lost it does not know what the next one has seen (R14).
-_TRIM = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-redis.call('XTRIM', KEYS[1], 'MINID', ARGV[2])
-redis.call('DECRBY', KEYS[3], ARGV[3])
-return 1
-"""
-
-# "Empty" and "given back" are one step, or an entry added in between would wait for the next one (R15).
-_END = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 1 end
-if redis.call('XLEN', KEYS[1]) > 0 then return 0 end
-redis.call('DEL', KEYS[2])
-return 1
-"""
-
-_GIVE_BACK = """
-if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
-return 1
-"""
-
-# What waits in a lane is asked in the same step: the metrics show it.
-_ORPHAN = """
-local waiting = redis.call('XLEN', KEYS[1])
-if waiting == 0 then return {0, 0, 0} end
-local t = redis.call('TIME')
-local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
-local age = t[1] * 1000 + math.floor(t[2] / 1000) - tonumber(string.match(first, '^%d+'))
-if redis.call('EXISTS', KEYS[2]) == 1 then return {0, waiting, age} end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return {1, waiting, age}
-"""
-
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
@@ -114,7 +69,7 @@ class LaneWorker:
         self._wakes: dict[int, asyncio.Event] = {}
         self._places: dict[str, tuple[bytes, frozenset[str]]] = {}  # user -> record as read, processes in it
         self._take, self._hold, self._trim, self._end, self._give_back, self._orphan = map(
-            bus.hot.script, (_TAKE, _HOLD, _TRIM, _END, _GIVE_BACK, _ORPHAN)
+            bus.hot.script, (TAKE, HOLD, TRIM, END, GIVE_BACK, ORPHAN)
         )
         self._aside = Aside(bus.hot)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -149,6 +104,7 @@ class LaneWorker:
             return 0
         if not taken:
             return 0  # a second delivery of the task, or it came too late
+        faults.point("lane-take")
         wake = self._wakes[lane] = asyncio.Event()
         try:
             return await self._work(lane, own, wake)
@@ -220,7 +176,8 @@ class LaneWorker:
                     size = _next_size(size, found)
                     continue
                 if loop.time() - idle_since >= LINGER_S:
-                    (ended,) = await self._hot.run([self._end.call(keys(lane), [token])])
+                    end = self._give_back if faults.off("lane_end") else self._end
+                    (ended,) = await self._hot.run([end.call(keys(lane), [token])])
                     if ended:
                         return passes
                     continue
@@ -271,11 +228,12 @@ class LaneWorker:
     async def _pass(self, lane: int, token: str, found: Sequence[Any], entries: Sequence[Entry]) -> int:
         """Returns how many events went to connected users, each counted for each of them."""
         epoch = self._hot.epoch  # before the marks (R3)
+        if faults.off("trim_last"):
+            await self._trim_to(lane, token, found)
         deliveries = await self._fan_out([event for entry in entries for event in entry.events])
         faults.point("lane-push")
-        ms, number = entry_id(found[-1][0])
-        size = sum(len(fields[1]) for _, fields in found)
-        await self._hot.run([self._trim.call(keys(lane), [token, f"{ms}-{number + 1}", size])])
+        await self._trim_to(lane, token, found)
+        faults.point("lane-trim")
         reports: dict[str, list[tuple[str, int, str, int]]] = {}
         for entry in entries:
             if entry.process:
@@ -286,6 +244,11 @@ class LaneWorker:
             self._start(self._done(alone, epoch))
         metrics.batch("lane", len(entries))
         return deliveries
+
+    async def _trim_to(self, lane: int, token: str, found: Sequence[Any]) -> None:
+        ms, number = entry_id(found[-1][0])
+        size = sum(len(fields[1]) for _, fields in found)
+        await self._hot.run([self._trim.call(keys(lane), [token, f"{ms}-{number + 1}", size])])
 
     async def _done(self, rows: Sequence[tuple[str, int]], epoch: str) -> None:
         """Rows of writers that live nowhere, each of one conversation, so of one lane: nobody but the sweep would say that they

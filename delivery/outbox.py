@@ -217,7 +217,7 @@ class Progress:
             return
         # Again later: what waits now may be lost then, and nothing is sure of what cannot be asked now.
         self._due.extend((now + OVERDUE_S, row) for row, _ in overdue)
-        if self._oldest is None:
+        if self._oldest is None or faults.off("lost"):
             return
         first = await self._oldest(sorted({lane for _, open_ in overdue for lane in open_.lanes}))
         gone = [

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Conversation, DeviceRow, Store
+from whatsapp.infra import faults
 from whatsapp.infra.batcher import AskBatcher
 
 GROUP_MAX_AGE_S = 5.0
@@ -41,7 +42,7 @@ class Roster:
         for conversation, seq in heads.items():
             entry = self._conversations.get(conversation)
             if entry is not None and (
-                entry[1].kind == "direct" or (entry[0] >= self._time() and serves(entry[1], seq))
+                entry[1].kind == "direct" or (self._is_young(entry[0]) and serves(entry[1], seq))
             ):
                 found[conversation] = entry[1]
             else:
@@ -76,6 +77,9 @@ class Roster:
             until = self._time() + GROUP_MAX_AGE_S  # it took too long: look again
         return found
 
+    def _is_young(self, until: float) -> bool:
+        return until >= self._time() or faults.off("list_age")
+
     def forget_devices(self, user: str) -> None:
         self._devices.pop(user, None)
 
@@ -107,7 +111,7 @@ def _make_room(cache: dict[str, Any], coming: int) -> None:
 
 def serves(known: Conversation, seq: int) -> bool:
     """Whether a member list may say who is owed ``seq``: it was read at that head or later (R17)."""
-    return known.head >= seq
+    return known.head >= seq or faults.off("list_head")
 
 
 def is_member(conversation: Conversation, user: str) -> bool:
@@ -120,6 +124,10 @@ def was_member(conversation: Conversation, user: str) -> bool:
 
 def owed(conversation: Conversation, seq: int) -> list[str]:
     """Users who were members at ``seq`` (C4, R16)."""
+    if faults.off("intervals"):
+        return list(conversation.current)
+    if faults.off("left"):
+        return unique([interval.user for interval in conversation.members if interval.joined <= seq])
     return [
         interval.user
         for interval in conversation.members

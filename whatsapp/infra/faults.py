@@ -12,8 +12,10 @@ ack-mark        gateway: ✓ was handed to the transport (a kill takes with it w
 before-mark     gateway: ✓ and live events of its own sessions are out, nothing is marked
 mark-push       gateway: marked, not published
 sync-batch      gateway: a batch of a backlog was handed to the transport
+lane-take       worker: a lane is taken, nothing of it is looked at
 lane-mark       worker: a pass of a lane knows whom to tell, nothing is marked
 lane-push       worker: marked and published, nothing trimmed or reported
+lane-trim       worker: trimmed, nothing reported
 drain-batch     pool child of a worker: one batch of a long backlog is in the stream
 =============== ====================================================================================================
 
@@ -31,6 +33,13 @@ clean           an ack removes a mark without comparing it (R11)
 drain_wait      the gateway waits for the drain task for ever
 dedupe          a message sent again is another message (C2)
 seqnum          ``seqNum`` is not looked at (R19)
+intervals       whoever is a member now is owed what was said before (R16, V11)
+left            who has left is owed what comes (R16)
+list_head       a list of members serves events it is older than (R17, V12)
+list_age        a list of members serves for ever
+trim_last       a lane is trimmed before what it held is marked (R14)
+lane_end        a lane is given back without a look at what has come (R15)
+lost            a writer waits for a report for ever (R13)
 aside           an entry that fails every pass stays at the head of its lane
 orphans         nobody looks for lanes without a holder (R15)
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
