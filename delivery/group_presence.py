@@ -82,6 +82,10 @@ class GroupPresence:
         for conversation in conversations:
             self._presence.unfollow(session, conversation)
 
+    async def stop(self) -> None:
+        if self._counter is not None:
+            self._counter.cancel()
+
     # numbers
 
     def _count_soon(self, session: Session, conversation: str) -> None:

@@ -99,6 +99,7 @@ class Node:
     async def stop(self) -> None:
         self.tracing.stop()
         await self.sessions.stop()
+        await self.group_presence.stop()
         await self.counts.stop()
         await self.settle(5.0)
         await self.fanout.progress.stop()

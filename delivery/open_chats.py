@@ -20,6 +20,8 @@ from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import Command, HotUnavailable
 
 LIST_AT_ONCE = 500
+#: Groups a second that are listed again on a new term.
+RELIST_PER_S = 5_000
 
 
 def open_key(conversation: str) -> str:
@@ -32,7 +34,7 @@ class OpenChats:
         self._open: dict[str, dict[Session, float]] = {}  # until, of the loop's clock
         self._listed: set[str] = set()  # groups that the hot node is to know
         self._writes: Batcher[str] = Batcher(self._write, LIST_AT_ONCE)
-        self._epoch = ""
+        self._relisting: asyncio.Task[None] | None = None
         bus.hot.on_term.append(self._new_term)
 
     def open(self, session: Session, conversations: Iterable[str], ttl_s: int) -> None:
@@ -104,7 +106,14 @@ class OpenChats:
 
     def _new_term(self) -> None:
         """A write may have been lost with the last term, or everything with the last epoch."""
-        if faults.off("relist"):
-            return
-        for conversation in self._listed:
-            self._writes.add(conversation)
+        if self._relisting is not None:
+            self._relisting.cancel()
+        if self._listed and not faults.off("relist"):
+            self._relisting = asyncio.get_running_loop().create_task(self._relist())
+
+    async def _relist(self) -> None:
+        listed = list(self._listed)
+        for start in range(0, len(listed), LIST_AT_ONCE):
+            for conversation in listed[start : start + LIST_AT_ONCE]:
+                self._writes.add(conversation)
+            await asyncio.sleep(LIST_AT_ONCE / RELIST_PER_S)

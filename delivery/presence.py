@@ -75,7 +75,7 @@ class Presence:
         self._watchers: dict[str, dict[Session, Watch]] = {}  # by user
         self._changes: Batcher[str] = Batcher(self._announce)
         self._through: Batcher[Change] = Batcher(self._tell_through)
-        self._rewatch: Batcher[str] = Batcher(self._watch_again, REFRESH_AT_ONCE)
+        self._forgotten: set[str] = set()  # followed here, which a new epoch does not know yet
         self._doubted: dict[str, asyncio.TimerHandle] = {}  # said to be offline, told after the debounce
         self._again: Batcher[str] = Batcher(self._look_again, REFRESH_AT_ONCE)
         self._refresher: asyncio.Task[None] | None = None  # while anybody is followed
@@ -111,12 +111,7 @@ class Presence:
             self._drop(session, user)
             session.send(frames.Presence("unknown", user_id=user))
         users = [user for user in users if user not in hidden]
-        until = clock.now_ms() + ttl_s * 1000
-        commands: list[Command] = []
-        for user in users:
-            # A short subscription must not end the longer one of another session here.
-            commands.append(("ZADD", watch_key(user), "GT", until, self._bus.process))
-            commands.append(("EXPIRE", watch_key(user), LIMITS.presence_ttl_s + 60))
+        commands = [command for user in users for command in self._watch_commands(user, ttl_s * 1000)]
         states: dict[str, tuple[Status, int | None]]
         try:
             # Subscribed first, then read: a change in between arrives twice rather than never.
@@ -124,6 +119,7 @@ class Presence:
             states = await self._states(users)
         except (HotUnavailable, hiredis.ReplyError):
             states = dict.fromkeys(users, ("unknown", None))
+            self._forgotten.update(users)
         now = asyncio.get_running_loop().time()
         for user, (status, seen) in states.items():
             if session.state is State.CLOSED:
@@ -320,24 +316,25 @@ class Presence:
         epoch = self._bus.hot.epoch
         if self._epoch and self._epoch != epoch:
             self._records_back = asyncio.get_running_loop().time() + RECORDS_BACK_S
-            for user in self._watchers:
-                self._rewatch.add(user)
+            self._forgotten = set(self._watchers)  # the next refresh, which is spread, says it again
         self._epoch = epoch
 
-    async def _watch_again(self, users: list[str]) -> None:
-        """The node has forgotten that changes of these come here."""
+    async def _watch_again(self, users: Iterable[str]) -> None:
+        """Changes of these come here. Raises what the hot node raises."""
         now = asyncio.get_running_loop().time()
         commands: list[Command] = []
         for user in users:
             left = [end - now for _, watch in self._following(user) for end in watch.until.values()]
             if left:
-                until = clock.now_ms() + round(max(left) * 1000)
-                commands.append(("ZADD", watch_key(user), "GT", until, self._bus.process))
-                commands.append(("EXPIRE", watch_key(user), LIMITS.presence_ttl_s + 60))
-        try:
-            await self._bus.hot.run(commands)
-        except (HotUnavailable, hiredis.ReplyError):
-            return  # a new term, or the next refresh
+                commands += self._watch_commands(user, round(max(left) * 1000))
+        await self._bus.hot.run(commands)
+
+    def _watch_commands(self, user: str, ms: int) -> list[Command]:
+        return [
+            # A short subscription must not end the longer one of another session here.
+            ("ZADD", watch_key(user), "GT", clock.now_ms() + ms, self._bus.process),
+            ("EXPIRE", watch_key(user), LIMITS.presence_ttl_s + 60),
+        ]
 
     async def _refresh_while_followed(self) -> None:
         try:
@@ -358,7 +355,11 @@ class Presence:
             return
         loop = asyncio.get_running_loop()
         began = loop.time()
+        forgotten = self._forgotten.intersection(users)
         try:
+            if forgotten:
+                await self._watch_again(forgotten)
+                self._forgotten -= forgotten
             states = await self._states(users)
         except (HotUnavailable, hiredis.ReplyError):
             return

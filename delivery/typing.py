@@ -31,7 +31,7 @@ from whatsapp.wire.errors import Code, error_frame
 TYPING = "typing"  # payload: [conversation, user, active, kind, [recipients]]
 OPEN_TYPING = "open-typing"  # payload: [conversation, user, active, kind]: for who has the group open
 #: A receiver forgets after 2 s: who goes on typing is told again, but not sooner than this.
-AGAIN_S = 1.0
+AGAIN_S = 0.75
 FORGET_S = 2.0
 MAX_PACES = 10_000
 
@@ -212,7 +212,7 @@ class Typing:
             for session in self._chats.sessions(item.conversation):
                 if not is_member(known, session.user) and not faults.off("open_members"):
                     self._chats.close(session, (item.conversation,))
-                elif session.state is State.LIVE and session.user != item.user:
+                elif session.state is State.LIVE and session.user != item.user and not session.outlet.paused:
                     data = encoded.get(session.codec)
                     if data is None:
                         data = encoded[session.codec] = session.codec.encode(frame)

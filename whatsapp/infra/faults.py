@@ -42,6 +42,9 @@ lane_end        a lane is given back without a look at what has come (R15)
 lost            a writer waits for a report for ever (R13)
 aside           an entry that fails every pass stays at the head of its lane
 orphans         nobody looks for lanes without a holder (R15)
+relist          a new epoch does not learn which gateways have a group open
+open_members    who has a chat open is not asked whether it is still a member
+typing_pace     all the typing in a group goes to who has it open
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================
 """
