@@ -110,6 +110,13 @@ class Chats:
         nickname, name, _ = self._people.get(user_id, ("", "", ""))
         return nickname or name or f"user {user_id[-8:]}"
 
+    def is_group(self, conversation_id: str) -> bool:
+        return conversation_id in self.groups or _group_id(conversation_id)
+
+    def knows(self, user_id: str) -> bool:
+        """Whether the profile was ever read."""
+        return user_id in self._people
+
     def unnamed(self) -> list[str]:
         """Peers whose profile was never read."""
         return [f.peer for f in self._facts.values() if f.peer and f.peer not in self._people]
@@ -175,7 +182,7 @@ class Chats:
     def wrote(self, entry: Entry) -> None:
         """An entry is stored: who writes has read what is above, and says who the other one is; what happens to a group
         changes it."""
-        if entry.conversation_id not in self.groups and is_group(entry.conversation_id):
+        if entry.conversation_id not in self.groups and _group_id(entry.conversation_id):
             self.groups.exists(entry.conversation_id)
         if entry.type != "message":
             self.groups.happened(entry)
@@ -222,12 +229,13 @@ class Chats:
             self.touch(conversation_id)
 
     def people(self, people: Iterable[dict[str, Any]]) -> None:
-        """Items of ``GET /contacts`` or answers of ``GET /users/{id}`` (which know no nickname)."""
+        """Items of ``GET /contacts``, answers of ``GET /users/{id}`` or members of a group (which know no nickname)."""
         for person in people:
             user_id = str(person["userId"])
             known = self._people.get(user_id)
             nickname = str(person["nickname"]) if "nickname" in person else (known or ("",))[0]
-            facts = (nickname, str(person.get("name") or ""), str(person.get("about") or ""))
+            about = str(person.get("about") or "") if "about" in person else (known or ("", "", ""))[2]
+            facts = (nickname, str(person.get("name") or ""), about)
             if facts != known:
                 self._people[user_id] = facts
                 self._database.write("INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?)", (user_id, *facts))
@@ -265,7 +273,7 @@ def _at(chat: Chat) -> int:
     return chat.last.server_timestamp or chat.last.timestamp if chat.last else chat.active_at
 
 
-def is_group(conversation_id: str) -> bool:
+def _group_id(conversation_id: str) -> bool:
     """Whether an id is one of a group: a UUID of version 8 has the kind in two bits behind the version."""
     try:
         bits = int(conversation_id[14:18], 16) if len(conversation_id) == 36 else 0

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -18,12 +18,12 @@ from .connection import Connection
 from .database import Database
 from .duties import Duties, Timing
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
-from .group_calls import GroupCalls
 from .inbound import Inbound, no_member, now
 from .lookups import Lookups
 from .outgoing import Outgoing
 from .retry import REASONS, Backoff, Retry, after_close
 from .session import Session
+from .signals import Signals
 from .stream import Broadcast, EventStream
 from .tokens import Tokens
 
@@ -51,7 +51,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(GroupCalls):
+class Client(Signals):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
@@ -209,27 +209,6 @@ class Client(GroupCalls):
         if up_to and self._chats.read(conversation_id, up_to):
             self._duties.read(conversation_id, up_to)
             self._wake.set()
-
-    def typing(self, conversation_id: str, active: bool = True, *, kind: str = "text") -> None:
-        """Show or end "typing…" at the others; it ends by itself after 2 s, so repeat it while it goes on."""
-        self._duties.typing(conversation_id, active, kind)
-        self._wake.set()
-
-    def set_presence(self, status: str) -> None:
-        """``online``, ``away`` or ``offline``."""
-        self._duties.status(status)
-        self._wake.set()
-
-    def watch_presence(self, user_ids: Iterable[str]) -> None:
-        """Get :class:`events.Presence` of these users from now on, over reconnects too."""
-        self._duties.watch(user_ids, now())
-        self._wake.set()
-
-    def open_chat(self, conversation_id: str) -> None:
-        """The user looks at this chat: typing and presence of its members come from now on, over reconnects too."""
-
-    def close_chat(self, conversation_id: str) -> None:
-        """The user looks away."""
 
     def retry(self, outgoing: Outgoing) -> None:
         """Queue a failed message again. Raises ValueError for any other, :class:`Stopped`."""

@@ -16,6 +16,8 @@ from .history import History
 HAVE_LIMIT = 500  # conversations in one `sync`, `ack` or `presence_subscribe`
 SYNC_TIMEOUT = 30.0  # a sync in which nothing comes for so long is asked for again
 HOLE_AGAIN = 5.0
+MAX_OPEN = 10  # chats that a server lets one device have open
+OPEN_PAUSE = 1.5  # between two words about open chats: a server counts them, together with `presence`
 #: A `read` so shortly before the end of a connection is sent again: the server writes it behind.
 UNSURE_READ = 10.0
 
@@ -58,6 +60,9 @@ class Duties:
         self._read_sent: dict[str, tuple[int, float]] = {}
         self._holes: dict[str, float] = {}  # conversation -> when to ask
         self._watched: dict[str, float] = {}  # user -> when to subscribe (again)
+        self._open: dict[str, float] = {}  # chat -> when to say (again) that it is open; the latest last
+        self._closed: set[str] = set()  # to be told
+        self._open_told = 0.0
         self._status: str | None = None
         self._syncs = 0
         self._since = since
@@ -72,6 +77,9 @@ class Duties:
         self._connected = True
         self._sync_at = now
         self._watched = dict.fromkeys(self._watched, now)
+        self._open = dict.fromkeys(self._open, now)
+        self._closed.clear()
+        self._open_told = 0.0
         if self._status is not None:
             self._passing.append({"type": "presence", "status": self._status})
 
@@ -122,6 +130,17 @@ class Duties:
         for user_id in user_ids:
             self._watched[user_id] = now
 
+    def open(self, conversation_id: str, now: float) -> None:
+        """This chat is open, until :meth:`close`; the one that was opened first is closed when they are too many."""
+        if self._open.pop(conversation_id, None) is None and len(self._open) >= MAX_OPEN:
+            self.close(next(iter(self._open)))
+        self._open[conversation_id] = now
+        self._closed.discard(conversation_id)
+
+    def close(self, conversation_id: str, *, tell: bool = True) -> None:
+        if self._open.pop(conversation_id, None) is not None and tell and self._connected:
+            self._closed.add(conversation_id)
+
     def status(self, status: str) -> None:
         """Own presence; told again on each connection."""
         self._status = status
@@ -143,6 +162,7 @@ class Duties:
             *self._due_acks(now),
             *self._due_reads(now),
             *self._due_watches(now),
+            *self._due_open(now),
             *self._take_passing(),
         ]
 
@@ -161,6 +181,9 @@ class Duties:
         times = [*self._acks.values(), *self._holes.values(), *self._watched.values()]
         if self._sync_at is not None:
             times.append(self._sync_at)
+        if self._open or self._closed:
+            soonest = 0.0 if self._closed else min(self._open.values())
+            times.append(max(soonest, self._open_told + OPEN_PAUSE if self._open_told else soonest))
         return max(0.0, min(times) - now) if times else None
 
     def _due_syncs(self, now: float) -> list[Frame]:
@@ -237,6 +260,22 @@ class Duties:
             self._watched[user] = now + ttl / 2
         parts = [users[i : i + HAVE_LIMIT] for i in range(0, len(users), HAVE_LIMIT)]
         return [{"type": "presence_subscribe", "userIds": part, "ttl": int(ttl)} for part in parts]
+
+    def _due_open(self, now: float) -> list[Frame]:
+        opened = [chat for chat, at in self._open.items() if at <= now]
+        if (not opened and not self._closed) or (self._open_told and now < self._open_told + OPEN_PAUSE):
+            return []
+        ttl, closed = self.timing.presence_ttl, sorted(self._closed)
+        self._closed.clear()
+        self._open_told = now
+        for chat in opened:
+            self._open[chat] = now + ttl / 2
+        frame: Frame = {"type": "presence_subscribe", "userIds": [], "ttl": int(ttl)}
+        return [
+            frame
+            | ({"conversationIds": opened} if opened else {})
+            | ({"closedConversationIds": closed} if closed else {})
+        ]
 
     def _take_passing(self) -> list[Frame]:
         frames = list(self._passing)

@@ -43,6 +43,8 @@ class GroupCalls(Shelf):
     def __init__(self, url: str, session: Session, database: Database) -> None:
         super().__init__(url, session, database)
         self._writes = Writes(self.rest, database)
+        self._names_wanted: set[str] = set()
+        self._names_asked: set[str] = set()  # once a process: who came later is no reason
 
     # -- the group -----------------------------------------------------------------------------------------
     async def create_group(
@@ -183,9 +185,7 @@ class GroupCalls(Shelf):
             if after is None:
                 break
         seq = self.history[conversation_id].log.seq_of(message_id, self.session.user_id)
-        if seq:
-            self._chats.groups.all_read(conversation_id, seq, [receipt.status for receipt in found])
-        return found
+        return self._chats.groups.details(conversation_id, seq, found) if seq else found
 
     async def set_flags(
         self,
@@ -212,18 +212,39 @@ class GroupCalls(Shelf):
         return self._chats.flags.of(conversation_id)
 
     # -- inside --------------------------------------------------------------------------------------------
-    async def _look_up(self, conversation_id: str) -> None:
-        """What the log did not say of a group, if something is missing."""
+    def _want_names(self, conversation_id: str) -> bool:
+        """Whether the names of the members must be asked for; :meth:`_look_up` does it then."""
+        members = self._chats.groups.members(conversation_id)
+        if members is None:
+            wanted = conversation_id not in self._names_asked
+        else:
+            wanted = not all(map(self._chats.knows, members))
+        if wanted:
+            self._names_wanted.add(conversation_id)
+        return wanted
+
+    async def _look_up(self, conversation_id: str) -> bool:
+        """What the log did not say of a group; False if nothing is missing."""
         groups = self._chats.groups
+        asked = False
         if groups.unnamed(conversation_id):
             await self.group(conversation_id)
+            asked = True
+        names = conversation_id in self._names_wanted
         for _ in range(OVERTAKEN):
-            if not groups.lacks_members(conversation_id):
-                return
-            mark = groups.mark
-            groups.roster(
-                conversation_id, [m.user_id for m in await self._all_members(conversation_id)], mark
-            )
+            if not names and not groups.lacks_members(conversation_id):
+                break
+            mark, asked = groups.mark, True
+            members = [member.user_id for member in await self._all_members(conversation_id)]
+            if groups.lacks_members(conversation_id):
+                groups.roster(conversation_id, members, mark)
+            if names:
+                names = False
+                self._chats.touch(conversation_id)
+                self.database.begin()
+        self._names_wanted.discard(conversation_id)
+        self._names_asked.add(conversation_id)
+        return asked
 
     async def _all_members(self, conversation_id: str) -> list[Member]:
         found: list[Member] = []

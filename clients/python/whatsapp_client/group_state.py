@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .database import Database
 from .entry import Entry
-from .groups import CREATOR, MEMBER, Group, GroupSettings
+from .groups import CREATOR, MEMBER, Group, GroupSettings, MemberReceipt
 from .history import History, Receipt
 
 #: Up to so many members the server tells the receipts of each.
@@ -88,6 +88,11 @@ class GroupState:
             and known.members is None
             and known.group.member_count <= EACH
         )
+
+    def members(self, conversation_id: str) -> list[str] | None:
+        """User ids, in a small group whose list is known."""
+        known = self._known.get(conversation_id)
+        return list(known.members) if known is not None and known.members is not None else None
 
     def receipt(self, conversation_id: str, seq: int) -> str:
         """``sent``, ``delivered`` or ``read`` by all others, of a message of this user."""
@@ -257,13 +262,17 @@ class GroupState:
         known.counts = (up_to, delivered, read)
         self._recount(known)
 
-    def all_read(self, conversation_id: str, seq: int, statuses: Iterable[str]) -> None:
-        """The details of a message at ``seq``: what everybody has done is known then."""
-        found = set(statuses)
-        if conversation_id in self._known and found and "sent" not in found:
-            status = "delivered" if "delivered" in found else "read"
+    def details(self, conversation_id: str, seq: int, found: list[MemberReceipt]) -> list[MemberReceipt]:
+        """What the server lists for the message at ``seq``, with what this device was told already: the server writes it down
+        a second later."""
+        receipts = self._history[conversation_id].receipts
+        found = [raised(receipt, receipts.get(receipt.user_id, Receipt()), seq) for receipt in found]
+        statuses = {receipt.status for receipt in found}
+        if conversation_id in self._known and statuses and "sent" not in statuses:
+            status = "delivered" if "delivered" in statuses else "read"
             if self._history[conversation_id].receipt(EVERYBODY, status, seq):
                 self._touch(conversation_id)
+        return found
 
     # -- inside --------------------------------------------------------------------------------------------
     def _recount(self, known: _Known) -> None:
@@ -338,6 +347,14 @@ class GroupState:
                 self._database.write("DELETE FROM members WHERE conversation = ?", (number,))
                 rows = [(number, user, joined) for user, joined in (known.members or {}).items()]
                 self._database.write_many("INSERT INTO members VALUES (?, ?, ?)", rows)
+
+
+def raised(listed: MemberReceipt, known: Receipt, seq: int) -> MemberReceipt:
+    status = "read" if known.read >= seq else "delivered" if known.delivered >= seq else "sent"
+    order = ("sent", "delivered", "read")
+    if listed.status in order and order.index(status) > order.index(listed.status):
+        return replace(listed, status=status)
+    return listed
 
 
 def _users(entry: Entry, data: dict) -> list[str]:

@@ -114,6 +114,7 @@ class Inbound:
             self._chats.wrote(entry)
             conversation_id = entry.conversation_id
             if entry.type in ("member_removed", "info") and (why := groups.ended(conversation_id)):
+                self._duties.close(conversation_id, tell=False)
                 self._closed += self._outbox.close(conversation_id, *no_member(why), now=self._now())
             if groups.unnamed(conversation_id):
                 self._wanted(conversation_id)

@@ -18,10 +18,10 @@ REFUSED = 60.0
 class Lookups:
     """Asks once for each wish, one after the other, and again later when the server could not answer.
 
-    ``ask`` does the asking for a conversation, and nothing when that is not needed any more.
+    ``ask`` does the asking for a conversation; False when that was not needed any more. ``asked`` counts.
     """
 
-    def __init__(self, ask: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, ask: Callable[[str], Awaitable[bool]]) -> None:
         self._ask = ask
         self._wanted: dict[str, None] = {}
         self._refused: dict[str, float] = {}
@@ -43,8 +43,7 @@ class Lookups:
             self._wake.clear()
             for conversation_id in list(self._wanted):
                 try:
-                    self.asked += 1
-                    await self._ask(conversation_id)
+                    self.asked += await self._ask(conversation_id)
                 except Unreachable:
                     break
                 except RestError as error:
