@@ -16,7 +16,7 @@ from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
 from delivery.session import Event, Session
 from delivery.store.errors import Blocked
-from delivery.store.interface import Appended, Logged, Outcome, Send, Store, Unavailable
+from delivery.store.interface import Appended, Conversation, Logged, Outcome, Send, Store, Unavailable
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.limits import LIMITS
@@ -136,23 +136,23 @@ class Log:
             self._refuse(pending, Code.UNAVAILABLE, "the message could not be stored, send it again")
 
     async def _admit(self, batch: list[Pending]) -> list[Pending]:
-        """Members only; who never was one learns nothing about the conversation."""
+        """Members only; who never was one learns nothing about the conversation. A list that is some seconds old may let
+        somebody in; nobody is turned away by one."""
         lists = await self._roster.lists({pending.send.conversation: 0 for pending in batch})
+        refusals = [_refusal(lists.get(pending.send.conversation), pending) for pending in batch]
+        if any(refusals):
+            doubted = {p.send.conversation for p, refusal in zip(batch, refusals, strict=True) if refusal}
+            doubted = {c for c in doubted if c in lists and lists[c].kind == "group"}
+            if doubted and not faults.off("reread"):
+                lists |= await self._roster.reread(doubted)
+                refusals = [_refusal(lists.get(pending.send.conversation), pending) for pending in batch]
         admitted = []
-        for pending in batch:
-            known = lists.get(pending.send.conversation)
-            if known is not None and is_member(known, pending.send.sender):
-                if pending.recipients and not all(is_member(known, user) for user in pending.recipients):
-                    self._refuse(pending, Code.BAD_REQUEST, "recipientIds names somebody who is not a member")
-                elif known.speakers is not None and pending.send.sender not in known.speakers:
-                    self._refuse(pending, Code.FORBIDDEN, "only admins may send to this group")
-                else:
-                    pending.group = known.kind == "group"
-                    admitted.append(pending)
-            elif known is not None and was_member(known, pending.send.sender):
-                self._refuse(pending, Code.NOT_MEMBER, "you have left this conversation")
+        for pending, refusal in zip(batch, refusals, strict=True):
+            if refusal is not None:
+                self._refuse(pending, *refusal)
             else:
-                self._refuse(pending, Code.NOT_FOUND, "there is no such conversation")
+                pending.group = lists[pending.send.conversation].kind == "group"
+                admitted.append(pending)
         return admitted
 
     def _answer(self, pending: Pending, appended: Appended, events: list[Event]) -> None:
@@ -242,3 +242,17 @@ def refuse(
             details=details,
         )
     )
+
+
+def _refusal(known: Conversation | None, pending: Pending) -> tuple[str, str] | None:
+    """Code and text for a send that this list does not allow."""
+    sender = pending.send.sender
+    if known is None or not is_member(known, sender):
+        if known is not None and was_member(known, sender):
+            return Code.NOT_MEMBER, "you have left this conversation"
+        return Code.NOT_FOUND, "there is no such conversation"
+    if pending.recipients and not all(is_member(known, user) for user in pending.recipients):
+        return Code.BAD_REQUEST, "recipientIds names somebody who is not a member"
+    if known.speakers is not None and sender not in known.speakers:
+        return Code.FORBIDDEN, "only admins may send to this group"
+    return None

@@ -52,6 +52,13 @@ class Roster:
             found.update({c: known for c, known in zip(missing, answers, strict=True) if known is not None})
         return found
 
+    async def reread(self, conversations: Iterable[str]) -> dict[str, Conversation]:
+        """Member lists read after this call, whatever is cached: for a refusal, which must not rest on an old list (who has just
+        come in would be turned away for good)."""
+        wanted = list(conversations)
+        answers = await asyncio.gather(*[self._ask_conversations.ask(c) for c in wanted])
+        return {c: known for c, known in zip(wanted, answers, strict=True) if known is not None}
+
     async def devices(self, users: Iterable[str]) -> dict[str, tuple[DeviceRow, ...]]:
         """The device list of every user named."""
         found: dict[str, tuple[DeviceRow, ...]] = {}

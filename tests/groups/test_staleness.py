@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from delivery.roster import GROUP_MAX_AGE_S
-from tests.faults.conftest import hot_url, world  # noqa: F401 - fixtures: a process inside the test
+from tests.faults.conftest import hot_url, off, world  # noqa: F401 - fixtures: a process inside the test
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room
 from whatsapp.wire import frames
@@ -49,3 +50,30 @@ async def test_a_stale_list_serves_for_five_seconds(
     assert await answers(room, room.ben, 5.01, monkeypatch) == code
     if code == "forbidden" and "listen" in change:
         assert (await room.ann.say(room.conversation)) > 0, "who may still speak does"
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["", "twin"])
+@pytest.mark.parametrize("change", ["added", "promoted"])
+async def test_nobody_is_turned_away_by_a_stale_list(
+    world: World,  # noqa: F811
+    off: Callable[..., None],  # noqa: F811
+    change: str,
+    twin: bool,
+) -> None:
+    """Who has just come in, or may speak from now on, does so at once, though the gateway has an older list."""
+    room = await Room(world).open()
+    ben = (room.people[1][0],)
+    if change == "added":
+        await room.change("member_removed", leaves=ben)
+    else:
+        await room.change("info", restricted=True, speak=(room.people[0][0],))
+    room.here.node.roster._conversations.clear()
+    await room.ann.say(room.conversation)  # the gateway reads the list
+    if change == "added":
+        await room.change("member_added", joins=ben)
+    else:
+        await room.change("role", speak=ben)
+    if twin:
+        off("reread")
+    answer = await room.ben.answer(room.ben.send(room.conversation, "hello"))
+    assert isinstance(answer, frames.StatusUpdate) is not twin
