@@ -30,7 +30,7 @@ def outsider() -> Refused:
 def view(*, group_id: uuid.UUID, account: Account) -> Seen:
     """For reading. Raises :class:`Refused` (``not_found``)."""
     me = (
-        Membership.objects.select_related("group")
+        Membership.objects.select_related("group__icon")
         .filter(group_id=group_id, user_id=account.pk, left_at=None)
         .first()
     )

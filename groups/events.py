@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from delivery.store.interface import Change
-from groups.models import Group, Role, Who
+from groups.models import Group, Icon, Role, Who
 
 _encode: Final = msgspec.msgpack.Encoder(order="sorted").encode
 
@@ -20,6 +20,11 @@ def _extra(user: str = "", **data: Any) -> bytes:
 
 def settings_of(group: Group) -> dict[str, str]:
     return {"whoSends": group.who_sends, "whoEdits": group.who_edits, "whoAdds": group.who_adds}
+
+
+def icon_of(icon: Icon | None) -> dict[str, str] | None:
+    """What says whether a client has the group's picture already, and where it is."""
+    return None if icon is None else {"url": f"/groups/{icon.group_id}/icon", "version": icon.digest}
 
 
 def created(group: Group, creator: str, others: Iterable[str]) -> list[Change]:
@@ -66,7 +71,7 @@ def role(user: str, role: str) -> Change:
 
 
 def info(changed: dict[str, Any], restricted: bool | None) -> Change:
-    """``changed``: what is different now of name, description and settings."""
+    """``changed``: what is different now of name, description, settings and icon."""
     return Change(_id(), "info", _extra(**changed), restricted=restricted)
 
 

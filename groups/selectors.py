@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from accounts.errors import Refused
 from accounts.models import Account
 from groups import access
-from groups.models import Invite, JoinRequest, Membership, Role
+from groups.models import Icon, Invite, JoinRequest, Membership, Role
+from whatsapp.infra import files
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
 
@@ -34,6 +35,27 @@ def cards(*, user_id: str, group_ids: Iterable[str]) -> dict[str, Card]:
         else Card(one.last_name, None, None)
         for one in found
     }
+
+
+def icon(*, account: Account, group_id: uuid.UUID) -> Icon:
+    """The group's picture. Raises :class:`Refused` (``not_found``)."""
+    found = access.view(group_id=group_id, account=account).group.icon
+    if found is None:
+        raise access.outsider()
+    return found
+
+
+def icon_content(icon: Icon, size: str) -> bytes | None:
+    """Its file, ``full`` or ``thumb``; None when it is gone: another one is shown now. Raises :class:`Refused`
+    (``unavailable``)."""
+    try:
+        return files.read(icon.names[size])
+    except FileNotFoundError:
+        return None
+    except files.FilesUnavailable:
+        raise Refused(
+            Code.UNAVAILABLE, "The picture cannot be read now; try again.", retry_after_ms=2_000
+        ) from None
 
 
 def creator_id(group_id: uuid.UUID) -> uuid.UUID | None:

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from accounts.models import Account
 from groups.models import Membership
+from groups.services.icon_files import drop_unused
 from groups.services.members import leave_everywhere
 
 
@@ -16,3 +17,9 @@ def leave_retired() -> None:
     users = retired.values_list("user_id", flat=True).distinct()
     for account in Account.objects.filter(pk__in=list(users)):
         leave_everywhere(account=account)
+
+
+@shared_task
+def drop_icons() -> int:
+    """Icons that no group shows: left behind by a crash, or by a storage that was away. Returns how many are gone."""
+    return drop_unused()

@@ -1,10 +1,11 @@
 from django.urls import path
 
-from groups.apis import groups, invites, members
+from groups.apis import groups, icons, invites, members
 
 urlpatterns = [
     path("groups", groups.GroupsView.as_view()),
     path("groups/<uuid:group_id>", groups.GroupView.as_view()),
+    path("groups/<uuid:group_id>/icon", icons.IconView.as_view()),
     path("groups/<uuid:group_id>/members", members.MembersView.as_view()),
     path("groups/<uuid:group_id>/members/<uuid:user_id>", members.MemberView.as_view()),
     path("groups/<uuid:group_id>/requests", members.RequestsView.as_view()),

@@ -41,7 +41,6 @@ _LATER: Final = (
     _Row("blocks", "blocks", "GET"),
     _Row("blocks/<str:user_id>", "block", "PUT DELETE"),
     _Row("reports", "report", "POST"),
-    _Row("groups/<str:group_id>/icon", "icon", "PUT"),
     _Row("media/upload", "upload", "POST"),
     _Row("media/tus", "tus", "POST"),
     _Row("media/tus/<str:upload_id>", "tus_by_id", "HEAD PATCH DELETE"),

@@ -105,7 +105,8 @@ def _blanks(properties: Schema) -> Schema:
 def _finish(path: str, operation: Schema, shared: dict[str, Schema], schemas: dict[str, Schema]) -> None:
     operation.setdefault("security", [])
     for content in operation.get("requestBody", {}).get("content", {}).values():
-        if not schemas[content["schema"]["$ref"].rpartition("/")[2]].get("required"):
+        name = content["schema"].get("$ref", "").rpartition("/")[2]
+        if name and not schemas[name].get("required"):
             operation["requestBody"].pop("required", None)  # an absent body is an empty one
     operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/ProtocolVersion"})
     for response in operation["responses"].values():

@@ -77,7 +77,7 @@ def operation(
     answer: Any = None,
     status: int = 200,
     media_type: str | None = None,
-    request: type[serializers.Serializer] | None = None,
+    request: type[serializers.Serializer] | dict[str, Any] | None = None,
     sent: dict[str, Any] | None = None,
     example: Any = None,
     examples: dict[str, Any] | None = None,
@@ -88,9 +88,9 @@ def operation(
 ) -> Callable[[Any], Any]:
     """Describe an operation; the docstring of the method is its description.
 
-    ``answer``: what ``status`` carries, a serializer or a schema; ``sent``: examples of the body by name; ``example`` or
-    ``examples`` by name: of the answer; ``refuses``: error codes beyond those that every operation of its kind has;
-    ``idempotent``: it honours ``X-Idempotency-Key``.
+    ``request``: a serializer, or what each media type carries; ``answer``: what ``status`` carries, a serializer or a schema;
+    ``sent``: examples of the body by name; ``example`` or ``examples`` by name: of the answer; ``refuses``: error codes beyond
+    those that every operation of its kind has; ``idempotent``: it honours ``X-Idempotency-Key``.
     """
     shown = examples or ({} if example is None else {"example": example})
     codes = [*refuses, *((Code.CONFLICT,) if idempotent else ())]

@@ -58,6 +58,11 @@ class SettingsOutput(serializers.Serializer):
     whoAdds = serializers.ChoiceField(Who.values)
 
 
+class IconOutput(serializers.Serializer):
+    url = serializers.CharField(help_text="`?size=thumb` for the small one; for members, with their token")
+    version = serializers.CharField(help_text="another one for another picture")
+
+
 class GroupOutput(serializers.Serializer):
     groupId = serializers.UUIDField(help_text="its conversationId")
     name = serializers.CharField()
@@ -67,6 +72,7 @@ class GroupOutput(serializers.Serializer):
     creatorId = serializers.UUIDField(allow_null=True)
     createdAt = serializers.IntegerField()
     role = serializers.ChoiceField(Role.values, help_text="the caller's own")
+    icon = IconOutput(allow_null=True)
 
 
 class MemberOutput(serializers.Serializer):
@@ -85,6 +91,7 @@ GROUP_EXAMPLE: Final = {
     "creatorId": samples.ANN,
     "createdAt": samples.AT,
     "role": "creator",
+    "icon": {"url": f"/groups/{samples.CONVERSATION}/icon", "version": "9f86d081884c7d659a2feaa0c55ad015"},
 }
 MEMBER_EXAMPLE: Final = {"userId": samples.BOB, "name": "Bob", "role": "member", "joinedAt": samples.AT}
 
@@ -101,6 +108,7 @@ def group_json(seen: Seen) -> dict[str, Any]:
         "creatorId": str(creator) if creator else None,
         "createdAt": group.created_at,
         "role": seen.me.role,
+        "icon": events.icon_of(group.icon),
     }
 
 

@@ -19,6 +19,7 @@ from groups import access, events
 from groups.access import Seen
 from groups.models import Group, JoinRequest, Membership, Role, Who
 from groups.services.counting import count_change
+from groups.services.icon_files import take_icon
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
@@ -132,6 +133,7 @@ def dissolve_group(*, account: Account, group_id: uuid.UUID) -> None:
         JoinRequest.objects.filter(group=group).delete()
         group.dissolved_at, group.member_count = now, 0
         group.save(update_fields=["dissolved_at", "member_count"])
+        take_icon(group)
         change_group(conversation=str(group.pk), sender=str(account.pk), changes=[events.dissolved(users)])
 
 

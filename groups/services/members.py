@@ -17,6 +17,7 @@ from groups import access, events
 from groups.models import Group, JoinRequest, Membership, Role
 from groups.services.counting import count_change
 from groups.services.groups import full
+from groups.services.icon_files import take_icon
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
@@ -117,6 +118,7 @@ def leave_locked(*, group: Group, member: Membership) -> None:
         now = now_ms()
         group.dissolved_at = now
         group.save(update_fields=["dissolved_at"])
+        take_icon(group)
         group.invites.filter(revoked_at=None).update(revoked_at=now)
         JoinRequest.objects.filter(group=group).delete()
     user = str(member.user_id)

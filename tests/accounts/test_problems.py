@@ -70,7 +70,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
         ("PUT", f"/blocks/{SOME_ID}"),
         ("GET", "/blocks"),
         ("POST", "/reports"),
-        ("PUT", f"/groups/{SOME_ID}/icon"),
         ("POST", "/media/upload"),
         ("PATCH", f"/media/tus/{SOME_ID}"),
         ("POST", "/calls/turn"),

@@ -84,6 +84,8 @@ def _contents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_everything_has_examples_and_they_fit_their_schemas(document: dict[str, Any]) -> None:
     number = 0
     for where, content in _contents(document):
+        if " image/" in where or " multipart/" in where:
+            continue  # a file cannot be shown here
         assert content["examples"], where
         schema = {**content["schema"], "components": document["components"]}
         validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)

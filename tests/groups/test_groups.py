@@ -54,6 +54,7 @@ def test_a_group_is_made_with_its_members_and_two_events() -> None:
         "memberCount": 3,
         "creatorId": ann.user_id,
         "role": "member",
+        "icon": None,
     }
 
 

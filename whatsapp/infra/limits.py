@@ -39,6 +39,9 @@ class Limits:
     group_members: int = 1_024
     group_invites: int = 20  # open ones of a group
     group_requests: int = 500  # to join, waiting in a group
+    group_asks_per_hour: int = 60  # to be let in, by one user; each is told to admins
+    group_request_notices: int = 50  # admins who are told of one request, the oldest ones
+    group_icons_per_hour: int = 60  # set by one user; each costs a third of a second of a processor
     # what a user sets for conversations; the rate fails closed
     conversation_changes_per_hour: int = (
         2_000  # mute, pin, archive and drafts; each is told to the user's other devices
@@ -46,6 +49,10 @@ class Limits:
     pinned_conversations: int = 5
     draft_bytes: int = 16_384  # of one draft, decoded
     drafts_bytes: int = 65_536  # of all drafts of a user
+    # pictures
+    image_bytes: int = 524_288  # of an uploaded icon
+    image_pixels: int = 25_000_000  # of what is decoded
+    image_workers: int = 2  # at once, of one process
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere

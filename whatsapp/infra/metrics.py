@@ -187,6 +187,8 @@ _counted = {
             "sms": "Text messages handed over, or not.",
             "sms_receipts": "Delivery receipts of text messages, by state.",
             "smpp": "What happened on connections to message centres.",
+            "images": "Pictures that people uploaded: made small, the worker died of it, or none was free.",
+            "files": "What the storage of files did not do.",
             "accounts": "Accounts whose number went to somebody else, and the like.",
         }.items()
     },

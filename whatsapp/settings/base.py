@@ -16,6 +16,7 @@ from whatsapp.settings.rest import *  # noqa: F403
 from whatsapp.settings.security import *  # noqa: F403
 from whatsapp.settings.staff import *  # noqa: F403
 from whatsapp.settings.staff import STAFF_APPS
+from whatsapp.settings.storage import *  # noqa: F403
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 #: Folder of local state: development SMS, generated secrets, logs.
@@ -178,6 +179,11 @@ CELERY_BEAT_SCHEDULE = {
     "groups-leave-retired": {
         "task": "groups.tasks.leave_retired",
         "schedule": crontab(minute=27),
+        "options": {"expires": 3600},
+    },
+    "groups-drop-icons": {
+        "task": "groups.tasks.drop_icons",
+        "schedule": crontab(minute=37),
         "options": {"expires": 3600},
     },
     "staff-prune": {
