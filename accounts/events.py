@@ -6,11 +6,14 @@ A lost event is found by the gateways' own check of all sessions each 60 s; so a
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
+
+from whatsapp.infra.layer import BusLayer
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,25 @@ def _send(user_id: str, event: dict[str, Any]) -> None:
             log.exception("event %s was not published", event["type"])
 
     transaction.on_commit(send)
+
+
+def _send_each(user_ids: Sequence[str], event: dict[str, Any]) -> None:
+    async def each() -> None:
+        layer = get_channel_layer()
+        if isinstance(layer, BusLayer):
+            await layer.tell(user_ids, event)
+            return
+        for user_id in user_ids:
+            await layer.group_send(f"user.{user_id}", event)
+
+    def send() -> None:
+        try:
+            async_to_sync(each)()
+        except Exception:
+            log.exception("event %s was not published", event["type"])
+
+    if user_ids:
+        transaction.on_commit(send)
 
 
 def device_removed(*, user_id: str, device_id: str) -> None:
@@ -54,3 +76,8 @@ def notice(*, user_id: str, kind: str, data: dict[str, Any], but: str = "") -> N
     if but:
         event["but"] = but
     _send(user_id, event)
+
+
+def notices(*, user_ids: Sequence[str], kind: str, data: dict[str, Any]) -> None:
+    """The same ``notice`` frame on all devices of several users."""
+    _send_each(user_ids, {"type": "notice", "kind": kind, "data": data})

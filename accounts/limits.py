@@ -29,7 +29,7 @@ WITH hits AS (
     SELECT count(*) AS number, min(at) AS oldest FROM hits
 ), added AS (
     INSERT INTO accounts_limithit (scope, subject, at)
-    SELECT %(scope)s, %(subject)s, %(now)s FROM counted WHERE number < %(limit)s
+    SELECT %(scope)s, %(subject)s, %(now)s FROM counted, generate_series(1, %(more)s) WHERE number <= %(limit)s - %(more)s
     RETURNING 1
 )
 SELECT EXISTS (SELECT FROM added), oldest FROM counted
@@ -41,8 +41,9 @@ def subject_hash(scope: str, subject: str) -> bytes:
     return hmac.digest(settings.SECRET_KEY.encode(), f"limit:{scope}:{subject}".encode(), hashlib.sha256)
 
 
-def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> None:
-    """Count one event, or raise :class:`Refused` (``rate_limited``) when ``limit`` were counted within ``window_ms``.
+def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int, number: int = 1) -> None:
+    """Count one event, or ``number`` at once, or raise :class:`Refused` (``rate_limited``) when with them more than ``limit``
+    were counted within ``window_ms``.
 
     Commits by itself unless the caller is in a transaction; a refused attempt is not counted. ``limit`` 0 refuses always.
     """
@@ -50,7 +51,15 @@ def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> 
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK, [int.from_bytes(hashed[:8], signed=True)])
         cursor.execute(
-            _COUNT, {"scope": scope, "subject": hashed, "since": now - window_ms, "limit": limit, "now": now}
+            _COUNT,
+            {
+                "scope": scope,
+                "subject": hashed,
+                "since": now - window_ms,
+                "limit": limit,
+                "now": now,
+                "more": number,
+            },
         )
         added, oldest = cursor.fetchone()
     if not added:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import get_args
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -10,11 +11,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rest import paging, samples
+from accounts.rest.idempotency import once
 from accounts.rest.schema import cursor, limit, operation
 from groups import selectors
-from groups.apis.fields import MEMBER_EXAMPLE, TAG, ChosenField, MemberOutput, member_json
+from groups.apis.fields import MEMBER_EXAMPLE, TAG, ChosenField, IdField, MemberOutput, member_json
 from groups.models import Role
 from groups.services import invites, members
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 
@@ -25,6 +28,21 @@ class RoleInput(serializers.Serializer):
 class MembersOutput(serializers.Serializer):
     items = MemberOutput(many=True)
     next = serializers.CharField(required=False)
+
+
+class AddInput(serializers.Serializer):
+    members = serializers.ListField(
+        child=IdField(), min_length=1, max_length=LIMITS.group_adds_at_once, help_text="user ids"
+    )
+
+
+class OutcomeOutput(serializers.Serializer):
+    userId = serializers.UUIDField()
+    state = serializers.ChoiceField(get_args(members.Outcome))
+
+
+class AddedOutput(serializers.Serializer):
+    items = OutcomeOutput(many=True)
 
 
 class RequestOutput(serializers.Serializer):
@@ -54,6 +72,38 @@ class MembersView(APIView):
             account=request.user, group_id=group_id, after=paging.id_cursor(request), limit=size + 1
         )
         return Response(paging.page([member_json(member) for member in found], size, "userId"))
+
+    @operation(
+        "add_members",
+        tag=TAG,
+        summary="Add several members",
+        request=AddInput,
+        sent={"example": {"members": [samples.BOB, samples.ANN]}},
+        answer=AddedOutput,
+        example={
+            "items": [
+                {"userId": samples.BOB, "state": "added"},
+                {"userId": samples.ANN, "state": "member"},
+            ]
+        },
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],
+        idempotent=True,
+    )
+    def post(self, request: Request, group_id: uuid.UUID) -> Response:
+        """For whom `whoAdds` names; at most 100, in the order given. What became of each: `added`, a `member` already,
+        `not_found`, or `limit_exceeded` since the group is full; nobody keeps anybody else out. Members are told by a
+        `member_added` event for each."""
+        data = AddInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        given = data.validated_data
+
+        def run() -> Response:
+            outcomes = members.add_members(account=request.user, group_id=group_id, user_ids=given["members"])
+            return Response(
+                {"items": [{"userId": str(user), "state": state} for user, state in outcomes.items()]}
+            )
+
+        return once(request, caller=str(request.user.pk), body=given, run=run)
 
 
 class MemberView(APIView):

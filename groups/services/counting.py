@@ -8,12 +8,14 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
 
-def count_change(account: Account) -> None:
-    """Raises :class:`accounts.errors.Refused` (``rate_limited``). Call it before a group is locked."""
+def count_change(account: Account, number: int = 1) -> None:
+    """So many changes at once, or none of them. Call it before a group is locked. Raises :class:`accounts.errors.Refused`
+    (``rate_limited``)."""
     limits.count(
         scope="group_changes_hour",
         subject=str(account.pk),
         limit=LIMITS.group_changes_per_hour,
         window_ms=limits.HOUR_MS,
         now=now_ms(),
+        number=number,
     )

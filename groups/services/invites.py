@@ -8,11 +8,12 @@ from typing import Final, Literal, NamedTuple
 
 from django.db import transaction
 
+from accounts import limits
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
 from accounts.models import Account
 from accounts.selectors import account_by_id
-from groups import access, selectors
+from groups import access, notices, selectors
 from groups.models import Invite, JoinRequest, Membership
 from groups.services.counting import count_change
 from groups.services.members import join
@@ -85,8 +86,17 @@ def use_invite(*, account: Account, code: str) -> Used:
     Raises :class:`Refused`: ``not_found``, ``gone`` (expired, revoked, used up), ``forbidden`` (an admin removed them),
     ``limit_exceeded``, ``rate_limited``.
     """
-    group_id = selectors.invite(code=code).group_id
+    found = selectors.invite(code=code)
+    group_id = found.group_id
     count_change(account)
+    if found.approval:
+        limits.count(
+            scope="group_asks_hour",
+            subject=str(account.pk),
+            limit=LIMITS.group_asks_per_hour,
+            window_ms=limits.HOUR_MS,
+            now=now_ms(),
+        )
     with transaction.atomic():
         try:
             group = access.lock(group_id)
@@ -115,6 +125,7 @@ def use_invite(*, account: Account, code: str) -> Used:
                 details={"limit": LIMITS.group_requests},
             )
         JoinRequest.objects.create(group=group, user=account, requested_at=now_ms())
+        notices.asked(group_id=group_id, user_id=account.pk)
         return Used(group_id, "requested")
 
 
@@ -141,9 +152,12 @@ def refuse_request(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID)
     ``forbidden``."""
     with transaction.atomic():
         asked = JoinRequest.objects.filter(group_id=group_id, user_id=user_id)
-        if user_id == account.pk and asked.exists():
+        own = user_id == account.pk and asked.exists()
+        if own:
             access.lock(group_id)
         else:
             _, me = access.enter(group_id=group_id, account=account)
             access.check_admin(me)
-        asked.delete()
+        deleted, _ = asked.delete()
+        if deleted and not own:
+            notices.answered(group_id=group_id, user_id=user_id, accepted=False)

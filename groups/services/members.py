@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from django.db import transaction
 from django.db.models import Case, When
@@ -13,7 +14,7 @@ from accounts.models import Account
 from accounts.selectors import account_by_id
 from delivery.changes import change_group
 from delivery.store.interface import Change
-from groups import access, events
+from groups import access, events, notices
 from groups.models import Group, JoinRequest, Membership, Role
 from groups.services.counting import count_change
 from groups.services.groups import full
@@ -21,6 +22,9 @@ from groups.services.icon_files import take_icon
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
+
+#: What became of one of several who were added: now a member, one already, nobody we know, or one too many.
+Outcome = Literal["added", "member", "not_found", "limit_exceeded"]
 
 
 def add_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) -> Membership:
@@ -38,6 +42,44 @@ def add_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) -> 
         return known or join(group=group, user=user, actor=account)
 
 
+def add_members(
+    *, account: Account, group_id: uuid.UUID, user_ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, Outcome]:
+    """Make several users members (who may: ``whoAdds``), in the order given and all in one transaction, each with an event of
+    their own. What becomes of each: a stranger to us, or one more than fit, keeps nobody else out. Idempotent.
+
+    Raises :class:`Refused`: ``not_found`` (the group), ``forbidden``, ``rate_limited`` (each counts as a change).
+    """
+    asked = list(dict.fromkeys(user_ids))
+    access.view(group_id=group_id, account=account)
+    count_change(account, len(asked))
+    with transaction.atomic():
+        group, me = access.enter(group_id=group_id, account=account)
+        access.check_may(me, group.who_adds)
+        known = set(Account.objects.filter(pk__in=asked, retired_at=None).values_list("pk", flat=True))
+        members = set(
+            Membership.objects.filter(group=group, user__in=asked, left_at=None).values_list(
+                "user_id", flat=True
+            )
+        )
+        room = LIMITS.group_members - group.member_count
+        outcomes: dict[uuid.UUID, Outcome] = {}
+        new: list[uuid.UUID] = []
+        for user in asked:
+            if user in members:
+                outcomes[user] = "member"
+            elif user not in known:
+                outcomes[user] = "not_found"
+            elif len(new) == room:
+                outcomes[user] = "limit_exceeded"
+            else:
+                outcomes[user] = "added"
+                new.append(user)
+        if new:
+            _admit(group=group, users=new, actor=account)
+    return outcomes
+
+
 def join(*, group: Group, user: Account, actor: Account, **data: Any) -> Membership:
     """Make ``user``, who is no member, one, in a transaction that has locked the group; its last statement.
 
@@ -45,25 +87,34 @@ def join(*, group: Group, user: Account, actor: Account, **data: Any) -> Members
     """
     if group.member_count >= LIMITS.group_members:
         raise full()
-    # Who comes back is as new: the former role is gone, and nothing from the gap is owed.
-    member, _ = Membership.objects.update_or_create(
-        group=group,
-        user=user,
-        defaults={
-            "role": Role.MEMBER,
-            "joined_at": now_ms(),
-            "left_at": None,
-            "removed": False,
-            "last_name": "",
-        },
-    )
-    group.member_count += 1
-    group.save(update_fields=["member_count"])
-    JoinRequest.objects.filter(group=group, user=user).delete()
-    change_group(
-        conversation=str(group.pk), sender=str(actor.pk), changes=[events.added([str(user.pk)], **data)]
-    )
+    _admit(group=group, users=[user.pk], actor=actor, **data)
+    member = Membership.objects.get(group=group, user=user)
+    member.user = user
     return member
+
+
+def _admit(*, group: Group, users: Sequence[uuid.UUID], actor: Account, **data: Any) -> None:
+    """``users``, for whom there is room and of whom none is a member, become members."""
+    now = now_ms()
+    # Who comes back is as new: the former role is gone, and nothing from the gap is owed.
+    Membership.objects.bulk_create(
+        (Membership(group=group, user_id=user, role=Role.MEMBER, joined_at=now) for user in users),
+        update_conflicts=True,
+        unique_fields=["group", "user"],
+        update_fields=["role", "joined_at", "left_at", "removed", "last_name"],
+    )
+    group.member_count += len(users)
+    group.save(update_fields=["member_count"])
+    requests = JoinRequest.objects.filter(group=group, user__in=users)
+    for user in list(requests.values_list("user_id", flat=True)):
+        if user != actor.pk:
+            notices.answered(group_id=group.pk, user_id=user, accepted=True)
+    requests.delete()
+    change_group(
+        conversation=str(group.pk),
+        sender=str(actor.pk),
+        changes=[events.added([str(user)], **data) for user in users],
+    )
 
 
 def remove_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) -> None:

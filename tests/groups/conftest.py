@@ -21,6 +21,7 @@ from tests.accounts.conftest import (  # noqa: F401 - fixtures
     clock,
     limits,
     new_number,
+    told,
 )
 from whatsapp.infra.clock import now_ms
 

@@ -185,3 +185,73 @@ def test_an_added_member_does_not_ask_any_more() -> None:
     join(cat, invite(ann, group, approval=True))
     ann.api.put(f"/groups/{group}/members/{cat.user_id}")
     assert ann.api.get(f"/groups/{group}/requests").json() == {"items": []}
+
+
+@pytest.fixture
+def commits(django_capture_on_commit_callbacks: Any) -> Any:
+    return lambda: django_capture_on_commit_callbacks(execute=True)
+
+
+def test_admins_are_told_who_asks(told: Any, commits: Any, limits: Any) -> None:
+    limits(group_request_notices=2)
+    ann, bob, cat, dan, eve = (sign_in() for _ in range(5))
+    group = make(bob, ann, cat, dan)
+    for admin in (dan, ann):
+        bob.api.patch(f"/groups/{group}/members/{admin.user_id}", {"role": "admin"})
+    code = invite(bob, group, approval=True)
+    heard = {person.user_id: told(person.user_id) for person in (ann, bob, cat, dan, eve)}
+    with commits():
+        for _ in range(2):
+            assert join(eve, code).json()["state"] == "requested"
+    notice = {
+        "type": "notice",
+        "kind": "join_request",
+        "data": {"groupId": group, "userId": eve.user_id},
+    }
+    news = {user: read() for user, read in heard.items()}
+    assert news[bob.user_id] == [notice], "once, though asked twice"
+    assert news[ann.user_id] + news[dan.user_id] == [notice], (
+        "the creator and the oldest admins, not too many"
+    )
+    assert news[cat.user_id] == news[eve.user_id] == []
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_who_asked_is_told_the_answer(accepted: bool, told: Any, commits: Any) -> None:
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
+    group = make(ann, bob)
+    join(cat, invite(ann, group, approval=True))
+    read, others = told(cat.user_id), [told(ann.user_id), told(bob.user_id)]
+    call = ann.api.put if accepted else ann.api.delete
+    with commits():
+        for _ in range(2):
+            assert call(f"/groups/{group}/requests/{cat.user_id}").status_code in (200, 204)
+    assert read() == [
+        {"type": "notice", "kind": "join_answer", "data": {"groupId": group, "accepted": accepted}}
+    ]
+    assert [other() for other in others] == [[], []]
+
+
+def test_nobody_is_told_of_what_nobody_decided(told: Any, commits: Any) -> None:
+    """Taken back by who asked; joined by a link without approval; refused though they never asked."""
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
+    group = make(ann, bob)
+    join(cat, invite(ann, group, approval=True))
+    reads = [told(person.user_id) for person in (ann, bob, cat)]
+    with commits():
+        assert ann.api.delete(f"/groups/{group}/requests/{bob.user_id}").status_code == 204
+        assert cat.api.delete(f"/groups/{group}/requests/{cat.user_id}").status_code == 204
+        assert join(cat, invite(ann, group)).json()["state"] == "joined"
+    assert [read() for read in reads] == [[], [], []]
+
+
+def test_a_user_asks_so_often_an_hour(limits: Any) -> None:
+    limits(group_asks_per_hour=2)
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
+    group = make(ann, bob)
+    code, open_code = invite(ann, group, approval=True), invite(ann, group)
+    for _ in range(2):
+        assert join(cat, code).status_code == 200
+        cat.api.delete(f"/groups/{group}/requests/{cat.user_id}")
+    assert_problem(join(cat, code), "rate_limited", 429)
+    assert join(cat, open_code).json()["state"] == "joined"

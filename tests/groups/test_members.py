@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from accounts.models import Account
@@ -170,3 +172,86 @@ def test_an_account_that_ends_leaves_all_its_groups() -> None:
     for group in groups:
         assert roles(bob, group) == {bob.user_id: "creator"}
         assert a_member_of_the_engine(group) == {bob.user_id}
+
+
+def add(person: Person, group: str, *members: str, **options: Any) -> Any:
+    return person.api.post(f"/groups/{group}/members", {"members": list(members)}, **options)
+
+
+def states(answer: Any) -> dict[str, str]:
+    assert answer.status_code == 200, answer.content
+    return {item["userId"]: item["state"] for item in answer.json()["items"]}
+
+
+def test_several_are_added_at_once() -> None:
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
+    dan, eve = accounts(2)
+    nobody, retired = some_id(), sign_in()
+    group = make(ann, bob)
+    bob.api.delete(f"/groups/{group}/members/{bob.user_id}")
+    retire(account=Account.objects.get(pk=retired.user_id), now=now_ms())
+    given = [dan, nobody, ann.user_id, bob.user_id, eve, dan, retired.user_id]
+    answer = add(ann, group, *given)
+    assert [(item["userId"], item["state"]) for item in answer.json()["items"]] == [
+        (dan, "added"),
+        (nobody, "not_found"),
+        (ann.user_id, "member"),
+        (bob.user_id, "added"),
+        (eve, "added"),
+        (retired.user_id, "not_found"),
+    ]
+    everyone = {ann.user_id, bob.user_id, dan, eve}
+    assert set(roles(ann, group)) == everyone == a_member_of_the_engine(group)
+    assert ann.api.get(f"/groups/{group}").json()["memberCount"] == 4
+    news = owed(ann, group)[3:]
+    assert [said(event) for event in news] == [
+        ("member_added", ann.user_id, {"user_id": user}) for user in (dan, bob.user_id, eve)
+    ]
+    assert [event.seq for event in owed(eve, group)] == [news[2].seq], "each is owed from their own event on"
+    assert set(states(add(ann, group, *given)).values()) == {"member", "not_found"}
+    assert len(owed(ann, group)) == 6, "said twice, done once"
+    assert_problem(cat.api.get(f"/groups/{group}"), "not_found", 404)
+
+
+def test_several_fill_a_group_to_the_last_place(limits: Any) -> None:
+    limits(group_members=5)
+    ann, bob = sign_in(), sign_in()
+    people = accounts(5)
+    group = make(ann, bob)
+    found = states(add(ann, group, *people[:2], bob.user_id, *people[2:]))
+    assert [found[user] for user in people] == ["added"] * 3 + ["limit_exceeded"] * 2
+    assert found[bob.user_id] == "member"
+    assert set(roles(ann, group)) == {ann.user_id, bob.user_id, *people[:3]} == a_member_of_the_engine(group)
+    assert len(owed(ann, group)) == 2 + 3
+
+
+def test_who_may_add_several(limits: Any) -> None:
+    ann, bob, eve = sign_in(), sign_in(), sign_in()
+    dan, fay, guy = accounts(3)
+    group = make(ann, bob, settings={"whoAdds": "admins"})
+    assert_problem(add(bob, group, dan), "forbidden", 403)
+    assert_problem(add(eve, group, dan), "not_found", 404)
+    assert_problem(add(ann, some_id(), dan), "not_found", 404)
+    for body in ({}, {"members": []}, {"members": "x"}, {"members": [1]}, {"members": [some_id()] * 101}):
+        assert_problem(ann.api.post(f"/groups/{group}/members", body), "bad_request", 400)
+    assert len(owed(ann, group)) == 2
+    limits(group_changes_per_hour=2)
+    assert_problem(add(ann, group, dan, fay, guy), "rate_limited", 429)
+    assert set(roles(ann, group)) == {ann.user_id, bob.user_id}, "all of them or none"
+    first, again = (add(ann, group, dan, fay, headers={"X-Idempotency-Key": "once"}) for _ in range(2))
+    assert states(first) == states(again) == {dan: "added", fay: "added"}
+    assert again.headers["X-Idempotency-Replayed"] == "true"
+
+
+def test_who_asked_and_is_added_with_others_is_told(
+    told: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
+    group = make(ann, bob)
+    code = ann.api.post(f"/groups/{group}/invites", {"approval": True}).json()["code"]
+    cat.api.post(f"/invites/{code}/join", {})
+    read = told(cat.user_id)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert states(add(ann, group, cat.user_id)) == {cat.user_id: "added"}
+    assert read() == [{"type": "notice", "kind": "join_answer", "data": {"groupId": group, "accepted": True}}]
+    assert ann.api.get(f"/groups/{group}/requests").json() == {"items": []}

@@ -37,6 +37,7 @@ class Limits:
     groups_per_hour: int = 10  # made by one user
     group_changes_per_hour: int = 1_000  # by one user; each is an event for every member
     group_members: int = 1_024
+    group_adds_at_once: int = 100  # members added by one request
     group_invites: int = 20  # open ones of a group
     group_requests: int = 500  # to join, waiting in a group
     group_asks_per_hour: int = 60  # to be let in, by one user; each is told to admins

@@ -197,7 +197,17 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "type": "notice",
             "kind": "device_linked",
             "data": {"deviceId": BOBS_PHONE, "name": "laptop"},
-        }
+        },
+        "somebody asks to join a group": {
+            "type": "notice",
+            "kind": "join_request",
+            "data": {"groupId": CONVERSATION, "userId": BOB},
+        },
+        "an admin has decided": {
+            "type": "notice",
+            "kind": "join_answer",
+            "data": {"groupId": CONVERSATION, "accepted": True},
+        },
     },
     "reconnect": {"example": {"type": "reconnect", "afterMs": 1_800, "reason": "deploy"}},
     "error": {

@@ -73,6 +73,8 @@ NoticeKind = Literal[
     "identity_changed",
     "flags",
     "slow_down",
+    "join_request",
+    "join_answer",
 ]
 
 #: name in whatsapp.proto -> its values
