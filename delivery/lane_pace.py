@@ -16,7 +16,7 @@ GATHER_MAX_S = 0.06
 _MEMORY_S = 0.5  # of the rate
 
 #: An entry that is missing between others is given this long. Without it, every session would wait for it, then read the log.
-HOLE_WAIT_S = 0.02
+HOLE_WAIT_S = 0.1
 HOLE_STEP_S = 0.002
 MAX_KNOWN = 10_000
 

@@ -36,6 +36,14 @@ def _joined(outlet: Outlet, events: Sequence[Event], codec: Codec) -> object:
         return _CANNOT  # one by one: those that can be are sent
 
 
+def _write_all(session: Session, frames: Sequence[bytes]) -> None:
+    if sum(map(len, frames)) <= 2 * JOINED_BYTES:
+        session.outlet.write_joined(session.outlet.join(frames))
+    else:
+        for frame in frames:
+            session.outlet.write(frame)
+
+
 class Live:
     def __init__(self, hub: Hub, reader: Reader) -> None:
         self._hub = hub
@@ -260,10 +268,14 @@ class Live:
         metrics.paged("live_page", started)
         if session.state is not State.LIVE:
             return False
-        for logged in page.events:
-            if logged.device != session.device:
-                event = catching.held.pop(logged.seq, None) or Event(logged)
-                session.outlet.write(event.frame(session.codec))
+        _write_all(
+            session,
+            [
+                (catching.held.pop(logged.seq, None) or Event(logged)).frame(session.codec)
+                for logged in page.events
+                if logged.device != session.device
+            ],
+        )
         self._passed(session, conversation, max(sent, page.through))
         if page.through >= page.head and catching.heard == heard:
             # Marks may be above what is owed. What was heard of meanwhile may be younger than the page: it is read again.
