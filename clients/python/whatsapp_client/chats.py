@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .codecs import Frame
@@ -29,7 +29,7 @@ class Chat:
     admins write), or "" when it can.
 
     ``muted_until``: ms since the epoch, None: not muted. ``draft``: what was begun to write, as the client that kept
-    it encrypted it. ``mentioned``: an unread message names this user.
+    it encrypted it. ``mentioned``: how many unread messages name this user.
     ``active_at``: where there is no message, when something else was said (ms).
     """
 
@@ -47,11 +47,11 @@ class Chat:
     pinned: bool = False
     archived: bool = False
     draft: bytes | None = None
-    mentioned: bool = False
+    mentioned: int = 0
     active_at: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class _Facts:
     """What is stored of a chat beside its log. ``told``: the read position that the server knows, since ``told_at``
     (ms); ``server_*``: what its list said last."""
@@ -66,6 +66,7 @@ class _Facts:
     server_unread: int = 0
     server_head: int = 0
     last: str = ""
+    server_mentioned: int = 0
 
 
 class Chats:
@@ -149,7 +150,7 @@ class Chats:
         return Chat(
             conversation_id, facts.kind, peer or None if direct else None, title, last,
             self._unread(conversation_id, facts), facts.read_up_to, muted_until=flags.muted_until, pinned=flags.pinned,
-            archived=flags.archived, draft=flags.draft,
+            archived=flags.archived, draft=flags.draft, mentioned=self._mentioned(conversation_id, facts),
         )  # fmt: skip
 
     def _make_group(self, conversation_id: str, facts: _Facts, last: Entry | None) -> Chat:
@@ -162,16 +163,23 @@ class Chats:
             member_count=group.member_count or None if not ended else None,
             read_only=ended or ("" if group.may_send else "announcements" if group.my_role else ""),
             muted_until=flags.muted_until, pinned=flags.pinned, archived=flags.archived, draft=flags.draft,
+            mentioned=self._mentioned(conversation_id, facts),
             active_at=0 if last else self._history[conversation_id].log.last_at(),
         )  # fmt: skip
 
     def _unread(self, conversation_id: str, facts: _Facts) -> int:
+        return self._counted(facts, facts.server_unread, self._history[conversation_id].log.unread)
+
+    def _mentioned(self, conversation_id: str, facts: _Facts) -> int:
+        return self._counted(facts, facts.server_mentioned, self._history[conversation_id].log.mentions)
+
+    def _counted(self, facts: _Facts, at_server: int, count: Callable[..., int]) -> int:
         """The server counts what is not here, as long as nothing has been read since."""
-        log, read = self._history[conversation_id].log, facts.read_up_to
-        if facts.server_unread and read <= facts.server_read and read < facts.server_head:
-            here = log.unread(self._user_id, read, facts.server_head)
-            return max(facts.server_unread, here) + log.unread(self._user_id, facts.server_head)
-        return log.unread(self._user_id, read)
+        read = facts.read_up_to
+        if at_server and read <= facts.server_read and read < facts.server_head:
+            here = count(self._user_id, read, facts.server_head)
+            return max(at_server, here) + count(self._user_id, facts.server_head)
+        return count(self._user_id, read)
 
     # -- what happens --------------------------------------------------------------------------------------
     def touch(self, conversation_id: str) -> None:
@@ -215,16 +223,15 @@ class Chats:
                 None if count is None else whole(count), mark,
             )  # fmt: skip
         facts = self._of(conversation_id)
-        before = (facts.kind, facts.peer, facts.title, facts.server_unread, facts.server_head, facts.last)
+        before = replace(facts)
         facts.kind, facts.peer = str(item.get("kind") or "direct"), str(item.get("peerId") or "")
         facts.title = str(item.get("title") or item.get("name") or "")
         facts.server_read, facts.server_head = whole(item.get("read")), whole(item.get("head"))
-        facts.server_unread = whole(item.get("unread"))
+        facts.server_unread, facts.server_mentioned = whole(item.get("unread")), whole(item.get("mentioned"))
         last = item.get("lastEvent")
         facts.last = json.dumps(last, separators=(",", ":")) if last and last.get("type") != "event" else ""
         self.read(conversation_id, facts.server_read, told=True)
-        after = (facts.kind, facts.peer, facts.title, facts.server_unread, facts.server_head, facts.last)
-        if after != before:
+        if facts != before:
             self._save_later(conversation_id)
             self.touch(conversation_id)
 
@@ -251,10 +258,10 @@ class Chats:
             rows.append(
                 (
                     self._history[conversation_id].log.number, f.kind, f.peer, f.title, f.read_up_to, f.told, f.told_at,
-                    f.server_read, f.server_unread, f.server_head, f.last,
+                    f.server_read, f.server_unread, f.server_head, f.last, f.server_mentioned,
                 )
             )  # fmt: skip
-        marks = ", ".join("?" * 11)
+        marks = ", ".join("?" * 12)
         self._database.write_many(f"INSERT OR REPLACE INTO chats VALUES ({marks})", rows)
 
     def _of(self, conversation_id: str) -> _Facts:

@@ -27,6 +27,12 @@ def whole(value: Any) -> int:
     return number
 
 
+def named(fields: Frame) -> list[str]:
+    """The users whom the fields of a message mention."""
+    mentions = fields.get("mentions")
+    return [str(user) for user in mentions] if isinstance(mentions, list) else []
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One row of a conversation's log. ``type``: ``message`` or the kind of an `event`. ``content`` is
@@ -86,3 +92,8 @@ class Entry:
     def text(self) -> str:
         """The content as text, for clients that do not encrypt."""
         return (self.content or b"").decode("utf-8", "replace")
+
+    @property
+    def mentions(self) -> list[str]:
+        """The users whom this message names."""
+        return named(self.fields)

@@ -19,6 +19,8 @@ from .session import Session
 from .stream import Broadcast
 
 TYPING_ENDS = 2.0
+#: What the server shows of a message that was sent with it; so a device's own copy has it too.
+_SHOWN = ("mediaUrl", "replyTo", "forwardCount", "mentions")
 
 
 class Inbound:
@@ -194,6 +196,7 @@ class Inbound:
             timestamp=outgoing.timestamp,
             server_timestamp=outgoing.server_timestamp,
             device_id=self._session.device_id,
+            fields={name: outgoing.fields[name] for name in _SHOWN if name in outgoing.fields},
         )
         released = self._history[outgoing.conversation_id].own(entry)
         self._wrote([entry])

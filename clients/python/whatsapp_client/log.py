@@ -6,7 +6,7 @@ import json
 
 from .database import Database
 from .entry import LARGEST as NEWEST
-from .entry import Entry
+from .entry import Entry, named
 
 _EDITED, _DELETED = 1, 2
 _COLUMNS = "seq, sender, message_id, type, kind, content, timestamp, server_timestamp, device, flags, fields"
@@ -205,6 +205,17 @@ class Log:
             (self._number, after, up_to, user_id),
         ).fetchone()
         return int(row[0])
+
+    def mentions(self, user_id: str, after: int, up_to: int = NEWEST) -> int:
+        """Messages of others in (after, up_to] that name this user."""
+        if not self._number:
+            return 0
+        rows = self._database.read(
+            "SELECT fields FROM entries WHERE conversation = ? AND seq > ? AND seq <= ? AND type = 'message' "
+            "AND sender <> ? AND fields <> '' AND instr(fields, ?) > 0",
+            (self._number, after, up_to, user_id, user_id),
+        )
+        return sum(user_id in named(json.loads(fields)) for (fields,) in rows)
 
     def unhandled(self, user_id: str, limit: int) -> list[Entry]:
         """The first messages of others that had their turn, above :attr:`handled`."""

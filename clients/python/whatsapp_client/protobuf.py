@@ -86,7 +86,7 @@ def _read(message: Any) -> Frame:
                 frame[field.json] = {_uuid_text(row.conversation_id): row.seq for row in rows}
             elif field.message is not None:
                 frame[field.json] = [_read_item(row) for row in rows]
-            else:
+            elif rows:  # of ids: none of them is the same as no list
                 frame[field.json] = [field.read(row) for row in rows]
         elif field.presence:
             if message.HasField(field.name):

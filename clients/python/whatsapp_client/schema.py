@@ -77,4 +77,8 @@ MIGRATIONS: tuple[str, ...] = (
         archived INTEGER NOT NULL, draft BLOB
     );
     """,
+    # How many unread messages name this user, as the list of the server said.
+    """
+    ALTER TABLE chats ADD COLUMN server_mentioned INTEGER NOT NULL DEFAULT 0;
+    """,
 )
