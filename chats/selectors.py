@@ -12,6 +12,7 @@ from delivery.store.interface import Flags, ListedConversation, Logged, Page
 from delivery.store.sync import store
 from delivery.view import item_frame
 from groups import selectors as group_selectors
+from whatsapp.infra.clock import now_ms
 from whatsapp.wire.codec import JSON
 from whatsapp.wire.errors import Code
 
@@ -76,6 +77,12 @@ def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict
         "delivered": item.delivered,
         "read": item.read,
     }
+
+
+def badge(*, user_id: str) -> int:
+    """The number on the user's badge: unread messages (not events, not one's own) of conversations that are neither muted nor
+    archived, and mentions in those. One query, whatever the number of conversations."""
+    return store.badges([user_id], now_ms())[user_id]
 
 
 def events(*, user_id: str, conversation_id: str, after: int, before: int, limit: int) -> Page:

@@ -3,6 +3,7 @@ from django.urls import path
 from chats.apis import conversations, health, schema
 
 urlpatterns = [
+    path("me/badge", conversations.BadgeView.as_view()),
     path("conversations", conversations.ConversationsView.as_view()),
     path("conversations/direct/<uuid:user_id>", conversations.DirectView.as_view()),
     path("conversations/<uuid:conversation_id>", conversations.ConversationView.as_view()),

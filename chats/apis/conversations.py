@@ -99,6 +99,10 @@ class ConversationsOutput(serializers.Serializer):
     next = serializers.CharField(required=False)
 
 
+class BadgeOutput(serializers.Serializer):
+    badge = serializers.IntegerField()
+
+
 class DirectOutput(serializers.Serializer):
     conversationId = serializers.UUIDField()
 
@@ -214,6 +218,14 @@ class ConversationView(APIView):
             changes=changes,
         )
         return Response(selectors.flags_json(str(conversation_id), flags))
+
+
+class BadgeView(APIView):
+    @operation("badge", tag="me", summary="The number on the badge", answer=BadgeOutput, example={"badge": 3})
+    def get(self, request: Request) -> Response:
+        """Unread messages, without events and one's own, of conversations that are neither muted nor archived, and unread
+        mentions of the caller in those that are. The same on all devices."""
+        return Response({"badge": selectors.badge(user_id=str(request.user.pk))})
 
 
 class DirectView(APIView):

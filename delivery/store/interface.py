@@ -297,6 +297,10 @@ class Store(Protocol):
 
         unread = messages at head - messages at max(read, sent); mentioned counts those of them that mention the user."""
 
+    async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
+        """For each user the number on the badge: unread messages of conversations that are neither muted nor archived, and
+        unread mentions in the others. One statement, whatever the number of conversations."""
+
     # -- flags ------------------------------------------------------------------------------------------------------
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:
         """What the user has set for a conversation; None for who never was a member."""

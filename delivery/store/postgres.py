@@ -11,7 +11,7 @@ from psycopg import errors as pg
 from psycopg_pool import AsyncConnectionPool
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, flags, log, outbox, positions, retention, roster
+from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -112,6 +112,9 @@ class PostgresStore:
 
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return await self._run(roster.listed(user, limit, after))
+
+    async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
+        return await self._run(unread.badges(users, now))
 
     # -- flags
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:

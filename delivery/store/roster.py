@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store import flags
+from delivery.store import flags, unread
 from delivery.store.interface import Conversation, Interval, ListedConversation
 from delivery.store.log import logged
 from delivery.store.operation import Operation, Query, uuids
@@ -74,22 +74,9 @@ def conversations(ids: Sequence[str]) -> Operation[dict[str, Conversation]]:
     }
 
 
-def _ordinal(seq: str) -> str:
-    """SQL: messages up to ``seq`` of the conversation whose head row is ``h``. Events below the floor are gone."""
-    return f"""CASE WHEN {seq} <= h.floor THEN h.floor_ordinal WHEN {seq} >= h.head THEN h.ordinal
-        ELSE (SELECT v.ordinal FROM delivery_event v WHERE v.conversation = h.conversation AND v.seq = {seq}) END"""
-
-
-#: Messages that mention the user, from behind the start to the end of an interval, if their content is still there.
-_MENTIONED = """(SELECT count(*) FROM delivery_mention n
-    WHERE n.conversation = i.conversation AND n.member = {user} AND n.seq > greatest(p.start, h.floor)
-      AND n.seq <= i.last AND EXISTS (
-        SELECT FROM delivery_event v WHERE v.conversation = n.conversation AND v.seq = n.seq AND v.content IS NOT NULL))"""
-
-# Unread is counted in each interval for itself: what was said while the user was away is not owed.
 _LISTED = f"""
 WITH mine AS (
-    SELECT m.conversation, m.joined_seq, least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END) AS last
+    SELECT m.conversation, m.joined_seq, {unread.LAST} AS last
     FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
     WHERE m.member = %(user)s::uuid AND m.conversation IN (
         SELECT DISTINCT conversation FROM delivery_member
@@ -97,13 +84,12 @@ WITH mine AS (
         ORDER BY conversation LIMIT %(limit)s::bigint)
 ), listed AS (
     SELECT i.conversation, coalesce(max(i.last) FILTER (WHERE i.joined_seq <= h.head), 0) AS owed,
-           sum(greatest(0, ({_ordinal("i.last")}) - ({_ordinal("p.start")}))) AS unread,
-           sum({_MENTIONED.format(user="%(user)s::uuid")}) AS mentioned,
+           sum({unread.MESSAGES}) AS unread, sum({unread.mentioning("%(user)s::uuid")}) AS mentioned,
            coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read,
            coalesce(max(r.changed_at), 0) AS receipt_at
     FROM mine i JOIN delivery_head h ON h.conversation = i.conversation
     LEFT JOIN delivery_receipt r ON r.conversation = i.conversation AND r.member = %(user)s::uuid
-    CROSS JOIN LATERAL (SELECT greatest(r.read, r.sent, i.joined_seq - 1) AS start) p
+    CROSS JOIN LATERAL (SELECT {unread.START} AS start) p
     GROUP BY i.conversation
 )
 SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.read, l.receipt_at, l.mentioned::bigint,
@@ -122,7 +108,7 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
     """See :meth:`Store.listed`."""
     rows = yield Query(_LISTED, {"user": user, "after": after or None, "limit": limit})
     found = []
-    for conversation, kind, head, unread, delivered, read, receipt_at, mentioned, *rest in rows:
+    for conversation, kind, head, count, delivered, read, receipt_at, mentioned, *rest in rows:
         own, peers, event = rest[:6], rest[6], rest[7:]
         last = logged(conversation, event) if event[0] is not None else None
         found.append(
@@ -130,7 +116,7 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
                 conversation,
                 kind,
                 head,
-                unread,
+                count,
                 last,
                 tuple(peers or ()),
                 delivered,

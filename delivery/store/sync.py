@@ -14,7 +14,7 @@ from django.db import utils as db
 from psycopg import errors as pg
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, flags, log, outbox, positions, retention, roster
+from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -132,6 +132,9 @@ class SyncStore:
 
     def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return self._run(roster.listed(user, limit, after))
+
+    def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
+        return self._run(unread.badges(users, now))
 
     # -- flags
     def flags(self, user: str, conversation: str) -> OwnFlags | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from delivery.store.interface import (
     Appended,
     Behind,
+    Flags,
     Logged,
     Outcome,
     Position,
@@ -54,6 +55,7 @@ class Model:
         self.marks: dict[
             tuple[str, str], list[int]
         ] = {}  # (conversation, user) -> delivered, read, sent, changed_at
+        self.flags: dict[tuple[str, str], Flags] = {}  # (user, conversation)
         self.rows: dict[str, list[tuple[int, int, dict[str, int]]]] = {}  # writer -> (row, at, heads)
         self.watermarks: dict[tuple[str, str], int] = {}
 
@@ -112,6 +114,21 @@ class Model:
         _, read, sent, _ = self.marks.get((conversation, user), [0, 0, 0, 0])
         start = max(read, sent, talk.floor)
         return sum(seq > start and user in talk.mentions[seq] for seq in talk.owed(user))
+
+    def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
+        old = self.flags.get((user, conversation), Flags())
+        new = new._replace(version=old.version + 1, changed_at=max(old.changed_at, now))
+        self.flags[user, conversation] = new
+        return new
+
+    def badge(self, user: str, now: int) -> int:
+        total = 0
+        for conversation, talk in self.talks.items():
+            if user in talk.intervals:
+                flags = self.flags.get((user, conversation), Flags())
+                quiet = flags.archived or flags.muted_until > now
+                total += self.mentioned(conversation, user) if quiet else self.unread(conversation, user)
+        return total
 
     # -- devices and positions
     def link(self, user: str, device: str) -> None:

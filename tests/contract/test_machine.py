@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from delivery.store.interface import PageRequest, PositionWrite, ReceiptWrite
+from delivery.store.interface import Flags, PageRequest, PositionWrite, ReceiptWrite
 from tests.contract.conftest import IMPLEMENTATIONS
 from tests.contract.harness import T0, PostgresHarness, new_id, send, seqs
 from tests.contract.model import HOUR, Model, Talk
@@ -177,6 +177,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.save(positions, receipts, self.now))
         self.model.save(positions, receipts, self.now)
 
+    @rule(
+        u=users,
+        c=conversations,
+        muted=st.sampled_from([0, 0, 1, HOUR]),
+        pinned=st.booleans(),
+        archived=st.sampled_from([False, False, True]),
+        draft=st.sampled_from([None, b"", b"draft"]),
+    )
+    def set_flags(self, u: int, c: int, muted: int, pinned: bool, archived: bool, draft: Any) -> None:
+        user, conversation = self.users[u], self.talks[c]
+        new = Flags(self.now + muted if muted else 0, pinned, archived, draft)
+        stored = self.run(self.store.set_flags(user, conversation, new, self.now))
+        assert stored == self.model.set_flags(user, conversation, new, self.now)
+
     @rule(writer=st.sampled_from(WRITERS), epoch=st.sampled_from(EPOCHS), pick=st.integers(0, 20))
     def outbox_done(self, writer: int, epoch: str, pick: int) -> None:
         rows = self.model.rows.get(self.writers[writer], [])
@@ -239,6 +253,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert (one.head, one.unread) == (head, self.model.unread(one.conversation, user))
             assert one.mentioned == self.model.mentioned(one.conversation, user)
             assert one.last == (talk.log[head - 1] if head > talk.floor else None)
+            assert one.flags == self.model.flags.get((user, one.conversation), Flags())
+        assert self.run(self.store.badges(self.users, self.now)) == {
+            one: self.model.badge(one, self.now) for one in self.users
+        }
         at = self.now if since else 0
         receipts = self.run(self.store.receipts([], user, at))
         assert sorted(receipts) == sorted(self.model.receipts(user, at))
