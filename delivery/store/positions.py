@@ -115,7 +115,7 @@ def save(
 
 
 # Nothing to who has left: how far the others are tells how far the conversation has come.
-_RECEIPTS = f"""
+_OTHERS = f"""
 SELECT r.conversation::text, r.member::text, r.delivered, r.read, r.changed_at
 FROM delivery_receipt r
 WHERE r.conversation IN (
@@ -124,12 +124,21 @@ WHERE r.conversation IN (
   AND r.member <> %(user)s::uuid AND r.changed_at >= %(since)s::bigint AND (r.delivered > 0 OR r.read > 0)
 ORDER BY r.changed_at DESC, r.conversation, r.member {{limit}}"""
 
+# What the user has read on another device. How far the other has come in receiving is nothing to this one.
+_OWN = """
+SELECT r.conversation::text, r.member::text, 0::bigint, r.read, r.changed_at
+FROM delivery_receipt r
+WHERE r.conversation IN (SELECT m.conversation FROM delivery_member m WHERE m.member = %(user)s::uuid {only})
+  AND r.member = %(user)s::uuid AND r.changed_at >= %(since)s::bigint AND r.read > 0
+ORDER BY r.changed_at DESC, r.conversation {limit}"""
+
+_RECEIPTS = f"({_OTHERS}) UNION ALL ({_OWN})"
 _RECEIPTS_OF = _RECEIPTS.format(only="AND m.conversation = ANY (%(conversations)s::uuid[])", limit="")
 _RECEIPTS_ALL = _RECEIPTS.format(only="", limit="LIMIT 500")
 
 
 def receipts(conversations: Sequence[str], user: str, since: int) -> Operation[list[Receipt]]:
-    """See :meth:`Store.receipts`. Newest first."""
+    """See :meth:`Store.receipts`. The others' newest first, then one's own."""
     params = {"user": user, "since": since, "conversations": uuids(conversations)}
     rows = yield Query(_RECEIPTS_OF if conversations else _RECEIPTS_ALL, params)
     return [Receipt(*row) for row in rows]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
+from tests.gateway.conftest import codec  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)

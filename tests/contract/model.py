@@ -176,14 +176,17 @@ class Model:
             mark[:3] = [max(mark[0], delivered), max(mark[1], read), max(mark[2], sent)]
 
     def receipts(self, user: str, since: int) -> list[Receipt]:
-        return [
-            Receipt(conversation, other, delivered, read, changed)
-            for (conversation, other), (delivered, read, _, changed) in self.marks.items()
-            if other != user
-            and (delivered or read)
-            and changed >= since
-            and any(not left for _, left in self.talks[conversation].intervals.get(user, []))
-        ]
+        """Of the others while one is a member; one's own, about reading alone, for ever."""
+        found = []
+        for (conversation, other), (delivered, read, _, changed) in self.marks.items():
+            intervals = self.talks[conversation].intervals.get(user, [])
+            if other == user:
+                told, delivered = bool(intervals and read), 0
+            else:
+                told = any(not left for _, left in intervals) and bool(delivered or read)
+            if told and changed >= since:
+                found.append(Receipt(conversation, other, delivered, read, changed))
+        return found
 
     # -- outbox
     def outbox(self, writer: str, epoch: str, now: int) -> list[tuple[int, dict[str, int]]]:

@@ -139,8 +139,14 @@ async def test_c5_receipts_never_go_back_and_say_when_they_moved(people: People)
     changed = Receipt(conversation, people.bob, 4, 2, T0 + 20)
     assert await store.receipts([conversation], people.alice, T0 + 20) == [changed]
     assert await store.receipts([conversation], people.alice, T0 + 21) == []
-    assert await store.receipts([conversation], people.bob, 0) == []
     assert await store.receipts([], people.alice, 0) == [changed]
+    # Of one's own what was read, for one's other devices; what was delivered is nothing to them.
+    own = Receipt(conversation, people.bob, 0, 2, T0 + 20)
+    assert await store.receipts([conversation], people.bob, 0) == [own]
+    assert await store.receipts([], people.bob, T0 + 20) == [own]
+    assert await store.receipts([], people.bob, T0 + 21) == []
+    await store.save([], [ReceiptWrite(conversation, people.alice, delivered=4)], T0 + 30)
+    assert await store.receipts([], people.alice, T0 + 21) == []
     assert await store.receipts([], new_id(), 0) == []
     assert await store.receipts([conversation], new_id(), 0) == []
 
