@@ -165,6 +165,44 @@ async def test_r14_the_next_holder_begins_at_the_head(world: World, monkeypatch:
     assert room.queued() == 0
 
 
+async def published_twice(world: World, monkeypatch: pytest.MonkeyPatch, *, forgets: bool = False) -> Room:
+    """A worker dies when its publishes have arrived, and before it has trimmed; the next one publishes them again."""
+    room = await Room(world).open()
+    second = await world.lane_worker()
+    reached = asyncio.Event()
+
+    async def dies(*_: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(room.worker.lanes, "_trim_to", dies)
+    await room.ann.say(room.conversation)
+    await asyncio.wait_for(reached.wait(), 10)
+    await until(lambda: room.cat.seqs(room.conversation) == [1, 2], "it was published")
+    if forgets:
+        room.cat.session.sent[room.conversation] = 1
+    room.worker.die()
+    second.start(second.lanes.look_for_orphans())
+    await until(lambda: room.queued() == 0, "the next one has passed it")
+    return room
+
+
+async def test_r14_r9_what_is_published_again_is_dropped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = await published_twice(world, monkeypatch)
+    await room.ann.say(room.conversation)
+    await room.cat.has(room.conversation, [1, 2, 3])
+
+
+async def test_r9_twin_what_is_published_again_comes_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a gateway that does not know what it has sent."""
+    room = await published_twice(world, monkeypatch, forgets=True)
+    await until(lambda: room.cat.seqs(room.conversation) == [1, 2, 2], "she gets it again")
+
+
 async def test_r14_who_lost_the_lease_trims_nothing(world: World) -> None:
     room = await Room(world).open(nobody)
     await room.ann.say(room.conversation)
@@ -214,6 +252,46 @@ async def test_r15_a_lane_with_something_in_it_does_not_end(world: World) -> Non
     world.redis.delete(keys[0])
     assert await room.worker.bus.hot.run([lanes._end.call(keys, ["mine"])]) == [1]
     assert room.holder() is None
+
+
+async def added_at_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> Room:
+    """R15: the worker has seen that the lane is empty; before it gives it back, a gateway adds an entry and its wake is lost."""
+    monkeypatch.setattr("delivery.lane_worker.LINGER_S", 0.0)
+    room = await Room(world).open()
+    hot, lanes = room.worker.bus.hot, room.worker.lanes
+    ends = {command[1] for command in (lanes._end.call([], []), lanes._give_back.call([], []))}
+    monkeypatch.setattr(lanes, "_woken", lambda _: None)
+    run, said = hot.run, asyncio.Event()
+
+    async def meanwhile(commands: Any) -> Any:
+        if commands[0][1] in ends and not said.is_set():
+            said.set()
+            await room.ann.say(room.conversation, "at the last moment")
+            await room.here.node.fanout.drained()
+            assert room.queued() == 1
+        return await run(commands)
+
+    monkeypatch.setattr(hot, "run", meanwhile)
+    await room.ann.say(room.conversation)
+    await room.cat.has(room.conversation, [1, 2])
+    await asyncio.wait_for(said.wait(), 10)
+    return room
+
+
+async def test_r15_what_comes_at_the_end_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = await added_at_the_end(world, monkeypatch)
+    await room.cat.has(room.conversation, [1, 2, 3])
+    assert len(room.worker.submitted) == 1, "by the same task"
+
+
+async def test_r15_twin_given_back_without_a_look(
+    world: World, monkeypatch: pytest.MonkeyPatch, off: Off
+) -> None:
+    off("lane_end")
+    room = await added_at_the_end(world, monkeypatch)
+    await until(lambda: room.holder() is None, "the lane is given back")
+    await stays(lambda: room.cat.seqs(room.conversation) == [1, 2], "somebody took it", 1.0)
+    assert room.queued() == 1
 
 
 async def test_a_dead_holder_is_replaced_at_the_next_message(world: World) -> None:

@@ -25,6 +25,22 @@ async def change(phone: Phone, method: str, path: str, body: Any = None) -> None
     assert answer.status_code in (200, 204), answer.text
 
 
+async def owed(phone: Phone, group: str) -> list[int]:
+    """The seqs that this user is owed, by the store."""
+    path = f"/conversations/{group}/events?limit=100"
+    seqs: list[int] = []
+    after = 0
+    while True:
+        answer = await phone.rest("GET", f"{path}&after={after}")
+        if answer.status_code == 404:
+            return []
+        body = answer.json()
+        seqs += [item["seq"] for item in body["items"]]
+        if "next" not in body:
+            return seqs
+        after = int(body["next"])
+
+
 class Room:
     """Ann, Bob and Cat; Ann's and Cat's sockets are on different gateways."""
 
@@ -52,19 +68,7 @@ class Room:
         return int(next(item["head"] for item in items if item["groupId"] == self.group))
 
     async def owed(self, phone: Phone) -> list[int]:
-        """The seqs that this user is owed, by the store."""
-        path = f"/conversations/{self.group}/events?limit=100"
-        seqs: list[int] = []
-        after = 0
-        while True:
-            answer = await phone.rest("GET", f"{path}&after={after}")
-            if answer.status_code == 404:
-                return []
-            body = answer.json()
-            seqs += [item["seq"] for item in body["items"]]
-            if "next" not in body:
-                return seqs
-            after = int(body["next"])
+        return await owed(phone, self.group)
 
     async def has(self, peer: Peer, wanted: Iterable[int]) -> None:
         """These seqs are what this socket got, by whatever way, in this order, once each."""
@@ -254,54 +258,3 @@ async def test_a_group_that_ends_says_so_and_is_over(stack: Runs) -> None:
             await here.has(peer, [1, 2, 3])
             assert peer.waiting(frames.Event)[-1].data == {"dissolved": True}
         await refused(here.cats, here.group, "not_member")
-
-
-@pytest.mark.slow
-async def test_c4_a_lane_worker_killed_in_a_burst(own_stack: Any) -> None:
-    """Nothing is lost, nothing comes twice or out of order; somebody joins and somebody goes meanwhile."""
-    system = own_stack(fanout=True, env={"WHATSAPP_TEST_BUILD": "1"})
-    for point in ("lane-mark", "lane-push"):
-        await killed_at(system, point)
-
-
-async def killed_at(system: Any, point: str) -> None:
-    fault = system.data / "faults" / f"kill-{point}"
-    fault.parent.mkdir(exist_ok=True)
-    async with room(system) as here:
-        dan = await sign_up(system)
-        async with await Peer.open(here.urls[-1], dan) as dans:
-            await here.has(here.cats, [1, 2])
-            sending = [
-                asyncio.create_task(talk_fast(peer, here.group, 100)) for peer in (here.anns, here.bobs)
-            ]
-            await until(lambda: len(got(here.cats, here.group)) > 20, "the burst goes on")
-            fault.touch()
-            await here.add(dan)
-            await asyncio.to_thread(system.wait_dead, "fanout-1", 30)
-            assert not fault.exists(), "it died there"
-            await here.remove(here.cat)
-            await asyncio.to_thread(system.restart, "fanout-1")
-            await asyncio.gather(*sending)
-            await talk(here.anns, here.group, 1)
-            head = await here.head()
-            assert head == 2 + 2 * 100 + 2 + 1
-            for peer, phone in ((here.cats, here.cat), (dans, dan)):
-                await arrived(peer, here.group, len(owed := await here.owed(phone)))
-                assert got(peer, here.group) == owed
-            for peer in (here.anns, here.bobs):
-                await arrived(peer, here.group, head)
-                # A ✓ of one's own and a message of somebody else may overtake each other.
-                assert sorted(got(peer, here.group)) == list(range(1, head + 1))
-
-
-async def arrived(peer: Peer, group: str, count: int) -> None:
-    await until(lambda: len(got(peer, group)) >= count, f"{count} events are here", 60)
-
-
-async def talk_fast(peer: Peer, group: str, count: int) -> None:
-    """Without waiting for ✓; ``queued`` is one too."""
-    for number in range(count):
-        await peer.send(peer.message(group, str(number)))
-        await asyncio.sleep(0.005)
-    for _ in range(count):
-        await peer.expect(frames.StatusUpdate, 60.0)

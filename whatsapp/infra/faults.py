@@ -14,8 +14,8 @@ mark-push       gateway: marked, not published
 sync-batch      gateway: a batch of a backlog was handed to the transport
 lane-take       worker: a lane is taken, nothing of it is looked at
 lane-mark       worker: a pass of a lane knows whom to tell, nothing is marked
-lane-push       worker: marked and published, nothing trimmed or reported
-lane-trim       worker: trimmed, nothing reported
+lane-push       worker: marked, publishes handed to the bus, nothing trimmed or reported
+lane-trim       worker: published and trimmed, nothing reported
 drain-batch     pool child of a worker: one batch of a long backlog is in the stream
 =============== ====================================================================================================
 
