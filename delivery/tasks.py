@@ -60,6 +60,19 @@ def _soon(publish: Callable[..., None], *args: Any) -> None:
     _publisher.add(publish, *args)
 
 
+def enqueue(task: Any, *args: Any) -> None:
+    """Enqueue a task that is no great loss: what it does is looked for anyway. Blocks; never raises."""
+    try:
+        task.apply_async(args, retry=False)
+    except Exception as error:
+        log.warning("a task could not be enqueued: %s: %s", task.name, type(error).__name__)
+
+
+def enqueue_soon(task: Any, *args: Any) -> None:
+    """:func:`enqueue` from anywhere: does not wait for the broker."""
+    _soon(enqueue, task, *args)
+
+
 @shared_task(name="delivery.tasks.drain", expires=60)
 def drain(request: dict[str, object]) -> int:
     """Write a device's backlog as encoded batches for its gateway. Returns the number of batches."""

@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class GroupsConfig(AppConfig):
     name = "groups"
     verbose_name = "Groups"
+
+    def ready(self) -> None:
+        from accounts import endings
+        from groups.tasks import leave_ended_soon
+
+        endings.register(leave_ended_soon)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from django.db.models import Max
 
+from accounts import endings
 from accounts.limits import DAY_MS
 from accounts.models import Account, Contact, Device
 from accounts.services.devices import end_device
@@ -36,4 +37,5 @@ def retire(*, account: Account, now: int) -> None:
     account.phone, account.retired_at = None, now
     account.name = account.about = account.language = ""
     account.save(update_fields=["phone", "retired_at", "name", "about", "language"])
+    endings.ended(str(account.pk))
     metrics.count("accounts", "retired")

@@ -179,7 +179,9 @@ def leave_locked(*, group: Group, member: Membership) -> None:
 
 
 def leave_everywhere(*, account: Account) -> None:
-    """An account that ends leaves all its groups, each in a transaction of its own; may be repeated after a crash."""
+    """An account that ends leaves all its groups, each in a transaction of its own, and asks for nothing any more; may be
+    repeated after a crash."""
+    JoinRequest.objects.filter(user=account).delete()
     joined = Membership.objects.filter(user=account, left_at=None)
     for group_id in list(joined.values_list("group_id", flat=True)):
         leave(account=account, group_id=group_id)

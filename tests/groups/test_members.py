@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.db.models import ProtectedError
 
 from accounts.models import Account
 from accounts.services.recycling import retire
-from groups.tasks import leave_retired
+from groups.models import Group, Membership
+from groups.tasks import leave_ended, leave_retired
 from tests.groups.conftest import (
     Person,
     a_member_of_the_engine,
@@ -255,3 +258,70 @@ def test_who_asked_and_is_added_with_others_is_told(
         assert states(add(ann, group, cat.user_id)) == {cat.user_id: "added"}
     assert read() == [{"type": "notice", "kind": "join_answer", "data": {"groupId": group, "accepted": True}}]
     assert ann.api.get(f"/groups/{group}/requests").json() == {"items": []}
+
+
+def end(person: Person) -> None:
+    retire(account=Account.objects.get(pk=person.user_id), now=now_ms())
+
+
+def test_an_account_that_ends_leaves_right_away(
+    django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event, the successor, and nothing that waits for an answer; others of the group need do nothing."""
+    monkeypatch.setattr("delivery.tasks._soon", lambda publish, task, *args: task(*args))
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
+    group, other = make(ann, bob), make(bob, cat)
+    code = bob.api.post(f"/groups/{other}/invites", {"approval": True}).json()["code"]
+    assert ann.api.post(f"/invites/{code}/join", {}).json()["state"] == "requested"
+    with django_capture_on_commit_callbacks(execute=True):
+        end(ann)
+    assert roles(bob, group) == {bob.user_id: "creator"}
+    assert a_member_of_the_engine(group) == {bob.user_id}
+    assert [said(event) for event in owed(bob, group)[2:]] == [
+        ("role", ann.user_id, {"user_id": bob.user_id, "role": "creator"}),
+        ("member_removed", ann.user_id, {"user_id": ann.user_id}),
+    ]
+    assert bob.api.get(f"/groups/{other}/requests").json() == {"items": []}
+
+
+def test_a_lost_word_of_an_ended_account_is_found(
+    django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker is away, or what follows fails: the account has ended all the same, and the hourly look finishes it."""
+
+    def away(*_: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("delivery.tasks._soon", away)
+    ann, bob = sign_in(), sign_in()
+    group = make(ann, bob)
+    with django_capture_on_commit_callbacks(execute=True):
+        end(ann)
+    assert len(roles(bob, group)) == 2
+    leave_retired()
+    assert roles(bob, group) == {bob.user_id: "creator"}
+
+
+def test_only_an_ended_account_is_made_to_leave() -> None:
+    ann, bob = sign_in(), sign_in()
+    group = make(ann, bob)
+    for user in (ann.user_id, some_id()):
+        leave_ended(user)
+    leave_retired()
+    assert len(roles(bob, group)) == 2
+
+
+def test_no_other_way_takes_a_creator_out() -> None:
+    """Neither the database nor the admin lets an account, a group or a membership just go."""
+    ann, bob = sign_in(), sign_in()
+    group = make(ann, bob)
+    bob.api.patch(f"/groups/{group}/members/{bob.user_id}", {"role": "admin"})
+    assert_problem(bob.api.delete(f"/groups/{group}/members/{ann.user_id}"), "forbidden", 403)
+    assert_problem(bob.api.delete(f"/groups/{group}"), "forbidden", 403)
+    with pytest.raises(ProtectedError):
+        Account.objects.get(pk=ann.user_id).delete()
+    shown = admin.site._registry
+    assert not {Group, Membership} & set(shown)
+    assert shown[Account].has_delete_permission(None) is False  # type: ignore[arg-type]
+    assert_problem(ann.api.delete("/me"), "feature_disabled", 501)
+    assert roles(bob, group)[ann.user_id] == "creator"
