@@ -18,7 +18,21 @@ import django
 from bench.accounts import group_in
 from whatsapp.infra.clock import now_ms
 
-_A_STATEMENT = 2_000  # rows
+
+def _copy(model: Any, rows: list[Any]) -> None:
+    """Unsaved instances of one model, by ``COPY``: a tenth of the time of ``bulk_create``."""
+    from django.db import connection
+
+    fields = model._meta.concrete_fields
+    names = ", ".join(f'"{field.column}"' for field in fields)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f'COPY "{model._meta.db_table}" ({names}) FROM STDIN') as copy,
+    ):
+        for row in rows:
+            copy.write_row(
+                [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
+            )
 
 
 def _make(crowds: list[dict[str, Any]]) -> dict[str, Any]:
@@ -44,11 +58,9 @@ def _make(crowds: list[dict[str, Any]]) -> dict[str, Any]:
         users = [*crowd["users"], *(str(account.pk) for account in accounts)]
         group, writer = group_in(crowd["lane"]), str(uuid.uuid4())
         with transaction.atomic():
-            Account.objects.bulk_create(accounts, _A_STATEMENT)
-            Device.objects.bulk_create(devices, _A_STATEMENT)
-            Linked.objects.bulk_create(
-                [Linked(device=one.pk, member=one.user_id, linked_at=now) for one in devices], _A_STATEMENT
-            )
+            _copy(Account, accounts)
+            _copy(Device, devices)
+            _copy(Linked, [Linked(device=one.pk, member=one.user_id, linked_at=now) for one in devices])
             store.create_group(group, now)
             added = Change(str(uuid.uuid4()), "member_added", None, tuple(users))
             store.change(writer, group, users[0], [added], now)

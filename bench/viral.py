@@ -271,7 +271,8 @@ def told(result: Figures) -> str:
     cpu, sent, last = f["cpu_us_per_recipient"], f["sent_ms"], f["online_last_ms"]
     lines = [
         f"\n{load['recipients']:,} recipients in {f['groups']} groups, {load['online']} of them connected; "
-        f"{load['senders']} people forward {f['messages']} messages ({load['times']} into each group) within {load['within']:g} s",
+        f"{load['senders']} people forward {f['messages']} messages ({load['times']} into each group) "
+        f"within {load['within']:g} s",
         f"  to the ✓ p50 / p99 / longest ms     {sent.get('p50', 0):,.1f} / {sent.get('p99', 0):,.1f} / {sent['max']:,.1f}   "
         f"{f['queued']} of {f['messages']} answered queued",
         f"  every mark written after s         {f['drained_seconds']:.2f}   {f['marks_checked']:,} marks of devices "
