@@ -79,6 +79,15 @@ class System:
             say=say,
         )
 
+    @classmethod
+    def around(cls, stack: Stack) -> System:
+        """A system that runs already, on whatever cores; for tests of benches."""
+        system = cls.__new__(cls)
+        system.cores = Cores(frozenset(), frozenset())
+        system.folder = stack.data.root
+        system.stack = stack
+        return system
+
     def start(self) -> None:
         """Start everything and wait until it is ready and calm. Raises DevError."""
         with self._on_server_cores():
