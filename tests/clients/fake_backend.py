@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.clients.fake_groups import FakeGroups
 from whatsapp_client import Entry, Outgoing, RestError, SendFailed, Session, events
 
 ME, BOB, EVE = "me", "bob", "eve"
@@ -28,6 +29,13 @@ class FakeChat:
     last: Entry | None = None
     unread: int = 0
     read_up_to: int = 0
+    role: str | None = None
+    member_count: int | None = None
+    read_only: str = ""
+    muted_until: int | None = None
+    pinned: bool = False
+    archived: bool = False
+    mentioned: bool = False
 
 
 class FakeDirectory:
@@ -36,6 +44,7 @@ class FakeDirectory:
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
         self.numbers: dict[str, str] = {}
+        self.others: list[str] = []  # contacts without a chat
         self.error: Exception | None = None
 
     async def add_contact(self, phone_number: str, nickname: str = "") -> dict[str, Any]:
@@ -47,20 +56,24 @@ class FakeDirectory:
         self._backend.chat(f"with {user}", nickname or phone_number, user)
         return {"userId": user}
 
+    async def contacts(self) -> list[dict[str, Any]]:
+        return [{"userId": user, "name": f"contact {user}"} for user in self.others]
+
     async def direct(self, user_id: str) -> str:
         return f"with {user_id}"
 
 
-class FakeBackend:
+class FakeBackend(FakeGroups):
     """Everything is in memory; the test says what happens with ``message``, ``tick``, ``fail``, ``become``."""
 
     def __init__(self, number: str = "+15550001") -> None:
+        super().__init__()
         self.session = Session(number, ME, "device", "token", "refresh")
         self.state = events.State("online")
         self.rest = FakeDirectory(self)
         self.logs: dict[str, list[Entry]] = {}
         self.server: dict[str, list[Entry]] = {}  # older entries that only the server has
-        self.receipts: dict[str, tuple[int, int]] = {}  # delivered, read
+        self.marks: dict[str, tuple[int, int]] = {}  # delivered, read
         self.reads: list[tuple[str, int]] = []
         self.typings: list[tuple[str, bool]] = []
         self.presences: list[str] = []
@@ -97,9 +110,21 @@ class FakeBackend:
         self._chats[conversation_id].last = entry
         return entry
 
-    def message(self, conversation_id: str, text: str, sender: str = BOB) -> Entry:
+    def change(self, conversation_id: str, kind: str, actor: str, user: str = "", **data: Any) -> Entry:
+        """An event of the log that comes now."""
+        log = self.logs[conversation_id]
+        fields = {"type": "event", "data": data} | ({"userId": user} if user else {})
+        entry = Entry(
+            conversation_id, log[-1].seq + 1 if log else 1, actor, type=kind, kind="event",
+            server_timestamp=now_ms(), fields=fields,
+        )  # fmt: skip
+        log.append(entry)
+        self.emit(events.Change(entry))
+        return entry
+
+    def message(self, conversation_id: str, text: str, sender: str = BOB, **fields: Any) -> Entry:
         """Something that comes now."""
-        entry = self.have(conversation_id, text, sender)
+        entry = self.have(conversation_id, text, sender, **fields)
         if sender != ME:
             self._chats[conversation_id].unread += 1
         self.emit(events.Message(entry, own=sender == ME))
@@ -126,8 +151,8 @@ class FakeBackend:
         self.emit(events.Failed(outgoing, code, message))
 
     def receipt(self, conversation_id: str, status: str, up_to: int, user_id: str = BOB) -> None:
-        delivered, read = self.receipts.get(conversation_id, (0, 0))
-        self.receipts[conversation_id] = (max(delivered, up_to), up_to if status == "read" else read)
+        delivered, read = self.marks.get(conversation_id, (0, 0))
+        self.marks[conversation_id] = (max(delivered, up_to), up_to if status == "read" else read)
         self.emit(events.Receipt(conversation_id, user_id, status, up_to))
 
     # -- what the screens do -----------------------------------------------------------------------------------
@@ -147,7 +172,8 @@ class FakeBackend:
         return sorted(self._chats.values(), key=lambda c: -(c.last.server_timestamp if c.last else 0))
 
     def name_of(self, user_id: str) -> str:
-        return next((c.title for c in self._chats.values() if c.user_id == user_id), f"user {user_id}")
+        known = next((c.title for c in self._chats.values() if c.user_id == user_id), "")
+        return known or self.profiles.get(user_id) or f"user {user_id[-8:]}"
 
     async def refresh_chats(self) -> None:
         return None
@@ -172,10 +198,11 @@ class FakeBackend:
     def pending(self, conversation_id: str) -> list[Outgoing]:
         return list(self._outbox.get(conversation_id, ()))
 
-    def send(self, conversation_id: str, content: str) -> Outgoing:
+    def send(self, conversation_id: str, content: str, **fields: Any) -> Outgoing:
         outgoing = Outgoing(
             str(uuid.uuid4()), conversation_id, content.encode(), now_ms(), number=next(self._numbers)
         )
+        outgoing.fields = fields
         self._outbox.setdefault(conversation_id, []).append(outgoing)
         self.emit(events.ChatChanged(conversation_id))
         return outgoing
@@ -187,7 +214,7 @@ class FakeBackend:
         self._outbox[outgoing.conversation_id].remove(outgoing)
 
     def receipt_at(self, conversation_id: str, seq: int) -> str:
-        delivered, read = self.receipts.get(conversation_id, (0, 0))
+        delivered, read = self.marks.get(conversation_id, (0, 0))
         return "read" if seq <= read else "delivered" if seq <= delivered else "sent"
 
     def mark_read(self, conversation_id: str, up_to: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from .chats import Chat, Chats
 from .database import Database
@@ -76,7 +77,12 @@ class Shelf:
         for item in conversations:
             self._chats.listed(item, mark)
         self.database.begin()
-        for user_id in self._chats.unnamed()[:MAX_PROFILES]:
+        await self.learn_names(self._chats.unnamed()[:MAX_PROFILES])
+
+    async def learn_names(self, user_ids: Iterable[str]) -> None:
+        """Read these people's profiles, also those that were read before: who had no name may have set one since. Raises
+        :class:`RestError`, :class:`Unreachable`."""
+        for user_id in user_ids:
             try:
                 self._chats.people([await self.rest.user(user_id)])
             except RestError as error:

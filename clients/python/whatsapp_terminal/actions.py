@@ -14,8 +14,10 @@ from whatsapp_client import Chat, ClientError
 
 from .backend import Backend
 from .chat_list import ChatList
-from .dialogs import HelpScreen, NameScreen, NewChatScreen
+from .dialogs import JOIN, NEW_GROUP, HelpScreen, NameScreen, NewChatScreen
 from .explain import explain
+from .names import Names
+from .rows import ARCHIVE
 
 if TYPE_CHECKING:
     from .app import TerminalApp
@@ -32,6 +34,7 @@ class ActionScreen(Screen[None]):
     app: TerminalApp
     client: Backend
     chats: dict[str, Chat]
+    names: Names
     open: OpenChat | None
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -56,6 +59,14 @@ class ActionScreen(Screen[None]):
 
     def stale(self) -> None:
         """Draw soon."""
+        raise NotImplementedError
+
+    def action_new_group(self) -> None:
+        """Ask for a name and for people."""
+        raise NotImplementedError
+
+    def action_join(self) -> None:
+        """Ask for the code of an invite."""
         raise NotImplementedError
 
     async def refresh_chats(self) -> None:
@@ -139,7 +150,7 @@ class ActionScreen(Screen[None]):
 
     def action_switch(self, step: int) -> None:
         view = self.query_one(ChatList)
-        chosen = view.neighbour(step, self.open.id if self.open is not None else view.cursor)
+        chosen = view.neighbour(step, self.open.id if self.open is not None else view.cursor, without=ARCHIVE)
         if chosen:
             self.open_chat(chosen)
 
@@ -147,9 +158,13 @@ class ActionScreen(Screen[None]):
         self.app.push_screen(HelpScreen())
 
     def action_new_chat(self) -> None:
-        def done(conversation_id: str | None) -> None:
-            if conversation_id:
-                self.open_chat(conversation_id)
+        def done(result: str | None) -> None:
+            if result == NEW_GROUP:
+                self.action_new_group()
+            elif result == JOIN:
+                self.action_join()
+            elif result:
+                self.open_chat(result)
 
         self.app.push_screen(NewChatScreen(self.find), done)
 

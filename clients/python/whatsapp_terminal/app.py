@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from textual import events
@@ -191,6 +192,19 @@ class TerminalApp(App[int]):
         if self._driver is not None and not self.is_headless:
             self._driver.write(sequence)
 
+    def _chat_commands(self, chat: ChatScreen) -> Iterable[SystemCommand]:
+        """For the chat that is open."""
+        if chat.open is None:
+            return
+        if chat.open.book is not None:
+            yield SystemCommand("Group", "Members, settings, invite, leave", chat.action_chat_info)
+        else:
+            yield SystemCommand("Name this contact", "In your list of chats", chat.action_name_contact)
+        for what, words in (("mute", "Mute"), ("pin", "Pin"), ("archive", "Archive this chat")):
+            yield SystemCommand(
+                words, "Or undo it, for the chat that is open", partial(chat.action_flag, what)
+            )
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         for command in super().get_system_commands(screen):
             if command.title not in ("Screenshot", "Maximize", "Minimize", "Keys"):
@@ -198,9 +212,11 @@ class TerminalApp(App[int]):
         chat = self._chat_screen()
         if chat is not None and screen is chat:
             yield SystemCommand("My name", "What others see instead of a number", chat.action_my_name)
-            if chat.open is not None:
-                yield SystemCommand("Name this contact", "In your list of chats", chat.action_name_contact)
+            yield from self._chat_commands(chat)
             yield SystemCommand("New chat", "Start a chat with a phone number", chat.action_new_chat)
+            yield SystemCommand("New group", "With people you know or their numbers", chat.action_new_group)
+            yield SystemCommand("Join a group", "With the code of an invite", chat.action_join)
+            yield SystemCommand("Archive", "Show or hide archived chats", chat.action_archive_shown)
             yield SystemCommand("Help", "All keys", chat.action_help)
             yield SystemCommand("Retry", "Send again what failed in this chat", chat.action_retry)
             yield SystemCommand("Sign in again", "With a new code", self.action_sign_in_again)

@@ -10,21 +10,14 @@ from dataclasses import dataclass, field
 
 from whatsapp_client import Entry, Outgoing
 
-from . import clock, text
+from . import clock, membership, mentions, text
 
 TICKS = {"queued": "·", "sent": "✓", "delivered": "✓✓", "read": "✓✓", "failed": "!"}
 GROUP_MS = 5 * 60_000
 #: Rows of a message that are shown before one asks for more, and the most that are ever shown.
 FOLDED, UNFOLDED = 24, 4_000
 MAX_BUBBLE = 88
-
-EVENTS = {
-    "member_added": "joined the group",
-    "member_removed": "left the group",
-    "role": "has another role now",
-    "info": "The group was changed",
-    "timer": "The timer of disappearing messages was changed",
-}
+MENTIONS = 50  # people named in a message whose names are looked for in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +31,8 @@ class Span:
 
 
 Row = list[Span]
+#: Parts of a text in another role than the rest: begin, end, role.
+Marks = list[tuple[int, int, str]]
 
 
 @dataclass(slots=True)
@@ -49,6 +44,9 @@ class Block:
     own: bool = False
     seq: int = 0
     message: str = ""  # the text, for copying
+    message_id: str = ""  # of what is in the log
+    sender: str = ""  # user id, of what others wrote
+    mentions_me: bool = False
     outgoing: Outgoing | None = None
 
     @property
@@ -65,6 +63,8 @@ class View:
     own_id: str
     receipt: Callable[[int], str]
     name: Callable[[str], str]
+    #: Names by which others may have mentioned a user.
+    called: Callable[[str], tuple[str, ...]] = lambda user_id: ()
     group: bool = False
     divider: int = 0
     unread: int = 0
@@ -103,7 +103,7 @@ def layout(
             blocks.append(_rule("unread", f"{view.unread:,} {word}", view.width))
             last_sender = ""
         if entry.type != "message":
-            note = _event(entry, view)
+            note = _event(entry, view, follows=bool(blocks) and blocks[-1].key.startswith("e "))
             if note is not None:
                 blocks.append(note)
                 last_sender = ""
@@ -134,7 +134,7 @@ def _cached(entry: Entry, view: View, follows: bool, cache: Cache | None) -> tup
     state = (
         entry.content, entry.edited, entry.deleted, entry.kind, entry.server_timestamp, follows, view.width,
         view.receipt(entry.seq) if own else view.name(entry.sender_id) if view.group else "",
-        f"m {entry.seq}" in view.unfolded,
+        f"m {entry.seq}" in view.unfolded, _named(entry, view),
     )  # fmt: skip
     known = cache.get(entry.seq) if cache is not None else None
     if known is not None and known[0] == state:
@@ -142,9 +142,21 @@ def _cached(entry: Entry, view: View, follows: bool, cache: Cache | None) -> tup
     return state, _message(entry, view, follows=follows)
 
 
+def _mentions(entry: Entry) -> list[str]:
+    found = entry.fields.get("mentions") if entry.fields else None
+    return [str(user) for user in found] if isinstance(found, list) else []
+
+
+def _named(entry: Entry, view: View) -> tuple[str, ...]:
+    """Names behind the ``@`` of a message."""
+    return tuple(name for user in _mentions(entry)[:MENTIONS] for name in view.called(user))
+
+
 def _message(entry: Entry, view: View, *, follows: bool) -> Block:
     own = entry.sender_id == view.own_id
-    block = Block(f"m {entry.seq}", own=own, seq=entry.seq)
+    block = Block(f"m {entry.seq}", own=own, seq=entry.seq, message_id=entry.message_id)
+    block.sender = "" if own else entry.sender_id
+    block.mentions_me = not own and view.own_id in _mentions(entry)
     name = text.one_line(view.name(entry.sender_id)) if view.group and not own and not follows else ""
     tick = view.receipt(entry.seq) if own else ""
     edited = "edited " if entry.edited else ""
@@ -156,7 +168,12 @@ def _message(entry: Entry, view: View, *, follows: bool) -> Block:
         if entry.kind != "text":
             body = f"[{text.one_line(entry.kind)[:20]}] {body}"
     at = clock.time_of_day(entry.server_timestamp)
-    _bubble(block, body, role, name, f"{edited}{at}", tick, view, follows=follows)
+    marks: Marks = []
+    if block.message and _mentions(entry):
+        marks = [(a, b, "mention") for a, b in mentions.shown(body, _named(entry, view))]
+    _bubble(block, body, role, name, f"{edited}{at}", tick, view, follows=follows, marks=marks)
+    if block.mentions_me:
+        block.rows = [[Span("▎", "mentioned"), *row[1:]] if row else row for row in block.rows]
     return block
 
 
@@ -185,7 +202,16 @@ def _outgoing(outgoing: Outgoing, view: View, *, follows: bool) -> Block:
 
 
 def _bubble(
-    block: Block, body: str, role: str, name: str, at: str, tick: str, view: View, *, follows: bool
+    block: Block,
+    body: str,
+    role: str,
+    name: str,
+    at: str,
+    tick: str,
+    view: View,
+    *,
+    follows: bool,
+    marks: Marks | None = None,
 ) -> None:
     """The rows of one message, on the right for our own."""
     most = _room(view.width)
@@ -212,9 +238,10 @@ def _bubble(
         block.rows.append([])
     if name:
         block.rows.append(
-            _padded([Span(text.cut(name, most), f"name-{colour(name)}")], inner, side, view.width)
+            _padded([Span(text.cut(name, most), f"name-{colour(block.sender)}")], inner, side, view.width)
         )
-    found = text.links(body)
+    found: Marks = [(a, b, "link") for a, b in text.links(body)]
+    found = sorted(found + [mark for mark in marks or () if not _inside(mark, found)])
     turned = text.right_to_left(body)
     for index, (begin, end) in enumerate(places):
         row = _linked(body, begin, end, found, role)
@@ -238,16 +265,21 @@ def _bubble(
 MORE = "Show more…"
 
 
-def _linked(body: str, begin: int, end: int, found: list[tuple[int, int]], role: str) -> Row:
-    """A row of the text, with its part of every link."""
+def _inside(mark: tuple[int, int, str], others: Marks) -> bool:
+    return any(a < mark[1] and mark[0] < b for a, b, _ in others)
+
+
+def _linked(body: str, begin: int, end: int, found: Marks, role: str) -> Row:
+    """A row of the text, with its part of every link and every name behind an ``@``."""
     row: Row = []
     at = begin
-    for a, b in found:
+    for a, b, what in found:
         if b <= begin or a >= end:
             continue
         if a > at:
             row.append(Span(body[at:a], role))
-        row.append(Span(body[max(a, begin) : min(b, end)], "link", link=body[a:b]))
+        part = body[max(a, begin) : min(b, end)]
+        row.append(Span(part, what, link=body[a:b] if what == "link" else ""))
         at = min(b, end)
     if at < end:
         row.append(Span(body[at:end], role))
@@ -299,21 +331,22 @@ def _note(key: str, words: str, width: int) -> Block:
     return Block(key, rows)
 
 
-def _event(entry: Entry, view: View) -> Block | None:
+def _event(entry: Entry, view: View, *, follows: bool) -> Block | None:
     """What happened to the group; edits and deletions show in their message."""
-    words = EVENTS.get(entry.type)
-    if words is None:
+    told = membership.sentences(entry, view.own_id, view.name)
+    if not told:
         return None
-    who = entry.fields.get("userId") or entry.sender_id
-    if entry.type in ("member_added", "member_removed", "role"):
-        name = "You" if who == view.own_id else view.name(str(who))
-        words = f"{text.one_line(name)} {words}"
-    return _centred(f"e {entry.seq}", words, "note", view.width)
+    block = Block(f"e {entry.seq}", seq=entry.seq)
+    for sentence in told:
+        block.rows += _note("", sentence, view.width).rows[1:]
+    if not follows:
+        block.rows.insert(0, [])
+    return block
 
 
-def colour(name: str) -> int:
-    """One of eight colours for a name, always the same."""
+def colour(of: str) -> int:
+    """One of eight colours for a name or an id, always the same."""
     total = 0
-    for character in name:
+    for character in of:
         total = (total * 31 + ord(character)) % 65_521
     return total % 8

@@ -18,6 +18,8 @@ from textual.strip import Strip
 from . import text
 from .bubbles import TICKS, colour
 
+#: Signs beside a title; ``dialogs.KEYS`` explains them.
+PINNED, MUTED, MENTIONED = "▴", "⊘", "@"
 AVATARS = ("#1f8a70", "#b5651d", "#a23b72", "#3b6ea5", "#7b5ea7", "#8a7d1f", "#b0413e", "#2f7d8c")
 
 
@@ -32,15 +34,21 @@ class ChatRow:
     tick: str = ""
     at: str = ""
     unread: int = 0
-    typing: bool = False
+    typing: str = ""
     online: bool = False
     draft: bool = False
+    pinned: bool = False
+    muted: bool = False
+    archived: bool = False
+    mentioned: bool = False
 
 
 class ChatList(ScrollView, can_focus=True):
     """Rows of chats with a cursor. ``opened``: the conversation that is shown beside it."""
 
-    ROLES = ("title", "time", "preview", "typing", "badge", "online", "draft", "tick-read", "failed")
+    ROLES = (
+        "title", "time", "preview", "typing", "badge", "quiet", "online", "draft", "tick-read", "failed",
+    )  # fmt: skip
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "list--cursor",
         "list--opened",
@@ -63,6 +71,7 @@ class ChatList(ScrollView, can_focus=True):
         & > .list--failed { color: $error; text-style: bold; }
         & > .list--tick-read { color: $tick-read; }
         & > .list--badge { background: $accent; color: $background; text-style: bold; }
+        & > .list--quiet { background: $list-dim; color: $background; }
         & > .list--opened { background: $panel; }
         & > .list--hover { background: $panel; }
         & > .list--cursor { background: $list-selected; }
@@ -76,6 +85,9 @@ class ChatList(ScrollView, can_focus=True):
         Binding("pagedown", "move(8)", "Down", show=False),
         Binding("home", "move(-1000000)", "First", show=False),
         Binding("end", "move(1000000)", "Last", show=False),
+        Binding("m", "act('mute')", "Mute"),
+        Binding("p", "act('pin')", "Pin"),
+        Binding("a", "act('archive')", "Archive"),
     ]
     cursor: reactive[str] = reactive("")
     opened: reactive[str] = reactive("")
@@ -86,6 +98,14 @@ class ChatList(ScrollView, can_focus=True):
         def __init__(self, conversation_id: str) -> None:
             super().__init__()
             self.conversation_id = conversation_id
+
+    class Acted(Message):
+        """``what`` is to be done with a chat: ``mute``, ``pin``, ``archive``."""
+
+        def __init__(self, conversation_id: str, what: str) -> None:
+            super().__init__()
+            self.conversation_id = conversation_id
+            self.what = what
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -128,9 +148,9 @@ class ChatList(ScrollView, can_focus=True):
     def _index(self) -> int | None:
         return next((i for i, row in enumerate(self.rows) if row.conversation_id == self.cursor), None)
 
-    def neighbour(self, step: int, of: str) -> str:
-        """The conversation ``step`` rows below ``of``."""
-        ids = [row.conversation_id for row in self.rows]
+    def neighbour(self, step: int, of: str, *, without: str = "") -> str:
+        """The conversation ``step`` rows below ``of``; never the one ``without``."""
+        ids = [row.conversation_id for row in self.rows if row.conversation_id != without]
         if not ids:
             return ""
         if of not in ids:
@@ -143,6 +163,10 @@ class ChatList(ScrollView, can_focus=True):
     def action_choose(self) -> None:
         if self.cursor:
             self.post_message(self.Chosen(self.cursor))
+
+    def action_act(self, what: str) -> None:
+        if self.cursor:
+            self.post_message(self.Acted(self.cursor, what))
 
     def _at(self, y: int) -> str:
         index = (y + self.scroll_offset.y) // self._step
@@ -197,7 +221,10 @@ class ChatList(ScrollView, can_focus=True):
 
     def _first(self, row: ChatRow, title: str, room: int, base: Style) -> list[Segment]:
         dot = [Segment("● ", base + self._part("online"))] if row.online else []
-        space = room - text.width(row.at) - 1 - 2 * len(dot)
+        signs = (PINNED if row.pinned else "") + (MUTED if row.muted else "")
+        if signs:
+            dot.append(Segment(f"{signs} ", base + self._part("time")))
+        space = room - text.width(row.at) - 1 - sum(len(segment.text) for segment in dot)
         name = text.cut(title, max(1, space - 1))
         fill = " " * max(1, space - text.width(name))
         fence = text.FENCE if text.has_right_to_left(name) else ""
@@ -211,10 +238,13 @@ class ChatList(ScrollView, can_focus=True):
 
     def _second(self, row: ChatRow, room: int, base: Style) -> list[Segment]:
         badge = f" {row.unread if row.unread < 1000 else '999+'} " if row.unread else ""
-        space = room - len(badge) - 1
+        mention = f"{MENTIONED} " if row.mentioned else ""
+        space = room - len(badge) - len(mention) - 1
         segments: list[Segment] = []
         if row.typing:
-            segments.append(Segment(text.cut("typing…", space), base + self._part("typing")))
+            words = text.cut(text.one_line(row.typing), space)
+            fence = text.FENCE if text.has_right_to_left(words) else ""
+            segments.append(Segment(words + fence, base + self._part("typing")))
         else:
             if row.draft:
                 segments.append(Segment(text.cut("Draft: ", space), base + self._part("draft")))
@@ -227,8 +257,11 @@ class ChatList(ScrollView, can_focus=True):
             segments.append(Segment(preview + fence, base + self._part("preview")))
         used = sum(text.width(segment.text.rstrip(text.FENCE)) for segment in segments)
         segments.append(Segment(" " * max(0, space - used), base))
+        if mention:
+            segments.append(Segment(mention, base + self._part("typing")))
         if badge:
-            segments.append(Segment(badge, base + self._part("badge")))
+            quiet = row.muted and not row.mentioned
+            segments.append(Segment(badge, base + self._part("quiet" if quiet else "badge")))
         segments.append(Segment(" ", base))
         return segments
 

@@ -12,11 +12,10 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Input, Static
 
-from whatsapp_client import Chat, ClientError, Outgoing
+from whatsapp_client import Chat, ClientError, Entry, Outgoing
 from whatsapp_client import events as ev
 
 from . import text
-from .actions import ActionScreen
 from .attention import Attention
 from .backend import Backend
 from .banner import Banner
@@ -25,9 +24,12 @@ from .chat_style import CSS
 from .composer import Composer
 from .conversation import MessagesView
 from .explain import explain
+from .group_actions import GroupActionScreen
+from .mention_box import MentionBox
 from .names import Names
 from .open_chat import OpenChat
-from .rows import chat_row
+from .rows import ARCHIVE, muted
+from .side import Side
 from .work import spawn
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ ASK_EVERY = 2.0
 WATCHED = 200
 
 
-class ChatScreen(ActionScreen):
+class ChatScreen(GroupActionScreen):
     """Events of the client in, drawing out. At most thirty times a second, whatever comes."""
 
     app: TerminalApp
@@ -57,25 +59,21 @@ class ChatScreen(ActionScreen):
         self.chats: dict[str, Chat] = {}
         self.open: OpenChat | None = None
         self._to = to
-        self._filter = ""
         self._watched: set[str] = set()
         self._scheduled = False
         self._unknown = self._asking = False
-        self._me: Content | None = None
         self._took = 0.0  # seconds of the last drawing: it may take a fifth of the time, not all of it
 
     def compose(self) -> ComposeResult:
         yield Banner(id="banner")
         with Horizontal(id="columns"):
-            with Vertical(id="side"):
-                yield Static("", id="me")
-                yield Input(placeholder="Search chats", id="search", compact=True)
-                yield ChatList(id="chats")
+            yield Side(self.client, self.names, id="side")
             with Vertical(id="main"):
                 yield Static("", id="title")
                 yield Static("", id="nothing")
                 yield MessagesView(id="messages")
                 yield Static("", id="newest")
+                yield MentionBox(id="names")
                 yield Composer(id="composer")
         yield Footer(compact=True)
 
@@ -90,9 +88,8 @@ class ChatScreen(ActionScreen):
     async def on_mount(self) -> None:
         self.query_one(Composer).text = ""
         self.query_one("#nothing", Static).update(
-            Content("Choose a chat, or start one with Ctrl+N.\n\nF1 shows all keys.")
+            Content("Choose a chat, or start one with Ctrl+N, a group with F3.\n\nF1 shows all keys.")
         )
-        self.query_one(ChatList).empty_text = "Nobody yet. Ctrl+N starts a chat with a phone number."
         self.set_focus(self.query_one(ChatList))
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.stale())
         self.set_interval(1.0, self._second)
@@ -125,9 +122,16 @@ class ChatScreen(ActionScreen):
             case ev.Message(entry=entry, own=own):
                 if not own:
                     self.names.typing(ev.Typing(entry.conversation_id, entry.sender_id, False))
-                    self._alert(entry.conversation_id, entry.sender_id)
+                    self._alert(entry)
                 if entry.conversation_id not in self.chats:
                     self._refresh_later()
+            case ev.Change(entry=entry):
+                if self.open is not None and self.open.id == entry.conversation_id:
+                    self.open.happened(entry)
+                if entry.type in ("member_added", "info") or entry.conversation_id not in self.chats:
+                    self._refresh_later()
+            case ev.Receipt(conversation_id=conversation_id):
+                self.receipt_came(conversation_id)
             case ev.Sent(outgoing=outgoing):
                 if self.open is not None and self.open.id == outgoing.conversation_id:
                     self.open.sent(outgoing)
@@ -159,14 +163,18 @@ class ChatScreen(ActionScreen):
             title = text.one_line(chat.title) if chat is not None else "somebody"
             self.app.say(f"A message to {title} was not sent: {text.one_line(why)}", severity="error")
 
-    def _alert(self, conversation_id: str, sender_id: str) -> None:
-        """A message that nobody sees as it comes."""
-        shown = self.open is not None and self.open.id == conversation_id and self._conversation_shown()
+    def _alert(self, entry: Entry) -> None:
+        """A message that nobody sees as it comes. What is mute or archived rings only for who is mentioned."""
+        shown = self.open is not None and self.open.id == entry.conversation_id and self._conversation_shown()
         if shown and self.attention.present(time.monotonic()):
             return
         if self.client.state.status == "syncing":
             return  # the backlog is no news by the hundred
-        self.app.alert(text.one_line(self.names.name(sender_id)))
+        chat = self.chats.get(entry.conversation_id)
+        quiet = chat is not None and (chat.archived or muted(chat, time.time_ns() // 1_000_000))
+        if quiet and self.client.session.user_id not in (entry.fields.get("mentions") or ()):
+            return
+        self.app.alert(text.one_line(self.names.name(entry.sender_id)))
 
     def _refresh_later(self) -> None:
         """Ask the server for names soon: one question at a time, however many unknown people write at once."""
@@ -211,8 +219,7 @@ class ChatScreen(ActionScreen):
         if users:
             self._watched |= users
             self.client.watch_presence(users)
-        self._draw_list(chats)
-        self._draw_me()
+        self.query_one(Side).draw(chats, self.open.id if self.open is not None else "")
         if self.open is not None:
             self.open.draw()
             self._see()
@@ -222,42 +229,6 @@ class ChatScreen(ActionScreen):
             for outgoing in self.client.pending(chat.conversation_id)
         )
         self._took = time.perf_counter() - began
-
-    def _draw_list(self, chats: list[Chat]) -> None:
-        wanted = self._filter.casefold()
-        opened = self.open.id if self.open is not None else ""
-        drafts = {k: v for k, v in self.app.settings.drafts.items() if k != opened}
-        rows = [
-            chat_row(self.client, self.names, chat, draft=drafts.get(chat.conversation_id, ""))
-            for chat in chats
-        ]
-        if wanted:
-            rows = [row for row in rows if wanted in row.title.casefold() or wanted in row.preview.casefold()]
-        view = self.query_one(ChatList)
-        empty = (
-            f"No chat matches “{text.one_line(self._filter)}”."
-            if wanted
-            else "Nobody yet. Ctrl+N starts a chat with a phone number."
-        )
-        if empty != view.empty_text:
-            view.empty_text = empty
-            view.refresh()
-        view.show(rows)
-
-    def _draw_me(self) -> None:
-        unread = sum(1 for chat in self.chats.values() if chat.unread)
-        status = self.client.state.status
-        dot, style = {
-            "online": ("●", "$success"),
-            "syncing": ("◐", "$secondary"),
-            "stopped": ("○", "$error"),
-        }.get(status, ("○", "$warning"))
-        number = text.one_line(self.client.session.phone_number)
-        me = Content.assemble((f"{dot} ", style), (number, "bold"), (f"  {status}", "$list-dim"))
-        if me != self._me:
-            self._me = me
-            self.query_one("#me", Static).update(me)
-        self.app.unread_title(unread)
 
     def _second(self) -> None:
         self._tell_presence()
@@ -298,7 +269,10 @@ class ChatScreen(ActionScreen):
     # -- chats ---------------------------------------------------------------------------------------------------
     @on(ChatList.Chosen)
     def _chosen(self, event: ChatList.Chosen) -> None:
-        self.open_chat(event.conversation_id)
+        if event.conversation_id == ARCHIVE:
+            self.action_archive_shown()
+        else:
+            self.open_chat(event.conversation_id)
 
     def open_chat(self, conversation_id: str) -> None:
         """Show a conversation and put the cursor into its text field."""
@@ -314,9 +288,8 @@ class ChatScreen(ActionScreen):
         self.add_class("-talking", "-open")
         composer = self.query_one(Composer)
         composer.put(self.app.settings.drafts.pop(conversation_id, ""))
-        # Content, not text: text would be read as markup, and others choose their names.
-        composer.placeholder = Content(f"Message to {text.cut(text.one_line(chat.title), 40)}")
         self.set_focus(composer)
+        self.client.open_chat(conversation_id)
         self.open.start()
         self.stale()
 
@@ -335,6 +308,8 @@ class ChatScreen(ActionScreen):
         self.save_draft()
         if self.attention.stopped_typing(opened.id):
             self.client.typing(opened.id, False)
+        self.client.close_chat(opened.id)
+        self.no_names()
         self.open = None
 
     # -- input ---------------------------------------------------------------------------------------------------
@@ -343,7 +318,7 @@ class ChatScreen(ActionScreen):
         if self.open is None:
             return
         try:
-            self.client.send(self.open.id, event.text)
+            self.open.send(event.text)
         except (ValueError, ClientError) as error:
             self.app.say(explain(error) if isinstance(error, ClientError) else str(error), severity="error")
             composer = self.query_one(Composer)
@@ -386,14 +361,14 @@ class ChatScreen(ActionScreen):
             self.stale()
 
     @on(Input.Changed, "#search")
-    def _searched(self, event: Input.Changed) -> None:
-        self._filter = event.value.strip()
+    def _searched(self) -> None:
         self.stale()
 
     @on(Input.Submitted, "#search")
     def _search_done(self) -> None:
         self._draw()
         view = self.query_one(ChatList)
-        if view.rows:
+        first = next((row for row in view.rows if row.conversation_id != ARCHIVE), None)
+        if first is not None:
             self.query_one("#search", Input).value = ""
-            self.open_chat(view.rows[0].conversation_id)
+            self.open_chat(first.conversation_id)

@@ -73,9 +73,11 @@ def last_seen(ms: int | None, now: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A wait: ``40 s``, ``12 min``, ``3 h``."""
+    """A wait: ``40 s``, ``12 min``, ``3 h``, ``7 days``."""
     if seconds < 90:
         return f"{max(0, round(seconds))} s"
     if seconds < 5400:
         return f"{round(seconds / 60)} min"
-    return f"{round(seconds / 3600)} h"
+    if seconds < 2 * 86_400:
+        return f"{round(seconds / 3600)} h"
+    return f"{round(seconds / 86_400)} days"

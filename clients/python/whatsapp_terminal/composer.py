@@ -7,6 +7,8 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 NEWLINE_KEYS = ("shift+enter", "alt+enter", "ctrl+j", "ctrl+enter")
+#: What chooses among names while they are shown.
+OFFER_KEYS = ("up", "down", "tab", "enter", "escape")
 MAX_HISTORY = 200
 
 
@@ -38,11 +40,19 @@ class Composer(TextArea):
             super().__init__()
             self.step = step
 
+    class Offered(Message):
+        """A key for the list of names that is shown over the field."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False)
         self._sent: list[str] = []
         self._back = 0  # how far back in what was sent; 0: at the draft
         self._draft = ""
+        self.offering = False  # whether names to mention are shown over the field
 
     def remember(self, text: str) -> None:
         """A sent message, for Up."""
@@ -57,8 +67,22 @@ class Composer(TextArea):
         self.move_cursor(self.document.end)
         self._back = 0
 
+    def before_cursor(self) -> str:
+        """The line up to the cursor."""
+        row, column = self.cursor_location
+        return self.document.get_line(row)[:column]
+
+    def complete(self, typed: str, written: str) -> None:
+        """Put a name for what was typed of it before the cursor."""
+        row, column = self.cursor_location
+        self.replace(f"{written} ", (row, column - len(typed)), (row, column))
+
     async def _on_key(self, event: events.Key) -> None:
-        if event.key == "enter":
+        if self.offering and event.key in OFFER_KEYS:
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Offered(event.key))
+        elif event.key == "enter":
             event.stop()
             event.prevent_default()
             self._submit()

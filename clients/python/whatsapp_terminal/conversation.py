@@ -20,6 +20,7 @@ from .bubbles import Block, Row
 
 ROLES = (
     "own", "other", "time", "deleted", "link", "failed", "button", "day", "note", "unread", "picked",
+    "mention", "mentioned",
     "tick-queued", "tick-sent", "tick-delivered", "tick-read", "tick-failed",
     *(f"name-{number}" for number in range(8)),
 )  # fmt: skip
@@ -57,14 +58,16 @@ class MessagesView(ScrollView, can_focus=True):
         & > .messages--tick-delivered { color: $bubble-dim; }
         & > .messages--tick-read { color: $tick-read; text-style: bold; }
         & > .messages--tick-failed { color: $error; text-style: bold; }
-        & > .messages--name-0 { color: $success; text-style: bold; }
-        & > .messages--name-1 { color: $warning; text-style: bold; }
-        & > .messages--name-2 { color: $error; text-style: bold; }
-        & > .messages--name-3 { color: $accent; text-style: bold; }
-        & > .messages--name-4 { color: $link-text; text-style: bold; }
-        & > .messages--name-5 { color: $secondary-lighten-2; text-style: bold; }
-        & > .messages--name-6 { color: $primary-lighten-2; text-style: bold; }
-        & > .messages--name-7 { color: $warning-lighten-2; text-style: bold; }
+        & > .messages--mention { color: $name-3; text-style: bold; }
+        & > .messages--mentioned { color: $warning; text-style: bold; }
+        & > .messages--name-0 { color: $name-0; text-style: bold; }
+        & > .messages--name-1 { color: $name-1; text-style: bold; }
+        & > .messages--name-2 { color: $name-2; text-style: bold; }
+        & > .messages--name-3 { color: $name-3; text-style: bold; }
+        & > .messages--name-4 { color: $name-4; text-style: bold; }
+        & > .messages--name-5 { color: $name-5; text-style: bold; }
+        & > .messages--name-6 { color: $name-6; text-style: bold; }
+        & > .messages--name-7 { color: $name-7; text-style: bold; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,6 +76,7 @@ class MessagesView(ScrollView, can_focus=True):
         Binding("y,c", "copy", "Copy"),
         Binding("r", "act('retry')", "Retry"),
         Binding("d,delete", "act('discard')", "Discard"),
+        Binding("i", "info", "Info"),
         Binding("space", "unfold", "Unfold", show=False),
         Binding("end,G", "newest", "Newest", show=False),
         Binding("home", "scroll_home", "Top", show=False),
@@ -86,7 +90,7 @@ class MessagesView(ScrollView, can_focus=True):
             self.what = what
 
     class Acted(Message):
-        """A button of a message. ``action``: ``retry ID``, ``discard ID``, ``unfold KEY``."""
+        """A button of a message. ``action``: ``retry ID``, ``discard ID``, ``unfold KEY``, ``info KEY``."""
 
         def __init__(self, action: str) -> None:
             super().__init__()
@@ -321,6 +325,10 @@ class MessagesView(ScrollView, can_focus=True):
         if outgoing is not None and outgoing.state == "failed":
             self.post_message(self.Acted(f"{what} {outgoing.message_id}"))
 
+    def action_info(self) -> None:
+        if self.check_action("info", ()):
+            self.post_message(self.Acted(f"info {self.picked}"))
+
     def action_unfold(self) -> None:
         if self.picked:
             self.post_message(self.Acted(f"unfold {self.picked}"))
@@ -330,6 +338,9 @@ class MessagesView(ScrollView, can_focus=True):
         if action == "act":
             outgoing = self._outgoing()
             return outgoing is not None and outgoing.state == "failed"
+        if action == "info":
+            block = self.picked_block()
+            return block is not None and block.own and bool(block.message_id)
         if action == "copy":
             return bool(self.picked)
         return True

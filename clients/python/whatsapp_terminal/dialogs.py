@@ -14,6 +14,7 @@ from textual.widgets import Button, Input, Static
 
 from whatsapp_client import ClientError
 
+from .chat_list import MENTIONED, MUTED, PINNED
 from .explain import explain
 
 KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
@@ -23,6 +24,8 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("F1, ?", "this help (? outside of a text field)"),
             ("Ctrl+N", "new chat with a phone number"),
             ("Ctrl+F", "search in the list of chats"),
+            ("F2", "the open group: members, settings, invite, leave"),
+            ("F3, F4", "new group, join a group with a code"),
             ("Alt+↑ Alt+↓", "previous, next chat"),
             ("Ctrl+T", "next theme"),
             ("Ctrl+P", "all commands: chats, themes, alerts"),
@@ -33,9 +36,17 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "In the list of chats",
+        (
+            ("m", "mute, or hear again"),
+            ("p, a", "pin on top, put into the archive; again undoes it"),
+        ),
+    ),
+    (
         "Writing",
         (
             ("Enter", "send"),
+            ("@ in a group", "names to mention: ↑ ↓ choose, Tab or Enter takes"),
             ("Ctrl+J", "new line (Shift+Enter where it works)"),
             ("↑ in an empty field", "bring back what was sent"),
             ("PgUp PgDn", "scroll the messages"),
@@ -48,6 +59,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("↑ ↓", "choose a message"),
             ("y", "copy it"),
+            ("i", "who has one of your own, and who has read it"),
             ("r, d", "retry, discard one that was not sent"),
             ("Space", "show all of a long one"),
             ("End", "newest"),
@@ -60,6 +72,23 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("wheel", "scroll"),
             ("Shift+drag", "select text, as the terminal does it"),
             ("Ctrl+click", "follow a link, where the terminal can"),
+        ),
+    ),
+    (
+        "In a group (F2)",
+        (
+            ("e a i l", "edit, add members, invite, leave"),
+            ("/", "find a member"),
+            ("Enter on a member", "write to them, change their role, remove them"),
+        ),
+    ),
+    (
+        "Signs in the list",
+        (
+            (PINNED, "pinned on top"),
+            (MUTED, "mute: rings only for what mentions you"),
+            (MENTIONED, "you are mentioned in what is unread"),
+            ("●", "online"),
         ),
     ),
     (
@@ -118,12 +147,13 @@ class FormScreen(ModalScreen[str | None]):
     FormScreen #error { color: $error; height: auto; min-height: 1; }
     FormScreen #error.-waiting { color: $list-dim; }
     FormScreen Button { width: 100%; margin-bottom: 1; }
+    FormScreen .other { margin-bottom: 0; }
     """
 
     def on_input_submitted(self) -> None:
         self._go()
 
-    def on_button_pressed(self) -> None:
+    def on_button_pressed(self, event: Button.Pressed) -> None:
         self._go()
 
     def _go(self) -> None:
@@ -135,8 +165,17 @@ class FormScreen(ModalScreen[str | None]):
         label.set_class(waiting, "-waiting")
 
 
+NEW_GROUP, JOIN = "new group", "join"
+
+
 class NewChatScreen(FormScreen):
-    """Asks for a number; dismissed with the conversation, or None. ``find``: from the number to the conversation."""
+    """Asks for a number; dismissed with the conversation, :data:`NEW_GROUP`, :data:`JOIN` or None. ``find``: from the number
+    to the conversation."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f3", "dismiss('new group')", "New group", show=False),
+        Binding("f4", "dismiss('join')", "Join", show=False),
+    ]
 
     def __init__(self, find: Callable[[str, str], Awaitable[str]], number: str = "") -> None:
         super().__init__()
@@ -159,6 +198,16 @@ class NewChatScreen(FormScreen):
             )
             yield Static("", id="error")
             yield Button("Start chat", variant="primary", id="go", compact=True)
+            yield Button("New group · F3", id="group", compact=True, classes="other")
+            yield Button("Join a group with a code · F4", id="join", compact=True, classes="other")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        other = {"group": NEW_GROUP, "join": JOIN}.get(str(event.button.id))
+        if other is not None:
+            self.dismiss(other)
+        else:
+            self._go()
 
     def _go(self) -> None:
         number = "".join(self.query_one("#number", Input).value.split())

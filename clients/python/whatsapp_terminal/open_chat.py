@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widgets import Static
 
-from whatsapp_client import Chat, ClientError, Outgoing
+from whatsapp_client import Chat, ClientError, Entry, Outgoing, Stopped
 
-from . import bubbles, text
+from . import bubbles, mentions, text
+from .composer import Composer
 from .conversation import MessagesView
+from .group_book import GroupBook
+from .names import nameless
 from .window import KEEP, PAGE, Window
 from .work import spawn
 
 if TYPE_CHECKING:
     from .chat_screen import ChatScreen
+
+#: Why nothing can be written: words for :attr:`Chat.read_only`.
+CLOSED = {
+    "removed": "You were removed from this group",
+    "left": "You left this group",
+    "dissolved": "This group has ended",
+    "announcements": "Only admins may write here",
+}
+STRANGERS = 20  # unknown people whose names are asked for at a time
 
 
 class OpenChat:
@@ -27,6 +39,9 @@ class OpenChat:
         self._screen = screen
         self._client = screen.client
         self._chat = chat
+        self.book = GroupBook(screen.client, screen.names, self.id) if chat.kind != "direct" else None
+        self.mentioned: dict[str, str] = {}  # by the name that was put in: whom it means
+        self._asked: set[str] = set()  # whose names were asked for
         self._window = Window(screen.client, self.id)
         self._unread = chat.unread
         self._divider = chat.read_up_to + 1 if chat.unread else 0
@@ -54,8 +69,54 @@ class OpenChat:
         """Show the end, or the first unread message."""
         self._window.newest()
         self._show(to=self._target())
+        self._draw_composer()
         spawn(self._screen, self._fill, "older")
+        spawn(self._screen, self._learn, "learn")
+        self._read_book()
 
+    @property
+    def title(self) -> str:
+        return self._chat.title
+
+    # -- people ------------------------------------------------------------------------------------------------
+    def _read_book(self) -> None:
+        if self.book is not None and self.book.outdated():
+            spawn(self._screen, self.book.read, "book")
+
+    def happened(self, entry: Entry) -> None:
+        """An event of the log: a group is read again."""
+        if entry.type in ("member_added", "member_removed", "role", "info"):
+            self._read_book()
+
+    async def _learn(self) -> None:
+        """Names of strangers, who may have got one since: of the other one, of those who wrote what is here."""
+        found = {self._chat.user_id or ""} if self._chat.kind == "direct" else set()
+        for entry in self._window.entries:
+            found |= {entry.sender_id, str(entry.fields.get("userId") or "")}
+        names = self._screen.names
+        strangers = sorted(u for u in found - self._asked - {""} if nameless(names.name(u), u))[:STRANGERS]
+        self._asked.update(strangers)
+        try:
+            if strangers:
+                await self._client.learn_names(strangers)
+        except ClientError:
+            self._asked.difference_update(strangers)  # offline: asked again when it is opened again
+        self._screen.stale()
+
+    def send(self, body: str) -> None:
+        """Raises :class:`ClientError`, ValueError."""
+        if closed := CLOSED.get(self._chat.read_only):
+            raise Stopped(f"{closed}.")
+        found: list[str] = []
+        if self.book is not None and "@" in body:
+            found = mentions.named(body, self.book.people(), self.mentioned)
+        if found:
+            self._client.send(self.id, body, mentions=found)
+        else:
+            self._client.send(self.id, body)
+        self.mentioned.clear()
+
+    # -- drawing -----------------------------------------------------------------------------------------------
     def _target(self) -> str:
         """Where to go at the start: the first unread message, as soon as it is in the window."""
         first = self._window.entries[0].seq if self._window.entries else 0
@@ -85,6 +146,7 @@ class OpenChat:
             self._below += 1
         self._show()
         self._draw_title()
+        self._draw_composer()
 
     def _show(self, *, to: str = "") -> None:
         view = self._view
@@ -94,6 +156,7 @@ class OpenChat:
             own_id=self._client.session.user_id,
             receipt=lambda seq: self._client.receipt_at(self.id, seq),
             name=self._screen.names.name,
+            called=self._screen.names.called,
             group=self._chat.kind != "direct",
             divider=self._divider,
             unread=self._unread,
@@ -105,18 +168,39 @@ class OpenChat:
 
     def _draw_title(self) -> None:
         title = text.one_line(self._chat.title) or "?"
-        status = self._screen.names.status(self._chat, time.time_ns() // 1_000_000)
+        status = self._screen.names.status(self._chat, time.time_ns() // 1_000_000) or self._size()
         role = "$accent italic" if "typing" in status else "$success" if status == "online" else "$list-dim"
         label = self._screen.query_one("#title", Static)
         back = "‹ " if self._screen.has_class("-narrow") else ""
         room = max(4, label.size.width - 2 - text.width(back))
-        said = text.cut(status, room // 2)
+        said = text.cut(text.one_line(status), max(room // 2, room - text.width(title) - 2))
         name = text.cut(title, max(2, room - text.width(said) - 2))
         fence = text.FENCE if text.has_right_to_left(name) else ""
         words = Content.assemble((back, "$accent"), (name + fence, "bold"), "  ", (said, role))
         if words != self._title:
             self._title = words
             label.update(words)
+
+    def _size(self) -> str:
+        """Of a group: how many belong to it, and how many of them are here."""
+        if self.book is None or self._chat.read_only in ("removed", "left", "dissolved"):
+            return ""
+        count = self.book.group.member_count if self.book.group is not None else self._chat.member_count
+        if not count:
+            return "group"
+        online = sum(self._screen.names.online(member.user_id) for member in self.book.members)
+        words = f"{count:,} {'member' if count == 1 else 'members'}"
+        return f"{words}, {online:,} online" if online else words
+
+    def _draw_composer(self) -> None:
+        composer = self._screen.query_one(Composer)
+        closed = CLOSED.get(self._chat.read_only, "")
+        title = text.cut(text.one_line(self._chat.title), 40)
+        # Content, not text: text would be read as markup, and others choose their names.
+        words = Content(closed or f"Message to {title}")
+        if composer.placeholder != words:
+            composer.placeholder = words
+            composer.read_only = bool(closed)
 
     def _draw_newest(self) -> None:
         away = not self._view.at_end or not self._window.at_newest
@@ -179,6 +263,11 @@ class OpenChat:
     def act(self, action: str) -> None:
         """A click on a button of a message, or its key."""
         verb, _, key = action.partition(" ")
+        if verb == "info":
+            block = next((block for block in self._view.blocks if block.key == key), None)
+            if block is not None and block.own and block.message_id:
+                self._screen.message_info(self.id, block.message_id, block.message)
+            return
         if verb == "unfold":
             self._unfolded ^= {key}
             self._show()

@@ -1,22 +1,59 @@
-"""From chats to the rows of the list."""
+"""From chats to the rows of the list: in which order, and what each says."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 
-from whatsapp_client import Chat
+from whatsapp_client import Chat, Entry
 
+from . import membership, text
 from .backend import Backend
 from .chat_list import ChatRow
 from .clock import short
 from .names import Names
 
 PREVIEW = 400  # bytes of a message; more than the widest list shows
+#: The row that stands for all archived chats; no conversation is called so.
+ARCHIVE = "archive"
+
+
+def muted(chat: Chat, now: int) -> bool:
+    """Whether its messages ring no bell. ``now``: ms."""
+    return bool(chat.muted_until and chat.muted_until > now)
+
+
+def chat_rows(
+    client: Backend,
+    names: Names,
+    chats: Iterable[Chat],
+    *,
+    drafts: Mapping[str, str],
+    wanted: str,
+    archive: bool,
+) -> list[ChatRow]:
+    """Pinned ones first, archived ones last. ``wanted``: what the title or the preview must hold, case-folded; then the
+    archive is searched too. ``archive``: whether archived chats are shown, behind a row of their own."""
+    rows = [chat_row(client, names, chat, draft=drafts.get(chat.conversation_id, "")) for chat in chats]
+    if wanted:
+        rows = [row for row in rows if wanted in row.title.casefold() or wanted in row.preview.casefold()]
+    current = [row for row in rows if not row.archived]
+    current.sort(key=lambda row: not row.pinned)
+    put_away = [row for row in rows if row.archived]
+    if not put_away or wanted:
+        return current + put_away
+    unread = sum(row.unread > 0 for row in put_away)
+    words = f"{len(put_away):,} {'chat' if len(put_away) == 1 else 'chats'} put away"
+    if unread:
+        words += f", {unread:,} with something new"
+    head = ChatRow(ARCHIVE, "▾ Archive" if archive else "▸ Archive", words)
+    return [*current, head, *(put_away if archive else ())]
 
 
 def chat_row(client: Backend, names: Names, chat: Chat, *, draft: str = "") -> ChatRow:
     """``draft``: what was begun and not sent."""
     last, at, tick, preview = chat.last, 0, "", ""
+    now = time.time_ns() // 1_000_000
     pending = client.pending(chat.conversation_id)
     if pending:
         failed = [outgoing for outgoing in pending if outgoing.state == "failed"]
@@ -26,24 +63,31 @@ def chat_row(client: Backend, names: Names, chat: Chat, *, draft: str = "") -> C
     elif last is not None:
         at = last.server_timestamp
         own = last.sender_id == client.session.user_id
-        if last.type != "message":
-            preview = ""
-        elif last.deleted or last.content is None:
-            preview = "This message was deleted"
-        else:
-            preview = last.content[:PREVIEW].decode("utf-8", "replace")
+        preview = _preview(last, names)
         if own and last.type == "message":
             tick = client.receipt_at(chat.conversation_id, last.seq)
-        elif chat.kind != "direct" and preview:
+        elif chat.kind != "direct" and preview and last.type == "message":
             preview = f"{names.name(last.sender_id)}: {preview}"
     return ChatRow(
         chat.conversation_id,
         chat.title,
         draft or preview,
         "" if draft else tick,
-        short(at, time.time_ns() // 1_000_000),
+        short(at, now),
         chat.unread,
-        names.is_typing(chat.conversation_id),
+        names.typing_words(chat.conversation_id, chat.kind),
         names.online(chat.user_id),
         bool(draft),
+        pinned=bool(chat.pinned),
+        muted=muted(chat, now),
+        archived=bool(chat.archived),
+        mentioned=bool(chat.mentioned and chat.unread),
     )
+
+
+def _preview(last: Entry, names: Names) -> str:
+    if last.type != "message":
+        return " · ".join(membership.sentences(last, names.own, names.name))
+    if last.deleted or last.content is None:
+        return "This message was deleted"
+    return text.one_line(last.content[:PREVIEW].decode("utf-8", "replace"))

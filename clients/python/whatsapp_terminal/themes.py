@@ -32,6 +32,14 @@ DARK = Theme(
         "list-dim": "#8b9ba3",
         "scrollbar-thumb": "#2c3a42",
         "footer-key-foreground": "#3ecf8e",
+        "name-0": "#6fd3a0",
+        "name-1": "#e5b567",
+        "name-2": "#f08f95",
+        "name-3": "#7cc4ff",
+        "name-4": "#c9a2f2",
+        "name-5": "#5fd3d3",
+        "name-6": "#f2a3cf",
+        "name-7": "#c3cf6a",
     },
 )
 LIGHT = Theme(
@@ -59,6 +67,14 @@ LIGHT = Theme(
         "list-dim": "#5d6b73",
         "scrollbar-thumb": "#c9c6bf",
         "footer-key-foreground": "#0f7a55",
+        "name-0": "#0f7a55",
+        "name-1": "#8a5a00",
+        "name-2": "#b3202d",
+        "name-3": "#0b61a4",
+        "name-4": "#7036a8",
+        "name-5": "#0b6e75",
+        "name-6": "#a61e78",
+        "name-7": "#5c6400",
     },
 )
 CONTRAST = Theme(
@@ -90,9 +106,28 @@ CONTRAST = Theme(
         "footer-key-foreground": "#ffff00",
         "footer-background": "#000000",
         "border": "#ffffff",
+        "name-0": "#00ff66",
+        "name-1": "#ffff00",
+        "name-2": "#ff8f8f",
+        "name-3": "#00ffff",
+        "name-4": "#d9b3ff",
+        "name-5": "#7fd4ff",
+        "name-6": "#ff9be0",
+        "name-7": "#ffb870",
     },
 )
 OWN = (DARK, LIGHT, CONTRAST)
+
+#: Of people who write in a group.
+NAMES = tuple(f"name-{number}" for number in range(8))
+ANSI_NAMES_DARK = [
+    f"ansi_bright_{colour}"
+    for colour in ("green", "yellow", "red", "cyan", "magenta", "white", "green", "yellow")
+]
+ANSI_NAMES_LIGHT = [
+    f"ansi_{colour}" for colour in ("blue", "red", "magenta", "black", "blue", "red", "magenta", "black")
+]
+READABLE = 4.5  # contrast of text to its ground, WCAG 2.2, 1.4.3
 
 #: For Textual's themes of the terminal's own sixteen colours: those cannot be mixed.
 ANSI_DARK = {
@@ -106,6 +141,7 @@ ANSI_DARK = {
     "list-selected": "ansi_blue",
     "list-dim": "ansi_white",
     "scrollbar-thumb": "ansi_bright_black",
+    **dict(zip(NAMES, ANSI_NAMES_DARK, strict=True)),
 }
 ANSI_LIGHT = {
     "bubble-own": "ansi_bright_cyan",
@@ -118,6 +154,7 @@ ANSI_LIGHT = {
     "list-selected": "ansi_bright_cyan",
     "list-dim": "ansi_black",
     "scrollbar-thumb": "ansi_bright_black",
+    **dict(zip(NAMES, ANSI_NAMES_LIGHT, strict=True)),
 }
 
 
@@ -129,9 +166,12 @@ def derived(theme: Theme) -> dict[str, str]:
     ground, surface = Color.parse(colours["background"]), Color.parse(colours["surface"])
     front = Color.parse("#ffffff" if theme.dark else "#000000").blend(ground, 0.1)
     primary, accent = Color.parse(colours["primary"]), Color.parse(colours["accent"])
+    other = surface.blend(front, 0.1)
+    names = (DARK if theme.dark else LIGHT).variables
     return {
+        **{name: readable(Color.parse(names[name]), other).hex6 for name in NAMES},
         "bubble-own": ground.blend(primary, 0.28 if theme.dark else 0.25).hex6,
-        "bubble-other": surface.blend(front, 0.1).hex6,
+        "bubble-other": other.hex6,
         "bubble-text": front.hex6,
         "bubble-dim": front.blend(ground, 0.25).hex6,
         "tick-read": accent.hex6,
@@ -141,3 +181,24 @@ def derived(theme: Theme) -> dict[str, str]:
         "list-dim": front.blend(ground, 0.4).hex6,
         "scrollbar-thumb": front.blend(ground, 0.75).hex6,
     }
+
+
+def readable(colour: Color, ground: Color) -> Color:
+    """The colour, or the nearest one on the way to black or white that can be read on the ground."""
+    end = max((Color.parse("#ffffff"), Color.parse("#000000")), key=lambda far: contrast(far, ground))
+    for step in range(11):
+        mixed = colour.blend(end, step / 10)
+        if contrast(mixed, ground) >= READABLE:
+            return mixed
+    return end
+
+
+def contrast(one: Color, other: Color) -> float:
+    """From 1 to 21: WCAG 2.2, relative luminance."""
+    high, low = sorted((_light(one), _light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _light(colour: Color) -> float:
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]

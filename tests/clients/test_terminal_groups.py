@@ -1,0 +1,498 @@
+"""Groups on the screens of the terminal client: a scripted library, what one sees, and what it is asked for."""
+
+from __future__ import annotations
+
+import pytest
+from textual.widgets import Button, Checkbox, Input, OptionList
+
+from tests.clients.fake_backend import BOB, EVE, ME, FakeBackend, now_ms
+from tests.clients.fake_groups import code
+from tests.clients.pilots import Driver, driven, people, until
+from whatsapp_client import (
+    Forbidden,
+    GroupSettings,
+    JoinRequest,
+    LimitExceeded,
+    MemberReceipt,
+    Unreachable,
+    events,
+)
+from whatsapp_terminal.app import TerminalApp
+from whatsapp_terminal.chat_list import ChatList
+from whatsapp_terminal.composer import Composer
+from whatsapp_terminal.conversation import MessagesView
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group is read again without the pause between two readings."""
+    monkeypatch.setattr("whatsapp_terminal.group_book.AGAIN", 0.05)
+
+
+ANN, ZOE = "ann", "zoe-with-a-longer-id"
+G = "g-sail"
+
+
+def sailing(own_role: str = "creator", **options: object) -> FakeBackend:
+    """Bob and Eve are contacts, Ann is not."""
+    fake = people()
+    fake.chat(G, "Sailing", kind="group")
+    members = {
+        ME: ("Me Myself", own_role), BOB: ("bobby", "admin"), EVE: ("Eve", "member"), ANN: ("Ann Lee", "member"),
+    }  # fmt: skip
+    if own_role != "creator":
+        members[EVE] = ("Eve", "creator")
+    fake.make(G, "Sailing", members, description="Sundays at nine", **options)  # type: ignore[arg-type]
+    fake._chats[G].member_count = 4
+    return fake
+
+
+async def info(d: Driver) -> None:
+    await d.open(G)
+    await d.sees("4 members")
+    await d.pilot.press("f2")
+    await d.sees("Find a member", "Ann Lee")
+
+
+def members(d: Driver) -> list[str]:
+    """The rows of the list on top."""
+    return [str(option.prompt) for option in d.app.screen.query_one(OptionList).options]
+
+
+async def choose(d: Driver, row: str) -> None:
+    """Take a row of the list on top."""
+    view = d.app.screen.query_one(OptionList)
+    await until(lambda: any(row in str(option.prompt) for option in view.options))
+    view.highlighted = next(n for n, option in enumerate(view.options) if row in str(option.prompt))
+    view.focus()
+    await d.pilot.press("enter")
+    await d.pilot.pause()
+
+
+async def test_a_group_shows_who_writes_who_types_and_how_many_there_are():
+    fake = sailing()
+    fake.message(G, "ahoy", ANN)
+    async with driven(fake) as d:
+        await d.open(G)
+        await d.sees("Sailing  4 members", "Ann Lee", "ahoy", "Message to Sailing")
+        assert fake.opened == [G]
+        fake.emit(events.Presence(BOB, "online"))
+        await d.sees("4 members, 1 online")
+        fake.emit(events.Typing(G, ANN, True))
+        await d.sees("Sailing  Ann Lee is typing…")
+        fake.emit(events.Typing(G, BOB, True))
+        await d.sees("Ann Lee and Bob Carter are typing…")
+        fake.emit(events.Typing(G, EVE, True))
+        await d.sees("3 are typing…")
+        await d.open("c-bob")
+        assert fake.opened == ["c-bob"]
+
+
+async def test_what_happens_to_a_group_is_told_in_sentences():
+    fake = sailing()
+    async with driven(fake) as d:
+        await d.open(G)
+        await d.sees("4 members")
+        fake.change(G, "member_added", ME, userIds=[ME, BOB, EVE], creatorId=ME)
+        fake.change(G, "info", ME, name="Sailing", description="", settings={})
+        fake.change(G, "member_added", BOB, ANN)
+        fake.change(G, "member_removed", EVE, EVE)
+        fake.change(G, "role", ME, BOB, role="admin")
+        fake.change(G, "info", BOB, name="Rowing [bold]x[/]")
+        await d.sees(
+            "You made the group with Bob Carter and Eve", "The group is called “Sailing”", "Bob Carter added Ann Lee",
+            "Eve left", "You made Bob Carter an admin", "Bob Carter changed the name to “Rowing [bold]x[/]”",
+        )  # fmt: skip
+
+
+async def test_a_change_is_seen_in_the_member_list_that_is_open():
+    fake = sailing()
+    async with driven(fake) as d:
+        await info(d)
+        fake.groups[G].members.pop(ANN)
+        fake.change(G, "member_removed", ANN, ANN)
+        await d.loses("Ann Lee")
+        await d.sees("3 members")
+
+
+async def test_a_new_group_is_made_of_contacts_and_numbers():
+    fake = people()
+    fake.rest.numbers["+15550009"] = "zoe"
+    fake.rest.others = ["carl"]
+    async with driven(fake) as d:
+        await d.pilot.press("f3")
+        await d.sees("New group", "contact carl", "○ Bob Carter")
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("The group needs a name.")
+        d.app.screen.query_one("#name", Input).value = "Crew"
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("choose at least one")
+        await choose(d, "Bob Carter")
+        await d.sees("● Bob Carter", "1 chosen: Bob Carter")
+        who = d.app.screen.query_one("#who", Input)
+        who.focus()
+        await d.type(*"+15550001", "enter")
+        await d.sees("Nobody has registered +15550001 yet.")
+        who.value = "+15550009"
+        await d.pilot.press("enter")
+        await d.sees("● +15550009")
+        fake.refuse = LimitExceeded(409, "limit_exceeded", "You have made 10 groups in this hour.")
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("You have made 10 groups in this hour.")
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("Message to Crew")
+        assert fake.calls.count(("create", "Crew", [BOB, "zoe"], None)) == 2
+
+
+async def test_an_owner_promotes_hands_over_removes_and_leaves_after_a_question():
+    fake = sailing()
+    async with driven(fake) as d:
+        await info(d)
+        await d.sees("you are the owner", "Sundays at nine", "All may write, edit the info and add members.")
+        await choose(d, "Ann Lee")
+        await d.sees("Make an admin", "Hand the group over", "Remove from the group", "Write to them alone")
+        await choose(d, "Make an admin")
+        await d.sees("Make Ann Lee an admin?")
+        await d.pilot.press("n")
+        assert not any(call[0] == "role" for call in fake.calls)
+        await choose(d, "Ann Lee")
+        await choose(d, "Make an admin")
+        await d.pilot.press("y")
+        await until(lambda: ("role", G, ANN, "admin") in fake.calls)
+        await d.sees("Ann Lee  admin")
+        await choose(d, "Ann Lee")
+        await choose(d, "Make a plain member")
+        await d.pilot.press("y")
+        await until(lambda: ("role", G, ANN, "member") in fake.calls)
+        await choose(d, "Eve")
+        await choose(d, "Remove from the group")
+        await d.pilot.press("y")
+        await until(lambda: ("remove", G, EVE) in fake.calls)
+        await until(lambda: len(members(d)) == 3)
+        await choose(d, "Bob Carter")
+        await choose(d, "Hand the group over")
+        await d.pilot.press("y")
+        await until(lambda: ("role", G, BOB, "creator") in fake.calls)
+        await d.sees("you are an admin")
+        fake.refuse = Unreachable("away")
+        await d.pilot.press("l", "y")
+        await d.sees("The server does not answer.")
+        await d.pilot.press("l", "y")
+        await until(lambda: ("leave", G) in fake.calls and d.app.screen is d.screen)
+
+
+async def test_a_plain_member_is_offered_only_what_a_member_may():
+    fake = sailing("member", settings=GroupSettings("all", "admins", "admins"))
+    async with driven(fake) as d:
+        await info(d)
+        await d.sees("All may write; only admins may edit")
+        allowed = {str(b.id): not b.disabled for b in d.app.screen.query(Button)}
+        assert allowed == {"edit": False, "add": False, "invite": False, "leave": True}
+        await d.pilot.press("e", "a", "i")
+        assert d.app.screen.query_one("#members", OptionList)
+        await choose(d, "Ann Lee")
+        await d.sees("Write to them alone")
+        assert "Make an admin" not in d.text()
+        assert "Remove" not in d.text()
+        await choose(d, "Write to them alone")
+        await until(lambda: d.app.screen is d.screen)
+
+
+async def test_name_description_and_settings_are_changed_and_only_what_is_different_is_sent():
+    fake = sailing()
+    async with driven(fake) as d:
+        await info(d)
+        await d.pilot.press("e")
+        await d.sees("Edit the group", "Only admins may write")
+        d.app.screen.query_one("#name", Input).value = " "
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("The group needs a name.")
+        d.app.screen.query_one("#name", Input).value = "Rowing"
+        d.app.screen.query_one("#whoSends", Checkbox).value = True
+        fake.refuse = Forbidden(403, "forbidden", "Only admins of the group may do this.")
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("Only admins of the group may do this.")
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("All may edit the info and add members;", "Rowing")
+        updates = [call[2] for call in fake.calls if call[0] == "update"]
+        assert updates == [{"name": "Rowing", "settings": {"whoSends": "admins"}}] * 2
+
+
+async def test_members_are_added_and_those_who_are_in_are_not_offered():
+    fake = sailing()
+    fake.chat("c-zoe", "Zoe", ZOE)
+    async with driven(fake) as d:
+        await info(d)
+        await d.pilot.press("a")
+        await d.sees("Add members", "○ Zoe")
+        assert "○ Bob Carter" not in d.text()
+        await choose(d, "Zoe")
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("1 added.", "5 members")
+        assert ("add", G, [ZOE]) in fake.calls
+
+
+async def test_a_group_of_1024_is_listed_searched_and_read_in_pages():
+    fake = people()
+    fake.chat("big", "Big", kind="group")
+    crowd = {f"u{n:04d}": (f"Member {n:04d}", "member") for n in range(1_023)}
+    fake.make("big", "Big", {ME: ("Me", "creator"), **crowd})
+    async with driven(fake) as d:
+        await d.open("big")
+        await d.sees("1,024 members")
+        await d.pilot.press("f2")
+        view = d.app.screen.query_one("#members", OptionList)
+        await until(lambda: view.option_count == 1_024)
+        assert fake.pages_of_members >= 5
+        await d.pilot.press("end")
+        await d.sees("Member 1022")
+        await d.pilot.press("slash")
+        await d.type(*"member 0500")
+        await until(lambda: view.option_count == 1)
+        await d.sees("Member 0500")
+        await d.type("x")
+        await d.sees("No member is called so.")
+
+
+async def test_links_are_made_copied_and_ended(monkeypatch: pytest.MonkeyPatch):
+    copied: list[str] = []
+    monkeypatch.setattr(TerminalApp, "copy_to_clipboard", lambda self, text: copied.append(text))
+    fake = sailing()
+    async with driven(fake) as d:
+        await info(d)
+        await d.pilot.press("i")
+        await d.sees("There is none.")
+        await d.pilot.press("n")
+        d.app.screen.query_one("#for", Input).value = "soon"
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees("12h, 7d")
+        d.app.screen.query_one("#for", Input).value = "7d"
+        d.app.screen.query_one("#uses", Input).value = "10"
+        d.app.screen.query_one("#approval", Checkbox).value = True
+        d.app.screen.query_one("#go", Button).press()
+        await d.sees(code(1), "used 0 of 10", "an admin decides")
+        assert ("invite", G, 7 * 86_400, 10, True) in fake.calls
+        assert code(1) in copied[-1]
+        assert "Sailing" in copied[-1]
+        await choose(d, code(1))
+        await choose(d, "Copy the code")
+        assert copied[-1] == code(1)
+        await choose(d, code(1))
+        await choose(d, "End this link")
+        await d.pilot.press("y")
+        await d.sees("There is none.")
+
+
+async def test_who_asks_to_join_is_let_in_or_refused():
+    fake = sailing()
+    fake.groups[G].requests = {user: JoinRequest(user, f"Asker {user}", now_ms()) for user in ("u1", "u2")}
+    async with driven(fake) as d:
+        await info(d)
+        await d.pilot.press("i")
+        await d.sees("Asking to join", "Asker u1", "Asker u2")
+        await choose(d, "Asker u1")
+        await choose(d, "Let in")
+        await d.loses("Asker u1")
+        await choose(d, "Asker u2")
+        await choose(d, "Refuse")
+        await d.loses("Asking to join")
+        assert [call for call in fake.calls if call[0] == "answer"] == [
+            ("answer", G, "u1", True), ("answer", G, "u2", False),
+        ]  # fmt: skip
+
+
+async def test_joining_by_a_code_shows_first_where_it_leads():
+    fake = people()
+    other = fake.make("g-other", "Rowers", {"x": ("X", "creator")}, description="On the lake")
+    async with driven(fake) as d:
+        await d.pilot.press("f4")
+        await d.sees("Join a group")
+        field = d.app.screen.query_one("#code", Input)
+        field.value = "nonsense"
+        await d.pilot.press("enter")
+        await d.sees("A code has 22 letters and digits.")
+        field.value = f"Join “Rowers” with this code: {code(1)}"
+        await d.pilot.press("enter")
+        await d.sees("This invite is not valid any more.")
+        await fake.create_invite("g-other", approval=True)
+        await d.pilot.press("enter")
+        await d.sees("Rowers", "1 member", "an admin decides who may join", "On the lake", "Ask to join")
+        await d.pilot.press("enter")
+        await d.sees("You have asked to join.")
+        await fake.create_invite("g-other")
+        await d.pilot.press("f4")
+        d.app.screen.query_one("#code", Input).value = code(2)
+        await d.pilot.press("enter")
+        await d.sees("Rowers", "Join")
+        await d.pilot.press("enter")
+        await d.sees("Message to Rowers")
+        assert other.invites
+
+
+async def test_who_has_a_message_is_shown_with_times_and_renewed_by_receipts():
+    fake = sailing()
+    fake.have(G, "ready?", ME)
+    at = now_ms()
+    fake.message_receipts = [
+        MemberReceipt(BOB, "read", at, at), MemberReceipt(EVE, "delivered", at), MemberReceipt(ANN, "sent"),
+    ]  # fmt: skip
+    async with driven(fake) as d:
+        await d.open(G)
+        d.screen.query_one(MessagesView).focus()
+        await d.pilot.press("up", "i")
+        await d.sees(
+            "ready?",
+            "read by 1 of 3",
+            "Read by (1)",
+            "Bob Carter  Today",
+            "Delivered to (1)",
+            "Not there yet (1)",
+        )
+        fake.message_receipts = [MemberReceipt(user, "read") for user in (BOB, EVE, ANN)]
+        fake.receipt(G, "read", 1, EVE)
+        await d.sees("read by 3 of 3")
+        assert "on the devices" not in d.text()
+
+
+async def test_a_large_group_has_numbers_first():
+    fake = sailing()
+    fake.have(G, "ready?", ME)
+    fake.message_receipts = [
+        MemberReceipt(f"u{n:03d}", "read" if n < 10 else "delivered" if n < 60 else "sent")
+        for n in range(100)
+    ]
+    async with driven(fake, size=(60, 16)) as d:
+        await d.open(G)
+        d.screen.query_one(MessagesView).focus()
+        await d.pilot.press("up", "i")
+        await d.sees("read by 10 of 100, on the devices of 60")
+
+
+async def test_a_chat_is_muted_pinned_and_archived_from_the_list():
+    fake = sailing()
+    fake.have(G, "old", ANN, now_ms() - 90_000_000)
+    fake.message("c-bob", "newest")
+    async with driven(fake) as d:
+        view = d.screen.query_one(ChatList)
+        view.focus()
+        view.cursor = G
+        await d.pilot.press("p")
+        await d.sees("Sailing is on top.", "▴")
+        await until(lambda: view.rows[0].conversation_id == G)
+        await d.pilot.press("m")
+        await d.sees("Mute Sailing", "For 8 hours")
+        await choose(d, "For 8 hours")
+        await d.sees("▴⊘")
+        assert 7 * 3_600_000 < (fake._chats[G].muted_until or 0) - now_ms() < 9 * 3_600_000
+        view.focus()
+        await d.pilot.press("m")
+        await until(lambda: fake._chats[G].muted_until is None)
+        fake.refuse = Unreachable("away")
+        await d.pilot.press("a")
+        await d.sees("Sailing: The server does not answer.")
+        await d.pilot.press("a")
+        await d.sees("Archive", "1 chat put away")
+        await until(lambda: all(row.conversation_id != G for row in view.rows))
+        view.cursor = "archive"
+        await d.pilot.press("enter")
+        await until(lambda: view.rows[-1].conversation_id == G)
+        assert d.screen.open is None
+        await d.type("ctrl+f", *"sail")
+        await until(lambda: [row.conversation_id for row in view.rows] == [G])
+
+
+async def test_what_is_mute_rings_only_for_who_is_mentioned(monkeypatch: pytest.MonkeyPatch):
+    rung: list[str] = []
+    monkeypatch.setattr("whatsapp_terminal.app.ALERT_EVERY", 0.0)
+    monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))
+    fake = sailing()
+    fake._chats[G].muted_until = now_ms() + 3_600_000
+    async with driven(fake) as d:
+        fake.message(G, "quiet", ANN)
+        await d.sees("quiet")
+        assert rung == []
+        fake._chats[G].mentioned = True
+        fake.message(G, "@Me Myself look", ANN, fields={"mentions": [ME]})
+        await until(lambda: rung == ["bell"])
+        await d.sees("@  2 ")
+
+
+async def test_names_are_completed_behind_an_at_and_told_as_mentions():
+    fake = sailing()
+    async with driven(fake) as d:
+        await d.open(G)
+        await d.sees("4 members")
+        await until(lambda: len(d.screen.open.book.people()) == 3)  # type: ignore[union-attr]
+        await d.type(*"hi @b")
+        await d.sees("@ Bob Carter", "@bobby")
+        await d.pilot.press("enter")
+        composer = d.screen.query_one(Composer)
+        assert composer.text == "hi @bobby "  # not my nickname for him
+        await d.type(*"and @")
+        await d.sees("@ Ann Lee")
+        await d.pilot.press("escape")
+        await d.loses("@ Ann Lee")
+        assert d.app.focused is composer
+        await d.type(*"a")
+        await d.sees("@ Ann Lee")
+        await d.pilot.press("tab")
+        await d.type(*"ok", "enter")
+        await until(lambda: fake.pending(G))
+        (sent,) = fake.pending(G)
+        assert sent.text == "hi @bobby and @Ann Lee ok"
+        assert sent.fields == {"mentions": [BOB, ANN]}
+        await d.type(*"mail a@b", "enter")
+        await until(lambda: len(fake.pending(G)) == 2)
+        assert fake.pending(G)[1].fields == {}
+
+
+async def test_a_group_that_one_cannot_write_in_says_why():
+    fake = sailing()
+    fake._chats[G].read_only = "announcements"
+    async with driven(fake) as d:
+        await d.open(G)
+        await d.sees("Only admins may write here")
+        await d.type(*"x", "enter")
+        assert fake.pending(G) == []
+        fake._chats[G].read_only = ""
+        fake.emit(events.ChatChanged(G))
+        await d.sees("Message to Sailing")
+        await d.type(*"x", "enter")
+        await until(lambda: fake.pending(G))
+
+
+async def test_a_strangers_name_is_read_again_when_the_chat_is_opened():
+    fake = people()
+    fake.chat("c-zoe", "", ZOE)
+    fake._chats["c-zoe"].title = f"user {ZOE[-8:]}"
+    fake.message("c-zoe", "hello", ZOE)
+    async with driven(fake) as d:
+        await d.open("c-zoe")
+        await until(lambda: ("names", [ZOE]) in fake.calls)
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24)])
+async def test_every_dialog_of_groups_fits_a_small_window(size: tuple[int, int]):
+    fake = sailing()
+    fake.have(G, "ready?", ME)
+    await fake.create_invite(G)
+    async with driven(fake, size=size) as d:
+        await d.open(G)
+        await d.pilot.press("f2")
+        await d.sees("Edit", "Add", "Invite", "Leave", "Find a member", "Bob Carter")
+        for key, words in (("e", "Save"), ("a", "Add members"), ("i", "New link")):
+            await d.pilot.press(key)
+            await d.sees(words)
+            button = list(d.app.screen.query(Button))[-1]
+            assert button.region.bottom < size[1], (key, button.region)
+            await d.pilot.press("escape")
+            await d.sees("Find a member")
+        await d.pilot.press("escape")
+        for key, words in (("f3", "Make the group"), ("f4", "Join a group")):
+            await d.pilot.press(key)
+            await d.sees(words)
+            button = list(d.app.screen.query(Button))[-1]
+            assert button.region.bottom < size[1], (key, button.region)
+            await d.pilot.press("escape")
+        strips = d.app.screen._compositor.render_strips()
+        assert {strip.cell_length for strip in strips} == {size[0]}
