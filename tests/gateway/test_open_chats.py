@@ -172,8 +172,8 @@ async def test_outsiders_neither_type_nor_open(stack: Any, codec: str) -> None:
         assert not here.peers[1].waiting(frames.Typing)
 
 
-async def test_who_may_only_listen_does_not_type(stack: Any, codec: str) -> None:
-    async with crowd(stack, codec, settings={"whoSends": "admins"}) as here:
+async def test_who_may_only_listen_does_not_type(stack: Any) -> None:
+    async with crowd(stack, "protobuf", settings={"whoSends": "admins"}) as here:
         await here.open(1, 2)
         assert (await here.peers[1].ask(here.typing())).code == "forbidden"
         await here.peers[0].send(here.typing())
@@ -181,8 +181,12 @@ async def test_who_may_only_listen_does_not_type(stack: Any, codec: str) -> None
 
 
 @pytest.mark.slow
-async def test_who_was_removed_is_told_nothing_and_heard_by_nobody(stack: Any) -> None:
-    """Within the 5 s of a list of members, on both gateways."""
+async def test_removal_ends_it_within_the_age_of_a_list(stack: Any) -> None:
+    """5 s, on both gateways; what is told and what is heard, typing and presence, at the same time to wait once."""
+    await asyncio.gather(_removed_from_typing(stack), _removed_from_who_is_online(stack))
+
+
+async def _removed_from_typing(stack: Any) -> None:
     async with crowd(stack, "json", 4) as here:
         ann, ben, cat, _dan = here.peers
         await here.open(0, 1, 2)
@@ -208,82 +212,7 @@ async def test_who_was_removed_is_told_nothing_and_heard_by_nobody(stack: Any) -
         assert answer.code == "not_found"
 
 
-async def _typed(peer: Peer, frame: frames.Typing) -> Any:
-    """The error that answers it, or None."""
-    frame.ref = "typed"
-    await peer.send(frame)
-    await peer.round_trip()
-    await peer.round_trip()
-    return next((f for f in peer.inbox if isinstance(f, frames.Error) and f.ref == "typed"), None)
-
-
-# -- who is online -------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_small_group_shows_each_member(stack: Any, codec: str) -> None:
-    async with crowd(stack, codec) as here:
-        ann, _ben, cat = here.peers
-        await here.open(0)
-        for phone in here.phones[1:]:
-            await ann.expect(frames.Presence, user_id=phone.user, status="online")
-        await cat.send(frames.Presence("away"))
-        await ann.expect(frames.Presence, user_id=here.phones[2].user, status="away")
-        await here.peers[1].close()
-        await ann.expect(frames.Presence, user_id=here.phones[1].user, status="offline")
-        assert not states(ann, here.phones[0]), "one knows it of oneself"
-        assert not counts(ann, here.group)
-        await ann.send(frames.PresenceSubscribe([], closed_conversation_ids=[here.group]))
-        await ann.round_trip()
-        await cat.send(frames.Presence("online"))
-        async with await Peer.open(here.urls[1], here.phones[0], codec, sync=False):
-            pass  # replaces Ann's socket; what it was told until then is all
-        await ann.closed()
-        assert states(ann, here.phones[2]) == ["online", "away"]
-
-
-async def test_a_chat_leaves_the_places_of_subscriptions_free(stack: Any, codec: str) -> None:
-    async with crowd(stack, codec) as here:
-        ann = here.peers[0]
-        await here.open(0)
-        followed = [here.phones[1].user, *[new_id() for _ in range(4)]]
-        await ann.send(frames.PresenceSubscribe(followed))
-        await ann.expect(frames.Presence, user_id=followed[-1])
-        # Closing the chat takes nothing away from who is followed anyway, and a change is told once.
-        await ann.send(frames.PresenceSubscribe([], closed_conversation_ids=[here.group]))
-        await here.peers[1].send(frames.Presence("away"))
-        await ann.expect(frames.Presence, user_id=here.phones[1].user, status="away")
-        assert (await ann.ask(frames.PresenceSubscribe([new_id()]))).code == "limit_exceeded"
-
-
-async def test_a_change_comes_once_however_often_one_is_followed(stack: Any, codec: str) -> None:
-    async with crowd(stack, codec) as here:
-        ann, ben, _cat = here.peers
-        other = await make(here.phones[0], here.phones[1])
-        await opens(ann, here.group, other)
-        await ann.send(frames.PresenceSubscribe([here.phones[1].user]))
-        await until(lambda: states(ann, here.phones[1]) == ["online"] * 2, "the answers are here")
-        await ben.send(frames.Presence("away"))
-        await ann.expect(frames.Presence, user_id=here.phones[1].user, status="away")
-        await ben.send(frames.Presence("online"))
-        await until(lambda: states(ann, here.phones[1])[2:] == ["away", "online"], "each change, once")
-
-
-async def test_a_large_group_shows_how_many(stack: Any, codec: str) -> None:
-    async with crowd(stack, codec, SMALL + 2) as here:
-        ann, ben = here.peers[:2]
-        await here.open(0, 1)
-        for peer in (ann, ben):
-            got = await peer.expect(frames.Presence, conversation_id=here.group)
-            assert (got.status, got.online_count, got.user_id) == ("online", SMALL + 2, None)
-        await here.peers[2].close()
-        await here.peers[3].send(frames.Presence("away"))
-        for peer in (ann, ben):
-            await peer.expect(frames.Presence, conversation_id=here.group, online_count=SMALL)
-        assert not any(states(ann, phone) for phone in here.phones), "nobody by name"
-
-
-@pytest.mark.slow
-async def test_who_was_removed_does_not_see_who_is_online(stack: Any) -> None:
+async def _removed_from_who_is_online(stack: Any) -> None:
     """Of a small group and of a large one; what the others see of the removed ends too."""
     async with crowd(stack, "json") as small, crowd(stack, "protobuf", SMALL + 2) as large:
         for here in (small, large):
@@ -321,6 +250,80 @@ def states_waiting(peer: Peer) -> list[Any]:
     return peer.waiting(frames.Presence)
 
 
+async def _typed(peer: Peer, frame: frames.Typing) -> Any:
+    """The error that answers it, or None."""
+    frame.ref = "typed"
+    await peer.send(frame)
+    await peer.round_trip()
+    await peer.round_trip()
+    return next((f for f in peer.inbox if isinstance(f, frames.Error) and f.ref == "typed"), None)
+
+
+# -- who is online -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_small_group_shows_each_member(stack: Any, codec: str) -> None:
+    async with crowd(stack, codec) as here:
+        ann, _ben, cat = here.peers
+        await here.open(0)
+        for phone in here.phones[1:]:
+            await ann.expect(frames.Presence, user_id=phone.user, status="online")
+        await cat.send(frames.Presence("away"))
+        await ann.expect(frames.Presence, user_id=here.phones[2].user, status="away")
+        await here.peers[1].close()
+        await ann.expect(frames.Presence, user_id=here.phones[1].user, status="offline")
+        assert not states(ann, here.phones[0]), "one knows it of oneself"
+        assert not counts(ann, here.group)
+        await ann.send(frames.PresenceSubscribe([], closed_conversation_ids=[here.group]))
+        await ann.round_trip()
+        await cat.send(frames.Presence("online"))
+        async with await Peer.open(here.urls[1], here.phones[0], codec, sync=False):
+            pass  # replaces Ann's socket; what it was told until then is all
+        await ann.closed()
+        assert states(ann, here.phones[2]) == ["online", "away"]
+
+
+async def test_a_chat_leaves_the_places_of_subscriptions_free(stack: Any) -> None:
+    async with crowd(stack, "json") as here:
+        ann = here.peers[0]
+        await here.open(0)
+        followed = [here.phones[1].user, *[new_id() for _ in range(4)]]
+        await ann.send(frames.PresenceSubscribe(followed))
+        await ann.expect(frames.Presence, user_id=followed[-1])
+        # Closing the chat takes nothing away from who is followed anyway, and a change is told once.
+        await ann.send(frames.PresenceSubscribe([], closed_conversation_ids=[here.group]))
+        await here.peers[1].send(frames.Presence("away"))
+        await ann.expect(frames.Presence, user_id=here.phones[1].user, status="away")
+        assert (await ann.ask(frames.PresenceSubscribe([new_id()]))).code == "limit_exceeded"
+
+
+async def test_a_change_comes_once_however_often_one_is_followed(stack: Any) -> None:
+    async with crowd(stack, "protobuf") as here:
+        ann, ben, _cat = here.peers
+        other = await make(here.phones[0], here.phones[1])
+        await opens(ann, here.group, other)
+        await ann.send(frames.PresenceSubscribe([here.phones[1].user]))
+        await until(lambda: states(ann, here.phones[1]) == ["online"] * 2, "the answers are here")
+        await ben.send(frames.Presence("away"))
+        await ann.expect(frames.Presence, user_id=here.phones[1].user, status="away")
+        await ben.send(frames.Presence("online"))
+        await until(lambda: states(ann, here.phones[1])[2:] == ["away", "online"], "each change, once")
+
+
+async def test_a_large_group_shows_how_many(stack: Any, codec: str) -> None:
+    async with crowd(stack, codec, SMALL + 2) as here:
+        ann, ben = here.peers[:2]
+        await here.open(0, 1)
+        for peer in (ann, ben):
+            got = await peer.expect(frames.Presence, conversation_id=here.group)
+            assert (got.status, got.online_count, got.user_id) == ("online", SMALL + 2, None)
+        await here.peers[2].close()
+        await here.peers[3].send(frames.Presence("away"))
+        for peer in (ann, ben):
+            await peer.expect(frames.Presence, conversation_id=here.group, online_count=SMALL)
+        assert not any(states(ann, phone) for phone in here.phones), "nobody by name"
+
+
 # -- limits and bad input --------------------------------------------------------------------------------------------------
 
 
@@ -341,8 +344,8 @@ async def test_c7_open_chats_are_bounded(stack: Any, codec: str) -> None:
         assert (await a.ask(frames.PresenceSubscribe([], conversation_ids=[first]))).code == "limit_exceeded"
 
 
-async def test_what_is_closed_in_the_same_frame_is_closed(stack: Any, codec: str) -> None:
-    async with crowd(stack, codec) as here:
+async def test_what_is_closed_in_the_same_frame_is_closed(stack: Any) -> None:
+    async with crowd(stack, "protobuf") as here:
         await here.open(1)
         both = frames.PresenceSubscribe(
             [], conversation_ids=[here.group, here.group], closed_conversation_ids=[here.group, new_id()]
@@ -374,8 +377,8 @@ def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-async def test_c7_typing_in_one_chat_is_bounded(stack: Any, codec: str) -> None:
-    async with crowd(stack, codec) as here:
+async def test_c7_typing_in_one_chat_is_bounded(stack: Any) -> None:
+    async with crowd(stack, "json") as here:
         ann = here.peers[0]
         direct = await here.phones[0].direct(here.phones[1])
         refs = [str(number) for number in range(60)]
@@ -390,9 +393,9 @@ async def test_c7_typing_in_one_chat_is_bounded(stack: Any, codec: str) -> None:
         await here.peers[1].expect(frames.Typing, conversation_id=direct)
 
 
-async def test_a_member_who_types_without_end_is_shown_now_and_then(stack: Any, codec: str) -> None:
+async def test_a_member_who_types_without_end_is_shown_now_and_then(stack: Any) -> None:
     """Who opened the group gets no more than it can show; the end comes after all."""
-    async with crowd(stack, codec) as here:
+    async with crowd(stack, "protobuf") as here:
         await here.open(1, 2)
         await here.peers[0].send(here.typing())
         await here.peers[1].expect(frames.Typing)

@@ -72,7 +72,7 @@ class Limits:
     flood_warnings: int = 20  # refused frames in a row before 4429
     syncs_per_minute: int = 30
     typing_per_minute: int = 120
-    typing_per_chat_10s: int = 10  # of one socket in one conversation
+    typing_per_chat_10s: int = 15  # of one socket in one conversation
     typing_shown_per_second: int = 5  # of one group, to all who have it open; the rest is dropped
     presence_per_minute: int = 60
     malformed_in_a_row: int = 3  # then 4400
