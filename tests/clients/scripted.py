@@ -48,7 +48,11 @@ class Peer:
     async def tick(self, sent: Frame, seq: int, **fields: Any) -> None:
         names = ("messageId", "conversationId", "ref")
         await self.send(
-            type="status_update", status="sent", seq=seq, timestamp=1, **{n: sent[n] for n in names}, **fields
+            type="status_update",
+            seq=seq,
+            timestamp=1,
+            **{n: sent[n] for n in names},
+            **({"status": "sent"} | fields),
         )
 
     async def refuse(self, sent: Frame, code: str, **fields: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from typing import Any
 
 import pytest
@@ -21,11 +22,12 @@ KINDS = (
 NAMES = (
     "conversationId", "seq", "senderId", "messageId", "encryptedContent", "timestamp", "serverTimestamp", "kind", "through",
     "head", "remaining", "events", "status", "userId", "upTo", "counts", "code", "message", "ref", "retryable", "retryAfterMs",
-    "details", "serverTime", "afterMs", "data", "actorId", "edited", "deleted",
+    "details", "serverTime", "afterMs", "data", "actorId", "edited", "deleted", "userIds", "creatorId", "name", "settings",
+    "dissolved", "role", "mentions", "flagsVersion", "mutedUntil", "pinned", "draft", "onlineCount",
 )  # fmt: skip
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.just(2**63), st.just(2**200), st.floats(allow_nan=True), st.text(max_size=6),
-    st.just("\ud800"), st.sampled_from([C, "m1", "sent", "read", "delivered", "reset", "out_of_order", "aGk="]),
+    st.just("\ud800"), st.sampled_from([C, "m1", "me", "bob", "sent", "read", "delivered", "reset", "out_of_order", "aGk="]),
     st.binary(max_size=3),
 )  # fmt: skip
 plausible = st.fixed_dictionaries(
@@ -33,11 +35,23 @@ plausible = st.fixed_dictionaries(
      "senderId": st.sampled_from(["bob", "me"]), "messageId": st.sampled_from(["m1", "m2", "m3"]),
      "encryptedContent": st.just("aGk=")}
 )  # fmt: skip
+about_groups = st.fixed_dictionaries(
+    {"type": st.just("event"), "conversationId": st.just(C), "seq": st.integers(0, 6), "serverTimestamp": st.integers(0, 9),
+     "kind": st.sampled_from(["member_added", "member_removed", "role", "info"])},
+    optional={
+        "actorId": st.sampled_from(["bob", "me"]), "userId": st.sampled_from(["bob", "me"]) | scalars,
+        "data": st.dictionaries(
+            st.sampled_from(NAMES), scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.text(max_size=3), scalars),
+            max_size=4,
+        ),
+    },
+)  # fmt: skip
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4), max_leaves=8
 )  # fmt: skip
 frames = st.one_of(
     plausible,
+    about_groups,
     st.builds(
         lambda kind, fields: {**fields, "type": kind},
         st.sampled_from(KINDS),
@@ -72,6 +86,14 @@ def test_frames_of_any_shape_are_taken_or_refused_and_the_file_stays_sound(recei
                 device.pending(chat.conversation_id)
                 position = device.history[chat.conversation_id].position
                 assert position is None or 0 <= position < 2**53
+                device.receipt_at(chat.conversation_id, 3)
+            database.commit()
+            again = client(database)  # what is in the file is what is in memory
+            for stored in again.chats():
+                mine = device.chat(stored.conversation_id)
+                assert dataclasses.replace(mine, last=None) == dataclasses.replace(stored, last=None)
+                assert device.known_group(mine.conversation_id) == again.known_group(mine.conversation_id)
+                assert device.receipt_at(mine.conversation_id, 3) == again.receipt_at(mine.conversation_id, 3)
             device._duties.connected(0.0)
             device._duties.due(1.0)
             seqs = [entry.seq for entry in device.history[C].entries]

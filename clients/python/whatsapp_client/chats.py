@@ -12,7 +12,7 @@ from .database import Database
 from .entry import Entry, whole
 from .flags import FlagState
 from .group_state import GroupState
-from .groups import Group
+from .groups import Group, text
 from .history import History
 
 #: A `read` told so shortly before the last one is told again by a new process: the server writes it behind.
@@ -219,7 +219,7 @@ class Chats:
         if item.get("kind") == "group":
             count = item.get("memberCount")
             self.groups.listed(
-                conversation_id, str(item.get("name") or ""), str(item.get("role") or ""),
+                conversation_id, text(item.get("name") or ""), text(item.get("role") or ""),
                 None if count is None else whole(count), mark,
             )  # fmt: skip
         facts = self._of(conversation_id)

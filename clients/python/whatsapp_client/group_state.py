@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .database import Database
 from .entry import Entry
-from .groups import CREATOR, MEMBER, Group, GroupSettings, MemberReceipt
+from .groups import CREATOR, MEMBER, Group, GroupSettings, MemberReceipt, text
 from .history import History, Receipt
 
 #: Up to so many members the server tells the receipts of each.
@@ -136,7 +136,7 @@ class GroupState:
         if data.get("creatorId"):  # the group's first event: everybody is named
             role = CREATOR if data["creatorId"] == self._user_id else MEMBER
             known.group = replace(
-                group, my_role=role, creator_id=str(data["creatorId"]), member_count=len(users),
+                group, my_role=role, creator_id=text(data["creatorId"]), member_count=len(users),
                 created_at=entry.server_timestamp,
             )  # fmt: skip
             known.members, known.dirty_members = dict.fromkeys(users, entry.seq), True
@@ -165,7 +165,7 @@ class GroupState:
                 known.dirty_members = True
 
     def _role(self, known: _Known, entry: Entry, data: dict) -> None:
-        role = str(data.get("role") or MEMBER)
+        role = text(data.get("role") or MEMBER)
         for user in _users(entry, data):
             if user == self._user_id:
                 known.group = replace(known.group, my_role=role)
@@ -180,10 +180,10 @@ class GroupState:
         settings = data.get("settings")
         known.group = replace(
             group,
-            name=str(data["name"]) if "name" in data else group.name,
-            description=str(data["description"]) if "description" in data else group.description,
+            name=text(data["name"]) if "name" in data else group.name,
+            description=text(data["description"]) if "description" in data else group.description,
             settings=GroupSettings.of(settings) if isinstance(settings, dict) else group.settings,
-            icon_url=(str(data["iconUrl"]) if data["iconUrl"] else None)
+            icon_url=(text(data["iconUrl"]) if data["iconUrl"] else None)
             if "iconUrl" in data
             else group.icon_url,
         )
@@ -360,5 +360,5 @@ def raised(listed: MemberReceipt, known: Receipt, seq: int) -> MemberReceipt:
 def _users(entry: Entry, data: dict) -> list[str]:
     """Whom an event is about: one, or several at once."""
     one, several = entry.fields.get("userId"), data.get("userIds")
-    users = [str(one)] if one else []
-    return users + [str(user) for user in several if user != one] if isinstance(several, list) else users
+    users = [text(one)] if one else []
+    return users + [text(user) for user in several if user != one] if isinstance(several, list) else users

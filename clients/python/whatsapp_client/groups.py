@@ -34,7 +34,7 @@ class GroupSettings:
 
     @classmethod
     def of(cls, shown: Mapping[str, Any]) -> GroupSettings:
-        return cls(**{name: str(shown.get(wire) or ALL) for name, wire in _SETTINGS.items()})
+        return cls(**{name: text(shown.get(wire) or ALL) for name, wire in _SETTINGS.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,10 @@ class Group:
     def of(cls, shown: Frame) -> Group:
         """An answer of ``/groups/{id}``. Raises KeyError, ValueError, TypeError for what is none."""
         return cls(
-            str(shown["groupId"]),
-            str(shown["name"]),
-            str(shown.get("description") or ""),
-            str(shown.get("role") or ""),
+            text(shown["groupId"]),
+            text(shown["name"]),
+            text(shown.get("description") or ""),
+            text(shown.get("role") or ""),
             GroupSettings.of(shown.get("settings") or {}),
             whole(shown.get("memberCount")),
             _text(shown.get("creatorId")),
@@ -99,9 +99,9 @@ class Member:
     @classmethod
     def of(cls, shown: Frame) -> Member:
         return cls(
-            str(shown["userId"]),
-            str(shown.get("name") or ""),
-            str(shown["role"]),
+            text(shown["userId"]),
+            text(shown.get("name") or ""),
+            text(shown["role"]),
             whole(shown.get("joinedAt")),
         )
 
@@ -121,8 +121,8 @@ class Invite:
     @classmethod
     def of(cls, shown: Frame) -> Invite:
         return cls(
-            str(shown["code"]),
-            str(shown.get("createdBy") or ""),
+            text(shown["code"]),
+            text(shown.get("createdBy") or ""),
             whole(shown.get("createdAt")),
             _number(shown.get("expiresAt")),
             _number(shown.get("maxUses")),
@@ -145,9 +145,9 @@ class InvitePreview:
     @classmethod
     def of(cls, shown: Frame) -> InvitePreview:
         return cls(
-            str(shown["groupId"]),
-            str(shown["name"]),
-            str(shown.get("description") or ""),
+            text(shown["groupId"]),
+            text(shown["name"]),
+            text(shown.get("description") or ""),
             whole(shown.get("memberCount")),
             bool(shown.get("approval")),
             _number(shown.get("expiresAt")),
@@ -164,7 +164,7 @@ class JoinRequest:
 
     @classmethod
     def of(cls, shown: Frame) -> JoinRequest:
-        return cls(str(shown["userId"]), str(shown.get("name") or ""), whole(shown.get("requestedAt")))
+        return cls(text(shown["userId"]), text(shown.get("name") or ""), whole(shown.get("requestedAt")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,8 @@ class MemberReceipt:
     @classmethod
     def of(cls, shown: Frame) -> MemberReceipt:
         return cls(
-            str(shown["userId"]),
-            str(shown["status"]),
+            text(shown["userId"]),
+            text(shown["status"]),
             _number(shown.get("deliveredAt")),
             _number(shown.get("readAt")),
         )
@@ -191,11 +191,16 @@ def wire_settings(settings: Mapping[str, str] | GroupSettings) -> dict[str, str]
     """For a request; names as in :class:`GroupSettings` or as on the wire."""
     if isinstance(settings, GroupSettings):
         return {wire: getattr(settings, name) for name, wire in _SETTINGS.items()}
-    return {_SETTINGS.get(name, name): str(value) for name, value in settings.items()}
+    return {_SETTINGS.get(name, name): text(value) for name, value in settings.items()}
+
+
+def text(value: Any) -> str:
+    """What the file can hold of what a server said."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _text(value: Any) -> str | None:
-    return str(value) if value else None
+    return text(value) if value else None
 
 
 def _number(value: Any) -> int | None:
