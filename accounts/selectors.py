@@ -25,10 +25,9 @@ def account_by_id(*, user_id: uuid.UUID) -> Account:
 
 
 def contacts(*, account: Account, since: int, after: str, limit: int) -> list[Contact]:
-    """Contacts changed after ``since`` (ms), by user id from behind ``after``."""
+    """Contacts by user id from behind ``after``: all there are, or what changed after ``since`` (ms), removed ones too."""
     found = Contact.objects.filter(owner=account).select_related("user").order_by("user_id")
-    if since:
-        found = found.filter(updated_at__gt=since)
+    found = found.filter(updated_at__gt=since) if since else found.filter(removed=False)
     if after:
         found = found.filter(user_id__gt=after)
     return list(found[:limit])

@@ -5,8 +5,11 @@ from __future__ import annotations
 from celery import shared_task
 
 from accounts.limits import DAY_MS
-from accounts.models import InstallationBan, KeptAnswer, LimitHit, RefreshToken, VerificationCode
+from accounts.models import Contact, InstallationBan, KeptAnswer, LimitHit, RefreshToken, VerificationCode
 from whatsapp.infra.clock import now_ms
+
+#: How long a removed contact is told to devices that ask for changes. Who was away for longer reads the whole list.
+REMOVED_KEPT_MS = 90 * DAY_MS
 
 
 @shared_task
@@ -18,4 +21,5 @@ def prune() -> None:
     RefreshToken.objects.filter(expires_at__lte=now).delete()
     InstallationBan.objects.filter(until__lte=now).delete()
     LimitHit.objects.filter(at__lte=now - DAY_MS).delete()
+    Contact.objects.filter(removed=True, updated_at__lte=now - REMOVED_KEPT_MS).delete()
     KeptAnswer.objects.filter(created_at__lte=now - DAY_MS).delete()

@@ -11,6 +11,7 @@ urlpatterns = [
     path("devices", devices.DevicesView.as_view()),
     path("devices/<uuid:device_id>", devices.DeviceView.as_view()),
     path("contacts", contacts.ContactsView.as_view()),
+    path("contacts/sync", contacts.SyncView.as_view()),
     path("contacts/<uuid:user_id>", contacts.ContactView.as_view()),
     path("users/<uuid:user_id>", contacts.UserView.as_view()),
 ]

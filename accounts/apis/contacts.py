@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,14 +12,18 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import selectors
-from accounts.models import Contact
+from accounts.models import Contact, phone_hash
 from accounts.phone import normalize
 from accounts.rest import paging, samples
 from accounts.rest.fields import LineField, PhoneField
 from accounts.rest.idempotency import once
 from accounts.rest.schema import cursor, limit, number, operation
-from accounts.services import contacts
+from accounts.services import address_book, contacts
+from accounts.services.contacts import MAX_CONTACTS
 from whatsapp.wire.errors import Code
+
+#: 32 bytes in base64.
+HASH_PATTERN: Final = "^[A-Za-z0-9+/]{43}=$"
 
 
 class ContactInput(serializers.Serializer):
@@ -36,11 +41,30 @@ class ContactOutput(serializers.Serializer):
     name = serializers.CharField()
     about = serializers.CharField()
     updatedAt = serializers.IntegerField()
+    removed = serializers.BooleanField(
+        required=False, help_text="True: it is no contact any more; only in what changed since"
+    )
 
 
 class ContactsOutput(serializers.Serializer):
     items = ContactOutput(many=True)
     next = serializers.CharField(required=False)
+
+
+class SyncInput(serializers.Serializer):
+    hashes = serializers.ListField(
+        child=serializers.RegexField(HASH_PATTERN, max_length=44),
+        max_length=MAX_CONTACTS,
+        help_text="SHA-256 of each number in E.164 (`+4915112345678`)",
+    )
+
+
+class MatchOutput(ContactOutput):
+    hash = serializers.CharField(help_text="The one that was sent")
+
+
+class MatchesOutput(serializers.Serializer):
+    items = MatchOutput(many=True)
 
 
 class UserOutput(serializers.Serializer):
@@ -49,6 +73,7 @@ class UserOutput(serializers.Serializer):
     about = serializers.CharField()
 
 
+_HASH = base64.b64encode(phone_hash(samples.BOBS_NUMBER)).decode()
 _EXAMPLE = {
     "userId": samples.BOB,
     "nickname": "Bobby",
@@ -59,13 +84,16 @@ _EXAMPLE = {
 
 
 def _contact(contact: Contact) -> dict[str, Any]:
-    return {
+    about: dict[str, Any] = {
         "userId": str(contact.user_id),
         "nickname": contact.nickname,
         "name": contact.user.name,
         "about": contact.user.about,
         "updatedAt": contact.updated_at,
     }
+    if contact.removed:
+        about["removed"] = True
+    return about
 
 
 class ContactsView(APIView):
@@ -82,7 +110,8 @@ class ContactsView(APIView):
         example={"items": [_EXAMPLE], "next": samples.BOB},
     )
     def get(self, request: Request) -> Response:
-        """The address book, by user id; with `since` (ms) only what changed after it."""
+        """The address book, by user id; with `since` (ms) only what changed after it, those who were removed too. Removals are
+        told for 90 days: whoever was away for longer reads the whole list."""
         limit = paging.page_limit(request)
         found = selectors.contacts(
             account=request.user,
@@ -114,6 +143,39 @@ class ContactsView(APIView):
                 owner=request.user, phone=phone, nickname=data.validated_data.get("nickname")
             )
             return Response(_contact(contact))
+
+        return once(request, caller=str(request.user.pk), body=data.validated_data, run=run)
+
+
+class SyncView(APIView):
+    @operation(
+        "sync_contacts",
+        tag="people",
+        summary="Add everybody of an address book",
+        request=SyncInput,
+        sent={"example": {"hashes": [_HASH]}},
+        answer=MatchesOutput,
+        example={"items": [{"hash": _HASH, **_EXAMPLE, "nickname": ""}]},
+        refuses=[Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
+        idempotent=True,
+    )
+    def post(self, request: Request) -> Response:
+        """Turn the numbers of an address book into contacts: all who are here, new or not, with the hash that found them. Once an
+        hour; limited in what is asked and in who is found. Hashes that find nobody are not kept."""
+        data = SyncInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        hashes = [base64.b64decode(one) for one in data.validated_data["hashes"]]
+
+        def run() -> Response:
+            matches = address_book.sync(owner=request.user, hashes=hashes)
+            return Response(
+                {
+                    "items": [
+                        {"hash": base64.b64encode(match.hash).decode(), **_contact(match.contact)}
+                        for match in matches
+                    ]
+                }
+            )
 
         return once(request, caller=str(request.user.pk), body=data.validated_data, run=run)
 

@@ -1,6 +1,6 @@
 """Tables of the app, a file per noun. Times are milliseconds since the epoch, from ``whatsapp.infra.clock``."""
 
-from accounts.models.account import Account
+from accounts.models.account import Account, phone_hash
 from accounts.models.contact import Contact
 from accounts.models.device import Device
 from accounts.models.installation_ban import InstallationBan
@@ -18,4 +18,5 @@ __all__ = [
     "LimitHit",
     "RefreshToken",
     "VerificationCode",
+    "phone_hash",
 ]

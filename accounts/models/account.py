@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import uuid
+from typing import Any
 
 from django.db import models
 
@@ -10,6 +12,22 @@ from whatsapp.infra.clock import now_ms
 
 def new_id() -> uuid.UUID:
     return uuid.UUID(uuid7(now_ms()))
+
+
+def phone_hash(phone: str) -> bytes:
+    """What clients send of the numbers in their address books: SHA-256 of the number in E.164. It hides a number from nobody
+    who can try them all; what holds off enumeration are the limits of ``services/address_book.py``."""
+    return hashlib.sha256(phone.encode()).digest()
+
+
+class PhoneHashField(models.BinaryField):
+    """Follows ``phone``."""
+
+    def pre_save(self, model_instance: Any, add: bool) -> bytes | None:
+        phone = model_instance.phone
+        value = phone_hash(phone) if phone else None
+        setattr(model_instance, self.attname, value)
+        return value
 
 
 class Account(models.Model):
@@ -23,6 +41,7 @@ class Account(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     #: E.164: + and at most 15 digits. None: the number went to somebody else (``services/recycling.py``).
     phone = models.CharField(max_length=16, unique=True, null=True)
+    phone_hash = PhoneHashField(max_length=32, unique=True, null=True, editable=False)
     name = models.CharField(max_length=100, blank=True, default="")
     about = models.CharField(max_length=500, blank=True, default="")
     language = models.CharField(max_length=35, blank=True, default="")  # BCP 47

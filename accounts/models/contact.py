@@ -12,8 +12,11 @@ class Contact(models.Model):
     user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
     nickname = models.CharField(max_length=100, blank=True, default="")
     updated_at = models.BigIntegerField()
+    #: It is gone, since ``updated_at``; kept for a while so that the owner's other devices learn of it.
+    removed = models.BooleanField(default=False)
 
     class Meta:
+        indexes = [models.Index(fields=["owner", "updated_at"], name="accounts_contact_changed")]
         constraints = [models.UniqueConstraint(fields=["owner", "user"], name="accounts_contact_once")]
 
     def __str__(self) -> str:

@@ -37,7 +37,6 @@ _LATER: Final = (
     _Row("keys", "keys", "POST"),
     _Row("keys/count", "keys_count", "GET"),
     _Row("keys/<str:user_id>", "keys_of_user", "GET"),
-    _Row("contacts/sync", "contacts_sync", "POST"),
     _Row("blocks", "blocks", "GET"),
     _Row("blocks/<str:user_id>", "block", "PUT DELETE"),
     _Row("reports", "report", "POST"),

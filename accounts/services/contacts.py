@@ -7,7 +7,7 @@ from typing import Final
 
 from django.db import transaction
 
-from accounts import limits
+from accounts import events, limits
 from accounts.errors import Refused
 from accounts.models import Account, Contact
 from accounts.selectors import account_by_id
@@ -17,6 +17,8 @@ from whatsapp.wire.errors import Code
 
 #: As many as a person's address book holds, far below what would hurt.
 MAX_CONTACTS: Final = 10_000
+#: Owners who are told at once that a contact has ended; the others find it in their lists.
+MAX_TOLD: Final = 10_000
 
 
 def add_by_number(*, owner: Account, phone: str, nickname: str | None) -> Contact:
@@ -55,19 +57,35 @@ def _put(*, owner: Account, account: Account, nickname: str | None, now: int) ->
         # The limit holds under parallel requests; "no key", or two who add each other would wait for each other.
         Account.objects.select_for_update(no_key=True).get(pk=owner.pk)
         contact = Contact.objects.filter(owner=owner, user=account).first()
+        is_new = contact is None or contact.removed
+        if is_new and Contact.objects.filter(owner=owner, removed=False).count() >= MAX_CONTACTS:
+            raise full()
         if contact is None:
-            if Contact.objects.filter(owner=owner).count() >= MAX_CONTACTS:
-                raise Refused(
-                    Code.LIMIT_EXCEEDED, "Your address book is full.", details={"limit": MAX_CONTACTS}
-                )
             return Contact.objects.create(owner=owner, user=account, nickname=nickname or "", updated_at=now)
         contact.user = account
-        if nickname is not None and nickname != contact.nickname:
-            contact.nickname, contact.updated_at = nickname, now
-            contact.save(update_fields=["nickname", "updated_at"])
+        if contact.removed or (nickname is not None and nickname != contact.nickname):
+            contact.nickname = contact.nickname if nickname is None else nickname
+            contact.removed, contact.updated_at = False, now
+            contact.save(update_fields=["nickname", "removed", "updated_at"])
         return contact
 
 
+def full() -> Refused:
+    return Refused(Code.LIMIT_EXCEEDED, "Your address book is full.", details={"limit": MAX_CONTACTS})
+
+
 def remove_contact(*, owner: Account, user_id: uuid.UUID) -> None:
-    """Idempotent: removing who is not there changes nothing."""
-    Contact.objects.filter(owner=owner, user_id=user_id).delete()
+    """Idempotent: removing who is not there changes nothing. The row stays as a mark for the owner's other devices."""
+    found = Contact.objects.filter(owner=owner, user_id=user_id, removed=False)
+    found.update(removed=True, nickname="", updated_at=now_ms())
+
+
+def forget_everywhere(*, account: Account, now: int) -> None:
+    """An account has ended: it leaves all address books, and their owners are told (``notice contact_deleted``).
+
+    Call it inside a transaction. The notice is live only; who is away finds the removed contact in the list.
+    """
+    found = Contact.objects.filter(user=account, removed=False)
+    owners = [str(owner) for owner in found.values_list("owner_id", flat=True)[:MAX_TOLD]]
+    found.update(removed=True, nickname="", updated_at=now)
+    events.notices(user_ids=owners, kind="contact_deleted", data={"userId": str(account.pk)})

@@ -12,6 +12,7 @@ from django.db.models import Max
 from accounts import endings
 from accounts.limits import DAY_MS
 from accounts.models import Account, Contact, Device
+from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
 from delivery.store.sync import store
 from whatsapp.infra import metrics
@@ -33,9 +34,10 @@ def retire(*, account: Account, now: int) -> None:
     for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
         end_device(device=device, now=now)
     Contact.objects.filter(owner=account).delete()
+    forget_everywhere(account=account, now=now)
     store.forget_flags(str(account.pk))
     account.phone, account.retired_at = None, now
     account.name = account.about = account.language = ""
-    account.save(update_fields=["phone", "retired_at", "name", "about", "language"])
+    account.save(update_fields=["phone", "phone_hash", "retired_at", "name", "about", "language"])
     endings.ended(str(account.pk))
     metrics.count("accounts", "retired")

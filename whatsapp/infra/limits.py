@@ -33,6 +33,10 @@ class Limits:
     recycled_after_days: int = 45  # silent; who verifies the number anew is somebody else
     contacts_per_hour: int = 60
     contacts_per_day: int = 500
+    contact_syncs_per_hour: int = 1
+    contact_hashes_per_day: int = 60_000  # of address books; as many as six whole ones
+    contacts_found_per_day: int = 2_000  # by such hashes, who were no contacts before
+    contacts_of_a_block_per_day: int = 100  # found among numbers that differ in their last four digits only
     # groups; rates fail closed
     groups_per_hour: int = 10  # made by one user
     group_changes_per_hour: int = 1_000  # by one user; each is an event for every member
