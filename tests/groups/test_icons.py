@@ -264,11 +264,13 @@ def test_icons_an_hour(limits: Any) -> None:
 # -- the worker ------------------------------------------------------------------------------------------------------------
 
 
-def _worker(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def _worker(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, *, locked: bool = True) -> Any:
     """The answer to a picture of a worker that has been taken over: it does ``code`` where it would decode."""
     script = tmp_path / "worker.py"
     source = images.WORKER.read_text()
     assert "made = squares(sys.stdin" in source
+    assert "    _lock()\n    try" in source
+    source = source if locked else source.replace("    _lock()\n    try", "    try")
     script.write_text(source.replace("made = squares(sys.stdin", f"{code}\n        made = squares(sys.stdin"))
     script.chmod(0o644)
     monkeypatch.setattr(images, "WORKER", script)
@@ -283,7 +285,7 @@ def _worker(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         "open('/etc/passwd')",
         "__import__('socket').socket()",
-        "os.fork()",
+        "os.fork() or os._exit(0)",
         "os.environ['WHATSAPP_DATA']",
         "os.write(1, bytes(5 * 2**20)); os.write(1, b'x')",
         "bytearray(2**30)",
@@ -301,11 +303,20 @@ def test_a_worker_that_was_taken_over_gets_nowhere(
     assert _worker(tmp_path, code, monkeypatch) is images.Reason.UNREADABLE
 
 
-def test_a_worker_that_does_nothing_bad_does_its_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('/etc/passwd')",
+        "__import__('socket').socket()",
+        "os.fork() or os._exit(0)",
+        "bytearray(2**30)",
+        "pass",
+    ],
+)
+def test_twin_a_worker_without_its_limits_gets_there(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or the test above would say nothing."""
-    assert len(_worker(tmp_path, "pass", monkeypatch)) == 2
+    assert len(_worker(tmp_path, code, monkeypatch, locked=False)) == 2
 
 
 def test_a_worker_runs_out_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,23 @@ from django.core.exceptions import ImproperlyConfigured
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
 
-S3_BUCKET = os.environ.get("S3_BUCKET", "")
+_FOLDER: dict[str, Any] = {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {
+        "location": Path(data_folder()).absolute() / "media",
+        "file_permissions_mode": 0o600,
+        "directory_permissions_mode": 0o700,
+    },
+}
 
 
-def _bucket() -> dict[str, Any]:
-    # Only with a bucket: the module takes a while to import, and a gateway that is at work has no such while.
+def _default() -> dict[str, Any]:
+    """The bucket that the environment describes, without ``S3_BUCKET`` the folder."""
+    name = os.environ.get("S3_BUCKET", "")
+    if not name:
+        return _FOLDER
+    # Only with a bucket, and now: they take a while to import, and a gateway that is at work has no such while.
+    import boto3  # noqa: F401 - the storage would, with its first file
     from botocore.config import Config
 
     key, secret = os.environ.get("S3_ACCESS_KEY_ID", ""), os.environ.get("S3_SECRET_ACCESS_KEY", "")
@@ -28,7 +40,7 @@ def _bucket() -> dict[str, Any]:
     return {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
-            "bucket_name": S3_BUCKET,
+            "bucket_name": name,
             "endpoint_url": os.environ.get("S3_ENDPOINT_URL") or None,
             "region_name": os.environ.get("S3_REGION") or None,
             # Without them boto3 looks where it always does: its own variables, the machine's role.
@@ -48,16 +60,7 @@ def _bucket() -> dict[str, Any]:
     }
 
 
-_FOLDER: dict[str, Any] = {
-    "BACKEND": "django.core.files.storage.FileSystemStorage",
-    "OPTIONS": {
-        "location": Path(data_folder()).absolute() / "media",
-        "file_permissions_mode": 0o600,
-        "directory_permissions_mode": 0o700,
-    },
-}
-
 STORAGES: dict[str, dict[str, Any]] = {
-    "default": _bucket() if S3_BUCKET else _FOLDER,
+    "default": _default(),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
