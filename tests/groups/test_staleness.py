@@ -77,3 +77,17 @@ async def test_nobody_is_turned_away_by_a_stale_list(
         off("reread")
     answer = await room.ben.answer(room.ben.send(room.conversation, "hello"))
     assert isinstance(answer, frames.StatusUpdate) is not twin
+
+
+async def test_twin_without_an_age_a_list_serves_for_ever(
+    world: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    off: Callable[..., None],  # noqa: F811
+) -> None:
+    room = await Room(world).open()
+    await room.ben.say(room.conversation)
+    await room.change("member_removed", leaves=(room.people[1][0],))
+    off("list_age")
+    assert await answers(room, room.ben, 3_600.0, monkeypatch) == "sent"
+    off()
+    assert await answers(room, room.ben, 5.01, monkeypatch) == "not_member"
