@@ -42,6 +42,7 @@ class Typed(NamedTuple):
     active: bool
     kind: frames.TypingKind | None
     ref: str
+    at: float  # loop time
 
 
 class Shown(NamedTuple):
@@ -114,7 +115,8 @@ class Typing:
         self, session: Session, conversation: str, active: bool, kind: frames.TypingKind | None, ref: str
     ) -> None:
         """Pass it on; who is no member is answered ``not_found``, who may not send ``forbidden``."""
-        self._typed.add(Typed(session, conversation, active, kind, ref))
+        now = asyncio.get_running_loop().time()
+        self._typed.add(Typed(session, conversation, active, kind, ref, now))
 
     async def _pass_on(self, items: list[Typed]) -> None:
         try:
@@ -122,13 +124,14 @@ class Typing:
         except Unavailable:
             return
         told: dict[tuple[str, str], Shown] = {}  # of several of one moment, the last
+        now = asyncio.get_running_loop().time()
         for item in items:
             known = lists.get(item.conversation)
             if known is None or not is_member(known, item.session.user):
                 _refuse(item, Code.NOT_FOUND, "there is no such conversation")
             elif known.speakers is not None and item.session.user not in known.speakers:
                 _refuse(item, Code.FORBIDDEN, "only admins may send to this group")
-            else:
+            elif now - item.at < FORGET_S:  # not what waited for a slow store
                 shown = Shown(item.conversation, item.session.user, item.active, item.kind)
                 told[item.conversation, item.session.user] = shown
         direct = [one for one in told.values() if lists[one.conversation].kind == "direct"]

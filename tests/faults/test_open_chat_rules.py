@@ -298,6 +298,31 @@ async def test_twin_without_pace_everybody_is_told_of_everybody(world: World, of
     assert len(typed(chat.ben)) == 60
 
 
+async def test_what_waited_for_a_slow_store_is_not_told_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = await Chat(world).make()
+    await chat.open(chat.ben)
+    typing, lists = chat.here.node.typing, chat.here.node.roster.lists
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def slow(heads: Any) -> Any:
+        asked.set()
+        await answers.wait()
+        return await lists(heads)
+
+    monkeypatch.setattr(chat.here.node.roster, "lists", slow)
+    chat.types(chat.ann)
+    await asked.wait()
+    monkeypatch.setattr("delivery.typing.FORGET_S", 0.0)  # as if it had taken 2 s
+    answers.set()
+    await typing._typed.drained()
+    monkeypatch.undo()
+    chat.types(chat.ann, kind="audio")
+    await settled(chat.here, chat.there)
+    assert [frame.kind for frame in typed(chat.ben)] == ["audio"]
+
+
 # -- who hides -------------------------------------------------------------------------------------------------------------
 
 

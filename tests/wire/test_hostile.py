@@ -19,6 +19,7 @@ from whatsapp.wire.frames import (
     Ack,
     Call,
     Presence,
+    PresenceSubscribe,
     SendMessage,
     StatusUpdate,
     Typing,
@@ -373,6 +374,16 @@ def test_500_entries_but_no_more(codec: Codec, field: str, make: Callable[[list[
         target.append(extra) if isinstance(target, list) else target.update({extra: 1})
         error = refusal(PROTOBUF, PROTOBUF.encode(frame))
     assert (error.code, error.field, error.malformed) == (Code.BAD_REQUEST, field, False)
+
+
+@each_codec
+@pytest.mark.parametrize("field", ["conversation_ids", "closed_conversation_ids"])
+def test_50_chats_but_no_more(codec: Codec, field: str) -> None:
+    frame = PresenceSubscribe([], **{field: _uuids(50)})  # type: ignore[arg-type]
+    assert codec.decode(codec.encode(frame)) == frame
+    error = refusal(codec, codec.encode(PresenceSubscribe([], **{field: _uuids(51)}, ref="r")))  # type: ignore[arg-type]
+    name = {"conversation_ids": "conversationIds", "closed_conversation_ids": "closedConversationIds"}[field]
+    assert (error.code, error.field, error.malformed) == (Code.BAD_REQUEST, name, False)
 
 
 @pytest.mark.parametrize(
