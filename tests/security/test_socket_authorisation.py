@@ -36,10 +36,15 @@ REACHING: dict[str, Callable[[str, str], frames.Frame]] = {
     "delivered a message": lambda conversation, message: frames.StatusUpdate(
         conversation_id=conversation, status="delivered", message_id=message
     ),
+    "open": lambda conversation, message: frames.PresenceSubscribe([], conversation_ids=[conversation]),
 }
 #: Frames that answer nothing: what they must not do is seen at the members.
 SILENT: dict[str, Callable[[str, str], frames.Frame]] = {
     "typing": lambda conversation, message: frames.Typing(conversation_id=conversation, active=True),
+    "presence": lambda conversation, message: frames.Presence("away", conversation_id=conversation),
+    "close": lambda conversation, message: frames.PresenceSubscribe(
+        [], closed_conversation_ids=[conversation]
+    ),
     "ack": lambda conversation, message: frames.Ack(positions={conversation: 1}),
     "delivered up to": lambda conversation, message: frames.StatusUpdate(
         conversation_id=conversation, status="delivered", up_to=1
@@ -50,7 +55,8 @@ SILENT: dict[str, Callable[[str, str], frames.Frame]] = {
 def test_every_frame_that_names_a_conversation_is_tried_here() -> None:
     """A new one has to be thought of."""
     tried = {type(make("", "")) for make in (*REACHING.values(), *SILENT.values())}
-    naming = {kind for kind in HANDLERS if {"conversation_id", "positions"} & set(kind.__struct_fields__)}  # type: ignore[attr-defined]
+    names = {"conversation_id", "conversation_ids", "closed_conversation_ids", "positions"}
+    naming = {kind for kind in HANDLERS if names & set(kind.__struct_fields__)}  # type: ignore[attr-defined]
     not_built = {frames.EditMessage, frames.DeleteMessage, frames.React}
     assert naming - not_built == tried
 
@@ -69,24 +75,22 @@ async def test_an_outsider_reaches_nothing(stack: Runs) -> None:
         seen_by_ann, seen_by_bob = len(a.log), len(b.log)
         async with await Peer.open(stack.ws, eve) as e:
             for kind, make in REACHING.items():
-                answers = [
-                    await e.ask(make(where, sent.message_id or "")) for where in (conversation, new_id())
+                nowhere = new_id()
+                theirs, none = [
+                    await e.ask(make(where, sent.message_id or "")) for where in (conversation, nowhere)
                 ]
-                theirs, none = answers
                 assert isinstance(theirs, frames.Error), kind
                 assert theirs.code == "not_found", kind
                 assert isinstance(none, frames.Error), kind
-                assert (theirs.code, theirs.message, theirs.details) == (
-                    none.code,
-                    none.message,
-                    none.details,
-                )
+                asked = str(theirs.details).replace(conversation, nowhere)  # what Eve named herself
+                assert (theirs.code, theirs.message, asked) == (none.code, none.message, str(none.details))
             for make in SILENT.values():
                 await e.send(make(conversation, sent.message_id or ""))
             await e.send(frames.Sync(have={conversation: 0}))
             await e.expect(frames.SyncComplete)
             await e.round_trip()
-            assert not [frame for frame in e.log if isinstance(frame, frames.SyncBatch | frames.Message)]
+            given = (frames.SyncBatch, frames.Message, frames.Presence)
+            assert not [frame for frame in e.log if isinstance(frame, given)]
         await asyncio.gather(a.round_trip(), b.round_trip())
         others = (frames.Typing, frames.StatusUpdate, frames.Message)
         heard = [f for f in (*a.log[seen_by_ann:], *b.log[seen_by_bob:]) if isinstance(f, others)]
