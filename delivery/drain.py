@@ -1,7 +1,8 @@
 """Long backlogs by the Celery ``drain`` task: it writes encoded batches to a stream, the gateway forwards one per ack.
 
 ``{user}:drain:<device>:<generation>``, 10 minutes. The stream is a convenience: if the task is late, dies, or the stream is
-lost, the gateway pages the log itself from where it was, which is the same read.
+lost, the gateway pages the log itself from where it was, which is the same read. So it does when it hears of an edit or a
+delete in a conversation of the stream: what was emptied in the log is then not forwarded from a copy.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Drain:
             for c in run.queue
             if c in session.sent and session.sent[c] < run.heads[c]
         ]
+        run.rewritten.clear()
         request = DrainRequest(key, session.user, session.codec.name, run.limit, work[:MAX_CONVERSATIONS])
         forwarded = 0
         try:
@@ -91,6 +93,9 @@ class Drain:
                     return forwarded > 0  # an empty part: there is nothing that a task could read
                 if session.sent.get(entry.conversation) != entry.after:
                     metrics.count("drains", "out_of_step")
+                    return False
+                if entry.conversation in run.rewritten and not faults.off("rewritten"):
+                    metrics.count("drains", "rewritten")
                     return False
                 if entry.through >= run.heads.get(entry.conversation, 0) and entry.conversation in run.queue:
                     run.queue.remove(entry.conversation)

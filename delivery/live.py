@@ -16,6 +16,9 @@ from whatsapp.wire.codec import Codec
 
 log = logging.getLogger(__name__)
 
+#: Events that change what earlier rows of the log say.
+REWRITING = frozenset(("edit", "delete"))
+
 #: Two gateways publish to one session without an order between them: a hole is given this long to close by itself.
 HOLE_WAIT_S = 0.02
 #: Live events kept while a conversation is read; beyond it the log is read again.
@@ -133,6 +136,8 @@ class Live:
         conversation, seq = logged.conversation, logged.seq
         own = logged.device == session.device
         if session.state is not State.LIVE:
+            if session.sync is not None and logged.kind in REWRITING:
+                session.sync.rewritten.add(conversation)
             if own:
                 self._own(session, conversation, seq)
             elif session.sync is not None:
@@ -177,6 +182,7 @@ class Live:
         """There is something up to ``seq``: read it unless it was sent."""
         if session.state is not State.LIVE:
             if session.sync is not None:
+                session.sync.rewritten.add(conversation)  # by what, nobody says
                 session.sync.heard(conversation, seq)
             return
         catching = session.catching.get(conversation)

@@ -16,7 +16,16 @@ from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
 from delivery.session import Event, Session
 from delivery.store.errors import Blocked
-from delivery.store.interface import Appended, Conversation, Logged, Outcome, Send, Store, Unavailable
+from delivery.store.interface import (
+    Amendment,
+    Appended,
+    Conversation,
+    Logged,
+    Outcome,
+    Send,
+    Store,
+    Unavailable,
+)
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.limits import LIMITS
@@ -28,6 +37,17 @@ log = logging.getLogger(__name__)
 MAX_BATCH = 256
 #: A server that is frozen answers nothing and breaks no connection: senders are told after this long.
 APPEND_TIMEOUT_S = 10.0
+
+#: What those may do too who may only listen.
+_LISTENERS_TOO = frozenset(("delete", "reaction"))
+#: What an amendment may be refused for.
+_REFUSED = {
+    Outcome.NO_TARGET: (Code.NOT_FOUND, "there is no such message"),
+    Outcome.FORBIDDEN: (Code.FORBIDDEN, "it is somebody else's message"),
+    Outcome.GONE: (Code.GONE, "the message was deleted"),
+    Outcome.TOO_LATE: (Code.WINDOW_EXPIRED, "the message is too old for that"),
+    Outcome.TOO_MANY: (Code.LIMIT_EXCEEDED, "the message has too many different reactions"),
+}
 
 
 class Pending:
@@ -88,7 +108,7 @@ class Log:
         time = asyncio.get_running_loop().time
         started = time()
         try:
-            admitted = await self._admit(batch)
+            admitted = _amendments_last(await self._admit(batch))
             if not admitted:
                 return
             asked = time()
@@ -165,9 +185,10 @@ class Log:
                 # First: whatever happens below, it is fanned out.
                 events.append(Event(_logged(send, seq, at), pending.group))
                 session.first_own.setdefault(send.conversation, seq)
-                self._receipts.sent(send.conversation, send.sender, seq)
-                if pending.group:
-                    self._counts.sent(send.conversation, send.sender, seq)
+                if type(send) is not Amendment:  # who reacts has not read everything up to there
+                    self._receipts.sent(send.conversation, send.sender, seq)
+                    if pending.group:
+                        self._counts.sent(send.conversation, send.sender, seq)
             session.send(
                 frames.StatusUpdate(
                     conversation_id=send.conversation,
@@ -190,6 +211,8 @@ class Log:
                 "seqNum is not the next of this device",
                 {"expected": appended.expected},
             )
+        elif outcome in _REFUSED:
+            self._refuse(pending, *_REFUSED[outcome])
         else:
             self._refuse(pending, Code.NOT_FOUND, "there is no such conversation")
 
@@ -199,6 +222,26 @@ class Log:
         pending.session.sending -= 1
         metrics.refused(code, pending.send.conversation)
         refuse(pending.session, code, message, pending.send.message_id, pending.ref, details=details)
+
+
+def _amendments_last(batch: list[Pending]) -> list[Pending]:
+    """Messages first, so that the store numbers them at once; what a device sent behind its amendment stays behind it.
+
+    Between devices a batch has no order that anybody saw.
+    """
+    if not any(type(pending.send) is Amendment for pending in batch):
+        return batch
+    messages: list[Pending] = []
+    behind: list[Pending] = []
+    held: set[tuple[str, str]] = set()
+    for pending in batch:
+        key = (pending.send.device, pending.send.conversation)
+        if type(pending.send) is Amendment or key in held:
+            held.add(key)
+            behind.append(pending)
+        else:
+            messages.append(pending)
+    return messages + behind
 
 
 def _logged(send: Send, seq: int, at: int) -> Logged:
@@ -253,6 +296,7 @@ def _refusal(known: Conversation | None, pending: Pending) -> tuple[str, str] | 
         return Code.NOT_FOUND, "there is no such conversation"
     if pending.recipients and not all(is_member(known, user) for user in pending.recipients):
         return Code.BAD_REQUEST, "recipientIds names somebody who is not a member"
-    if known.speakers is not None and sender not in known.speakers:
+    listens = known.speakers is not None and sender not in known.speakers
+    if listens and pending.send.kind not in _LISTENERS_TOO:
         return Code.FORBIDDEN, "only admins may send to this group"
     return None

@@ -32,12 +32,24 @@ class Event(models.Model):
     content = models.BinaryField(null=True)
     extra = models.BinaryField(null=True)
     envelopes = models.BinaryField(null=True)
+    # Null in nearly every row, which costs nothing: the bitmap of nulls is there anyway.
+    target = models.BigIntegerField(null=True, help_text="seq of the message that this event is about")
+    edited = models.BigIntegerField(null=True, help_text="of a message: seq of its last edit")
+    superseded = models.BooleanField(null=True, help_text="a later event took its place: owed to nobody")
 
     class Meta:
         db_table = "delivery_event"
         constraints = [
             # message_id first: the same index answers "which seq has this message" without knowing the sender.
             models.UniqueConstraint(fields=["message_id", "sender"], name="delivery_event_once"),
+        ]
+        indexes = [
+            # What is in force about a message. Messages are not in it, so sending one does not touch it.
+            models.Index(
+                fields=["conversation", "target", "sender"],
+                name="delivery_event_about",
+                condition=models.Q(target__isnull=False, superseded__isnull=True),
+            ),
         ]
 
 

@@ -21,7 +21,7 @@ class Awaited:
 class Run:
     """One sync of one session."""
 
-    __slots__ = ("awaited", "heads", "limit", "named", "queue", "ref", "since", "wake")
+    __slots__ = ("awaited", "heads", "limit", "named", "queue", "ref", "rewritten", "since", "wake")
 
     def __init__(self, limit: int, ref: str) -> None:
         self.queue: list[str] = []  # conversations still to read, in order
@@ -34,6 +34,9 @@ class Run:
         #: Conversations that the client named: it is told even that there is nothing, and up to the head of that moment it
         #: reads everything again, what it sent itself too.
         self.named: dict[str, int] = {}
+        #: Conversations in which a message was edited or deleted since the last part of a drain was asked for: what the
+        #: task wrote of them may say what it said before.
+        self.rewritten: set[str] = set()
 
     def heard(self, conversation: str, seq: int) -> None:
         """A live event of a session in a sync."""

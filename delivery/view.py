@@ -29,6 +29,11 @@ def pack_extra(frame: frames.SendMessage) -> bytes | None:
     return _encode(extra) if extra else None
 
 
+def pack_target(target_id: str) -> bytes:
+    """What the log keeps of an edit, a delete or a reaction besides its content."""
+    return _encode({"target_id": target_id})
+
+
 def page_bytes(codec: Codec) -> int:
     """How much a page may hold so that its ``sync_batch`` stays within MAX_BATCH_BYTES: base64 makes four bytes of three."""
     room = frames.MAX_BATCH_BYTES - frames.MAX_BATCH_EVENTS * _ITEM_BYTES
@@ -41,6 +46,8 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
     kind: Any = logged.kind  # one of the wire's literals: nothing else was ever stored
     if kind in EVENT_KINDS:
         data = extra or {}
+        if kind == "reaction":
+            data["emoji"] = (logged.content or b"").decode()
         return frames.Event(
             conversation_id=logged.conversation,
             seq=logged.seq,
@@ -50,6 +57,7 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
             user_id=data.pop("user_id", None),
             data=data,
             server_timestamp=logged.at,
+            encrypted_content=logged.content if kind == "edit" else None,
         )
     frame = frames.Message(
         message_id=logged.message_id,
@@ -62,6 +70,7 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         timestamp=logged.sent_at,
         server_timestamp=logged.at,
         kind=kind,
+        edited=logged.edited,
         deleted=logged.content is None,
     )
     if extra:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chats.handlers import features, messages, presence, receipts, sync
+from chats.handlers import amendments, features, messages, presence, receipts, sync
 from whatsapp.wire import frames
 
 HANDLERS: dict[type, Callable[[Any, Any, Any], None]] = {
@@ -17,8 +17,8 @@ HANDLERS: dict[type, Callable[[Any, Any, Any], None]] = {
     frames.Presence: presence.presence,
     frames.PresenceSubscribe: presence.subscribe,
     frames.Typing: presence.typing,
-    frames.EditMessage: features.not_yet,
-    frames.DeleteMessage: features.not_yet,
-    frames.React: features.not_yet,
+    frames.EditMessage: amendments.edit_message,
+    frames.DeleteMessage: amendments.delete_message,
+    frames.React: amendments.react,
     frames.Call: features.not_yet,
 }

@@ -20,25 +20,16 @@ if TYPE_CHECKING:
 
 def send_message(connection: Connection, session: Session, frame: frames.SendMessage) -> None:
     content = frame.encrypted_content
-    if connection.gateway.draining:
-        # What is in flight must come to an end; the client has been told to go elsewhere.
-        _refuse(connection, frame, Code.UNAVAILABLE, "this gateway is going away", 1_000)
-        return
-    if len(content) > LIMITS.content_bytes:
-        _refuse(connection, frame, Code.TOO_LARGE, "encryptedContent is too large")
-        return
-    if frame.envelopes is not None:
+    if frame.envelopes is not None and not connection.gateway.draining:
         message = "envelopes are not taken yet: send one encryptedContent"
-        _refuse(connection, frame, Code.FEATURE_DISABLED, message)
+        refuse(connection, frame, Code.FEATURE_DISABLED, message)
         return
     if frame.mentions is not None and len(frame.mentions) > LIMITS.mentions:
         message = f"a message mentions at most {LIMITS.mentions} users"
-        _refuse(connection, frame, Code.LIMIT_EXCEEDED, message, details={"limit": LIMITS.mentions})
+        refuse(connection, frame, Code.LIMIT_EXCEEDED, message, details={"limit": LIMITS.mentions})
         return
-    now = asyncio.get_running_loop().time()
-    over = connection.gateway.message_rate(session.user).take(now * 1000, LIMITS.messages_per_minute, 60_000)
-    if over:
-        _refuse(connection, frame, Code.RATE_LIMITED, "too many messages", max(1, round(over)))
+    now = admitted(connection, session, frame, len(content))
+    if now is None:
         return
     extra = pack_extra(frame)
     send = Send(
@@ -57,9 +48,29 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
     connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids)
 
 
-def _refuse(
+Written = frames.SendMessage | frames.EditMessage | frames.DeleteMessage | frames.React
+
+
+def admitted(connection: Connection, session: Session, frame: Written, size: int) -> float | None:
+    """What holds for everything that is written to a log: its loop time, or None once the client was refused."""
+    if connection.gateway.draining:
+        # What is in flight must come to an end; the client has been told to go elsewhere.
+        refuse(connection, frame, Code.UNAVAILABLE, "this gateway is going away", 1_000)
+        return None
+    if size > LIMITS.content_bytes:
+        refuse(connection, frame, Code.TOO_LARGE, "encryptedContent is too large")
+        return None
+    now = asyncio.get_running_loop().time()
+    over = connection.gateway.message_rate(session.user).take(now * 1000, LIMITS.messages_per_minute, 60_000)
+    if over:
+        refuse(connection, frame, Code.RATE_LIMITED, "too many messages", max(1, round(over)))
+        return None
+    return now
+
+
+def refuse(
     connection: Connection,
-    frame: frames.SendMessage,
+    frame: Written,
     code: str,
     message: str,
     retry_after_ms: int | None = None,

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from delivery.store.interface import Send
+from delivery.store.interface import Amendment, Send
 from delivery.store.operation import Query, numbers, uuids
 
 _APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM delivery_append(
@@ -20,9 +20,14 @@ _APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM deliv
     %s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[], %s::boolean[], %s::int[], %s::int[],
     %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
 
-#: The same when somebody is mentioned.
-_APPEND_MENTIONING = f"""{_APPEND} CROSS JOIN LATERAL delivery_mention(
+_AMEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM delivery_amend(
+    %s::uuid, %s::bigint, %s::int, %s::boolean, %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],
+    %s::bigint[], %s::text[], %s::uuid[], %s::bigint[], %s::int[], %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
+
+#: Behind either when somebody is mentioned.
+_MENTION = """ CROSS JOIN LATERAL delivery_mention(
     o_head, o_seq, o_outcome, %s::bigint, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::uuid[])"""
+_APPEND_MENTIONING, _AMEND_MENTIONING = _APPEND + _MENTION, _AMEND + _MENTION
 
 #: Kinds that are not messages: they take a seq, and no ordinal. The append's SQL has the same list.
 EVENT_KINDS = frozenset(
@@ -37,6 +42,8 @@ class Run:
     conversation ascend."""
 
     __slots__ = ("_mentions", "_params", "_places", "_ranks", "sends")
+
+    sql, mentioning = _APPEND, _APPEND_MENTIONING
 
     def __init__(self, sends: Sequence[Send], alone: bool = False) -> None:
         """``alone``: no two counted sends are of one device in one conversation."""
@@ -100,8 +107,8 @@ class Run:
         """The statement that appends them."""
         params: tuple[Any, ...] = (writer, now, lock_ms, skip, *self._params)
         if self._mentions is None:
-            return Query(_APPEND, params, guarded=True)
-        return Query(_APPEND_MENTIONING, (*params, now, *self._mentions), guarded=True)
+            return Query(self.sql, params, guarded=True)
+        return Query(self.mentioning, (*params, now, *self._mentions), guarded=True)
 
     def seqs(self, heads: Sequence[int]) -> list[int]:
         """Seq of each send when all were stored; ``heads``: the conversations' heads before."""
@@ -110,8 +117,56 @@ class Run:
         return [heads[place - 1] + rank for place, rank in zip(self._places, self._ranks, strict=True)]
 
 
+class Amending(Run):
+    """Sends of any kind, judged one after the other: from the first amendment of a list on."""
+
+    __slots__ = ()
+
+    sql, mentioning = _AMEND, _AMEND_MENTIONING
+
+    def __init__(self, sends: Sequence[Send]) -> None:
+        self.sends = sends
+        distinct = sorted({send.conversation for send in sends})
+        place = {one: i for i, one in enumerate(distinct, 1)}
+        self._places, self._ranks = [place[send.conversation] for send in sends], None
+        amends = [send if isinstance(send, Amendment) else None for send in sends]
+        body, offsets, *lengths = _body(
+            [send.body_hash for send in sends],
+            [send.content for send in sends],
+            [send.extra for send in sends],
+            [send.envelopes for send in sends],
+        )
+        self._params = (
+            uuids(distinct),
+            numbers(self._places),
+            uuids(send.sender for send in sends),
+            uuids(send.device for send in sends),
+            uuids(send.message_id for send in sends),
+            numbers(send.sent_at for send in sends),
+            numbers(send.seq_num for send in sends),
+            "{" + ",".join(_quoted(send.kind) for send in sends) + "}",
+            uuids(one.target if one is not None else "NULL" for one in amends),
+            numbers(one.oldest if one is not None else 0 for one in amends),
+            numbers(one.distinct if one is not None else 0 for one in amends),
+            body,
+            offsets,
+            *lengths,
+        )
+        self._mentions = self._mentioned() if any(send.mentions for send in sends) else None
+
+
 def runs(sends: Sequence[Send]) -> Iterator[Run]:
-    """Cut a list, which must not be empty, into runs. A well-behaved list is one."""
+    """Cut a list, which must not be empty, into runs. A well-behaved list is one, or two with the amendments behind."""
+    first = next((i for i, send in enumerate(sends) if type(send) is Amendment), None)
+    if first is None:
+        yield from _plain_runs(sends)
+        return
+    if first:
+        yield from _plain_runs(sends[:first])
+    yield Amending(sends[first:])
+
+
+def _plain_runs(sends: Sequence[Send]) -> Iterator[Run]:
     if len({(send.message_id, send.sender) for send in sends}) == len(sends):
         counted = [(send.device, send.conversation) for send in sends if send.seq_num]
         if len(set(counted)) == len(counted):

@@ -42,6 +42,12 @@ class Outcome(enum.IntEnum):
         3  # ``seq_num`` is not the durable last + 1 of (device, conversation); ``expected`` says what is
     )
     NO_CONVERSATION = 4  # there is no head for this conversation
+    # Of an :class:`Amendment` only; nothing was stored, and its ``seq_num`` does not count. (5 is the implementation's.)
+    NO_TARGET = 6  # no such message, or none that the sender is owed; or there is no reaction to take back
+    FORBIDDEN = 7  # it is somebody else's message
+    GONE = 8  # the message was deleted
+    TOO_LATE = 9  # the message is older than ``oldest``
+    TOO_MANY = 10  # the message has ``distinct`` other reactions
 
 
 class Send(msgspec.Struct, array_like=True, gc=False):
@@ -59,6 +65,25 @@ class Send(msgspec.Struct, array_like=True, gc=False):
     extra: bytes | None = None  # msgpack map of the optional fields
     envelopes: bytes | None = None
     mentions: Sequence[str] = ()  # users; who of them is owed the event has a mention of it
+
+
+class Amendment(Send):
+    """An edit, a delete or a reaction: an event with a seq of its own that changes what an earlier message says.
+
+    ``target`` is the first *message* with this id in the conversation, and the sender must be owed it. With the event, in
+    one step, and before anybody reads either:
+
+    - ``edit`` (one's own message): the message's content becomes that of the event; earlier edits of it are superseded.
+    - ``delete`` (one's own, or in a group anybody's by a member who may always speak): the message loses content, extra and
+      envelopes for good; edits and reactions of it are superseded.
+    - ``reaction`` (``content``: the emoji in UTF-8, empty to take it back): the sender's earlier one is superseded.
+
+    What is superseded keeps its seq and loses its content; it is owed to nobody any more: pages pass it.
+    """
+
+    target: str = ""
+    oldest: int = 0  # a message appended before is too old
+    distinct: int = 0  # different reactions a message may have
 
 
 class Appended(NamedTuple):
@@ -89,6 +114,7 @@ class Logged(msgspec.Struct, array_like=True, gc=False):
     seq_num: int = 0
     extra: bytes | None = None
     envelopes: bytes | None = None
+    edited: bool = False  # of a message: ``content`` is that of its last edit
 
 
 class PageRequest(NamedTuple):
@@ -257,6 +283,7 @@ class Store(Protocol):
         Heads are locked in sorted order; duplicates are looked up after the locks; then ``seq_num`` is judged as if the
         sends came one after the other; the rest takes dense seqs in list order. Mentions are kept with the events that are
         stored, of those alone who are owed them, nobody's of oneself. The caller has checked membership.
+        An :class:`Amendment` is judged behind its ``seq_num`` and takes effect before what follows it in the list.
         One call is in flight per writer. A repeated (sender, message_id) inside one list behaves as if sent in two calls.
         """
 

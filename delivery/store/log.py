@@ -72,7 +72,7 @@ def _append_run(
             break
         try:
             part, part_row = yield from _statement(
-                writer, Run([sends[i] for i in waiting]), now, lock_ms, skip
+                writer, type(run)([sends[i] for i in waiting]), now, lock_ms, skip
             )
         except Locked:
             continue
@@ -113,14 +113,14 @@ def _unprotected(sends: Sequence[Send]) -> list[Send]:
 
 
 _EVENT = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind, e.content, e.sent_at, e.at,
-    e.seq_num, e.extra, e.envelopes"""
+    e.seq_num, e.extra, e.envelopes, e.edited IS NOT NULL"""
 
 # Owed is what lies in an interval, up to the head; "last" is the end of an interval as of now.
 _LAST = "least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)"
 
 # Each interval is a range of the primary key, so a page costs its own rows however long the log is.
 _PAGES = f"""
-SELECT r.i, h.floor, o.owed, {_EVENT}
+SELECT r.i, h.floor, o.owed, e.superseded, {_EVENT}
 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[]) WITH ORDINALITY
      AS r (conversation, member, after, size, bytes, i)
 JOIN delivery_head h ON h.conversation = r.conversation
@@ -154,11 +154,14 @@ def pages(requests: Sequence[PageRequest]) -> Operation[list[Page]]:
         _PAGES, (uuids(conversations), uuids(users), numbers(afters), numbers(limits), numbers(sizes))
     )
     found: dict[int, tuple[list[Logged], int, int]] = {}
-    for i, floor, owed, *event in rows:
+    last: dict[int, int] = {}  # seq of a page's last row, superseded or not
+    for i, floor, owed, superseded, *event in rows:
         if i not in found:
             found[i] = ([], floor, owed or 0)
         if event[0] is not None:
-            found[i][0].append(logged(conversations[i - 1], event))
+            last[i] = event[0]
+            if not superseded:
+                found[i][0].append(logged(conversations[i - 1], event))
     result = []
     for i, after in enumerate(afters, 1):
         if i not in found:
@@ -167,8 +170,7 @@ def pages(requests: Sequence[PageRequest]) -> Operation[list[Page]]:
         events, floor, owed = found[i]
         # The last owed row exists unless it has expired, so a page that ends below it was cut by a limit. Who has left is told
         # nothing of how far the conversation has come since.
-        cut = bool(events) and events[-1].seq < owed
-        result.append(Page(events, events[-1].seq if cut else owed, owed, floor))
+        result.append(Page(events, last.get(i, owed), owed, floor))
     return result
 
 
@@ -188,7 +190,7 @@ LEFT JOIN LATERAL (
     SELECT x.* FROM delivery_member m CROSS JOIN LATERAL (
         SELECT * FROM delivery_event v
         WHERE v.conversation = h.conversation AND v.seq >= greatest(m.joined_seq, h.floor + 1)
-          AND v.seq <= least({_LAST}, %(before)s::bigint - 1)
+          AND v.seq <= least({_LAST}, %(before)s::bigint - 1) AND v.superseded IS NULL
         ORDER BY v.seq DESC LIMIT %(limit)s::bigint) x
     WHERE m.conversation = h.conversation AND m.member = %(user)s::uuid
     ORDER BY x.seq DESC LIMIT %(limit)s::bigint

@@ -15,7 +15,7 @@ import psycopg
 from django.db import connections, transaction
 from psycopg_pool import AsyncConnectionPool
 
-from delivery.store.interface import Logged, PageRequest, Send, Store
+from delivery.store.interface import Amendment, Logged, PageRequest, Send, Store
 from delivery.store.postgres import PostgresStore
 from delivery.store.sync import SyncStore
 from whatsapp.settings import env
@@ -56,6 +56,27 @@ def send(
         envelopes,
         mentions,
     )
+
+
+def amendment(
+    conversation: str,
+    sender: str,
+    device: str,
+    target: str,
+    kind: str,
+    body: bytes = b"",
+    *,
+    message_id: str | None = None,
+    seq_num: int = 0,
+    oldest: int = 0,
+    distinct: int = 20,
+) -> Amendment:
+    """``kind``: edit, delete or reaction."""
+    body_hash = blake2b(kind.encode() + target.encode() + body, digest_size=16).digest()
+    return Amendment(
+        conversation, sender, device, message_id or new_id(), kind, body, body_hash, T0 - 5, seq_num, b"\x80",
+        target=target, oldest=oldest, distinct=distinct,
+    )  # fmt: skip
 
 
 class PostgresHarness:
@@ -221,6 +242,11 @@ class People:
         """A send of Alice's phone, unless ``fields`` say otherwise."""
         values = {"conversation": self.conversation, "sender": self.alice, "device": self.phone, **fields}
         return send(**values)
+
+    def amend(self, target: str, kind: str, body: bytes = b"", **fields: Any) -> Amendment:
+        """An amendment by Alice's phone, unless ``fields`` say otherwise."""
+        values = {"conversation": self.conversation, "sender": self.alice, "device": self.phone, **fields}
+        return amendment(target=target, kind=kind, body=body, **values)
 
     async def append(self, *sends: Send, now: int = T0) -> list[Any]:
         return (await self.store.append(self.writer, sends, now)).results

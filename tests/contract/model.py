@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from delivery.store.interface import (
+    Amendment,
     Appended,
     Behind,
     Flags,
@@ -31,13 +32,73 @@ class Talk:
     floor: int = 0
     mentions: dict[int, set[str]] = field(default_factory=dict)  # by seq
     intervals: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    speakers: set[str] = field(default_factory=set)
+    targets: dict[int, int] = field(default_factory=dict)  # amendment -> message
+    superseded: set[int] = field(default_factory=set)
 
     def owed(self, user: str) -> list[int]:
-        """Every seq owed to a user, expired ones included."""
+        """Every seq owed to a user, expired and superseded ones included."""
         ranges = self.intervals.get(user, [])
         return [
             e.seq for e in self.log if any(j <= e.seq and (not left or e.seq <= left) for j, left in ranges)
         ]
+
+    # -- amendments
+    def find(self, message_id: str) -> Logged | None:
+        """The first message with this id."""
+        found = (e for e in self.log[self.floor :] if e.message_id == message_id)
+        first = next(found, None)
+        return first if first is not None and first.kind not in EVENTS else None
+
+    def refuse(self, send: Amendment, target: Logged | None) -> Outcome | None:
+        if target is None or target.seq not in self.owed(send.sender):
+            return Outcome.NO_TARGET
+        others = target.sender != send.sender
+        if others and send.kind == "edit":
+            return Outcome.FORBIDDEN
+        if others and send.kind == "delete" and send.sender not in self.speakers:
+            return Outcome.FORBIDDEN
+        if target.content is None:
+            return Outcome.GONE
+        if target.at < send.oldest:
+            return Outcome.TOO_LATE
+        if send.kind == "reaction":
+            reactions = {
+                self.log[s - 1].sender: self.log[s - 1].content for s in self.about(target, "reaction")
+            }
+            mine = reactions.pop(send.sender, b"")
+            if not send.content and not mine:
+                return Outcome.NO_TARGET
+            different = {one for one in reactions.values() if one}
+            if send.content and send.content not in different | {mine} and len(different) >= send.distinct:
+                return Outcome.TOO_MANY
+        return None
+
+    def about(self, target: Logged, *kinds: str) -> list[int]:
+        """What is in force about a message."""
+        return [
+            seq
+            for seq, of in self.targets.items()
+            if of == target.seq
+            and seq > self.floor
+            and seq not in self.superseded
+            and self.log[seq - 1].kind in kinds
+        ]
+
+    def amend(self, event: Logged, target: Logged) -> None:
+        if event.kind == "delete":
+            gone = self.about(target, "edit", "reaction")
+            target.content = target.extra = target.envelopes = None
+            target.edited = False
+            self.mentions[target.seq] = set()
+        else:
+            gone = [seq for seq in self.about(target, event.kind) if self.log[seq - 1].sender == event.sender]
+            if event.kind == "edit":
+                target.content, target.edited = event.content, True
+        for seq in gone:
+            self.superseded.add(seq)
+            self.log[seq - 1].content = self.log[seq - 1].extra = None
+        self.targets[event.seq] = target.seq
 
     def messages(self, low: int, high: int) -> int:
         """Messages above ``low``, up to ``high``, that can still be read."""
@@ -56,7 +117,7 @@ class Model:
             tuple[str, str], list[int]
         ] = {}  # (conversation, user) -> delivered, read, sent, changed_at
         self.flags: dict[tuple[str, str], Flags] = {}  # (user, conversation)
-        self.rows: dict[str, list[tuple[int, int, dict[str, int]]]] = {}  # writer -> (row, at, heads)
+        self.outbox_rows: dict[str, list[tuple[int, int, dict[str, int]]]] = {}  # writer -> (row, at, heads)
         self.watermarks: dict[tuple[str, str], int] = {}
 
     # -- log
@@ -77,8 +138,16 @@ class Model:
             following = self.lasts.get(counter, 0) + 1
             if send.seq_num != following:
                 return Appended(Outcome.OUT_OF_ORDER, expected=following)
-            self.lasts[counter] = following
-        log = self.talks[send.conversation].log
+        talk = self.talks[send.conversation]
+        target = None
+        if isinstance(send, Amendment):
+            target = talk.find(send.target)
+            refused = talk.refuse(send, target)
+            if refused is not None:
+                return Appended(refused)
+        if send.seq_num:
+            self.lasts[counter] = send.seq_num
+        log = talk.log
         ordinal = (log[-1].ordinal if log else 0) + (send.kind not in EVENTS)
         log.append(
             Logged(
@@ -86,16 +155,23 @@ class Model:
                 send.content, send.sent_at, now, send.seq_num, send.extra, send.envelopes,
             )
         )  # fmt: skip
-        self.talks[send.conversation].mentions[len(log)] = set(send.mentions) - {send.sender}
+        talk.mentions[len(log)] = set(send.mentions) - {send.sender}
+        if target is not None:
+            talk.amend(log[-1], target)
         answer = Appended(Outcome.STORED, len(log), now)
         self.firsts[key] = (send, answer)
         return answer
 
-    def owed(self, conversation: str, user: str, after: int) -> list[Logged]:
+    def rows(self, conversation: str, user: str, after: int) -> list[Logged]:
+        """What a page walks over, superseded or not."""
         talk = self.talks.get(conversation)
         if talk is None:
             return []
         return [talk.log[seq - 1] for seq in talk.owed(user) if seq > max(after, talk.floor)]
+
+    def owed(self, conversation: str, user: str, after: int) -> list[Logged]:
+        rows = self.rows(conversation, user, after)
+        return [row for row in rows if row.seq not in self.talks[conversation].superseded]
 
     def last_owed(self, conversation: str, user: str) -> int:
         return max(self.talks[conversation].owed(user), default=0)
@@ -193,7 +269,7 @@ class Model:
         own = self.watermarks.get((writer, epoch))
         highest = max((row for (w, _), row in self.watermarks.items() if w == writer), default=0)
         found = []
-        for row, at, heads in self.rows.get(writer, []):
+        for row, at, heads in self.outbox_rows.get(writer, []):
             undone = row > own if own is not None else row > highest or at >= now - HOUR // 6
             if undone and at >= now - 2 * HOUR:
                 found.append((row, heads))

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from delivery.store.interface import Flags, PageRequest, PositionWrite, ReceiptWrite
 from tests.contract.conftest import IMPLEMENTATIONS
-from tests.contract.harness import T0, PostgresHarness, new_id, send, seqs
+from tests.contract.harness import T0, PostgresHarness, amendment, new_id, send, seqs
 from tests.contract.model import HOUR, Model, Talk
 
 T = TypeVar("T")
@@ -24,17 +24,22 @@ USERS, CONVERSATIONS, WRITERS, EPOCHS = range(3), range(4), range(2), ("e1", "e2
 
 users = st.sampled_from(USERS)
 conversations = st.sampled_from(CONVERSATIONS)
-#: (conversation, user, which of the user's two devices, message id, body, kind, how far seqNum is off, who is mentioned)
+#: (conversation, user, which of the user's two devices, message id, body, kind, how far seqNum is off, who is mentioned,
+#: which message it is about, how old that may be)
 sends = st.lists(
     st.tuples(
         conversations,
         users,
         st.integers(0, 1),
         st.integers(0, 30),
-        st.sampled_from([b"a", b"b"]),
-        st.sampled_from(["text", "text", "image", "edit", "reaction"]),
+        st.sampled_from([b"a", b"b", b"c", b""]),
+        st.sampled_from(
+            ["text", "text", "text", "image", "info", "edit", "edit", "delete", "reaction", "reaction"]
+        ),
         st.sampled_from([None, None, 0, 0, 0, -1, 1]),
         st.lists(users, max_size=2),
+        st.integers(0, 12),
+        st.sampled_from([15 * 60_000, DAY]),
     ),
     min_size=1,
     max_size=8,
@@ -67,7 +72,14 @@ class StoreMachine(RuleBasedStateMachine):
                 "direct", intervals={self.users[a]: [(1, 0)], self.users[b]: [(1, 0)]}
             )
         self.talks.append(self.run(self.harness.group(self.users[0])))
-        self.model.talks[self.talks[3]] = Talk("group", intervals={self.users[0]: [(1, 0)]})
+        self.run(
+            self.harness.sql(
+                "UPDATE delivery_member SET speaker = true WHERE conversation = %s", self.talks[3]
+            )
+        )
+        self.model.talks[self.talks[3]] = Talk(
+            "group", intervals={self.users[0]: [(1, 0)]}, speakers={self.users[0]}
+        )
 
     def run(self, call: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -84,13 +96,21 @@ class StoreMachine(RuleBasedStateMachine):
         self.now += later
         made = []
         counts: dict[tuple[str, str], int] = {}
-        for c, u, d, number, body, kind, off, mentions in batch:
+        for c, u, d, number, body, kind, off, mentions, about, window in batch:
             conversation, device = self.talks[c], self.devices[u][d]
             seq_num = 0
             if off is not None:
                 last = counts.get((device, conversation), self.model.lasts.get((device, conversation), 0))
                 seq_num = counts[device, conversation] = max(1, last + 1 + off)
             message_id = self.message_ids.setdefault(number, new_id())
+            if kind in ("edit", "delete", "reaction"):
+                made.append(
+                    amendment(
+                        conversation, self.users[u], device, self.target(conversation, about, made), kind, body,
+                        message_id=message_id, seq_num=seq_num, oldest=self.now - window, distinct=2,
+                    )
+                )  # fmt: skip
+                continue
             made.append(
                 send(
                     conversation, self.users[u], device, message_id=message_id, body=body, kind=kind, seq_num=seq_num,
@@ -106,27 +126,33 @@ class StoreMachine(RuleBasedStateMachine):
                 heads[one.conversation] = result.seq
         assert bool(answer.row) == bool(heads)
         if answer.row:
-            self.model.rows.setdefault(self.writers[writer], []).append((answer.row, self.now, heads))
+            self.model.outbox_rows.setdefault(self.writers[writer], []).append((answer.row, self.now, heads))
+
+    def target(self, conversation: str, pick: int, made: list[Any]) -> str:
+        """Often one of the last messages of the conversation, or one of this very batch."""
+        log = self.model.talks[conversation].log[-6:]
+        ids = [one.message_id for one in log] + [
+            one.message_id for one in made if one.conversation == conversation
+        ]
+        return ids[-1 - pick] if pick < len(ids) else new_id()
 
     @rule(u=users, c=conversations, after=seq, limit=st.integers(1, 6), size=st.sampled_from([0, 2, 1000]))
     def page(self, u: int, c: int, after: int, limit: int, size: int) -> None:
         user, conversation = self.users[u], self.talks[c]
         (page,) = self.run(self.store.pages([PageRequest(conversation, user, after, limit, size)]))
-        owed = self.model.owed(conversation, user, after)
+        rows = self.model.rows(conversation, user, after)
         talk = self.model.talks[conversation]
-        assert page.events == owed[: len(page.events)]
+        walked = [row for row in rows if row.seq <= page.through]
+        assert page.events == [row for row in walked if row.seq not in talk.superseded]
         assert page.head == self.model.last_owed(conversation, user)
-        assert page.through <= max(page.head, after), "nothing is said of what is not owed"
         assert page.floor == (talk.floor if user in talk.intervals else 0)
-        rest = owed[len(page.events) :]
-        assert all(event.seq > page.through for event in rest)
+        rest = rows[len(walked) :]
         assert bool(rest) == (page.through < page.head)
         if rest:
-            assert page.events
-            total = sum(len(event.content or b"") + len(event.extra or b"") for event in page.events)
+            assert walked
+            total = sum(len(row.content or b"") + len(row.extra or b"") for row in walked)
             assert (
-                len(page.events) == limit
-                or total + len(rest[0].content or b"") + len(rest[0].extra or b"") > size
+                len(walked) == limit or total + len(rest[0].content or b"") + len(rest[0].extra or b"") > size
             )
 
     @rule(u=users, c=conversations, before=st.integers(1, 25), limit=st.integers(1, 6))
@@ -148,10 +174,11 @@ class StoreMachine(RuleBasedStateMachine):
         answer = self.run(self.store.append(self.writers[0], made, self.now))
         assert answer.results == self.model.append(made, self.now)
         place = answer.results[0].seq
-        self.model.rows.setdefault(self.writers[0], []).append((answer.row, self.now, {group: place}))
+        self.model.outbox_rows.setdefault(self.writers[0], []).append((answer.row, self.now, {group: place}))
         if going:
             self.run(self.harness.leave(group, user, place))
             intervals[-1] = (intervals[-1][0], place)
+            talk.speakers.discard(user)
         else:
             self.run(self.harness.join(group, user, place))
             talk.intervals.setdefault(user, []).append((place, 0))
@@ -193,7 +220,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(writer=st.sampled_from(WRITERS), epoch=st.sampled_from(EPOCHS), pick=st.integers(0, 20))
     def outbox_done(self, writer: int, epoch: str, pick: int) -> None:
-        rows = self.model.rows.get(self.writers[writer], [])
+        rows = self.model.outbox_rows.get(self.writers[writer], [])
         if rows:
             row = rows[pick % len(rows)][0]
             self.run(self.store.outbox_done(self.writers[writer], epoch, row, self.now))
@@ -225,10 +252,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def trim(self) -> None:
-        writers = {w for w, rows in self.model.rows.items() if rows and rows[-1][1] >= self.now - 2 * HOUR}
+        writers = {
+            w for w, rows in self.model.outbox_rows.items() if rows and rows[-1][1] >= self.now - 2 * HOUR
+        }
         assert set(self.run(self.store.outbox_writers(self.now))) == writers
         self.run(self.store.trim_outbox(self.now))
-        for rows in self.model.rows.values():
+        for rows in self.model.outbox_rows.values():
             rows[:] = [row for row in rows if row[1] >= self.now - 2 * HOUR]
 
     @invariant()

@@ -314,18 +314,12 @@ async def test_the_body_limits_of_a_frame(stack: Runs, codec: str) -> None:
         assert not (await bob.expect(frames.Message)).encrypted_content
 
 
-@pytest.mark.parametrize("kind", ["edit", "delete", "react", "call", "envelopes"])
+@pytest.mark.parametrize("kind", ["call", "envelopes"])
 async def test_what_is_not_built_answers_feature_disabled(stack: Runs, codec: str, kind: str) -> None:
     async with talking(stack, codec) as (ann, bob, conversation):
         assert bob.phone is not None
-        place: dict[str, Any] = {
-            "message_id": new_id(), "conversation_id": conversation, "target_id": new_id(), "timestamp": 1,
-        }  # fmt: skip
         envelope = frames.Envelope(bob.phone.user, bob.phone.device, 1, "message", b"x")
         asked: dict[str, frames.Frame] = {
-            "edit": frames.EditMessage(**place, encrypted_content=b"x"),
-            "delete": frames.DeleteMessage(**place),
-            "react": frames.React(**place, emoji="👍"),
             "call": frames.Call(new_id(), "offer", {"sdp": "x"}, to_user_id=bob.phone.user),
             "envelopes": ann.message(conversation, envelopes=[envelope]),
         }

@@ -70,6 +70,11 @@ class Limits:
     content_bytes: int = 65_536
     mentions: int = 100  # of one message
     have_per_sync: int = 50_000  # over all continued frames of one sync
+    reaction_bytes: int = 64  # of one emoji in UTF-8
+    # what may be done to a message, by the server's time
+    edit_window_ms: int = 15 * 60_000  # by its sender
+    delete_window_ms: int = 48 * 3_600_000  # for everyone, by its sender or an admin
+    reactions_per_message: int = 20  # different ones
     # rates on the socket; a burst of the same number is allowed at once
     messages_per_minute: int = 100
     frames_per_second: int = 100  # of any kind; over it: an error each, then a close

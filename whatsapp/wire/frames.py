@@ -289,7 +289,8 @@ class React(Frame, tag="react", kw_only=True):
 
 
 class Event(Frame, tag="event", kw_only=True):
-    """Server: anything in a log that is not a message."""
+    """Server: anything in a log that is not a message. ``encrypted_content``: what an edit makes of its target;
+    ``data`` of a reaction is ``{emoji}``, empty when it was taken back."""
 
     BODY = 15
 
@@ -301,6 +302,7 @@ class Event(Frame, tag="event", kw_only=True):
     user_id: Annotated[Id | None, 6] = None
     data: Annotated[Json, 7]
     server_timestamp: Annotated[Int, 8]
+    encrypted_content: Annotated[Content | None, 9] = None
 
 
 # -- reading the backlog -------------------------------------------------------------------------------------

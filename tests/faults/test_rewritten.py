@@ -1,0 +1,107 @@
+"""What was emptied in the log is not told from a copy of it, and the server's clock decides what is too late."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.faults.rig import Rig
+from tests.gateway.peer import Peer, couple, events_of, fill, new_id, sign_up, until
+from whatsapp.wire import frames
+
+pytestmark = pytest.mark.needs_system
+
+EVENTS = 1_200
+EDITED, DELETED = 700, 900
+
+
+@asynccontextmanager
+async def half_drained(rig: Rig) -> AsyncIterator[tuple[Any, Any, Peer, str]]:
+    """Bob reads a long backlog: he has the first batch, and the rest waits in the stream. Then Ann edits and deletes in it."""
+    ann, bob, conversation = await couple(rig.system)
+    carl = await sign_up(rig.system)
+    elsewhere = await ann.direct(carl)
+    async with (
+        await Peer.open(rig.one, ann) as a,
+        await Peer.open(rig.one, bob, sync=False) as b,
+        await Peer.open(rig.one, carl) as c,
+    ):
+        await fill(a, conversation, EVENTS, lambda n: f"first {n}")
+        ids = {
+            n: rig.system.sql(
+                f"SELECT message_id FROM delivery_event WHERE conversation = '{conversation}' AND seq = {n}"
+            ).strip()
+            for n in (EDITED, DELETED)
+        }
+        await b.send(frames.Sync())
+        batch = await b.expect(frames.SyncBatch)
+        (key,) = await until(
+            lambda: list(rig.hot.scan_iter(f"{{{bob.user}}}:drain:*", count=1000)), "a stream is there"
+        )
+        await until(lambda: rig.hot.xlen(key) >= EVENTS // 100, "the task has written all")
+        usual = {"conversation_id": conversation, "timestamp": 1}
+        for frame in (
+            frames.EditMessage(
+                **usual, message_id=new_id(), target_id=ids[EDITED], encrypted_content=b"second"
+            ),
+            frames.DeleteMessage(**usual, message_id=new_id(), target_id=ids[DELETED]),
+        ):
+            assert isinstance(await a.ask(frame), frames.StatusUpdate)
+        await a.say(elsewhere, "fence")
+        await c.expect(frames.Message)  # told after the delete was, in the same process
+        yield key, batch, b, conversation
+
+
+def contents(events: list[Any]) -> dict[int, Any]:
+    return {e.seq: e.encrypted_content for e in events if isinstance(e, frames.Message)}
+
+
+async def a_delete_reaches_what_was_drained(rig: Rig) -> None:
+    async with half_drained(rig) as (key, batch, b, conversation):
+        await b.ack(conversation, batch.through)
+        events = [*batch.events, *events_of(await b.batches())]
+        assert [e.seq for e in events] == list(range(1, EVENTS + 3))
+        assert contents(events)[EDITED] == b"second"
+        assert contents(events)[DELETED] is None
+        assert [(e.kind, e.seq) for e in events[-2:]] == [("edit", EVENTS + 1), ("delete", EVENTS + 2)]
+        assert not rig.hot.exists(key)
+
+
+async def test_a_delete_reaches_what_was_drained(rig: Rig) -> None:
+    await a_delete_reaches_what_was_drained(rig)
+
+
+async def test_twin_a_copy_is_forwarded_as_it_was(rig: Rig) -> None:
+    with rig.off("rewritten"), pytest.raises(AssertionError):
+        await a_delete_reaches_what_was_drained(rig)
+
+
+async def test_windows_go_by_the_servers_clock(rig: Rig) -> None:
+    ann, _bob, conversation = await couple(rig.system)
+    async with await Peer.open(rig.one, ann) as a:
+        sent = await a.say(conversation, timestamp=1 << 50)  # the client's clock counts for nothing
+        usual: dict[str, Any] = {"conversation_id": conversation, "target_id": sent.message_id}
+        minute = 60_000
+
+        async def edit(timestamp: int) -> Any:
+            return await a.ask(
+                frames.EditMessage(**usual, message_id=new_id(), encrypted_content=b"x", timestamp=timestamp)
+            )
+
+        async def delete() -> Any:
+            return await a.ask(frames.DeleteMessage(**usual, message_id=new_id(), timestamp=1))
+
+        try:
+            rig.move_clock(14 * minute)
+            assert (await edit(1 << 50)).status == "sent"
+            rig.move_clock(15 * minute + 1)
+            assert (await edit(sent.timestamp or 0)).code == "window_expired"
+            rig.move_clock(48 * 60 * minute + 1)
+            assert (await delete()).code == "window_expired"
+            rig.move_clock(47 * 60 * minute)
+            assert (await delete()).status == "sent"
+        finally:
+            await rig.repair()
