@@ -180,7 +180,7 @@ def test_amendments_are_the_model(name: str, new_postgres_url: str, django_db_bl
             run_state_machine_as_test(
                 type("Machine", (AmendmentMachine,), own),
                 settings=settings(
-                    max_examples=20,
+                    max_examples=10,
                     stateful_step_count=25,
                     deadline=None,
                     suppress_health_check=list(HealthCheck),
