@@ -197,7 +197,7 @@ class ConversationView(APIView):
     def patch(self, request: Request, conversation_id: uuid.UUID) -> Response:
         """For the caller alone, on all devices; what is not given stays, and the answer is all that is in force. The other
         devices hear it by the notice `flags` with the same fields, or see it in `GET /conversations?since=`. An archived
-        conversation stays archived when something new comes. At most 5 are pinned; a draft has at most 16 KiB, all of them
+        conversation stays archived when something new comes. At most 5 are pinned; a draft has at most 15 KiB, all of them
         64 KiB."""
         data = FlagsInput(data=request.data)
         data.is_valid(raise_exception=True)

@@ -197,7 +197,7 @@ class GroupCalls(Shelf):
         draft: bytes | EllipsisType | None = ...,
     ) -> Flags:
         """What this user sets for a chat, on all devices; what is not given stays. ``muted_until``: ms since the epoch, None to
-        unmute, :data:`FOR_EVER`. Raises :class:`LimitExceeded` for a sixth pinned chat or a draft above 16 KiB."""
+        unmute, :data:`FOR_EVER`. Raises :class:`LimitExceeded` for a sixth pinned chat or a draft above 15 KiB."""
         body: dict[str, Any] = {}
         if not isinstance(muted_until, EllipsisType):
             body["mutedUntil"] = muted_until
