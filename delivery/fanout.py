@@ -19,7 +19,7 @@ import hiredis
 from delivery.inbox import mark_commands
 from delivery.lanes import DONE, Entry, Lanes, SubmitLane, lane_of
 from delivery.outbox import Progress
-from delivery.roster import Roster, owed, unique
+from delivery.roster import Roster, last_owed, owed, unique
 from delivery.session import Event
 from delivery.store.interface import DeviceRow, Logged, OutboxRow, Store, Unavailable
 from delivery.tracing import Tracing
@@ -147,32 +147,32 @@ class Fanout:
                 heads[conversation] = max(seq, heads.get(conversation, 0))
         for some in _batched(heads, REPLAY_CONVERSATIONS):
             lists = await self._roster.lists({conversation: heads[conversation] for conversation in some})
-            part: dict[str, list[str]] = {}
+            part: dict[str, dict[str, int]] = {}
             for conversation in some:
                 known = lists.get(conversation)
-                # Whoever left may still be owed what came before; a mark too many is removed by the page that finds nothing.
-                part[conversation] = unique([interval.user for interval in known.members]) if known else []
+                part[conversation] = last_owed(known, heads[conversation]) if known else {}
                 if sum(map(len, part.values())) >= REPLAY_USERS:
-                    await self._replay(heads, part)
+                    await self._replay(part)
                     part = {}
-            await self._replay(heads, part)
+            await self._replay(part)
 
-    async def _replay(self, heads: Mapping[str, int], users_of: Mapping[str, Sequence[str]]) -> None:
-        everyone = unique([user for users in users_of.values() for user in users])
+    async def _replay(self, owed_of: Mapping[str, Mapping[str, int]]) -> None:
+        """``owed_of``: conversation → user → up to where."""
+        everyone = unique([user for users in owed_of.values() for user in users])
         devices = await self._roster.devices(everyone)
         marks: Marks = {}
-        for conversation, users in users_of.items():
-            for user in users:
+        for conversation, users in owed_of.items():
+            for user, seq in users.items():
                 for device in devices[user]:
-                    marks.setdefault((user, device.device), {})[conversation] = heads[conversation]
+                    marks.setdefault((user, device.device), {})[conversation] = seq
         sessions = await self._mark(marks, everyone)
-        for conversation, users in users_of.items():
-            by_process: dict[str, list[str]] = {}
-            for user in users:
+        for conversation, users in owed_of.items():
+            places: dict[tuple[str, int], list[str]] = {}
+            for user, seq in users.items():
                 for process in {entry.process for entry in sessions.get(user, {}).values()}:
-                    by_process.setdefault(process, []).append(user)
-            for process, there in by_process.items():
-                self._bus.send(process, POKE, (conversation, heads[conversation], there))
+                    places.setdefault((process, seq), []).append(user)
+            for (process, seq), there in places.items():
+                self._bus.send(process, POKE, (conversation, seq, there))
 
     async def _targets(self, logged: Sequence[Logged]) -> list[list[str]]:
         """Users owed each event."""

@@ -142,5 +142,14 @@ def owed(conversation: Conversation, seq: int) -> list[str]:
     ]
 
 
+def last_owed(conversation: Conversation, head: int) -> dict[str, int]:
+    """Up to where each user is owed something, at most ``head``. Whoever left may not have read what came before."""
+    found: dict[str, int] = {}
+    for user, joined, left in conversation.members:
+        if joined <= head:
+            found[user] = max(found.get(user, 0), min(left or head, head))
+    return found
+
+
 def unique(items: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(items))
