@@ -14,6 +14,7 @@ from tests.clients.fake_groups import FakeGroups
 from whatsapp_client import Entry, Outgoing, RestError, SendFailed, Session, events
 
 ME, BOB, EVE = "me", "bob", "eve"
+ANY_TIME = 1_700_000_000_000  # ms
 
 
 def now_ms() -> int:
@@ -44,6 +45,7 @@ class FakeDirectory:
     def __init__(self, backend: FakeBackend) -> None:
         self._backend = backend
         self.numbers: dict[str, str] = {}
+        self.asked: list[tuple[str, str, Any]] = []
         self.others: list[str] = []  # contacts without a chat
         self.error: Exception | None = None
 
@@ -55,6 +57,10 @@ class FakeDirectory:
         user = self.numbers[phone_number]
         self._backend.chat(f"with {user}", nickname or phone_number, user)
         return {"userId": user}
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        self.asked.append((method, path, body))
+        return {}
 
     async def contacts(self) -> list[dict[str, Any]]:
         return [{"userId": user, "name": f"contact {user}"} for user in self.others]

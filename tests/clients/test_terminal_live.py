@@ -69,7 +69,7 @@ async def person(
         url or system.http, data or Path(system.data), ask=False, number=number, to=to, codec=codec
     )
     try:
-        async with app.run_test(size=(100, 30)) as pilot:
+        async with app.run_test(size=(100, 30), notifications=True) as pilot:
             found = Person(app, pilot)
             await found.online()
             yield found
@@ -168,7 +168,7 @@ async def test_history_is_there_without_a_server_and_older_pages_come_from_it(st
             await outgoing.sent()
         await until(lambda: len(bob.client.messages(conversation, limit=500)) == 180, TIMEOUT)
     # Another device of Bob knows nothing yet: what it shows comes from the server, page by page.
-    async with person(stack, bob_number, data=_other(stack, tmp_path)) as bob:
+    async with person(stack, bob_number, data=other(stack, tmp_path)) as bob:
         await bob.sees("message 180.")
         bob.screen.open_chat(conversation)
         await bob.sees("message 180.")
@@ -184,7 +184,7 @@ async def test_history_is_there_without_a_server_and_older_pages_come_from_it(st
         await bob.sees("message 1.", "NOT end-to-end encrypted")
         assert [b.message for b in view.blocks if b.message] == [f"message {n}." for n in range(1, 181)]
     # And without any server what was seen is still here.
-    app, databases = application("http://127.0.0.1:1", _other(stack, tmp_path), ask=False, number=bob_number)
+    app, databases = application("http://127.0.0.1:1", other(stack, tmp_path), ask=False, number=bob_number)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(lambda: isinstance(app.screen, ChatScreen))
         offline = Person(app, pilot)
@@ -195,7 +195,7 @@ async def test_history_is_there_without_a_server_and_older_pages_come_from_it(st
         database.close()
 
 
-def _other(system: Any, folder: Path) -> Path:
+def other(system: Any, folder: Path) -> Path:
     """A data folder of its own, in which the codes of the system can be read."""
     link = folder / "sms.jsonl"
     if not link.exists():

@@ -75,10 +75,18 @@ class ActionScreen(Screen[None]):
 
     async def find(self, number: str, nickname: str = "") -> str:
         """The conversation with a number. Raises :class:`ClientError`."""
-        found = await self.client.rest.add_contact(number, nickname)
-        conversation_id = await self.client.rest.direct(str(found["userId"]))
+        conversation_id = await self.client.rest.direct(await self.find_user(number, nickname))
         await self.client.refresh_chats()
         return conversation_id
+
+    async def find_user(self, number: str, nickname: str = "") -> str:
+        """The user id behind a number. Who has no name at all is called by the number from now on. Raises
+        :class:`ClientError`."""
+        found = await self.client.rest.add_contact(number, nickname)
+        user_id = str(found["userId"])
+        if not (nickname or found.get("nickname") or found.get("name")):
+            await self.client.rest.call("PUT", f"/contacts/{user_id}", {"nickname": number})
+        return user_id
 
     async def talk_to(self, number: str) -> None:
         """``--to``: open this chat. It waits for who is not registered yet, and for a server that is away."""

@@ -142,7 +142,7 @@ class FormScreen(ModalScreen[str | None]):
         background: $surface; border: round $accent; padding: 0 2;
         border-title-color: $accent; border-subtitle-color: $list-dim;
     }
-    FormScreen Input { height: 1; margin: 1 0 0 0; padding: 0 1; background: $panel; }
+    FormScreen Input { height: 1; margin: 1 0 0 0; padding: 0 1; background: $field; }
     FormScreen Input:focus { background: $list-selected; }
     FormScreen #error { color: $error; height: auto; min-height: 1; }
     FormScreen #error.-waiting { color: $list-dim; }

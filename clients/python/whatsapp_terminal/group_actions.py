@@ -41,10 +41,6 @@ class GroupActionScreen(ActionScreen):
     ]
 
     # -- groups ------------------------------------------------------------------------------------------------
-    async def find_user(self, number: str) -> str:
-        """From a phone number to the user id. Raises :class:`ClientError`."""
-        return str((await self.client.rest.add_contact(number))["userId"])
-
     def action_new_group(self) -> None:
         self.app.push_screen(NewGroupScreen(self.client, self.find_user), self._opened)
 

@@ -18,7 +18,7 @@ from whatsapp_client import Invite, JoinRequest
 
 from . import clock, text
 from .backend import Backend
-from .sheets import ChoiceScreen, ConfirmScreen, Sheet, show_options
+from .sheets import ChoiceScreen, ConfirmScreen, Sheet, Tick, show_options
 
 if TYPE_CHECKING:
     from .app import TerminalApp
@@ -90,7 +90,7 @@ class NewInviteScreen(Sheet[Invite]):
                 placeholder="Works for, like 12h or 7d (no end)", id="for", max_length=12, compact=True
             )
             yield Input(placeholder="How many may use it (any number)", id="uses", max_length=8, compact=True)
-            yield Checkbox("An admin decides about each", id="approval", compact=True)
+            yield Tick("An admin decides about each", id="approval", compact=True)
             yield Static("", classes="error")
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)

@@ -15,7 +15,7 @@ from whatsapp_client import ClientError, Group
 from .backend import Backend
 from .group_book import GroupBook
 from .picker import PeoplePicker, acquaintances
-from .sheets import Sheet
+from .sheets import Sheet, Tick
 
 NAME, ABOUT = 256, 512  # characters of a name and of a description
 ONLY_ADMINS = {
@@ -183,7 +183,7 @@ class EditScreen(Sheet[bool]):
             if self._book.is_admin:
                 for setting, words in ONLY_ADMINS.items():
                     only = self._before["settings"].get(setting) == "admins"
-                    yield Checkbox(words, only, id=setting, compact=True)
+                    yield Tick(words, only, id=setting, compact=True)
             yield Static("", classes="error")
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, OptionList, Static
+from textual.widgets import Button, Checkbox, OptionList, Static
 from textual.widgets.option_list import Option
 
 from whatsapp_client import ClientError
@@ -35,7 +35,7 @@ class Sheet(ModalScreen[Result | None]):
         border-title-color: $accent; border-subtitle-color: $list-dim;
     }
     Sheet > .box.-tall { height: 100%; max-height: 36; }
-    Sheet Input { height: 1; padding: 0 1; background: $panel; }
+    Sheet Input { height: 1; padding: 0 1; background: $field; }
     Sheet Input:focus { background: $list-selected; }
     Sheet.-high Input { margin: 1 0 0 0; }
     Sheet OptionList {
@@ -49,14 +49,14 @@ class Sheet(ModalScreen[Result | None]):
     }
     Sheet.-high OptionList { margin: 1 0 0 0; }
     Sheet Checkbox { border: none; padding: 0; background: $surface; width: 100%; height: 1; }
-    Sheet Checkbox > .toggle--button { color: $panel; background: $panel; }
-    Sheet Checkbox.-on > .toggle--button { color: $accent; text-style: bold; }
+    Sheet Checkbox > .toggle--button { color: $foreground; background: $field; text-style: none; }
+    Sheet Checkbox.-on > .toggle--button { color: $accent; background: $field; text-style: bold; }
     Sheet Checkbox:focus { border: none; background: $list-selected; }
     Sheet .dim { color: $list-dim; height: auto; }
     Sheet .error { color: $error; height: auto; min-height: 1; }
     Sheet .error.-waiting { color: $list-dim; }
     Sheet .buttons { height: 1; }
-    Sheet .buttons Button { width: 1fr; min-width: 4; margin: 0 1 0 0; background: $panel; color: $foreground; }
+    Sheet .buttons Button { width: 1fr; min-width: 4; margin: 0 1 0 0; background: $field; color: $foreground; }
     Sheet .buttons Button.-primary { background: $primary; color: $background; }
     Sheet .buttons Button.-error { background: $error; color: $background; }
     Sheet .buttons Button:focus { background: $list-selected; color: $foreground; text-style: bold; }
@@ -82,6 +82,15 @@ class Sheet(ModalScreen[Result | None]):
             await work
         except ClientError as error:
             self.say(explain(error))
+
+
+class Tick(Checkbox):
+    """A box that is empty when it is not ticked, in every theme."""
+
+    @property
+    def _button(self) -> Content:
+        style = self.get_visual_style("toggle--button")
+        return Content.assemble(("[✓]" if self.value else "[ ]", style))
 
 
 class ChoiceScreen(Sheet[str]):

@@ -30,6 +30,7 @@ DARK = Theme(
         "unread-text": "#3ecf8e",
         "list-selected": "#22323b",
         "list-dim": "#8b9ba3",
+        "field": "#22313a",
         "scrollbar-thumb": "#2c3a42",
         "footer-key-foreground": "#3ecf8e",
         "name-0": "#6fd3a0",
@@ -65,6 +66,7 @@ LIGHT = Theme(
         "unread-text": "#0f7a55",
         "list-selected": "#d9e7df",
         "list-dim": "#5d6b73",
+        "field": "#e9e6df",
         "scrollbar-thumb": "#c9c6bf",
         "footer-key-foreground": "#0f7a55",
         "name-0": "#0f7a55",
@@ -102,6 +104,7 @@ CONTRAST = Theme(
         "unread-text": "#ffff00",
         "list-selected": "#003b8f",
         "list-dim": "#ffffff",
+        "field": "#333333",
         "scrollbar-thumb": "#888888",
         "footer-key-foreground": "#ffff00",
         "footer-background": "#000000",
@@ -140,6 +143,7 @@ ANSI_DARK = {
     "unread-text": "ansi_bright_green",
     "list-selected": "ansi_blue",
     "list-dim": "ansi_white",
+    "field": "ansi_bright_black",
     "scrollbar-thumb": "ansi_bright_black",
     **dict(zip(NAMES, ANSI_NAMES_DARK, strict=True)),
 }
@@ -153,6 +157,7 @@ ANSI_LIGHT = {
     "unread-text": "ansi_blue",
     "list-selected": "ansi_bright_cyan",
     "list-dim": "ansi_black",
+    "field": "ansi_white",
     "scrollbar-thumb": "ansi_bright_black",
     **dict(zip(NAMES, ANSI_NAMES_LIGHT, strict=True)),
 }
@@ -179,6 +184,7 @@ def derived(theme: Theme) -> dict[str, str]:
         "unread-text": accent.hex6,
         "list-selected": surface.blend(primary, 0.3).hex6,
         "list-dim": front.blend(ground, 0.4).hex6,
+        "field": surface.blend(front, 0.12).hex6,
         "scrollbar-thumb": front.blend(ground, 0.75).hex6,
     }
 
