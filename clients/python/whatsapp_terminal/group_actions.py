@@ -35,7 +35,7 @@ class GroupActionScreen(ActionScreen):
     """The part of the main screen that deals with groups and with the lines of the list."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "chat_info", "Group", priority=True),
+        Binding("f2", "chat_info", "Group", key_display="F2", priority=True),
         Binding("f3", "new_group", "New group", show=False, priority=True),
         Binding("f4", "join", "Join", show=False, priority=True),
     ]
