@@ -49,7 +49,7 @@ def options() -> argparse.ArgumentParser:
         "--late", type=int, default=20, help="recipients who connect afterwards and read it (default 20)"
     )
     parser.add_argument("--pairs", type=int, default=10, help="pairs of people beside it (default 10)")
-    parser.add_argument("--quiet", type=int, default=4, help="small groups beside it (default 4)")
+    parser.add_argument("--quiet", type=int, default=8, help="small groups beside it (default 8)")
     parser.add_argument("--quiet-members", type=int, default=20, help="of a small group (default 20)")
     parser.add_argument(
         "--rate", type=float, default=2, help="messages/s of each pair and small group (default 2)"
@@ -195,7 +195,7 @@ def _forward(bench: Bench, people: People) -> Figures:
         "valkey_bytes_per_recipient": round((memory_end - memory) / args.recipients, 1),
         "lanes": table(looks, start),
         "beside_queued": {
-            kind: last["queued"].get(kind, 0) - first["queued"].get(kind, 0) for kind in ("other",)
+            kind: last["queued"].get(kind, 0) - first["queued"].get(kind, 0) for kind in ("other", "same")
         },
         "busy_cores": {
             "servers": round(total / wall, 3),
@@ -294,7 +294,11 @@ def told(result: Figures) -> str:
         f"  {row['at_s']:>8.1f}{row['entries']:>20,}{row['busy_lanes']:>18}{row['oldest_ms']:>12,}"
         for row in f["lanes"]
     ]
-    kinds = {"other": f"small groups ({load['quiet']} of {load['quiet_members']})", "pair": "pairs (1:1)"}
+    kinds = {
+        "other": "small groups, lanes of their own",
+        "same": "small groups, lanes of large ones",
+        "pair": "pairs (1:1)",
+    }
     lines += ["", *beside_lines(f["beside"], kinds, _PHASES, f["beside_queued"])]
     problems = result["checks"]["problems"]
     lines.append(

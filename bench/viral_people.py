@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.stack import System
+from delivery.lanes import LANES, lane_of
 
 
 @dataclass
@@ -45,17 +46,15 @@ def make(system: System, args: argparse.Namespace) -> People:
     online, late = shares(min(args.online, args.recipients - args.late), count), shares(args.late, count)
     at, slices = 0, {}
     for name, size in (
-        ("senders", senders), ("online", sum(online)), ("late", args.late), ("quiet", args.quiet * args.quiet_members),
+        ("senders", senders),
+        ("online", sum(online)),
+        ("late", args.late),
         ("pairs", 2 * args.pairs),
-    ):  # fmt: skip
+    ):
         slices[name] = slice(at, at + size)
         at += size
-    quiet, pairs = slices["quiet"], slices["pairs"]
-    made = system.make_people(
-        at,
-        [(n, n + 1) for n in range(pairs.start, pairs.stop, 2)],
-        [list(range(n, n + args.quiet_members)) for n in range(quiet.start, quiet.stop, args.quiet_members)],
-    )
+    pairs = slices["pairs"]
+    made = system.make_people(at, [(n, n + 1) for n in range(pairs.start, pairs.stop, 2)])
     people = made["people"]
     for number, person in enumerate(people):
         person["url"] = system.url(number, "across")
@@ -77,18 +76,29 @@ def make(system: System, args: argparse.Namespace) -> People:
         people[slices["senders"]],
         there,
         people[slices["late"]],
-        [
-            {
-                "kind": "other",
-                "group": group,
-                "people": people[
-                    quiet.start + n * args.quiet_members : quiet.start + (n + 1) * args.quiet_members
-                ],
-            }
-            for n, group in enumerate(made["groups"])
-        ],
+        _quiet(system, args, {lane_of(group) for group in groups}),
         [
             {"a": people[pairs.start + 2 * n], "b": people[pairs.start + 2 * n + 1], "conversation": id_}
             for n, id_ in enumerate(made["conversations"])
         ],
     )
+
+
+def _quiet(system: System, args: argparse.Namespace, busy: set[int]) -> list[dict[str, Any]]:
+    """Small groups, half of them in lanes that large ones use (kind ``same``), half in others, if there are any."""
+    kinds = ("same", "other") if len(busy) < LANES else ("same",)
+    lanes = {"same": sorted(busy), "other": sorted(set(range(LANES)) - busy)}
+    chosen = [(kinds[n % len(kinds)], n // len(kinds)) for n in range(args.quiet)]
+    size = args.quiet_members
+    made = system.make_people(
+        args.quiet * size,
+        [],
+        [list(range(n * size, (n + 1) * size)) for n in range(args.quiet)],
+        lanes=[lanes[kind][n % len(lanes[kind])] for kind, n in chosen],
+    )
+    for number, person in enumerate(made["people"]):
+        person["url"] = system.url(number, "across")
+    return [
+        {"kind": kind, "group": group, "people": made["people"][n * size : (n + 1) * size]}
+        for n, ((kind, _), group) in enumerate(zip(chosen, made["groups"], strict=True))
+    ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -21,6 +21,7 @@ from delivery.aside import ATTEMPTS, Aside
 from delivery.inbox import mark_commands
 from delivery.lane_pace import HOLE_STEP_S, Order, Pace
 from delivery.lane_scripts import END, GIVE_BACK, HOLD, ORPHAN, TAKE, TRIM
+from delivery.lane_turns import Turns
 from delivery.lanes import (
     DONE,
     GROUP,
@@ -36,7 +37,7 @@ from delivery.lanes import (
 from delivery.outbox import kept_under
 from delivery.parcels import PARCEL_BYTES, parcels, weight
 from delivery.roster import Roster, owed, unique
-from delivery.store.interface import Conversation, Logged, Store, Unavailable
+from delivery.store.interface import Conversation, Logged, RosterHead, Store, Unavailable
 from delivery.tracing import Tracing
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus
@@ -72,6 +73,7 @@ class LaneWorker:
             bus.hot.script, (TAKE, HOLD, TRIM, END, GIVE_BACK, ORPHAN)
         )
         self._aside = Aside(bus.hot)
+        self._turns = Turns()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._leaving = False
         self.tracing = Tracing(bus)
@@ -163,8 +165,8 @@ class LaneWorker:
                         continue
                     keeper = loop.create_task(self._keep(lane, token))
                     try:
-                        async with asyncio.timeout(PASS_S):
-                            deliveries = await self._pass(lane, token, found, entries)
+                        async with asyncio.timeout(PASS_S) as limit:
+                            deliveries = await self._pass(lane, token, found, entries, limit)
                     finally:
                         keeper.cancel()
                     order.passed(entries)
@@ -225,12 +227,14 @@ class LaneWorker:
             with contextlib.suppress(HotUnavailable, hiredis.ReplyError):
                 await self._hot.run([self._hold.call(keys(lane), [token, LEASE_MS])])
 
-    async def _pass(self, lane: int, token: str, found: Sequence[Any], entries: Sequence[Entry]) -> int:
+    async def _pass(
+        self, lane: int, token: str, found: Sequence[Any], entries: Sequence[Entry], limit: asyncio.Timeout
+    ) -> int:
         """Returns how many events went to connected users, each counted for each of them."""
         epoch = self._hot.epoch  # before the marks (R3)
         if faults.off("trim_last"):
             await self._trim_to(lane, token, found)
-        deliveries = await self._fan_out([event for entry in entries for event in entry.events])
+        deliveries = await self._fan_out([event for entry in entries for event in entry.events], limit)
         faults.point("lane-push")
         await self._trim_to(lane, token, found)
         faults.point("lane-trim")
@@ -261,11 +265,17 @@ class LaneWorker:
         except Exception:
             log.exception("rows of changes were not marked as done")
 
-    async def _fan_out(self, events: Sequence[Logged]) -> int:
+    async def _fan_out(self, events: Sequence[Logged], limit: asyncio.Timeout | None = None) -> int:
         by_conversation: dict[str, dict[int, Logged]] = {}
         for event in events:
             by_conversation.setdefault(event.conversation, {})[event.seq] = event
         heads = await self._store.roster_heads(list(by_conversation))
+        async with self._turns.of(sum(head.members for head in heads.values()), limit, PASS_S):
+            return await self._reach(by_conversation, heads)
+
+    async def _reach(
+        self, by_conversation: Mapping[str, Mapping[int, Logged]], heads: Mapping[str, RosterHead]
+    ) -> int:
         lists = await self._roster.lists({c: heads[c].changed for c in by_conversation if c in heads})
         step: list[tuple[list[Logged], list[str]]] = []
         deliveries = 0

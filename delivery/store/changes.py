@@ -122,9 +122,7 @@ def _of_members(one: Change) -> bool:
     return bool(one.joins or one.leaves or one.speak or one.listen or one.restricted is not None)
 
 
-_HEADS = (
-    "SELECT conversation::text, head, roster_seq FROM delivery_head WHERE conversation = ANY (%s::uuid[])"
-)
+_HEADS = "SELECT conversation::text, head, roster_seq, members FROM delivery_head WHERE conversation = ANY (%s::uuid[])"
 
 
 def roster_heads(ids: Sequence[str]) -> Operation[dict[str, RosterHead]]:
@@ -132,6 +130,6 @@ def roster_heads(ids: Sequence[str]) -> Operation[dict[str, RosterHead]]:
     if not ids:
         return {}
     return {
-        conversation: RosterHead(head, changed)
-        for conversation, head, changed in (yield Query(_HEADS, (uuids(ids),)))
+        conversation: RosterHead(head, changed, members)
+        for conversation, head, changed, members in (yield Query(_HEADS, (uuids(ids),)))
     }

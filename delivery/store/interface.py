@@ -181,6 +181,7 @@ class Changed(NamedTuple):
 class RosterHead(NamedTuple):
     head: int
     changed: int  # seq of the last change of members: a list read at that head or later serves every event up to ``head``
+    members: int  # of a group, now
 
 
 class DeviceRow(NamedTuple):

@@ -62,7 +62,7 @@ def test_a_flood(bench: Make, capsys: pytest.CaptureFixture[str]) -> None:
 def test_viral(bench: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     here = bench(
         viral, "--recipients", "100", "--group", "41", "--senders", "2", "--within", "0.5", "--online", "10", "--late", "2",
-        "--pairs", "1", "--quiet", "1", "--quiet-members", "3", "--rate", "20", "--calm", "0.5",
+        "--pairs", "1", "--quiet", "2", "--quiet-members", "3", "--rate", "20", "--calm", "0.5",
     )  # fmt: skip
     made: list[People] = []
     monkeypatch.setattr(viral, "make", lambda *of: made.append(make(*of)) or made[0])  # type: ignore[func-returns-value]
@@ -73,7 +73,8 @@ def test_viral(bench: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert figures["marks_checked"] == 90
     assert figures["deliveries"] == 10 * result["load"]["times"]
     assert len(figures["each_sent_ms"]) == figures["messages"]
-    assert figures["beside"]["pair"].keys() >= {"before", "during", "after"}
+    for kind in ("other", "same", "pair"):
+        assert figures["beside"][kind].keys() >= {"before", "during", "after"}
     assert "every mark there" in capsys.readouterr().out
 
     # The same with one mark less. Who came later has read it by now and keeps none.

@@ -96,11 +96,11 @@ async def test_r14_a_pass_that_takes_longer_than_the_lease_keeps_its_lane(
     lanes = room.worker.lanes
     fan_out, passes = lanes._fan_out, 0
 
-    async def slow(events: Any) -> None:
+    async def slow(events: Any, *more: Any) -> None:
         nonlocal passes
         passes += 1
         await asyncio.sleep(1.0)
-        await fan_out(events)
+        await fan_out(events, *more)
 
     monkeypatch.setattr(lanes, "_fan_out", slow)
     room.worker.start(lanes.look_for_orphans())
@@ -145,9 +145,9 @@ async def test_c7_a_pass_takes_no_more_bytes_than_it_can_carry(
     lanes, sizes = room.worker.lanes, []
     one_pass = lanes._pass
 
-    async def seen(lane: int, token: str, found: Any, entries: Any) -> int:
+    async def seen(lane: int, token: str, found: Any, *more: Any) -> int:
         sizes.append(len(found))
-        return await one_pass(lane, token, found, entries)
+        return await one_pass(lane, token, found, *more)
 
     monkeypatch.setattr(lanes, "_pass", seen)
     world.redis.delete(lease_key(room.lane))

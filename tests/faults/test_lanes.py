@@ -210,9 +210,9 @@ async def test_r14_who_lost_the_lease_trims_nothing(world: World) -> None:
     lanes = room.worker.lanes
     fan_out = lanes._fan_out
 
-    async def and_lose(events: Any) -> int:
+    async def and_lose(events: Any, *more: Any) -> int:
         world.redis.set(lease_key(room.lane), "another")
-        return await fan_out(events)
+        return await fan_out(events, *more)
 
     lanes._fan_out = and_lose  # type: ignore[method-assign]
     token = (room.holder() or b"").decode()
