@@ -42,8 +42,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--recipients", type=int, default=100_000, metavar="N", help="(default 100000)")
     parser.add_argument("--group", type=int, default=1024, help="members of a group at most (default 1024)")
     parser.add_argument("--senders", type=int, default=10, help="people who forward (default 10)")
-    parser.add_argument("--within", type=float, default=3, metavar="SECONDS", help="in this time (default 3)")
-    parser.add_argument("--times", type=int, default=2, help="messages into each group (default 2)")
+    parser.add_argument("--within", type=float, default=5, metavar="SECONDS", help="in this time (default 5)")
+    parser.add_argument("--times", type=int, default=4, help="messages into each group (default 4)")
     parser.add_argument("--online", type=int, default=300, help="recipients who are connected (default 300)")
     parser.add_argument(
         "--late", type=int, default=20, help="recipients who connect afterwards and read it (default 20)"
