@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import psycopg
 
 from delivery.store.interface import Outcome, ReceiptWrite
 from tests.contract.harness import T0, People, new_id
@@ -46,6 +49,24 @@ async def test_who_is_not_owed_the_message_has_no_mention(people: People, harnes
     await harness.join(group, left, 4)
     await people.append(people.send(conversation=group, mentions=[left]))
     assert await mentioned(people, left, group) == 1
+
+
+async def test_who_joins_while_the_message_waits_for_its_turn_has_the_mention(
+    people: People, harness: Any
+) -> None:
+    """Who is owed it is looked up after the conversation is locked, like everything about its place."""
+    late = new_id()
+    group = await harness.group(people.alice)
+    async with await psycopg.AsyncConnection.connect(harness.url) as joining:
+        await joining.execute("SELECT 1 FROM delivery_head WHERE conversation = %s FOR UPDATE", (group,))
+        await joining.execute(
+            "INSERT INTO delivery_member (conversation, member, joined_seq) VALUES (%s, %s, 1)", (group, late)
+        )
+        saying = asyncio.create_task(people.append(people.send(conversation=group, mentions=[late])))
+        await harness.waiting()
+        await joining.commit()
+        assert (await saying)[0].outcome is Outcome.STORED
+    assert await mentioned(people, late, group) == 1
 
 
 async def test_in_a_batch_each_mention_is_of_its_own_message(people: People, harness: Any) -> None:
