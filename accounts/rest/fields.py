@@ -81,13 +81,14 @@ class WholeNumberField(serializers.IntegerField):
 
 
 class BytesField(serializers.Field):  # type: ignore[type-arg]
-    """Bytes as base64 (RFC 4648, section 4, with padding), at most ``max_bytes`` of them."""
+    """Bytes as base64 (RFC 4648, section 4, with padding), at most ``max_bytes`` of them, which is rounded down to whole groups
+    of three: then the length of the text says as much, which is all that a document can bound."""
 
     default_error_messages = {"invalid": "is not base64", "max_bytes": "has more than {max_bytes} bytes"}
 
     def __init__(self, max_bytes: int, **options: Any) -> None:
         super().__init__(**options)
-        self.max_bytes = max_bytes
+        self.max_bytes = max_bytes // 3 * 3
 
     def to_internal_value(self, data: Any) -> bytes:
         if not isinstance(data, str) or not _BASE64.fullmatch(data):
@@ -107,8 +108,7 @@ class BytesFieldSchema(OpenApiSerializerFieldExtension):
     target_class = BytesField
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
-        longest = (self.target.max_bytes + 2) // 3 * 4
-        return {"type": "string", "pattern": BASE64_PATTERN, "maxLength": longest}
+        return {"type": "string", "pattern": BASE64_PATTERN, "maxLength": self.target.max_bytes // 3 * 4}
 
 
 class TextFieldSchema(OpenApiSerializerFieldExtension):

@@ -147,8 +147,10 @@ def test_drafts_are_bounded_each_and_together() -> None:
     assert assert_problem(answer, "bad_request", 400)["details"] == {"field": "draft"}
     for talk in talks[:4]:
         patch(ann, talk, draft=draft(LIMITS.draft_bytes))
-    answer = ann.api.patch(f"/conversations/{talks[4]}", {"draft": draft(1)})
+    rest = LIMITS.drafts_bytes - 4 * LIMITS.draft_bytes
+    answer = ann.api.patch(f"/conversations/{talks[4]}", {"draft": draft(rest + 1)})
     assert assert_problem(answer, "limit_exceeded", 409)["details"] == {"limit": LIMITS.drafts_bytes}
+    patch(ann, talks[4], draft=draft(rest))
     patch(ann, talks[0], draft=None)
     patch(ann, talks[4], draft=draft(LIMITS.draft_bytes))
 
