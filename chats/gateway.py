@@ -23,6 +23,7 @@ from accounts.errors import banned
 from accounts.last_seen import LastSeen
 from chats import gauges
 from chats.connection import Connection
+from chats.forwards import Forwards
 from delivery import tasks
 from delivery.node import Node
 from delivery.session import Session, State
@@ -57,6 +58,7 @@ class Gateway:
         self.unauthenticated = 0
         self.draining = False
         self.rates: dict[str, Rate] = {}  # messages, by user
+        self.forwards = Forwards()
         self.pool = open_pool(settings.DATABASE_URL)
         self.store = PostgresStore(self.pool)
         self.node = Node(

@@ -53,10 +53,16 @@ _REFUSED = {
 class Pending:
     """A send that waits for its append; ``ref`` goes back on the answer."""
 
-    __slots__ = ("arrived", "group", "recipients", "ref", "send", "session")
+    __slots__ = ("arrived", "group", "recipients", "ref", "reply_to", "send", "session")
 
     def __init__(
-        self, session: Session, send: Send, ref: str, arrived: float, recipients: Sequence[str] | None
+        self,
+        session: Session,
+        send: Send,
+        ref: str,
+        arrived: float,
+        recipients: Sequence[str] | None,
+        reply_to: str | None,
     ) -> None:
         self.session = session
         self.send = send
@@ -64,6 +70,7 @@ class Pending:
         self.arrived = arrived  # loop time
         self.group = False
         self.recipients = recipients  # whom the client believes to write to: checked, never trusted
+        self.reply_to = reply_to  # the message that it answers
 
 
 class Log:
@@ -78,7 +85,13 @@ class Log:
         self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH)
 
     def submit(
-        self, session: Session, send: Send, ref: str, arrived: float, recipients: Sequence[str] | None = None
+        self,
+        session: Session,
+        send: Send,
+        ref: str,
+        arrived: float,
+        recipients: Sequence[str] | None = None,
+        reply_to: str | None = None,
     ) -> None:
         """Queue a send; its answer (✓ or an error frame) is written to the session."""
         if session.sending >= LIMITS.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
@@ -93,7 +106,7 @@ class Log:
             )
             return
         session.sending += 1
-        self._queue.add(Pending(session, send, ref, arrived, recipients))
+        self._queue.add(Pending(session, send, ref, arrived, recipients, reply_to))
 
     @property
     def waiting(self) -> int:
@@ -173,7 +186,26 @@ class Log:
             else:
                 pending.group = lists[pending.send.conversation].kind == "group"
                 admitted.append(pending)
+        if any(pending.reply_to for pending in admitted):
+            return await self._know_what_they_answer(admitted)
         return admitted
+
+    async def _know_what_they_answer(self, admitted: list[Pending]) -> list[Pending]:
+        """A reply is to a message that its sender may know; it may be on its way in this very batch."""
+        here = {(pending.send.conversation, pending.send.message_id) for pending in admitted}
+        asked = [
+            (pending.send.conversation, pending.send.sender, pending.reply_to)
+            for pending in admitted
+            if pending.reply_to and (pending.send.conversation, pending.reply_to) not in here
+        ]
+        known = dict(zip(asked, await self._store.knows(asked), strict=True))
+        kept = []
+        for pending in admitted:
+            if known.get((pending.send.conversation, pending.send.sender, pending.reply_to or ""), True):
+                kept.append(pending)
+            else:
+                self._refuse(pending, Code.NOT_FOUND, "replyTo: there is no such message")
+        return kept
 
     def _answer(self, pending: Pending, appended: Appended, events: list[Event]) -> None:
         session, send = pending.session, pending.send

@@ -31,6 +31,11 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
     now = admitted(connection, session, frame, len(content))
     if now is None:
         return
+    if frame.forward_id is not None and not connection.gateway.forwards.take(
+        session.user, frame.forward_id, frame.conversation_id, frame.forward_count or 0
+    ):
+        refuse(connection, frame, Code.LIMIT_EXCEEDED, "forwarded to too many conversations")
+        return
     extra = pack_extra(frame)
     send = Send(
         frame.conversation_id,
@@ -45,7 +50,7 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         extra,
         mentions=frame.mentions or (),
     )
-    connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids)
+    connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids, frame.reply_to)
 
 
 Written = frames.SendMessage | frames.EditMessage | frames.DeleteMessage | frames.React

@@ -297,6 +297,10 @@ class Store(Protocol):
     async def find(self, conversation: str, message_id: str) -> int:
         """seq of a message of this conversation, 0 if there is none."""
 
+    async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
+        """For each (conversation, user, message_id): whether there is such an event and the user is owed it. One that may have
+        expired, because others of the time when the user was a member have, counts as known."""
+
     # -- roster -----------------------------------------------------------------------------------------------------
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
         """The 1:1 conversation of two users; made with both roster rows and its head under ``new_id`` if there is none.

@@ -222,3 +222,27 @@ def find(conversation: str, message_id: str) -> Operation[int]:
     """See :meth:`Store.find`."""
     rows = yield Query(_FIND, (message_id, conversation))
     return rows[0][0] or 0
+
+
+# OFFSET 0: by the message id, never by a walk along the log.
+_KNOWS = """
+SELECT coalesce(t.seq, h.floor) > 0 AND EXISTS (
+    SELECT FROM delivery_member m WHERE m.conversation = r.conversation AND m.member = r.member
+    AND m.joined_seq <= coalesce(t.seq, h.floor) AND (m.left_seq = 0 OR m.left_seq >= coalesce(t.seq, 1)))
+FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) WITH ORDINALITY r (conversation, member, message_id, i)
+LEFT JOIN delivery_head h ON h.conversation = r.conversation
+LEFT JOIN LATERAL (
+    SELECT min(e.seq) AS seq
+    FROM (SELECT v.conversation, v.seq FROM delivery_event v WHERE v.message_id = r.message_id OFFSET 0) e
+    WHERE e.conversation = r.conversation
+) t ON true
+ORDER BY r.i"""
+
+
+def knows(asked: Sequence[tuple[str, str, str]]) -> Operation[list[bool]]:
+    """See :meth:`Store.knows`."""
+    if not asked:
+        return []
+    conversations, users, messages = zip(*asked, strict=True)
+    rows = yield Query(_KNOWS, (uuids(conversations), uuids(users), uuids(messages)))
+    return [bool(row[0]) for row in rows]

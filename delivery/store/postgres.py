@@ -90,6 +90,9 @@ class PostgresStore:
     async def find(self, conversation: str, message_id: str) -> int:
         return await self._run(log.find(conversation, message_id))
 
+    async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
+        return await self._run(log.knows(asked))
+
     # -- roster
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
         return await self._run(roster.ensure_direct(a, b, new_id, now))

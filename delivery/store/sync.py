@@ -110,6 +110,9 @@ class SyncStore:
     def find(self, conversation: str, message_id: str) -> int:
         return self._run(log.find(conversation, message_id))
 
+    def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
+        return self._run(log.knows(asked))
+
     # -- roster
     def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
         return self._run(roster.ensure_direct(a, b, new_id, now))

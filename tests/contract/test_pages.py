@@ -138,3 +138,40 @@ async def test_history_keeps_to_the_intervals(people: People, harness: Any) -> N
     assert seqs((await people.store.history(group, people.bob, 0, 100, 10)).events) == [2, 3, 6, 7]
     assert seqs((await people.store.history(group, people.bob, 0, 6, 10)).events) == [2, 3]
     assert seqs((await people.store.history(group, people.bob, 2, 0, 2)).events) == [3, 6]
+
+
+async def test_who_knows_which_event(people: People, harness: Any) -> None:
+    store = people.store
+    group = await harness.group(people.alice)
+    early, late = people.send(conversation=group), people.send(conversation=group)
+    here = people.send()
+    await people.append(early, here)
+    await harness.join(group, people.bob, 2)
+    await people.append(late)
+    asked = {
+        (group, people.alice, early.message_id): True,
+        (group, people.bob, early.message_id): False,
+        (group, people.bob, late.message_id): True,
+        (group, new_id(), late.message_id): False,
+        (group, people.alice, here.message_id): False,
+        (people.conversation, people.bob, here.message_id): True,
+        (people.conversation, people.bob, new_id()): False,
+        (new_id(), people.bob, here.message_id): False,
+    }
+    assert await store.knows(list(asked)) == list(asked.values())
+    assert await store.knows([]) == []
+
+
+async def test_what_may_have_expired_counts_as_known(people: People) -> None:
+    old = T0 // 3  # an expiry sees the whole store: far below what other tests write
+    gone = people.send()
+    await people.append(gone, now=old)
+    await people.append(people.send())
+    asked = [
+        (people.conversation, people.bob, gone.message_id),
+        (people.conversation, new_id(), gone.message_id),
+    ]
+    assert await people.store.knows(asked) == [True, False]
+    while await people.store.expire(old + 2, 1, 100):
+        pass
+    assert await people.store.knows(asked) == [True, False]

@@ -18,10 +18,15 @@ async def test_a_message_and_its_tick(stack: Runs, codec: str) -> None:
         sent = ann.message(
             conversation, b"\x00\xffsealed", timestamp=1_700_000_000_123, kind="image", seq_num=1
         )
-        sent.media_url, sent.reply_to, sent.forward_count = "https://m/1", new_id(), 2
+        sent.media_url, sent.reply_to, sent.forward_count = (
+            "https://m/1",
+            (await ann.say(conversation)).message_id,
+            2,
+        )
+        await bob.expect(frames.Message)
         tick = await ann.ask(sent)
         assert (tick.status, tick.message_id, tick.conversation_id) == ("sent", sent.message_id, conversation)
-        assert (tick.seq, tick.duplicate) == (1, False)
+        assert (tick.seq, tick.duplicate) == (2, False)
         assert tick.timestamp
         got = await bob.expect(frames.Message)
         assert got == frames.Message(
@@ -29,7 +34,7 @@ async def test_a_message_and_its_tick(stack: Runs, codec: str) -> None:
             conversation_id=conversation,
             sender_id=ann.phone.user,
             sender_device_id=ann.phone.device,
-            seq=1,
+            seq=2,
             seq_num=1,
             encrypted_content=b"\x00\xffsealed",
             timestamp=1_700_000_000_123,

@@ -75,6 +75,9 @@ class Limits:
     edit_window_ms: int = 15 * 60_000  # by its sender
     delete_window_ms: int = 48 * 3_600_000  # for everyone, by its sender or an admin
     reactions_per_message: int = 20  # different ones
+    forward_chats: int = 5  # conversations of one act of forwarding (``forwardId``)
+    forwarded_many: int = 5  # a message that says it was forwarded so often
+    forward_many_chats: int = 1  # goes to so many
     # rates on the socket; a burst of the same number is allowed at once
     messages_per_minute: int = 100
     frames_per_second: int = 100  # of any kind; over it: an error each, then a close

@@ -1,0 +1,69 @@
+"""``replyTo`` and ``forwardId``: what a message may answer, and how far one is passed on."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chats.forwards import MAX_ACTS, Forwards
+from tests.gateway.peer import Peer, Runs, new_id, sign_up, talking
+from tests.gateway.test_amendments import delete, done
+from whatsapp.wire import frames
+
+
+async def test_a_reply_is_to_a_message_that_its_sender_may_know(stack: Runs, codec: str) -> None:
+    async with talking(stack, codec) as (ann, bob, conversation):
+        assert bob.phone is not None
+        carl = await sign_up(stack)
+        elsewhere = await bob.phone.direct(carl)
+        asked = await ann.say(conversation, "where?")
+        await bob.say(conversation, "here", reply_to=asked.message_id)
+        assert (await ann.expect(frames.Message)).reply_to == asked.message_id
+        for unknown in (new_id(), (await bob.say(elsewhere, "to carl")).message_id):
+            answer = await bob.attempt(conversation, "?", reply_to=unknown)
+            assert (answer.code, answer.retryable) == ("not_found", False)
+        answer = await bob.attempt(elsewhere, "?", reply_to=asked.message_id)
+        assert answer.code == "not_found"
+        # A message that was deleted meanwhile may be answered: who writes may not have heard of it.
+        await done(ann, delete(conversation, asked.message_id))
+        await bob.say(conversation, "still", reply_to=asked.message_id)
+
+
+async def test_a_reply_may_come_in_one_batch_with_what_it_answers(stack: Runs) -> None:
+    async with talking(stack) as (ann, bob, conversation):
+        last = ann.message(conversation, "0")
+        await ann.send(last)
+        for number in range(1, 20):
+            following = ann.message(conversation, str(number), reply_to=last.message_id)
+            await ann.send(following)
+            last = following
+        ticks = [await ann.expect(frames.StatusUpdate) for _ in range(20)]
+        assert [tick.seq for tick in ticks] == list(range(1, 21))
+        assert len(await bob.messages(20)) == 20
+
+
+async def test_one_act_of_forwarding_reaches_five_conversations(stack: Runs, codec: str) -> None:
+    ann, *others = await asyncio.gather(*[sign_up(stack) for _ in range(7)])
+    talks = [await ann.direct(other) for other in others]
+    async with await Peer.open(stack.ws, ann, codec) as a:
+        act = new_id()
+        first = a.message(talks[0], "pass it on", forward_id=act, forward_count=1)
+        assert (await a.ask(first)).status == "sent"
+        for talk in talks[1:5]:
+            await a.say(talk, "pass it on", forward_id=act, forward_count=1)
+        answer = await a.attempt(talks[5], "pass it on", forward_id=act, forward_count=1)
+        assert (answer.code, answer.retryable) == ("limit_exceeded", False)
+        assert (await a.ask(first)).duplicate, "a repetition is none more"
+        await a.say(talks[5], "another act", forward_id=new_id(), forward_count=1)
+        # Forwarded many times: one conversation.
+        act = new_id()
+        await a.say(talks[0], "chain letter", forward_id=act, forward_count=5)
+        assert (
+            await a.attempt(talks[1], "chain letter", forward_id=act, forward_count=5)
+        ).code == "limit_exceeded"
+
+
+def test_acts_are_bounded() -> None:
+    forwards = Forwards()
+    for number in range(MAX_ACTS + 5):
+        assert forwards.take("ann", str(number), "c", 1)
+    assert len(forwards._acts) <= MAX_ACTS
