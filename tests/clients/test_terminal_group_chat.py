@@ -7,11 +7,7 @@ import pytest
 from tests.clients.fake_backend import BOB, EVE, ME, now_ms
 from tests.clients.group_pilots import ANN, ZOE, G, choose, sailing
 from tests.clients.pilots import driven, people, until
-from whatsapp_client import (
-    MemberReceipt,
-    Unreachable,
-    events,
-)
+from whatsapp_client import Group, MemberReceipt, Unreachable, events
 from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.chat_list import ChatList
 from whatsapp_terminal.composer import Composer
@@ -200,3 +196,87 @@ async def test_a_strangers_name_is_read_again_when_the_chat_is_opened():
     async with driven(fake) as d:
         await d.open("c-zoe")
         await until(lambda: ("names", [ZOE]) in fake.calls)
+
+
+async def test_the_members_online_of_a_large_group_are_a_number():
+    fake = sailing()
+    async with driven(fake) as d:
+        await d.open(G)
+        fake.emit(events.Presence("", "online", None, G, 317))
+        await d.sees("4 members, 317 online")
+        await d.open("c-bob")
+        await d.open(G)
+        await d.loses("317")  # it was not counted meanwhile
+
+
+async def test_a_group_that_was_opened_offline_is_read_when_the_server_is_back():
+    fake = sailing()
+    reading = fake.group
+
+    async def away(conversation_id: str) -> Group:
+        raise Unreachable("away")
+
+    fake.group = away  # type: ignore[assignment, method-assign]
+    async with driven(fake) as d:
+        await d.open(G)
+        await until(lambda: d.screen.open.book.error is not None)  # type: ignore[union-attr]
+        await d.pilot.press("f2")
+        await d.sees("The server does not answer.")
+        fake.group = reading  # type: ignore[method-assign]
+        fake.become("online")
+        await d.sees("4 members", "Ann Lee", "Sundays at nine")
+        await d.loses("The server does not answer.")
+
+
+async def test_the_mouse_opens_the_group_the_receipts_and_takes_a_name():
+    fake = sailing()
+    fake.have(G, "ready?", ME)
+    fake.message_receipts = [MemberReceipt(BOB, "read")]
+    async with driven(fake) as d:
+        await d.open(G)
+        await d.sees("4 members")
+        await d.pilot.click("#title", offset=(4, 0))
+        await d.sees("Find a member")
+        await d.pilot.press("escape")
+        await until(lambda: d.app.screen is d.screen)
+        await d.settle()
+        lines = d.text().splitlines()
+        row = max(n for n, line in enumerate(lines) if "ready?" in line)
+        await d.pilot.click(offset=(lines[row].rindex("✓"), row))
+        await d.sees("read by 1 of 1")
+        await d.pilot.press("escape")
+        await until(lambda: d.app.screen is d.screen)
+        d.screen.query_one(Composer).focus()
+        await until(lambda: len(d.screen.open.book.people()) == 3)  # type: ignore[union-attr]
+        await d.type("@")
+        await d.sees("@ Eve")
+        await d.pilot.click("#names", offset=(3, 2))
+        await until(lambda: d.screen.query_one(Composer).text == "@Eve ")
+
+
+async def test_who_asks_to_join_is_told_to_admins_and_the_answer_to_who_asked():
+    fake = sailing()
+    async with driven(fake) as d:
+        fake.emit(events.Notice("join_request", {"groupId": G, "userId": BOB}))
+        await d.sees("Bob Carter asks to join “Sailing”")
+        fake.emit(events.Notice("join_answer", {"groupId": "other", "accepted": False}))
+        await d.sees("You were not let into the group.")
+        fake.emit(events.Notice("join_request", "nonsense"))
+        fake.emit(events.Notice("join_answer", {"groupId": G, "accepted": True}))
+        await d.sees("You were let into “Sailing”.")
+
+
+async def test_a_burst_of_receipts_asks_the_server_once(monkeypatch: pytest.MonkeyPatch):
+    fake = sailing()
+    fake.have(G, "ready?", ME)
+    fake.message_receipts = [MemberReceipt(f"u{n}", "sent") for n in range(30)]
+    async with driven(fake) as d:
+        await d.open(G)
+        d.screen.query_one(MessagesView).focus()
+        await d.pilot.press("up", "i")
+        await d.sees("read by 0 of 30")
+        fake.message_receipts = [MemberReceipt(f"u{n}", "read") for n in range(30)]
+        for n in range(30):
+            fake.receipt(G, "read", 1, f"u{n}")
+        await d.sees("read by 30 of 30")
+        assert sum(call[0] == "receipts" for call in fake.calls) == 2

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 LOOK_AGAIN = 2.0  # seconds until somebody who is not registered is looked for again; it grows
+BACK = 3  # cells at the left of the top line of a narrow window that lead back
 REPLACED = 4409  # the close code when this device connected elsewhere
 
 
@@ -59,6 +60,10 @@ class ActionScreen(Screen[None]):
 
     def stale(self) -> None:
         """Draw soon."""
+        raise NotImplementedError
+
+    def action_chat_info(self) -> None:
+        """Show what the open group is."""
         raise NotImplementedError
 
     def action_new_group(self) -> None:
@@ -129,8 +134,11 @@ class ActionScreen(Screen[None]):
     def on_click(self, event: events.Click) -> None:
         if event.widget is not None and event.widget.id == "newest":
             self.action_newest()
-        elif event.widget is not None and event.widget.id == "title" and self.has_class("-narrow"):
-            self.action_back()
+        elif event.widget is not None and event.widget.id == "title":
+            if self.has_class("-narrow") and (event.x < BACK or self.open is None or self.open.book is None):
+                self.action_back()
+            else:
+                self.action_chat_info()
 
     def action_search(self) -> None:
         self.remove_class("-talking")

@@ -224,7 +224,10 @@ def _bubble(
     lines = [body[a:b] for a, b in places]
     meta: list[Span] = [Span(at, "time")]
     if tick:
-        meta.append(Span(f" {TICKS[tick]}", f"tick-{tick}"))
+        # A click on the ticks tells who has it.
+        meta.append(
+            Span(f" {TICKS[tick]}", f"tick-{tick}", action=f"info {block.key}" if block.message_id else "")
+        )
     meta_width = sum(text.width(span.text) for span in meta)
     last = text.width(lines[-1])
     beside = not folded and last + 2 + meta_width <= most

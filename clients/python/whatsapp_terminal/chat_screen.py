@@ -128,7 +128,7 @@ class ChatScreen(GroupActionScreen):
             case ev.Change(entry=entry):
                 if self.open is not None and self.open.id == entry.conversation_id:
                     self.open.happened(entry)
-                if entry.type in ("member_added", "info") or entry.conversation_id not in self.chats:
+                if entry.conversation_id not in self.chats:
                     self._refresh_later()
             case ev.Receipt(conversation_id=conversation_id):
                 self.receipt_came(conversation_id)
@@ -143,6 +143,8 @@ class ChatScreen(GroupActionScreen):
                 self.names.presence(event)
             case ev.Problem(code=code, message=message, ref=ref) if ref != "read":
                 self.app.say(text.one_line(message or code), severity="warning")
+            case ev.Notice(kind="join_request" | "join_answer" as kind, data=data) if isinstance(data, dict):
+                self.asked_to_join(kind, data)
             case ev.Notice(kind="device_linked"):
                 self.app.say("A new device was added to your account.", severity="warning")
         self.stale()
@@ -152,6 +154,8 @@ class ChatScreen(GroupActionScreen):
         banner.state(state)
         if state.status == "online":
             self._refresh_later()
+            if self.open is not None:
+                self.open.renew_book()
         elif state.status in ("waiting", "stopped"):
             self.names.disconnected()
         self.refresh_bindings()
@@ -309,6 +313,7 @@ class ChatScreen(GroupActionScreen):
         if self.attention.stopped_typing(opened.id):
             self.client.typing(opened.id, False)
         self.client.close_chat(opened.id)
+        self.names.closed(opened.id)
         self.no_names()
         self.open = None
 

@@ -89,7 +89,8 @@ class Composer(TextArea):
         elif event.key in NEWLINE_KEYS:
             event.stop()
             event.prevent_default()
-            self.insert("\n")
+            if not self.read_only:
+                self.insert("\n")
         elif event.key in ("pageup", "pagedown"):
             event.stop()
             event.prevent_default()

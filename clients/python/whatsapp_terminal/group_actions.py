@@ -18,6 +18,7 @@ from .clock import duration
 from .composer import Composer
 from .explain import explain
 from .group_screen import GroupScreen
+from .invite_screen import InviteScreen
 from .join_screen import ASKED, JoinScreen
 from .mention_box import MentionBox
 from .message_info import MessageInfoScreen
@@ -72,6 +73,21 @@ class GroupActionScreen(ActionScreen):
         """The details that are shown may be others now."""
         shown = self.app.screen
         if isinstance(shown, MessageInfoScreen) and shown.conversation_id == conversation_id:
+            shown.renew()
+
+    def asked_to_join(self, kind: str, data: dict[str, Any]) -> None:
+        """A notice ``join_request`` {groupId, userId} to an admin, or ``join_answer`` {groupId, accepted} to who asked."""
+        chat = self.chats.get(str(data.get("groupId")))
+        title = f"“{text.cut(text.one_line(chat.title), 40)}”" if chat is not None else "a group"
+        if kind == "join_answer":
+            self.app.say(
+                f"You were let into {title}." if data.get("accepted") else "You were not let into the group."
+            )
+            return
+        name = text.cut(text.one_line(self.names.name(str(data.get("userId")))), 40)
+        self.app.say(f"{name} asks to join {title}: F2, then i.")
+        shown = self.app.screen
+        if isinstance(shown, InviteScreen):
             shown.renew()
 
     # -- the state of a chat -----------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from whatsapp_client import ClientError, Group, Member, NotFound
 
@@ -20,9 +21,16 @@ ROLES = {"creator": "owner", "admin": "admin", "member": ""}
 
 
 class GroupBook:
-    """Read from the server when the group is opened and after each change. :attr:`changed` is called when there is news."""
+    """Read from the server when the group is opened and after each change. :attr:`changed` is called when there is news.
+    ``spawn``: runs work beside the drawing, as long as the chat's screen is there."""
 
-    def __init__(self, client: Backend, names: Names, conversation_id: str) -> None:
+    def __init__(
+        self,
+        client: Backend,
+        names: Names,
+        conversation_id: str,
+        spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+    ) -> None:
         self.id = conversation_id
         self.group: Group | None = None
         self.members: list[Member] = []
@@ -31,20 +39,19 @@ class GroupBook:
         self.changed: Callable[[], None] = lambda: None
         self._client = client
         self._names = names
-        self._stale = True
+        self._spawn = spawn
+        self._stale = False
         self._reading = False
 
     # -- reading -----------------------------------------------------------------------------------------------
-    def outdated(self) -> bool:
-        """Something of it has changed. Whether somebody must call :meth:`read`."""
+    def renew(self) -> None:
+        """Read it soon; once more after a reading that is under way."""
         self._stale = True
-        return not self._reading
+        if not self._reading:
+            self._reading = True
+            self._spawn(self._follow)
 
-    async def read(self) -> None:
-        """Facts first, then all members, page by page; again, when meanwhile something changed."""
-        if self._reading:
-            return
-        self._reading = True
+    async def _follow(self) -> None:
         try:
             while self._stale:
                 self._stale = False

@@ -63,6 +63,7 @@ class GroupScreen(Sheet[str]):
         self._book = book
         self._title = title
         self._find = find
+        self._trouble = ""  # with reading the group, as it is shown
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box -tall") as box:
@@ -84,14 +85,10 @@ class GroupScreen(Sheet[str]):
         self._book.changed = self.renew
         self.query_one("#members", OptionList).focus()
         self.renew()
-        self._read()
+        self._book.renew()
 
     def on_unmount(self) -> None:
         self._book.changed = lambda: None
-
-    def _read(self) -> None:
-        if self._book.outdated():
-            self.run_worker(self._book.read(), group="book")
 
     # -- what is shown -----------------------------------------------------------------------------------------
     def renew(self) -> None:
@@ -113,10 +110,14 @@ class GroupScreen(Sheet[str]):
             if here < count and not book.gone and book.error is None:
                 words += f" · loading, {here:,} so far"
             self.query_one("#facts", Static).update(Content(words))
+        trouble = ""
         if book.gone:
-            self.say("You are not in this group any more.")
+            trouble = "You are not in this group any more."
         elif book.error is not None:
-            self.say(explain(book.error))
+            trouble = explain(book.error)
+        if trouble or self._trouble:
+            self.say(trouble)
+        self._trouble = trouble
         allowed = {
             "edit": book.may_edit or book.is_admin,
             "add": book.may_add,
@@ -192,12 +193,12 @@ class GroupScreen(Sheet[str]):
 
     async def _leave(self) -> None:
         await self._client.leave_group(self._book.id)
-        self._read()
+        self._book.renew()
         self.dismiss(None)
 
     def _done(self, result: object = None) -> None:
         self.say("")
-        self._read()
+        self._book.renew()
 
     def _added(self, count: int | None) -> None:
         self._done()
@@ -247,7 +248,7 @@ class GroupScreen(Sheet[str]):
             await self._client.remove_member(self._book.id, user_id)
         else:
             await self._client.set_role(self._book.id, user_id, what)
-        self._read()
+        self._book.renew()
 
     async def _write(self, user_id: str) -> None:
         conversation_id = await self._client.rest.direct(user_id)

@@ -154,6 +154,10 @@ class InviteScreen(Sheet[None]):
 
     def on_mount(self, event: events.Mount) -> None:
         self.query_one("#links", OptionList).focus()
+        self.renew()
+
+    def renew(self) -> None:
+        """Somebody may have asked to join since."""
         self.attempt(self._read())
 
     async def _read(self) -> None:

@@ -21,6 +21,7 @@ from .sheets import Sheet, show_options
 
 #: Members of a group up to which everybody is told of by themselves; above it the numbers come first.
 FEW = 32
+AGAIN = 1.0  # seconds
 TITLES = (("read", "Read by"), ("delivered", "Delivered to"), ("sent", "Not there yet"))
 
 
@@ -47,6 +48,7 @@ class MessageInfoScreen(Sheet[None]):
         self._names = names
         self._message_id = message_id
         self._body = body
+        self._waiting = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box -tall") as box:
@@ -61,11 +63,16 @@ class MessageInfoScreen(Sheet[None]):
 
     def on_mount(self, event: events.Mount) -> None:
         self.query_one("#receipts", OptionList).focus()
-        self.say("Looking…", waiting=True)
-        self.renew()
+        self.attempt(self._read(), waiting="Looking…")
 
     def renew(self) -> None:
-        """Somebody may have read it since."""
+        """Somebody may have read it since. However many do, the server is asked once a second."""
+        if not self._waiting:
+            self._waiting = True
+            self.set_timer(AGAIN, self._again)
+
+    def _again(self) -> None:
+        self._waiting = False
         self.attempt(self._read())
 
     async def _read(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from whatsapp_client import Chat, events
 
@@ -17,6 +17,7 @@ class Names:
         self._name_of = name_of
         self._profiles: dict[str, str] = {}
         self._presence: dict[str, events.Presence] = {}
+        self._counts: dict[str, int] = {}
         self._typing: dict[str, dict[str, None]] = {}
 
     def name(self, user_id: str) -> str:
@@ -38,7 +39,19 @@ class Names:
             self._profiles[user_id] = name
 
     def presence(self, event: events.Presence) -> None:
-        self._presence[event.user_id] = event
+        if event.conversation_id and event.online_count is not None:
+            self._counts[event.conversation_id] = event.online_count
+        elif event.user_id:
+            self._presence[event.user_id] = event
+
+    def online_in(self, conversation_id: str, user_ids: Iterable[str]) -> int:
+        """How many of a group's members are online: as the server counts them where they are many."""
+        counted = self._counts.get(conversation_id)
+        return sum(map(self.online, user_ids)) if counted is None else counted
+
+    def closed(self, conversation_id: str) -> None:
+        """Nobody counts the members of this group any more."""
+        self._counts.pop(conversation_id, None)
 
     def typing(self, event: events.Typing) -> None:
         users = self._typing.setdefault(event.conversation_id, {})
@@ -51,6 +64,7 @@ class Names:
         """What was true a while ago is not known now."""
         self._typing.clear()
         self._presence.clear()
+        self._counts.clear()
 
     def online(self, user_id: str | None) -> bool:
         known = self._presence.get(user_id or "")

@@ -39,7 +39,11 @@ class OpenChat:
         self._screen = screen
         self._client = screen.client
         self._chat = chat
-        self.book = GroupBook(screen.client, screen.names, self.id) if chat.kind != "direct" else None
+        self.book = (
+            GroupBook(screen.client, screen.names, self.id, lambda work: spawn(screen, work, "book"))
+            if chat.kind != "direct"
+            else None
+        )
         self.mentioned: dict[str, str] = {}  # by the name that was put in: whom it means
         self._asked: set[str] = set()  # whose names were asked for
         self._window = Window(screen.client, self.id)
@@ -72,21 +76,22 @@ class OpenChat:
         self._draw_composer()
         spawn(self._screen, self._fill, "older")
         spawn(self._screen, self._learn, "learn")
-        self._read_book()
+        self.renew_book()
 
     @property
     def title(self) -> str:
         return self._chat.title
 
     # -- people ------------------------------------------------------------------------------------------------
-    def _read_book(self) -> None:
-        if self.book is not None and self.book.outdated():
-            spawn(self._screen, self.book.read, "book")
+    def renew_book(self) -> None:
+        """Read a group again: something of it has changed, or the server was away."""
+        if self.book is not None:
+            self.book.renew()
 
     def happened(self, entry: Entry) -> None:
-        """An event of the log: a group is read again."""
+        """An event of the log."""
         if entry.type in ("member_added", "member_removed", "role", "info"):
-            self._read_book()
+            self.renew_book()
 
     async def _learn(self) -> None:
         """Names of strangers, who may have got one since: of the other one, of those who wrote what is here."""
@@ -188,7 +193,7 @@ class OpenChat:
         count = self.book.group.member_count if self.book.group is not None else self._chat.member_count
         if not count:
             return "group"
-        online = sum(self._screen.names.online(member.user_id) for member in self.book.members)
+        online = self._screen.names.online_in(self.id, (member.user_id for member in self.book.members))
         words = f"{count:,} {'member' if count == 1 else 'members'}"
         return f"{words}, {online:,} online" if online else words
 

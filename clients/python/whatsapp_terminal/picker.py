@@ -12,7 +12,7 @@ from textual.widgets.option_list import Option
 
 from whatsapp_client import ClientError
 
-from . import text
+from . import membership, text
 from .backend import Backend
 from .explain import explain
 from .sheets import Sheet, show_options
@@ -137,7 +137,8 @@ class PeoplePicker(Vertical):
         else:
             self.renew()
         count = len(self.chosen)
-        self._say(f"{count:,} chosen: {', '.join(self.chosen.values())}"[:300] if count else "", waiting=True)
+        names = membership.some(text.cut(text.one_line(name), 24) for name in self.chosen.values())
+        self._say(f"{count:,} chosen: {names}" if count else "", waiting=True)
 
     def _say(self, words: str, *, waiting: bool = False) -> None:
         sheet = self.screen

@@ -53,7 +53,7 @@ class Sheet(ModalScreen[Result | None]):
     Sheet Checkbox.-on > .toggle--button { color: $accent; background: $field; text-style: bold; }
     Sheet Checkbox:focus { border: none; background: $list-selected; }
     Sheet .dim { color: $list-dim; height: auto; }
-    Sheet .error { color: $error; height: auto; min-height: 1; }
+    Sheet .error { color: $error; height: auto; min-height: 1; max-height: 3; }
     Sheet .error.-waiting { color: $list-dim; }
     Sheet .buttons { height: 1; }
     Sheet .buttons Button { width: 1fr; min-width: 4; margin: 0 1 0 0; background: $field; color: $foreground; }
