@@ -12,6 +12,7 @@ import pytest
 
 from delivery.open_chats import open_key
 from delivery.roster import GROUP_MAX_AGE_S
+from delivery.typing import AGAIN_S, Pace
 from tests.faults.engine import Process, Seat, World
 from tests.gateway.peer import new_id, until
 from whatsapp.infra import clock
@@ -267,6 +268,22 @@ async def crowd(world: World, number: int) -> tuple[Chat, list[Seat]]:
         seats.append(await (chat.here, chat.there)[index % 2].seat(user, device, sync=False))
     await chat.join([seat.session.user for seat in seats])
     return chat, seats
+
+
+def test_the_pace_of_a_group() -> None:
+    pace = Pace()
+    assert pace.passes("ann", True, None, 0.0)
+    for _ in range(50):  # who repeats it too soon is not told again, and takes no place of the others
+        assert not pace.passes("ann", True, None, AGAIN_S / 2)
+    assert [pace.passes(user, True, None, AGAIN_S / 2) for user in "bcdefgh"] == [True] * 5 + [False] * 2
+    assert pace.passes("ann", True, "audio", AGAIN_S / 2 + 0.2), "another kind is news"
+    assert not pace.passes("ann", True, "audio", AGAIN_S / 2 + 0.3)
+    assert pace.passes("ann", True, "audio", AGAIN_S * 2)
+    assert [pace.passes(user, False, None, 2.0) for user in ("ann", "ann", "h")] == [True, False, False]
+    # It remembers no more than passed in the last two seconds.
+    for number in range(1_000):
+        pace.passes(str(number), True, None, 3.0 + number / 20)
+    assert len(pace._typing) <= 3 * LIMITS.typing_shown_per_second
 
 
 async def test_c7_a_crowd_that_types_at_once_is_not_a_crowd_of_frames(world: World) -> None:
