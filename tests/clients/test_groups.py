@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from whatsapp_client import (
     Client,
@@ -33,6 +35,11 @@ def last(client: Client, conversation: str) -> str:
 def read_by(client: Client, conversation: str, other: Client) -> int:
     receipt = client.history[conversation].receipts.get(other.session.user_id)
     return receipt.read if receipt else 0
+
+
+def version(client: Client, conversation: str) -> str:
+    group = client.known_group(conversation)
+    return group.icon_version if group else ""
 
 
 def kinds(client: Client, conversation: str) -> list[str]:
@@ -116,6 +123,44 @@ async def test_pages_of_members_and_their_names(stack: Any):
         await eventually(lambda: title(eve, group) == "Sailing")
         eve.open_chat(group)
         await eventually(lambda: eve.name_of(bob.session.user_id) == "Bob")
+
+
+async def test_a_group_has_a_picture(stack: Any):
+    def picture(colour: str) -> bytes:
+        with io.BytesIO() as file:
+            Image.new("RGB", (64, 64), colour).save(file, "PNG")
+            return file.getvalue()
+
+    async with people(stack) as (_, (ann, bob)):
+        group = await ann.create_group("Sailing", [bob.session.user_id])
+        await eventually(lambda: title(bob, group) == "Sailing")
+        seen: list[str] = []
+        for colour in ("red", "blue"):
+            await ann.set_group_icon(group, picture(colour))
+            await eventually(lambda: version(bob, group) not in ("", *seen))
+            seen.append(version(bob, group))
+            assert (await bob.group_icon(group, thumb=True)).startswith(b"\xff\xd8\xff")
+        assert (await ann.group(group)).icon_version == seen[-1]
+        with pytest.raises(RestError) as error:
+            await ann.set_group_icon(group, b"no picture")
+        assert error.value.code == "unsupported_media"
+        await ann.set_group_icon(group, None)
+        await eventually(lambda: version(bob, group) == "")
+        with pytest.raises(NotFound):
+            await bob.group_icon(group)
+
+
+async def test_several_are_added_at_once(stack: Any):
+    async with people(stack, count=3) as (_, (ann, bob, eve)):
+        group = await ann.create_group("Sailing", [bob.session.user_id])
+        nobody = "01a21568-bb7a-70fa-90d5-0b6156e3833f"
+        wanted = [eve.session.user_id, bob.session.user_id, nobody]
+        assert await ann.add_members(group, wanted) == dict(
+            zip(wanted, ("added", "member", "not_found"), strict=True)
+        )
+        await eventually(lambda: title(eve, group) == "Sailing")
+        with pytest.raises(NotFound):
+            await ann.add_members(group, [nobody])
 
 
 async def test_links_requests_and_their_errors(stack: Any):
@@ -246,7 +291,7 @@ async def test_ticks_of_a_group_are_those_of_all_others(stack: Any):
         # Who did not see the beginning asks once for the members.
         second = joe.send(group, "me too")
         await second.sent()
-        await eventually(lambda: last(bob, group) == "me too")
+        await eventually(lambda: {last(ann, group), last(bob, group)} == {"me too"})
         ann.mark_read(group)
         bob.mark_read(group)
         await eventually(lambda: joe.receipt_of(second) == "read")

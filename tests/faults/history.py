@@ -1,6 +1,6 @@
 """What people sent, what was confirmed, what each device got: and whether that keeps the contract.
 
-``History.problems()`` lists every breach of C1 to C3 and C5 (DESIGN, section 2); ``check`` demands none. A twin, whose
+``History.problems()`` lists every breach of C1 to C5 (DESIGN, section 2); ``check`` demands none. A twin, whose
 protection is off, asks for the breach that it expects. The client rule is applied on the way in: a (sender, messageId) that
 a device already has is ignored.
 """
@@ -15,6 +15,8 @@ from typing import NamedTuple
 from whatsapp.wire import frames
 
 LOST, REORDERED, TWICE, DISHONEST, CHANGED = "lost", "reordered", "twice", "dishonest", "changed"
+LEAKED = "leaked"
+FOR_EVER = 1 << 53
 
 
 class Problem(NamedTuple):
@@ -55,7 +57,8 @@ class History:
         self.devices: dict[str, Seen] = {}
         self.found: list[Problem] = []
         self._seqs: dict[tuple[str, str], int] = {}  # (sender, messageId)
-        self._members: dict[str, set[str]] = defaultdict(set)  # user → conversations
+        #: (user, conversation) → first and last seq of each membership
+        self._owed: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
 
     # what happens
 
@@ -133,20 +136,26 @@ class History:
     def missing(self, device: str) -> list[Sent]:
         """Confirmed messages of others (or of the user's other devices) that the device has not got."""
         seen = self.devices[device]
-        here = self._members[seen.user]
         return [
             s
             for s in self.sends
             if s.seq
             and s.device != device
-            and s.conversation in here
+            and self._is_owed(seen.user, s.conversation, s.seq)
             and (s.user, s.message_id) not in seen.ids
         ]
 
     def talk(self, conversation: str, users: Iterable[str]) -> None:
         """These users are members of the conversation from its first event."""
         for user in users:
-            self._members[user].add(conversation)
+            self.member(conversation, user, 0)
+
+    def member(self, conversation: str, user: str, joined: int, left: int = 0) -> None:
+        """A user is a member from ``joined`` up to ``left`` (0: to the end), both seqs included."""
+        self._owed[user, conversation].append((joined, left or FOR_EVER))
+
+    def _is_owed(self, user: str, conversation: str, seq: int) -> bool:
+        return any(joined <= seq <= left for joined, left in self._owed.get((user, conversation), ()))
 
     def problems(self, *devices: str) -> list[Problem]:
         """Every breach so far; what these devices (all, if none is named) have not got counts as lost."""
@@ -156,6 +165,7 @@ class History:
                 problems.append(Problem(LOST, f"{device} has not got {sent.seq} {sent.content!r}"))
             for messages in self.devices[device].got.values():
                 problems += self._contents(messages)
+                problems += self._leaks(device, messages)
         problems += self._sending_order()
         return problems
 
@@ -165,6 +175,16 @@ class History:
             Problem(CHANGED, f"{m.message_id} is not what was sent")
             for m in messages
             if sent.get((m.sender_id, m.message_id), m.encrypted_content) != m.encrypted_content
+        ]
+
+    def _leaks(self, device: str, messages: list[frames.Message]) -> list[Problem]:
+        """C4: nothing reaches who was no member at its place."""
+        user = self.devices[device].user
+        known = {conversation for _, conversation in self._owed}
+        return [
+            Problem(LEAKED, f"{device} got {m.seq} of {m.conversation_id}, which {user} is not owed")
+            for m in messages
+            if m.conversation_id in known and not self._is_owed(user, m.conversation_id, m.seq)
         ]
 
     def _sending_order(self) -> list[Problem]:

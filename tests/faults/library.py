@@ -23,6 +23,7 @@ from whatsapp_client import (
     Database,
     Entry,
     Outgoing,
+    SendFailed,
     Session,
     Timing,
     by_name,
@@ -69,6 +70,7 @@ class LibraryDevice:
         self.path = Path(phone.system.data) / "clients" / f"{phone.device}.db"
         self.network = Network(urls)
         self.kills = 0
+        self.refused = 0
         LibraryDevice._count += 1
         codec = by_name(("json", "protobuf")[LibraryDevice._count % 2])
         self._codec = Watched(codec, history, phone.device)
@@ -172,18 +174,25 @@ class LibraryDevice:
 
     async def say(self, conversation: str, text: str, *, timeout: float = PATIENCE) -> Sent | None:
         """Write a message and wait for its ✓. None: the program was killed before the message was in its file, so it
-        was never sent."""
+        was never sent; or the user is no member of the group."""
         outgoing = self.client.send(conversation, text)
         sent = self.history.sending(
             Sent(conversation, self.phone.user, self.id, outgoing.message_id, outgoing.content)
         )
         async with asyncio.timeout(timeout):
-            while not await self._confirmed(outgoing, self._killed):
-                found = await self._after_kill(outgoing)
-                if found is None:
-                    self.history.sends.remove(sent)
-                    return None
-                outgoing = found
+            try:
+                while not await self._confirmed(outgoing, self._killed):
+                    found = await self._after_kill(outgoing)
+                    if found is None:
+                        self.history.sends.remove(sent)
+                        return None
+                    outgoing = found
+            except SendFailed as error:
+                if error.code != "not_member":
+                    raise
+                self.history.sends.remove(sent)
+                self.refused += 1
+                return None
         sent.attempts = outgoing.attempts
         answer = SimpleNamespace(seq=outgoing.seq, duplicate=outgoing.duplicate)
         self.history.confirmed(sent, answer)  # type: ignore[arg-type]

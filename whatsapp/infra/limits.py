@@ -52,7 +52,9 @@ class Limits:
         2_000  # mute, pin, archive and drafts; each is told to the user's other devices
     )
     pinned_conversations: int = 5
-    draft_bytes: int = 15_360  # of one draft, decoded; whole groups of three, so that the length of its base64 says it all
+    draft_bytes: int = (
+        15_360  # of one draft, decoded; whole groups of three, so that the length of its base64 says it all
+    )
     drafts_bytes: int = 65_536  # of all drafts of a user
     # pictures
     image_bytes: int = 524_288  # of an uploaded icon

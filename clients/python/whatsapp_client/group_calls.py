@@ -10,6 +10,7 @@ from typing import Any
 
 from .database import Database
 from .entry import LARGEST
+from .errors import LimitExceeded, NotFound
 from .flags import Flags
 from .groups import (
     Group,
@@ -27,6 +28,7 @@ from .shelf import Shelf
 from .writes import Writes, repeated
 
 MAX_PAGE = 500
+MAX_ADDED = 100  # in one request
 #: How often a question is asked whose answer was older than what the log said meanwhile.
 OVERTAKEN = 3
 FOR_EVER = LARGEST  #: for ``muted_until``
@@ -98,8 +100,18 @@ class GroupCalls(Shelf):
         await self._do("DELETE", f"/groups/{_path(conversation_id)}")
 
     async def set_group_icon(self, conversation_id: str, image: bytes | None) -> None:
-        """A picture (at most 512 KiB), or None for none."""
-        raise NotImplementedError("not there yet")
+        """A JPEG, PNG or WebP of at most 512 KiB, or None for no picture. Raises :class:`RestError` (``unsupported_media``,
+        ``too_large``)."""
+        path = f"/groups/{_path(conversation_id)}/icon"
+        if image is None:
+            await self._do("DELETE", path)
+            return
+        await repeated(lambda: self.rest.call("PUT", path, image, media_type=_media_type(image)))
+
+    async def group_icon(self, conversation_id: str, *, thumb: bool = False) -> bytes:
+        """The picture, a JPEG of at most 640 pixels (``thumb``: 150). Raises :class:`NotFound` when there is none."""
+        size = "thumb" if thumb else "full"
+        return bytes(await self._read(f"/groups/{_path(conversation_id)}/icon?size={size}"))
 
     # -- members -------------------------------------------------------------------------------------------
     async def group_members(
@@ -110,10 +122,20 @@ class GroupCalls(Shelf):
         self._chats.people(shown["items"])
         return Page([Member.of(item) for item in shown["items"]], shown.get("next"))
 
-    async def add_members(self, conversation_id: str, user_ids: Iterable[str]) -> None:
-        """Make these users members; who is one already stays as they are."""
-        for user_id in user_ids:
-            await self._do("PUT", f"/groups/{_path(conversation_id)}/members/{_path(user_id)}")
+    async def add_members(self, conversation_id: str, user_ids: Iterable[str]) -> dict[str, str]:
+        """Make these users members, in this order. What became of each: ``added``, ``member`` (already), ``not_found``, or
+        ``limit_exceeded`` (the group is full). Raises :class:`NotFound` or :class:`LimitExceeded` when it is that for all."""
+        wanted, states = list(dict.fromkeys(user_ids)), dict[str, str]()
+        for i in range(0, len(wanted), MAX_ADDED):
+            body = {"members": wanted[i : i + MAX_ADDED]}
+            shown = await self._writes.post(f"/groups/{_path(conversation_id)}/members", body)
+            states |= {str(item["userId"]): str(item["state"]) for item in shown["items"]}
+        refused = set(states.values())
+        if refused == {"not_found"}:
+            raise NotFound(404, "not_found", "There is no such user.")
+        if refused == {"limit_exceeded"}:
+            raise LimitExceeded(409, "limit_exceeded", "The group is full.")
+        return states
 
     async def remove_member(self, conversation_id: str, user_id: str) -> None:
         await self._do("DELETE", f"/groups/{_path(conversation_id)}/members/{_path(user_id)}")
@@ -271,3 +293,11 @@ class GroupCalls(Shelf):
 def _path(part: str) -> str:
     """One part of an address: what is no id must not become another address."""
     return urllib.parse.quote(part, safe="")
+
+
+def _media_type(image: bytes) -> str:
+    """By its first bytes; the server looks at the rest."""
+    for start, kind in ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG", "png"), (b"RIFF", "webp")):
+        if image.startswith(start):
+            return f"image/{kind}"
+    return "application/octet-stream"

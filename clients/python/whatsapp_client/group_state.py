@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .database import Database
 from .entry import Entry
-from .groups import CREATOR, MEMBER, Group, GroupSettings, MemberReceipt, text
+from .groups import CREATOR, MEMBER, Group, GroupSettings, MemberReceipt, icon_of, text
 from .history import History, Receipt
 
 #: Up to so many members the server tells the receipts of each.
@@ -178,14 +178,14 @@ class GroupState:
             return
         group = known.group
         settings = data.get("settings")
+        icon = icon_of(data["icon"]) if "icon" in data else (group.icon_url, group.icon_version)
         known.group = replace(
             group,
             name=text(data["name"]) if "name" in data else group.name,
             description=text(data["description"]) if "description" in data else group.description,
             settings=GroupSettings.of(settings) if isinstance(settings, dict) else group.settings,
-            icon_url=(text(data["iconUrl"]) if data["iconUrl"] else None)
-            if "iconUrl" in data
-            else group.icon_url,
+            icon_url=icon[0],
+            icon_version=icon[1],
         )
         if entry.seq == 2 and {"name", "description", "settings"} <= data.keys():
             known.whole = True  # the second event of a group says all of it
@@ -312,9 +312,10 @@ class GroupState:
             whole,
         ) in rows.fetchall():
             creator, created, icon = facts
+            icon_url, icon_version = json.loads(icon) if icon.startswith("[") else (None, "")
             group = Group(
                 conversation_id, name, about, role, GroupSettings(*json.loads(settings)), count, creator or None,
-                created, icon or None,
+                created, icon_url, icon_version,
             )  # fmt: skip
             self._known[conversation_id] = _Known(group, ended, bool(whole))
             self._history[conversation_id].ended = bool(ended)
@@ -333,12 +334,13 @@ class GroupState:
         for conversation_id in changed:
             known, number = self._known[conversation_id], self._history[conversation_id].log.number
             group, settings = known.group, known.group.settings
+            icon = json.dumps([group.icon_url, group.icon_version]) if group.icon_url else ""
             self._database.write(
                 "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     number, group.name, group.description,
                     json.dumps([settings.who_sends, settings.who_edits, settings.who_adds]), group.my_role,
-                    group.member_count, group.creator_id or "", group.created_at, group.icon_url or "", known.ended,
+                    group.member_count, group.creator_id or "", group.created_at, icon, known.ended,
                     known.whole,
                 ),
             )  # fmt: skip

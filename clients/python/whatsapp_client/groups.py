@@ -39,7 +39,8 @@ class GroupSettings:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group as its members see it. ``my_role``: ``creator``, ``admin`` or ``member``; "" for who is none any more."""
+    """A group as its members see it. ``my_role``: ``creator``, ``admin`` or ``member``; "" for who is none any more.
+    ``icon_url``: None without a picture (:meth:`Client.group_icon` reads it), ``icon_version``: another one is another one."""
 
     conversation_id: str
     name: str
@@ -50,6 +51,7 @@ class Group:
     creator_id: str | None = None
     created_at: int = 0
     icon_url: str | None = None
+    icon_version: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -83,7 +85,7 @@ class Group:
             whole(shown.get("memberCount")),
             _text(shown.get("creatorId")),
             whole(shown.get("createdAt")),
-            _text(shown.get("iconUrl")),
+            *icon_of(shown.get("icon")),
         )
 
 
@@ -192,6 +194,13 @@ def wire_settings(settings: Mapping[str, str] | GroupSettings) -> dict[str, str]
     if isinstance(settings, GroupSettings):
         return {wire: getattr(settings, name) for name, wire in _SETTINGS.items()}
     return {_SETTINGS.get(name, name): text(value) for name, value in settings.items()}
+
+
+def icon_of(shown: Any) -> tuple[str | None, str]:
+    """Address and version; of a group without a picture None and ""."""
+    if not isinstance(shown, dict) or not shown.get("url"):
+        return None, ""
+    return text(shown["url"]), text(shown.get("version") or "")
 
 
 def text(value: Any) -> str:

@@ -148,15 +148,22 @@ class Rest:
                 return items
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, authenticated: bool = True, key: str = ""
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        authenticated: bool = True,
+        key: str = "",
+        media_type: str = "",
     ) -> Any:
-        """One request; the decoded JSON answer, or ``{}`` for an empty one. ``key``: names a POST over its
-        repetitions; each has one."""
-        headers = {"Accept": "application/json"}
+        """One request; the decoded JSON answer, ``{}`` for an empty one, bytes for anything else. ``key``: names a POST over
+        its repetitions; each has one. ``media_type``: of a ``body`` of bytes; others are sent as JSON."""
+        headers = {"Accept": "application/json, */*;q=0.5"}
         data = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
-            data = json.dumps(body).encode()
+            headers["Content-Type"] = media_type or "application/json"
+            data = body if media_type else json.dumps(body).encode()
         if method == "POST":
             headers["X-Idempotency-Key"] = key or new_key()
         token = self.token
@@ -179,7 +186,7 @@ class Rest:
     def _perform(self, request: urllib.request.Request) -> Any:
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
-                raw = response.read()
+                raw, kind = response.read(), response.headers.get_content_type()
         except urllib.error.HTTPError as error:
             with error:
                 raise _problem(error.code, error.headers.get("Retry-After"), error.read()) from None
@@ -187,6 +194,8 @@ class Rest:
             raise Unreachable(
                 f"{self.url} does not answer: {getattr(error, 'reason', None) or error}"
             ) from None
+        if raw and kind != "application/json":
+            return raw
         return json.loads(raw) if raw else {}
 
 
