@@ -123,6 +123,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "delivery.tasks.expire",
         "delivery.tasks.trim_outbox",
         "accounts.tasks.prune",
+        "groups.tasks.drop_icons",
         "groups.tasks.leave_retired",
         "whatsapp.staff.tasks.prune",
     }

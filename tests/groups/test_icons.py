@@ -320,8 +320,10 @@ def test_twin_a_worker_without_its_limits_gets_there(
 
 
 def test_a_worker_runs_out_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without having used a processor: whoever asked may try again."""
     monkeypatch.setattr(images, "_TIMEOUT_S", 0.5)
-    assert _worker(tmp_path, "__import__('time').sleep(60)", monkeypatch) is images.Reason.UNREADABLE
+    with pytest.raises(images.Busy):
+        _worker(tmp_path, "__import__('time').sleep(60)", monkeypatch)
 
 
 def test_a_worker_runs_out_of_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,6 +335,29 @@ def test_a_worker_runs_out_of_a_processor(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_worker_is_not_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "assert os.getuid() and os.geteuid() and os.getgid()"
     assert len(_worker(tmp_path, code, monkeypatch)) == 2
+
+
+def test_a_machine_without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    ann, bob = sign_in(), sign_in()
+    group = make(ann, bob)
+    with monkeypatch.context() as patched:
+        patched.setattr(images.subprocess, "Popen", none)
+        assert_problem(put(ann, group, picture()), "unavailable", 503)
+    assert put(ann, group, picture()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "I;16"), ("PNG", "P"), ("WEBP", "RGBA"), ("JPEG", "RGB")]
+)
+def test_the_largest_picture_that_is_taken(kind: str, mode: str) -> None:
+    """Every way through the worker fits into its memory and its time."""
+    given = picture(kind, (5_000, 5_000), colour=None, mode=mode)
+    assert len(given) < LIMITS.image_bytes
+    made = images.squares(given, media_type=f"image/{kind.lower()}", sides=(640, 150))
+    assert [opened(one).size for one in made] == [(640, 640), (150, 150)]
 
 
 def test_who_finds_no_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -49,7 +48,7 @@ class ImageRefused(Exception):
 
 
 class Busy(Exception):
-    """Others are being worked on; try again."""
+    """Others are being worked on, or the machine is too busy with something else; try again."""
 
 
 _slots = threading.BoundedSemaphore(LIMITS.image_workers)
@@ -95,19 +94,26 @@ def _slot() -> Iterator[None]:
 def _run(data: bytes, arguments: list[str]) -> bytes:
     """What the worker wrote, nothing when it died. Files in memory instead of pipes: nobody can wait for the other."""
     with _memory("image", data) as given, _memory("squares") as made:
-        worker = subprocess.Popen(  # noqa: S603 - our own file; the arguments are ours too
-            [sys.executable, "-I", "-B", str(WORKER), *arguments],
-            stdin=given,
-            stdout=made,
-            stderr=subprocess.DEVNULL,
-            env={"LANG": "C.UTF-8"},  # no secret of ours
-            cwd="/",
-            start_new_session=True,
-        )
+        try:
+            worker = subprocess.Popen(  # noqa: S603 - our own file; the arguments are ours too
+                [sys.executable, "-I", "-B", str(WORKER), *arguments],
+                stdin=given,
+                stdout=made,
+                stderr=subprocess.DEVNULL,
+                env={"LANG": "C.UTF-8"},  # no secret of ours
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory, no process
+            log.warning("no image worker could be started: %s", error.strerror)
+            raise Busy from None
         try:
             code = worker.wait(_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            code = -signal.SIGKILL
+            # It had not even its share of a processor: the machine's doing, not the file's.
+            log.warning("an image worker was not done in time")
+            metrics.count("images", "late")
+            raise Busy from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 worker.kill()
