@@ -24,8 +24,8 @@ from whatsapp_client import (
 )
 from whatsapp_client.schema import MIGRATIONS
 
+from .connected import C, eventually, message, quick
 from .scripted import Peer, ScriptedServer
-from .test_client import C, eventually, message, quick
 
 HOLD = "import sys; from whatsapp_client import Database; d = Database(sys.argv[1]); print('open', flush=True); input()"
 CLIENTS = str(Path(__file__).parents[2] / "clients" / "python")

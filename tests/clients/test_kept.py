@@ -11,8 +11,8 @@ import pytest
 
 from whatsapp_client import Chat, Client, Database, Outgoing, Session, events
 
+from .connected import C, eventually, idle, message, quick
 from .scripted import Peer, ScriptedServer
-from .test_client import C, eventually, idle, message, quick
 
 NOWHERE = "http://127.0.0.1:1"
 

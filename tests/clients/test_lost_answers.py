@@ -12,8 +12,8 @@ import pytest
 
 from whatsapp_client import Client, Database, NotFound, Unreachable, events, writes
 
+from .connected import C, connected
 from .scripted import Peer
-from .test_client import C, connected
 from .test_with_server import register
 
 
