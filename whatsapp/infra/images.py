@@ -57,7 +57,7 @@ _slots = threading.BoundedSemaphore(LIMITS.image_workers)
 def squares(data: bytes, *, media_type: str, sides: Sequence[int]) -> list[bytes]:
     """JPEGs of the picture's middle, ``sides`` pixels wide, largest first; the first is no wider than the picture is.
 
-    ``media_type`` is a key of :data:`FORMATS`: what the file says it is, and must be. Blocks for about 0.3 s, and for as long
+    ``media_type`` is a key of :data:`FORMATS`: what the file says it is, and must be. Blocks for 0.1 to 0.5 s, and for as long
     as others are before it: not on a loop, and without a connection of the database in hand. Raises :class:`ImageRefused`,
     :class:`Busy`.
     """

@@ -46,7 +46,7 @@ class Limits:
     group_requests: int = 500  # to join, waiting in a group
     group_asks_per_hour: int = 60  # to be let in, by one user; each is told to admins
     group_request_notices: int = 50  # admins who are told of one request, the oldest ones
-    group_icons_per_hour: int = 60  # set by one user; each costs a third of a second of a processor
+    group_icons_per_hour: int = 60  # set by one user; each costs 0.1 to 0.5 s of a processor
     # what a user sets for conversations; the rate fails closed
     conversation_changes_per_hour: int = (
         2_000  # mute, pin, archive and drafts; each is told to the user's other devices
