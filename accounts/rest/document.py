@@ -58,6 +58,9 @@ _ACCEPT: Final = ("Could not satisfy the request Accept header.", {"status": 406
 _METHOD: Final = ('Method "PUT" not allowed.', {"status": 405})
 
 
+#: Their view has an answer that is no JSON.
+_ONE_FORM: Final = ("icon", "set_icon", "remove_icon")
+
 #: operation → where it goes on from its answer: the operation there, its parameter, the value.
 _LINKS: Final = {
     "add_contact": [
@@ -130,6 +133,8 @@ def _finish(path: str, operation: Schema, shared: dict[str, Schema], schemas: di
 
 def _negotiates(operation: Schema) -> bool:
     """Whether ``Accept`` is asked: where there is one form only, it is not."""
+    if operation["operationId"] in _ONE_FORM:
+        return False
     return "documents" not in operation.get("tags", ()) and "health" not in operation.get("tags", ())
 
 
