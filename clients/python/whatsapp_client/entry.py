@@ -36,7 +36,8 @@ def named(fields: Frame) -> list[str]:
 @dataclass(slots=True, eq=False)
 class Entry:
     """One row of a conversation's log. ``type``: ``message`` or the kind of an `event`. ``content`` is
-    opaque to the server. ``fields``: what else the frame said, by wire names; of an `event` all of it."""
+    opaque to the server; of an ``edit`` it is what the message says now. ``fields``: what else the frame said, by wire
+    names; of an `event` all but the content."""
 
     conversation_id: str
     seq: int
@@ -62,6 +63,7 @@ class Entry:
         for what is none."""
         conversation = str(frame.get("conversationId") or conversation_id)
         at = whole(frame.get("serverTimestamp"))
+        content = frame.get("encryptedContent")
         if frame.get("type") == "event" or "senderId" not in frame:
             return cls(
                 conversation,
@@ -69,10 +71,10 @@ class Entry:
                 str(frame.get("actorId", "")),
                 type=str(frame.get("kind", "event")),
                 kind="event",
+                content=base64.b64decode(content) if content is not None else None,
                 server_timestamp=at,
-                fields=frame,
+                fields={name: frame[name] for name in frame if name != "encryptedContent"},
             )
-        content = frame.get("encryptedContent")
         return cls(
             conversation,
             whole(frame["seq"]),
@@ -92,6 +94,11 @@ class Entry:
     def text(self) -> str:
         """The content as text, for clients that do not encrypt."""
         return (self.content or b"").decode("utf-8", "replace")
+
+    @property
+    def target_id(self) -> str:
+        """The message that an ``edit``, ``delete`` or ``reaction`` is about."""
+        return str(self.fields.get("targetId") or "")
 
     @property
     def mentions(self) -> list[str]:

@@ -80,6 +80,8 @@ class Log:
         )
         if added.rowcount <= 0:
             return shown and self._replace(entry)
+        if entry.type in ("edit", "delete"):
+            self._amend(entry)
         if not self.low or entry.seq < self.low:
             self.low = entry.seq
             self._database.dirty(self)
@@ -101,6 +103,40 @@ class Log:
             ),
         )
         return replaced.rowcount > 0
+
+    def _amend(self, entry: Entry) -> None:
+        """What an edit or a delete makes of its message, the first one with its id; later than it in the log, so whatever is
+        stored of the message was said before, or is the same."""
+        target = self._database.read(
+            "SELECT seq, sender, flags FROM entries WHERE message_id = ? AND conversation = ? AND type = 'message' "
+            "ORDER BY seq LIMIT 1",
+            (entry.target_id, self.number),
+        ).fetchone()
+        if target is None:
+            return
+        seq, sender, flags = target
+        if entry.type == "edit":
+            if flags & _DELETED or sender != entry.sender_id:
+                return
+            later = self._database.read(
+                "SELECT 1 FROM entries WHERE conversation = ? AND seq > ? AND type = 'edit' AND instr(fields, ?) > 0",
+                (self.number, entry.seq, entry.target_id),
+            ).fetchone()
+            if later is None:
+                self._database.write(
+                    "UPDATE entries SET content = ?, flags = flags | ? WHERE conversation = ? AND seq = ?",
+                    (entry.content, _EDITED, self.number, seq),
+                )
+            return
+        self._database.write(
+            "UPDATE entries SET content = NULL, flags = ?, fields = '' WHERE conversation = ? AND seq = ?",
+            (_DELETED, self.number, seq),
+        )
+        self._database.write(
+            "UPDATE entries SET content = NULL, fields = '' "
+            "WHERE conversation = ? AND seq < ? AND type IN ('edit', 'reaction') AND instr(fields, ?) > 0",
+            (self.number, entry.seq, entry.target_id),
+        )
 
     def cut(self, seq: int) -> None:
         """What is stored below ``seq`` may not join it: something between may be missing, unless the entry just
@@ -205,6 +241,23 @@ class Log:
             (self._number, after, up_to, user_id),
         ).fetchone()
         return int(row[0])
+
+    def reactions(self, message_id: str) -> dict[str, str]:
+        """Who reacted to a message, and with what."""
+        if not self._number:
+            return {}
+        rows = self._database.read(
+            "SELECT sender, fields FROM entries WHERE conversation = ? AND type = 'reaction' AND instr(fields, ?) > 0 "
+            "ORDER BY seq",
+            (self._number, message_id),
+        )
+        found: dict[str, str] = {}
+        for sender, text in rows:
+            fields = json.loads(text)
+            data = fields.get("data")
+            if fields.get("targetId") == message_id and isinstance(data, dict):
+                found[sender] = str(data.get("emoji") or "")
+        return {user: emoji for user, emoji in found.items() if emoji}
 
     def mentions(self, user_id: str, after: int, up_to: int = NEWEST) -> int:
         """Messages of others in (after, up_to] that name this user."""
