@@ -77,5 +77,5 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         frame.media_url = extra.get("media_url")
         frame.reply_to = extra.get("reply_to")
         frame.forward_count = extra.get("forward_count")
-        frame.mentions = extra.get("mentions")
+        frame.mentions = extra.get("mentions") or None
     return frame

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, couple, events_of, link, talking, until
+from tests.gateway.peer import Peer, Phone, Runs, couple, events_of, link, new_id, talking, until
 from tests.groups.test_sockets import make, room
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
@@ -151,6 +151,20 @@ async def test_a_message_mentions_few(stack: Runs, codec: str) -> None:
         await ann.say(conversation, mentions=many[1:])
         assert (await bob.messages(1))[0].mentions == many[1:]
         assert (await item(bob.phone, conversation))["mentioned"] == 1
+
+
+async def test_a_message_that_is_deleted_mentions_nobody_any_more(stack: Runs) -> None:
+    async with talking(stack) as (ann, bob, conversation):
+        assert bob.phone is not None
+        sent = await ann.say(conversation, mentions=[bob.phone.user])
+        await patch(bob.phone, conversation, mutedUntil=2**53 - 1)
+        assert ((await item(bob.phone, conversation))["mentioned"], await badge(bob.phone)) == (1, 1)
+        assert sent.message_id is not None
+        delete = frames.DeleteMessage(
+            message_id=new_id(), conversation_id=conversation, target_id=sent.message_id, timestamp=1
+        )
+        assert (await ann.ask(delete)).status == "sent"
+        assert ((await item(bob.phone, conversation))["mentioned"], await badge(bob.phone)) == (0, 0)
 
 
 @pytest.mark.parametrize("again", ["same", "other"])

@@ -48,13 +48,9 @@ class Limits:
     group_request_notices: int = 50  # admins who are told of one request, the oldest ones
     group_icons_per_hour: int = 60  # set by one user; each costs 0.1 to 0.5 s of a processor
     # what a user sets for conversations; the rate fails closed
-    conversation_changes_per_hour: int = (
-        2_000  # mute, pin, archive and drafts; each is told to the user's other devices
-    )
+    conversation_changes_per_hour: int = 2_000  # by one user; each is told to the user's other devices
     pinned_conversations: int = 5
-    draft_bytes: int = (
-        15_360  # of one draft, decoded; whole groups of three, so that the length of its base64 says it all
-    )
+    draft_bytes: int = 15_360  # of one draft, decoded; a multiple of 3, so that its base64 has a length
     drafts_bytes: int = 65_536  # of all drafts of a user
     # pictures
     image_bytes: int = 524_288  # of an uploaded icon
