@@ -112,8 +112,10 @@ def _unprotected(sends: Sequence[Send]) -> list[Send]:
     return list(sends)
 
 
-_EVENT = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind, e.content, e.sent_at, e.at,
-    e.seq_num, e.extra, e.envelopes, e.edited IS NOT NULL"""
+# What a message says since an edit that its reader is not owed, having left before, is not shown; what it said before is gone.
+_EVENT = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind,
+    CASE WHEN e.edited > o.owed THEN NULL ELSE e.content END, e.sent_at, e.at,
+    e.seq_num, e.extra, e.envelopes, coalesce(e.edited <= o.owed, false)"""
 
 # Owed is what lies in an interval, up to the head; "last" is the end of an interval as of now.
 _LAST = "least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)"

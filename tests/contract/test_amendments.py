@@ -389,3 +389,18 @@ async def test_reactions_over_two_gateways_never_pass_the_limit(people: People, 
     found = await asyncio.gather(*[react(number) for number in range(12)])
     assert sorted(found) == [STORED] * 5 + [TOO_MANY] * 7
     assert len(await people.read(people.alice, after=1, conversation=group)) == 5
+
+
+async def test_c4_who_left_is_not_shown_an_edit_that_came_after(people: People, harness: Any) -> None:
+    group = await harness.group(people.alice, people.bob)
+    first = await said(people, b"before", conversation=group)
+    second = await said(people, b"typo", conversation=group)
+    assert await outcome(people, second, "edit", b"mended", conversation=group) is STORED  # 3
+    await harness.leave(group, people.bob, 3)
+    assert await outcome(people, first, "edit", b"without him", conversation=group) is STORED  # 4
+    expected = [(1, "text", None, False), (2, "text", b"mended", True), (3, "edit", b"mended", False)]
+    assert shown(await people.read(people.bob, conversation=group)) == expected
+    for after, before in ((0, 0), (0, 10)):
+        page = await people.store.history(group, people.bob, after, before, 10)
+        assert shown(page.events) == expected
+    assert shown(await people.read(people.alice, conversation=group))[0] == (1, "text", b"without him", True)

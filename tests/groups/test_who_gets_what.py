@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.rig import Rig
 from tests.gateway.peer import Peer, Phone, events_of, link, rest, saved, sign_up, until
+from tests.gateway.test_amendments import edit
 from tests.groups.test_sockets import Room, change, got, make, owed, refused, room
 from tests.support.stack import System
 from whatsapp.wire import frames
@@ -191,6 +192,39 @@ async def test_who_left_learns_nothing_of_what_goes_on(rig: Rig) -> None:
             f"SELECT max(acked) FROM delivery_position WHERE device = '{here.cat.device}'"
         )
         assert position.strip() == "4"
+
+
+async def test_an_edit_behind_the_removal_is_not_shown(rig: Rig) -> None:
+    """Offline she is removed; then a message that she is owed is edited. Its new text is not hers, its old one is gone."""
+    async with room(rig.system) as here:
+        await here.has(here.cats, [1, 2])
+        await here.cats.close()
+        texts = [here.anns.message(here.group, text) for text in ("kept", "before", "corrected before")]
+        for message in texts:
+            await here.anns.ask(message)  # 3, 4, 5
+        first = await here.anns.ask(edit(here.group, texts[2].message_id, "corrected"))
+        assert first.seq == 6
+        await here.remove(here.cat)  # 7
+        assert (await here.anns.ask(edit(here.group, texts[1].message_id, "said without her"))).seq == 8
+        wanted = [(3, b"kept", False), (4, None, True), (5, b"corrected", False)]
+        async with await Peer.open(here.urls[-1], here.cat, sync=False) as again:
+            found = events_of(await again.sync({here.group: 2}))
+            assert [
+                (f.seq, f.encrypted_content, f.deleted) for f in found if isinstance(f, frames.Message)
+            ] == wanted
+            assert found[-1].seq == 7
+        for query in ("after=2", "before=100"):
+            answer = await here.cat.rest("GET", f"/conversations/{here.group}/events?{query}")
+            assert "c2FpZCB3aXRob3V0IGhlcg" not in answer.text, "base64 of it"
+            assert [
+                item.get("edited", False) for item in answer.json()["items"] if item["seq"] in (4, 5)
+            ] == [False, True]
+        (body,) = [
+            item
+            for item in (await here.bob.rest("GET", f"/conversations/{here.group}/events")).json()["items"]
+            if item["seq"] == 4
+        ]
+        assert body["encryptedContent"].startswith("c2FpZCB3aXRob3V0IGhlcg"), "a member has it"
 
 
 async def test_receipts_of_who_left_count_for_what_was_owed(rig: Rig) -> None:
