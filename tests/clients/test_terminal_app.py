@@ -1,38 +1,19 @@
-"""The terminal client on a scripted library: what one sees, and what the others are told."""
+"""The terminal client on a scripted library: writing, ticks, the banner, windows, themes, help."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from textual.widgets import Input
 
-from tests.clients.fake_backend import BOB, EVE, ME, FakeBackend, now_ms
+from tests.clients.fake_backend import BOB, ME, FakeBackend
 from tests.clients.pilots import driven, people, shown, until
-from whatsapp_client import SendFailed, events
+from whatsapp_client import SendFailed
 from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.banner import Banner
 from whatsapp_terminal.chat_list import ChatList
 from whatsapp_terminal.composer import Composer
 from whatsapp_terminal.conversation import MessagesView
-from whatsapp_terminal.dialogs import HelpScreen
-
-
-async def test_the_list_shows_who_wrote_last_how_much_is_unread_and_who_types():
-    fake = people()
-    fake.have("c-eve", "an old one", EVE, now_ms() - 9 * 86_400_000)
-    fake.message("c-bob", "are you there?")
-    fake.message("c-bob", "hello?")
-    async with driven(fake) as d:
-        await d.sees("Bob Carter", "hello?", " 2 ", "an old one")
-        lines = d.text().splitlines()
-        assert next(n for n, line in enumerate(lines) if "Bob" in line) < next(
-            n for n, line in enumerate(lines) if "Eve" in line
-        )
-        fake.emit(events.Typing("c-bob", BOB, True))
-        await d.sees("typing…")
-        fake.emit(events.Typing("c-bob", BOB, False))
-        await d.loses("typing…")
 
 
 async def test_a_message_is_sent_with_enter_and_its_ticks_grow():
@@ -64,79 +45,6 @@ async def test_what_is_typed_right_after_enter_does_not_meet_what_was_sent():
         await until(lambda: len(d.fake.pending("c-bob")) == 2)
         assert [outgoing.text for outgoing in d.fake.pending("c-bob")] == ["one", "two"]
         assert d.screen.query_one(Composer).text == ""
-
-
-async def test_typing_is_told_rarely_and_ends_with_the_message():
-    async with driven() as d:
-        await d.open()
-        await d.type(*"a quick brown fox")
-        assert d.fake.typings == [("c-bob", True)]
-        await d.pilot.press("enter")
-        await until(lambda: d.fake.typings == [("c-bob", True), ("c-bob", False)])
-
-
-async def test_read_is_told_of_what_was_on_screen_with_the_focus_only():
-    async with driven() as d:
-        d.fake.message("c-bob", "one")
-        d.fake.message("c-eve", "not opened")
-        await d.sees("one")
-        assert d.fake.reads == []  # a preview is not reading
-        await d.open()
-        await until(lambda: d.fake.reads == [("c-bob", 1)])
-        d.app.app_focus = False
-        d.fake.message("c-bob", "two")
-        await d.sees("two")
-        await d.settle()
-        assert d.fake.reads == [("c-bob", 1)]
-        d.app.app_focus = True
-        await until(lambda: d.fake.reads == [("c-bob", 1), ("c-bob", 2)])
-        d.app.push_screen(HelpScreen())
-        await d.pilot.pause()
-        d.fake.message("c-bob", "under the help")
-        await until(lambda: not d.screen._scheduled)
-        assert d.fake.reads[-1] == ("c-bob", 2)
-        d.app.pop_screen()
-        await until(lambda: d.fake.reads[-1] == ("c-bob", 3))
-
-
-async def test_what_scrolled_out_below_is_not_read_until_one_goes_there():
-    fake = people()
-    for n in range(200):
-        fake.have("c-bob", f"message {n}", BOB)
-    async with driven(fake) as d:
-        await d.open()
-        await until(lambda: fake.reads == [("c-bob", 200)])
-        await d.pilot.press("pageup", "pageup", "pageup")
-        fake.message("c-bob", "the newest one")
-        await d.sees("↓ 1 new")
-        assert "the newest one" not in d.text().split("\n", 6)[-1].replace("the newest one", "", 1)
-        assert fake.reads == [("c-bob", 200)]
-        await d.pilot.press("ctrl+g")
-        await until(lambda: fake.reads[-1] == ("c-bob", 201))
-        await d.loses("Ctrl+G")
-
-
-async def test_presence_is_away_without_the_focus():
-    async with driven() as d:
-        await until(lambda: d.fake.presences == ["online"])
-        d.app.app_focus = False
-        await until(lambda: d.fake.presences == ["online", "away"])
-        await d.pilot.press("tab")  # a key means that somebody is here
-        await until(lambda: d.fake.presences == ["online", "away", "online"])
-
-
-async def test_the_header_tells_presence_and_last_seen():
-    async with driven() as d:
-        await d.open()
-        assert BOB in d.fake.watched
-        d.fake.emit(events.Presence(BOB, "online"))
-        await d.sees("Bob Carter  online")
-        d.fake.emit(events.Presence(BOB, "offline", now_ms() - 300_000))
-        await d.sees("last seen 5 min ago")
-        d.fake.emit(events.Typing("c-bob", BOB, True))
-        await d.sees("Bob Carter  typing…")
-        d.fake.become("waiting", retry_in=5.0)
-        await d.loses("typing…")
 
 
 async def test_the_banner_counts_down_and_counts_what_waits():
@@ -184,69 +92,6 @@ async def test_a_refused_message_can_be_tried_again_by_mouse_and_discarded_by_ke
         await d.loses("Not sent")
 
 
-async def test_opening_at_the_first_unread_message():
-    fake = people()
-    for n in range(1, 101):
-        fake.have("c-bob", f"message {n}.", BOB)
-    fake._chats["c-bob"].unread, fake._chats["c-bob"].read_up_to = 40, 60
-    async with driven(fake) as d:
-        await d.open()
-        await d.sees("40 unread messages", "message 61.", "↓ Newest")
-        await until(lambda: fake.reads)
-        assert 61 <= fake.reads[-1][1] < 100
-
-
-async def test_what_is_unread_may_begin_above_what_is_here():
-    fake = people()
-    fake.server["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n) for n in range(1, 171)]
-    fake.logs["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n) for n in range(171, 201)]
-    fake._chats["c-bob"].unread, fake._chats["c-bob"].read_up_to = 120, 80
-    async with driven(fake) as d:
-        await d.open()
-        await d.sees("120 unread messages", "message 81.")
-        await until(lambda: fake.reads)
-        assert all(up_to < 120 for _, up_to in fake.reads)
-
-
-async def test_more_unread_than_a_window_holds_opens_at_the_end():
-    fake = people()
-    fake.logs["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n) for n in range(1, 1_501)]
-    fake._chats["c-bob"].unread = 1_500
-    async with driven(fake) as d:
-        await d.open()
-        await d.sees("message 1500.")
-        await until(lambda: fake.reads == [("c-bob", 1_500)])
-        assert "unread messages" not in d.text()
-
-
-async def test_a_hundred_messages_at_once_ring_once_and_ask_once(monkeypatch):
-    rung: list[str] = []
-    monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))
-    async with driven() as d:
-        asked = []
-
-        async def refresh() -> None:
-            asked.append(1)
-
-        await until(lambda: d.screen._asking is False, timeout=20)
-        d.fake.refresh_chats = refresh  # type: ignore[method-assign]
-        for n in range(100):
-            d.fake.chat(f"c-{n}", f"stranger {n}", f"u-{n}")
-            d.fake.message(f"c-{n}", "hello", f"u-{n}")
-        await until(lambda: len(d.screen.query_one(ChatList).rows) == 102)
-        await until(lambda: asked)
-        assert rung == ["bell"]
-        assert len(asked) == 1
-
-
-async def test_a_chat_with_who_registers_later_opens_then(monkeypatch):
-    monkeypatch.setattr("whatsapp_terminal.actions.LOOK_AGAIN", 0.1)
-    async with driven(to="+15550077") as d:
-        await d.sees("+15550077 is not registered yet;")
-        d.fake.rest.numbers["+15550077"] = "late"
-        await d.sees("Message to +15550077")
-
-
 async def test_a_terminal_that_was_replaced_can_take_its_place_again():
     async with driven() as d:
         d.fake.become("stopped", detail="this device has connected elsewhere", code=4409)
@@ -257,29 +102,6 @@ async def test_a_terminal_that_was_replaced_can_take_its_place_again():
         await until(lambda: d.fake.started)
         d.fake.become("online")
         await d.loses("Connected elsewhere")
-
-
-async def test_scrolling_up_loads_a_page_at_a_time_and_stays_where_one_reads():
-    fake = people()
-    fake.logs["c-bob"] = [fake.entry("c-bob", f"message {n}.", BOB, n, n * 60_000) for n in range(1, 100_001)]
-    fake._chats["c-bob"].last = fake.logs["c-bob"][-1]
-    async with driven(fake) as d:
-        await d.open()
-        await d.sees("message 100000.")
-        view = d.screen.query_one(MessagesView)
-        assert len(view.blocks) < 400
-        view.focus()
-        for _ in range(6):
-            before = view.blocks[0].key
-            top = view.scroll_offset.y
-            view.scroll_to(y=4, animate=False)
-            await until(lambda known=before: view.blocks[0].key != known or view.blocks[1].key != known)
-            await d.settle()
-            assert view.scroll_offset.y > 4  # the page came in above what is seen
-        assert top >= 0
-        assert len(view.blocks) < 1_500
-        await d.pilot.press("end")
-        await d.sees("message 100000.")
 
 
 async def test_names_and_messages_cannot_control_the_terminal_or_the_markup():
@@ -321,55 +143,6 @@ async def test_wide_narrow_and_tiny_windows():
         await d.sees("‹ Bob Carter")
 
 
-async def test_searching_filters_the_list_and_enter_opens_the_first():
-    async with driven() as d:
-        d.fake.have("c-eve", "lunch tomorrow?", EVE)
-        await d.type("ctrl+f", *"LUNCH")
-        await d.loses("Bob Carter")
-        await d.sees("Eve")
-        await d.pilot.press("enter")
-        await d.sees("Bob Carter", "Message to Eve")
-        await d.type("ctrl+f", *"nobody here")
-        await d.sees("No chat matches")
-        await d.pilot.press("escape")
-        await d.sees("Bob Carter")
-        assert d.screen.query_one("#search", Input).value == ""
-
-
-async def test_a_new_chat_by_number_and_why_not():
-    async with driven() as d:
-        await d.pilot.press("ctrl+n")
-        await d.type(*"abc", "enter")
-        await d.sees("A phone number begins with +")
-        field = d.app.screen.query_one("#number", Input)
-        field.value = "+15550009"
-        await d.pilot.press("enter")
-        await d.sees("Nobody has registered +15550009 yet.")
-        d.fake.rest.numbers["+15550009"] = "zoe"
-        await d.pilot.press("tab")
-        await d.type(*"Zoe", "enter")
-        await d.sees("Message to Zoe")
-
-
-async def test_a_contact_is_named_in_the_list():
-    async with driven() as d:
-        await d.open()
-        calls: list[tuple[str, str, object]] = []
-
-        async def call(method: str, path: str, body: object = None) -> None:
-            calls.append((method, path, body))
-            d.fake._chats["c-bob"].title = "Robert"
-
-        d.fake.rest.call = call  # type: ignore[attr-defined]
-        d.screen.action_name_contact()
-        await until(lambda: d.app.screen is not d.screen)
-        await d.pilot.pause()
-        await d.type(*"Robert", "enter")
-        await d.sees("Robert")
-        assert calls == [("PUT", f"/contacts/{BOB}", {"nickname": "Robert"})]
-        await until(lambda: d.app.screen is d.screen)
-
-
 async def test_drafts_stay_with_their_chat_and_over_a_restart(tmp_path):
     path = tmp_path / "settings.json"
     async with driven(settings_path=lambda number: path, number="+15550001") as d:
@@ -407,26 +180,6 @@ async def test_themes_change_at_run_time_and_are_remembered(tmp_path):
         await d.pilot.pause()
     async with driven(**options) as d:
         assert d.app.theme == "chat-light"
-
-
-async def test_the_bell_rings_for_what_is_not_seen(monkeypatch):
-    rung: list[str] = []
-    monkeypatch.setattr("whatsapp_terminal.app.ALERT_EVERY", 0.0)
-    monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))
-    async with driven() as d:
-        await d.open()
-        d.fake.message("c-bob", "seen")
-        await d.sees("seen")
-        assert rung == []
-        d.fake.message("c-eve", "elsewhere", EVE)
-        await until(lambda: len(rung) == 1)
-        d.app.app_focus = False
-        d.fake.message("c-bob", "behind another window")
-        await until(lambda: len(rung) == 2)
-        d.app.set_alert("off")
-        d.fake.message("c-eve", "quiet", EVE)
-        await d.sees("quiet")
-        assert len(rung) == 2
 
 
 async def test_up_brings_back_what_was_sent_and_keeps_the_draft():

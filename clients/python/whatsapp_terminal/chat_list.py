@@ -71,7 +71,7 @@ class ChatList(ScrollView, can_focus=True):
         & > .list--failed { color: $error; text-style: bold; }
         & > .list--tick-read { color: $tick-read; }
         & > .list--badge { background: $accent; color: $background; text-style: bold; }
-        & > .list--quiet { background: $list-dim; color: $background; }
+        & > .list--quiet { color: $list-dim; text-style: bold reverse; }
         & > .list--opened { background: $panel; }
         & > .list--hover { background: $panel; }
         & > .list--cursor { background: $list-selected; }
