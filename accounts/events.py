@@ -81,3 +81,20 @@ def notice(*, user_id: str, kind: str, data: dict[str, Any], but: str = "") -> N
 def notices(*, user_ids: Sequence[str], kind: str, data: dict[str, Any]) -> None:
     """The same ``notice`` frame on all devices of several users."""
     _send_each(user_ids, {"type": "notice", "kind": kind, "data": data})
+
+
+def visibility_changed(*, user_ids: Sequence[str]) -> None:
+    """Who follows these users is looked at again, where they are followed. Lost, it takes until the follower asks anew: 300 s."""
+
+    async def followers() -> None:
+        layer = get_channel_layer()
+        if isinstance(layer, BusLayer):
+            await layer.tell_followers(user_ids)
+
+    def send() -> None:
+        try:
+            async_to_sync(followers)()
+        except Exception:
+            log.exception("a change of what is visible was not published")
+
+    transaction.on_commit(send)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.db.models import QuerySet
 
 from accounts.errors import Refused
-from accounts.models import Account, Contact, Device
+from accounts.models import Account, Block, Contact, Device
 from whatsapp.wire.errors import Code
 
 
@@ -31,6 +31,12 @@ def contacts(*, account: Account, since: int, after: str, limit: int) -> list[Co
     if after:
         found = found.filter(user_id__gt=after)
     return list(found[:limit])
+
+
+def blocks(*, account: Account, after: str, limit: int) -> list[Block]:
+    """Whom the account has blocked, by user id from behind ``after``."""
+    found = Block.objects.filter(owner=account).order_by("user_id")
+    return list((found.filter(user_id__gt=after) if after else found)[:limit])
 
 
 def unlinked_devices(*, user_ids: Sequence[str]) -> list[tuple[str, str, int, int]]:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts.apis import auth, contacts, devices, me
+from accounts.apis import auth, contacts, devices, me, privacy
 
 urlpatterns = [
     path("auth/register", auth.RegisterView.as_view()),
@@ -13,5 +13,8 @@ urlpatterns = [
     path("contacts", contacts.ContactsView.as_view()),
     path("contacts/sync", contacts.SyncView.as_view()),
     path("contacts/<uuid:user_id>", contacts.ContactView.as_view()),
+    path("me/privacy", privacy.PrivacyView.as_view()),
+    path("blocks", privacy.BlocksView.as_view()),
+    path("blocks/<uuid:user_id>", privacy.BlockView.as_view()),
     path("users/<uuid:user_id>", contacts.UserView.as_view()),
 ]

@@ -24,7 +24,7 @@ from delivery.store.interface import Unavailable
 from whatsapp.infra import clock, faults
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus, alive_key
-from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
+from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key, watch_key
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import Command, HotUnavailable
 from whatsapp.wire import frames
@@ -38,10 +38,6 @@ SEEN_TTL_S = 30 * 86_400
 REFRESH_AT_ONCE = 500
 #: A node that lost its records has them again after this time (``sessions.REOPEN_SPREAD_S``); until then none means nothing.
 RECORDS_BACK_S = 60.0
-
-
-def watch_key(user: str) -> str:
-    return f"{{{user}}}:watch"
 
 
 def seen_key(user: str) -> str:

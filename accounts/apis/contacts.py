@@ -20,6 +20,7 @@ from accounts.rest.idempotency import once
 from accounts.rest.schema import cursor, limit, number, operation
 from accounts.services import address_book, contacts
 from accounts.services.contacts import MAX_CONTACTS
+from accounts.visibility import Visible, visible
 from whatsapp.wire.errors import Code
 
 #: 32 bytes in base64.
@@ -83,17 +84,26 @@ _EXAMPLE = {
 }
 
 
-def _contact(contact: Contact) -> dict[str, Any]:
+def _contact(contact: Contact, seen: Visible) -> dict[str, Any]:
     about: dict[str, Any] = {
         "userId": str(contact.user_id),
         "nickname": contact.nickname,
         "name": contact.user.name,
-        "about": contact.user.about,
+        "about": contact.user.about if seen.about else "",
         "updatedAt": contact.updated_at,
     }
     if contact.removed:
         about["removed"] = True
     return about
+
+
+def _one(contact: Contact) -> dict[str, Any]:
+    return _contact(contact, visible([(str(contact.user_id), str(contact.owner_id))])[0])
+
+
+def _all(contacts: list[Contact]) -> list[dict[str, Any]]:
+    seen = visible([(str(contact.user_id), str(contact.owner_id)) for contact in contacts])
+    return [_contact(contact, one) for contact, one in zip(contacts, seen, strict=True)]
 
 
 class ContactsView(APIView):
@@ -119,7 +129,7 @@ class ContactsView(APIView):
             after=paging.id_cursor(request),
             limit=limit + 1,
         )
-        return Response(paging.page([_contact(contact) for contact in found], limit, "userId"))
+        return Response(paging.page(_all(found), limit, "userId"))
 
     @operation(
         "add_contact",
@@ -142,7 +152,7 @@ class ContactsView(APIView):
             contact = contacts.add_by_number(
                 owner=request.user, phone=phone, nickname=data.validated_data.get("nickname")
             )
-            return Response(_contact(contact))
+            return Response(_one(contact))
 
         return once(request, caller=str(request.user.pk), body=data.validated_data, run=run)
 
@@ -168,11 +178,12 @@ class SyncView(APIView):
 
         def run() -> Response:
             matches = address_book.sync(owner=request.user, hashes=hashes)
+            items = _all([match.contact for match in matches])
             return Response(
                 {
                     "items": [
-                        {"hash": base64.b64encode(match.hash).decode(), **_contact(match.contact)}
-                        for match in matches
+                        {"hash": base64.b64encode(match.hash).decode(), **item}
+                        for match, item in zip(matches, items, strict=True)
                     ]
                 }
             )
@@ -198,7 +209,7 @@ class ContactView(APIView):
         contact = contacts.put_contact(
             owner=request.user, user_id=user_id, nickname=data.validated_data.get("nickname")
         )
-        return Response(_contact(contact))
+        return Response(_one(contact))
 
     @operation("remove_contact", tag="people", summary="Remove a contact", status=204)
     def delete(self, request: Request, user_id: uuid.UUID) -> Response:
@@ -216,6 +227,8 @@ class UserView(APIView):
         example={"userId": samples.BOB, "name": "Bob", "about": ""},
     )
     def get(self, request: Request, user_id: uuid.UUID) -> Response:
-        """What anybody with the id may see of a user."""
+        """What the caller may see of a user: `about` is empty where it is hidden from them."""
         account = selectors.account_by_id(user_id=user_id)
-        return Response({"userId": str(account.pk), "name": account.name, "about": account.about})
+        (seen,) = visible([(str(account.pk), str(request.user.pk))])
+        about = account.about if seen.about else ""
+        return Response({"userId": str(account.pk), "name": account.name, "about": about})

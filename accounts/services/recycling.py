@@ -11,7 +11,7 @@ from django.db.models import Max
 
 from accounts import endings
 from accounts.limits import DAY_MS
-from accounts.models import Account, Contact, Device
+from accounts.models import Account, Block, Contact, Device, Privacy
 from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
 from delivery.store.sync import store
@@ -26,7 +26,8 @@ def changed_hands(*, account: Account, now: int) -> bool:
 
 
 def retire(*, account: Account, now: int) -> None:
-    """Take number, devices, profile, address book and drafts from an account; its id stays in the logs of its conversations.
+    """Take number, devices, profile, address book, blocks, settings and drafts from an account; its id stays in the logs of its
+    conversations.
 
     Call it inside a transaction, with the account's row locked.
     """
@@ -34,6 +35,8 @@ def retire(*, account: Account, now: int) -> None:
     for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
         end_device(device=device, now=now)
     Contact.objects.filter(owner=account).delete()
+    Block.objects.filter(owner=account).delete()
+    Privacy.objects.filter(account=account).delete()
     forget_everywhere(account=account, now=now)
     store.forget_flags(str(account.pk))
     account.phone, account.retired_at = None, now

@@ -20,6 +20,11 @@ def sessions_key(user: str) -> str:
     return f"{{{user}}}:sessions"
 
 
+def watch_key(user: str) -> str:
+    """zset process → expiry (ms): the gateways where somebody follows the user."""
+    return f"{{{user}}}:watch"
+
+
 def parse_sessions(raw: bytes | None) -> dict[str, SessionEntry]:
     """Sessions of a user by device; an empty dict for anything that cannot be read."""
     if not raw:

@@ -8,18 +8,20 @@ other names live on the second layer (``admin``, channels_redis).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 from channels.layers import BaseChannelLayer
 from django.conf import settings
 
+from whatsapp.infra import clock
 from whatsapp.infra.bus import channel
-from whatsapp.infra.directory import parse_sessions, sessions_key
-from whatsapp.infra.valkey import Address, Connection, HotUnavailable
+from whatsapp.infra.directory import parse_sessions, sessions_key, watch_key
+from whatsapp.infra.valkey import Address, Command, Connection, HotUnavailable
 
 LAYER = "layer"  # payload: [user, event]
+VISIBILITY = "visibility"  # payload: user
 PREFIX = "user."
 
 
@@ -47,20 +49,37 @@ class BusLayer(BaseChannelLayer):
     async def tell(self, users: Sequence[str], message: dict[str, Any]) -> None:
         """:meth:`group_send` to several users: one connection, one look at where they are, one publish a process. No part of
         the layer's specification. Raises ``HotUnavailable``."""
+        await self._tell(
+            [("GET", sessions_key(user)) for user in users],
+            lambda raw: [entry.process for entry in parse_sessions(raw).values()],
+            [(LAYER, (user, message)) for user in users],
+        )
+
+    async def tell_followers(self, users: Sequence[str]) -> None:
+        """What may be seen of these users has changed: to where somebody follows them. Raises ``HotUnavailable``."""
+        await self._tell(
+            [("ZRANGEBYSCORE", watch_key(user), clock.now_ms(), "+inf") for user in users],
+            lambda raw: [process.decode() for process in raw],
+            [(VISIBILITY, user) for user in users],
+        )
+
+    async def _tell(
+        self, look_up: list[Command], processes: Callable[[Any], list[str]], items: list[tuple[str, Any]]
+    ) -> None:
+        """Each item to the processes that the answer to its look-up names, in one publish a process."""
         # A connection of its own: async_to_sync brings a new loop with each call.
         connection = await Connection.open(self._address, lambda _: None)
         try:
             async with asyncio.timeout(3):
-                items: dict[str, list[Any]] = {}
-                found = await connection.run([("GET", sessions_key(user)) for user in users])
-                for user, raw in zip(users, found, strict=True):
+                out: dict[str, list[Any]] = {}
+                for item, raw in zip(items, await connection.run(look_up), strict=True):
                     if isinstance(raw, Exception):
                         raise HotUnavailable(str(raw))
-                    for process in {entry.process for entry in parse_sessions(raw).values()}:
-                        items.setdefault(process, []).append((LAYER, (user, message)))
+                    for process in set(processes(raw)):
+                        out.setdefault(process, []).append(item)
                 encode = msgspec.msgpack.encode
                 await connection.run(
-                    [("SPUBLISH", channel(process), encode(batch)) for process, batch in items.items()]
+                    [("SPUBLISH", channel(process), encode(batch)) for process, batch in out.items()]
                 )
         except TimeoutError:
             raise HotUnavailable("timed out") from None

@@ -1,0 +1,50 @@
+"""Whom an account wants nothing from."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from django.db import transaction
+
+from accounts import events
+from accounts.errors import Refused
+from accounts.models import Account, Block
+from accounts.selectors import account_by_id
+from whatsapp.infra.clock import now_ms
+from whatsapp.wire.errors import Code
+
+MAX_BLOCKS: Final = 1_000
+
+
+def block(*, owner: Account, user_id: uuid.UUID, device_id: str = "") -> None:
+    """Idempotent. Raises :class:`Refused`: ``bad_request`` (oneself), ``not_found``, ``limit_exceeded``."""
+    account = account_by_id(user_id=user_id)
+    if account.pk == owner.pk:
+        raise Refused(Code.BAD_REQUEST, "This is you.")
+    with transaction.atomic():
+        # The limit holds under parallel requests.
+        Account.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        if Block.objects.filter(owner=owner, user=account).exists():
+            return
+        if Block.objects.filter(owner=owner).count() >= MAX_BLOCKS:
+            raise Refused(Code.LIMIT_EXCEEDED, "Your list is full.", details={"limit": MAX_BLOCKS})
+        Block.objects.create(owner=owner, user=account, at=now_ms())
+        _tell(owner, str(account.pk), device_id, blocked=True)
+
+
+def unblock(*, owner: Account, user_id: uuid.UUID, device_id: str = "") -> None:
+    """Idempotent: unblocking who is not blocked changes nothing."""
+    with transaction.atomic():
+        Account.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        deleted, _ = Block.objects.filter(owner=owner, user_id=user_id).delete()
+        if deleted:
+            _tell(owner, str(user_id), device_id, blocked=False)
+
+
+def _tell(owner: Account, user: str, device_id: str, *, blocked: bool) -> None:
+    """The owner's other devices, and the gateways, where either may be followed by the other."""
+    events.notice(
+        user_id=str(owner.pk), kind="flags", data={"userId": user, "blocked": blocked}, but=device_id
+    )
+    events.visibility_changed(user_ids=[str(owner.pk), user])

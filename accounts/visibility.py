@@ -1,0 +1,86 @@
+"""What one user may see of another: blocks and privacy settings, in one query for any number of pairs.
+
+A block hides both from each other. The audience ``contacts`` is who stands in the owner's address book, whatever stands in the
+viewer's. Last seen and read receipts are reciprocal: who hides theirs from somebody does not see that somebody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from django.db import connection
+from psycopg_pool import AsyncConnectionPool
+
+#: (user, viewer)
+Pair = tuple[str, str]
+
+
+class Visible(NamedTuple):
+    """What a viewer may see of a user."""
+
+    typing: bool
+    online: bool
+    last_seen: bool
+    photo: bool
+    about: bool
+    read: bool  # how far the user has read what the viewer wrote
+
+
+NOTHING: Final = Visible(False, False, False, False, False, False)
+EVERYTHING: Final = Visible(True, True, True, True, True, True)
+
+# 0 everyone, 1 contacts, 2 nobody (accounts.models.Audience); ``known``: the viewer is a contact of the user, ``knows``: the
+# user is one of the viewer.
+_VISIBLE: Final = """
+SELECT asked.user_id = asked.viewer_id OR NOT blocked.yes,
+       (u.online IS NULL OR u.online = 0 OR u.online = 1 AND known.yes),
+       (u.last_seen IS NULL OR u.last_seen = 0 OR u.last_seen = 1 AND known.yes)
+           AND (v.last_seen IS NULL OR v.last_seen = 0 OR v.last_seen = 1 AND knows.yes),
+       (u.photo IS NULL OR u.photo = 0 OR u.photo = 1 AND known.yes),
+       (u.about IS NULL OR u.about = 0 OR u.about = 1 AND known.yes),
+       (u.read_receipts IS NULL OR u.read_receipts = 0 OR u.read_receipts = 1 AND known.yes)
+           AND (v.read_receipts IS NULL OR v.read_receipts = 0 OR v.read_receipts = 1 AND knows.yes)
+FROM unnest(%(users)s::uuid[], %(viewers)s::uuid[]) WITH ORDINALITY AS asked (user_id, viewer_id, place)
+LEFT JOIN accounts_privacy u ON u.account_id = asked.user_id
+LEFT JOIN accounts_privacy v ON v.account_id = asked.viewer_id
+CROSS JOIN LATERAL (SELECT EXISTS (
+    SELECT FROM accounts_block b WHERE b.owner_id = asked.user_id AND b.user_id = asked.viewer_id
+    UNION ALL
+    SELECT FROM accounts_block b WHERE b.owner_id = asked.viewer_id AND b.user_id = asked.user_id) AS yes) blocked
+CROSS JOIN LATERAL (SELECT EXISTS (
+    SELECT FROM accounts_contact c
+    WHERE c.owner_id = asked.user_id AND c.user_id = asked.viewer_id AND NOT c.removed) AS yes) known
+CROSS JOIN LATERAL (SELECT EXISTS (
+    SELECT FROM accounts_contact c
+    WHERE c.owner_id = asked.viewer_id AND c.user_id = asked.user_id AND NOT c.removed) AS yes) knows
+ORDER BY asked.place
+"""
+
+
+def _parameters(pairs: Sequence[Pair]) -> dict[str, list[str]]:
+    return {"users": [user for user, _ in pairs], "viewers": [viewer for _, viewer in pairs]}
+
+
+def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool]) -> Visible:
+    if pair[0] == pair[1]:
+        return EVERYTHING
+    return Visible(*row) if row[0] else NOTHING
+
+
+def visible(pairs: Sequence[Pair]) -> list[Visible]:
+    """For each pair, in order."""
+    if not pairs:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_VISIBLE, _parameters(pairs))
+        return [_answer(pair, row) for pair, row in zip(pairs, cursor.fetchall(), strict=True)]
+
+
+async def visible_async(pool: AsyncConnectionPool, pairs: Sequence[Pair]) -> list[Visible]:
+    """The same for the gateway. Raises psycopg's errors; the caller shows nothing then."""
+    if not pairs:
+        return []
+    async with pool.connection() as link:
+        rows = await (await link.execute(_VISIBLE, _parameters(pairs))).fetchall()
+        return [_answer(pair, row) for pair, row in zip(pairs, rows, strict=True)]
