@@ -53,15 +53,19 @@ def load_average() -> float:
 
 def versions(system: System) -> dict[str, str]:
     """Of everything that takes part, and the commit that was measured."""
-    commit = _git("rev-parse", "--short", "HEAD")
-    changed = " with uncommitted changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
     return {
-        "commit": commit + changed,
+        "commit": commit(),
         "python": platform.python_version(),
         "postgresql": system.sql("SHOW server_version"),
         "valkey": str(_valkey_info(system).get("valkey_version", "?")),
         **{name: version(name) for name in _PACKAGES},
     }
+
+
+def commit() -> str:
+    """Of the code here, and whether it was changed since."""
+    changed = " with uncommitted changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    return (_git("rev-parse", "--short", "HEAD") or "?") + changed
 
 
 def protections(system: System) -> dict[str, Any]:
@@ -89,4 +93,4 @@ def _lines(path: str) -> list[str]:
 
 def _git(*words: str) -> str:
     run = subprocess.run(["git", *words], cwd=REPO, capture_output=True, text=True, check=False)
-    return run.stdout.strip() or "?" if run.returncode == 0 else ""
+    return run.stdout.strip() if run.returncode == 0 else ""
