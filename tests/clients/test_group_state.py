@@ -133,6 +133,21 @@ def test_an_answer_that_an_event_has_overtaken_is_not_taken():
     assert device.group.name == "Diving"
 
 
+def test_what_the_list_says_is_enough_until_this_user_comes_back():
+    device = Device()
+    device.groups.listed(G, "Sailing", "member", 3, device.groups.mark)
+    assert (device.groups.incomplete(), device.groups.described_in_full(G), device.group.name) == (
+        [],
+        False,
+        "Sailing",
+    )
+    assert device.again().incomplete() == []
+    device.hears(event(7, "member_removed", ME), event(8, "member_added", ME))
+    assert device.groups.incomplete() == [G] == device.again().incomplete()
+    device.groups.listed(G, "Rowing", "member", 3, device.groups.mark)
+    assert device.groups.incomplete() == []
+
+
 def test_what_was_missed_in_the_log_is_mended_by_an_answer():
     """Events that expired before this device read them."""
     device = made("bob", "eve")

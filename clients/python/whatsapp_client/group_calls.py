@@ -249,10 +249,10 @@ class GroupCalls(Shelf):
         """What the log did not say of a group; False if nothing is missing."""
         groups = self._chats.groups
         asked = False
-        if groups.unnamed(conversation_id):
+        names = conversation_id in self._names_wanted
+        if groups.unnamed(conversation_id) or (names and not groups.described_in_full(conversation_id)):
             await self.group(conversation_id)
             asked = True
-        names = conversation_id in self._names_wanted
         for _ in range(OVERTAKEN):
             if not names and not groups.lacks_members(conversation_id):
                 break

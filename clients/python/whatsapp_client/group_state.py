@@ -22,18 +22,20 @@ from .history import History, Receipt
 EACH = 32
 #: Stands for the others of a large group, of whom only the number is told.
 EVERYBODY = "*"
+NOTHING, LISTED, WHOLE = range(3)
 REMOVED, LEFT, DISSOLVED = "removed", "left", "dissolved"
 
 
 @dataclass(slots=True, eq=False)
 class _Known:
-    """``ended``: why this user is no member any more; "" for a member. ``whole``: the server has described it (or the log from
-    its beginning). ``members``: where each came in; None: not known, or too many. ``counts``: of a large group, for the
-    message at a number: to how many others it was delivered, how many have read it. ``events``: when it changed last."""
+    """``ended``: why this user is no member any more; "" for a member. ``told``: how much of it is known; :data:`LISTED` is
+    name, role and number of members, :data:`WHOLE` all of it. ``members``: where each came in; None: not known, or too many.
+    ``counts``: of a large group, for the message at a number: to how many others it was delivered, how many have read it.
+    ``events``: when it changed last."""
 
     group: Group
     ended: str = ""
-    whole: bool = False
+    told: int = NOTHING
     members: dict[str, int] | None = None
     counts: tuple[int, int, int] = (0, 0, 0)
     events: int = 0
@@ -62,7 +64,7 @@ class GroupState:
     def group(self, conversation_id: str) -> Group | None:
         """As this device knows it."""
         known = self._known.get(conversation_id)
-        return known.group if known is not None and (known.whole or known.group.name) else None
+        return known.group if known is not None and (known.told or known.group.name) else None
 
     def ended(self, conversation_id: str) -> str:
         """``removed``, ``left`` or ``dissolved``; "" for a member, and for what is no group."""
@@ -72,7 +74,12 @@ class GroupState:
     def unnamed(self, conversation_id: str) -> bool:
         """Whether the server must be asked what this group is."""
         known = self._known.get(conversation_id)
-        return known is not None and not known.ended and not known.whole
+        return known is not None and not known.ended and not known.told
+
+    def described_in_full(self, conversation_id: str) -> bool:
+        """Whether description and settings are known too."""
+        known = self._known.get(conversation_id)
+        return known is not None and known.told == WHOLE
 
     def incomplete(self) -> list[str]:
         """All that :meth:`unnamed` is true of."""
@@ -83,7 +90,7 @@ class GroupState:
         known = self._known.get(conversation_id)
         return (
             known is not None
-            and known.whole
+            and known.told > NOTHING
             and not known.ended
             and known.members is None
             and known.group.member_count <= EACH
@@ -143,7 +150,7 @@ class GroupState:
             return
         if self._user_id in users:
             # Of the time before nothing is known, and after a gap nothing of it is true any more.
-            known.ended, known.whole, known.members = "", False, None
+            known.ended, known.told, known.members = "", NOTHING, None
             known.group = replace(group, my_role=MEMBER)
             self._history[entry.conversation_id].ended = False
             return
@@ -188,7 +195,7 @@ class GroupState:
             icon_version=icon[1],
         )
         if entry.seq == 2 and {"name", "description", "settings"} <= data.keys():
-            known.whole = True  # the second event of a group says all of it
+            known.told = WHOLE  # the second event of a group says all of it
 
     def _end(self, known: _Known, why: str) -> None:
         known.ended, known.members = why, None
@@ -211,15 +218,15 @@ class GroupState:
             return False
         self.exists(group.conversation_id)
         known = self._known[group.conversation_id]
-        before = (known.group, known.whole, known.ended)
+        before = (known.group, known.told, known.ended)
         if known.members is not None and len(known.members) != group.member_count:
             known.members = None  # something was missed; ticks ask again
-        known.group, known.whole = group, True
+        known.group, known.told = group, WHOLE
         if known.ended and group.my_role:  # back again; the event is still to come
             known.ended = ""
             self._history[group.conversation_id].ended = False
         self._recount(known)
-        if before != (known.group, known.whole, known.ended):
+        if before != (known.group, known.told, known.ended):
             self._changed(group.conversation_id)
         return True
 
@@ -238,8 +245,8 @@ class GroupState:
             known.group, name=name or known.group.name, my_role=role,
             member_count=known.group.member_count if count is None else count,
         )  # fmt: skip
-        if group != known.group or not role:
-            known.group = group
+        if group != known.group or not role or not known.told:
+            known.group, known.told = group, max(known.told, LISTED)
             self._recount(known)
             self._changed(conversation_id)
 
@@ -284,7 +291,7 @@ class GroupState:
                 known.members = None
         up_to, delivered, read = known.counts
         others = known.group.member_count - 1
-        if up_to and others > 0 and (known.whole or known.group.member_count > EACH):
+        if up_to and others > 0 and (known.told or known.group.member_count > EACH):
             conversation = self._history[known.group.conversation_id]
             for status, count in (("delivered", delivered), ("read", read)):
                 if count >= others and conversation.receipt(EVERYBODY, status, up_to):
@@ -299,25 +306,14 @@ class GroupState:
         rows = self._database.read(
             "SELECT c.id, g.* FROM groups g JOIN conversations c ON g.conversation = c.number"
         )
-        for (
-            conversation_id,
-            _number,
-            name,
-            about,
-            settings,
-            role,
-            count,
-            *facts,
-            ended,
-            whole,
-        ) in rows.fetchall():
-            creator, created, icon = facts
+        for conversation_id, _number, name, about, settings, role, count, *facts in rows.fetchall():
+            creator, created, icon, ended, told = facts
             icon_url, icon_version = json.loads(icon) if icon.startswith("[") else (None, "")
             group = Group(
                 conversation_id, name, about, role, GroupSettings(*json.loads(settings)), count, creator or None,
                 created, icon_url, icon_version,
             )  # fmt: skip
-            self._known[conversation_id] = _Known(group, ended, bool(whole))
+            self._known[conversation_id] = _Known(group, ended, told)
             self._history[conversation_id].ended = bool(ended)
         members = self._database.read(
             "SELECT c.id, m.user, m.joined FROM members m JOIN conversations c ON m.conversation = c.number"
@@ -341,7 +337,7 @@ class GroupState:
                     number, group.name, group.description,
                     json.dumps([settings.who_sends, settings.who_edits, settings.who_adds]), group.my_role,
                     group.member_count, group.creator_id or "", group.created_at, icon, known.ended,
-                    known.whole,
+                    known.told,
                 ),
             )  # fmt: skip
             if known.dirty_members or known.members is None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from .errors import RestError, Unreachable
+from .errors import DatabaseBroken, RestError, Unreachable
 
 #: A group's second event says what it is called; it follows the first at once.
 GRACE = 0.3
@@ -51,7 +51,9 @@ class Lookups:
                         delay = max(delay, error.retry_after or 0.0)
                         break
                     self._refused[conversation_id] = time.monotonic() + REFUSED
-                except (ValueError, TypeError, LookupError):  # an answer that makes no sense
+                except DatabaseBroken:
+                    return
+                except (ValueError, TypeError, LookupError, AttributeError):  # an answer that makes no sense
                     self._refused[conversation_id] = time.monotonic() + REFUSED
                 self._wanted.pop(conversation_id, None)
             else:

@@ -59,7 +59,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # What is known of groups.
     """
-    -- settings: who sends, who edits, who adds. ended: why this user is no member any more. whole: all of it is known
+    -- settings: who sends, who edits, who adds. ended: why this user is no member any more.
+    -- whole: 0 nothing is known, 1 what a list says, 2 all of it
     CREATE TABLE groups (
         conversation INTEGER PRIMARY KEY, name TEXT NOT NULL, description TEXT NOT NULL, settings TEXT NOT NULL,
         role TEXT NOT NULL, member_count INTEGER NOT NULL, creator TEXT NOT NULL, created_at INTEGER NOT NULL,
