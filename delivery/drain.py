@@ -141,12 +141,13 @@ async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequ
     remaining = sum(head - after for _, after, head in request.work)
     written = batches = 0
     for conversation, after, head in request.work:
+        told = after  # up to here there is a batch; behind it may be a page of nothing but superseded events
         while after < head and written < MAX_PART_BYTES:
             asked = PageRequest(conversation, request.user, after, request.limit, page_bytes(codec))
             (page,) = await store.pages([asked])
             through = max(page.through, after)
             if page.events:
-                remaining -= min(through, head) - after
+                remaining -= min(through, head) - told
                 data = codec.encode_batch(
                     conversation,
                     [codec.encode_item(item_frame(logged)) for logged in page.events],
@@ -154,12 +155,14 @@ async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequ
                     page.head,
                     max(0, remaining),
                 )
-                fields = _fields(conversation, after, page.events[-1].seq, through, data)
+                fields = _fields(conversation, told, page.events[-1].seq, through, data)
                 if not await _add(hot, request.key, fields):
                     return batches  # the gateway wants no more
                 faults.point("drain-batch")
                 written += len(data)
                 batches += 1
+                after = told = through
+            elif through > after:
                 after = through
             else:
                 break  # nothing owed here: the gateway's own page passes it and tells the client

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from delivery.drain import DrainRequest, write_backlog
 from delivery.store.interface import Appended, Change, Logged, Outcome, PageRequest
 from tests.contract.harness import T0, People, amendment, new_id, send, seqs
+from whatsapp.wire.codec import JSON
 
 STORED, DUPLICATE, CONFLICT, OUT_OF_ORDER = (
     Outcome.STORED, Outcome.DUPLICATE, Outcome.CONFLICT, Outcome.OUT_OF_ORDER,
@@ -152,6 +154,27 @@ async def test_an_id_means_the_first_message_that_has_it(people: People) -> None
     assert await outcome(people, first, "delete", **as_bob) is FORBIDDEN
     assert await outcome(people, first, "edit", b"mine") is STORED
     assert [e.content for e in await people.read(people.bob)] == [b"mine", b"bob's", b"mine"]
+
+
+async def test_a_drain_goes_on_behind_a_page_of_superseded_events(people: People) -> None:
+    first = await said(people)
+    for number in range(7):
+        await outcome(people, first, "edit", b"%d" % number)
+    await said(people)
+
+    class Hot:
+        added: list[dict[str, Any]] = []
+
+        async def run(self, commands: Any) -> list[Any]:
+            (_, _, _, _, *fields), _ = commands
+            self.added.append(dict(zip(fields[::2], fields[1::2], strict=True)))
+            return [b"1-1", 1]
+
+    hot: Any = Hot()
+    request = DrainRequest("key", people.bob, "json", 2, [(people.conversation, 1, 9)])
+    assert await write_backlog(people.store, hot, JSON, request) == 1
+    steps = [(entry["a"], entry["l"], entry["t"]) for entry in hot.added if entry["c"]]
+    assert steps == [(1, 9, 9)], "in step with the gateway, which has sent up to 1"
 
 
 # -- deletes -------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.gateway.metrics import metric
-from tests.gateway.peer import Peer, Runs, couple, events_of, fill, sign_up, texts
+from tests.gateway.peer import Peer, Runs, couple, events_of, fill, link, sign_up, texts
+from tests.gateway.test_amendments import done, edit
 from tests.support.stack import System
 from whatsapp.wire import frames
 
@@ -79,3 +81,19 @@ async def test_without_a_worker_the_gateway_reads_on_alone(workerless: Any, code
         assert [event.seq for event in events_of(batches)] == list(range(1, 451))
         assert [batch.remaining for batch in batches] == [350, 250, 150, 50, 0]
     assert await metric(workerless, "gateway-1", 'whatsapp_drains_total{kind="late"}') == late + 1
+
+
+async def test_a_backlog_that_begins_with_superseded_edits(stack: Runs) -> None:
+    ann, bob, conversation = await couple(stack)
+    url = stack.gateways["gateway-1"]["ws"]
+    async with await Peer.open(url, ann) as a:
+        sent = await a.say(conversation, "v0")
+        await asyncio.gather(*[done(a, edit(conversation, sent.message_id, f"v{n}")) for n in range(1, 251)])
+        await fill(a, conversation, 600)
+    async with await Peer.open(url, bob, sync=False) as b:
+        got = events_of(await b.sync({conversation: 0}, limit=100))
+        assert [event.seq for event in got] == [1, *range(251, 852)]
+        assert got[0].encrypted_content == b"v250"
+    async with await Peer.open(url, await link(bob), sync=False) as b:
+        got = events_of(await b.sync({conversation: 1}, limit=100))
+        assert [event.seq for event in got] == list(range(251, 852))
