@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from whatsapp_client import Database, Entry, Unreachable, lookups
+from whatsapp_client import Client, Database, Entry, Session, Unreachable, lookups
 from whatsapp_client.duties import MAX_OPEN, OPEN_PAUSE, Duties
 from whatsapp_client.group_state import GroupState
 from whatsapp_client.groups import Group
@@ -187,6 +188,44 @@ def test_the_gap_of_a_membership_is_passed_by_one_page():
     assert (device.history[G].position, device.history[G].hole, device.groups.ended(G)) == (20, False, "")
     device.hears(event(21, "info", name="Rowing"))
     assert device.history[G].position == 21
+
+
+async def test_a_crash_while_the_application_is_slow_leaves_no_entry_without_its_effect(tmp_path: Path):
+    """Entries of a page are in the file before the application has taken the first of them; so is what they change."""
+    session = Session("+15550001", ME, "d", "", "")
+    database = Database(tmp_path / "db")
+    device = Client("http://127.0.0.1:1", session, database=database)
+    stream = device.events()
+    stream.queue = asyncio.Queue(1)
+    page = [
+        entry.fields
+        for entry in (
+            event(1, "member_added", ME),
+            event(2, "info", name="x"),
+            event(3, "member_removed", ME),
+        )
+    ]
+    frame = {
+        "type": "sync_batch",
+        "conversationId": G,
+        "events": page,
+        "through": 3,
+        "head": 3,
+        "remaining": 0,
+    }
+    handling = asyncio.create_task(device._inbound.handle(frame))
+    while not (stream.queue.full() and database.commits > 1):
+        await asyncio.sleep(0)
+    assert not handling.done()
+    database.abandon()
+    handling.cancel()
+    with Database(tmp_path / "db") as again:
+        later = Client("http://127.0.0.1:1", session, database=again)
+        assert (later.history[G].position, later.chat(G).title, later.chat(G).read_only) == (
+            3,
+            "x",
+            "removed",
+        )
 
 
 def test_what_was_never_sent_fails_at_the_end_and_the_rest_is_left_to_the_server():
