@@ -12,6 +12,7 @@ import os
 import random
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -21,11 +22,13 @@ from psycopg_pool import PoolTimeout
 from accounts import sessions as account_sessions
 from accounts.errors import banned
 from accounts.last_seen import LastSeen
+from accounts.visibility import Pair, visible_async
 from chats import gauges
 from chats.connection import Connection
 from chats.forwards import Forwards
 from delivery import tasks
 from delivery.node import Node
+from delivery.ports import NOTHING, Shown
 from delivery.session import Session, State
 from delivery.sessions import CLOSE_OF
 from delivery.store.interface import Unavailable
@@ -66,6 +69,7 @@ class Gateway:
             store=self.store,
             hot_url=settings.HOT_URL,
             identify=self._judge,
+            shows=self._shows,
             # A broker that is away only means that the gateway reads by itself, and that workers look for lanes.
             submit_drain=tasks.submit_drain_soon,
             submit_lane=tasks.submit_lane_soon,
@@ -90,6 +94,13 @@ class Gateway:
             return list(await account_sessions.identify(self.pool, sessions))
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
+
+    async def _shows(self, pairs: Sequence[Pair]) -> list[Shown]:
+        try:
+            found = await visible_async(self.pool, pairs)
+        except (psycopg.Error, PoolTimeout, OSError):
+            return [NOTHING] * len(pairs)
+        return [Shown(one.typing, one.online, one.last_seen) for one in found]
 
     async def _judge(self, sessions: Any) -> list[str]:
         """What the check of the living sessions asks. It ends whom it must; the banned are told before why."""

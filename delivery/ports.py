@@ -6,16 +6,29 @@ The engine never imports upward.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
 
 #: ``identify([(user, device, issued_at)]) -> ["ok" | "unlinked" | "banned" | "revoked"]``, one query for the whole list.
 #: ``issued_at`` (ms) is that of the session's access token. Raises ``Unavailable``.
 Identify = Callable[[Sequence[tuple[str, str, int]]], Awaitable[list[str]]]
 
-#: ``shows([(user, viewer)]) -> [bool]``: may this viewer be told that user's presence, or that they type in their direct
-#: conversation? Asked when somebody begins to follow, and for each moment of typing. The place of blocks and privacy.
-Shows = Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]]
+
+class Shown(NamedTuple):
+    """What a viewer may be told of a user."""
+
+    typing: bool  # in their direct conversation
+    online: bool
+    last_seen: bool
 
 
-async def everybody(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+ALL: Final = Shown(True, True, True)
+NOTHING: Final = Shown(False, False, False)
+
+#: ``shows([(user, viewer)])``: asked when somebody begins to follow, when what the user shows has changed, and for each moment of
+#: typing. The place of blocks and privacy. Never raises: who cannot say answers :data:`NOTHING`.
+Shows = Callable[[Sequence[tuple[str, str]]], Awaitable[list[Shown]]]
+
+
+async def everybody(pairs: Sequence[tuple[str, str]]) -> list[Shown]:
     """Nobody hides anything."""
-    return [True] * len(pairs)
+    return [ALL] * len(pairs)

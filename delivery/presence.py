@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import hiredis
 
-from delivery.ports import Shows, everybody
+from delivery.ports import NOTHING, Shown, Shows, everybody
 from delivery.roster import Roster, is_member
 from delivery.session import Hub, Session, State
 from delivery.store.interface import Unavailable
@@ -47,12 +47,13 @@ def seen_key(user: str) -> str:
 class Watch:
     """How one session follows one user. Times of the loop's clock, s."""
 
-    __slots__ = ("status", "told_at", "until")
+    __slots__ = ("shown", "status", "told_at", "until")
 
     def __init__(self) -> None:
         self.until: dict[str, float] = {}  # by the chat through which it does, or DIRECTLY
         self.status: Status | None = None  # what the session was told last
         self.told_at = 0.0
+        self.shown = NOTHING  # what the session's user may be told
 
 
 class Change(NamedTuple):
@@ -73,6 +74,7 @@ class Presence:
         self._through: Batcher[Change] = Batcher(self._tell_through)
         self._forgotten: set[str] = set()  # followed here, which a new epoch does not know yet
         self._doubted: dict[str, asyncio.TimerHandle] = {}  # said to be offline, told after the debounce
+        self._rights: Batcher[str] = Batcher(self._look_at_rights, REFRESH_AT_ONCE)
         self._again: Batcher[str] = Batcher(self._look_again, REFRESH_AT_ONCE)
         self._refresher: asyncio.Task[None] | None = None  # while anybody is followed
         self._epoch = ""
@@ -102,11 +104,10 @@ class Presence:
     async def answer(self, session: Session, users: Sequence[str], ttl_s: int) -> None:
         """Make changes of ``users`` come here, and tell the session their states."""
         pairs = [(user, session.user) for user in users]
-        hidden = {user for (user, _), may in zip(pairs, await self._shows(pairs), strict=True) if not may}
-        for user in hidden:
-            self._drop(session, user)
-            session.send(frames.Presence("unknown", user_id=user))
-        users = [user for user in users if user not in hidden]
+        shown = dict(zip(users, await self._shows(pairs), strict=True))
+        for user in [user for user in users if not _anything(shown[user])]:
+            self._hide(session, user)
+        users = [user for user in users if _anything(shown[user])]
         commands = [command for user in users for command in self._watch_commands(user, ttl_s * 1000)]
         states: dict[str, tuple[Status, int | None]]
         try:
@@ -122,8 +123,9 @@ class Presence:
                 return
             watch = self._watchers.get(user, {}).get(session)
             if watch is not None:
-                watch.status, watch.told_at = status, now
-            session.send(frames.Presence(status, user_id=user, last_seen=seen))
+                watch.shown = shown[user]
+                watch.status, watch.told_at = _status(status, shown[user]), now
+            session.send(_frame(user, status, seen, shown[user]))
 
     def unfollow(self, session: Session, through: str) -> None:
         """The chat is no longer open, or the session's user no longer in it."""
@@ -163,6 +165,47 @@ class Presence:
         self._drop(session, user)
         return None
 
+    def _hide(self, session: Session, user: str) -> None:
+        self._drop(session, user)
+        session.send(frames.Presence("unknown", user_id=user))
+
+    # rights
+
+    def on_visibility(self, user: str) -> None:
+        """What this user shows to whom has changed."""
+        if user in self._watchers:
+            self._rights.add(user)
+
+    async def _look_at_rights(self, users: list[str]) -> None:
+        following = [(user, session) for user in dict.fromkeys(users) for session, _ in self._following(user)]
+        answers = await self._shows([(user, session.user) for user, session in following])
+        changed: dict[str, list[Session]] = {}
+        for (user, session), shown in zip(following, answers, strict=True):
+            watch = self._watchers.get(user, {}).get(session)
+            if watch is None or watch.shown == shown:
+                continue
+            if not _anything(shown):
+                self._hide(session, user)
+                continue
+            watch.shown = shown
+            if not shown.online and watch.status != "unknown":
+                watch.status = "unknown"  # at once: the states take a moment
+                session.send(frames.Presence("unknown", user_id=user))
+            changed.setdefault(user, []).append(session)
+        try:
+            states = await self._states(list(changed)) if changed else {}
+        except (HotUnavailable, hiredis.ReplyError):
+            return  # the next refresh tells what is new
+        for user, (status, seen) in states.items():
+            for session in changed[user]:
+                watch = self._watchers.get(user, {}).get(session)
+                if watch is not None:
+                    watch.status, watch.told_at = (
+                        _status(status, watch.shown),
+                        asyncio.get_running_loop().time(),
+                    )
+                    session.send(_frame(user, status, seen, watch.shown))
+
     # states
 
     async def _states(
@@ -182,7 +225,7 @@ class Presence:
         states: dict[str, tuple[Status, int | None]] = {}
         for user, found, at in zip(users, entries, seen, strict=True):
             status = self._status(user, found, alive)
-            states[user] = (status, int(at) if at and status != "online" else None)
+            states[user] = (status, int(at) if at else None)
         return states
 
     async def online(self, users: Sequence[str]) -> int:
@@ -367,8 +410,27 @@ class Presence:
 
 
 def _tell_one(session: Session, watch: Watch, change: Change) -> None:
+    if not _anything(watch.shown):
+        return  # its answer is on the way
     if change.read_at is not None and (watch.status is None or watch.told_at >= change.read_at):
         return
-    known, watch.status, watch.told_at = watch.status, change.status, asyncio.get_running_loop().time()
-    if known != change.status:
-        session.send(frames.Presence(change.status, user_id=change.user, last_seen=change.seen))
+    status = _status(change.status, watch.shown)
+    known, watch.status, watch.told_at = watch.status, status, asyncio.get_running_loop().time()
+    if known != status:
+        session.send(_frame(change.user, change.status, change.seen, watch.shown))
+
+
+def _anything(shown: Shown) -> bool:
+    return shown.online or shown.last_seen
+
+
+def _status(status: Status, shown: Shown) -> Status:
+    return status if shown.online else "unknown"
+
+
+def _frame(user: str, status: Status, seen: int | None, shown: Shown) -> frames.Presence:
+    """Who is shown to be online was not last seen: it is there. For whom that is hidden, ``last_seen`` is there in any case, or
+    its absence would tell."""
+    status = _status(status, shown)
+    last_seen = seen if shown.last_seen and status != "online" else None
+    return frames.Presence(status, user_id=user, last_seen=last_seen)

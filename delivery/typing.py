@@ -152,7 +152,7 @@ class Typing:
             for other in lists[one.conversation].current
             if other != one.user
         ]
-        allowed = {pair for pair, may in zip(pairs, await self._shows(pairs), strict=True) if may}
+        allowed = {pair for pair, may in zip(pairs, await self._shows(pairs), strict=True) if may.typing}
         others = list({other for _, other in allowed})
         if not others:
             return

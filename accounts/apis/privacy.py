@@ -23,7 +23,9 @@ class PrivacyInput(serializers.Serializer):
     online = serializers.ChoiceField(_AUDIENCES, required=False)
     photo = serializers.ChoiceField(_AUDIENCES, required=False)
     about = serializers.ChoiceField(_AUDIENCES, required=False)
-    readReceipts = serializers.ChoiceField(_AUDIENCES, required=False)
+    readReceipts = serializers.ChoiceField(
+        _AUDIENCES[:1], required=False, help_text="Cannot be hidden yet: everybody in a conversation is told"
+    )
 
 
 class PrivacyOutput(serializers.Serializer):

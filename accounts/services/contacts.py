@@ -77,7 +77,8 @@ def full() -> Refused:
 def remove_contact(*, owner: Account, user_id: uuid.UUID) -> None:
     """Idempotent: removing who is not there changes nothing. The row stays as a mark for the owner's other devices."""
     found = Contact.objects.filter(owner=owner, user_id=user_id, removed=False)
-    found.update(removed=True, nickname="", updated_at=now_ms())
+    if found.update(removed=True, nickname="", updated_at=now_ms()):
+        events.visibility_changed(user_ids=[str(owner.pk)])  # what is shown to contacts is theirs no more
 
 
 def forget_everywhere(*, account: Account, now: int) -> None:

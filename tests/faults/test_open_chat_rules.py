@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from delivery.open_chats import open_key
+from delivery.ports import ALL, NOTHING, Shown
 from delivery.roster import GROUP_MAX_AGE_S
 from delivery.typing import AGAIN_S, Pace
 from tests.faults.engine import Process, Seat, World
@@ -350,9 +351,9 @@ async def test_who_is_hidden_from_somebody_is_unknown_to_them(world: World) -> N
     direct = await world.direct(ann, ben)
     asked: list[tuple[str, str]] = []
 
-    async def shows(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    async def shows(pairs: Sequence[tuple[str, str]]) -> list[Shown]:
         asked.extend(pairs)
-        return [pair != (ann, ben) for pair in pairs]
+        return [ALL if pair != (ann, ben) else NOTHING for pair in pairs]
 
     for process in (chat.here, chat.there):
         process.node.presence._shows = process.node.typing._shows = shows

@@ -34,6 +34,9 @@ PUBLISH_BYTES = 1024 * 1024
 #: Of publishes that wait for the node's answer together.
 FLIGHT_BYTES = 4 * PUBLISH_BYTES
 
+#: Topic: what may be seen of a user has changed; payload: the user.
+VISIBILITY = "visibility"
+
 #: Processes prove that they live by this key; sessions that name a process without it are void.
 ALIVE_TTL_MS = 5_000
 

@@ -16,12 +16,11 @@ from channels.layers import BaseChannelLayer
 from django.conf import settings
 
 from whatsapp.infra import clock
-from whatsapp.infra.bus import channel
+from whatsapp.infra.bus import VISIBILITY, channel
 from whatsapp.infra.directory import parse_sessions, sessions_key, watch_key
 from whatsapp.infra.valkey import Address, Command, Connection, HotUnavailable
 
 LAYER = "layer"  # payload: [user, event]
-VISIBILITY = "visibility"  # payload: user
 PREFIX = "user."
 
 
