@@ -14,12 +14,14 @@ from tests.clients.fake_backend import BOB, EVE, FakeBackend
 from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.chat_screen import ChatScreen
 
+LOOK = 0.05  # seconds between two looks at the screen: drawing it for us costs several times a look at a list
 
-async def until(true: Callable[[], Any], timeout: float = 10.0) -> None:
+
+async def until(true: Callable[[], Any], timeout: float = 10.0, *, every: float = 0.01) -> None:
     """Wait for something to become true; fails with what it is about."""
     async with asyncio.timeout(timeout):
         while not true():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(every)
 
 
 def shown(app: TerminalApp) -> str:
@@ -44,14 +46,14 @@ class Driver:
 
     async def sees(self, *words: str) -> None:
         try:
-            await until(lambda: all(word in self.text() for word in words))
+            await until(lambda: all(map(self.text().__contains__, words)), every=LOOK)
         except TimeoutError:
             missing = [word for word in words if word not in self.text()]
             raise AssertionError(f"not on screen: {missing}\n{self.text()}") from None
 
     async def loses(self, words: str) -> None:
         try:
-            await until(lambda: words not in self.text())
+            await until(lambda: words not in self.text(), every=LOOK)
         except TimeoutError:
             raise AssertionError(f"still on screen: {words}\n{self.text()}") from None
 

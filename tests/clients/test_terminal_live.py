@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from devtools.chat import application
-from tests.clients.pilots import shown, until
+from tests.clients.pilots import LOOK, shown, until
 from tests.support.proxy import Network
 from whatsapp_client import Client
 from whatsapp_terminal.app import TerminalApp
@@ -41,7 +41,7 @@ class Person:
 
     async def sees(self, *words: str) -> None:
         try:
-            await until(lambda: all(word in shown(self.app) for word in words), TIMEOUT)
+            await until(lambda: all(map(shown(self.app).__contains__, words)), TIMEOUT, every=LOOK)
         except TimeoutError:
             raise AssertionError(f"not on screen: {words}\n{shown(self.app)}") from None
 
