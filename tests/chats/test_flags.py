@@ -212,6 +212,16 @@ def test_a_change_that_commits_late_is_not_passed_over(clock: Callable[[int], No
     assert listed(ann, talk, f"&since={now_ms() + 60_000}") is None
 
 
+def test_a_bus_that_is_away_fails_no_change(settings: Any) -> None:
+    """What nobody could be told the list shows."""
+    ann, bob = sign_in(), sign_in()
+    talk = open_direct(ann, bob)
+    settings.HOT_URL = "redis://127.0.0.1:1/0"
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "whatsapp.infra.layer.BusLayer"}}
+    patch(ann, talk, pinned=True)
+    assert flags(listed(ann, talk, f"&since={now_ms() - 1_000}"))["pinned"] is True
+
+
 def test_a_retired_account_leaves_no_drafts() -> None:
     ann, bob = sign_in(), sign_in()
     talk = open_direct(ann, bob)
