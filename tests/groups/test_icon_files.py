@@ -122,18 +122,24 @@ def test_nobody_says_it_before_it_is_committed(monkeypatch: pytest.MonkeyPatch, 
     assert stored(group) == kept
 
 
-def test_who_lost_the_right_meanwhile_leaves_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They might when they began; when their picture was ready, they were out."""
+@pytest.mark.parametrize(("left", "code", "status"), [(True, "not_found", 404), (False, "forbidden", 403)])
+def test_who_lost_the_right_meanwhile_leaves_no_file(
+    left: bool, code: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They might when they began; when their picture was ready, they were out, or only admins might."""
     ann, bob = sign_in(), sign_in()
     group = make(ann, bob)
     real = icons._store
 
     def slow(*args: Any) -> None:
         real(*args)
-        ann.api.delete(f"/groups/{group}/members/{bob.user_id}")
+        if left:
+            ann.api.delete(f"/groups/{group}/members/{bob.user_id}")
+        else:
+            ann.api.patch(f"/groups/{group}", {"settings": {"whoEdits": "admins"}})
 
     monkeypatch.setattr(icons, "_store", slow)
-    assert_problem(put(bob, group, picture()), "not_found", 404)
+    assert_problem(put(bob, group, picture()), code, status)
     assert stored(group) == []
     assert not Icon.objects.filter(group_id=group).exists()
     assert version(ann, group) is None
