@@ -21,7 +21,7 @@ from delivery.aside import ATTEMPTS, Aside
 from delivery.inbox import mark_commands
 from delivery.lane_pace import HOLE_STEP_S, Order, Pace
 from delivery.lane_scripts import END, GIVE_BACK, HOLD, ORPHAN, TAKE, TRIM
-from delivery.lane_turns import Turns
+from delivery.lane_turns import SMALL, Turns
 from delivery.lanes import (
     DONE,
     GROUP,
@@ -270,8 +270,16 @@ class LaneWorker:
         for event in events:
             by_conversation.setdefault(event.conversation, {})[event.seq] = event
         heads = await self._store.roster_heads(list(by_conversation))
-        async with self._turns.of(sum(head.members for head in heads.values()), limit, PASS_S):
-            return await self._reach(by_conversation, heads)
+        large = {c for c, head in heads.items() if head.members > SMALL}
+        small = {c: at for c, at in by_conversation.items() if c not in large}
+        members = sum(heads[c].members for c in small if c in heads)
+        deliveries = 0
+        if large and small and members <= SMALL:  # they wait for nobody, whatever is beside them in the lane
+            deliveries = await self._reach(small, heads)
+            by_conversation, members = {c: by_conversation[c] for c in large}, 0
+        members += sum(heads[c].members for c in large)
+        async with self._turns.of(members, limit, PASS_S):
+            return deliveries + await self._reach(by_conversation, heads)
 
     async def _reach(
         self, by_conversation: Mapping[str, Mapping[int, Logged]], heads: Mapping[str, RosterHead]

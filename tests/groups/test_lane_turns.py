@@ -7,6 +7,8 @@ import asyncio
 import pytest
 
 from delivery.lane_turns import AT_ONCE, SMALL, Turns
+from delivery.lane_worker import LaneWorker
+from delivery.store.interface import Logged, RosterHead
 
 
 class Passes:
@@ -72,3 +74,39 @@ async def test_a_pass_that_fails_gives_its_turn_back(passes: Passes) -> None:
         with pytest.raises(TimeoutError):
             await passes.start(f"slow {n}", 1_024, seconds=0.01)
     assert len(passes.began) == AT_ONCE + 1
+
+
+async def test_in_a_pass_with_a_large_group_small_ones_do_not_wait() -> None:
+    """The pass itself, over a store and a bus that only say what they were asked."""
+    reached: list[list[str]] = []
+    worker = LaneWorker.__new__(LaneWorker)
+    worker._turns = Turns()
+    heads = {"large": RosterHead(9, 1, 1_024), "small": RosterHead(9, 1, 3), "gone": None}
+
+    class Heads:
+        async def roster_heads(self, ids: list[str]) -> dict[str, RosterHead]:
+            return {id_: head for id_ in ids if (head := heads[id_]) is not None}
+
+    async def reach(by_conversation: dict[str, object], _: object) -> int:
+        reached.append(sorted(by_conversation))
+        return 1
+
+    worker._store = Heads()  # type: ignore[assignment]
+    worker._reach = reach  # type: ignore[method-assign,assignment]
+    holders = [asyncio.Event() for _ in range(AT_ONCE)]
+
+    async def hold(event: asyncio.Event) -> None:
+        async with worker._turns.of(1_024, None, 60):
+            await event.wait()
+
+    tasks = [asyncio.create_task(hold(event)) for event in holders]
+    await _settle()
+    events = [Logged(name, 1, 1, "", "", "", "text", b"", 0, 0) for name in heads]
+    waits = asyncio.create_task(worker._fan_out(events))
+    await _settle()
+    assert reached == [["gone", "small"]]
+    for event in holders:
+        event.set()
+    assert await waits == 2
+    assert reached == [["gone", "small"], ["large"]]
+    await asyncio.gather(*tasks)
