@@ -53,6 +53,18 @@ class Event(models.Model):
         ]
 
 
+class Vanishing(models.Model):
+    """A message whose sender said how long it is to be kept."""
+
+    pk = models.CompositePrimaryKey("at", "conversation", "seq")
+    at = models.BigIntegerField(help_text="from then on its content is gone")
+    seq = models.BigIntegerField()
+    conversation = models.UUIDField()
+
+    class Meta:
+        db_table = "delivery_vanishing"
+
+
 class Head(models.Model):
     """One row a conversation: where its log ends and begins. Its row lock orders the appends."""
 

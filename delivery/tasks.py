@@ -123,6 +123,15 @@ def expire() -> int:
     return total
 
 
+@shared_task(name="delivery.tasks.vanish")
+def vanish() -> int:
+    """Empty messages that were not to be kept for longer, a batch at a time."""
+    total = 0
+    while emptied := store.vanish(clock.now_ms()):
+        total += emptied
+    return total
+
+
 @shared_task(name="delivery.tasks.trim_outbox")
 def trim_outbox() -> int:
     """Delete outbox rows and watermarks that nothing can need any more."""

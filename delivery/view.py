@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from delivery.store.interface import Logged
+from whatsapp.infra import clock
 from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
 
 #: Optional fields of a message that are kept in ``extra`` (msgpack map, wire names in snake case).
-EXTRA_FIELDS = ("media_url", "reply_to", "forward_id", "forward_count", "expires_in", "mentions")
+EXTRA_FIELDS = ("media_url", "reply_to", "forward_id", "forward_count", "expires_in", "mentions", "view_once")
 EVENT_KINDS = frozenset(
     ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer")
 )
@@ -25,7 +26,11 @@ _encode = msgspec.msgpack.Encoder(order="sorted").encode
 
 def pack_extra(frame: frames.SendMessage) -> bytes | None:
     """The optional fields that the log keeps, None if there are none."""
-    extra = {name: value for name in EXTRA_FIELDS if (value := getattr(frame, name)) is not None}
+    extra = {
+        name: value
+        for name in EXTRA_FIELDS
+        if (value := getattr(frame, name)) is not None and value is not False
+    }
     return _encode(extra) if extra else None
 
 
@@ -73,9 +78,16 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         edited=logged.edited,
         deleted=logged.content is None,
     )
+    if extra and (seconds := extra.get("expires_in")):
+        frame.expires_in = seconds
+        if logged.at + seconds * 1000 <= clock.now_ms():
+            # Its time has come; that the store has not emptied it yet is no reason to show it.
+            frame.encrypted_content, frame.edited, frame.deleted = None, False, True
+            return frame
     if extra:
         frame.media_url = extra.get("media_url")
         frame.reply_to = extra.get("reply_to")
         frame.forward_count = extra.get("forward_count")
         frame.mentions = extra.get("mentions") or None
+        frame.view_once = extra.get("view_once", False)
     return frame

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from delivery.session import Session
 from delivery.store.interface import Send
 from delivery.view import pack_extra
-from whatsapp.infra import metrics
+from whatsapp.infra import clock, metrics
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
@@ -49,6 +49,7 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         frame.seq_num or 0,
         extra,
         mentions=frame.mentions or (),
+        until=clock.now_ms() + frame.expires_in * 1000 if frame.expires_in else 0,
     )
     connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids, frame.reply_to)
 

@@ -27,6 +27,9 @@ _AMEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM delive
 #: Behind either when somebody is mentioned.
 _MENTION = """ CROSS JOIN LATERAL delivery_mention(
     o_head, o_seq, o_outcome, %s::bigint, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::uuid[])"""
+#: Behind all of it when something is not to be kept.
+_KEEP_UNTIL = """ CROSS JOIN LATERAL delivery_keep_until(
+    o_head, o_seq, o_outcome, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::bigint[])"""
 _APPEND_MENTIONING, _AMEND_MENTIONING = _APPEND + _MENTION, _AMEND + _MENTION
 
 #: Kinds that are not messages: they take a seq, and no ordinal. The append's SQL has the same list.
@@ -41,7 +44,7 @@ class Run:
     """Sends that one statement can judge: no (sender, message_id) twice, and the counted sends of one device in one
     conversation ascend."""
 
-    __slots__ = ("_mentions", "_params", "_places", "_ranks", "sends")
+    __slots__ = ("_mentions", "_params", "_places", "_ranks", "_untils", "sends")
 
     sql, mentioning = _APPEND, _APPEND_MENTIONING
 
@@ -61,6 +64,7 @@ class Run:
             extra,
             envelopes,
             mentions,
+            until,
         ) = zip(*map(astuple, sends), strict=True)
         distinct = sorted(set(conversation))
         place = {one: i for i, one in enumerate(distinct, 1)}
@@ -90,6 +94,7 @@ class Run:
             *lengths,
         )
         self._mentions = self._mentioned() if any(mentions) else None
+        self._untils = self._ending() if any(until) else None
 
     def _mentioned(self) -> tuple[str, ...]:
         """The parameters of ``delivery_mention`` but the first ones."""
@@ -103,12 +108,26 @@ class Run:
         at, conversations, place, rank, users = zip(*found, strict=True) if found else ((),) * 5
         return numbers(at), uuids(conversations), numbers(place), numbers(rank), uuids(users)
 
+    def _ending(self) -> tuple[str, ...]:
+        """The parameters of ``delivery_keep_until`` but the first ones."""
+        ranks = self._ranks or [1] * len(self.sends)
+        found = [
+            (i, send.conversation, self._places[i - 1], ranks[i - 1], send.until)
+            for i, send in enumerate(self.sends, 1)
+            if send.until
+        ]
+        at, conversations, place, rank, untils = zip(*found, strict=True)
+        return numbers(at), uuids(conversations), numbers(place), numbers(rank), numbers(untils)
+
     def query(self, writer: str, now: int, lock_ms: int, skip: bool) -> Query:
         """The statement that appends them."""
         params: tuple[Any, ...] = (writer, now, lock_ms, skip, *self._params)
-        if self._mentions is None:
-            return Query(self.sql, params, guarded=True)
-        return Query(self.mentioning, (*params, now, *self._mentions), guarded=True)
+        sql = self.sql
+        if self._mentions is not None:
+            sql, params = self.mentioning, (*params, now, *self._mentions)
+        if self._untils is not None:
+            sql, params = sql + _KEEP_UNTIL, (*params, *self._untils)
+        return Query(sql, params, guarded=True)
 
     def seqs(self, heads: Sequence[int]) -> list[int]:
         """Seq of each send when all were stored; ``heads``: the conversations' heads before."""
@@ -153,6 +172,7 @@ class Amending(Run):
             *lengths,
         )
         self._mentions = self._mentioned() if any(send.mentions for send in sends) else None
+        self._untils = self._ending() if any(send.until for send in sends) else None
 
 
 def runs(sends: Sequence[Send]) -> Iterator[Run]:

@@ -65,6 +65,7 @@ class Send(msgspec.Struct, array_like=True, gc=False):
     extra: bytes | None = None  # msgpack map of the optional fields
     envelopes: bytes | None = None
     mentions: Sequence[str] = ()  # users; who of them is owed the event has a mention of it
+    until: int = 0  # when :meth:`Store.vanish` empties it, 0: never
 
 
 class Amendment(Send):
@@ -398,6 +399,10 @@ class Store(Protocol):
         """Delete rows and watermarks older than 2 h; returns how many rows."""
 
     # -- retention --------------------------------------------------------------------------------------------------
+    async def vanish(self, now: int, limit: int = 1000) -> int:
+        """Empty up to ``limit`` messages whose ``until`` has come, and supersede what is about them, as a delete does but
+        without an event: every reader knows it by the message itself. Returns how many; call until 0."""
+
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         """Delete up to ``limit`` events older than the retention, oldest seqs of a conversation first; raise each conversation's
         floor; positions below it become the floor with ``expired`` recorded. Returns events deleted; call until 0."""

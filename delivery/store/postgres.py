@@ -174,6 +174,9 @@ class PostgresStore:
         return await self._run(outbox.trim(now))
 
     # -- retention
+    async def vanish(self, now: int, limit: int = 1000) -> int:
+        return await self._run(retention.vanish(now, limit))
+
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         return await self._run(retention.expire(now, retention_ms, limit))
 

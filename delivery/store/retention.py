@@ -16,3 +16,12 @@ def expire(now: int, retention_ms: int, limit: int) -> Operation[int]:
     rows = yield Query(_EXPIRE, (now - retention_ms, limit))
     yield Query(_MENTIONS, (now - retention_ms, limit))
     return rows[0][0]
+
+
+_VANISH = "SELECT delivery_vanish(%s::bigint, %s::bigint)"
+
+
+def vanish(now: int, limit: int) -> Operation[int]:
+    """See :meth:`Store.vanish`."""
+    rows = yield Query(_VANISH, (now, limit))
+    return rows[0][0]

@@ -194,6 +194,9 @@ class SyncStore:
         return self._run(outbox.trim(now))
 
     # -- retention
+    def vanish(self, now: int, limit: int = 1000) -> int:
+        return self._run(retention.vanish(now, limit))
+
     def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         return self._run(retention.expire(now, retention_ms, limit))
 

@@ -40,6 +40,7 @@ def send(
     extra: bytes | None = None,
     envelopes: bytes | None = None,
     mentions: Sequence[str] = (),
+    until: int = 0,
 ) -> Send:
     body_hash = blake2b(kind.encode() + body, digest_size=16).digest()
     return Send(
@@ -55,6 +56,7 @@ def send(
         extra,
         envelopes,
         mentions,
+        until,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from chats.forwards import MAX_ACTS, Forwards
 from tests.gateway.peer import Peer, Runs, new_id, sign_up, talking
-from tests.gateway.test_amendments import delete, done
+from tests.gateway.test_amendments import delete, done, history
 from whatsapp.wire import frames
 
 
@@ -60,6 +61,28 @@ async def test_one_act_of_forwarding_reaches_five_conversations(stack: Runs, cod
         assert (
             await a.attempt(talks[1], "chain letter", forward_id=act, forward_count=5)
         ).code == "limit_exceeded"
+
+
+async def test_a_message_that_is_not_to_be_kept(stack: Any, codec: str) -> None:
+    async with talking(stack, codec) as (ann, bob, conversation):
+        assert bob.phone is not None
+        sent = await ann.say(conversation, "burn", expires_in=3_600, view_once=True, media_url="https://m/1")
+        got = await bob.expect(frames.Message)
+        assert (got.encrypted_content, got.expires_in, got.view_once) == (b"burn", 3_600, True)
+        # Its time has come, the task has not: nothing shows it.
+        stack.sql(f"UPDATE delivery_event SET at = at - 3600001 WHERE conversation = '{conversation}'")
+        (late,) = await history(stack, bob.phone, conversation, codec)
+        assert (late.deleted, late.encrypted_content, late.media_url, late.expires_in) == (
+            True,
+            None,
+            None,
+            3_600,
+        )
+        # And then it is nowhere.
+        stack.sql(f"UPDATE delivery_vanishing SET at = at - 3600001 WHERE conversation = '{conversation}'")
+        assert stack.sql(f"SELECT delivery_vanish({sent.timestamp}, 1000)").strip() != "0"
+        left = f"SELECT count(*) FROM delivery_event WHERE conversation = '{conversation}' AND content IS NOT NULL"
+        assert stack.sql(left).strip() == "0"
 
 
 def test_acts_are_bounded() -> None:

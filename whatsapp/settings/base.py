@@ -165,6 +165,7 @@ CELERY_TASK_ROUTES = (
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 # A run that finds none of its work done by another costs one query: a second beat does no harm.
 CELERY_BEAT_SCHEDULE = {
+    "delivery-vanish": {"task": "delivery.tasks.vanish", "schedule": 30.0, "options": {"expires": 30}},
     "delivery-expire": {"task": "delivery.tasks.expire", "schedule": 300.0, "options": {"expires": 300}},
     "delivery-trim-outbox": {
         "task": "delivery.tasks.trim_outbox",

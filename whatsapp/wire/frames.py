@@ -195,6 +195,7 @@ class SendMessage(Frame, tag="send_message", kw_only=True):
     envelopes: Annotated[Annotated[list[Envelope], Meta(max_length=MAX_ENVELOPES), "parts"] | None, 14] = None
     member_hash: Annotated[Short | None, 15] = None
     franking_tag: Annotated[Tag | None, 16] = None
+    view_once: Annotated[Flag, 17] = False
 
 
 class StatusUpdate(Frame, tag="status_update"):
@@ -222,7 +223,10 @@ class StatusUpdate(Frame, tag="status_update"):
 
 class Message(Frame, tag="message", kw_only=True):
     """Server: one message of a log. ``encrypted_content`` is absent once it was deleted; ``envelope`` is
-    this device's own; ``mentions`` are as the sender gave them, also of who is no member."""
+    this device's own; ``mentions`` are as the sender gave them, also of who is no member.
+
+    ``expires_in``: seconds from server_timestamp on, after which its content is nowhere; a client removes its
+    own. ``view_once``: a client shows it once."""
 
     BODY = 12
 
@@ -243,6 +247,8 @@ class Message(Frame, tag="message", kw_only=True):
     deleted: Annotated[Flag, 15] = False
     forward_count: Annotated[Small | None, 16] = None
     mentions: Annotated[MemberIds | None, 17] = None
+    expires_in: Annotated[Count | None, 18] = None
+    view_once: Annotated[Flag, 19] = False
 
 
 class Ack(Frame, tag="ack"):
