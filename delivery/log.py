@@ -179,33 +179,32 @@ class Log:
             if doubted and not faults.off("reread"):
                 lists |= await self._roster.reread(doubted)
                 refusals = [_refusal(lists.get(pending.send.conversation), pending) for pending in batch]
+        # Whatever may fail comes before the first refusal: nobody is answered twice.
+        baseless = await self._baseless(
+            [p for p, refusal in zip(batch, refusals, strict=True) if not refusal]
+        )
         admitted = []
         for pending, refusal in zip(batch, refusals, strict=True):
             if refusal is not None:
                 self._refuse(pending, *refusal)
+            elif pending in baseless:
+                self._refuse(pending, Code.NOT_FOUND, "replyTo: there is no such message")
             else:
                 pending.group = lists[pending.send.conversation].kind == "group"
                 admitted.append(pending)
-        if any(pending.reply_to for pending in admitted):
-            return await self._know_what_they_answer(admitted)
         return admitted
 
-    async def _know_what_they_answer(self, admitted: list[Pending]) -> list[Pending]:
-        """A reply is to a message that its sender may know; it may be on its way in this very batch."""
-        here = {(pending.send.conversation, pending.send.message_id) for pending in admitted}
-        asked = [
-            (pending.send.conversation, pending.send.sender, pending.reply_to)
-            for pending in admitted
-            if pending.reply_to and (pending.send.conversation, pending.reply_to) not in here
-        ]
-        known = dict(zip(asked, await self._store.knows(asked), strict=True))
-        kept = []
-        for pending in admitted:
-            if known.get((pending.send.conversation, pending.send.sender, pending.reply_to or ""), True):
-                kept.append(pending)
-            else:
-                self._refuse(pending, Code.NOT_FOUND, "replyTo: there is no such message")
-        return kept
+    async def _baseless(self, batch: list[Pending]) -> set[Pending]:
+        """Replies to what their sender may not know. What is on its way in this very batch may be answered."""
+        replies = [pending for pending in batch if pending.reply_to]
+        if not replies:
+            return set()
+        here = {(pending.send.conversation, pending.send.message_id) for pending in batch}
+        replies = [p for p in replies if (p.send.conversation, p.reply_to) not in here]
+        known = await self._store.knows(
+            [(p.send.conversation, p.send.sender, p.reply_to or "") for p in replies]
+        )
+        return {pending for pending, one in zip(replies, known, strict=True) if not one}
 
     def _answer(self, pending: Pending, appended: Appended, events: list[Event]) -> None:
         session, send = pending.session, pending.send

@@ -6,6 +6,9 @@ import asyncio
 from typing import Any
 
 from chats.forwards import MAX_ACTS, Forwards
+from delivery.log import Log
+from delivery.store.interface import Conversation, Interval, Unavailable
+from tests.contract.harness import send
 from tests.gateway.peer import Peer, Runs, new_id, sign_up, talking
 from tests.gateway.test_amendments import delete, done, history
 from whatsapp.wire import frames
@@ -83,6 +86,37 @@ async def test_a_message_that_is_not_to_be_kept(stack: Any, codec: str) -> None:
         assert stack.sql(f"SELECT delivery_vanish({sent.timestamp}, 1000)").strip() != "0"
         left = f"SELECT count(*) FROM delivery_event WHERE conversation = '{conversation}' AND content IS NOT NULL"
         assert stack.sql(left).strip() == "0"
+
+
+async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> None:
+    member, stranger, conversation = new_id(), new_id(), new_id()
+
+    class Store:
+        async def knows(self, asked: Any) -> list[bool]:
+            raise Unavailable("away")
+
+    class Lists:
+        async def lists(self, heads: Any) -> dict[str, Conversation]:
+            return {c: Conversation(c, "direct", 0, (Interval(member, 1),)) for c in heads}
+
+    class Sender:
+        sending = 0
+
+        def __init__(self) -> None:
+            self.got: list[Any] = []
+
+        def send(self, frame: Any) -> None:
+            self.got.append(frame)
+
+    parts: Any = [Store(), Lists(), None, None, None]
+    log = Log(*parts)
+    sessions: list[Any] = [Sender(), Sender()]
+    for session, user in zip(sessions, (member, stranger), strict=True):
+        log.submit(session, send(conversation, user, new_id()), "", 0.0, None, new_id())
+    await log.drained()
+    for session in sessions:
+        assert [frame.code for frame in session.got] == ["unavailable"]
+        assert session.sending == 0
 
 
 def test_acts_are_bounded() -> None:
