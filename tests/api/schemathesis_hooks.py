@@ -6,17 +6,20 @@ own device) is called by somebody who signs up for it, so that it is called for 
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import threading
 import time
+import urllib.request
 import uuid
 import zlib
 from functools import cache
 from typing import Any
 
 import schemathesis
+from PIL import Image
 from schemathesis.core.parameters import ParameterLocation
 from websockets.sync.client import connect
 
@@ -90,10 +93,32 @@ def make_request() -> tuple[str, str]:
     return made, person("Carl").user_id
 
 
+@cache
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(file, "PNG")
+    return file.getvalue()
+
+
+def set_icon(made: str) -> str:
+    """The group, with a picture."""
+    headers = {"Authorization": f"Bearer {person('Ann').token}", "Content-Type": "image/png"}
+    asked = urllib.request.Request(f"{URL}/groups/{made}/icon", picture(), headers, method="PUT")
+    with urllib.request.urlopen(asked, timeout=30):
+        return made
+
+
+@cache
+def group_with_icon() -> str:
+    return set_icon(make_group())
+
+
 def known_ids(name: str) -> dict[str, str]:
     """Ids with which an operation has something to do, made for it where it ends what they name."""
     if name in ("put_contact", "remove_contact", "user", "open_direct"):
         return {"user_id": person("Bob").user_id}
+    if name in ("block", "unblock"):
+        return {"user_id": person("Dora").user_id}
     if name == "events":
         message()
         return {"conversation_id": conversation()}
@@ -101,6 +126,12 @@ def known_ids(name: str) -> dict[str, str]:
         return {"conversation_id": conversation(), "message_id": message()}
     if name in ("group", "update_group", "members", "invites", "join_requests"):
         return {"group_id": group()}
+    if name == "icon":
+        return {"group_id": group_with_icon()}
+    if name == "set_icon":
+        return {"group_id": group()}
+    if name == "remove_icon":
+        return {"group_id": set_icon(make_group())}
     if name in ("delete_group", "create_invite"):
         return {"group_id": make_group()}
     if name in ("add_member", "change_role", "remove_member"):
@@ -154,6 +185,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.headers[VERSION] = "3.2"
     if _generated(case, ParameterLocation.PATH) and _one_in(case, 3):
         case.path_parameters.update(known_ids(name))
+    if name == "set_icon" and case.media_type == "image/png" and _generated(case, ParameterLocation.BODY):
+        case.body = picture()
     if not _generated(case, ParameterLocation.BODY) or not isinstance(case.body, dict):
         return
     if name in ("register", "verify"):
