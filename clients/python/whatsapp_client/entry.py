@@ -87,7 +87,8 @@ class Entry:
             device_id=str(frame.get("senderDeviceId") or ""),
             edited=bool(frame.get("edited")),
             deleted=bool(frame.get("deleted")),
-            fields={name: frame[name] for name in frame.keys() - _NAMED},
+            # A flag that is not set is absent in JSON and false in protobuf.
+            fields={name: frame[name] for name in frame.keys() - _NAMED if frame[name] is not False},
         )
 
     @property
