@@ -9,7 +9,7 @@ from delivery.lanes import Entry
 from whatsapp.infra import faults
 
 #: A pass costs about as much for one message as for several: every socket is written to once. So passes are the further apart
-#: the more their lane delivers: 3 ms for each thousand deliveries a second, and 60 ms at most, which nobody sees in a group in
+#: the more their lane delivers: 5 ms for each thousand deliveries a second, and 0.1 s at most, which nobody sees in a group in
 #: which so much is said. ``docs/bench.md`` has what it brings.
 GATHER_S_PER_DELIVERY = 5e-6
 GATHER_MAX_S = 0.1
