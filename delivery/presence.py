@@ -47,13 +47,14 @@ def seen_key(user: str) -> str:
 class Watch:
     """How one session follows one user. Times of the loop's clock, s."""
 
-    __slots__ = ("shown", "status", "told_at", "until")
+    __slots__ = ("changes", "shown", "status", "told_at", "until")
 
     def __init__(self) -> None:
         self.until: dict[str, float] = {}  # by the chat through which it does, or DIRECTLY
         self.status: Status | None = None  # what the session was told last
         self.told_at = 0.0
         self.shown = NOTHING  # what the session's user may be told
+        self.changes = 0  # how often that was said to have changed
 
 
 class Change(NamedTuple):
@@ -103,29 +104,51 @@ class Presence:
 
     async def answer(self, session: Session, users: Sequence[str], ttl_s: int) -> None:
         """Make changes of ``users`` come here, and tell the session their states."""
-        pairs = [(user, session.user) for user in users]
-        shown = dict(zip(users, await self._shows(pairs), strict=True))
-        for user in [user for user in users if not _anything(shown[user])]:
-            self._hide(session, user)
-        users = [user for user in users if _anything(shown[user])]
-        commands = [command for user in users for command in self._watch_commands(user, ttl_s * 1000)]
-        states: dict[str, tuple[Status, int | None]]
+        while users:
+            users = await self._answer(session, users, ttl_s)
+
+    async def _answer(self, session: Session, users: Sequence[str], ttl_s: int) -> list[str]:
+        """Returns those who have changed meanwhile what they show: the session was told nothing of them yet."""
+        hot = self._bus.hot
+        states: dict[str, tuple[Status, int | None]] | None = None
         try:
-            # Subscribed first, then read: a change in between arrives twice rather than never.
-            await self._bus.hot.run(commands)
-            states = await self._states(users)
+            # Subscribed first, then read, rights and states: a change in between arrives twice rather than never.
+            await hot.run([command for user in users for command in self._watch_commands(user, ttl_s * 1000)])
+            subscribed = True
         except (HotUnavailable, hiredis.ReplyError):
-            states = dict.fromkeys(users, ("unknown", None))
-            self._forgotten.update(users)
+            subscribed = False
+        watches = {user: self._watchers.get(user, {}).get(session) for user in users}
+        before = {user: watch.changes for user, watch in watches.items() if watch is not None}
+        shown = dict(zip(users, await self._shows([(user, session.user) for user in users]), strict=True))
+        visible = [user for user in users if _anything(shown[user])]
+        if subscribed:
+            try:
+                states = await self._states(visible)
+            except (HotUnavailable, hiredis.ReplyError):
+                pass
+        if states is None:
+            states = dict.fromkeys(visible, ("unknown", None))
+            self._forgotten.update(visible)
         now = asyncio.get_running_loop().time()
-        for user, (status, seen) in states.items():
+        again: list[str] = []
+        for user in users:
             if session.state is State.CLOSED:
-                return
+                return []
             watch = self._watchers.get(user, {}).get(session)
-            if watch is not None:
-                watch.shown = shown[user]
-                watch.status, watch.told_at = _status(status, shown[user]), now
+            if watch is None:
+                continue  # hidden meanwhile, and told so, or no longer followed
+            changed = watch is not watches[user] or watch.changes != before[user]
+            if changed and not faults.off("rights_again"):
+                again.append(user)
+                continue
+            if user not in states:
+                self._hide(session, user)
+                continue
+            status, seen = states[user]
+            watch.shown = shown[user]
+            watch.status, watch.told_at = _status(status, shown[user]), now
             session.send(_frame(user, status, seen, shown[user]))
+        return again
 
     def unfollow(self, session: Session, through: str) -> None:
         """The chat is no longer open, or the session's user no longer in it."""
@@ -173,7 +196,10 @@ class Presence:
 
     def on_visibility(self, user: str) -> None:
         """What this user shows to whom has changed."""
-        if user in self._watchers:
+        watches = self._watchers.get(user)
+        if watches:
+            for watch in watches.values():
+                watch.changes += 1
             self._rights.add(user)
 
     async def _look_at_rights(self, users: list[str]) -> None:
