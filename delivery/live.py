@@ -23,7 +23,7 @@ REWRITING = frozenset(("edit", "delete"))
 HOLE_WAIT_S = 0.02
 #: Live events kept while a conversation is read; beyond it the log is read again.
 HELD = 64
-#: Of the contents that are written at once to a socket: a run must not fill the buffer of a reader who keeps up.
+#: Of contents and optional fields that are written at once to a socket: a run must not fill the buffer of a reader who keeps up.
 JOINED_BYTES = 32 * 1024
 #: A device's own sends remembered above a hole; a page passes what is forgotten.
 OWN = 1024
@@ -37,6 +37,10 @@ def _joined(outlet: Outlet, events: Sequence[Event], codec: Codec) -> object:
     except Exception:
         log.exception("events could not be encoded")
         return _CANNOT  # one by one: those that can be are sent
+
+
+def _size(logged: Logged) -> int:
+    return len(logged.content or b"") + len(logged.extra or b"") + len(logged.envelopes or b"")
 
 
 def _write_all(session: Session, frames: Sequence[bytes]) -> None:
@@ -88,7 +92,7 @@ class Live:
         """Ascending events of one conversation: who has all before them gets them in one write."""
         first, last = events[0].logged, events[-1].logged
         conversation, before, top = first.conversation, first.seq - 1, last.seq
-        size = sum(len(event.logged.content or b"") for event in events)
+        size = sum(_size(event.logged) for event in events)
         whole = top - before == len(events) and size <= JOINED_BYTES
         senders = {event.logged.device for event in events}
         joined: dict[tuple[type, Codec], object] = {}
@@ -111,9 +115,7 @@ class Live:
                     run = joined.get(kind)
                     if run is None:
                         run = joined[kind] = _joined(outlet, events, session.codec)
-                    if run is not _CANNOT:
-                        outlet.write_joined(run)
-                        self._passed(session, conversation, top)
+                    if run is not _CANNOT and self._write_run(session, conversation, top, run):
                         continue
                 for event in events:
                     self._offer(session, event)
@@ -124,6 +126,15 @@ class Live:
         for event in events:
             if event.written:
                 metrics.delivered(event.logged.at)
+
+    def _write_run(self, session: Session, conversation: str, top: int, run: object) -> bool:
+        try:
+            session.outlet.write_joined(run)
+        except Exception:
+            log.exception("events could not be written to a session")  # the others have done nothing
+            return False
+        self._passed(session, conversation, top)
+        return True
 
     def _offer(self, session: Session, event: Event) -> None:
         try:
