@@ -96,8 +96,9 @@ SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.re
        {flags.COLUMNS},
        (SELECT array_agg(DISTINCT o.member::text) FROM delivery_member o
         WHERE h.kind = 'direct' AND o.conversation = l.conversation AND o.member <> %(user)s::uuid),
-       e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind, e.content, e.sent_at, e.at,
-       e.seq_num, e.extra, e.envelopes, e.edited IS NOT NULL
+       e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind,
+       CASE WHEN e.edited > l.owed THEN NULL ELSE e.content END, e.sent_at, e.at,
+       e.seq_num, e.extra, e.envelopes, coalesce(e.edited <= l.owed, false)
 FROM listed l JOIN delivery_head h ON h.conversation = l.conversation
 LEFT JOIN delivery_flags f ON f.member = %(user)s::uuid AND f.conversation = l.conversation
 LEFT JOIN delivery_event e ON e.conversation = l.conversation AND e.seq = l.owed

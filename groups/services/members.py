@@ -70,7 +70,7 @@ def add_members(
                 outcomes[user] = "member"
             elif user not in known:
                 outcomes[user] = "not_found"
-            elif len(new) == room:
+            elif len(new) >= room:  # below 0 when the limit was lowered
                 outcomes[user] = "limit_exceeded"
             else:
                 outcomes[user] = "added"

@@ -427,3 +427,17 @@ async def test_c4_who_left_is_not_shown_an_edit_that_came_after(people: People, 
         page = await people.store.history(group, people.bob, after, before, 10)
         assert shown(page.events) == expected
     assert shown(await people.read(people.alice, conversation=group))[0] == (1, "text", b"without him", True)
+
+
+async def test_c4_nor_is_their_list(people: People, harness: Any) -> None:
+    group = await harness.group(people.alice, people.bob)
+    first = await said(people, b"before", conversation=group)
+    await harness.leave(group, people.bob, 1)
+    assert await outcome(people, first, "edit", b"without him", conversation=group) is STORED
+
+    async def last(user: str) -> list[tuple[int, str, bytes | None, bool]]:
+        listed = {one.conversation: one.last for one in await people.store.listed(user, 100)}
+        return shown([event for event in [listed[group]] if event is not None])
+
+    assert await last(people.bob) == [(1, "text", None, False)]
+    assert await last(people.alice) == [(2, "edit", b"without him", False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,6 +41,15 @@ def test_hundreds_by_several_requests_end_at_exactly_1024() -> None:
     news: list[Any] = owed(ann, group)[2:]
     assert len(news) == 100
     assert len(roles(ann, group)) == 1024
+
+
+def test_a_group_above_a_limit_that_was_lowered_takes_nobody(limits: Callable[..., None]) -> None:
+    ann, bob, cat = sign_in(), sign_in(), sign_in()
+    group = make(ann, bob, cat)
+    limits(group_members=2)
+    answer = ann.api.post(f"/groups/{group}/members", {"members": accounts(2)})
+    assert [item["state"] for item in answer.json()["items"]] == ["limit_exceeded"] * 2
+    assert consistent(group) == {ann.user_id, bob.user_id, cat.user_id}
 
 
 def test_a_crash_adds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

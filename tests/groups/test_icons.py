@@ -291,6 +291,8 @@ def _worker(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, *, locke
         "bytearray(2**30)",
         "sys.stdout.buffer.write(b'{\"sizes\": [-1, 1]}\\n'); sys.exit()",
         "sys.stdout.buffer.write(b'[]\\n'); sys.exit()",
+        "sys.stdout.buffer.write(b'{\"sizes\": [1e999, 1]}\\n'); sys.exit()",
+        "sys.stdout.buffer.write(b'[' * 100_000 + b'\\n'); sys.exit()",
         "sys.exit()",
         "os.kill(os.getpid(), 11)",
     ],

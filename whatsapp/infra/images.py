@@ -71,7 +71,7 @@ def squares(data: bytes, *, media_type: str, sides: Sequence[int]) -> list[bytes
         sizes = [int(size) for size in said["sizes"]]
         if len(sizes) != len(sides) or min(sizes) <= 0 or sum(sizes) != len(rest):
             raise ValueError("sizes")
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise ImageRefused(Reason.UNREADABLE) from None
     made, start = [], 0
     for size in sizes:
