@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from textual.widgets import Button, Checkbox, Input, OptionList
 
@@ -17,6 +19,7 @@ from whatsapp_client import (
     Unreachable,
 )
 from whatsapp_terminal.app import TerminalApp
+from whatsapp_terminal.group_screen import GroupScreen
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,32 @@ async def test_a_change_is_seen_in_the_member_list_that_is_open():
         fake.change(G, "member_removed", ANN, ANN)
         await d.loses("Ann Lee")
         await d.sees("3 members")
+
+
+async def test_news_of_a_group_while_its_dialog_goes_away_is_no_trouble():
+    async with driven(sailing()) as d:
+        await info(d)
+        screen = d.app.screen
+        assert isinstance(screen, GroupScreen)
+        screen.dismiss(None)
+        while screen.is_attached:  # its parts go first
+            screen.renew()
+            await asyncio.sleep(0)
+        screen.renew()
+        await until(lambda: d.app.screen is d.screen)
+
+
+async def test_a_link_that_was_just_made_is_chosen():
+    async with driven(sailing()) as d:
+        await info(d)
+        await d.pilot.press("i")
+        await d.sees("There is none")
+        await d.pilot.press("n")
+        await d.sees("Works for")
+        await d.type("7", "d", "enter")
+        await d.sees("ends in 7 days")
+        await d.pilot.press("enter")
+        await d.sees("Copy an invitation")
 
 
 async def test_a_new_group_is_made_of_contacts_and_numbers():

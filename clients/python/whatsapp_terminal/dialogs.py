@@ -24,7 +24,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("F1, ?", "this help (? outside of a text field)"),
             ("Ctrl+N", "new chat with a phone number"),
             ("Ctrl+F", "search in the list of chats"),
-            ("F2", "the open group: members, settings, invite, leave"),
+            ("F2", "the open group: members, links, leave"),
             ("F3, F4", "new group, join a group with a code"),
             ("Alt+↑ Alt+↓", "previous, next chat"),
             ("Ctrl+T", "next theme"),
@@ -39,14 +39,14 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "In the list of chats",
         (
             ("m", "mute, or hear again"),
-            ("p, a", "pin on top, put into the archive; again undoes it"),
+            ("p, a", "pin, put into the archive; again undoes it"),
         ),
     ),
     (
         "Writing",
         (
             ("Enter", "send"),
-            ("@ in a group", "names to mention: ↑ ↓ choose, Tab or Enter takes"),
+            ("@ in a group", "names to mention: Tab or Enter takes one"),
             ("Ctrl+J", "new line (Shift+Enter where it works)"),
             ("↑ in an empty field", "bring back what was sent"),
             ("PgUp PgDn", "scroll the messages"),
@@ -59,7 +59,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("↑ ↓", "choose a message"),
             ("y", "copy it"),
-            ("i", "who has one of your own, and who has read it"),
+            ("i", "who has got and read one of your own"),
             ("r, d", "retry, discard one that was not sent"),
             ("Space", "show all of a long one"),
             ("End", "newest"),
@@ -79,7 +79,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("e a i l", "edit, add members, invite, leave"),
             ("/", "find a member"),
-            ("Enter on a member", "write to them, change their role, remove them"),
+            ("Enter on a member", "write to them, change role, remove"),
         ),
     ),
     (

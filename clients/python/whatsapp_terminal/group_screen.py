@@ -93,7 +93,7 @@ class GroupScreen(Sheet[str]):
     # -- what is shown -----------------------------------------------------------------------------------------
     def renew(self) -> None:
         """There is news in the book."""
-        if not self.is_mounted:
+        if not self.is_mounted or self.closing:
             return
         book, group = self._book, self._book.group
         if group is not None:

@@ -47,7 +47,7 @@ def uses(typed: str) -> int | None:
     if not typed.strip():
         return None
     if not typed.strip().isdecimal() or not 0 < int(typed) <= MOST_USES:
-        raise ValueError(f"How many may use it is a whole number up to {MOST_USES:,}.")
+        raise ValueError(f"How many may use it is a whole number from 1 to {MOST_USES:,}.")
     return int(typed)
 
 
@@ -145,7 +145,7 @@ class InviteScreen(Sheet[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box -tall") as box:
             box.border_title = "Invite"
-            box.border_subtitle = "c copies · Esc closes"
+            box.border_subtitle = "⏎ chooses · c copies · Esc closes"
             yield OptionList(id="links")
             yield Static("", classes="error")
             with Horizontal(classes="buttons"):

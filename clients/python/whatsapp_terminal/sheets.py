@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.widgets import Button, Checkbox, OptionList, Static
 from textual.widgets.option_list import Option
@@ -65,6 +66,11 @@ class Sheet(ModalScreen[Result | None]):
     Sheet.-high .buttons { margin: 1 0 0 0; }
     """
 
+    @property
+    def closing(self) -> bool:
+        """It is being taken away. What is in it goes first, while it still counts as mounted."""
+        return not self.is_attached or self not in self.app.screen_stack
+
     def say(self, words: str, *, waiting: bool = False) -> None:
         """Below the form. ``waiting``: it is no error."""
         for label in self.query(".error").results(Static):
@@ -82,6 +88,9 @@ class Sheet(ModalScreen[Result | None]):
             await work
         except ClientError as error:
             self.say(explain(error))
+        except NoMatches:
+            if not self.closing:  # else the answer came too late, and nobody looks at it
+                raise
 
 
 class Tick(Checkbox):
@@ -165,5 +174,5 @@ def show_options(view: OptionList, options: list[Option]) -> None:
         view.scroll_to(y=top, animate=False)
     elif at is not None:
         view.highlighted = min(at, len(options) - 1)
-    else:
+    if view.highlighted is None or options[view.highlighted].disabled:
         view.action_first()
