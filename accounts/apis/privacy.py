@@ -71,8 +71,7 @@ class PrivacyView(APIView):
         example=_EXAMPLE,
     )
     def patch(self, request: Request) -> Response:
-        """Change what is given. Who hides when they were last seen, or how far they have read, from somebody does not see that
-        somebody's either."""
+        """Change what is given. Who hides when they were last seen from somebody does not see that somebody's either."""
         data = PrivacyInput(data=request.data)
         data.is_valid(raise_exception=True)
         return Response(

@@ -42,7 +42,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SERVERS": [{"url": "/", "description": "This server"}],
     "TAGS": [
         {"name": "auth", "description": "From a number to a session, and out of it"},
-        {"name": "me", "description": "One's own profile"},
+        {"name": "me", "description": "One's own profile, privacy and badge"},
         {"name": "devices", "description": "Linked devices"},
         {"name": "people", "description": "Contacts, and what may be seen of others"},
         {"name": "conversations", "description": "Lists and history; messages are sent over the socket"},
