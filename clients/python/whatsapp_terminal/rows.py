@@ -45,7 +45,7 @@ def chat_rows(
     unread = sum(row.unread > 0 for row in put_away)
     words = f"{len(put_away):,} {'chat' if len(put_away) == 1 else 'chats'} put away"
     if unread:
-        words += f", {unread:,} with something new"
+        words += f", {unread:,} new"
     head = ChatRow(ARCHIVE, "▾ Archive" if archive else "▸ Archive", words)
     return [*current, head, *(put_away if archive else ())]
 
