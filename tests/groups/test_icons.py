@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from groups.models import Icon
 from tests.groups.conftest import Person, assert_problem, make, owed, said, sign_in, some_id
 from tests.groups.pictures import animated, form, opened, picture, png, put, shown
 from whatsapp.infra import images
+from whatsapp.infra.image_worker import CALLS
 from whatsapp.infra.limits import LIMITS
 
 pytestmark = pytest.mark.django_db
@@ -264,13 +266,20 @@ def test_icons_an_hour(limits: Any) -> None:
 # -- the worker ------------------------------------------------------------------------------------------------------------
 
 
-def _worker(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, *, locked: bool = True) -> Any:
+_FILTER = "    _filter_calls()\n"
+
+
+def _worker(
+    tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, *, locked: bool = True, without: str = ""
+) -> Any:
     """The answer to a picture of a worker that has been taken over: it does ``code`` where it would decode."""
     script = tmp_path / "worker.py"
     source = images.WORKER.read_text()
     assert "made = squares(sys.stdin" in source
     assert "    _lock()\n    try" in source
     source = source if locked else source.replace("    _lock()\n    try", "    try")
+    assert without in source
+    source = source.replace(without, "") if without else source
     script.write_text(source.replace("made = squares(sys.stdin", f"{code}\n        made = squares(sys.stdin"))
     script.chmod(0o644)
     monkeypatch.setattr(images, "WORKER", script)
@@ -331,7 +340,39 @@ def test_a_worker_runs_out_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_worker_runs_out_of_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_TIMEOUT_S", 300.0)
     code = "resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n        while True: pass"
-    assert _worker(tmp_path, code, monkeypatch) is images.Reason.UNREADABLE
+    assert _worker(tmp_path, code, monkeypatch, without=_FILTER) is images.Reason.UNREADABLE
+
+
+#: Calls that open nothing, and could hurt where the server and the worker are one user.
+_FORBIDDEN = """for call in (
+            lambda: os.unlink('/nowhere'),
+            lambda: os.rename('/nowhere', '/elsewhere'),
+            lambda: os.truncate('/nowhere', 0),
+            lambda: os.symlink('/nowhere', '/nowhere/else'),
+            lambda: os.chmod('/nowhere', 0),
+            lambda: os.kill(os.getpid(), 0),
+            lambda: os.execv('/nowhere', ['nowhere']),
+            lambda: os.setpriority(os.PRIO_PROCESS, 0, 19),
+            lambda: resource.prlimit(0, resource.RLIMIT_CORE),
+        ):
+            try:
+                call()
+            except PermissionError:
+                continue
+            except OSError:
+                pass
+            sys.exit()"""
+
+
+@pytest.mark.skipif(platform.machine() not in CALLS, reason="calls are not filtered on this machine")
+def test_a_worker_calls_nothing_but_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(_worker(tmp_path, _FORBIDDEN, monkeypatch)) == 2
+
+
+def test_twin_a_worker_that_opens_nothing_calls_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _worker(tmp_path, _FORBIDDEN, monkeypatch, without=_FILTER) is images.Reason.UNREADABLE
 
 
 def test_a_worker_is_not_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
