@@ -121,6 +121,7 @@ def test_celery_knows_queues_and_schedule() -> None:
     tasks = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     assert tasks == {
         "delivery.tasks.expire",
+        "delivery.tasks.vanish",
         "delivery.tasks.trim_outbox",
         "accounts.tasks.prune",
         "groups.tasks.drop_icons",
