@@ -195,15 +195,22 @@ class Presence:
     # rights
 
     def on_visibility(self, user: str) -> None:
-        """What this user shows to whom has changed."""
-        watches = self._watchers.get(user)
-        if watches:
-            for watch in watches.values():
-                watch.changes += 1
+        """What this user shows to whom has changed, and with it what others show to this user: some of it is reciprocal."""
+        pairs = self._concerned(user)
+        for followed, session in pairs:
+            self._watchers[followed][session].changes += 1
+        if pairs:
             self._rights.add(user)
 
+    def _concerned(self, user: str) -> list[tuple[str, Session]]:
+        """Who follows the user here, and whom the user's sessions here follow: (followed, session)."""
+        followers = [(user, session) for session in self._watchers.get(user, ())]
+        return followers + [
+            (followed, session) for session in self._hub.of(user) for followed in session.watching
+        ]
+
     async def _look_at_rights(self, users: list[str]) -> None:
-        following = [(user, session) for user in dict.fromkeys(users) for session, _ in self._following(user)]
+        following = list(dict.fromkeys(pair for user in users for pair in self._concerned(user)))
         answers = await self._shows([(user, session.user) for user, session in following])
         changed: dict[str, list[Session]] = {}
         for (user, session), shown in zip(following, answers, strict=True):

@@ -78,6 +78,19 @@ async def test_last_seen_is_for_who_shows_it(stack: Any, codec: str) -> None:
         assert await ask(b, ann) == ("offline", False)
 
 
+async def test_who_hides_it_is_not_told_any_more_of_whom_they_follow(stack: Any, codec: str) -> None:
+    """Reciprocal at once, on the gateway of who has changed it."""
+    ann, bob = await sign_up(stack), await sign_up(stack)
+    one, two = urls(stack)
+    async with await Peer.open(one, ann, codec) as a, await Peer.open(two, bob, codec) as b:
+        assert (await ask(b, ann))[0] == "online"
+        await show(bob, lastSeen="nobody")
+        await b.expect(frames.Presence, user_id=ann.user, status="online")  # judged again
+        await a.send(frames.Presence("away"))
+        got = await b.expect(frames.Presence, user_id=ann.user, status="away")
+        assert got.last_seen is None
+
+
 async def test_who_follows_hears_at_once_that_it_is_hidden_and_no_more(stack: Any, codec: str) -> None:
     ann, bob = await sign_up(stack), await sign_up(stack)
     one, two = urls(stack)

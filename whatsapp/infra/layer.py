@@ -55,12 +55,19 @@ class BusLayer(BaseChannelLayer):
         )
 
     async def tell_followers(self, users: Sequence[str]) -> None:
-        """What may be seen of these users has changed: to where somebody follows them. Raises ``HotUnavailable``."""
-        await self._tell(
-            [("ZRANGEBYSCORE", watch_key(user), clock.now_ms(), "+inf") for user in users],
-            lambda raw: [process.decode() for process in raw],
-            [(VISIBILITY, user) for user in users],
-        )
+        """What these users show has changed: to where somebody follows them, and where they are themselves, who may see of others
+        what they show. Raises ``HotUnavailable``."""
+        look_up: list[Command] = [
+            ("ZRANGEBYSCORE", watch_key(user), clock.now_ms(), "+inf") for user in users
+        ]
+        look_up += [("GET", sessions_key(user)) for user in users]
+
+        def processes(raw: Any) -> list[str]:
+            if isinstance(raw, list):
+                return [process.decode() for process in raw]
+            return [entry.process for entry in parse_sessions(raw).values()]
+
+        await self._tell(look_up, processes, [(VISIBILITY, user) for user in users] * 2)
 
     async def _tell(
         self, look_up: list[Command], processes: Callable[[Any], list[str]], items: list[tuple[str, Any]]
