@@ -83,6 +83,12 @@ def notices(*, user_ids: Sequence[str], kind: str, data: dict[str, Any]) -> None
     _send_each(user_ids, {"type": "notice", "kind": kind, "data": data})
 
 
+def blocks_changed(*, user_ids: Sequence[str]) -> None:
+    """A block between these two began or ended: neither is told receipts of the other while it is in force."""
+    if isinstance(get_channel_layer(), BusLayer):
+        _send_each(user_ids, {"type": "blocks.changed"})
+
+
 def visibility_changed(*, user_ids: Sequence[str]) -> None:
     """Who follows these users is looked at again, where they are followed. Lost, it takes until the follower asks anew: 300 s."""
 

@@ -146,6 +146,8 @@ class Gateway:
             elif kind == "notice" and session.state >= 1 and event.get("but") != session.device:
                 session.send(frames.Notice(event["kind"], event["data"]))
         self.node.roster.forget_devices(user)
+        if kind == "blocks.changed":
+            self.node.silence.changed(user)
         if kind == "device.removed":
             task = asyncio.get_running_loop().create_task(sessions.forget(user, str(event.get("deviceId"))))
             self._tasks.add(task)

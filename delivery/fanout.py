@@ -65,6 +65,7 @@ class Fanout:
     def __init__(
         self, store: Store, bus: Bus, roster: Roster, deliver: Deliver, submit_lane: SubmitLane | None = None
     ) -> None:
+        self._store = store
         self._bus = bus
         self._roster = roster
         self._deliver = deliver
@@ -105,7 +106,7 @@ class Fanout:
         hot = self._bus.hot
         epoch = hot.epoch
         try:
-            targets = await self._targets([event.logged for event in events])
+            targets = await self._targets(events)
             everyone = unique([user for users in targets for user in users])
             devices = await self._roster.devices(everyone)
             # Live first: the sessions here need no look-up.
@@ -147,10 +148,17 @@ class Fanout:
                 heads[conversation] = max(seq, heads.get(conversation, 0))
         for some in _batched(heads, REPLAY_CONVERSATIONS):
             lists = await self._roster.lists({conversation: heads[conversation] for conversation in some})
+            hidden = await self._store.withheld_after(some)
             part: dict[str, dict[str, int]] = {}
             for conversation in some:
                 known = lists.get(conversation)
                 part[conversation] = last_owed(known, heads[conversation]) if known else {}
+                for user, seq in list(part[conversation].items()):
+                    before, through = hidden.get((conversation, user), (0, 0))
+                    if before < seq <= through:  # all of it up to there is withheld from this user
+                        part[conversation][user] = before
+                        if not before:
+                            del part[conversation][user]
                 if sum(map(len, part.values())) >= REPLAY_USERS:
                     await self._replay(part)
                     part = {}
@@ -174,13 +182,19 @@ class Fanout:
             for (process, seq), there in places.items():
                 self._bus.send(process, POKE, (conversation, seq, there))
 
-    async def _targets(self, logged: Sequence[Logged]) -> list[list[str]]:
-        """Users owed each event."""
+    async def _targets(self, events: Sequence[Event]) -> list[list[str]]:
+        """Users owed each event. What is withheld the append itself has said: there is nothing that could be out of date."""
         heads: dict[str, int] = {}
-        for event in logged:
-            heads[event.conversation] = max(event.seq, heads.get(event.conversation, 0))
+        for event in events:
+            logged = event.logged
+            heads[logged.conversation] = max(logged.seq, heads.get(logged.conversation, 0))
         lists = await self._roster.lists(heads)
-        return [owed(lists[event.conversation], event.seq) for event in logged]
+        return [
+            [event.logged.sender]
+            if event.withheld and not faults.off("withheld")
+            else owed(lists[event.logged.conversation], event.logged.seq)
+            for event in events
+        ]
 
     def _by_lane(self, batches: Sequence[Batch]) -> list[tuple[int, Entry]]:
         """What goes to lanes: an entry for each batch and lane, in order."""

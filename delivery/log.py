@@ -214,7 +214,7 @@ class Log:
             duplicate = outcome is Outcome.DUPLICATE
             if not duplicate:
                 # First: whatever happens below, it is fanned out.
-                events.append(Event(_logged(send, seq, at), pending.group))
+                events.append(Event(_logged(send, seq, at), pending.group, appended.withheld))
                 session.first_own.setdefault(send.conversation, seq)
                 if type(send) is not Amendment:  # who reacts has not read everything up to there
                     self._receipts.sent(send.conversation, send.sender, seq)

@@ -36,6 +36,10 @@ class Event(models.Model):
     target = models.BigIntegerField(null=True, help_text="seq of the message that this event is about")
     edited = models.BigIntegerField(null=True, help_text="of a message: seq of its last edit")
     superseded = models.BooleanField(null=True, help_text="a later event took its place: owed to nobody")
+    withheld = models.BooleanField(null=True, help_text="owed to its sender alone")
+    replaced = models.BigIntegerField(
+        null=True, help_text="seq of the withheld event that for its sender stands in its place"
+    )
 
     class Meta:
         db_table = "delivery_event"
@@ -80,6 +84,9 @@ class Head(models.Model):
     roster_seq = models.BigIntegerField(db_default=0, help_text="seq of the last change of members")
     members = models.IntegerField(db_default=0, help_text="of a group, now")
     restricted = models.BooleanField(db_default=False, help_text="only speakers may send")
+    withholds = models.BooleanField(
+        db_default=False, help_text="something is, or may be, withheld from a member"
+    )
     kind = models.TextField(help_text="direct or group")
 
     class Meta:
@@ -167,9 +174,34 @@ class MemberReceipt(models.Model):
     changed_at = models.BigIntegerField(db_default=0, help_text="when delivered or read last moved")
     conversation = models.UUIDField()
     member = models.UUIDField()
+    # Not null while a block is in force in a direct conversation: then the two hear nothing new of each other.
+    shown_delivered = models.BigIntegerField(
+        null=True, help_text="what others are shown, if it is something else"
+    )
+    shown_read = models.BigIntegerField(null=True)
+    shown_at = models.BigIntegerField(null=True, help_text="when that last moved")
 
     class Meta:
         db_table = "delivery_receipt"
+
+
+class Withheld(models.Model):
+    """``member`` has, or had, blocked the other user of a direct conversation."""
+
+    pk = models.CompositePrimaryKey("conversation", "member")
+    owed = models.BigIntegerField(help_text="the seq before the latest run of withheld ones")
+    through = models.BigIntegerField(help_text="the end of that run, 0: there was none")
+    conversation = models.UUIDField()
+    member = models.UUIDField(help_text="who has blocked")
+    sender = models.UUIDField(help_text="whom")
+    active = models.BooleanField(help_text="the block is in force")
+
+    class Meta:
+        db_table = "delivery_withheld"
+        indexes = [
+            models.Index(fields=["member"], name="delivery_withheld_by", condition=models.Q(active=True)),
+            models.Index(fields=["sender"], name="delivery_withheld_of", condition=models.Q(active=True)),
+        ]
 
 
 class ConversationFlags(models.Model):

@@ -22,6 +22,7 @@ from delivery.receipts import AGAIN, RECEIPT, Receipts
 from delivery.roster import Roster
 from delivery.session import Hub
 from delivery.sessions import REPLACED, Sessions
+from delivery.silence import Silence
 from delivery.store.interface import Store
 from delivery.sync import Sync
 from delivery.tracing import Tracing
@@ -56,7 +57,8 @@ class Node:
         self.group_presence = GroupPresence(self.bus, self.roster, self.presence, self.chats)
         self.typing = Typing(self.bus, self.hub, self.roster, self.chats, shows)
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
-        self.sync = Sync(store, self.inbox, self.reader, self.receipts, drain)
+        self.silence = Silence(store, self.hub)
+        self.sync = Sync(store, self.inbox, self.reader, self.receipts, self.silence, drain)
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
         self.tracing = self.live.tracing = self.fanout.tracing = Tracing(self.bus)
         self.counts = Counts(store, self.hub, self.roster)
@@ -71,6 +73,7 @@ class Node:
             self.presence,
             self.chats,
             identify,
+            self.silence,
         )
         self.bus.subscribe(LIVE, self.live.on_live)
         self.bus.subscribe(GROUP, self.live.on_group)

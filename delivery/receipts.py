@@ -18,7 +18,7 @@ from delivery.inbox import Inbox
 from delivery.roster import Roster, unique
 from delivery.session import Hub, Session, State
 from delivery.store.interface import RECEIPTS_EACH, PositionWrite, Receipt, ReceiptWrite, Store, Unavailable
-from whatsapp.infra import clock, metrics
+from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.valkey import HotUnavailable
@@ -57,6 +57,16 @@ def send_receipts(session: Session, receipts: Sequence[Receipt]) -> None:
                         timestamp=receipt.changed_at,
                     )
                 )
+
+
+def send_held(session: Session) -> None:
+    """Write the receipts that waited: for the end of a sync, or until it is known in which conversations a block is in force."""
+    if session.silent is None:
+        return
+    held, session.receipts = session.receipts, {}
+    for (conversation, user, _), frame in held.items():
+        if user == session.user or conversation not in session.silent:
+            session.send(frame)
 
 
 class Receipts:
@@ -187,11 +197,14 @@ class Receipts:
                 for session in (by_user.get(recipient) or {}).values():
                     if session.device == device:
                         continue
+                    others = recipient != user and not faults.off("silent")
+                    if others and session.silent is not None and conversation in session.silent:
+                        continue
                     if frame is None:
                         frame = frames.StatusUpdate(
                             conversation, status, up_to=up_to, user_id=user, timestamp=at
                         )
-                    if session.state is not State.LIVE:
+                    if session.state is not State.LIVE or (others and session.silent is None):
                         if len(session.receipts) < MAX_HELD:
                             session.receipts[conversation, user, status] = frame
                         continue

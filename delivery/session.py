@@ -45,11 +45,12 @@ class State(enum.IntEnum):
 class Event:
     """One event on its way to local sessions: encoded once per codec, whoever gets it."""
 
-    __slots__ = ("_frames", "group", "logged")
+    __slots__ = ("_frames", "group", "logged", "withheld")
 
-    def __init__(self, logged: Logged, group: bool = False) -> None:
+    def __init__(self, logged: Logged, group: bool = False, withheld: bool = False) -> None:
         self.logged = logged
         self.group = group  # it goes by a lane
+        self.withheld = withheld  # it is for its sender's devices alone
         self._frames: dict[Codec, bytes] = {}
 
     @property
@@ -99,6 +100,7 @@ class Session:
         "receipts",
         "sending",
         "sent",
+        "silent",
         "state",
         "sync",
         "term",
@@ -133,6 +135,8 @@ class Session:
         self.open_chats: set[str] = set()  # conversations that are on its screen
         self.typing: dict[str, Rate] = {}  # what it may say of itself, by conversation
         self.issued_at = issued_at  # ms, of its access token
+        #: Direct conversations with a block in force, of which no receipts are told. None: not known, so they wait.
+        self.silent: frozenset[str] | None = None
         self.away = False
         self.opened_at = 0  # ms
         self.receipts: dict[tuple[str, str, str], frames.StatusUpdate] = {}  # for the end of the sync

@@ -24,6 +24,7 @@ from delivery.presence import Presence
 from delivery.receipts import RECEIPT_SLACK_MS, send_receipts
 from delivery.roster import Roster
 from delivery.session import Hub, Session, State
+from delivery.silence import Silence
 from delivery.store.interface import NEW_DEVICE_MS, DeviceRow, Store, Unavailable
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import AskBatcher, Batcher
@@ -57,6 +58,7 @@ class Sessions:
         presence: Presence,
         chats: OpenChats,
         identify: Identify,
+        silence: Silence,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -67,6 +69,7 @@ class Sessions:
         self._presence = presence
         self._chats = chats
         self._identify = identify
+        self._silence = silence
         self._opens: AskBatcher[Session] = AskBatcher(self._open_all, OPEN_AT_ONCE)
         self._unregister: Batcher[Session] = Batcher(self._unregister_all)
         self._left_over: list[Session] = []  # ended while the hot node was away
@@ -321,6 +324,7 @@ class Sessions:
                 ]
                 try:
                     await self._check_accounts(chunk)
+                    await self._silence.check(chunk)
                     if self._bus.hot.available and chunk:
                         await self._check(chunk)
                 except (HotUnavailable, Unavailable, hiredis.ReplyError):

@@ -16,9 +16,10 @@ import hiredis
 from delivery.drain import Drain
 from delivery.inbox import Inbox
 from delivery.reader import Reader
-from delivery.receipts import RECEIPT_SLACK_MS, Receipts, send_receipts
+from delivery.receipts import RECEIPT_SLACK_MS, Receipts, send_held, send_receipts
 from delivery.runs import Awaited, Run
 from delivery.session import Session, State
+from delivery.silence import Silence
 from delivery.store.interface import Logged, Page, PageRequest, Store, Unavailable
 from delivery.view import item_frame, page_bytes
 from whatsapp.infra import clock, faults, metrics
@@ -39,12 +40,14 @@ class Sync:
         inbox: Inbox,
         reader: Reader,
         receipts: Receipts,
+        silence: Silence,
         drain: Drain | None = None,
     ) -> None:
         self._store = store
         self._inbox = inbox
         self._reader = reader
         self._receipts = receipts
+        self._silence = silence
         self._drain = drain
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -249,6 +252,7 @@ class Sync:
 
     async def _complete(self, session: Session, run: Run) -> bool:
         """False if something came in at the last moment."""
+        await self._silence.learn(session)
         changed = await self._store.receipts([], session.user, max(0, run.since - RECEIPT_SLACK_MS))
         if session.sync is not run or session.state is not State.SYNCING:
             return True  # a newer sync, or nobody
@@ -258,7 +262,5 @@ class Sync:
         session.state = State.LIVE
         session.sync = None
         send_receipts(session, changed)
-        held, session.receipts = session.receipts, {}
-        for frame in held.values():
-            session.send(frame)
+        send_held(session)
         return True

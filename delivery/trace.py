@@ -11,6 +11,8 @@ unlinked         terminal: the device was unlinked afterwards; whether it had th
 passed           the message has expired and the position is above it: acknowledged, or the device was linked later
 linked_later     it was linked after the message, which is not owed to it
 ================ ==============================================================================================================
+
+A message that is ``withheld`` is owed to the devices of its sender alone: the other user had blocked the sender.
 """
 
 from __future__ import annotations
@@ -140,7 +142,7 @@ class Tracer:
         known = Conversation(
             conversation, head.kind, head.head, tuple(ask(store_trace.members(conversation)))
         )
-        users = owed(known, seq)
+        users = [place.sender] if place is not None and place.withheld else owed(known, seq)
         stored: dict[str, Any] = {
             "conversation": {"id": conversation, "kind": head.kind, "head": head.head, "floor": head.floor},
             "append": _append(seq, place, head.floor),
@@ -274,6 +276,7 @@ def _append(seq: int, place: store_trace.Place | None, floor: int) -> dict[str, 
         "kind": place.kind,
         "seqNum": place.seq_num or None,
         "contentBytes": place.size,
+        **({"withheld": True} if place.withheld else {}),
     }
 
 

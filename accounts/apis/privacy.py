@@ -99,7 +99,9 @@ class BlocksView(APIView):
 class BlockView(APIView):
     @operation("block", tag="people", summary="Block a user", status=204, refuses=[Code.LIMIT_EXCEEDED])
     def put(self, request: Request, user_id: uuid.UUID) -> Response:
-        """Want nothing from a user. Neither sees the other's presence, picture and about any more; nobody is told."""
+        """Want nothing from a user. What the user writes from now on in the 1:1 conversation is withheld, also after an unblock;
+        neither is told receipts of the other, or sees the other's presence, picture and about any more; nobody is told. Groups
+        are exempt."""
         blocks.block(owner=request.user, user_id=user_id, device_id=str(request.auth.pk))
         return Response(status=204)
 

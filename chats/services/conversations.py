@@ -10,6 +10,7 @@ from django.db import transaction
 from accounts.errors import Refused
 from accounts.models import Account
 from accounts.selectors import account_by_id
+from accounts.services import blocks
 from delivery.ids import conversation_id
 from delivery.store.sync import store
 from whatsapp.infra.clock import now_ms
@@ -25,7 +26,9 @@ def open_direct(*, account: Account, user_id: uuid.UUID) -> str:
         raise Refused(Code.BAD_REQUEST, "A direct conversation needs another user.")
     other = account_by_id(user_id=user_id)
     now = now_ms()
+    new_id = conversation_id(now, "direct", settings.HOME_REGION)
     with transaction.atomic():
-        return store.ensure_direct(
-            str(account.pk), str(other.pk), conversation_id(now, "direct", settings.HOME_REGION), now
-        )
+        opened = store.ensure_direct(str(account.pk), str(other.pk), new_id, now)
+        if opened == new_id:
+            blocks.withhold_between(one=account.pk, other=other.pk)
+    return opened

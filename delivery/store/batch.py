@@ -15,12 +15,12 @@ from msgspec.structs import astuple
 from delivery.store.interface import Amendment, Send
 from delivery.store.operation import Query, numbers, uuids
 
-_APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM delivery_append(
+_APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected, o_withheld FROM delivery_append(
     %s::uuid, %s::bigint, %s::int, %s::boolean, %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],
     %s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[], %s::boolean[], %s::int[], %s::int[],
     %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
 
-_AMEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected FROM delivery_amend(
+_AMEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected, o_withheld FROM delivery_amend(
     %s::uuid, %s::bigint, %s::int, %s::boolean, %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],
     %s::bigint[], %s::text[], %s::uuid[], %s::bigint[], %s::int[], %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from delivery.store.interface import DeviceRow
 from delivery.store.operation import Operation, Query, uuids
+from delivery.store.unread import LAST
 
 _LINK = """INSERT INTO delivery_device (device, member, linked_at) VALUES (%s::uuid, %s::uuid, %s::bigint)
 ON CONFLICT DO NOTHING RETURNING 1"""
 
-_START = """
+_START = f"""
 INSERT INTO delivery_position (acked, device, conversation)
-SELECT max(least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)), %(device)s::uuid, m.conversation
+SELECT max({LAST}), %(device)s::uuid, m.conversation
 FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
 WHERE m.member = %(user)s::uuid AND m.joined_seq <= h.head
 GROUP BY m.conversation

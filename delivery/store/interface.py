@@ -92,6 +92,7 @@ class Appended(NamedTuple):
     seq: int = 0
     at: int = 0  # server time of the append
     expected: int = 0
+    withheld: bool = False  # stored, and owed to its sender alone: the other user has blocked the sender
 
 
 class AppendResult(NamedTuple):
@@ -297,6 +298,22 @@ class Store(Protocol):
 
     async def find(self, conversation: str, message_id: str) -> int:
         """seq of a message of this conversation, 0 if there is none."""
+
+    async def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
+        """``member`` blocks ``sender``, or does so no more. Returns their direct conversation, "" when there is none.
+
+        What ``sender`` appends to it from then on, until it is taken back, is owed to ``sender`` alone, for ever; so are
+        amendments of it, and amendments of earlier messages, which ``member`` reads as they were (but for a delete, which empties
+        the stored content). It counts in nobody's unread number. Exact by ``seq`` against concurrent appends. While either blocks
+        the other, neither is shown new receipts of the other. Without a conversation, :meth:`ensure_direct` must be followed
+        by this call in the same transaction: the two calls wait for each other. Idempotent.
+        """
+
+    async def silent(self, users: Sequence[str]) -> dict[str, frozenset[str]]:
+        """By user the direct conversations in which a block is in force, in either direction."""
+
+    async def withheld_after(self, conversations: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+        """By (conversation, member) the latest run of seqs that are withheld from the member: the one before it, and its end."""
 
     async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         """For each (conversation, user, message_id): whether there is such an event and the user is owed it. One that may have

@@ -21,6 +21,7 @@ from delivery.store.interface import (
     Unavailable,
 )
 from delivery.store.operation import Operation, Query, numbers, uuids
+from delivery.store.unread import LAST
 from whatsapp.infra import faults
 
 _ATTEMPTS = 4  # of a statement that clashes: each one loses against a transaction that then is visible
@@ -93,13 +94,18 @@ def _statement(
             rows = yield query
         except Clash:
             continue
-        row, heads, seqs, outcomes, times, expected = rows[0]
+        row, heads, seqs, outcomes, times, expected, withheld = rows[0]
+        results: list[Appended | None]
         if heads is not None:
-            return [Appended(_STORED, seq, now) for seq in run.seqs(heads)], row
-        return [
-            None if outcome == _LOCKED else Appended(_OUTCOMES[outcome], seq, at, last)
-            for outcome, seq, at, last in zip(outcomes, seqs, times, expected, strict=True)
-        ], row
+            results = [Appended(_STORED, seq, now) for seq in run.seqs(heads)]
+        else:
+            results = [
+                None if outcome == _LOCKED else Appended(_OUTCOMES[outcome], seq, at, last)
+                for outcome, seq, at, last in zip(outcomes, seqs, times, expected, strict=True)
+            ]
+        for i in withheld or ():
+            results[i - 1] = results[i - 1]._replace(withheld=True)  # type: ignore[union-attr]  # it was stored
+        return results, row
     raise Unavailable("the batch lost against concurrent ones again and again")
 
 
@@ -113,16 +119,32 @@ def _unprotected(sends: Sequence[Send]) -> list[Send]:
 
 
 # What a message says since an edit that its reader is not owed, having left before, is not shown; what it said before is gone.
-_EVENT = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind,
-    CASE WHEN e.edited > o.owed THEN NULL ELSE e.content END, e.sent_at, e.at,
-    e.seq_num, e.extra, e.envelopes, coalesce(e.edited <= o.owed, false)"""
+# Since an edit that is withheld it says something else to its sender alone.
+_OWN_FORM = "e.replaced > 0 AND e.target IS NULL AND e.content IS NOT NULL AND e.sender = {reader}"
+_COLUMNS = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind,
+    CASE WHEN e.edited > o.owed THEN NULL
+         WHEN {own} THEN (
+             SELECT n.content FROM delivery_event n WHERE n.conversation = e.conversation AND n.seq = e.replaced)
+         ELSE e.content END, e.sent_at, e.at,
+    e.seq_num, e.extra, e.envelopes,
+    coalesce(e.edited <= o.owed OR {own}, false)"""
 
-# Owed is what lies in an interval, up to the head; "last" is the end of an interval as of now.
-_LAST = "least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)"
+
+def _event(reader: str) -> str:
+    """SQL: the columns of a :class:`Logged` but its conversation, as ``reader`` (SQL too) sees it."""
+    return _COLUMNS.format(own=_OWN_FORM.format(reader=reader))
+
+
+# Of an event about a message: whether a later one took its place, for this reader.
+_SUPERSEDED = "coalesce({event}.superseded, {event}.replaced > 0 AND {event}.target > 0 AND {event}.sender = {reader}, false)"
+
+# Owed is what lies in an interval, up to the head, and is not withheld; "last" is the end of an interval as of now.
+_LAST = LAST
+_MINE = "(v.withheld IS NULL OR v.sender = m.member)"
 
 # Each interval is a range of the primary key, so a page costs its own rows however long the log is.
 _PAGES = f"""
-SELECT r.i, h.floor, o.owed, e.superseded, {_EVENT}
+SELECT r.i, h.floor, o.owed, {_SUPERSEDED.format(event="e", reader="r.member")}, {_event("r.member")}
 FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[]) WITH ORDINALITY
      AS r (conversation, member, after, size, bytes, i)
 JOIN delivery_head h ON h.conversation = r.conversation
@@ -138,7 +160,7 @@ LEFT JOIN LATERAL (
         SELECT x.* FROM delivery_member m CROSS JOIN LATERAL (
             SELECT * FROM delivery_event v
             WHERE v.conversation = r.conversation AND v.seq >= greatest(m.joined_seq, r.after + 1, h.floor + 1)
-              AND v.seq <= {_LAST}
+              AND v.seq <= {_LAST} AND {_MINE}
             ORDER BY v.seq LIMIT r.size) x
         WHERE m.conversation = r.conversation AND m.member = r.member AND {_LAST} > greatest(r.after, h.floor)
         ORDER BY x.seq LIMIT r.size) f
@@ -177,12 +199,12 @@ def pages(requests: Sequence[PageRequest]) -> Operation[list[Page]]:
 
 
 def logged(conversation: str, row: Sequence[Any]) -> Logged:
-    """An event from the columns of ``_EVENT``."""
+    """An event from the columns of :func:`_event`."""
     return Logged(conversation, *row)
 
 
 _HISTORY = f"""
-SELECT h.floor, o.owed, {_EVENT}
+SELECT h.floor, o.owed, {_event("%(user)s::uuid")}
 FROM delivery_head h
 JOIN LATERAL (
     SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals
@@ -192,7 +214,8 @@ LEFT JOIN LATERAL (
     SELECT x.* FROM delivery_member m CROSS JOIN LATERAL (
         SELECT * FROM delivery_event v
         WHERE v.conversation = h.conversation AND v.seq >= greatest(m.joined_seq, h.floor + 1)
-          AND v.seq <= least({_LAST}, %(before)s::bigint - 1) AND v.superseded IS NULL
+          AND v.seq <= least({_LAST}, %(before)s::bigint - 1) AND {_MINE}
+          AND NOT {_SUPERSEDED.format(event="v", reader="m.member")}
         ORDER BY v.seq DESC LIMIT %(limit)s::bigint) x
     WHERE m.conversation = h.conversation AND m.member = %(user)s::uuid
     ORDER BY x.seq DESC LIMIT %(limit)s::bigint
@@ -235,8 +258,9 @@ FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) WITH ORDINALITY r (conversation,
 LEFT JOIN delivery_head h ON h.conversation = r.conversation
 LEFT JOIN LATERAL (
     SELECT min(e.seq) AS seq
-    FROM (SELECT v.conversation, v.seq FROM delivery_event v WHERE v.message_id = r.message_id OFFSET 0) e
-    WHERE e.conversation = r.conversation
+    FROM (SELECT v.conversation, v.seq, v.withheld, v.sender FROM delivery_event v
+          WHERE v.message_id = r.message_id OFFSET 0) e
+    WHERE e.conversation = r.conversation AND (e.withheld IS NULL OR e.sender = r.member)
 ) t ON true
 ORDER BY r.i"""
 

@@ -15,6 +15,7 @@ from delivery.store.interface import (
     ReceiptWrite,
 )
 from delivery.store.operation import Operation, Query, numbers, uuids
+from delivery.store.unread import LAST
 
 # Owed end and start of every conversation of a user, with the position of a linked device. A device that is not linked has
 # no position, so it gets no rows.
@@ -23,8 +24,7 @@ SELECT o.conversation::text, greatest(p.acked, o.start), coalesce(o.owed, 0), co
 FROM delivery_device d
 JOIN LATERAL (
     SELECT m.conversation, min(m.joined_seq) - 1 AS start, max(h.floor) AS floor,
-           max(least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END))
-               FILTER (WHERE m.joined_seq <= h.head) AS owed
+           max({last}) FILTER (WHERE m.joined_seq <= h.head) AS owed
     FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
     WHERE m.member = d.member {only}
     GROUP BY m.conversation
@@ -32,8 +32,10 @@ JOIN LATERAL (
 LEFT JOIN delivery_position p ON p.device = d.device AND p.conversation = o.conversation
 WHERE d.device = %(device)s::uuid AND d.member = %(user)s::uuid {having}"""
 
-_POSITIONS = _FOR_DEVICE.format(only="AND m.conversation = ANY (%(conversations)s::uuid[])", having="")
-_BEHIND = _FOR_DEVICE.format(only="", having="AND o.owed > greatest(p.acked, o.start, o.floor)")
+_POSITIONS = _FOR_DEVICE.format(
+    last=LAST, only="AND m.conversation = ANY (%(conversations)s::uuid[])", having=""
+)
+_BEHIND = _FOR_DEVICE.format(last=LAST, only="", having="AND o.owed > greatest(p.acked, o.start, o.floor)")
 
 
 def positions(user: str, device: str, conversations: Sequence[str]) -> Operation[dict[str, Position]]:
@@ -114,15 +116,20 @@ def save(
     )
 
 
+# What others are shown. While a block is in force that is what it was when it began.
+_DELIVERED = "coalesce(r.shown_delivered, r.delivered)"
+_READ = "coalesce(r.shown_read, r.read)"
+_CHANGED = "coalesce(r.shown_at, r.changed_at)"
+
 # Nothing to who has left: how far the others are tells how far the conversation has come.
 _OTHERS = f"""
-SELECT r.conversation::text, r.member::text, r.delivered, r.read, r.changed_at
+SELECT r.conversation::text, r.member::text, {_DELIVERED}, {_READ}, {_CHANGED}
 FROM delivery_receipt r
 WHERE r.conversation IN (
     SELECT m.conversation FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
     WHERE m.member = %(user)s::uuid AND m.left_seq = 0 AND h.members <= {RECEIPTS_EACH} {{only}})
-  AND r.member <> %(user)s::uuid AND r.changed_at >= %(since)s::bigint AND (r.delivered > 0 OR r.read > 0)
-ORDER BY r.changed_at DESC, r.conversation, r.member {{limit}}"""
+  AND r.member <> %(user)s::uuid AND {_CHANGED} >= %(since)s::bigint AND ({_DELIVERED} > 0 OR {_READ} > 0)
+ORDER BY {_CHANGED} DESC, r.conversation, r.member {{limit}}"""
 
 # What the user has read on another device. How far the other has come in receiving is nothing to this one.
 _OWN = """
@@ -169,7 +176,7 @@ def receipt_counts(events: Sequence[tuple[str, str, int]]) -> Operation[list[Rec
 
 
 _EACH = f"""
-SELECT m.member::text, coalesce(r.delivered, 0) >= %(seq)s::bigint, coalesce(r.read, 0) >= %(seq)s::bigint
+SELECT m.member::text, coalesce({_DELIVERED}, 0) >= %(seq)s::bigint, coalesce({_READ}, 0) >= %(seq)s::bigint
 {_OWED.format(conversation="%(conversation)s::uuid", user="%(user)s::uuid", seq="%(seq)s::bigint")}
   AND (%(after)s::uuid IS NULL OR m.member > %(after)s::uuid)
 ORDER BY m.member LIMIT %(limit)s::bigint"""

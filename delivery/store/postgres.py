@@ -11,7 +11,7 @@ from psycopg import errors as pg
 from psycopg_pool import AsyncConnectionPool
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread
+from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread, withheld
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -92,6 +92,16 @@ class PostgresStore:
 
     async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         return await self._run(log.knows(asked))
+
+    # -- blocks
+    async def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
+        return await self._run(withheld.withhold(member, sender, on, now))
+
+    async def silent(self, users: Sequence[str]) -> dict[str, frozenset[str]]:
+        return await self._run(withheld.silent(users))
+
+    async def withheld_after(self, conversations: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+        return await self._run(withheld.withheld_after(conversations))
 
     # -- roster
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:

@@ -84,7 +84,7 @@ WITH mine AS (
         ORDER BY conversation LIMIT %(limit)s::bigint)
 ), listed AS (
     SELECT i.conversation, coalesce(max(i.last) FILTER (WHERE i.joined_seq <= h.head), 0) AS owed,
-           sum({unread.MESSAGES}) AS unread, sum({unread.mentioning("%(user)s::uuid")}) AS mentioned,
+           sum({unread.messages("%(user)s::uuid")}) AS unread, sum({unread.mentioning("%(user)s::uuid")}) AS mentioned,
            coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read,
            coalesce(max(r.changed_at), 0) AS receipt_at
     FROM mine i JOIN delivery_head h ON h.conversation = i.conversation

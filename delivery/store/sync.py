@@ -14,7 +14,7 @@ from django.db import utils as db
 from psycopg import errors as pg
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread
+from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread, withheld
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -112,6 +112,20 @@ class SyncStore:
 
     def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         return self._run(log.knows(asked))
+
+    # -- blocks
+    def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
+        return self._run(withheld.withhold(member, sender, on, now))
+
+    def hold_direct(self, a: str, b: str) -> None:
+        """Until the end of the transaction :meth:`withhold` between these two waits."""
+        self._run(withheld.hold_direct(a, b))
+
+    def silent(self, users: Sequence[str]) -> dict[str, frozenset[str]]:
+        return self._run(withheld.silent(users))
+
+    def withheld_after(self, conversations: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+        return self._run(withheld.withheld_after(conversations))
 
     # -- roster
     def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:

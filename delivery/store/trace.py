@@ -27,6 +27,7 @@ class Place(NamedTuple):
     seq_num: int
     size: int
     deleted: bool
+    withheld: bool  # owed to its sender alone
 
 
 class Head(NamedTuple):
@@ -64,7 +65,7 @@ class UserState(NamedTuple):
 
 _PLACE = """
 SELECT conversation::text, seq, message_id::text, at, sent_at, sender::text, device::text, kind, seq_num,
-       coalesce(octet_length(content), 0), content IS NULL
+       coalesce(octet_length(content), 0), content IS NULL, withheld IS NOT NULL
 FROM delivery_event WHERE {which} ORDER BY at, conversation, seq LIMIT %s"""
 _BY_MESSAGE = _PLACE.format(which="message_id = %s::uuid")
 _BY_SEQ = _PLACE.format(which="conversation = %s::uuid AND seq = %s")

@@ -19,13 +19,20 @@ def ordinal(seq: str) -> str:
 
 
 #: The end of an interval ``m`` as of now.
-LAST = "least(h.head, CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)"
+LAST = """least(CASE WHEN h.withholds THEN delivery_owed(m.conversation, m.member, h.head) ELSE h.head END,
+    CASE m.left_seq WHEN 0 THEN h.head ELSE m.left_seq END)"""
 
 #: Where the unread part of an interval begins; ``r``: one's own receipt.
 START = "greatest(r.read, r.sent, i.joined_seq - 1)"
 
-#: Unread messages of an interval.
-MESSAGES = f"greatest(0, ({ordinal('i.last')}) - ({ordinal('p.start')}))"
+
+def messages(user: str) -> str:
+    """SQL: unread messages of an interval. What is withheld from the other has no ordinal; as long as one's own messages are not
+    known to be read, those count too, or the number would tell of the block."""
+    return f"""greatest(0, ({ordinal("i.last")}) - ({ordinal("p.start")})) + CASE WHEN h.withholds THEN (
+        SELECT count(*) FROM delivery_event v WHERE v.conversation = i.conversation AND v.seq > p.start AND v.seq <= i.last
+          AND v.withheld AND v.sender = {user}
+          AND v.kind <> ALL ('{{edit,delete,reaction,member_added,member_removed,role,info,timer}}')) ELSE 0 END"""
 
 
 def mentioning(user: str) -> str:
@@ -33,13 +40,14 @@ def mentioning(user: str) -> str:
     return f"""(SELECT count(*) FROM delivery_mention n
     WHERE n.conversation = i.conversation AND n.member = {user} AND n.seq > greatest(p.start, h.floor)
       AND n.seq <= i.last AND EXISTS (
-        SELECT FROM delivery_event v WHERE v.conversation = n.conversation AND v.seq = n.seq AND v.content IS NOT NULL))"""
+        SELECT FROM delivery_event v WHERE v.conversation = n.conversation AND v.seq = n.seq AND v.content IS NOT NULL
+        AND (v.withheld IS NULL OR v.sender = n.member)))"""
 
 
 # Of what is read up to its end nothing is looked up: most conversations of most people.
 _BADGES = f"""
 SELECT i.member::text, sum(CASE WHEN f.archived OR f.muted_until > %(now)s::bigint
-                                THEN {mentioning("i.member")} ELSE {MESSAGES} END)::bigint
+                                THEN {mentioning("i.member")} ELSE {messages("i.member")} END)::bigint
 FROM (
     SELECT m.member, m.conversation, m.joined_seq, {LAST} AS last
     FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from delivery.store.interface import (
     Amendment,
     Appended,
@@ -35,13 +37,32 @@ class Talk:
     speakers: set[str] = field(default_factory=set)
     targets: dict[int, int] = field(default_factory=dict)  # amendment -> message
     superseded: set[int] = field(default_factory=set)
+    edits: dict[int, int] = field(default_factory=dict)  # message -> its last edit that everybody sees
+    blocks: set[tuple[str, str]] = field(default_factory=set)  # who blocks whom
+    withheld: set[int] = field(default_factory=set)
+    replaced: dict[int, int] = field(default_factory=dict)  # for its sender: by which withheld one
 
     def owed(self, user: str) -> list[int]:
         """Every seq owed to a user, expired and superseded ones included."""
         ranges = self.intervals.get(user, [])
         return [
-            e.seq for e in self.log if any(j <= e.seq and (not left or e.seq <= left) for j, left in ranges)
+            e.seq
+            for e in self.log
+            if any(j <= e.seq and (not left or e.seq <= left) for j, left in ranges)
+            and (e.seq not in self.withheld or e.sender == user)
         ]
+
+    def shown(self, seq: int, user: str) -> Logged | None:
+        """An event as this user reads it."""
+        event = self.log[seq - 1]
+        instead = self.replaced.get(seq) if event.sender == user else None
+        if seq in self.superseded or (instead and seq in self.targets):
+            return None
+        if instead:
+            return replace(event, content=self.log[instead - 1].content, edited=True)
+        if self.edits.get(seq, 0) > max(self.owed(user)):
+            return replace(event, content=None, edited=False)
+        return event
 
     # -- amendments
     def find(self, message_id: str) -> Logged | None:
@@ -85,24 +106,51 @@ class Talk:
             and self.log[seq - 1].kind in kinds
         ]
 
+    def hides(self, sender: str, target: Logged | None) -> bool:
+        if target is not None and target.seq in self.withheld:
+            return True
+        return any(blocked == sender for _, blocked in self.blocks)
+
     def amend(self, event: Logged, target: Logged) -> None:
+        if event.seq in self.withheld and target.seq not in self.withheld and event.kind != "delete":
+            for seq in self.about(target, event.kind):
+                if self.log[seq - 1].sender != event.sender:
+                    continue
+                if seq in self.withheld:
+                    self.superseded.add(seq)
+                    self.log[seq - 1].content = self.log[seq - 1].extra = None
+                else:
+                    self.replaced[seq] = event.seq
+            if event.kind == "edit":
+                self.replaced[target.seq] = event.seq
+            self.targets[event.seq] = target.seq
+            return
         if event.kind == "delete":
             gone = self.about(target, "edit", "reaction")
             target.content = target.extra = target.envelopes = None
             target.edited = False
+            self.edits.pop(target.seq, 0)
+            self.replaced.pop(target.seq, 0)
             self.mentions[target.seq] = set()
         else:
             gone = [seq for seq in self.about(target, event.kind) if self.log[seq - 1].sender == event.sender]
             if event.kind == "edit":
                 target.content, target.edited = event.content, True
+                self.edits[target.seq] = event.seq
+                self.replaced.pop(target.seq, 0)
         for seq in gone:
             self.superseded.add(seq)
             self.log[seq - 1].content = self.log[seq - 1].extra = None
         self.targets[event.seq] = target.seq
 
-    def messages(self, low: int, high: int) -> int:
+    def messages(self, low: int, high: int, user: str) -> int:
         """Messages above ``low``, up to ``high``, that can still be read."""
-        return sum(max(low, self.floor) < e.seq <= high and e.kind not in EVENTS for e in self.log)
+        return sum(
+            max(low, self.floor) < e.seq <= high
+            and e.kind not in EVENTS
+            and (e.seq not in self.withheld or e.sender == user)
+            for e in self.log
+        )
 
 
 class Model:
@@ -148,17 +196,20 @@ class Model:
         if send.seq_num:
             self.lasts[counter] = send.seq_num
         log = talk.log
-        ordinal = (log[-1].ordinal if log else 0) + (send.kind not in EVENTS)
+        hidden = talk.hides(send.sender, target)
+        ordinal = (log[-1].ordinal if log else 0) + (send.kind not in EVENTS and not hidden)
         log.append(
             Logged(
                 send.conversation, len(log) + 1, ordinal, send.sender, send.device, send.message_id, send.kind,
                 send.content, send.sent_at, now, send.seq_num, send.extra, send.envelopes,
             )
         )  # fmt: skip
+        if hidden:
+            talk.withheld.add(len(log))
         talk.mentions[len(log)] = set(send.mentions) - {send.sender}
         if target is not None:
             talk.amend(log[-1], target)
-        answer = Appended(Outcome.STORED, len(log), now)
+        answer = Appended(Outcome.STORED, len(log), now, withheld=hidden)
         self.firsts[key] = (send, answer)
         return answer
 
@@ -171,7 +222,7 @@ class Model:
 
     def owed(self, conversation: str, user: str, after: int) -> list[Logged]:
         rows = self.rows(conversation, user, after)
-        return [row for row in rows if row.seq not in self.talks[conversation].superseded]
+        return [one for row in rows if (one := self.talks[conversation].shown(row.seq, user)) is not None]
 
     def last_owed(self, conversation: str, user: str) -> int:
         return max(self.talks[conversation].owed(user), default=0)
@@ -181,7 +232,7 @@ class Model:
         _, read, sent, _ = self.marks.get((conversation, user), [0, 0, 0, 0])
         head = len(talk.log)
         return sum(
-            talk.messages(max(read, sent, joined - 1), min(left or head, head))
+            talk.messages(max(read, sent, joined - 1), min(left or head, head), user)
             for joined, left in talk.intervals[user]
         )
 

@@ -46,6 +46,8 @@ relist          a new epoch does not learn which gateways have a group open
 open_members    who has a chat open is not asked whether it is still a member
 rights_again    who begins to follow is shown what the rights of a moment ago allow, whatever has changed meanwhile
 typing_pace     all the typing in a group goes to who has it open
+withheld        what a blocked user writes is fanned out to who has blocked
+silent          receipts are told whatever block is in force
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================
 """
