@@ -49,7 +49,7 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]], lanes: l
         with transaction.atomic():
             for number in range(begin, min(begin + _A_TRANSACTION, count)):
                 now = now_ms()
-                account = Account.objects.create(phone=f"+1555{first + number:07}", created_at=now)
+                account = Account.objects.create(phone=f"+1557{first + number:07}", created_at=now)
                 device = link_device(account=account, name="bench", registration_id=None, now=now)
                 tokens = start_session(device=device, now=now)
                 accounts.append(account)

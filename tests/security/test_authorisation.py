@@ -229,6 +229,12 @@ OF_OTHERS = {
     ("GET", "/groups/{group_id}/invites"): ("not_found", 404),
     ("POST", "/groups/{group_id}/invites"): ("not_found", 404),
     ("DELETE", "/groups/{group_id}/invites/{code}"): ("not_found", 404),
+    ("POST", "/groups/{group_id}/members"): ("not_found", 404),
+    ("GET", "/groups/{group_id}/icon"): ("not_found", 404),
+    ("PUT", "/groups/{group_id}/icon"): ("not_found", 404),
+    ("DELETE", "/groups/{group_id}/icon"): ("not_found", 404),
+    ("PUT", "/blocks/{user_id}"): None,  # whom one blocks is one's own business
+    ("DELETE", "/blocks/{user_id}"): None,
     ("GET", "/invites/{code}"): None,  # an invite is for whoever has its code
     ("POST", "/invites/{code}/join"): None,  # last: from here on Eve is a member
 }
@@ -250,8 +256,9 @@ def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
         "code": code,
     }
     for (method, path), refusal in OF_OTHERS.items():
-        answer = eve.api(method, path.format(**ids), {})
-        unknown = eve.api(method, _filled(path), {})
+        body = {"members": [bob.user_id]}  # which one address needs, and no other looks at
+        answer = eve.api(method, path.format(**ids), body)
+        unknown = eve.api(method, _filled(path), body)
         if refusal is not None:
             assert_problem(answer, *refusal)
             assert answer.content == unknown.content, "one cannot tell theirs from none"
