@@ -22,22 +22,35 @@ SEED = 20261125
 @pytest.mark.timeout(600)
 def test_nothing_is_found(stack: Any, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
-    done = check(
-        url=stack.http,
-        sms=stack.data / "sms.jsonl",
-        seed=SEED,
-        examples=5,
-        phases="examples,coverage,fuzzing,stateful",
-        seen=seen,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "No issues found" in done.stdout
+    # What is made by chance, numbers and ids among it, may leave an operation without a good request: asked again. What
+    # is found is judged by the first seed, so that a run repeats it.
+    for seed in (SEED, SEED + 1, SEED + 2):
+        done = check(
+            url=stack.http,
+            sms=stack.data / "sms.jsonl",
+            seed=seed,
+            examples=5,
+            phases="examples,coverage,fuzzing,stateful",
+            seen=seen,
+        )
+        if seed == SEED:
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "No issues found" in done.stdout
+        only_refused = _only_refused(stack.http, seen)
+        if not only_refused:
+            break
+    assert not only_refused, "it saw these operations only refuse"
+
+
+def _only_refused(url: str, seen: Path) -> dict[str, set[int]]:
+    """Operations that never worked, and what they answered."""
     statuses: defaultdict[str, set[int]] = defaultdict(set)
     for line in seen.read_text().splitlines():
         method, name, status = line.split(" ")
         statuses[f"{method} {name}"].add(int(status))
-    with urllib.request.urlopen(f"{stack.http}/schema/openapi.json") as answer:
+    with urllib.request.urlopen(f"{url}/schema/openapi.json") as answer:
         document = json.load(answer)
+    refused: dict[str, set[int]] = {}
     for item in document["paths"].values():
         for method, operation in item.items():
             if operation["operationId"] == "openapi":
@@ -45,7 +58,8 @@ def test_nothing_is_found(stack: Any, tmp_path: Path) -> None:
             if operation["operationId"] == "set_icon":
                 continue  # no picture is made by chance, and one that a hook puts there counts as bad data
             found = statuses[f"{method.upper()} {operation['operationId']}"]
-            # It saw the operation work, not only refuse.
             expected = 501 if operation["tags"] == ["not built yet"] else 200
             good = {status for status in found if expected <= status < expected + 100}
-            assert good, (operation["operationId"], found)
+            if not good:
+                refused[operation["operationId"]] = found
+    return refused
