@@ -8,22 +8,17 @@ if a message was lost, repeated or out of order.
 from __future__ import annotations
 
 import argparse
-import json
-import signal
 import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from bench import lane_tasks
-from bench.cpu import Gone
 from bench.figures import Figures, combine, percentiles
-from bench.generator import LoadError
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
-from bench.running import common_options, running
+from bench.running import common_options, run
 from delivery.lanes import LANES
-from devtools.errors import DevError
 
 #: members, messages/s. The first two of each size are for cost, the last for latency on a machine that is not saturated.
 ROOMS = ((200, 30), (200, 100), (1000, 20), (1000, 40), (100, 10), (1024, 2))
@@ -64,18 +59,7 @@ def options() -> argparse.ArgumentParser:
 
 def main() -> int:
     args = options().parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    try:
-        with running(args) as bench:
-            result = _measure(bench)
-    except (DevError, LoadError, Gone, RuntimeError) as error:
-        print(f"bench fanout: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 1 if result["checks"]["problems"] else 0
+    return run("fanout", args, _measure)
 
 
 def _measure(bench: Bench) -> Figures:

@@ -9,23 +9,18 @@ lost, repeated or out of order.
 from __future__ import annotations
 
 import argparse
-import json
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.cpu import Gone
 from bench.figures import Figures, percentiles
-from bench.generator import LoadError
 from bench.lane_watch import LaneWatch, Look
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
-from bench.running import common_options, running
+from bench.running import common_options, run
 from delivery.lanes import LANES
-from devtools.errors import DevError
 
 #: Connected members of the flooded group, messages/s (0: as fast as the ✓ come).
 FLOODS = ((20, 0.0), (200, 0.0), (200, 100.0))
@@ -75,18 +70,7 @@ def main() -> int:
         1  # cores; two generators share them, so that a flood does not delay the clock of the quiet ones
     )
     args.generators = 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    try:
-        with running(args) as bench:
-            result = measure(bench)
-    except (DevError, LoadError, Gone, RuntimeError) as error:
-        print(f"bench flood: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 1 if result["checks"]["problems"] else 0
+    return run("flood", args, measure)
 
 
 def measure(bench: Bench) -> Figures:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from bench.cpu import Gone
 from bench.frames import CODECS
-from bench.generator import Generators
+from bench.generator import Generators, LoadError
 from bench.phases import Bench
 from bench.stack import Cores, System
+from devtools.errors import DevError
 from devtools.paths import REPO
 
 
@@ -59,3 +64,19 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
             if system.stack.postgres is not None:
                 shutil.rmtree(system.stack.postgres.folder, ignore_errors=True)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(name: str, args: argparse.Namespace, measure: Callable[[Bench], dict[str, Any]]) -> int:
+    """``./dev bench NAME``: measure on a system of its own, write ``--json``; the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    try:
+        with running(args) as bench:
+            result = measure(bench)
+    except (DevError, LoadError, Gone, RuntimeError) as error:
+        print(f"bench {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 1 if result["checks"]["problems"] else 0

@@ -9,24 +9,19 @@ read it: ``docs/bench.md``. Exit code 1 if a mark is missing, or a message was l
 from __future__ import annotations
 
 import argparse
-import json
-import signal
 import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from bench import marks
-from bench.cpu import Gone
 from bench.figures import Figures, percentiles
 from bench.flood import beside, beside_lines
-from bench.generator import LoadError
 from bench.lane_watch import LaneWatch, Look
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
-from bench.running import common_options, running
+from bench.running import common_options, run
 from bench.viral_people import People, make
-from devtools.errors import DevError
 
 _VIRAL, _BESIDE = 0, 1  # generators
 _GROUPS = ("gateways", "workers", "postgresql", "valkey")
@@ -68,18 +63,7 @@ def main() -> int:
     args = options().parse_args()
     args.clients = 1  # cores
     args.generators = 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
-    try:
-        with running(args) as bench:
-            result = measure(bench)
-    except (DevError, LoadError, Gone, RuntimeError) as error:
-        print(f"bench viral: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 1 if result["checks"]["problems"] else 0
+    return run("viral", args, measure)
 
 
 def measure(bench: Bench) -> Figures:
