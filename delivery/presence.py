@@ -214,7 +214,7 @@ class Presence:
         answers = await self._shows([(user, session.user) for user, session in following])
         changed: dict[str, list[Session]] = {}
         for (user, session), shown in zip(following, answers, strict=True):
-            watch = self._watchers.get(user, {}).get(session)
+            watch = self._living(session, user)
             if watch is None or watch.shown == shown:
                 continue
             if not _anything(shown):
