@@ -530,6 +530,7 @@ class Migration(migrations.Migration):
             WITHHOLD,
             reverse_sql="DROP FUNCTION delivery_withhold, delivery_owed, delivery_hide",
         ),
-        migrations.RunSQL(APPEND, reverse_sql="DROP FUNCTION delivery_append"),
-        migrations.RunSQL(AMEND, reverse_sql="DROP FUNCTION delivery_amend"),
+        # No way back: without these columns the earlier functions would show what is withheld.
+        migrations.RunSQL(APPEND),
+        migrations.RunSQL(AMEND),
     ]
