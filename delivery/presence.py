@@ -13,14 +13,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import hiredis
 
-from delivery.ports import NOTHING, Shown, Shows, everybody
+from delivery.ports import Shows, everybody
 from delivery.roster import Roster, is_member
 from delivery.session import Hub, Session, State
 from delivery.store.interface import Unavailable
+from delivery.watch import (
+    DIRECTLY,
+    Change,
+    Status,
+    Watch,
+    anything,
+    presence_frame,
+    status_for,
+    tell_one,
+)
 from whatsapp.infra import clock, faults
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus, alive_key
@@ -32,8 +42,6 @@ from whatsapp.wire import frames
 log = logging.getLogger(__name__)
 
 PRESENCE = "presence"  # payload: [user, status, last_seen]
-Status = Literal["online", "offline", "away", "unknown"]
-DIRECTLY = ""  # in place of the chat through which a user is followed
 SEEN_TTL_S = 30 * 86_400
 REFRESH_AT_ONCE = 500
 #: A node that lost its records has them again after this time (``sessions.REOPEN_SPREAD_S``); until then none means nothing.
@@ -42,26 +50,6 @@ RECORDS_BACK_S = 60.0
 
 def seen_key(user: str) -> str:
     return f"{{{user}}}:seen"
-
-
-class Watch:
-    """How one session follows one user. Times of the loop's clock, s."""
-
-    __slots__ = ("changes", "shown", "status", "told_at", "until")
-
-    def __init__(self) -> None:
-        self.until: dict[str, float] = {}  # by the chat through which it does, or DIRECTLY
-        self.status: Status | None = None  # what the session was told last
-        self.told_at = 0.0
-        self.shown = NOTHING  # what the session's user may be told
-        self.changes = 0  # how often that was said to have changed
-
-
-class Change(NamedTuple):
-    user: str
-    status: Status
-    seen: int | None
-    read_at: float | None  # see Presence._tell
 
 
 class Presence:
@@ -120,7 +108,7 @@ class Presence:
         watches = {user: self._watchers.get(user, {}).get(session) for user in users}
         before = {user: watch.changes for user, watch in watches.items() if watch is not None}
         shown = dict(zip(users, await self._shows([(user, session.user) for user in users]), strict=True))
-        visible = [user for user in users if _anything(shown[user])]
+        visible = [user for user in users if anything(shown[user])]
         if subscribed:
             try:
                 states = await self._states(visible)
@@ -146,8 +134,8 @@ class Presence:
                 continue
             status, seen = states[user]
             watch.shown = shown[user]
-            watch.status, watch.told_at = _status(status, shown[user]), now
-            session.send(_frame(user, status, seen, shown[user]))
+            watch.status, watch.told_at = status_for(status, shown[user]), now
+            session.send(presence_frame(user, status, seen, shown[user]))
         return again
 
     def unfollow(self, session: Session, through: str) -> None:
@@ -217,7 +205,7 @@ class Presence:
             watch = self._living(session, user)
             if watch is None or watch.shown == shown:
                 continue
-            if not _anything(shown):
+            if not anything(shown):
                 self._hide(session, user)
                 continue
             watch.shown = shown
@@ -234,10 +222,10 @@ class Presence:
                 watch = self._watchers.get(user, {}).get(session)
                 if watch is not None:
                     watch.status, watch.told_at = (
-                        _status(status, watch.shown),
+                        status_for(status, watch.shown),
                         asyncio.get_running_loop().time(),
                     )
-                    session.send(_frame(user, status, seen, watch.shown))
+                    session.send(presence_frame(user, status, seen, watch.shown))
 
     # states
 
@@ -331,7 +319,7 @@ class Presence:
         through = False
         for session, watch in self._following(user):
             if DIRECTLY in watch.until:
-                _tell_one(session, watch, change)
+                tell_one(session, watch, change)
             else:
                 through = True
         if through:
@@ -361,7 +349,7 @@ class Presence:
                     elif not is_member(known, change.user):
                         del watch.until[chat]
                 if watch.until and not chats.isdisjoint(watch.until):
-                    _tell_one(session, watch, change)
+                    tell_one(session, watch, change)
 
     def _doubt(self, user: str) -> None:
         """The user seems to be offline: look again after the debounce, unless it is back by then."""
@@ -440,30 +428,3 @@ class Presence:
                 self._tell(user, status, seen, began)
             elif began > self._records_back:
                 self._doubt(user)
-
-
-def _tell_one(session: Session, watch: Watch, change: Change) -> None:
-    if not _anything(watch.shown):
-        return  # its answer is on the way
-    if change.read_at is not None and (watch.status is None or watch.told_at >= change.read_at):
-        return
-    status = _status(change.status, watch.shown)
-    known, watch.status, watch.told_at = watch.status, status, asyncio.get_running_loop().time()
-    if known != status:
-        session.send(_frame(change.user, change.status, change.seen, watch.shown))
-
-
-def _anything(shown: Shown) -> bool:
-    return shown.online or shown.last_seen
-
-
-def _status(status: Status, shown: Shown) -> Status:
-    return status if shown.online else "unknown"
-
-
-def _frame(user: str, status: Status, seen: int | None, shown: Shown) -> frames.Presence:
-    """Who is shown to be online was not last seen: it is there. For whom that is hidden, ``last_seen`` is there in any case, or
-    its absence would tell."""
-    status = _status(status, shown)
-    last_seen = seen if shown.last_seen and status != "online" else None
-    return frames.Presence(status, user_id=user, last_seen=last_seen)
