@@ -132,6 +132,8 @@ async def test_c4_a_worker_is_killed_in_a_burst(rig: Rig, point: str) -> None:
         await here.a_death(point)
         await change(here.ann, "DELETE", f"/groups/{here.group}/members/{here.cat.user}")
         await asyncio.gather(*talking)
+        # The burst may have been over when Cat went: what is said now is surely said without her.
+        await asyncio.gather(*[here.say(writer, 1) for writer in here.writers])
         # The other worker goes on alone.
         await here.all_here()
         assert here.repeats() == 0
@@ -142,7 +144,8 @@ async def test_c4_a_worker_is_killed_in_a_burst(rig: Rig, point: str) -> None:
             )
             await peer.round_trip()
             assert got(peer, here.group) == wanted
-        assert 2 < len(await owed(here.cat, here.group)) < 124
+        everything = 2 + 3 * 41 + 2  # what made the group, what was said, Eve came and Cat went
+        assert 2 < len(await owed(here.cat, here.group)) <= everything - 3
         await until(lambda: nothing_open(rig), "every row is done, also the one whose report died", 30)
         assert rig.hot.xlen(queue_key(here.lane)) == 0
 
