@@ -83,6 +83,12 @@ def notices(*, user_ids: Sequence[str], kind: str, data: dict[str, Any]) -> None
     _send_each(user_ids, {"type": "notice", "kind": kind, "data": data})
 
 
+def devices_changed(*, user_id: str) -> None:
+    """What :mod:`accounts.envelope_devices` says of this user is different now: a device was unlinked, or has other
+    keys or another registration id. Gateways that hold a session of the user hear of it."""
+    _send(user_id, {"type": "devices.changed"})
+
+
 def blocks_changed(*, user_ids: Sequence[str]) -> None:
     """A block between these two began or ended: neither is told receipts of the other while it is in force."""
     if isinstance(get_channel_layer(), BusLayer):

@@ -1,25 +1,33 @@
 """Tables of the app, a file per noun. Times are milliseconds since the epoch, from ``whatsapp.infra.clock``."""
 
 from accounts.models.account import Account, phone_hash
+from accounts.models.allowance import Allowance
 from accounts.models.block import Block
 from accounts.models.contact import Contact
 from accounts.models.device import Device
+from accounts.models.identity import Identity, IdentityNews
 from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
 from accounts.models.limit_hit import LimitHit
+from accounts.models.prekey import DeviceKeys, Prekey
 from accounts.models.privacy import Audience, Privacy
 from accounts.models.refresh_token import RefreshToken
 from accounts.models.verification_code import VerificationCode
 
 __all__ = [
     "Account",
+    "Allowance",
     "Audience",
     "Block",
     "Contact",
     "Device",
+    "DeviceKeys",
+    "Identity",
+    "IdentityNews",
     "InstallationBan",
     "KeptAnswer",
     "LimitHit",
+    "Prekey",
     "Privacy",
     "RefreshToken",
     "VerificationCode",

@@ -32,6 +32,8 @@ class Device(models.Model):
     #: Keyed hash of the client's own installation id (``accounts/installations.py``), if it gave one.
     installation = models.BinaryField(max_length=32, null=True, db_index=True)
     banned_until = models.BigIntegerField(null=True, blank=True)
+    #: What is told at connect (``models/identity.py``) has reached the device up to here.
+    news_at = models.BigIntegerField(db_default=0, editable=False)
 
     class Meta:
         constraints = [

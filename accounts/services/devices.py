@@ -9,6 +9,7 @@ from django.db import transaction
 from accounts import events
 from accounts.errors import Refused
 from accounts.models import Account, Device, RefreshToken
+from accounts.services import prekeys
 from delivery.store.sync import store
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -78,4 +79,5 @@ def end_device(*, device: Device, now: int) -> None:
     device.save(update_fields=["primary", "unlinked_at"])
     RefreshToken.objects.filter(device=device).delete()
     store.unlink_device(str(device.user_id), str(device.pk), now)
+    prekeys.forget(device=device)
     events.device_removed(user_id=str(device.user_id), device_id=str(device.pk))

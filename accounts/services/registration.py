@@ -11,7 +11,7 @@ from accounts import limits, sms
 from accounts.errors import Refused, banned
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
-from accounts.services import codes, recycling
+from accounts.services import codes, prekeys, recycling
 from accounts.services.codes import Asker
 from accounts.services.devices import link_device
 from accounts.services.sessions import Tokens, known_device, start_session
@@ -136,7 +136,9 @@ def _open(
     if device.is_banned(now):
         raise banned(device.banned_until)
     device.name = device_name
-    if registration_id is not None:
+    if registration_id is not None and registration_id != device.registration_id:
+        # Another installation: the private keys of what is on file are gone.
+        prekeys.forget(device=device)
         device.registration_id = registration_id
     if installation is not None:
         device.installation = installation
