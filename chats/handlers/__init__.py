@@ -20,5 +20,6 @@ HANDLERS: dict[type, Callable[[Any, Any, Any], None]] = {
     frames.EditMessage: amendments.edit_message,
     frames.DeleteMessage: amendments.delete_message,
     frames.React: amendments.react,
+    frames.Vote: features.not_yet,
     frames.Call: features.not_yet,
 }

@@ -1,4 +1,4 @@
-"""``edit_message``, ``delete_message`` and ``react``: what is written about an earlier message. The store judges them."""
+"""``edit_message``, ``delete_message``, ``react``, ``vote``: what is written about an earlier message. The store judges them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from whatsapp.wire.errors import Code
 if TYPE_CHECKING:
     from chats.connection import Connection
 
-Amending = frames.EditMessage | frames.DeleteMessage | frames.React
+Amending = frames.EditMessage | frames.DeleteMessage | frames.React | frames.Vote
 
 
 def edit_message(connection: Connection, session: Session, frame: frames.EditMessage) -> None:
@@ -41,6 +41,16 @@ def react(connection: Connection, session: Session, frame: frames.React) -> None
         refuse(connection, frame, Code.BAD_REQUEST, "emoji: one emoji, or nothing")
         return
     _submit(connection, session, frame, "reaction", emoji, None)
+
+
+def vote(connection: Connection, session: Session, frame: frames.Vote) -> None:
+    """What one chooses of a poll, or nothing to take one's vote back. Only clients know what it means."""
+    content = frame.encrypted_content or b""
+    if len(content) > LIMITS.vote_bytes:
+        details = {"limit": LIMITS.vote_bytes}
+        refuse(connection, frame, Code.TOO_LARGE, "encryptedContent: too large for a vote", details=details)
+        return
+    _submit(connection, session, frame, "vote", content, None)
 
 
 def _submit(

@@ -54,7 +54,7 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
     connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids, frame.reply_to)
 
 
-Written = frames.SendMessage | frames.EditMessage | frames.DeleteMessage | frames.React
+Written = frames.SendMessage | frames.EditMessage | frames.DeleteMessage | frames.React | frames.Vote
 
 
 def admitted(connection: Connection, session: Session, frame: Written, size: int) -> float | None:

@@ -44,6 +44,13 @@ REACHING: dict[str, Callable[[str, str], frames.Frame]] = {
         emoji="👍",
         timestamp=1,
     ),
+    "vote": lambda conversation, message: frames.Vote(
+        message_id=new_id(),
+        conversation_id=conversation,
+        target_id=message or new_id(),
+        encrypted_content=b"x",
+        timestamp=1,
+    ),
     "read up to": lambda conversation, message: frames.StatusUpdate(
         conversation_id=conversation, status="read", up_to=1
     ),

@@ -69,6 +69,7 @@ class Limits:
     mentions: int = 100  # of one message
     have_per_sync: int = 50_000  # over all continued frames of one sync
     reaction_bytes: int = 64  # of one emoji in UTF-8
+    vote_bytes: int = 8_192  # of what somebody chooses of a poll
     # what may be done to a message, by the server's time
     edit_window_ms: int = 15 * 60_000  # by its sender
     delete_window_ms: int = 48 * 3_600_000  # for everyone, by its sender or an admin

@@ -55,6 +55,7 @@ _ANSWERS: Final[dict[str, tuple[str, ...]]] = {
     "edit_message": ("status_update",),
     "delete_message": ("status_update",),
     "react": ("status_update",),
+    "vote": ("status_update",),
     "sync": ("sync_batch", "sync_complete"),
     "sync_offline": ("sync_batch", "sync_complete"),
     "presence_subscribe": ("presence",),

@@ -99,6 +99,10 @@ CLIENT: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "add": {"type": "react", **_CHANGED, "emoji": "👍"},
         "remove": {"type": "react", **_CHANGED, "emoji": ""},
     },
+    "vote": {
+        "choose": {"type": "vote", **_CHANGED, "encryptedContent": "eyJvcHRpb25zIjpbIlBpenphIl19"},
+        "take back": {"type": "vote", **_CHANGED},
+    },
     "presence": {"example": {"type": "presence", "status": "away"}},
     "presence_subscribe": {
         "users": {"type": "presence_subscribe", "userIds": [BOB], "ttl": 300},
@@ -160,7 +164,29 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
         },
     },
     "message": {"example": MESSAGE_SHOWN},
-    "event": {"reaction": _EVENT},
+    "event": {
+        "reaction": _EVENT,
+        "a vote": {
+            "type": "event",
+            "conversationId": CONVERSATION,
+            "seq": 9,
+            "kind": "vote",
+            "actorId": BOB,
+            "targetId": MESSAGE,
+            "data": {},
+            "serverTimestamp": AT + 7_000,
+            "encryptedContent": "eyJvcHRpb25zIjpbIlBpenphIl19",
+        },
+        "messages vanish after a day": {
+            "type": "event",
+            "conversationId": CONVERSATION,
+            "seq": 10,
+            "kind": "timer",
+            "actorId": ANN,
+            "data": {"seconds": 86_400},
+            "serverTimestamp": AT + 8_000,
+        },
+    },
     "sync_batch": {
         "example": {
             "type": "sync_batch",

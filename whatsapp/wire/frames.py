@@ -60,7 +60,9 @@ MessageKind = Literal[
 ]
 EnvelopeType = Literal["prekey", "message"]
 Status = Literal["sent", "queued", "delivered", "read"]
-EventKind = Literal["edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer"]
+EventKind = Literal[
+    "edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer", "vote"
+]
 DeleteScope = Literal["everyone"]
 PresenceStatus = Literal["online", "offline", "away", "unknown"]
 TypingKind = Literal["text", "audio"]
@@ -294,9 +296,24 @@ class React(Frame, tag="react", kw_only=True):
     timestamp: Annotated[Int, 6]
 
 
+class Vote(Frame, tag="vote", kw_only=True):
+    """What its sender chooses of a poll, in place of what was chosen before. Without ``encrypted_content`` the vote is
+    taken back."""
+
+    BODY = 30
+
+    message_id: Annotated[Id, 1]
+    conversation_id: Annotated[Id, 2]
+    target_id: Annotated[Id, 3]
+    encrypted_content: Annotated[Content | None, 4] = None
+    seq_num: Annotated[Ordinal | None, 5] = None
+    timestamp: Annotated[Int, 6]
+
+
 class Event(Frame, tag="event", kw_only=True):
-    """Server: anything in a log that is not a message. ``encrypted_content``: what an edit makes of its target;
-    ``data`` of a reaction is ``{emoji}``, empty when it was taken back."""
+    """Server: anything in a log that is not a message. ``encrypted_content``: what an edit makes of its target, or what
+    somebody votes, absent when the vote was taken back; ``data`` of a reaction is ``{emoji}``, empty when it was taken
+    back, of a timer ``{seconds}``, null for none."""
 
     BODY = 15
 
@@ -440,7 +457,7 @@ class Error(Frame, tag="error"):
 
 
 CLIENT_FRAMES: tuple[type[Frame], ...] = (
-    Auth, SendMessage, Ack, StatusUpdate, Sync, EditMessage, DeleteMessage, React,
+    Auth, SendMessage, Ack, StatusUpdate, Sync, EditMessage, DeleteMessage, React, Vote,
     Presence, PresenceSubscribe, Typing, Call,
 )  # fmt: skip
 SERVER_FRAMES: tuple[type[Frame], ...] = (
