@@ -234,6 +234,16 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "kind": "join_answer",
             "data": {"groupId": CONVERSATION, "accepted": True},
         },
+        "a contact has another number": {
+            "type": "notice",
+            "kind": "number_changed",
+            "data": {"userId": BOB, "phoneNumber": "+15550003"},
+        },
+        "somebody had the code of one's number and a wrong PIN": {
+            "type": "notice",
+            "kind": "pin",
+            "data": {"event": "failed", "at": AT},
+        },
     },
     "reconnect": {"example": {"type": "reconnect", "afterMs": 1_800, "reason": "deploy"}},
     "error": {

@@ -77,6 +77,8 @@ NoticeKind = Literal[
     "slow_down",
     "join_request",
     "join_answer",
+    "number_changed",
+    "pin",
 ]
 
 #: name in whatsapp.proto -> its values
