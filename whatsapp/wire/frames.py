@@ -230,7 +230,8 @@ class Message(Frame, tag="message", kw_only=True):
     this device's own; ``mentions`` are as the sender gave them, also of who is no member.
 
     ``expires_in``: seconds from server_timestamp on, after which its content is nowhere; a client removes its
-    own. ``view_once``: a client shows it once."""
+    own. ``view_once``: a client shows it once.
+    ``request``: it is from a stranger whom the reader has not accepted yet, see ``PATCH /conversations/{id}``."""
 
     BODY = 12
 
@@ -253,6 +254,7 @@ class Message(Frame, tag="message", kw_only=True):
     mentions: Annotated[MemberIds | None, 17] = None
     expires_in: Annotated[Count | None, 18] = None
     view_once: Annotated[Flag, 19] = False
+    request: Annotated[Flag, 20] = False
 
 
 class Ack(Frame, tag="ack"):
