@@ -1,6 +1,6 @@
 """A client of the messaging server: ``async with Client(url, session) as client``. See ``docs/client.md``."""
 
-from . import events
+from . import events, link
 from .chats import Chat
 from .client import Client, socket_url
 from .codecs import JSON, Codec, by_name
@@ -14,16 +14,22 @@ from .errors import (
     DatabaseBroken,
     DatabaseError,
     DatabaseInUse,
+    DeviceMismatch,
     Forbidden,
     Gone,
     LimitExceeded,
+    MemberMismatch,
+    MessageGone,
+    MessageNotFound,
     NotFound,
     OutboxFull,
     RateLimited,
     RestError,
     SendFailed,
+    SendLimitExceeded,
     Stopped,
     Unreachable,
+    WindowExpired,
 )
 from .flags import Flags
 from .group_calls import FOR_EVER
@@ -31,29 +37,37 @@ from .groups import Group, GroupSettings, Invite, InvitePreview, JoinRequest, Me
 from .history import Conversation, History
 from .outbox import Outbox
 from .outgoing import Outgoing
+from .people import BroadcastList, Contact, Profile
+from .polls import Poll
 from .rest import Rest
 from .retry import Backoff
+from .search import Found
 from .session import Session
 from .signup import SmsFile, sign_up
+from .view import Shown
 
 __all__ = [
     "FOR_EVER",
     "JSON",
     "Backoff",
+    "BroadcastList",
     "Chat",
     "Client",
     "ClientError",
     "Closed",
     "Codec",
     "Connection",
+    "Contact",
     "Conversation",
     "Database",
     "DatabaseBroken",
     "DatabaseError",
     "DatabaseInUse",
+    "DeviceMismatch",
     "Entry",
     "Flags",
     "Forbidden",
+    "Found",
     "Gone",
     "Group",
     "GroupSettings",
@@ -63,23 +77,32 @@ __all__ = [
     "JoinRequest",
     "LimitExceeded",
     "Member",
+    "MemberMismatch",
     "MemberReceipt",
+    "MessageGone",
+    "MessageNotFound",
     "NotFound",
     "Outbox",
     "OutboxFull",
     "Outgoing",
     "Page",
+    "Poll",
+    "Profile",
     "RateLimited",
     "Rest",
     "RestError",
     "SendFailed",
+    "SendLimitExceeded",
     "Session",
+    "Shown",
     "SmsFile",
     "Stopped",
     "Timing",
     "Unreachable",
+    "WindowExpired",
     "by_name",
     "events",
+    "link",
     "sign_up",
     "socket_url",
 ]

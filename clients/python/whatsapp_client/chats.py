@@ -30,6 +30,8 @@ class Chat:
 
     ``muted_until``: ms since the epoch, None: not muted. ``draft``: what was begun to write, as the client that kept
     it encrypted it. ``mentioned``: how many unread messages name this user.
+    ``timer``: after so many seconds new messages vanish. ``blocked``: by this user, the other one of a direct chat.
+    ``request``: from somebody whom this user does not know, and has not answered.
     ``active_at``: where there is no message, when something else was said (ms).
     """
 
@@ -49,6 +51,9 @@ class Chat:
     draft: bytes | None = None
     mentioned: int = 0
     active_at: int = 0
+    timer: int | None = None
+    blocked: bool = False
+    request: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +72,9 @@ class _Facts:
     server_head: int = 0
     last: str = ""
     server_mentioned: int = 0
+    timer: int = 0
+    timer_seq: int = 0
+    request: int = 0
 
 
 class Chats:
@@ -89,6 +97,7 @@ class Chats:
             row[0]: row[1:]
             for row in database.read("SELECT id, nickname, name, about FROM people").fetchall()
         }
+        self.blocked = {row[0] for row in database.read("SELECT user FROM blocks")}
         self.groups = GroupState(database, history, user_id, self.touch)
         self.flags = FlagState(database, history, self.touch)
 
@@ -151,6 +160,7 @@ class Chats:
             conversation_id, facts.kind, peer or None if direct else None, title, last,
             self._unread(conversation_id, facts), facts.read_up_to, muted_until=flags.muted_until, pinned=flags.pinned,
             archived=flags.archived, draft=flags.draft, mentioned=self._mentioned(conversation_id, facts),
+            timer=facts.timer or None, blocked=peer in self.blocked, request=bool(facts.request),
         )  # fmt: skip
 
     def _make_group(self, conversation_id: str, facts: _Facts, last: Entry | None) -> Chat:
@@ -164,7 +174,7 @@ class Chats:
             read_only=ended or ("" if group.may_send else "announcements" if group.my_role else ""),
             muted_until=flags.muted_until, pinned=flags.pinned, archived=flags.archived, draft=flags.draft,
             mentioned=self._mentioned(conversation_id, facts),
-            active_at=0 if last else self._history[conversation_id].log.last_at(),
+            active_at=0 if last else self._history[conversation_id].log.last_at(), timer=facts.timer or None,
         )  # fmt: skip
 
     def _unread(self, conversation_id: str, facts: _Facts) -> int:
@@ -235,6 +245,13 @@ class Chats:
             self._save_later(conversation_id)
             self.touch(conversation_id)
 
+    def forget_last(self, conversation_id: str, message_id: str) -> None:
+        """A message is gone from this device: also as what the server's list said was the last one."""
+        facts = self._facts.get(conversation_id)
+        if facts is not None and facts.last and message_id in facts.last:
+            facts.last = ""
+            self._save_later(conversation_id)
+
     def people(self, people: Iterable[dict[str, Any]]) -> None:
         """Items of ``GET /contacts``, answers of ``GET /users/{id}`` or members of a group (which know no nickname)."""
         for person in people:
@@ -245,7 +262,10 @@ class Chats:
             facts = (nickname, str(person.get("name") or ""), about)
             if facts != known:
                 self._people[user_id] = facts
-                self._database.write("INSERT OR REPLACE INTO people VALUES (?, ?, ?, ?)", (user_id, *facts))
+                self._database.write(
+                    "INSERT OR REPLACE INTO people (id, nickname, name, about) VALUES (?, ?, ?, ?)",
+                    (user_id, *facts),
+                )
                 for conversation_id, chat in list(self._facts.items()):
                     if chat.peer == user_id:
                         self.touch(conversation_id)
@@ -258,10 +278,10 @@ class Chats:
             rows.append(
                 (
                     self._history[conversation_id].log.number, f.kind, f.peer, f.title, f.read_up_to, f.told, f.told_at,
-                    f.server_read, f.server_unread, f.server_head, f.last, f.server_mentioned,
+                    f.server_read, f.server_unread, f.server_head, f.last, f.server_mentioned, f.timer, f.timer_seq, f.request,
                 )
             )  # fmt: skip
-        marks = ", ".join("?" * 12)
+        marks = ", ".join("?" * 15)
         self._database.write_many(f"INSERT OR REPLACE INTO chats VALUES ({marks})", rows)
 
     def _of(self, conversation_id: str) -> _Facts:

@@ -13,17 +13,19 @@ from types import TracebackType
 from typing import Any
 
 from . import events as ev
+from .changing import Changing
 from .codecs import JSON, Codec, Frame
 from .connection import Connection
 from .database import Database
 from .duties import Duties, Timing
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
 from .inbound import Inbound, no_member, now
+from .link import Linked
 from .lookups import Lookups
-from .outgoing import Outgoing
+from .outgoing import CHANGES, Outgoing
+from .people import People
 from .retry import REASONS, Backoff, Retry, after_close
 from .session import Session
-from .signals import Signals
 from .stream import Broadcast, EventStream
 from .tokens import Tokens
 
@@ -51,7 +53,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(Signals):
+class Client(Changing, People, Linked):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
@@ -182,12 +184,17 @@ class Client(Signals):
         :class:`Stopped` when the server has ended this session. In a group that this user has left
         (:attr:`Chat.read_only`) it fails at once, with ``not_member``.
         """
+        if kind in CHANGES:
+            raise ValueError(f"{kind} is no kind of message")
+        raw = content.encode() if isinstance(content, str) else content
+        return self._queue(conversation_id, raw, kind, fields)
+
+    def _queue(self, conversation_id: str, content: bytes, kind: str, fields: dict[str, Any]) -> Outgoing:
         if self._ended.is_set():
             raise Stopped(self.state.detail)
         if fields:
             json.dumps(fields)  # what cannot be sent must fail here, not on every connection
-        raw = content.encode() if isinstance(content, str) else content
-        outgoing = self.outbox.add(conversation_id, raw, kind=kind, **fields)
+        outgoing = self.outbox.add(conversation_id, content, kind=kind, **fields)
         self._refuse_if_ended(conversation_id)
         self._chats.touch(conversation_id)
         self._wake.set()
@@ -210,11 +217,12 @@ class Client(Signals):
             self._duties.read(conversation_id, up_to)
             self._wake.set()
 
-    def retry(self, outgoing: Outgoing) -> None:
-        """Queue a failed message again. Raises ValueError for any other, :class:`Stopped`."""
+    def retry(self, outgoing: Outgoing, **fields: Any) -> None:
+        """Queue a failed message again; ``fields`` replace those it had (``envelopes``, ``memberHash``). Raises ValueError
+        for any other, :class:`Stopped`."""
         if self._ended.is_set():
             raise Stopped(self.state.detail)
-        self.outbox.retry(outgoing)
+        self.outbox.retry(outgoing, **fields)
         self._refuse_if_ended(outgoing.conversation_id)
         self._chats.touch(outgoing.conversation_id)
         self._wake.set()

@@ -10,13 +10,15 @@ import asyncio
 import os
 import pathlib
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from . import search_index
 from .errors import DatabaseBroken, DatabaseError, DatabaseInUse
 from .schema import APPLICATION_ID, MIGRATIONS
 
-KEEP = 10_000
+KEEP = 100_000
 KEEP_TOTAL = 500_000
 
 
@@ -61,6 +63,7 @@ class Database:
         self._scheduled: asyncio.Handle | None = None
         self._sql = self._open(synchronous)
         self._entries = self._count()
+        self._ahead = int(self.get("ahead", "0"))
 
     # -- life ----------------------------------------------------------------------------------------------
     def _open(self, synchronous: str) -> sqlite3.Connection:
@@ -75,7 +78,9 @@ class Database:
             sql.execute(f"PRAGMA synchronous = {synchronous}")
             sql.execute("PRAGMA secure_delete = ON")  # a deleted message is not left in a free page
             sql.execute("BEGIN IMMEDIATE")
+            search_index.prepare(sql)
             self._migrate(sql)
+            self._index(sql)
             sql.execute("COMMIT")
         except sqlite3.OperationalError as error:
             sql.close()
@@ -106,6 +111,12 @@ class Database:
         sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         sql.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
+    def _index(self, sql: sqlite3.Connection) -> None:
+        row = sql.execute("SELECT value FROM meta WHERE name = 'search'").fetchone()
+        version = search_index.install(sql, row[0] if row else "")
+        if version is not None:
+            sql.execute("INSERT OR REPLACE INTO meta VALUES ('search', ?)", (version,))
+
     def claim(self, user_id: str, device_id: str) -> None:
         """The file belongs to this device from now on. Raises :class:`DatabaseError` if it belongs to
         another."""
@@ -122,6 +133,8 @@ class Database:
         try:
             if self.broken is None:
                 self.commit()
+                while self.scrub():
+                    pass
         finally:
             self.abandon()
 
@@ -239,7 +252,7 @@ class Database:
             share = max(50, self.keep_total // len(numbers))
             for number in numbers:
                 self.write(
-                    "DELETE FROM entries WHERE conversation = ? AND seq < (SELECT seq FROM entries "
+                    "DELETE FROM entries WHERE flags & 20 = 0 AND conversation = ? AND seq < (SELECT seq FROM entries "
                     "WHERE conversation = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
                     (number, number, share - 1),
                 )
@@ -247,6 +260,49 @@ class Database:
 
     def _count(self) -> int:
         return int(self._sql.execute("SELECT count(*) FROM entries").fetchone()[0])
+
+    # -- no trace ------------------------------------------------------------------------------------------
+    def scrub_soon(self) -> None:
+        """Something was taken out that must not be found in the file any more; :meth:`scrub` will see to it, if need be
+        in the next process."""
+        if self.get("unclean") != "yes":
+            self.put("unclean", "yes")
+
+    @property
+    def unclean(self) -> bool:
+        return self.get("unclean") != ""
+
+    def scrub(self) -> bool:
+        """Take deleted words out of the index of texts, a part of it a call, and at last out of the write-ahead log. False when
+        the file is clean. Raises :class:`DatabaseBroken`."""
+        state = self.get("unclean")
+        if not state:
+            return False
+        self.begin()
+        try:
+            more = search_index.scrub(self._sql, begin=state == "yes")
+        except sqlite3.Error as error:
+            raise self._break(error) from error
+        self.put("unclean", "going" if more else "")
+        self.commit()
+        if not more:
+            try:
+                self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.Error as error:
+                raise self._break(error) from error
+        return more
+
+    # -- time ----------------------------------------------------------------------------------------------
+    def now_ms(self) -> int:
+        """The server's clock, as far as this device knows it (ms)."""
+        return time.time_ns() // 1_000_000 + self._ahead
+
+    def told_time(self, server_time: int) -> None:
+        """The server says what time it is. Kept over restarts: messages vanish by its clock, also while there is no server."""
+        ahead = server_time - time.time_ns() // 1_000_000
+        if abs(ahead - self._ahead) > 1_000:
+            self._ahead = ahead
+            self.put("ahead", str(ahead))
 
     # -- small facts ---------------------------------------------------------------------------------------
     def get(self, name: str, default: str = "") -> str:

@@ -33,11 +33,22 @@ def named(fields: Frame) -> list[str]:
     return [str(user) for user in mentions] if isinstance(mentions, list) else []
 
 
+def ends_at(entry: Entry) -> int:
+    """When a message vanishes (ms), by its own word; 0: never."""
+    seconds = entry.fields.get("expiresIn") if entry.type == "message" else None
+    if not isinstance(seconds, int) or not 0 < seconds <= LARGEST:
+        return 0
+    return min(entry.server_timestamp + 1000 * seconds, LARGEST)
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One row of a conversation's log. ``type``: ``message`` or the kind of an `event`. ``content`` is
     opaque to the server; of an ``edit`` it is what the message says now. ``fields``: what else the frame said, by wire
-    names; of an `event` all but the content."""
+    names; of an `event` all but the content.
+
+    Of what is stored here: ``starred``; ``opened``: it was to be seen once, and its content was given; ``expires_at``: when it
+    leaves this device (ms; 0: never)."""
 
     conversation_id: str
     seq: int
@@ -52,6 +63,9 @@ class Entry:
     edited: bool = False
     deleted: bool = False
     fields: Frame = field(default_factory=dict)
+    starred: bool = False
+    opened: bool = False
+    expires_at: int = 0
 
     def __lt__(self, other: Entry) -> bool:
         return self.seq < other.seq
@@ -100,6 +114,20 @@ class Entry:
     def target_id(self) -> str:
         """The message that an ``edit``, ``delete`` or ``reaction`` is about."""
         return str(self.fields.get("targetId") or "")
+
+    @property
+    def view_once(self) -> bool:
+        return bool(self.fields.get("viewOnce"))
+
+    @property
+    def reply_to(self) -> str:
+        """The message that this one answers; "": none."""
+        return str(self.fields.get("replyTo") or "")
+
+    @property
+    def forward_count(self) -> int:
+        count = self.fields.get("forwardCount")
+        return count if isinstance(count, int) else 0
 
     @property
     def mentions(self) -> list[str]:

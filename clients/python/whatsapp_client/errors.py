@@ -76,6 +76,62 @@ class SendFailed(ClientError):
         self.details = details
 
 
+class WindowExpired(SendFailed):
+    """Too late: a message can be edited for 15 minutes and deleted for everyone for 48 hours."""
+
+
+class MessageGone(SendFailed):
+    """The message that it is about was deleted."""
+
+
+class MessageNotFound(SendFailed):
+    """There is no such message, or no reaction to take back."""
+
+
+class SendLimitExceeded(SendFailed):
+    """Forwarded to too many chats, or too many different reactions."""
+
+
+class DeviceMismatch(SendFailed):
+    """The envelopes are not those of the devices that are there: encrypt again for ``missing`` and ``stale``, without
+    ``extra``, and :meth:`Client.retry` with the new ones."""
+
+    @property
+    def missing(self) -> list[Any]:
+        return self._of("missing")
+
+    @property
+    def extra(self) -> list[Any]:
+        return self._of("extra")
+
+    @property
+    def stale(self) -> list[Any]:
+        return self._of("stale")
+
+    def _of(self, name: str) -> list[Any]:
+        devices = self.details.get(name) if isinstance(self.details, dict) else None
+        return devices if isinstance(devices, list) else []
+
+
+class MemberMismatch(SendFailed):
+    """The members of the group are others than those whom ``memberHash`` stands for."""
+
+
+SEND_ERRORS: dict[str, type[SendFailed]] = {
+    "window_expired": WindowExpired,
+    "gone": MessageGone,
+    "not_found": MessageNotFound,
+    "limit_exceeded": SendLimitExceeded,
+    "device_mismatch": DeviceMismatch,
+    "member_mismatch": MemberMismatch,
+}
+
+
+def refused(code: str, message: str, details: Any = None) -> SendFailed:
+    """The error of a message with this code."""
+    return SEND_ERRORS.get(code, SendFailed)(code, message, details)
+
+
 class OutboxFull(ClientError):
     """More messages wait for their ✓ than the outbox holds."""
 

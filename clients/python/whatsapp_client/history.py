@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from .database import Database
 from .entry import Entry
-from .log import Log
+from .log import COLUMNS, Log
 
 #: Entries that wait above a hole, for each conversation; beyond them `sync` brings them again.
 MAX_HELD = 10_000
+NEVER = (2**63 - 1, 2**63 - 1, 2**63 - 1)
 
 
 @dataclass(slots=True)
@@ -221,6 +222,22 @@ class History:
 
     def __iter__(self) -> Iterator[Conversation]:
         return iter(list(self._conversations.values()))
+
+    def starred(self, limit: int, before: Entry | None) -> list[Entry]:
+        """Messages with a star, newest first, behind ``before``."""
+        logs = {conversation.log.known_number: conversation.log for conversation in self}
+        at = (
+            (before.server_timestamp, self[before.conversation_id].log.number, before.seq)
+            if before
+            else NEVER
+        )
+        rows = self._database.read(
+            f"SELECT conversation, {COLUMNS} FROM entries WHERE flags & 4 AND type = 'message' "
+            "AND server_timestamp <= ? AND (server_timestamp, conversation, seq) < (?, ?, ?) "
+            "ORDER BY server_timestamp DESC, conversation DESC, seq DESC LIMIT ?",
+            (at[0], *at, limit),
+        ).fetchall()
+        return [logs[number].entry(tuple(columns)) for number, *columns in rows if number in logs]
 
     def have(self) -> dict[str, int]:
         """Positions for `sync`: everything up to them is stored here."""

@@ -20,7 +20,7 @@ from .stream import Broadcast
 
 TYPING_ENDS = 2.0
 #: What the server shows of a message that was sent with it; so a device's own copy has it too.
-_SHOWN = ("mediaUrl", "replyTo", "forwardCount", "mentions")
+_SHOWN = ("mediaUrl", "replyTo", "forwardCount", "mentions", "expiresIn", "viewOnce")
 
 
 class Inbound:
@@ -198,11 +198,22 @@ class Inbound:
             device_id=self._session.device_id,
             fields={name: outgoing.fields[name] for name in _SHOWN if name in outgoing.fields},
         )
+        if not outgoing.is_message:
+            entry = self._change(outgoing)
         released = self._history[outgoing.conversation_id].own(entry)
         self._wrote([entry])
         self._look_up(outgoing.conversation_id)
         self._duties.live_stored(outgoing.conversation_id, self._now())
         return released
+
+    def _change(self, outgoing: Outgoing) -> Entry:
+        """What the log says of an edit, a delete, a reaction or a vote of ours: its ✓ stands for it."""
+        data = {"emoji": outgoing.text} if outgoing.kind == "reaction" else {}
+        return Entry(
+            outgoing.conversation_id, outgoing.seq, self._session.user_id, type=outgoing.kind, kind="event",
+            content=outgoing.content or None if outgoing.kind in ("edit", "vote") else None,
+            server_timestamp=outgoing.server_timestamp, fields={"targetId": outgoing.target_id, "data": data},
+        )  # fmt: skip
 
     async def _on_typing(self, frame: Frame) -> None:
         conversation_id, user_id = str(frame.get("conversationId")), str(frame.get("userId"))

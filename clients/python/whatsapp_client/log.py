@@ -6,10 +6,10 @@ import json
 
 from .database import Database
 from .entry import LARGEST as NEWEST
-from .entry import Entry, named
+from .entry import Entry, ends_at, named
+from .rewriting import DELETED, EDITED, GONE, ONCE, OPENED, STARRED, settle, target, vanish
 
-_EDITED, _DELETED = 1, 2
-_COLUMNS = "seq, sender, message_id, type, kind, content, timestamp, server_timestamp, device, flags, fields"
+COLUMNS = "seq, sender, message_id, type, kind, content, timestamp, server_timestamp, device, flags, fields, expires_at"
 
 
 class Log:
@@ -25,6 +25,8 @@ class Log:
         self.handled = 0
         self._number = 0
         self._count: int | None = None
+        self._top: int | None = None
+        self._hidden: set[int] | None = None
         row = database.read(
             "SELECT number, position, low, handled FROM conversations WHERE id = ?", (conversation_id,)
         ).fetchone()
@@ -39,6 +41,11 @@ class Log:
             self._number = int(added.lastrowid or 0)
         return self._number
 
+    @property
+    def known_number(self) -> int:
+        """The same; 0 while nothing was written."""
+        return self._number
+
     def save(self) -> None:
         self._database.write(
             "UPDATE conversations SET position = ?, low = ?, handled = ? WHERE number = ?",
@@ -47,96 +54,136 @@ class Log:
 
     @property
     def count(self) -> int:
-        """How many entries are stored."""
+        """How many entries are stored (without those with a star that outlived their neighbours)."""
         if self._count is None:
             self._count = self._database.read(
-                "SELECT count(*) FROM entries WHERE conversation = ?", (self._number,)
+                "SELECT count(*) FROM entries WHERE conversation = ? AND seq >= ?", (self._number, self.low)
             ).fetchone()[0]
         return self._count
 
+    @property
+    def top(self) -> int:
+        """The highest number of an entry here."""
+        if self._top is None:
+            self._top = (
+                self._database.read(
+                    "SELECT max(seq) FROM entries WHERE conversation = ?", (self._number,)
+                ).fetchone()[0]
+                or 0
+            )
+        return self._top
+
+    @property
+    def hidden(self) -> set[int]:
+        """The numbers of messages that were deleted for this device."""
+        if self._hidden is None:
+            rows = self._database.read("SELECT seq FROM hidden WHERE conversation = ?", (self._number,))
+            self._hidden = {seq for (seq,) in rows}
+        return self._hidden
+
     # -- writing -------------------------------------------------------------------------------------------
     def add(self, entry: Entry, *, shown: bool = True) -> bool:
-        """Store an entry. False if it was here already: the same number, or the same (senderId, messageId).
+        """Store an entry. False if it was here already (the same number, or the same (senderId, messageId)), or is gone from
+        this device.
 
         ``shown``: False for what is read over REST. When its turn in the log comes later, it counts as new.
         """
+        gone = self._is_gone(entry)
+        flags = entry.edited * EDITED + entry.deleted * DELETED + entry.view_once * ONCE
         added = self._database.write(
-            "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self.number,
                 entry.seq,
                 entry.sender_id,
                 entry.message_id,
-                entry.type,
-                entry.kind,
-                entry.content,
-                entry.timestamp,
+                GONE if gone else entry.type,
+                "" if gone else entry.kind,
+                None if gone else entry.content,
+                0 if gone else entry.timestamp,
                 entry.server_timestamp,
-                entry.device_id,
-                entry.edited * _EDITED + entry.deleted * _DELETED,
-                json.dumps(entry.fields, separators=(",", ":")) if entry.fields else "",
+                "" if gone else entry.device_id,
+                0 if gone else flags,
+                json.dumps(entry.fields, separators=(",", ":")) if entry.fields and not gone else "",
                 shown,
+                "" if gone else entry.target_id,
+                0 if gone else ends_at(entry),
             ),
         )
         if added.rowcount <= 0:
-            return shown and self._replace(entry)
-        if entry.type in ("edit", "delete"):
-            self._amend(entry)
+            return shown and not gone and self._replace(entry, flags)
         if not self.low or entry.seq < self.low:
             self.low = entry.seq
             self._database.dirty(self)
+        behind = entry.seq < self.top
+        self._top = max(self.top, entry.seq)
+        self._settle(entry, behind or gone)
         self._added(prune=shown)
-        return True
+        return not gone
 
-    def _replace(self, entry: Entry) -> bool:
-        """It is here, but only because it was read over REST: its last form counts, and now is its turn."""
-        replaced = self._database.write(
-            "UPDATE entries SET shown = 1, content = ?, flags = ?, fields = ? "
-            "WHERE conversation = ? AND seq = ? AND message_id = ? AND shown = 0",
+    def _replace(self, entry: Entry, flags: int) -> bool:
+        """It is here, but only because it was read over REST: now is its turn."""
+        where = "conversation = ? AND seq = ? AND message_id = ? AND shown = 0 AND type <> ?"
+        which = (self.number, entry.seq, entry.message_id, GONE)
+        # Its last form counts; but what was deleted stays so, and what was taken out of it does not come back.
+        self._database.write(
+            f"UPDATE entries SET content = ?, flags = flags & ? | ?, fields = ?, expires_at = ? WHERE {where} AND flags & ? = 0",
             (
-                entry.content,
-                entry.edited * _EDITED + entry.deleted * _DELETED,
-                json.dumps(entry.fields, separators=(",", ":")) if entry.fields else "",
-                self.number,
-                entry.seq,
-                entry.message_id,
+                entry.content, STARRED, flags, json.dumps(entry.fields, separators=(",", ":")) if entry.fields else "",
+                ends_at(entry), *which, DELETED | OPENED,
             ),
-        )
+        )  # fmt: skip
+        replaced = self._database.write(f"UPDATE entries SET shown = 1 WHERE {where}", which)
+        if replaced.rowcount > 0:
+            self._settle(entry, True)
         return replaced.rowcount > 0
 
-    def _amend(self, entry: Entry) -> None:
-        """What an edit or a delete makes of its message, the first one with its id; later than it in the log, so whatever is
-        stored of the message was said before, or is the same."""
-        target = self._database.read(
-            "SELECT seq, sender, flags FROM entries WHERE message_id = ? AND conversation = ? AND type = 'message' "
-            "ORDER BY seq LIMIT 1",
-            (entry.target_id, self.number),
-        ).fetchone()
-        if target is None:
-            return
-        seq, sender, flags = target
-        if entry.type == "edit":
-            if flags & _DELETED or sender != entry.sender_id:
-                return
-            later = self._database.read(
-                "SELECT 1 FROM entries WHERE conversation = ? AND seq > ? AND type = 'edit' AND instr(fields, ?) > 0",
-                (self.number, entry.seq, entry.target_id),
-            ).fetchone()
-            if later is None:
-                self._database.write(
-                    "UPDATE entries SET content = ?, flags = flags | ? WHERE conversation = ? AND seq = ?",
-                    (entry.content, _EDITED, self.number, seq),
-                )
-            return
+    def _settle(self, entry: Entry, behind: bool) -> None:
+        """``behind``: something above it is here already, which may be about it."""
+        if entry.target_id:
+            settle(self._database, self.number, entry.target_id)
+        elif entry.message_id and (behind or entry.deleted):
+            settle(self._database, self.number, entry.message_id)
+
+    def _is_gone(self, entry: Entry) -> bool:
+        """Deleted here only, or its time is over, or what it is about is gone."""
+        if entry.seq in self.hidden:
+            return True
+        if entry.type == "message":
+            return 0 < ends_at(entry) <= self._database.now_ms()
+        found = target(self._database, self._number, entry.target_id) if entry.target_id else None
+        return found is not None and found[3] == GONE
+
+    def hide(self, message_id: str) -> bool:
+        """Delete a message for this device, for good. False if it is not here."""
+        found = target(self._database, self.number, message_id)
+        if found is None or found[3] == GONE:
+            return False
+        self.hidden.add(found[0])
+        self._database.write("INSERT OR IGNORE INTO hidden VALUES (?, ?)", (self.number, found[0]))
+        vanish(self._database, self.number, found[0], message_id)
+        return True
+
+    def mark(self, message_id: str, flag: int, on: bool) -> bool:
+        """Set or take a flag of a message. False if it is not here."""
+        found = target(self._database, self.number, message_id)
+        if found is None or found[3] == GONE or found[2] & DELETED:
+            return False
+        change = "flags | ?" if on else "flags & ~?"
         self._database.write(
-            "UPDATE entries SET content = NULL, flags = ?, fields = '' WHERE conversation = ? AND seq = ?",
-            (_DELETED, self.number, seq),
+            f"UPDATE entries SET flags = {change} WHERE conversation = ? AND seq = ?",
+            (flag, self.number, found[0]),
         )
-        self._database.write(
-            "UPDATE entries SET content = NULL, fields = '' "
-            "WHERE conversation = ? AND seq < ? AND type IN ('edit', 'reaction') AND instr(fields, ?) > 0",
-            (self.number, entry.seq, entry.target_id),
-        )
+        return True
+
+    def empty(self, message_id: str) -> None:
+        """Its content was seen, which was to be seen once."""
+        found = target(self._database, self.number, message_id)
+        if found is not None:
+            self._database.write(
+                "UPDATE entries SET content = NULL, flags = flags | ? WHERE conversation = ? AND seq = ?",
+                (OPENED, self.number, found[0]),
+            )
 
     def cut(self, seq: int) -> None:
         """What is stored below ``seq`` may not join it: something between may be missing, unless the entry just
@@ -169,7 +216,8 @@ class Log:
         ).fetchone()
         if row is not None:
             self._database.write(
-                "DELETE FROM entries WHERE conversation = ? AND seq < ?", (self.number, row[0])
+                "DELETE FROM entries WHERE conversation = ? AND seq < ? AND flags & ? = 0",
+                (self.number, row[0], STARRED | OPENED),
             )
             self.cut(row[0])
         self._count = None
@@ -180,7 +228,7 @@ class Log:
         if not self._number or not entry.message_id:
             return False
         row = self._database.read(
-            "SELECT 1 FROM entries WHERE message_id = ? AND sender = ? AND conversation = ? AND shown = 1",
+            "SELECT 1 FROM entries WHERE message_id = ? AND message_id <> '' AND sender = ? AND conversation = ? AND shown = 1",
             (entry.message_id, entry.sender_id, self._number),
         ).fetchone()
         return row is not None
@@ -188,7 +236,7 @@ class Log:
     def seq_of(self, message_id: str, sender: str) -> int:
         """The number of a message that is stored here; 0: it is not."""
         row = self._database.read(
-            "SELECT seq FROM entries WHERE message_id = ? AND sender = ? AND conversation = ?",
+            "SELECT seq FROM entries WHERE message_id = ? AND message_id <> '' AND sender = ? AND conversation = ?",
             (message_id, sender, self._number),
         ).fetchone()
         return int(row[0]) if row else 0
@@ -198,10 +246,11 @@ class Log:
         if not self._number:
             return []
         rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM entries WHERE conversation = ? AND seq >= ? AND seq < ? ORDER BY seq DESC LIMIT ?",
-            (self._number, self.low, NEWEST if before is None else before, limit),
+            f"SELECT {COLUMNS} FROM entries WHERE conversation = ? AND seq >= ? AND seq < ? AND type <> ? "
+            "ORDER BY seq DESC LIMIT ?",
+            (self._number, self.low, NEWEST if before is None else before, GONE, limit),
         ).fetchall()
-        return [self._entry(row) for row in reversed(rows)]
+        return [self.entry(row) for row in reversed(rows)]
 
     def oldest(self) -> int | None:
         """The number of the first entry that :meth:`page` can give."""
@@ -217,11 +266,11 @@ class Log:
         if not self._number:
             return None
         row = self._database.read(
-            f"SELECT {_COLUMNS} FROM entries WHERE conversation = ? AND seq >= ? AND type = 'message' "
+            f"SELECT {COLUMNS} FROM entries WHERE conversation = ? AND seq >= ? AND type = 'message' "
             "ORDER BY seq DESC LIMIT 1",
             (self._number, self.low),
         ).fetchone()
-        return self._entry(row) if row else None
+        return self.entry(row) if row else None
 
     def last_at(self) -> int:
         """When the newest entry came to be (ms); 0: there is none."""
@@ -244,20 +293,46 @@ class Log:
 
     def reactions(self, message_id: str) -> dict[str, str]:
         """Who reacted to a message, and with what."""
+        return {user: emoji for user, (_, emoji) in self.said(message_id, "reaction").items() if emoji}
+
+    def said(self, message_id: str, kind: str) -> dict[str, tuple[bytes | None, str]]:
+        """What each user said last about a message: content and emoji of the reaction or the vote."""
         if not self._number:
             return {}
         rows = self._database.read(
-            "SELECT sender, fields FROM entries WHERE conversation = ? AND type = 'reaction' AND instr(fields, ?) > 0 "
-            "ORDER BY seq",
-            (self._number, message_id),
+            "SELECT sender, content, fields FROM entries WHERE conversation = ? AND target = ? AND target <> '' AND type = ? "
+            "AND fields <> '' ORDER BY seq",
+            (self._number, message_id, kind),
         )
-        found: dict[str, str] = {}
-        for sender, text in rows:
-            fields = json.loads(text)
-            data = fields.get("data")
-            if fields.get("targetId") == message_id and isinstance(data, dict):
-                found[sender] = str(data.get("emoji") or "")
-        return {user: emoji for user, emoji in found.items() if emoji}
+        found: dict[str, tuple[bytes | None, str]] = {}
+        for sender, content, fields in rows:
+            data = json.loads(fields).get("data")
+            emoji = data.get("emoji") if isinstance(data, dict) else None
+            found.pop(sender, None)
+            found[sender] = (content, str(emoji or ""))
+        return found
+
+    def message(self, message_id: str) -> Entry | None:
+        """A message that is here, in its present form."""
+        if not self._number or not message_id:
+            return None
+        row = self._database.read(
+            f"SELECT {COLUMNS} FROM entries WHERE message_id = ? AND message_id <> '' AND conversation = ? AND type = 'message' "
+            "ORDER BY seq LIMIT 1",
+            (message_id, self._number),
+        ).fetchone()
+        return self.entry(row) if row else None
+
+    def shown(self, before: int | None, limit: int) -> list[Entry]:
+        """Like :meth:`page`, messages only."""
+        if not self._number:
+            return []
+        rows = self._database.read(
+            f"SELECT {COLUMNS} FROM entries WHERE conversation = ? AND seq >= ? AND seq < ? AND type = 'message' "
+            "ORDER BY seq DESC LIMIT ?",
+            (self._number, self.low, NEWEST if before is None else before, limit),
+        ).fetchall()
+        return [self.entry(row) for row in reversed(rows)]
 
     def mentions(self, user_id: str, after: int, up_to: int = NEWEST) -> int:
         """Messages of others in (after, up_to] that name this user."""
@@ -275,11 +350,11 @@ class Log:
         if not self._number or self.position is None or self.position <= self.handled:
             return []
         rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM entries WHERE conversation = ? AND seq > ? AND seq <= ? AND shown = 1 "
+            f"SELECT {COLUMNS} FROM entries WHERE conversation = ? AND seq > ? AND seq <= ? AND shown = 1 "
             "AND type = 'message' AND sender <> ? ORDER BY seq LIMIT ?",
             (self._number, self.handled, self.position, user_id, limit),
         ).fetchall()
-        return [self._entry(row) for row in rows]
+        return [self.entry(row) for row in rows]
 
     def handle(self, up_to: int) -> None:
         if up_to > self.handled:
@@ -290,21 +365,13 @@ class Log:
         statement = "SELECT 1 FROM entries WHERE conversation = ? AND seq = ?"
         return self._database.read(statement, (self._number, seq)).fetchone() is not None
 
-    def _entry(self, row: tuple) -> Entry:
+    def entry(self, row: tuple) -> Entry:
+        """Of a row with :data:`COLUMNS`."""
         (
-            seq,
-            sender,
-            message_id,
-            kind_of,
-            kind,
-            content,
-            timestamp,
-            server_timestamp,
-            device,
-            flags,
-            fields,
-        ) = row
+            seq, sender, message_id, type_, kind, content, timestamp, server_timestamp, device, flags, fields, expires_at,
+        ) = row  # fmt: skip
         return Entry(
-            self.conversation_id, seq, sender, message_id, kind_of, kind, content, timestamp, server_timestamp, device,
-            bool(flags & _EDITED), bool(flags & _DELETED), json.loads(fields) if fields else {},
+            self.conversation_id, seq, sender, message_id, type_, kind, content, timestamp, server_timestamp, device,
+            bool(flags & EDITED), bool(flags & DELETED), json.loads(fields) if fields else {}, bool(flags & STARRED),
+            bool(flags & OPENED), expires_at,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 
 from .codecs import Frame
 from .database import Database
-from .errors import OutboxFull, SendFailed
+from .errors import OutboxFull, SendFailed, refused
 from .outgoing import Outgoing, OutgoingRows
 from .pace import Pace
 
@@ -29,6 +29,8 @@ ANSWER_TIMEOUT = 10.0
 WINDOW = 16
 #: Messages a second, and at once after a pause; a server counts frames of any kind, and acks are frames too.
 PER_SECOND, BURST = 50, 40
+#: Retryable, but not as it is: who encrypted it must do so again (:meth:`Outbox.retry`).
+FOR_THE_CALLER = frozenset({"device_mismatch", "member_mismatch"})
 #: The share of the server's own limit a minute that is used: its clock and ours are not the same.
 SHARE = 0.9
 
@@ -107,8 +109,9 @@ class Outbox:
         self._enqueue(outgoing)
         return outgoing
 
-    def retry(self, outgoing: Outgoing) -> None:
-        """Queue a message that failed once more, behind what waits. Raises ValueError for any other."""
+    def retry(self, outgoing: Outgoing, **fields: Any) -> None:
+        """Queue a message that failed once more, behind what waits; ``fields`` replace those it had. Raises ValueError for
+        any other."""
         if self._failed.get(outgoing.message_id) is not outgoing:
             raise ValueError("only a failed message can be tried again")
         self._forget_failed(outgoing)
@@ -116,6 +119,7 @@ class Outbox:
         used = outgoing.error is not None and outgoing.error.code == "conflict"
         self._rows.remove(outgoing)
         outgoing.again(str(uuid.uuid4()) if used else outgoing.message_id)
+        outgoing.fields |= fields
         self._rows.add(outgoing)
         self._enqueue(outgoing)
 
@@ -136,13 +140,17 @@ class Outbox:
         self._rows.remove(outgoing)
 
     def pending(self, conversation_id: str) -> list[Outgoing]:
-        """The messages of a conversation that have no ✓: failed ones and those that wait, oldest first."""
+        """What has no ✓ in a conversation, messages and changes: failed ones and those that wait, oldest first."""
         failed = [o for o in self._failed.values() if o.conversation_id == conversation_id]
         return sorted([*failed, *self._queues.get(conversation_id, ())], key=lambda o: o.number)
 
     def newest(self) -> dict[str, int]:
         """Where something waits or has failed, and when the last of it was written (ms)."""
-        newest = {conversation_id: queue[-1].timestamp for conversation_id, queue in self._queues.items()}
+        newest: dict[str, int] = {}
+        for conversation_id, queue in self._queues.items():
+            written = next((outgoing.timestamp for outgoing in reversed(queue) if outgoing.is_message), 0)
+            if written:
+                newest[conversation_id] = written
         for outgoing in self._failed.values():
             known = newest.get(outgoing.conversation_id, 0)
             newest[outgoing.conversation_id] = max(known, outgoing.timestamp)
@@ -225,11 +233,11 @@ class Outbox:
         if error.get("code") == "out_of_order":
             self._renumber(outgoing.conversation_id, _expected(error), now)
             return None
-        if error.get("retryable"):
+        if error.get("retryable") and error.get("code") not in FOR_THE_CALLER:
             self._put_back(outgoing.conversation_id)
             self._hold(now, error.get("retryAfterMs"))
             return None
-        why = SendFailed(str(error.get("code", "")), str(error.get("message", "")), error.get("details"))
+        why = refused(str(error.get("code", "")), str(error.get("message", "")), error.get("details"))
         self._fail(outgoing, why, now)
         return outgoing
 
@@ -238,7 +246,7 @@ class Outbox:
         to say what became of it."""
         closed = [o for o in self._queues.get(conversation_id, ()) if not o.attempts and not o.recalled]
         for outgoing in reversed(closed):
-            self._fail(outgoing, SendFailed(code, message), now)
+            self._fail(outgoing, refused(code, message), now)
         return closed
 
     def owns(self, error: Frame) -> bool:
@@ -255,9 +263,12 @@ class Outbox:
     def _fail(self, outgoing: Outgoing, why: SendFailed, now: float) -> None:
         self._take(outgoing.message_id)
         outgoing.settle("failed", why)
-        self._failed[outgoing.message_id] = outgoing
-        self._bytes += len(outgoing.content)
-        self._rows.fail(outgoing)
+        if outgoing.is_message:
+            self._failed[outgoing.message_id] = outgoing
+            self._bytes += len(outgoing.content)
+            self._rows.fail(outgoing)
+        else:  # what was to be changed is what it was; there is nothing to keep
+            self._rows.remove(outgoing)
         self._close_gap(outgoing, now)
 
     def _enqueue(self, outgoing: Outgoing) -> None:

@@ -9,13 +9,18 @@ from dataclasses import dataclass, field
 
 from .codecs import Frame
 from .database import Database
-from .errors import SendFailed
+from .errors import SendFailed, refused
+
+#: What is written about an earlier message, by the kind of its entry in the log: the frame that says it.
+CHANGES = {"edit": "edit_message", "delete": "delete_message", "reaction": "react", "vote": "vote"}
+_WITH_CONTENT = ("edit", "vote")
 
 
 @dataclass(slots=True, eq=False)
 class Outgoing:
-    """One message of ours. ``state``: ``queued``, ``sent`` or ``failed``; ``in_flight``: queued, and on the
-    socket; ``delayed``: sent, but the server is busy, so the others of this group get it somewhat later."""
+    """One message of ours, or a change of one: then ``kind`` is one of :data:`CHANGES`. ``state``: ``queued``, ``sent`` or
+    ``failed``; ``in_flight``: queued, and on the socket; ``delayed``: sent, but the server is busy, so the others of this
+    group get it somewhat later."""
 
     message_id: str
     conversation_id: str
@@ -46,6 +51,15 @@ class Outgoing:
         return self
 
     @property
+    def is_message(self) -> bool:
+        return self.kind not in CHANGES
+
+    @property
+    def target_id(self) -> str:
+        """The message that a change is about."""
+        return str(self.fields.get("targetId") or "")
+
+    @property
     def text(self) -> str:
         """The content as text, for clients that do not encrypt."""
         return self.content.decode("utf-8", "replace")
@@ -62,17 +76,19 @@ class Outgoing:
         self._done.clear()
 
     def frame(self) -> Frame:
-        return {
-            "type": "send_message",
+        frame: Frame = {
+            "type": CHANGES.get(self.kind, "send_message"),
             "ref": self.ref,
             "messageId": self.message_id,
             "conversationId": self.conversation_id,
-            "encryptedContent": base64.b64encode(self.content).decode(),
             "timestamp": self.timestamp,
             "seqNum": self.seq_num,
-            "kind": self.kind,
-            **self.fields,
         }
+        if self.is_message:
+            frame["kind"] = self.kind
+        if self.is_message or (self.kind in _WITH_CONTENT and self.content):
+            frame["encryptedContent"] = base64.b64encode(self.content).decode()
+        return frame | self.fields
 
 
 class OutgoingRows:
@@ -138,5 +154,5 @@ class OutgoingRows:
             number=number, recalled=True,
         )  # fmt: skip
         if state == "failed":
-            outgoing.settle("failed", SendFailed(*json.loads(error)))
+            outgoing.settle("failed", refused(*json.loads(error)))
         return outgoing

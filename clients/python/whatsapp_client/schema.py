@@ -82,4 +82,36 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE chats ADD COLUMN server_mentioned INTEGER NOT NULL DEFAULT 0;
     """,
+    # What is said about a message is found by it; messages that vanish, have a star, or are gone from this device only.
+    """
+    -- target: the message that an edit, a delete, a reaction or a vote is about. expires_at: ms, 0: never.
+    -- type 'gone': nothing but its place is left. flags: 1 edited, 2 deleted, 4 starred, 8 shown once, 16 its content was given
+    ALTER TABLE entries ADD COLUMN target TEXT NOT NULL DEFAULT '';
+    ALTER TABLE entries ADD COLUMN expires_at INTEGER NOT NULL DEFAULT 0;
+    UPDATE entries SET target = coalesce(json_extract(fields, '$.targetId'), '')
+        WHERE type IN ('edit', 'delete', 'reaction') AND fields <> '';
+    UPDATE entries SET expires_at = server_timestamp + 1000 * coalesce(json_extract(fields, '$.expiresIn'), 0)
+        WHERE type = 'message' AND instr(fields, '"expiresIn"') > 0 AND json_extract(fields, '$.expiresIn') > 0;
+    UPDATE entries SET flags = flags | 8
+        WHERE type = 'message' AND instr(fields, '"viewOnce"') > 0 AND json_extract(fields, '$.viewOnce');
+    CREATE INDEX entries_target ON entries (conversation, target, seq) WHERE target <> '';
+    CREATE INDEX entries_expiring ON entries (expires_at) WHERE expires_at > 0;
+    CREATE INDEX entries_time ON entries (server_timestamp);
+    CREATE INDEX entries_starred ON entries (server_timestamp) WHERE flags & 4;
+
+    -- deleted for this device: they never come back, whoever brings them
+    CREATE TABLE hidden (conversation INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (conversation, seq)) WITHOUT ROWID;
+
+    -- timer: seconds, 0: none; timer_seq: the event that said so (0: a list of the server)
+    ALTER TABLE chats ADD COLUMN timer INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE chats ADD COLUMN timer_seq INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE chats ADD COLUMN request INTEGER NOT NULL DEFAULT 0;
+
+    -- blocked: by this user. asked_at: when the profile was read (ms), 0: it must be read again
+    ALTER TABLE people ADD COLUMN asked_at INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE blocks (user TEXT PRIMARY KEY) WITHOUT ROWID;
+
+    -- broadcast lists are this device's own
+    CREATE TABLE lists (id TEXT PRIMARY KEY, name TEXT NOT NULL, users TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )

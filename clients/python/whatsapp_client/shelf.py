@@ -108,7 +108,7 @@ class Shelf:
 
     def pending(self, conversation_id: str) -> list[Outgoing]:
         """Own messages without ✓, oldest first: waiting ones and failed ones."""
-        return self.outbox.pending(conversation_id)
+        return [outgoing for outgoing in self.outbox.pending(conversation_id) if outgoing.is_message]
 
     def flush(self) -> None:
         """Everything done so far is in the file when this returns; without it, when the turn of the event loop is
