@@ -85,8 +85,20 @@ def notices(*, user_ids: Sequence[str], kind: str, data: dict[str, Any]) -> None
 
 def devices_changed(*, user_id: str) -> None:
     """What :mod:`accounts.envelope_devices` says of this user is different now: a device was unlinked, or has other
-    keys or another registration id. Gateways that hold a session of the user hear of it."""
-    _send(user_id, {"type": "devices.changed"})
+    keys or another registration id. All gateways hear of it: any may be about to send to these devices."""
+
+    async def everybody() -> None:
+        layer = get_channel_layer()
+        if isinstance(layer, BusLayer):
+            await layer.tell_all([user_id])
+
+    def send() -> None:
+        try:
+            async_to_sync(everybody)()
+        except Exception:
+            log.exception("a change of devices was not published")
+
+    transaction.on_commit(send)
 
 
 def blocks_changed(*, user_ids: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from django.conf import settings
 from psycopg_pool import PoolTimeout
 
 from accounts import sessions as account_sessions
+from accounts.envelope_devices import envelope_devices_async
 from accounts.errors import banned
 from accounts.last_seen import LastSeen
 from accounts.visibility import Pair, visible_async
@@ -70,6 +71,7 @@ class Gateway:
             hot_url=settings.HOT_URL,
             identify=self._judge,
             shows=self._shows,
+            envelope_devices=self._envelope_devices,
             # A broker that is away only means that the gateway reads by itself, and that workers look for lanes.
             submit_drain=tasks.submit_drain_soon,
             submit_lane=tasks.submit_lane_soon,
@@ -101,6 +103,13 @@ class Gateway:
         except (psycopg.Error, PoolTimeout, OSError):
             return [NOTHING] * len(pairs)
         return [Shown(one.typing, one.online, one.last_seen) for one in found]
+
+    async def _envelope_devices(self, users: Sequence[str]) -> dict[str, dict[str, int]]:
+        try:
+            found = await envelope_devices_async(self.pool, users)
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
+        return {user: dict(devices) for user, devices in found.items()}
 
     async def _judge(self, sessions: Any) -> list[str]:
         """What the check of the living sessions asks. It ends whom it must; the banned are told before why."""

@@ -10,7 +10,7 @@ import msgspec
 from accounts.errors import Refused
 from delivery.store.interface import Flags, ListedConversation, Logged, Page
 from delivery.store.sync import store
-from delivery.view import item_frame
+from delivery.view import item_for
 from groups import selectors as group_selectors
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.codec import JSON
@@ -23,14 +23,14 @@ MAX_EVENTS: Final = 100
 SINCE_SLACK_MS: Final = 5_000
 
 
-def event_json(logged: Logged) -> dict[str, Any]:
-    """A row of the log exactly as the socket shows it in JSON."""
-    shown: dict[str, Any] = msgspec.json.decode(JSON.encode_item(item_frame(logged)))
+def event_json(logged: Logged, user_id: str, device_id: str) -> dict[str, Any]:
+    """A row of the log exactly as the socket shows it to this device in JSON."""
+    shown: dict[str, Any] = msgspec.json.decode(JSON.encode_item(item_for(logged, user_id, device_id)))
     return shown
 
 
 def conversations(
-    *, user_id: str, since: int, after: str, limit: int
+    *, user_id: str, device_id: str, since: int, after: str, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     """A page of the user's conversations by id, and the cursor of the next. With ``since`` (ms) only those in which something
     is younger: the last event, what the user has set, or how far the user has read."""
@@ -40,7 +40,10 @@ def conversations(
     shown = [item for item in listed if not since or _changed_at(item) > since - SINCE_SLACK_MS]
     groups = [item.conversation for item in shown if item.kind == "group"]
     cards = group_selectors.cards(user_id=user_id, group_ids=groups) if groups else {}
-    items = [_listed(item, cards.get(item.conversation)) for item in shown]
+    items = [
+        {**_listed(item, cards.get(item.conversation)), "lastEvent": _last(item, user_id, device_id)}
+        for item in shown
+    ]
     return items, listed[-1].conversation if more else None
 
 
@@ -73,10 +76,13 @@ def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict
         "head": item.head,
         "unread": item.unread,
         "mentioned": item.mentioned,
-        "lastEvent": event_json(item.last) if item.last is not None else None,
         "delivered": item.delivered,
         "read": item.read,
     }
+
+
+def _last(item: ListedConversation, user_id: str, device_id: str) -> dict[str, Any] | None:
+    return event_json(item.last, user_id, device_id) if item.last is not None else None
 
 
 def badge(*, user_id: str) -> int:

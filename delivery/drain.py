@@ -18,7 +18,7 @@ import msgspec
 from delivery.runs import Run
 from delivery.session import Session, State
 from delivery.store.interface import PageRequest, Store
-from delivery.view import item_frame, page_bytes
+from delivery.view import item_for, page_bytes
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.limits import LIMITS
@@ -44,6 +44,7 @@ class DrainRequest(msgspec.Struct):
     codec: str
     limit: int
     work: list[tuple[str, int, int]]
+    device: str
 
 
 class Entry(NamedTuple):
@@ -73,7 +74,9 @@ class Drain:
             if c in session.sent and session.sent[c] < run.heads[c]
         ]
         run.rewritten.clear()
-        request = DrainRequest(key, session.user, session.codec.name, run.limit, work[:MAX_CONVERSATIONS])
+        request = DrainRequest(
+            key, session.user, session.codec.name, run.limit, work[:MAX_CONVERSATIONS], session.device
+        )
         forwarded = 0
         try:
             # The gateway makes the stream and the task only adds to it: once it is gone, nothing brings it back.
@@ -150,7 +153,10 @@ async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequ
                 remaining -= min(through, head) - told
                 data = codec.encode_batch(
                     conversation,
-                    [codec.encode_item(item_frame(logged)) for logged in page.events],
+                    [
+                        codec.encode_item(item_for(logged, request.user, request.device))
+                        for logged in page.events
+                    ],
                     through,
                     page.head,
                     max(0, remaining),

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from delivery.envelopes import named
 from delivery.reader import Reader
-from delivery.session import Catching, Event, Hub, Outlet, Session, State
+from delivery.session import Catching, Event, Hub, Outlet, Session, State, event_of
 from delivery.store.interface import Logged, PageRequest, Unavailable
 from delivery.tracing import Tracing
 from whatsapp.infra import faults, metrics
@@ -33,7 +34,7 @@ _CANNOT = object()
 
 def _joined(outlet: Outlet, events: Sequence[Event], codec: Codec) -> object:
     try:
-        return outlet.join([event.frame(codec) for event in events])
+        return outlet.join([event.shared(codec) for event in events])
     except Exception:
         log.exception("events could not be encoded")
         return _CANNOT  # one by one: those that can be are sent
@@ -63,12 +64,12 @@ class Live:
     def on_live(self, payload: Any) -> None:
         """``[logged, [users]]``"""
         raw, users = payload
-        self.deliver(Event(Logged(*raw)), users)
+        self.deliver(event_of(Logged(*raw)), users)
 
     def on_group(self, payload: Any) -> None:
         """``[[[logged, …], [users]], …]``: what a pass of a lane has for this process."""
         for raws, users in payload:
-            self._deliver_run([Event(Logged(*raw)) for raw in raws], users)
+            self._deliver_run([event_of(Logged(*raw)) for raw in raws], users)
 
     def on_poke(self, payload: Any) -> None:
         """``[conversation, seq, [users]]``"""
@@ -94,7 +95,11 @@ class Live:
         conversation, before, top = first.conversation, first.seq - 1, last.seq
         size = sum(_size(event.logged) for event in events)
         whole = top - before == len(events) and size <= JOINED_BYTES
-        senders = {event.logged.device for event in events}
+        #: To whom not all of it goes, or something besides: a sender, and who has an envelope.
+        apart = {event.logged.device for event in events}
+        for event in events:
+            if event.logged.envelopes is not None:
+                apart.update(named(event.logged.envelopes))
         joined: dict[tuple[type, Codec], object] = {}
         by_user = self._hub.by_user
         for user in users:
@@ -109,7 +114,7 @@ class Live:
                     and session.state is State.LIVE
                     and conversation not in session.catching
                     and not outlet.paused
-                    and session.device not in senders
+                    and session.device not in apart
                 ):
                     kind = type(outlet), session.codec
                     run = joined.get(kind)
@@ -159,17 +164,17 @@ class Live:
         if sent is not None and catching is None and not session.outlet.paused:
             if seq == sent + 1:
                 if not own:
-                    session.outlet.write(event.frame(session.codec))
+                    session.outlet.write(event.frame(session))
                 self._passed(session, conversation, seq)
                 return
             if seq <= sent:
                 return
             if faults.off("sent") and not own:
-                session.outlet.write(event.frame(session.codec))
+                session.outlet.write(event.frame(session))
                 session.sent[conversation] = seq
                 return
         elif sent is None and faults.off("sent") and not own:
-            session.outlet.write(event.frame(session.codec))
+            session.outlet.write(event.frame(session))
             session.sent[conversation] = seq
             return
         if own and sent is not None:
@@ -266,7 +271,7 @@ class Live:
             return True
         self._passed(session, conversation, sent)
         while (event := catching.held.pop(session.sent[conversation] + 1, None)) is not None:
-            session.outlet.write(event.frame(session.codec))
+            session.outlet.write(event.frame(session))
             self._passed(session, conversation, event.logged.seq)
         return session.sent[conversation] < catching.heard
 
@@ -288,7 +293,7 @@ class Live:
         _write_all(
             session,
             [
-                (catching.held.pop(logged.seq, None) or Event(logged)).frame(session.codec)
+                (catching.held.pop(logged.seq, None) or event_of(logged)).frame(session)
                 for logged in page.events
                 if logged.device != session.device
             ],

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from delivery.counts import Counts
+from delivery.envelopes import Seal
 from delivery.fanout import Batch, Fanout
+from delivery.keyed import Keyed, Sealed
 from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
-from delivery.session import Event, Session
+from delivery.session import Event, Session, event_of
 from delivery.store.errors import Blocked
 from delivery.store.interface import (
     Amendment,
@@ -38,6 +41,11 @@ MAX_BATCH = 256
 #: A server that is frozen answers nothing and breaks no connection: senders are told after this long.
 APPEND_TIMEOUT_S = 10.0
 
+#: Code, text and details of an error.
+Refusal = tuple[str, str] | tuple[str, str, dict[str, Any]]
+
+#: Refused for whom it is encrypted for.
+_MISMATCHES = frozenset((Code.DEVICE_MISMATCH, Code.MEMBER_MISMATCH))
 #: What those may do too who may only listen.
 _LISTENERS_TOO = frozenset(("delete", "reaction"))
 #: What an amendment may be refused for.
@@ -53,7 +61,7 @@ _REFUSED = {
 class Pending:
     """A send that waits for its append; ``ref`` goes back on the answer."""
 
-    __slots__ = ("arrived", "group", "recipients", "ref", "reply_to", "send", "session")
+    __slots__ = ("arrived", "group", "recipients", "ref", "reply_to", "seal", "send", "session")
 
     def __init__(
         self,
@@ -63,6 +71,7 @@ class Pending:
         arrived: float,
         recipients: Sequence[str] | None,
         reply_to: str | None,
+        seal: Seal | None,
     ) -> None:
         self.session = session
         self.send = send
@@ -71,13 +80,15 @@ class Pending:
         self.group = False
         self.recipients = recipients  # whom the client believes to write to: checked, never trusted
         self.reply_to = reply_to  # the message that it answers
+        self.seal = seal  # whom the client has encrypted it for
 
 
 class Log:
     def __init__(
-        self, store: Store, roster: Roster, fanout: Fanout, receipts: Receipts, counts: Counts
+        self, store: Store, roster: Roster, fanout: Fanout, receipts: Receipts, counts: Counts, keyed: Keyed
     ) -> None:
         self._store = store
+        self._keyed = keyed
         self._receipts = receipts
         self._counts = counts
         self._roster = roster
@@ -92,6 +103,7 @@ class Log:
         arrived: float,
         recipients: Sequence[str] | None = None,
         reply_to: str | None = None,
+        seal: Seal | None = None,
     ) -> None:
         """Queue a send; its answer (✓ or an error frame) is written to the session."""
         if session.sending >= LIMITS.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
@@ -106,7 +118,7 @@ class Log:
             )
             return
         session.sending += 1
-        self._queue.add(Pending(session, send, ref, arrived, recipients, reply_to))
+        self._queue.add(Pending(session, send, ref, arrived, recipients, reply_to, seal))
 
     @property
     def waiting(self) -> int:
@@ -172,6 +184,7 @@ class Log:
         """Members only; who never was one learns nothing about the conversation. A list that is some seconds old may let
         somebody in; nobody is turned away by one."""
         lists = await self._roster.lists({pending.send.conversation: 0 for pending in batch})
+        refusals: list[Refusal | None]
         refusals = [_refusal(lists.get(pending.send.conversation), pending) for pending in batch]
         if any(refusals):
             doubted = {p.send.conversation for p, refusal in zip(batch, refusals, strict=True) if refusal}
@@ -180,6 +193,8 @@ class Log:
                 lists |= await self._roster.reread(doubted)
                 refusals = [_refusal(lists.get(pending.send.conversation), pending) for pending in batch]
         # Whatever may fail comes before the first refusal: nobody is answered twice.
+        if any(pending.seal is not None for pending in batch):
+            await self._look_at_seals(batch, refusals, lists)
         baseless = await self._baseless(
             [p for p, refusal in zip(batch, refusals, strict=True) if not refusal]
         )
@@ -193,6 +208,31 @@ class Log:
                 pending.group = lists[pending.send.conversation].kind == "group"
                 admitted.append(pending)
         return admitted
+
+    async def _look_at_seals(
+        self, batch: list[Pending], refusals: list[Refusal | None], lists: Mapping[str, Conversation]
+    ) -> None:
+        """Refuse what is encrypted for others than it is owed to, unless it is a repetition: that gets its first answer."""
+        sealed = [
+            i for i, p in enumerate(batch) if p.seal is not None and p.seal.envelopes and not refusals[i]
+        ]
+        found = await self._keyed.mismatches(
+            [
+                Sealed(lists[pending.send.conversation], pending.send.device, pending.seal)
+                for pending in (batch[i] for i in sealed)
+                if pending.seal is not None
+            ]
+        )
+        for i, details in zip(sealed, found, strict=True):
+            if details is not None:
+                refusals[i] = Code.DEVICE_MISMATCH, "the envelopes are not those of all devices", details
+        mismatched = [i for i, refusal in enumerate(refusals) if refusal and refusal[0] in _MISMATCHES]
+        stored = await self._store.stored(
+            [(batch[i].send.sender, batch[i].send.message_id) for i in mismatched]
+        )
+        for i, repeated in zip(mismatched, stored, strict=True):
+            if repeated:
+                refusals[i] = None
 
     async def _baseless(self, batch: list[Pending]) -> set[Pending]:
         """Replies to what their sender may not know. What is on its way in this very batch may be answered."""
@@ -214,7 +254,7 @@ class Log:
             duplicate = outcome is Outcome.DUPLICATE
             if not duplicate:
                 # First: whatever happens below, it is fanned out.
-                events.append(Event(_logged(send, seq, at), pending.group, appended.withheld))
+                events.append(event_of(_logged(send, seq, at), pending.group, appended.withheld))
                 session.first_own.setdefault(send.conversation, seq)
                 if type(send) is not Amendment:  # who reacts has not read everything up to there
                     self._receipts.sent(send.conversation, send.sender, seq)
@@ -248,7 +288,7 @@ class Log:
             self._refuse(pending, Code.NOT_FOUND, "there is no such conversation")
 
     def _refuse(
-        self, pending: Pending, code: str, message: str, details: dict[str, int] | None = None
+        self, pending: Pending, code: str, message: str, details: dict[str, Any] | None = None
     ) -> None:
         pending.session.sending -= 1
         metrics.refused(code, pending.send.conversation)
@@ -301,7 +341,7 @@ def refuse(
     ref: str = "",
     *,
     retry_after_ms: int | None = None,
-    details: dict[str, int] | None = None,
+    details: dict[str, Any] | None = None,
 ) -> None:
     """Write an error frame."""
     metrics.error(code)
@@ -318,7 +358,7 @@ def refuse(
     )
 
 
-def _refusal(known: Conversation | None, pending: Pending) -> tuple[str, str] | None:
+def _refusal(known: Conversation | None, pending: Pending) -> Refusal | None:
     """Code and text for a send that this list does not allow."""
     sender = pending.send.sender
     if known is None or not is_member(known, sender):
@@ -330,4 +370,6 @@ def _refusal(known: Conversation | None, pending: Pending) -> tuple[str, str] | 
     listens = known.speakers is not None and sender not in known.speakers
     if listens and pending.send.kind not in _LISTENERS_TOO:
         return Code.FORBIDDEN, "only admins may send to this group"
+    if pending.seal is not None and pending.seal.member_hash not in ("", known.member_hash):
+        return Code.MEMBER_MISMATCH, "the members are others"
     return None

@@ -11,11 +11,12 @@ from delivery.drain import Drain, DrainRequest
 from delivery.fanout import LIVE, POKE, Fanout
 from delivery.group_presence import GroupPresence
 from delivery.inbox import Inbox
+from delivery.keyed import Keyed
 from delivery.lanes import GROUP, SubmitLane
 from delivery.live import Live
 from delivery.log import Log
 from delivery.open_chats import OpenChats
-from delivery.ports import Identify, Shows, everybody
+from delivery.ports import EnvelopeDevices, Identify, Shows, everybody, keyless
 from delivery.presence import PRESENCE, Presence
 from delivery.reader import Reader
 from delivery.receipts import AGAIN, RECEIPT, Receipts
@@ -27,7 +28,7 @@ from delivery.store.interface import Store
 from delivery.sync import Sync
 from delivery.tracing import Tracing
 from delivery.typing import OPEN_TYPING, TYPING, Typing
-from whatsapp.infra.bus import VISIBILITY, Bus
+from whatsapp.infra.bus import DEVICES, VISIBILITY, Bus
 
 
 class Node:
@@ -41,6 +42,7 @@ class Node:
         hot_url: str,
         identify: Identify,
         shows: Shows = everybody,
+        envelope_devices: EnvelopeDevices = keyless,
         submit_drain: Callable[[DrainRequest], None] | None = None,
         submit_lane: SubmitLane | None = None,
     ) -> None:
@@ -62,7 +64,8 @@ class Node:
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
         self.tracing = self.live.tracing = self.fanout.tracing = Tracing(self.bus)
         self.counts = Counts(store, self.hub, self.roster)
-        self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts)
+        self.keyed = Keyed(envelope_devices)
+        self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts, self.keyed)
         self.sessions = Sessions(
             store,
             self.bus,
@@ -85,6 +88,11 @@ class Node:
         self.bus.subscribe(TYPING, self.typing.on_typing)
         self.bus.subscribe(OPEN_TYPING, self.typing.on_open_typing)
         self.bus.subscribe(REPLACED, self.sessions.on_replaced)
+        self.bus.subscribe(DEVICES, self._devices_changed)
+
+    def _devices_changed(self, user: str) -> None:
+        self.keyed.forget(user)
+        self.roster.forget_devices(user)
 
     async def start(self) -> None:
         await self.bus.start()

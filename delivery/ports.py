@@ -5,7 +5,7 @@ The engine never imports upward.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 #: ``identify([(user, device, issued_at)]) -> ["ok" | "unlinked" | "banned" | "revoked"]``, one query for the whole list.
@@ -29,6 +29,16 @@ NOTHING: Final = Shown(False, False, False)
 Shows = Callable[[Sequence[tuple[str, str]]], Awaitable[list[Shown]]]
 
 
+#: ``envelope_devices(users)``: for each user the devices that take envelopes, linked and with keys on file, with the registration
+#: id of their keys. From the primary, never from a replica. Raises ``Unavailable``.
+EnvelopeDevices = Callable[[Sequence[str]], Awaitable[Mapping[str, Mapping[str, int]]]]
+
+
 async def everybody(pairs: Sequence[tuple[str, str]]) -> list[Shown]:
     """Nobody hides anything."""
     return [ALL] * len(pairs)
+
+
+async def keyless(users: Sequence[str]) -> dict[str, dict[str, int]]:
+    """No device has keys."""
+    return {user: {} for user in users}

@@ -11,8 +11,9 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from delivery.envelopes import Blob, envelope_of, unpack
 from delivery.store.interface import Logged
-from delivery.view import item_frame
+from delivery.view import has_content, item_frame
 from whatsapp.infra.limits import Rate
 from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
@@ -58,11 +59,43 @@ class Event:
         """Whether a session took it."""
         return bool(self._frames)
 
-    def frame(self, codec: Codec) -> bytes:
+    def frame(self, session: Session) -> bytes:
+        """What this session is written."""
+        frame = self._frames.get(session.codec)
+        return frame if frame is not None else self.shared(session.codec)
+
+    def shared(self, codec: Codec) -> bytes:
+        """What is the same for all who speak this codec."""
         frame = self._frames.get(codec)
         if frame is None:
             frame = self._frames[codec] = codec.encode(item_frame(self.logged))
         return frame
+
+
+class SealedEvent(Event):
+    """A message with envelopes: each device's own is written behind what all have in common."""
+
+    __slots__ = ("_envelopes",)
+
+    def __init__(self, logged: Logged, group: bool = False, withheld: bool = False) -> None:
+        super().__init__(logged, group, withheld)
+        self._envelopes: Blob | None = None
+
+    def frame(self, session: Session) -> bytes:
+        shared = self.shared(session.codec)
+        if self._envelopes is None:
+            self._envelopes = self._opened()
+        envelope = envelope_of(self._envelopes, session.user, session.device)
+        return shared if envelope is None else session.codec.with_envelope(shared, envelope)
+
+    def _opened(self) -> Blob:
+        blob = self.logged.envelopes
+        return unpack(blob) if blob is not None and has_content(item_frame(self.logged)) else {}
+
+
+def event_of(logged: Logged, group: bool = False, withheld: bool = False) -> Event:
+    """The event of a row of the log."""
+    return (Event if logged.envelopes is None else SealedEvent)(logged, group, withheld)
 
 
 class Catching:

@@ -21,7 +21,7 @@ from delivery.runs import Awaited, Run
 from delivery.session import Session, State
 from delivery.silence import Silence
 from delivery.store.interface import Logged, Page, PageRequest, Store, Unavailable
-from delivery.view import item_frame, page_bytes
+from delivery.view import item_for, page_bytes
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import HotUnavailable
@@ -220,7 +220,7 @@ class Sync:
         session.sent[conversation] = through
         return codec.encode_batch(
             conversation,
-            [codec.encode_item(item_frame(logged)) for logged in events],
+            [codec.encode_item(item_for(logged, session.user, session.device)) for logged in events],
             through,
             head,
             run.remaining(session),

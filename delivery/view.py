@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
+from delivery.envelopes import envelope_of, unpack
 from delivery.store.interface import Logged
 from whatsapp.infra import clock
 from whatsapp.wire import frames
@@ -45,8 +46,21 @@ def page_bytes(codec: Codec) -> int:
     return room * 3 // 4 if codec.text else room
 
 
+def item_for(logged: Logged, user: str, device: str) -> frames.Message | frames.Event:
+    """The frame of a row for this device: a message with the device's own envelope, if it has one."""
+    frame = item_frame(logged)
+    if logged.envelopes is not None and has_content(frame):
+        frame.envelope = envelope_of(unpack(logged.envelopes), user, device)
+    return frame
+
+
+def has_content(frame: frames.Message | frames.Event) -> TypeGuard[frames.Message]:
+    """Whether there is something that an envelope opens."""
+    return type(frame) is frames.Message and not frame.deleted
+
+
 def item_frame(logged: Logged) -> frames.Message | frames.Event:
-    """The ``message`` or ``event`` frame of a row, as live delivery and batches carry it."""
+    """The ``message`` or ``event`` frame of a row, as live delivery and batches carry it, without an envelope."""
     extra = _decode(logged.extra) if logged.extra else None
     kind: Any = logged.kind  # one of the wire's literals: nothing else was ever stored
     if kind in EVENT_KINDS:

@@ -176,6 +176,7 @@ class ConversationsView(APIView):
         """The caller's conversations by id. A page may hold fewer than `limit`; it is the last one without `next`."""
         items, following = selectors.conversations(
             user_id=str(request.user.pk),
+            device_id=str(request.auth.pk),
             since=paging.whole_number(request, "since", 0),
             after=paging.id_cursor(request),
             limit=paging.page_limit(request),
@@ -271,7 +272,10 @@ class EventsView(APIView):
             limit=limit,
         )
         body: dict[str, Any] = {
-            "items": [selectors.event_json(event) for event in page.events],
+            "items": [
+                selectors.event_json(event, str(request.user.pk), str(request.auth.pk))
+                for event in page.events
+            ],
             "through": page.through,
             "head": page.head,
         }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from delivery.envelopes import Seal, pack
 from delivery.session import Session
 from delivery.store.interface import Send
 from delivery.view import pack_extra
@@ -20,14 +22,17 @@ if TYPE_CHECKING:
 
 def send_message(connection: Connection, session: Session, frame: frames.SendMessage) -> None:
     content = frame.encrypted_content
-    if frame.envelopes is not None and not connection.gateway.draining:
-        message = "envelopes are not taken yet: send one encryptedContent"
-        refuse(connection, frame, Code.FEATURE_DISABLED, message)
-        return
     if frame.mentions is not None and len(frame.mentions) > LIMITS.mentions:
         message = f"a message mentions at most {LIMITS.mentions} users"
         refuse(connection, frame, Code.LIMIT_EXCEEDED, message, details={"limit": LIMITS.mentions})
         return
+    seal = None
+    if frame.envelopes or frame.member_hash is not None:
+        seal = Seal(frame.envelopes or (), frame.member_hash or "")
+        if field := _unsound(seal, frame):
+            details = {"field": field}
+            refuse(connection, frame, Code.BAD_REQUEST, f"{field}: {_UNSOUND[field]}", details=details)
+            return
     now = admitted(connection, session, frame, len(content))
     if now is None:
         return
@@ -48,10 +53,26 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         frame.timestamp,
         frame.seq_num or 0,
         extra,
+        pack(seal.envelopes) if seal is not None else None,
         mentions=frame.mentions or (),
         until=clock.now_ms() + frame.expires_in * 1000 if frame.expires_in else 0,
     )
-    connection.gateway.node.log.submit(session, send, frame.ref, now, frame.recipient_ids, frame.reply_to)
+    connection.gateway.node.log.submit(
+        session, send, frame.ref, now, frame.recipient_ids, frame.reply_to, seal
+    )
+
+
+_UNSOUND = {"envelopes": "two for one device", "memberHash": "64 lower-case hexadecimal digits"}
+_is_hash = re.compile("[0-9a-f]{64}").fullmatch
+
+
+def _unsound(seal: Seal, frame: frames.SendMessage) -> str:
+    """The field that no list of devices or members could make right, "" for none."""
+    if len({one.device_id for one in seal.envelopes}) != len(seal.envelopes):
+        return "envelopes"
+    if frame.member_hash is not None and not _is_hash(frame.member_hash):
+        return "memberHash"
+    return ""
 
 
 Written = frames.SendMessage | frames.EditMessage | frames.DeleteMessage | frames.React | frames.Vote
@@ -80,7 +101,7 @@ def refuse(
     code: str,
     message: str,
     retry_after_ms: int | None = None,
-    details: dict[str, int] | None = None,
+    details: dict[str, Any] | None = None,
 ) -> None:
     metrics.refused(code, frame.conversation_id)
     connection.error(
@@ -90,7 +111,7 @@ def refuse(
 
 def body_hash(frame: frames.SendMessage, extra: bytes | None) -> bytes:
     """16 bytes over what makes two sends the same message: conversation, kind, content and the optional fields, but neither
-    the timestamp nor the seqNum, which a client may set anew when it sends again."""
+    the timestamp nor the seqNum, which a client may set anew when it sends again, nor the envelopes, which it may have to."""
     digest = blake2b(frame.encrypted_content, digest_size=16)
     digest.update(frame.conversation_id.encode())
     digest.update(frame.kind.encode())

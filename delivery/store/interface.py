@@ -18,6 +18,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from delivery.envelopes import member_hash
+
 #: A device younger than this rebuilds its dirty set at every opening: another gateway may still fan out by a device list
 #: read before the device was linked. Twice the greatest age of such a list.
 DEVICE_LIST_MAX_AGE_MS = 5_000
@@ -63,7 +65,7 @@ class Send(msgspec.Struct, array_like=True, gc=False):
     sent_at: int  # the client's clock; shown, never used for order
     seq_num: int = 0  # 0: this device does not count
     extra: bytes | None = None  # msgpack map of the optional fields
-    envelopes: bytes | None = None
+    envelopes: bytes | None = None  # ``delivery/envelopes.py``; a store keeps them as they are
     mentions: Sequence[str] = ()  # users; who of them is owed the event has a mention of it
     until: int = 0  # when :meth:`Store.vanish` empties it, 0: never
 
@@ -158,6 +160,10 @@ class Conversation:
     def current(self) -> frozenset[str]:
         """The members now, which is at ``head`` or later."""
         return frozenset(interval.user for interval in self.members if not interval.left)
+
+    @cached_property
+    def member_hash(self) -> str:
+        return member_hash(self.current)
 
 
 class Change(NamedTuple):
@@ -318,6 +324,9 @@ class Store(Protocol):
     async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         """For each (conversation, user, message_id): whether there is such an event and the user is owed it. One that may have
         expired, because others of the time when the user was a member have, counts as known."""
+
+    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
+        """For each (sender, message_id): whether there is an event of the sender with this id, in whatever conversation."""
 
     # -- roster -----------------------------------------------------------------------------------------------------
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:

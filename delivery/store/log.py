@@ -272,3 +272,18 @@ def knows(asked: Sequence[tuple[str, str, str]]) -> Operation[list[bool]]:
     conversations, users, messages = zip(*asked, strict=True)
     rows = yield Query(_KNOWS, (uuids(conversations), uuids(users), uuids(messages)))
     return [bool(row[0]) for row in rows]
+
+
+_STORED_BY = """
+SELECT EXISTS (SELECT FROM delivery_event e WHERE e.sender = r.sender AND e.message_id = r.message_id)
+FROM unnest(%s::uuid[], %s::uuid[]) WITH ORDINALITY r (sender, message_id, i)
+ORDER BY r.i"""
+
+
+def stored(asked: Sequence[tuple[str, str]]) -> Operation[list[bool]]:
+    """See :meth:`Store.stored`."""
+    if not asked:
+        return []
+    senders, messages = zip(*asked, strict=True)
+    rows = yield Query(_STORED_BY, (uuids(senders), uuids(messages)))
+    return [bool(row[0]) for row in rows]

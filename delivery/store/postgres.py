@@ -93,6 +93,9 @@ class PostgresStore:
     async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         return await self._run(log.knows(asked))
 
+    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
+        return await self._run(log.stored(asked))
+
     # -- blocks
     async def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
         return await self._run(withheld.withhold(member, sender, on, now))

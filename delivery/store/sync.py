@@ -113,6 +113,9 @@ class SyncStore:
     def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         return self._run(log.knows(asked))
 
+    def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
+        return self._run(log.stored(asked))
+
     # -- blocks
     def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
         return self._run(withheld.withhold(member, sender, on, now))

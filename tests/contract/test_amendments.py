@@ -171,7 +171,7 @@ async def test_a_drain_goes_on_behind_a_page_of_superseded_events(people: People
             return [b"1-1", 1]
 
     hot: Any = Hot()
-    request = DrainRequest("key", people.bob, "json", 2, [(people.conversation, 1, 9)])
+    request = DrainRequest("key", people.bob, "json", 2, [(people.conversation, 1, 9)], people.tablet)
     assert await write_backlog(people.store, hot, JSON, request) == 1
     steps = [(entry["a"], entry["l"], entry["t"]) for entry in hot.added if entry["c"]]
     assert steps == [(1, 9, 9)], "in step with the gateway, which has sent up to 1"

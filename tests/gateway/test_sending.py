@@ -319,16 +319,10 @@ async def test_the_body_limits_of_a_frame(stack: Runs, codec: str) -> None:
         assert not (await bob.expect(frames.Message)).encrypted_content
 
 
-@pytest.mark.parametrize("kind", ["call", "envelopes"])
-async def test_what_is_not_built_answers_feature_disabled(stack: Runs, codec: str, kind: str) -> None:
+async def test_what_is_not_built_answers_feature_disabled(stack: Runs, codec: str) -> None:
     async with talking(stack, codec) as (ann, bob, conversation):
         assert bob.phone is not None
-        envelope = frames.Envelope(bob.phone.user, bob.phone.device, 1, "message", b"x")
-        asked: dict[str, frames.Frame] = {
-            "call": frames.Call(new_id(), "offer", {"sdp": "x"}, to_user_id=bob.phone.user),
-            "envelopes": ann.message(conversation, envelopes=[envelope]),
-        }
-        answer = await ann.ask(asked[kind])
+        answer = await ann.ask(frames.Call(new_id(), "offer", {"sdp": "x"}, to_user_id=bob.phone.user))
         assert (answer.code, answer.retryable) == ("feature_disabled", False)
         await ann.say(conversation, "fence")
         assert texts(await bob.messages(1)) == ["fence"]

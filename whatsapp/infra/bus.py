@@ -34,6 +34,9 @@ PUBLISH_BYTES = 1024 * 1024
 #: Of publishes that wait for the node's answer together.
 FLIGHT_BYTES = 4 * PUBLISH_BYTES
 
+#: Topic: a user has other devices, or other keys on one; payload: the user. To every process.
+DEVICES = "devices"
+
 #: Topic: what may be seen of a user has changed; payload: the user.
 VISIBILITY = "visibility"
 
@@ -43,6 +46,11 @@ ALIVE_TTL_MS = 5_000
 
 def channel(process: str) -> str:
     return f"gw:{{{process}}}"
+
+
+def process_of(channel: bytes) -> str:
+    """Whose channel it is."""
+    return channel[len("gw:{") : -1].decode()
 
 
 def alive_key(process: str) -> str:

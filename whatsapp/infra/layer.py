@@ -16,7 +16,7 @@ from channels.layers import BaseChannelLayer
 from django.conf import settings
 
 from whatsapp.infra import clock
-from whatsapp.infra.bus import VISIBILITY, channel
+from whatsapp.infra.bus import DEVICES, VISIBILITY, channel, process_of
 from whatsapp.infra.directory import parse_sessions, sessions_key, watch_key
 from whatsapp.infra.valkey import Address, Command, Connection, HotUnavailable
 
@@ -68,6 +68,15 @@ class BusLayer(BaseChannelLayer):
             return [entry.process for entry in parse_sessions(raw).values()]
 
         await self._tell(look_up, processes, [(VISIBILITY, user) for user in users] * 2)
+
+    async def tell_all(self, users: Sequence[str]) -> None:
+        """The devices of these users, or their keys, have changed: to every process that listens, for any may have them in its
+        cache. (On a cluster each node knows the channels of its own slots.) Raises ``HotUnavailable``."""
+        await self._tell(
+            [("PUBSUB", "SHARDCHANNELS", channel("*"))] * len(users),
+            lambda raw: [process_of(name) for name in raw],
+            [(DEVICES, user) for user in users],
+        )
 
     async def _tell(
         self, look_up: list[Command], processes: Callable[[Any], list[str]], items: list[tuple[str, Any]]
