@@ -16,6 +16,13 @@ def linked_devices(*, account: Account) -> QuerySet[Device]:
     return Device.objects.filter(user=account, unlinked_at=None).order_by("linked_at", "pk")
 
 
+def removed_devices(*, account: Account, since: int, limit: int) -> list[Device]:
+    """Those that were unlinked after ``since`` (ms), the latest first."""
+    return list(
+        Device.objects.filter(user=account, unlinked_at__gt=since).order_by("-unlinked_at", "pk")[:limit]
+    )
+
+
 def account_by_id(*, user_id: uuid.UUID) -> Account:
     """Raises :class:`Refused` (``not_found``), also for an account whose number went to somebody else."""
     account = Account.objects.filter(pk=user_id, retired_at=None).first()

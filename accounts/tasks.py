@@ -5,19 +5,31 @@ from __future__ import annotations
 from celery import shared_task
 
 from accounts.limits import DAY_MS
-from accounts.models import Contact, InstallationBan, KeptAnswer, LimitHit, RefreshToken, VerificationCode
+from accounts.models import (
+    Contact,
+    DeviceLink,
+    InstallationBan,
+    KeptAnswer,
+    LimitHit,
+    RefreshToken,
+    VerificationCode,
+)
 from whatsapp.infra.clock import now_ms
 
 #: How long a removed contact is told to devices that ask for changes. Who was away for longer reads the whole list.
 REMOVED_KEPT_MS = 90 * DAY_MS
 
+#: How long a code that leads nowhere any more says ``gone``; then nobody knows it.
+LINK_KEPT_MS = 3_600_000
+
 
 @shared_task
 def prune() -> None:
-    """Delete what has no effect any more: expired codes, tokens and bans, answers kept for repeats, and counted events older
-    than the longest window."""
+    """Delete what has no effect any more: expired codes (also those of new devices), tokens and bans, answers
+    kept for repeats, and counted events older than the longest window."""
     now = now_ms()
     VerificationCode.objects.filter(expires_at__lte=now).delete()
+    DeviceLink.objects.filter(expires_at__lte=now - LINK_KEPT_MS).delete()
     RefreshToken.objects.filter(expires_at__lte=now).delete()
     InstallationBan.objects.filter(until__lte=now).delete()
     LimitHit.objects.filter(at__lte=now - DAY_MS).delete()

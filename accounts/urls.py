@@ -1,12 +1,15 @@
 from django.urls import path
 
-from accounts.apis import auth, contacts, devices, me, privacy
+from accounts.apis import auth, contacts, devices, linking, me, privacy
 
 urlpatterns = [
     path("auth/register", auth.RegisterView.as_view()),
     path("auth/verify", auth.VerifyView.as_view()),
     path("auth/refresh", auth.RefreshView.as_view()),
     path("auth/logout", auth.LogoutView.as_view()),
+    path("auth/link", linking.LinksView.as_view()),
+    path("auth/link/<uuid:link_id>", linking.LinkView.as_view()),
+    path("auth/link/<uuid:link_id>/device", linking.LookView.as_view()),
     path("me", me.MeView.as_view()),
     path("devices", devices.DevicesView.as_view()),
     path("devices/<uuid:device_id>", devices.DeviceView.as_view()),

@@ -72,19 +72,22 @@ class TokensOutput(serializers.Serializer):
     deviceId = serializers.UUIDField()
 
 
+def tokens_body(tokens: sessions.Tokens) -> dict[str, object]:
+    """See :class:`TokensOutput`."""
+    return {
+        "token": tokens.token,
+        "refreshToken": tokens.refresh_token,
+        "expiresAt": tokens.expires_at,
+        "userId": tokens.user_id,
+        "deviceId": tokens.device_id,
+    }
+
+
 def _tokens(tokens: sessions.Tokens) -> Response:
-    return Response(
-        {
-            "token": tokens.token,
-            "refreshToken": tokens.refresh_token,
-            "expiresAt": tokens.expires_at,
-            "userId": tokens.user_id,
-            "deviceId": tokens.device_id,
-        }
-    )
+    return Response(tokens_body(tokens))
 
 
-_TOKENS = {
+TOKENS_EXAMPLE: Final = {
     "token": samples.TOKEN,
     "refreshToken": samples.REFRESH_TOKEN,
     "expiresAt": samples.AT + 3_600_000,
@@ -146,7 +149,7 @@ class VerifyView(PublicView):
             },
         },
         answer=TokensOutput,
-        example=_TOKENS,
+        example=TOKENS_EXAMPLE,
         refuses=[Code.UNAUTHENTICATED, Code.BANNED, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
         idempotent=True,
     )
@@ -185,7 +188,7 @@ class RefreshView(PublicView):
         request=RefreshInput,
         sent={"example": {"refreshToken": samples.REFRESH_TOKEN}},
         answer=TokensOutput,
-        example=_TOKENS,
+        example=TOKENS_EXAMPLE,
         refuses=[Code.UNAUTHENTICATED, Code.BANNED],
     )
     def post(self, request: Request) -> Response:
@@ -204,5 +207,5 @@ class LogoutView(APIView):
     @operation("logout", tag="auth", summary="End the session", status=204)
     def post(self, request: Request) -> Response:
         """Unlink the calling device."""
-        unlink_device(account=request.user, device_id=request.auth.pk)
+        unlink_device(account=request.user, device_id=request.auth.pk, reason="logout")
         return Response(status=204)

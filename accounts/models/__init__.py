@@ -5,6 +5,7 @@ from accounts.models.allowance import Allowance
 from accounts.models.block import Block
 from accounts.models.contact import Contact
 from accounts.models.device import Device
+from accounts.models.device_link import DeviceLink
 from accounts.models.identity import Identity, IdentityNews
 from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
@@ -22,6 +23,7 @@ __all__ = [
     "Contact",
     "Device",
     "DeviceKeys",
+    "DeviceLink",
     "Identity",
     "IdentityNews",
     "InstallationBan",

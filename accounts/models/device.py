@@ -24,6 +24,12 @@ class Device(models.Model):
     #: Moved by sign-in, refresh and by gateways, at most once an hour (``accounts/last_seen.py``).
     last_seen_at = models.BigIntegerField(default=now_ms)
     unlinked_at = models.BigIntegerField(null=True, blank=True)
+    #: The device that let it in by a code on its screen. None: its number was verified on it.
+    linked_by = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    #: Why it was unlinked (``services.devices.Reason``), "" while it is not.
+    unlinked_for = models.CharField(max_length=8, blank=True, default="")
+    #: When its user was last told that it will be unlinked for being idle.
+    idle_told_at = models.BigIntegerField(null=True, blank=True)
     #: Access tokens issued before are void; moved by a new verification.
     session_from = models.BigIntegerField(default=0)
     #: Set while the session has been revoked and the number was not verified again on this device.
@@ -44,7 +50,13 @@ class Device(models.Model):
             )
         ]
         indexes = [
-            models.Index(fields=["user"], condition=Q(unlinked_at=None), name="accounts_device_linked")
+            models.Index(fields=["user"], condition=Q(unlinked_at=None), name="accounts_device_linked"),
+            # What ``services.idle`` looks for.
+            models.Index(
+                fields=["last_seen_at"],
+                condition=Q(unlinked_at=None, primary=False),
+                name="accounts_device_idle",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -27,8 +27,6 @@ class _Row(NamedTuple):
 _LATER: Final = (
     _Row("auth/pin", "pin", "PUT DELETE"),
     _Row("auth/phone", "phone", "PUT"),
-    _Row("auth/link", "link", "POST"),
-    _Row("auth/link/<str:link_id>", "link_by_id", "GET PUT"),
     _Row("me/export", "export", "POST"),
     _Row("me/export/<str:export_id>", "export_by_id", "GET"),
     _Row("me/photo", "photo", "PUT"),

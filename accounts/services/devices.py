@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Literal
 
 from django.db import transaction
 
@@ -15,42 +16,62 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
+#: By another device of the user, by itself, for not being used, by staff; "ended": with its account.
+Reason = Literal["removed", "logout", "idle", "staff", "ended"]
 
-def link_device(
-    *, account: Account, name: str, registration_id: int | None, now: int, installation: bytes | None = None
-) -> Device:
-    """A new device of an account whose row the caller has locked. The first is primary.
 
-    Raises :class:`Refused` (``limit_exceeded``).
-    """
-    linked = Device.objects.filter(user=account, unlinked_at=None)
-    count = linked.count()
+def check_room(*, account: Account) -> int:
+    """How many devices an account has whose row the caller has locked. Raises :class:`Refused` (``limit_exceeded``) when there
+    is no room for another."""
+    count = Device.objects.filter(user=account, unlinked_at=None).count()
     if count >= LIMITS.devices_per_user:
         raise Refused(
             Code.LIMIT_EXCEEDED,
             f"An account has at most {LIMITS.devices_per_user} devices; remove one first.",
             details={"limit": LIMITS.devices_per_user},
         )
+    return count
+
+
+def link_device(
+    *,
+    account: Account,
+    name: str,
+    registration_id: int | None,
+    now: int,
+    installation: bytes | None = None,
+    linked_by: Device | None = None,
+    history_since: int = 0,
+) -> Device:
+    """A new device of an account whose row the caller has locked. The first is primary.
+
+    ``linked_by``: the device that let it in; ``history_since``: it is owed what was said since then (ms), 0: what comes from
+    now on. Raises :class:`Refused` (``limit_exceeded``).
+    """
+    count = check_room(account=account)
     device = Device.objects.create(
         user=account,
         name=name,
         primary=count == 0,
         registration_id=registration_id,
         installation=installation,
+        linked_by=linked_by,
         linked_at=now,
         last_seen_at=now,
         session_from=now,
     )
-    store.link_device(str(account.pk), str(device.pk), now)
+    store.link_device(str(account.pk), str(device.pk), now, history_since)
     if count:
-        events.notice(
-            user_id=str(account.pk), kind="device_linked", data={"deviceId": str(device.pk), "name": name}
-        )
+        data = {"deviceId": str(device.pk), "name": name}
+        if linked_by is not None:
+            data["linkedBy"] = str(linked_by.pk)
+        events.notice(user_id=str(account.pk), kind="device_linked", data=data)
     return device
 
 
-def unlink_device(*, account: Account, device_id: uuid.UUID) -> None:
-    """Remove a device: its tokens are void, its socket closes, its backlog ends. The oldest one left becomes primary.
+def unlink_device(*, account: Account, device_id: uuid.UUID, reason: Reason = "removed") -> None:
+    """Remove a device: its tokens are void, its socket closes, its backlog ends, the user's other devices are told. The oldest
+    one left becomes primary.
 
     Raises :class:`Refused` (``not_found``) when the account has no such linked device.
     """
@@ -64,7 +85,8 @@ def unlink_device(*, account: Account, device_id: uuid.UUID) -> None:
         if device is None:
             raise Refused(Code.NOT_FOUND, "You have no such device.")
         was_primary = device.primary
-        end_device(device=device, now=now)
+        end_device(device=device, now=now, reason=reason)
+        tell_removed(device=device)
         if was_primary:
             heir = Device.objects.filter(user=account, unlinked_at=None).order_by("linked_at", "pk").first()
             if heir is not None:
@@ -72,12 +94,22 @@ def unlink_device(*, account: Account, device_id: uuid.UUID) -> None:
                 heir.save(update_fields=["primary"])
 
 
-def end_device(*, device: Device, now: int) -> None:
+def end_device(*, device: Device, now: int, reason: Reason) -> None:
     """Unlink a device, here and in the engine, and name no other one primary. Call it inside a transaction that has locked
     the account and the device."""
-    device.primary, device.unlinked_at = False, now
-    device.save(update_fields=["primary", "unlinked_at"])
+    device.primary, device.unlinked_at, device.unlinked_for = False, now, reason
+    device.save(update_fields=["primary", "unlinked_at", "unlinked_for"])
     RefreshToken.objects.filter(device=device).delete()
     store.unlink_device(str(device.user_id), str(device.pk), now)
     prekeys.forget(device=device)
     events.device_removed(user_id=str(device.user_id), device_id=str(device.pk))
+
+
+def tell_removed(*, device: Device) -> None:
+    """The notice to the user's other devices; who is not connected finds it in ``GET /devices?since=``."""
+    events.notice(
+        user_id=str(device.user_id),
+        kind="device_removed",
+        data={"deviceId": str(device.pk), "name": device.name, "reason": device.unlinked_for},
+        but=str(device.pk),
+    )

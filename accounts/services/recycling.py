@@ -33,7 +33,7 @@ def retire(*, account: Account, now: int) -> None:
     """
     # In the order of their keys, as whoever bans an installation locks them.
     for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
-        end_device(device=device, now=now)
+        end_device(device=device, now=now, reason="ended")
     Contact.objects.filter(owner=account).delete()
     Block.objects.filter(owner=account).delete()
     Privacy.objects.filter(account=account).delete()

@@ -11,19 +11,29 @@ from delivery.store.unread import LAST
 _LINK = """INSERT INTO delivery_device (device, member, linked_at) VALUES (%s::uuid, %s::uuid, %s::bigint)
 ON CONFLICT DO NOTHING RETURNING 1"""
 
-_START = f"""
+_START = """
 INSERT INTO delivery_position (acked, device, conversation)
-SELECT max({LAST}), %(device)s::uuid, m.conversation
+SELECT {acked}, %(device)s::uuid, m.conversation
 FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
 WHERE m.member = %(user)s::uuid AND m.joined_seq <= h.head
-GROUP BY m.conversation
+GROUP BY m.conversation{by}
 ON CONFLICT DO NOTHING"""
 
+_AT_HEADS = _START.format(acked=f"max({LAST})", by="")
+# With a window each position is lower or the same, so nothing that is owed from the head on can be missed by it.
+_IN_WINDOW = _START.format(
+    acked=f"least(max({LAST}), delivery_before(m.conversation, h.floor, h.head, %(since)s::bigint))",
+    by=", h.floor, h.head",
+)
 
-def link(user: str, device: str, now: int) -> Operation[None]:
+
+def link(user: str, device: str, now: int, since: int) -> Operation[None]:
     """See :meth:`Store.link_device`. Runs in a transaction; the heads are read by a later statement than the insert."""
     if (yield Query(_LINK, (device, user, now))):
-        yield Query(_START, {"device": device, "user": user})
+        if since:
+            yield Query(_IN_WINDOW, {"device": device, "user": user, "since": since})
+        else:
+            yield Query(_AT_HEADS, {"device": device, "user": user})
 
 
 _UNLINK = "DELETE FROM delivery_device WHERE device = %s::uuid AND member = %s::uuid"

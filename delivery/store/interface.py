@@ -373,8 +373,11 @@ class Store(Protocol):
         """Delete all that the user has set. Idempotent."""
 
     # -- devices ----------------------------------------------------------------------------------------------------
-    async def link_device(self, user: str, device: str, now: int) -> None:
-        """Insert the device row, then read the heads of the user's conversations as its positions (C4). Idempotent."""
+    async def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:
+        """Insert the device row, then read the heads of the user's conversations as its positions (C4). Idempotent.
+
+        With ``since`` (ms) it is owed more, of what its user may read: each conversation from its first event that was appended
+        then or later, as exact as the clocks of those who appended agree. Nobody's receipts move."""
 
     async def unlink_device(self, user: str, device: str, now: int) -> None:
         """End the device: its row, positions and seq_nums go (terminal state "unlinked"). Idempotent."""

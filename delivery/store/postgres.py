@@ -143,8 +143,8 @@ class PostgresStore:
         await self._run(flags.forget_flags(user))
 
     # -- devices
-    async def link_device(self, user: str, device: str, now: int) -> None:
-        await self._run(devices.link(user, device, now), transaction=True)
+    async def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:
+        await self._run(devices.link(user, device, now, since), transaction=True)
 
     async def unlink_device(self, user: str, device: str, now: int) -> None:
         await self._run(devices.unlink(user, device, now), transaction=True)

@@ -167,8 +167,8 @@ class SyncStore:
         self._run(flags.forget_flags(user))
 
     # -- devices
-    def link_device(self, user: str, device: str, now: int) -> None:
-        self._run(devices.link(user, device, now), transactional=True)
+    def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:
+        self._run(devices.link(user, device, now, since), transactional=True)
 
     def unlink_device(self, user: str, device: str, now: int) -> None:
         self._run(devices.unlink(user, device, now), transactional=True)

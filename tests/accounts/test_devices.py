@@ -24,7 +24,7 @@ def test_the_list_shows_linked_devices_oldest_first() -> None:
     ]
     assert [item["registrationId"] for item in items] == [9, None]
     assert set(items[0]) == {
-        "deviceId", "name", "primary", "current", "registrationId", "linkedAt", "lastSeenAt"
+        "deviceId", "name", "primary", "current", "registrationId", "linkedAt", "linkedBy", "lastSeenAt"
     }  # fmt: skip
 
 
@@ -44,7 +44,11 @@ def test_removing_a_device_ends_it_here_in_the_engine_and_on_its_socket(
     with django_capture_on_commit_callbacks(execute=True):
         assert first.api.delete(f"/devices/{second.device_id}").status_code == 204
         assert read() == []  # not before the commit
-    assert read() == [{"type": "device.removed", "deviceId": second.device_id}]
+    data = {"deviceId": second.device_id, "name": "phone", "reason": "removed"}
+    assert read() == [
+        {"type": "device.removed", "deviceId": second.device_id},
+        {"type": "notice", "kind": "device_removed", "data": data, "but": second.device_id},
+    ]
     assert_problem(second.api.get("/me"), "unauthenticated", 401)
     assert_problem(
         Api().post("/auth/refresh", {"refreshToken": second.refresh_token}), "unauthenticated", 401

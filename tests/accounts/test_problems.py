@@ -56,8 +56,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
     [
         ("PUT", "/auth/pin"),
         ("PUT", "/auth/phone"),
-        ("POST", "/auth/link"),
-        ("GET", f"/auth/link/{SOME_ID}"),
         ("DELETE", "/me"),
         ("POST", "/me/export"),
         ("PUT", "/me/photo"),

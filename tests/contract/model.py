@@ -258,12 +258,16 @@ class Model:
         return total
 
     # -- devices and positions
-    def link(self, user: str, device: str) -> None:
+    def link(self, user: str, device: str, since: int = 0) -> None:
         if device not in self.devices:
             self.devices[device] = user
             for conversation, talk in self.talks.items():
                 if any(joined <= len(talk.log) for joined, _ in talk.intervals.get(user, [])):
-                    self.acked[device, conversation] = self.last_owed(conversation, user)
+                    start = self.last_owed(conversation, user)
+                    if since:
+                        older = max((row.seq for row in talk.log if row.at < since), default=0)
+                        start = min(start, max(talk.floor, older))
+                    self.acked[device, conversation] = start
 
     def unlink(self, device: str) -> None:
         self.devices.pop(device, None)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from delivery.store.interface import Behind, DeviceRow, Position, PositionWrite, Receipt, ReceiptWrite
-from tests.contract.harness import T0, People, new_id
+from tests.contract.harness import T0, People, new_id, seqs
 
 
 async def position(people: People, user: str, device: str, conversation: str = "") -> Position | None:
@@ -70,6 +70,79 @@ async def test_c4_a_link_races_appends_and_nothing_falls_between(people: People,
     _, found = await asyncio.gather(write(), link())
     assert all(acked <= head for acked, head in found)
     assert [acked for acked, _ in found] == sorted(acked for acked, _ in found)
+
+
+async def test_a_window_of_history_lowers_the_start(people: People, harness: Any) -> None:
+    """From the first event of each conversation that is young enough and that the user may read; never below what expired."""
+    store, conversation, day = people.store, people.conversation, 86_400_000
+    quiet = await store.ensure_direct(people.bob, new_id(), new_id(), T0)
+    await people.append(people.send(conversation=quiet), now=T0)
+    young = await store.ensure_direct(people.bob, new_id(), new_id(), T0)
+    await people.append(people.send(conversation=young), now=T0 + 20 * day)
+    empty = await store.ensure_direct(people.bob, new_id(), new_id(), T0)
+    for number in range(1, 21):  # one a day
+        await people.say(str(number).encode(), now=T0 + number * day)
+    left = await harness.group(people.alice, people.bob)
+    for number in range(1, 11):
+        await people.append(people.send(conversation=left), now=T0 + 10 * day + number)
+    await harness.leave(left, people.bob, 6)
+    late = await harness.group(people.alice)
+    for number in range(1, 11):
+        await people.append(people.send(conversation=late), now=T0 + 19 * day + number)
+    await harness.join(late, people.bob, 8)
+
+    async def start(since: int) -> dict[str, int]:
+        device = new_id()
+        await store.link_device(people.bob, device, T0 + 20 * day, since)
+        names = {
+            quiet: "quiet",
+            young: "young",
+            empty: "empty",
+            conversation: "daily",
+            left: "left",
+            late: "late",
+        }
+        found = await store.positions(people.bob, device, list(names))
+        return {name: found[key].acked for key, name in names.items()}
+
+    heads = {"quiet": 1, "young": 1, "empty": 0, "daily": 20, "left": 6, "late": 10}
+    assert await start(0) == heads
+    assert await start(T0 + 21 * day) == heads
+    week = T0 + 13 * day
+    assert await start(week) == {**heads, "young": 0, "daily": 12, "late": 7}
+    assert await start(week + 1) == {**heads, "young": 0, "daily": 13, "late": 7}
+    assert await start(T0 + 10 * day + 4) == {**heads, "young": 0, "daily": 10, "left": 3, "late": 7}
+    assert await start(1) == {"quiet": 0, "young": 0, "empty": 0, "daily": 0, "left": 0, "late": 7}
+    # What the user reads of it is what the user may read: nothing of the time before and after.
+    assert seqs(await people.read(people.bob, 3, left)) == [4, 5, 6]
+    await harness.sql("UPDATE delivery_head SET floor = 15 WHERE conversation = %s", conversation)
+    await harness.sql("DELETE FROM delivery_event WHERE conversation = %s AND seq <= 15", conversation)
+    assert (await start(1))["daily"] == 15
+    assert (await start(T0 + 18 * day))["daily"] == 17
+    assert await store.receipts([], people.alice, 0) == []
+
+
+async def test_the_window_of_a_long_log_costs_a_few_looks(people: People, harness: Any) -> None:
+    """Not a read of the log: the blocks that a hundred of them touch are counted."""
+    await harness.sql(
+        "INSERT INTO delivery_event"
+        " (seq, ordinal, at, sent_at, seq_num, conversation, sender, device, message_id, kind, body_hash)"
+        " SELECT n, n, %s + n, 0, 0, %s, %s, %s, gen_random_uuid(), 'text', '' FROM generate_series(1, 20000) n",
+        T0, people.conversation, people.alice, people.phone,
+    )  # fmt: skip
+    await harness.sql("UPDATE delivery_head SET head = 20000 WHERE conversation = %s", people.conversation)
+    device = new_id()
+    await people.store.link_device(people.bob, device, T0 + 30_000, T0 + 7_001)
+    assert await position(people, people.bob, device) == Position(7_000, 20_000)
+    (found,) = await harness.sql(
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT delivery_before(%s, 0, 20000, %s + n) FROM generate_series(1, 100) n",
+        people.conversation,
+        T0 + 7_001,
+    )
+    plan = found[0][0]["Plan"]
+    assert (
+        plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 12_000
+    )  # 15 looks of 4 blocks; the log has about 300
 
 
 async def test_a_conversation_joined_after_the_link_starts_below_joined(people: People, harness: Any) -> None:

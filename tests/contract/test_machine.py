@@ -183,10 +183,11 @@ class StoreMachine(RuleBasedStateMachine):
             self.run(self.harness.join(group, user, place))
             talk.intervals.setdefault(user, []).append((place, 0))
 
-    @rule(u=users, d=st.integers(0, 1))
-    def link(self, u: int, d: int) -> None:
-        self.run(self.store.link_device(self.users[u], self.devices[u][d], self.now))
-        self.model.link(self.users[u], self.devices[u][d])
+    @rule(u=users, d=st.integers(0, 1), window=st.sampled_from([None, 0, 60_000, HOUR, 4 * HOUR]))
+    def link(self, u: int, d: int, window: int | None) -> None:
+        since = 0 if window is None else self.now - window
+        self.run(self.store.link_device(self.users[u], self.devices[u][d], self.now, since))
+        self.model.link(self.users[u], self.devices[u][d], since)
 
     @rule(u=users, d=st.integers(0, 1))
     def unlink(self, u: int, d: int) -> None:

@@ -34,6 +34,8 @@ PUBLIC = {
     ("POST", "/auth/register"),
     ("POST", "/auth/verify"),
     ("POST", "/auth/refresh"),
+    ("POST", "/auth/link"),
+    ("GET", "/auth/link/{link_id}"),  # for who has the secret of a new device
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
     ("GET", "/schema/docs"),
@@ -209,6 +211,10 @@ def test_a_token_of_the_session_before_opens_nothing(clock: Any) -> None:
 #: (method, path) → what somebody else's id gives; ``None``: it is no secret of theirs (said in docs/security.md).
 OF_OTHERS = {
     ("DELETE", "/devices/{device_id}"): ("not_found", 404),
+    # Without the code's secret; with it: accounts/test_linking.py.
+    ("PUT", "/auth/link/{link_id}"): ("bad_request", 400),
+    ("DELETE", "/auth/link/{link_id}"): ("bad_request", 400),
+    ("GET", "/auth/link/{link_id}/device"): ("bad_request", 400),
     ("PATCH", "/conversations/{conversation_id}"): ("not_found", 404),
     ("GET", "/conversations/{conversation_id}/events"): ("not_found", 404),
     ("GET", "/conversations/{conversation_id}/messages/{message_id}/receipts"): ("not_found", 404),
@@ -254,6 +260,7 @@ def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
         "user_id": ann.user_id,
         "group_id": group,
         "code": code,
+        "link_id": Api().post("/auth/link", {"deviceName": "x"}).json()["linkId"],
     }
     for (method, path), refusal in OF_OTHERS.items():
         body = {"members": [bob.user_id]}  # which one address needs, and no other looks at

@@ -30,6 +30,11 @@ class Limits:
     wrong_codes_by_device_day: int = 10  # of a linked device that verifies again; not part of the others
     code_ttl_ms: int = 600_000
     devices_per_user: int = 5
+    links_per_address_hour: int = 60  # codes that new devices show
+    link_approvals_per_day: int = 20  # of one account
+    link_ttl_ms: int = 120_000  # from the code to its approval
+    link_pickup_ms: int = 60_000  # from there until the new device has its session
+    history_days: int = 30  # that a new device is given at most
     recycled_after_days: int = 45  # silent; who verifies the number anew is somebody else
     contacts_per_hour: int = 60
     contacts_per_day: int = 500

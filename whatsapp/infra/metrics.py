@@ -189,6 +189,7 @@ _counted = {
             "smpp": "What happened on connections to message centres.",
             "images": "Pictures that people uploaded: made small, the worker died of it, or none was free.",
             "files": "What the storage of files did not do.",
+            "links": "Codes that new devices showed: asked, approved, rejected, linked.",
             "accounts": "Accounts whose number went to somebody else, and the like.",
         }.items()
     },

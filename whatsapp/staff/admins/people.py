@@ -319,7 +319,7 @@ class DeviceAdmin(ReadOnlyAdmin):
     def _unlink(self, request: HttpRequest, device: Device, form: Form) -> bool:
         with transaction.atomic():
             try:
-                unlink_device(account=device.user, device_id=device.pk)
+                unlink_device(account=device.user, device_id=device.pk, reason="staff")
             except Refused:
                 return False  # somebody was faster
             audit.record(by=request.user, on=device, message=f"Unlinked: {form.cleaned_data['reason']}")  # type: ignore[arg-type]
