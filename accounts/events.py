@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from whatsapp.infra.bus import PROFILE, VISIBILITY
 from whatsapp.infra.layer import BusLayer
 
 log = logging.getLogger(__name__)
@@ -109,16 +110,24 @@ def blocks_changed(*, user_ids: Sequence[str]) -> None:
 
 def visibility_changed(*, user_ids: Sequence[str]) -> None:
     """Who follows these users is looked at again, where they are followed. Lost, it takes until the follower asks anew: 300 s."""
+    _tell_followers(user_ids, VISIBILITY)
 
+
+def profile_changed(*, user_id: str) -> None:
+    """``notice profile_changed`` to those who follow the user. Lost, or not followed, it takes what clients keep: an hour."""
+    _tell_followers([user_id], PROFILE)
+
+
+def _tell_followers(user_ids: Sequence[str], topic: str) -> None:
     async def followers() -> None:
         layer = get_channel_layer()
         if isinstance(layer, BusLayer):
-            await layer.tell_followers(user_ids)
+            await layer.tell_followers(user_ids, topic)
 
     def send() -> None:
         try:
             async_to_sync(followers)()
         except Exception:
-            log.exception("a change of what is visible was not published")
+            log.exception("a change (%s) was not published", topic)
 
     transaction.on_commit(send)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from django.db.models import QuerySet
 
 from accounts.errors import Refused
-from accounts.models import Account, Block, Contact, Device
+from accounts.models import Account, Block, Contact, Device, Photo
+from accounts.visibility import visible
 from whatsapp.wire.errors import Code
 
 
@@ -31,9 +32,17 @@ def account_by_id(*, user_id: uuid.UUID) -> Account:
     return account
 
 
+def photo(*, user_id: uuid.UUID, viewer: Account) -> Photo:
+    """Raises :class:`Refused` (``not_found``): there is none, or none that the viewer may see."""
+    found = Photo.objects.filter(shown_by=user_id, shown_by__retired_at=None).first()
+    if found is None or not visible([(str(user_id), str(viewer.pk))])[0].photo:
+        raise Refused(Code.NOT_FOUND, "There is no such picture.")
+    return found
+
+
 def contacts(*, account: Account, since: int, after: str, limit: int) -> list[Contact]:
     """Contacts by user id from behind ``after``: all there are, or what changed after ``since`` (ms), removed ones too."""
-    found = Contact.objects.filter(owner=account).select_related("user").order_by("user_id")
+    found = Contact.objects.filter(owner=account).select_related("user__photo").order_by("user_id")
     found = found.filter(updated_at__gt=since) if since else found.filter(removed=False)
     if after:
         found = found.filter(user_id__gt=after)

@@ -11,9 +11,11 @@ from accounts.models import (
     InstallationBan,
     KeptAnswer,
     LimitHit,
+    Photo,
     RefreshToken,
     VerificationCode,
 )
+from accounts.services.pictures import drop_unused
 from whatsapp.infra.clock import now_ms
 
 #: How long a removed contact is told to devices that ask for changes. Who was away for longer reads the whole list.
@@ -35,3 +37,9 @@ def prune() -> None:
     LimitHit.objects.filter(at__lte=now - DAY_MS).delete()
     Contact.objects.filter(removed=True, updated_at__lte=now - REMOVED_KEPT_MS).delete()
     KeptAnswer.objects.filter(created_at__lte=now - DAY_MS).delete()
+
+
+@shared_task
+def drop_photos() -> int:
+    """Photos that no account shows: left behind by a crash, or by a storage that was away. Returns how many are gone."""
+    return drop_unused(Photo)

@@ -11,6 +11,7 @@ urlpatterns = [
     path("auth/link/<uuid:link_id>", linking.LinkView.as_view()),
     path("auth/link/<uuid:link_id>/device", linking.LookView.as_view()),
     path("me", me.MeView.as_view()),
+    path("me/photo", me.PhotoView.as_view()),
     path("devices", devices.DevicesView.as_view()),
     path("devices/<uuid:device_id>", devices.DeviceView.as_view()),
     path("contacts", contacts.ContactsView.as_view()),
@@ -20,4 +21,5 @@ urlpatterns = [
     path("blocks", privacy.BlocksView.as_view()),
     path("blocks/<uuid:user_id>", privacy.BlockView.as_view()),
     path("users/<uuid:user_id>", contacts.UserView.as_view()),
+    path("users/<uuid:user_id>/photo", contacts.UserPhotoView.as_view()),
 ]

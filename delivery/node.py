@@ -28,7 +28,7 @@ from delivery.store.interface import Store
 from delivery.sync import Sync
 from delivery.tracing import Tracing
 from delivery.typing import OPEN_TYPING, TYPING, Typing
-from whatsapp.infra.bus import DEVICES, VISIBILITY, Bus
+from whatsapp.infra.bus import DEVICES, PROFILE, VISIBILITY, Bus
 
 
 class Node:
@@ -85,6 +85,7 @@ class Node:
         self.bus.subscribe(AGAIN, self.receipts.on_receipts)
         self.bus.subscribe(PRESENCE, self.presence.on_presence)
         self.bus.subscribe(VISIBILITY, self.presence.on_visibility)
+        self.bus.subscribe(PROFILE, self.presence.on_profile)
         self.bus.subscribe(TYPING, self.typing.on_typing)
         self.bus.subscribe(OPEN_TYPING, self.typing.on_open_typing)
         self.bus.subscribe(REPLACED, self.sessions.on_replaced)

@@ -227,6 +227,12 @@ class Presence:
                     )
                     session.send(presence_frame(user, status, seen, watch.shown))
 
+    def on_profile(self, user: str) -> None:
+        """The user's name, about or photo has changed: for those who are told something of the user, who may then ask."""
+        for session, watch in self._following(user):
+            if anything(watch.shown) and session.user != user:
+                session.send(frames.Notice(kind="profile_changed", data={"userId": user}))
+
     # states
 
     async def _states(

@@ -3,11 +3,9 @@ under the lock of the group's row. Times are milliseconds since the epoch."""
 
 from __future__ import annotations
 
-import uuid
-
 from django.db import models
 
-from accounts.models import Account
+from accounts.models import Account, Picture
 
 
 class Role(models.TextChoices):
@@ -108,21 +106,14 @@ class JoinRequest(models.Model):
         return f"request {self.pk}"
 
 
-class Icon(models.Model):
-    """A group's picture, in two files. The row is older than the files and lives longer: what no group shows is found by it."""
+class Icon(Picture):
+    """A group's picture."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="icons")
-    #: Of the larger file's content, hexadecimal: clients see it as the icon's version.
-    digest = models.CharField(max_length=32)
-    created_at = models.BigIntegerField()
 
     def __str__(self) -> str:
         return f"icon {self.pk}"
 
     @property
-    def names(self) -> dict[str, str]:
-        """size → name of its file. No name is ever used again, not even for the same picture: so whoever deletes a file takes
-        it from nobody who has just put the same one there."""
-        stem = f"groups/{self.group_id}/{self.digest}-{self.pk.hex}"
-        return {"full": f"{stem}.jpg", "thumb": f"{stem}-thumb.jpg"}
+    def folder(self) -> str:
+        return f"groups/{self.group_id}"

@@ -11,7 +11,6 @@ from accounts.errors import Refused
 from accounts.models import Account
 from groups import access
 from groups.models import Icon, Invite, JoinRequest, Membership, Role
-from whatsapp.infra import files
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
 
@@ -43,19 +42,6 @@ def icon(*, account: Account, group_id: uuid.UUID) -> Icon:
     if found is None:
         raise access.outsider()
     return found
-
-
-def icon_content(icon: Icon, size: str) -> bytes | None:
-    """Its file, ``full`` or ``thumb``; None when it is gone: another one is shown now. Raises :class:`Refused`
-    (``unavailable``)."""
-    try:
-        return files.read(icon.names[size])
-    except FileNotFoundError:
-        return None
-    except files.FilesUnavailable:
-        raise Refused(
-            Code.UNAVAILABLE, "The picture cannot be read now; try again.", retry_after_ms=2_000
-        ) from None
 
 
 def creator_id(group_id: uuid.UUID) -> uuid.UUID | None:

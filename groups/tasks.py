@@ -5,9 +5,9 @@ from __future__ import annotations
 from celery import shared_task
 
 from accounts.models import Account
+from accounts.services.pictures import drop_unused
 from delivery import tasks
-from groups.models import JoinRequest, Membership
-from groups.services.icon_files import drop_unused
+from groups.models import Icon, JoinRequest, Membership
 from groups.services.members import leave_everywhere
 
 
@@ -37,4 +37,4 @@ def leave_retired() -> None:
 @shared_task
 def drop_icons() -> int:
     """Icons that no group shows: left behind by a crash, or by a storage that was away. Returns how many are gone."""
-    return drop_unused()
+    return drop_unused(Icon)

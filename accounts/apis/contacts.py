@@ -6,21 +6,25 @@ import base64
 import uuid
 from typing import Any, Final
 
+from django.http import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import selectors
+from accounts import profiles, selectors
 from accounts.models import Contact, phone_hash
 from accounts.phone import normalize
-from accounts.rest import paging, samples
+from accounts.rest import paging, pictures, samples
 from accounts.rest.fields import LineField, PhoneField
 from accounts.rest.idempotency import once
 from accounts.rest.schema import cursor, limit, number, operation
+from accounts.rest.views import OneForm
 from accounts.services import address_book, contacts
 from accounts.services.contacts import MAX_CONTACTS
 from accounts.visibility import Visible, visible
+from whatsapp.infra.images import MEDIA_TYPE
 from whatsapp.wire.errors import Code
 
 #: 32 bytes in base64.
@@ -41,6 +45,7 @@ class ContactOutput(serializers.Serializer):
     nickname = serializers.CharField()
     name = serializers.CharField()
     about = serializers.CharField()
+    photo = pictures.PictureOutput(allow_null=True)
     updatedAt = serializers.IntegerField()
     removed = serializers.BooleanField(
         required=False, help_text="True: it is no contact any more; only in what changed since"
@@ -72,24 +77,29 @@ class UserOutput(serializers.Serializer):
     userId = serializers.UUIDField()
     name = serializers.CharField()
     about = serializers.CharField()
+    photo = pictures.PictureOutput(allow_null=True)
 
 
 _HASH = base64.b64encode(phone_hash(samples.BOBS_NUMBER)).decode()
+_PHOTO = {"url": f"/users/{samples.BOB}/photo", "version": samples.PHOTO}
 _EXAMPLE = {
     "userId": samples.BOB,
     "nickname": "Bobby",
     "name": "Bob",
     "about": "",
+    "photo": _PHOTO,
     "updatedAt": samples.AT,
 }
 
 
 def _contact(contact: Contact, seen: Visible) -> dict[str, Any]:
+    photo = contact.user.photo if seen.photo else None
     about: dict[str, Any] = {
         "userId": str(contact.user_id),
         "nickname": contact.nickname,
         "name": contact.user.name,
         "about": contact.user.about if seen.about else "",
+        "photo": pictures.photo_of(str(contact.user_id), photo and photo.digest),
         "updatedAt": contact.updated_at,
     }
     if contact.removed:
@@ -224,11 +234,35 @@ class UserView(APIView):
         tag="people",
         summary="What may be seen of a user",
         answer=UserOutput,
-        example={"userId": samples.BOB, "name": "Bob", "about": ""},
+        example={"userId": samples.BOB, "name": "Bob", "about": "", "photo": _PHOTO},
     )
     def get(self, request: Request, user_id: uuid.UUID) -> Response:
-        """What the caller may see of a user: `about` is empty where it is hidden from them."""
-        account = selectors.account_by_id(user_id=user_id)
-        (seen,) = visible([(str(account.pk), str(request.user.pk))])
-        about = account.about if seen.about else ""
-        return Response({"userId": str(account.pk), "name": account.name, "about": about})
+        """What the caller may see of a user: `about` is empty and `photo` null where they are hidden from them. Clients may keep
+        it for an hour, or until `notice` `profile_changed`, which comes to who follows the user's presence."""
+        profile = profiles.profile_of(user_id=user_id)
+        (seen,) = visible([(str(user_id), str(request.user.pk))])
+        return Response(
+            {
+                "userId": str(user_id),
+                "name": profile.name,
+                "about": profile.about if seen.about else "",
+                "photo": pictures.photo_of(str(user_id), profile.photo if seen.photo else None),
+            }
+        )
+
+
+class UserPhotoView(APIView):
+    content_negotiation_class = OneForm  # <img> asks for image/*
+
+    @operation(
+        "user_photo",
+        tag="people",
+        summary="A user's photo",
+        parameters=[pictures.SIZE],
+        answer=OpenApiTypes.BINARY,
+        media_type=MEDIA_TYPE,
+    )
+    def get(self, request: Request, user_id: uuid.UUID) -> HttpResponseBase:
+        """A JPEG. With an `ETag`: kept by clients, asked about each time. `not_found`: there is none, or none that the caller
+        may see."""
+        return pictures.answer(request, lambda: selectors.photo(user_id=user_id, viewer=request.user))

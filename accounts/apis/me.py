@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import Account, Device
-from accounts.rest import samples
+from accounts.rest import pictures, samples
 from accounts.rest.disabled import not_built, refuse
 from accounts.rest.fields import LineField, ParagraphField
 from accounts.rest.schema import operation
+from accounts.rest.uploads import FORM, picture
+from accounts.services import photos
 from accounts.services.profile import update_profile
+from whatsapp.infra.images import FORMATS
+from whatsapp.wire.errors import Code
 
 #: Well-formed tags of RFC 5646, section 2.1, without the old irregular ones: language, script, region, variants, extensions,
 #: private use. Empty: none.
@@ -42,6 +47,11 @@ class MeOutput(serializers.Serializer):
     language = serializers.CharField()
     region = serializers.IntegerField()
     createdAt = serializers.IntegerField()
+    photo = pictures.PictureOutput(allow_null=True)
+
+
+class PhotoForm(serializers.Serializer):
+    photo = serializers.FileField()
 
 
 _EXAMPLE = {
@@ -53,6 +63,7 @@ _EXAMPLE = {
     "language": "en",
     "region": 0,
     "createdAt": samples.AT,
+    "photo": {"url": f"/users/{samples.ANN}/photo", "version": samples.PHOTO},
 }
 
 
@@ -66,6 +77,7 @@ def _me(account: Account, device: Device) -> dict[str, Any]:
         "language": account.language,
         "region": account.region,
         "createdAt": account.created_at,
+        "photo": pictures.photo_of(str(account.pk), account.photo and account.photo.digest),
     }
 
 
@@ -83,14 +95,49 @@ class MeView(APIView):
         sent={"example": {"name": "Ann", "about": "At the sea"}},
         answer=MeOutput,
         example=_EXAMPLE,
+        refuses=[Code.RATE_LIMITED],
     )
     def patch(self, request: Request) -> Response:
         """Change name, about or language; what is not given stays."""
         data = MeInput(data=request.data)
         data.is_valid(raise_exception=True)
-        return Response(_me(update_profile(account=request.user, changes=data.validated_data), request.auth))
+        changed = update_profile(
+            account=request.user, changes=data.validated_data, device_id=str(request.auth.pk)
+        )
+        return Response(_me(changed, request.auth))
 
     @not_built("delete_me")
     def delete(self, request: Request) -> Response:
         """Delete the account and what it holds. Promised by the interface; answers `feature_disabled` still."""
         return refuse()
+
+
+class PhotoView(APIView):
+    @operation(
+        "set_photo",
+        tag="me",
+        summary="Set one's photo",
+        request={**dict.fromkeys(FORMATS, OpenApiTypes.BINARY), FORM: PhotoForm},
+        answer=MeOutput,
+        example=_EXAMPLE,
+        refuses=[Code.RATE_LIMITED],
+    )
+    def put(self, request: Request) -> Response:
+        """A JPEG, PNG or WebP of at most 512 KiB, as the body or as the file `photo` of a form; its middle is shown, turned
+        upright, without anything else that was in the file. Moving pictures are `unsupported_media`. To whom it is shown:
+        `PATCH /me/privacy`."""
+        photos.check_may_set(account=request.user)  # before anything is read
+        given = picture(request, "photo")
+        request.user.photo = photos.set_photo(
+            account=request.user,
+            data=given.data,
+            media_type=given.media_type,
+            device_id=str(request.auth.pk),
+        )
+        return Response(_me(request.user, request.auth))
+
+    @operation("remove_photo", tag="me", summary="Take one's photo away", status=204)
+    def delete(self, request: Request) -> Response:
+        """Nobody sees it any more."""
+        photos.remove_photo(account=request.user, device_id=str(request.auth.pk))
+        return Response(status=204)

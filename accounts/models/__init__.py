@@ -10,6 +10,7 @@ from accounts.models.identity import Identity, IdentityNews
 from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
 from accounts.models.limit_hit import LimitHit
+from accounts.models.picture import Photo, Picture
 from accounts.models.prekey import DeviceKeys, Prekey
 from accounts.models.privacy import Audience, Privacy
 from accounts.models.refresh_token import RefreshToken
@@ -29,6 +30,8 @@ __all__ = [
     "InstallationBan",
     "KeptAnswer",
     "LimitHit",
+    "Photo",
+    "Picture",
     "Prekey",
     "Privacy",
     "RefreshToken",

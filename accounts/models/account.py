@@ -48,6 +48,9 @@ class Account(models.Model):
     region = models.PositiveSmallIntegerField(default=0)  # home region, 0..1023 as in conversation ids
     banned_until = models.BigIntegerField(null=True, blank=True)
     created_at = models.BigIntegerField(default=now_ms, editable=False)
+    photo = models.ForeignKey(
+        "Photo", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="shown_by"
+    )
     #: Since when the account has no number, no devices and no profile, and is found by nobody.
     retired_at = models.BigIntegerField(null=True, blank=True, editable=False)
 

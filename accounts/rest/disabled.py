@@ -29,7 +29,6 @@ _LATER: Final = (
     _Row("auth/phone", "phone", "PUT"),
     _Row("me/export", "export", "POST"),
     _Row("me/export/<str:export_id>", "export_by_id", "GET"),
-    _Row("me/photo", "photo", "PUT"),
     _Row("devices/<str:device_id>/push", "push", "PUT DELETE"),
     _Row("keys", "keys", "POST"),
     _Row("keys/count", "keys_count", "GET"),

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.db import transaction
+
+from accounts import limits, profiles
 from accounts.models import Account
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 
 FIELDS = ("name", "about", "language")
 
 
-def update_profile(*, account: Account, changes: Mapping[str, str]) -> Account:
-    """Set what is given of ``FIELDS``; other keys are ignored."""
-    fields = [field for field in FIELDS if field in changes]
+#: What others see.
+_SHOWN = frozenset(("name", "about"))
+
+
+def update_profile(*, account: Account, changes: Mapping[str, str], device_id: str = "") -> Account:
+    """Set what is given of ``FIELDS``; other keys are ignored. ``device_id``: which one of the account's does it.
+
+    Raises :class:`accounts.errors.Refused` (``rate_limited``).
+    """
+    fields = [field for field in FIELDS if field in changes and changes[field] != getattr(account, field)]
+    if not fields:
+        return account
+    limits.count(
+        scope="profile_hour",
+        subject=str(account.pk),
+        limit=LIMITS.profile_changes_per_hour,
+        window_ms=limits.HOUR_MS,
+        now=now_ms(),
+    )
     for field in fields:
         setattr(account, field, changes[field])
-    if fields:
+    with transaction.atomic():
         account.save(update_fields=fields)
+        if not _SHOWN.isdisjoint(fields):
+            profiles.changed(user_id=str(account.pk), device_id=device_id)
     return account

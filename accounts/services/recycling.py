@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from django.db.models import Max
 
-from accounts import endings
+from accounts import endings, profiles
 from accounts.limits import DAY_MS
 from accounts.models import Account, Block, Contact, Device, Privacy
 from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
+from accounts.services.photos import take_photo
 from delivery.store.sync import store
 from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
@@ -26,8 +27,8 @@ def changed_hands(*, account: Account, now: int) -> bool:
 
 
 def retire(*, account: Account, now: int) -> None:
-    """Take number, devices, profile, address book, blocks, settings and drafts from an account; its id stays in the logs of its
-    conversations.
+    """Take number, devices, profile, photo, address book, blocks, settings and drafts from an account; its id stays in the logs
+    of its conversations.
 
     Call it inside a transaction, with the account's row locked.
     """
@@ -39,8 +40,10 @@ def retire(*, account: Account, now: int) -> None:
     Privacy.objects.filter(account=account).delete()
     forget_everywhere(account=account, now=now)
     store.forget_flags(str(account.pk))
+    take_photo(account)
     account.phone, account.retired_at = None, now
     account.name = account.about = account.language = ""
     account.save(update_fields=["phone", "phone_hash", "retired_at", "name", "about", "language"])
+    profiles.changed(user_id=str(account.pk))
     endings.ended(str(account.pk))
     metrics.count("accounts", "retired")

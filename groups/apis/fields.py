@@ -9,6 +9,7 @@ from typing import Any, Final
 from rest_framework import serializers
 
 from accounts.rest import samples
+from accounts.rest.pictures import PictureOutput
 from groups import events, selectors
 from groups.access import Seen
 from groups.models import Membership, Role, Who
@@ -58,11 +59,6 @@ class SettingsOutput(serializers.Serializer):
     whoAdds = serializers.ChoiceField(Who.values)
 
 
-class IconOutput(serializers.Serializer):
-    url = serializers.CharField(help_text="`?size=thumb` for the small one; for members, with their token")
-    version = serializers.CharField(help_text="another one for another picture")
-
-
 class GroupOutput(serializers.Serializer):
     groupId = serializers.UUIDField(help_text="its conversationId")
     name = serializers.CharField()
@@ -72,7 +68,7 @@ class GroupOutput(serializers.Serializer):
     creatorId = serializers.UUIDField(allow_null=True)
     createdAt = serializers.IntegerField()
     role = serializers.ChoiceField(Role.values, help_text="the caller's own")
-    icon = IconOutput(allow_null=True)
+    icon = PictureOutput(allow_null=True)
 
 
 class MemberOutput(serializers.Serializer):

@@ -19,7 +19,7 @@ from groups import access, events
 from groups.access import Seen
 from groups.models import Group, JoinRequest, Membership, Role, Who
 from groups.services.counting import count_change
-from groups.services.icon_files import take_icon
+from groups.services.icons import take_icon
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code

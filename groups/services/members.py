@@ -18,7 +18,7 @@ from groups import access, events, notices
 from groups.models import Group, JoinRequest, Membership, Role
 from groups.services.counting import count_change
 from groups.services.groups import full
-from groups.services.icon_files import take_icon
+from groups.services.icons import take_icon
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code

@@ -58,7 +58,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
         ("PUT", "/auth/phone"),
         ("DELETE", "/me"),
         ("POST", "/me/export"),
-        ("PUT", "/me/photo"),
         ("PUT", f"/devices/{SOME_ID}/push"),
         ("POST", "/keys"),
         ("GET", f"/keys/{SOME_ID}"),

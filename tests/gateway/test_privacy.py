@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, couple, sign_up
+from tests.gateway.peer import Peer, Phone, couple, link, sign_up
 from whatsapp.wire import frames
 
 
@@ -150,3 +150,27 @@ async def test_a_block_ends_presence_and_typing_in_both_directions(stack: Any, c
         assert (await a.expect(frames.Typing, user_id=bob.user)).kind == "audio"
         assert [f.kind for f in a.log if isinstance(f, frames.Typing)][-1] == "audio"
         assert (await ask(b, ann))[0] == "online"
+
+
+async def test_who_follows_hears_of_another_profile(stack: Any, codec: str) -> None:
+    """So do the user's other devices; who may see nothing of the user hears nothing."""
+    ann, bob, eve = await sign_up(stack), await sign_up(stack), await sign_up(stack)
+    laptop = await link(ann)
+    one, two = urls(stack)
+    async with (
+        await Peer.open(one, ann, codec) as phone,
+        await Peer.open(two, laptop, codec) as other,
+        await Peer.open(two, bob, codec) as b,
+        await Peer.open(one, eve, codec) as e,
+    ):
+        assert (await ask(b, ann))[0] == "online"
+        assert (await ask(e, ann))[0] == "online"
+        assert (await ann.rest("PUT", f"/blocks/{eve.user}")).status_code == 204
+        await e.expect(frames.Presence, user_id=ann.user, status="unknown")
+        assert (await ann.rest("PATCH", "/me", {"name": "Ann"})).status_code == 200
+        for peer in (b, other):
+            assert (await peer.expect(frames.Notice, kind="profile_changed")).data == {"userId": ann.user}
+        assert (await bob.rest("GET", f"/users/{ann.user}")).json()["name"] == "Ann"
+        for peer in (phone, e):
+            await peer.round_trip()
+            assert not [f for f in peer.log if isinstance(f, frames.Notice) and f.kind == "profile_changed"]

@@ -12,6 +12,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
 
+from accounts.services import pictures
 from groups.models import Group, Icon
 from groups.services import icons
 from groups.tasks import drop_icons
@@ -129,7 +130,7 @@ def test_who_lost_the_right_meanwhile_leaves_no_file(
     """They might when they began; when their picture was ready, they were out, or only admins might."""
     ann, bob = sign_in(), sign_in()
     group = make(ann, bob)
-    real = icons._store
+    real = pictures.store
 
     def slow(*args: Any) -> None:
         real(*args)
@@ -138,7 +139,7 @@ def test_who_lost_the_right_meanwhile_leaves_no_file(
         else:
             ann.api.patch(f"/groups/{group}", {"settings": {"whoEdits": "admins"}})
 
-    monkeypatch.setattr(icons, "_store", slow)
+    monkeypatch.setattr(pictures, "store", slow)
     assert_problem(put(bob, group, picture()), code, status)
     assert stored(group) == []
     assert not Icon.objects.filter(group_id=group).exists()
@@ -180,14 +181,14 @@ def test_the_same_picture_put_again_while_another_one_comes(
     ann, bob = sign_in(), sign_in()
     group = make(ann, bob)
     put(ann, group, picture())
-    real = icons._store
+    real = pictures.store
 
     def overtaken(*args: Any) -> None:
-        monkeypatch.setattr(icons, "_store", real)
+        monkeypatch.setattr(pictures, "store", real)
         real(*args)
         assert put(ann, group, picture(colour="blue")).status_code == 200
 
-    monkeypatch.setattr(icons, "_store", overtaken)
+    monkeypatch.setattr(pictures, "store", overtaken)
     assert put(bob, group, picture()).status_code == 200
     assert shown(ann, group).status_code == (200 if own_names else 404)
 
@@ -220,12 +221,12 @@ def test_a_decoder_at_work_holds_no_connection(monkeypatch: pytest.MonkeyPatch) 
     ann, bob = sign_in(), sign_in()
     group = make(ann, bob)
     held: list[bool] = []
-    real = icons.images.squares
+    real = pictures.images.squares
 
     def look(*args: Any, **options: Any) -> Any:
         held.append(connection.connection is not None)
         return real(*args, **options)
 
-    monkeypatch.setattr(icons.images, "squares", look)
+    monkeypatch.setattr(pictures.images, "squares", look)
     assert put(ann, group, picture()).status_code == 200
     assert held == [False]

@@ -221,7 +221,11 @@ OF_OTHERS = {
     ("PUT", "/conversations/direct/{user_id}"): None,  # whoever knows an id may write to it
     ("PUT", "/contacts/{user_id}"): None,  # one's own address book
     ("DELETE", "/contacts/{user_id}"): None,
-    ("GET", "/users/{user_id}"): None,  # name and about
+    ("GET", "/users/{user_id}"): None,  # name, about, photo
+    ("GET", "/users/{user_id}/photo"): (
+        "not_found",
+        404,
+    ),  # there is none; to whom one is shown: accounts/test_photos
     ("GET", "/groups/{group_id}"): ("not_found", 404),
     ("PATCH", "/groups/{group_id}"): ("not_found", 404),
     ("DELETE", "/groups/{group_id}"): ("not_found", 404),
@@ -279,9 +283,9 @@ def test_what_others_see_of_a_user() -> None:
     ann, eve = sign_in(), sign_in()
     ann.api.patch("/me", {"name": "Ann", "about": "hello", "language": "de"})
     seen = eve.api.get(f"/users/{ann.user_id}").json()
-    assert set(seen) == {"userId", "name", "about"}
+    assert set(seen) == {"userId", "name", "about", "photo"}
     contact = eve.api.post("/contacts", {"phoneNumber": ann.phone}).json()
-    assert set(contact) == {"userId", "nickname", "name", "about", "updatedAt"}
+    assert set(contact) == {"userId", "nickname", "name", "about", "photo", "updatedAt"}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ DEVICES = "devices"
 
 #: Topic: what may be seen of a user has changed; payload: the user.
 VISIBILITY = "visibility"
+#: Topic: a user's name, about or photo has changed; payload: the user.
+PROFILE = "profile"
 
 #: Processes prove that they live by this key; sessions that name a process without it are void.
 ALIVE_TTL_MS = 5_000

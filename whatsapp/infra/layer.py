@@ -54,9 +54,9 @@ class BusLayer(BaseChannelLayer):
             [(LAYER, (user, message)) for user in users],
         )
 
-    async def tell_followers(self, users: Sequence[str]) -> None:
-        """What these users show has changed: to where somebody follows them, and where they are themselves, who may see of others
-        what they show. Raises ``HotUnavailable``."""
+    async def tell_followers(self, users: Sequence[str], topic: str = VISIBILITY) -> None:
+        """What these users show (:data:`VISIBILITY`), or their profile (:data:`PROFILE`), has changed: to where somebody follows
+        them, and where they are themselves, who may see of others what they show. Raises ``HotUnavailable``."""
         look_up: list[Command] = [
             ("ZRANGEBYSCORE", watch_key(user), clock.now_ms(), "+inf") for user in users
         ]
@@ -67,7 +67,7 @@ class BusLayer(BaseChannelLayer):
                 return [process.decode() for process in raw]
             return [entry.process for entry in parse_sessions(raw).values()]
 
-        await self._tell(look_up, processes, [(VISIBILITY, user) for user in users] * 2)
+        await self._tell(look_up, processes, [(topic, user) for user in users] * 2)
 
     async def tell_all(self, users: Sequence[str]) -> None:
         """The devices of these users, or their keys, have changed: to every process that listens, for any may have them in its

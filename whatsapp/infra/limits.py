@@ -57,8 +57,11 @@ class Limits:
     pinned_conversations: int = 5
     draft_bytes: int = 15_360  # of one draft, decoded; a multiple of 3, so that its base64 has a length
     drafts_bytes: int = 65_536  # of all drafts of a user
+    # what a user shows of itself; fail closed
+    profile_changes_per_hour: int = 60  # of name, about and language
+    photos_per_hour: int = 20  # each costs 0.1 to 0.5 s of a processor
     # pictures
-    image_bytes: int = 524_288  # of an uploaded icon
+    image_bytes: int = 524_288  # of an uploaded icon or photo
     image_pixels: int = 25_000_000  # of what is decoded
     image_workers: int = 2  # at once, of one process
     # staff, fail closed

@@ -187,6 +187,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute=37),
         "options": {"expires": 3600},
     },
+    "accounts-drop-photos": {
+        "task": "accounts.tasks.drop_photos",
+        "schedule": crontab(minute=43),
+        "options": {"expires": 3600},
+    },
     "staff-prune": {
         "task": "whatsapp.staff.tasks.prune",
         "schedule": crontab(minute=47),

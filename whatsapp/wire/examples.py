@@ -244,6 +244,11 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "kind": "pin",
             "data": {"event": "failed", "at": AT},
         },
+        "a name, an about or a photo is another one": {
+            "type": "notice",
+            "kind": "profile_changed",
+            "data": {"userId": BOB},
+        },
     },
     "reconnect": {"example": {"type": "reconnect", "afterMs": 1_800, "reason": "deploy"}},
     "error": {

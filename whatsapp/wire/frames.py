@@ -79,6 +79,7 @@ NoticeKind = Literal[
     "join_answer",
     "number_changed",
     "pin",
+    "profile_changed",
 ]
 
 #: name in whatsapp.proto -> its values
