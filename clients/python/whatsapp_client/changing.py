@@ -119,7 +119,6 @@ class Changing(Signals):
             raise ValueError("there is no such message here")
         self._chats.forget_last(conversation_id, message_id)
         self._chats.touch(conversation_id)
-        self.database.scrub_soon()
 
     def star(self, conversation_id: str, message_id: str, on: bool = True) -> None:
         """Give a message a star, or take it. Raises ValueError for what is not here, or deleted."""
@@ -134,16 +133,12 @@ class Changing(Signals):
     def open_once(self, conversation_id: str, message_id: str) -> bytes:
         """The content of a message that is to be seen once: given once, then it is nowhere on this device. Raises
         ValueError for what is none, or was opened."""
-        log = self.history[conversation_id].log
-        entry = log.message(message_id)
-        if entry is None or not entry.view_once or entry.content is None:
+        content = self.history[conversation_id].log.open_once(message_id)
+        if content is None:
             raise ValueError("there is nothing to open")
-        content = entry.content
-        log.empty(message_id)
         self._chats.forget_last(conversation_id, message_id)
         self.flush()  # first it is nowhere, then it is given
         self._chats.touch(conversation_id)
-        self.database.scrub_soon()
         return content
 
     # -- search --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from .codecs import Frame
 from .database import Database
-from .entry import Entry, whole
+from .entry import Entry, ends_at, timer_of, whole
 from .flags import FlagState
 from .group_state import GroupState
 from .groups import Group, text
@@ -204,9 +204,59 @@ class Chats:
             self.groups.exists(entry.conversation_id)
         if entry.type != "message":
             self.groups.happened(entry)
+            self._said(entry)
+        elif entry.conversation_id not in self.groups:
+            self._requested(entry)
         if entry.sender_id == self._user_id and entry.type == "message":
             self.read(entry.conversation_id, entry.seq, told=True)
         self.touch(entry.conversation_id)
+
+    def timer(self, conversation_id: str, seq: int) -> int:
+        """Seconds after which a message at this number vanishes; 0: never."""
+        facts = self._facts.get(conversation_id)
+        if facts is None:
+            return 0
+        return facts.timer if seq > facts.timer_seq else self._history[conversation_id].log.timer_before(seq)
+
+    def _said(self, entry: Entry) -> None:
+        """What an event says of the chat, and of what the server's list said was the last message."""
+        if entry.type == "timer":
+            facts = self._of(entry.conversation_id)
+            if entry.seq > facts.timer_seq:
+                facts.timer, facts.timer_seq = timer_of(entry), entry.seq
+                self._save_later(entry.conversation_id)
+        elif entry.type in ("edit", "delete") and entry.target_id:
+            self.forget_last(entry.conversation_id, entry.target_id)
+
+    def _requested(self, entry: Entry) -> None:
+        """Whether who writes is a stranger, says each message."""
+        facts = self._facts.get(entry.conversation_id)
+        request = entry.sender_id != self._user_id and entry.fields.get("request") is True
+        if request or (facts is not None and facts.request):
+            facts = self._of(entry.conversation_id)
+            if facts.request != request:
+                facts.request = int(request)
+                self._save_later(entry.conversation_id)
+
+    def accepted(self, conversation_id: str) -> None:
+        """A stranger's request was answered."""
+        facts = self._facts.get(conversation_id)
+        if facts is not None and facts.request:
+            facts.request = 0
+            self._save_later(conversation_id)
+            self.touch(conversation_id)
+
+    def block(self, user_id: str, blocked: bool) -> None:
+        if blocked == (user_id in self.blocked):
+            return
+        statement = (
+            "INSERT OR IGNORE INTO blocks VALUES (?)" if blocked else "DELETE FROM blocks WHERE user = ?"
+        )
+        (self.blocked.add if blocked else self.blocked.discard)(user_id)
+        self._database.write(statement, (user_id,))
+        for conversation_id, facts in self._facts.items():
+            if facts.peer == user_id:
+                self.touch(conversation_id)
 
     def read(self, conversation_id: str, up_to: int, *, told: bool = False, at: int = 0) -> bool:
         """This user has read up to there (``told``: and the server knows). False if that was known."""
@@ -239,11 +289,42 @@ class Chats:
         facts.server_read, facts.server_head = whole(item.get("read")), whole(item.get("head"))
         facts.server_unread, facts.server_mentioned = whole(item.get("unread")), whole(item.get("mentioned"))
         last = item.get("lastEvent")
-        facts.last = json.dumps(last, separators=(",", ":")) if last and last.get("type") != "event" else ""
+        facts.last = self._last(conversation_id, last) if last and last.get("type") != "event" else ""
+        if facts.server_head >= facts.timer_seq and "timer" in item:
+            facts.timer = whole(item["timer"])
+        if "request" in item:
+            facts.request = int(item["request"] is True)
         self.read(conversation_id, facts.server_read, told=True)
         if facts != before:
             self._save_later(conversation_id)
             self.touch(conversation_id)
+
+    def _last(self, conversation_id: str, last: Frame) -> str:
+        """What is kept of it: nothing that is deleted for this device, vanished, or to be seen once."""
+        entry = Entry.from_frame(last, conversation_id)
+        if (
+            entry.seq in self._history[conversation_id].log.hidden
+            or 0 < ends_at(entry) <= self._database.now_ms()
+        ):
+            return ""
+        if entry.view_once:
+            last = {name: value for name, value in last.items() if name != "encryptedContent"}
+        return json.dumps(last, separators=(",", ":"))
+
+    def forget_ended(self, now: int) -> int:
+        """Last messages of the server's list vanish too; how many did."""
+        ended = 0
+        for conversation_id, facts in self._facts.items():
+            if '"expiresIn"' in facts.last:
+                ends = ends_at(Entry.from_frame(json.loads(facts.last), conversation_id))
+                if 0 < ends <= now:
+                    ended += 1
+                    facts.last = ""
+                    self._save_later(conversation_id)
+                    self.touch(conversation_id)
+        if ended:
+            self._database.scrub_soon()
+        return ended
 
     def forget_last(self, conversation_id: str, message_id: str) -> None:
         """A message is gone from this device: also as what the server's list said was the last one."""

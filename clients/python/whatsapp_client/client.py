@@ -18,6 +18,7 @@ from .codecs import JSON, Codec, Frame
 from .connection import Connection
 from .database import Database
 from .duties import Duties, Timing
+from .entry import whole
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
 from .inbound import Inbound, no_member, now
 from .link import Linked
@@ -96,6 +97,7 @@ class Client(Changing, People, Linked):
         self._ended = asyncio.Event()
         self._lookups = Lookups(self._look_up)
         self._asking: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._inbound = Inbound(
             session, self.history, self.outbox, self._chats, self._duties, self._broadcast, self._wake, self._progress,
             look_up=self._lookups.want,
@@ -110,15 +112,22 @@ class Client(Changing, People, Linked):
                 raise DatabaseInUse("another client of this process has this database")
             self._ended.clear()
             self.database.on_commit, self.database.on_broken = self._committed, self._broken
+            self.database.on_later = self.keeper.wake
             self.database.commit()  # what was queued before there was an event loop
             self._task = asyncio.create_task(self._run(), name=f"client {self.session.phone_number}")
             for conversation_id in self._chats.groups.incomplete():
                 self._lookups.want(conversation_id)
             self._asking = asyncio.create_task(self._lookups.run(self._online))
+            self._keeping = asyncio.create_task(self.keeper.run())
 
     async def stop(self) -> None:
         """Close the socket and stop. What has no ✓ stays in the outbox."""
-        tasks, self._task, self._asking = (self._task, self._asking), None, None
+        tasks, self._task, self._asking, self._keeping = (
+            (self._task, self._asking, self._keeping),
+            None,
+            None,
+            None,
+        )
         await self._part()
         for task in filter(None, tasks):
             task.cancel()
@@ -128,7 +137,7 @@ class Client(Changing, People, Linked):
             self.database.commit()
         await self._finish(ev.State("stopped", "by the application"))
         if self.database.on_commit == self._committed:
-            self.database.on_commit = self.database.on_broken = None
+            self.database.on_commit = self.database.on_broken = self.database.on_later = None
 
     async def _part(self) -> None:
         """Acknowledge what came in the last moment."""
@@ -281,6 +290,8 @@ class Client(Changing, People, Linked):
         self.outbox.limit(int((connection.ready.get("limits") or {}).get("perMinute") or 0))
         writer = asyncio.create_task(self._write(connection))
         try:
+            if server_time := whole(connection.ready.get("serverTime")):
+                self.database.told_time(server_time)
             await self._become(ev.State("syncing"))
             async for frame in connection.frames():
                 await self._inbound.handle(frame)

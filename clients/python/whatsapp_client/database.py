@@ -57,6 +57,8 @@ class Database:
         #: Called after each commit, and when the database can no longer be written.
         self.on_commit: Callable[[], None] | None = None
         self.on_broken: Callable[[DatabaseBroken], None] | None = None
+        #: Called when something is to be done later: a message will vanish, or the file is to be cleaned.
+        self.on_later: Callable[[], None] | None = None
         self.commits = 0
         self._dirty: dict[Savable, None] = {}
         self._in_turn = False
@@ -258,6 +260,10 @@ class Database:
                 )
             self._entries = self._count()
 
+    def removed(self, count: int) -> None:
+        """So many entries less are here."""
+        self._entries -= count
+
     def _count(self) -> int:
         return int(self._sql.execute("SELECT count(*) FROM entries").fetchone()[0])
 
@@ -267,6 +273,11 @@ class Database:
         in the next process."""
         if self.get("unclean") != "yes":
             self.put("unclean", "yes")
+            self.later()
+
+    def later(self) -> None:
+        if self.on_later is not None:
+            self.on_later()
 
     @property
     def unclean(self) -> bool:

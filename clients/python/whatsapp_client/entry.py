@@ -41,6 +41,20 @@ def ends_at(entry: Entry) -> int:
     return min(entry.server_timestamp + 1000 * seconds, LARGEST)
 
 
+def timer_of(entry: Entry) -> int:
+    """What a `timer` event sets: seconds, 0 for none."""
+    data = entry.fields.get("data")
+    seconds = data.get("seconds") if isinstance(data, dict) else None
+    return seconds if isinstance(seconds, int) and 0 < seconds <= LARGEST // 1000 else 0
+
+
+def once(entry: Entry, user_id: str) -> Entry:
+    """An own message that is to be seen once is not to be seen by who sent it."""
+    if entry.view_once and entry.sender_id == user_id:
+        entry.content, entry.opened = None, True
+    return entry
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One row of a conversation's log. ``type``: ``message`` or the kind of an `event`. ``content`` is

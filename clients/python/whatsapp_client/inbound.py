@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from . import events as ev
 from .chats import Chats
 from .codecs import Frame
 from .duties import Duties
-from .entry import Entry, whole
+from .entry import Entry, once, whole
 from .group_state import DISSOLVED
 from .history import History
 from .outbox import Outbox
@@ -87,7 +88,7 @@ class Inbound:
         self._typing.clear()
 
     async def _on_entry(self, frame: Frame) -> None:
-        entry = Entry.from_frame(frame)
+        entry = once(Entry.from_frame(frame), self._session.user_id)
         released = self._history[entry.conversation_id].live(entry)
         self._wrote(released)
         self._duties.live_stored(entry.conversation_id, self._now())
@@ -96,7 +97,8 @@ class Inbound:
 
     async def _on_batch(self, frame: Frame) -> None:
         conversation_id = str(frame["conversationId"])
-        entries = [Entry.from_frame(item, conversation_id) for item in frame.get("events") or ()]
+        items = frame.get("events") or ()
+        entries = [once(Entry.from_frame(item, conversation_id), self._session.user_id) for item in items]
         released = self._history[conversation_id].page(entries, whole(frame["through"]))
         self._wrote(released)
         self._duties.page_stored(conversation_id, self._now())
@@ -133,6 +135,8 @@ class Inbound:
                 # Its ✓ was lost; the log itself is the answer.
                 await self._broadcast.publish(ev.Sent(outgoing))
                 continue
+            if entry.view_once:
+                entry = replace(entry, content=None)  # opened by :meth:`Client.open_once` only
             await self._broadcast.publish(ev.Message(entry, own=mine))
         closed, self._closed = self._closed, []
         for outgoing in closed:
@@ -200,6 +204,10 @@ class Inbound:
         )
         if not outgoing.is_message:
             entry = self._change(outgoing)
+        elif timer := self._chats.timer(outgoing.conversation_id, outgoing.seq):
+            asked = entry.fields.get("expiresIn")
+            entry.fields["expiresIn"] = min(timer, asked) if isinstance(asked, int) else timer
+        once(entry, self._session.user_id)
         released = self._history[outgoing.conversation_id].own(entry)
         self._wrote([entry])
         self._look_up(outgoing.conversation_id)

@@ -6,7 +6,7 @@ import json
 
 from .database import Database
 from .entry import LARGEST as NEWEST
-from .entry import Entry, ends_at, named
+from .entry import Entry, ends_at, named, timer_of
 from .rewriting import DELETED, EDITED, GONE, ONCE, OPENED, STARRED, settle, target, vanish
 
 COLUMNS = "seq, sender, message_id, type, kind, content, timestamp, server_timestamp, device, flags, fields, expires_at"
@@ -89,7 +89,10 @@ class Log:
         ``shown``: False for what is read over REST. When its turn in the log comes later, it counts as new.
         """
         gone = self._is_gone(entry)
-        flags = entry.edited * EDITED + entry.deleted * DELETED + entry.view_once * ONCE
+        flags = (
+            entry.edited * EDITED + entry.deleted * DELETED + entry.view_once * ONCE + entry.opened * OPENED
+        )
+        ends = 0 if gone else ends_at(entry)
         added = self._database.write(
             "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -107,9 +110,11 @@ class Log:
                 json.dumps(entry.fields, separators=(",", ":")) if entry.fields and not gone else "",
                 shown,
                 "" if gone else entry.target_id,
-                0 if gone else ends_at(entry),
+                ends,
             ),
         )
+        if ends:
+            self._database.later()
         if added.rowcount <= 0:
             return shown and not gone and self._replace(entry, flags)
         if not self.low or entry.seq < self.low:
@@ -144,6 +149,36 @@ class Log:
             settle(self._database, self.number, entry.target_id)
         elif entry.message_id and (behind or entry.deleted):
             settle(self._database, self.number, entry.message_id)
+        elif entry.type == "timer" and behind:
+            self._time(entry)
+
+    def _time(self, entry: Entry) -> None:
+        """Own messages may have been confirmed before this was read, which was there before them."""
+        seconds = timer_of(entry)
+        if not seconds:
+            return
+        above = self._database.read(
+            "SELECT min(seq) FROM entries WHERE conversation = ? AND seq > ? AND type = 'timer'",
+            (self.number, entry.seq),
+        ).fetchone()[0]
+        self._database.write(
+            "UPDATE entries SET expires_at = min(CASE expires_at WHEN 0 THEN ? ELSE expires_at END, server_timestamp + ?) "
+            "WHERE conversation = ? AND seq > ? AND seq < ? AND type = 'message' AND flags & ? = 0 AND server_timestamp > 0",
+            (NEWEST, 1000 * seconds, self.number, entry.seq, above or NEWEST, DELETED),
+        )
+        self._database.later()
+
+    def timer_before(self, seq: int) -> int:
+        """Seconds after which a message at this number vanishes, by the events that are here; 0: never."""
+        row = self._database.read(
+            f"SELECT {COLUMNS} FROM entries WHERE conversation = ? AND seq < ? AND type = 'timer' ORDER BY seq DESC LIMIT 1",
+            (self._number, seq),
+        ).fetchone()
+        return timer_of(self.entry(row)) if row else 0
+
+    def recount(self) -> None:
+        """Entries were taken out."""
+        self._count = None
 
     def _is_gone(self, entry: Entry) -> bool:
         """Deleted here only, or its time is over, or what it is about is gone."""
@@ -176,14 +211,20 @@ class Log:
         )
         return True
 
-    def empty(self, message_id: str) -> None:
-        """Its content was seen, which was to be seen once."""
+    def open_once(self, message_id: str) -> bytes | None:
+        """The content of a message that is to be seen once, which is here no more then. None: there is nothing to see."""
         found = target(self._database, self.number, message_id)
-        if found is not None:
-            self._database.write(
-                "UPDATE entries SET content = NULL, flags = flags | ? WHERE conversation = ? AND seq = ?",
-                (OPENED, self.number, found[0]),
-            )
+        if found is None or found[3] == GONE or found[2] & (ONCE | OPENED) != ONCE:
+            return None
+        which = "WHERE conversation = ? AND seq = ?"
+        content = self._database.read(
+            f"SELECT content FROM entries {which}", (self.number, found[0])
+        ).fetchone()[0]
+        self._database.write(
+            f"UPDATE entries SET content = NULL, flags = flags | ? {which}", (OPENED, self.number, found[0])
+        )
+        self._database.scrub_soon()
+        return content if content is None else bytes(content)
 
     def cut(self, seq: int) -> None:
         """What is stored below ``seq`` may not join it: something between may be missing, unless the entry just
@@ -370,6 +411,8 @@ class Log:
         (
             seq, sender, message_id, type_, kind, content, timestamp, server_timestamp, device, flags, fields, expires_at,
         ) = row  # fmt: skip
+        if flags & ONCE:
+            content = None  # given by :meth:`open_once` only
         return Entry(
             self.conversation_id, seq, sender, message_id, type_, kind, content, timestamp, server_timestamp, device,
             bool(flags & EDITED), bool(flags & DELETED), json.loads(fields) if fields else {}, bool(flags & STARRED),

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 from .chats import Chat, Chats
 from .database import Database
-from .entry import Entry
+from .entry import Entry, once
 from .errors import RestError
 from .groups import Group
 from .history import History
+from .keeper import Keeper
 from .log import NEWEST
 from .outbox import Outbox
 from .outgoing import Outgoing
@@ -31,6 +32,10 @@ class Shelf:
         self.history = History(database)
         self.outbox = Outbox(database)
         self._chats = Chats(database, self.history, session.user_id)
+        self.keeper = Keeper(database, self.history, self._chats)
+        while self.keeper.vanish():
+            pass
+        database.commit()
 
     def chats(self) -> list[Chat]:
         """All chats, newest activity first. From the database: also offline, also before :meth:`start`."""
@@ -62,7 +67,7 @@ class Shelf:
             return False
         before = conversation.log.oldest() or NEWEST
         items = await self.rest.events(conversation_id, before=before, limit=limit)
-        entries = [Entry.from_frame(item, conversation_id) for item in items]
+        entries = [once(Entry.from_frame(item, conversation_id), self.session.user_id) for item in items]
         added, oldest = conversation.earlier(entries), conversation.log.oldest()
         self._chats.touch(conversation_id)
         self.database.begin()
