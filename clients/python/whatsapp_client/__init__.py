@@ -1,7 +1,7 @@
 """A client of the messaging server: ``async with Client(url, session) as client``. See ``docs/client.md``."""
 
 from . import events, link
-from .chats import Chat
+from .chats import Chat, Profile
 from .client import Client, socket_url
 from .codecs import JSON, Codec, by_name
 from .connection import Connection
@@ -37,7 +37,7 @@ from .groups import Group, GroupSettings, Invite, InvitePreview, JoinRequest, Me
 from .history import Conversation, History
 from .outbox import Outbox
 from .outgoing import Outgoing
-from .people import BroadcastList, Contact, Profile
+from .people import BroadcastList, Contact
 from .polls import Poll
 from .rest import Rest
 from .retry import Backoff

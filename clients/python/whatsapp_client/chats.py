@@ -56,6 +56,16 @@ class Chat:
     request: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What somebody shows of themselves. ``photo``: where their picture is, "" for none that this user may see."""
+
+    user_id: str
+    name: str
+    about: str
+    photo: str = ""
+
+
 @dataclass(slots=True)
 class _Facts:
     """What is stored of a chat beside its log. ``told``: the read position that the server knows, since ``told_at``
@@ -88,6 +98,7 @@ class Chats:
         self._dirty: set[str] = set()
         self._shown: dict[str, Chat] = {}  # as last made; without those that have changed
         self.changed: dict[str, None] = {}  # for the application, in order
+        self.profiles_dropped = 0
         rows = database.read(
             "SELECT c.id, x.* FROM chats x JOIN conversations c ON x.conversation = c.number"
         )
@@ -254,9 +265,7 @@ class Chats:
         )
         (self.blocked.add if blocked else self.blocked.discard)(user_id)
         self._database.write(statement, (user_id,))
-        for conversation_id, facts in self._facts.items():
-            if facts.peer == user_id:
-                self.touch(conversation_id)
+        self._touch_of(user_id)
 
     def read(self, conversation_id: str, up_to: int, *, told: bool = False, at: int = 0) -> bool:
         """This user has read up to there (``told``: and the server knows). False if that was known."""
@@ -344,12 +353,55 @@ class Chats:
             if facts != known:
                 self._people[user_id] = facts
                 self._database.write(
-                    "INSERT OR REPLACE INTO people (id, nickname, name, about) VALUES (?, ?, ?, ?)",
+                    "INSERT INTO people (id, nickname, name, about) VALUES (?, ?, ?, ?) ON CONFLICT (id) "
+                    "DO UPDATE SET nickname = excluded.nickname, name = excluded.name, about = excluded.about",
                     (user_id, *facts),
                 )
-                for conversation_id, chat in list(self._facts.items()):
-                    if chat.peer == user_id:
-                        self.touch(conversation_id)
+                self._touch_of(user_id)
+
+    def unnick(self, user_id: str) -> None:
+        """No contact any more."""
+        known = self._people.get(user_id)
+        if known is not None and known[0]:
+            self._people[user_id] = ("", *known[1:])
+            self._database.write("UPDATE people SET nickname = '' WHERE id = ?", (user_id,))
+            self._touch_of(user_id)
+
+    def profile(self, user_id: str, asked_after: int) -> Profile | None:
+        """As it was read, if that was later than ``asked_after`` (ms)."""
+        row = self._database.read(
+            "SELECT name, about, photo FROM people WHERE id = ? AND asked_at > ?", (user_id, asked_after)
+        ).fetchone()
+        return Profile(user_id, *row) if row else None
+
+    def profiled(self, item: Frame, at: int) -> Profile:
+        """An answer of ``GET /users/{id}``, good from ``at`` on (0: overtaken already)."""
+        self.people([item])
+        photo = text(item.get("photo") or "")
+        self._database.write(
+            "UPDATE people SET asked_at = ?, photo = ? WHERE id = ?", (at, photo, str(item["userId"]))
+        )
+        return Profile(str(item["userId"]), str(item.get("name") or ""), str(item.get("about") or ""), photo)
+
+    def forget_profile(self, user_id: str) -> None:
+        """It has changed: the next question goes to the server."""
+        self.profiles_dropped += 1
+        self._database.write("UPDATE people SET asked_at = 0 WHERE id = ? AND asked_at > 0", (user_id,))
+
+    def direct(self, user_id: str) -> str | None:
+        """The chat with this user, if there is one here."""
+        return next((c for c, facts in self._facts.items() if facts.peer == user_id), None)
+
+    def is_direct(self, conversation_id: str, user_id: str) -> None:
+        facts = self._of(conversation_id)
+        if facts.peer != user_id:
+            facts.peer = user_id
+            self._save_later(conversation_id)
+
+    def _touch_of(self, user_id: str) -> None:
+        for conversation_id, chat in list(self._facts.items()):
+            if chat.peer == user_id:
+                self.touch(conversation_id)
 
     def save(self) -> None:
         changed, self._dirty = self._dirty, set()

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from . import events as ev
+from .account import Account
 from .changing import Changing
 from .codecs import JSON, Codec, Frame
 from .connection import Connection
@@ -54,7 +55,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(Changing, People, Linked):
+class Client(Changing, People, Linked, Account):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
@@ -372,6 +373,9 @@ class Client(Changing, People, Linked):
                 return self._backoff.next(at_least=error.retry_after or 1.0)
             return None
         return self._backoff.next()
+
+    def _tokens_changed(self) -> None:
+        self._tokens.save()
 
     def _told_read(self, conversation_id: str, up_to: int) -> None:
         self._chats.read(conversation_id, up_to, told=True, at=time.time_ns() // 1_000_000)

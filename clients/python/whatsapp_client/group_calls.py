@@ -69,7 +69,7 @@ class GroupCalls(Shelf):
         """The group as it is now; kept in the file, for :meth:`known_group` and the chat list."""
         for _ in range(OVERTAKEN):
             mark = self._chats.groups.mark
-            group = Group.of(await self._read(f"/groups/{_path(conversation_id)}"))
+            group = Group.of(await self._read(f"/groups/{part(conversation_id)}"))
             if self._chats.groups.described(group, mark):
                 break
         return group
@@ -91,34 +91,34 @@ class GroupCalls(Shelf):
         if settings is not None:
             body["settings"] = wire_settings(settings)
         mark = self._chats.groups.mark
-        group = Group.of(await self._do("PATCH", f"/groups/{_path(conversation_id)}", body))
+        group = Group.of(await self._do("PATCH", f"/groups/{part(conversation_id)}", body))
         self._chats.groups.described(group, mark)
         return group
 
     async def dissolve_group(self, conversation_id: str) -> None:
         """End it for everybody; for its creator."""
-        await self._do("DELETE", f"/groups/{_path(conversation_id)}")
+        await self._do("DELETE", f"/groups/{part(conversation_id)}")
 
     async def set_group_icon(self, conversation_id: str, image: bytes | None) -> None:
         """A JPEG, PNG or WebP of at most 512 KiB, or None for no picture. Raises :class:`RestError` (``unsupported_media``,
         ``too_large``)."""
-        path = f"/groups/{_path(conversation_id)}/icon"
+        path = f"/groups/{part(conversation_id)}/icon"
         if image is None:
             await self._do("DELETE", path)
             return
-        await repeated(lambda: self.rest.call("PUT", path, image, media_type=_media_type(image)))
+        await repeated(lambda: self.rest.call("PUT", path, image, media_type=media_type(image)))
 
     async def group_icon(self, conversation_id: str, *, thumb: bool = False) -> bytes:
         """The picture, a JPEG of at most 640 pixels (``thumb``: 150). Raises :class:`NotFound` when there is none."""
         size = "thumb" if thumb else "full"
-        return bytes(await self._read(f"/groups/{_path(conversation_id)}/icon?size={size}"))
+        return bytes(await self._read(f"/groups/{part(conversation_id)}/icon?size={size}"))
 
     # -- members -------------------------------------------------------------------------------------------
     async def group_members(
         self, conversation_id: str, after: str | None = None, limit: int = 100
     ) -> Page[Member]:
         """A page of the members, by user id. Their names are known to :meth:`name_of` then."""
-        shown = await self._page(f"/groups/{_path(conversation_id)}/members", after, limit)
+        shown = await self._page(f"/groups/{part(conversation_id)}/members", after, limit)
         self._chats.people(shown["items"])
         return Page([Member.of(item) for item in shown["items"]], shown.get("next"))
 
@@ -128,7 +128,7 @@ class GroupCalls(Shelf):
         wanted, states = list(dict.fromkeys(user_ids)), dict[str, str]()
         for i in range(0, len(wanted), MAX_ADDED):
             body = {"members": wanted[i : i + MAX_ADDED]}
-            shown = await self._writes.post(f"/groups/{_path(conversation_id)}/members", body)
+            shown = await self._writes.post(f"/groups/{part(conversation_id)}/members", body)
             states |= {str(item["userId"]): str(item["state"]) for item in shown["items"]}
         refused = set(states.values())
         if refused == {"not_found"}:
@@ -138,7 +138,7 @@ class GroupCalls(Shelf):
         return states
 
     async def remove_member(self, conversation_id: str, user_id: str) -> None:
-        await self._do("DELETE", f"/groups/{_path(conversation_id)}/members/{_path(user_id)}")
+        await self._do("DELETE", f"/groups/{part(conversation_id)}/members/{part(user_id)}")
 
     async def leave_group(self, conversation_id: str) -> None:
         """What was said before stays readable; the chat becomes read-only."""
@@ -146,7 +146,7 @@ class GroupCalls(Shelf):
 
     async def set_role(self, conversation_id: str, user_id: str, role: str) -> Member:
         """``admin`` or ``member``; ``creator`` hands the group over, and its creator is an admin then."""
-        path = f"/groups/{_path(conversation_id)}/members/{_path(user_id)}"
+        path = f"/groups/{part(conversation_id)}/members/{part(user_id)}"
         return Member.of(await self._do("PATCH", path, {"role": role}))
 
     # -- invites -------------------------------------------------------------------------------------------
@@ -163,41 +163,41 @@ class GroupCalls(Shelf):
             body["expiresIn"] = expires_in
         if max_uses is not None:
             body["maxUses"] = max_uses
-        return Invite.of(await self._writes.post(f"/groups/{_path(conversation_id)}/invites", body))
+        return Invite.of(await self._writes.post(f"/groups/{part(conversation_id)}/invites", body))
 
     async def invites(self, conversation_id: str) -> list[Invite]:
         """Open ones, newest first; for admins."""
-        shown = await self._read(f"/groups/{_path(conversation_id)}/invites")
+        shown = await self._read(f"/groups/{part(conversation_id)}/invites")
         return [Invite.of(item) for item in shown["items"]]
 
     async def revoke_invite(self, conversation_id: str, code: str) -> None:
-        await self._do("DELETE", f"/groups/{_path(conversation_id)}/invites/{_path(code)}")
+        await self._do("DELETE", f"/groups/{part(conversation_id)}/invites/{part(code)}")
 
     async def preview_invite(self, code: str) -> InvitePreview:
         """What a link leads to. Raises :class:`Gone` for one that is no longer valid."""
-        return InvitePreview.of(await self._read(f"/invites/{_path(code)}"))
+        return InvitePreview.of(await self._read(f"/invites/{part(code)}"))
 
     async def join(self, code: str) -> str:
         """Use a link: ``joined``, or ``requested`` when an admin must let this user in. Raises :class:`Gone`, and
         :class:`Forbidden` for who was removed by an admin."""
-        return str((await self._writes.post(f"/invites/{_path(code)}/join", {}))["state"])
+        return str((await self._writes.post(f"/invites/{part(code)}/join", {}))["state"])
 
     async def join_requests(
         self, conversation_id: str, after: str | None = None, limit: int = 100
     ) -> Page[JoinRequest]:
         """Who wants to be let in, by user id; for admins."""
-        shown = await self._page(f"/groups/{_path(conversation_id)}/requests", after, limit)
+        shown = await self._page(f"/groups/{part(conversation_id)}/requests", after, limit)
         self._chats.people(shown["items"])
         return Page([JoinRequest.of(item) for item in shown["items"]], shown.get("next"))
 
     async def answer_request(self, conversation_id: str, user_id: str, accept: bool) -> None:
         method = "PUT" if accept else "DELETE"
-        await self._do(method, f"/groups/{_path(conversation_id)}/requests/{_path(user_id)}")
+        await self._do(method, f"/groups/{part(conversation_id)}/requests/{part(user_id)}")
 
     # -- messages and chats --------------------------------------------------------------------------------
     async def receipts(self, conversation_id: str, message_id: str) -> list[MemberReceipt]:
         """How far each other member is with a message of this user. Raises :class:`Forbidden` for somebody else's."""
-        path = f"/conversations/{_path(conversation_id)}/messages/{_path(message_id)}/receipts"
+        path = f"/conversations/{part(conversation_id)}/messages/{part(message_id)}/receipts"
         found: list[MemberReceipt] = []
         after: str | None = None
         while True:
@@ -229,7 +229,7 @@ class GroupCalls(Shelf):
             body["archived"] = archived
         if not isinstance(draft, EllipsisType):
             body["draft"] = base64.b64encode(draft).decode() if draft else None
-        shown = await self._do("PATCH", f"/conversations/{_path(conversation_id)}", body)
+        shown = await self._do("PATCH", f"/conversations/{part(conversation_id)}", body)
         self._chats.flags.told(shown)
         return self._chats.flags.of(conversation_id)
 
@@ -290,12 +290,12 @@ class GroupCalls(Shelf):
         return await self._read(f"{path}?{urllib.parse.urlencode(query)}")
 
 
-def _path(part: str) -> str:
+def part(text: str) -> str:
     """One part of an address: what is no id must not become another address."""
-    return urllib.parse.quote(part, safe="")
+    return urllib.parse.quote(text, safe="")
 
 
-def _media_type(image: bytes) -> str:
+def media_type(image: bytes) -> str:
     """By its first bytes; the server looks at the rest."""
     for start, kind in ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG", "png"), (b"RIFF", "webp")):
         if image.startswith(start):

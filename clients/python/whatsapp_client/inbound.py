@@ -253,8 +253,15 @@ class Inbound:
 
     async def _on_notice(self, frame: Frame) -> None:
         kind, data = str(frame.get("kind")), frame.get("data") or {}
+        user_id = data.get("userId")
         if kind == "flags":
             self._chats.flags.told(data)
+            if user_id and isinstance(data.get("blocked"), bool):
+                self._chats.block(str(user_id), data["blocked"])
+        elif kind == "contact_deleted" and user_id:
+            self._chats.unnick(str(user_id))
+        if user_id:
+            self._chats.forget_profile(str(user_id))
         await self._broadcast.publish(ev.Notice(kind, data))
 
     async def _on_reconnect(self, frame: Frame) -> None:

@@ -91,12 +91,7 @@ class Outbox:
         **fields: Any,
     ) -> Outgoing:
         """Queue a message. Raises ValueError above 65,536 bytes, :class:`OutboxFull` when too many wait."""
-        if len(content) > MAX_CONTENT:
-            raise ValueError(f"content is {len(content)} bytes, the limit is {MAX_CONTENT}")
-        if len(self._by_id) + len(self._failed) >= self._limit:
-            raise OutboxFull(f"{self._limit} messages are waiting already")
-        if self._bytes + len(content) > MAX_WAITING_BYTES:
-            raise OutboxFull(f"{self._bytes} bytes are waiting already")
+        self.check_room(1, len(content))
         outgoing = Outgoing(
             message_id or str(uuid.uuid4()),
             conversation_id,
@@ -108,6 +103,15 @@ class Outbox:
         self._rows.add(outgoing)
         self._enqueue(outgoing)
         return outgoing
+
+    def check_room(self, count: int, size: int) -> None:
+        """Whether ``count`` more messages of ``size`` bytes can be queued. Raises what :meth:`add` raises."""
+        if size > MAX_CONTENT:
+            raise ValueError(f"content is {size} bytes, the limit is {MAX_CONTENT}")
+        if len(self._by_id) + len(self._failed) + count > self._limit:
+            raise OutboxFull(f"{self._limit} messages are waiting already")
+        if self._bytes + count * size > MAX_WAITING_BYTES:
+            raise OutboxFull(f"{self._bytes} bytes are waiting already")
 
     def retry(self, outgoing: Outgoing, **fields: Any) -> None:
         """Queue a message that failed once more, behind what waits; ``fields`` replace those it had. Raises ValueError for

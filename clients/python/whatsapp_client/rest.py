@@ -98,7 +98,7 @@ class Rest:
         return await self.call("GET", "/me")
 
     async def devices(self) -> list[dict[str, Any]]:
-        return await self._items("/devices")
+        return await self.items("/devices")
 
     async def remove_device(self, device_id: str) -> None:
         await self.call("DELETE", f"/devices/{device_id}")
@@ -114,7 +114,7 @@ class Rest:
         return await self.call("GET", f"/users/{user_id}")
 
     async def contacts(self) -> list[dict[str, Any]]:
-        return await self._items("/contacts")
+        return await self.items("/contacts")
 
     # -- conversations -------------------------------------------------------------------------------------
     async def direct(self, user_id: str) -> str:
@@ -122,7 +122,7 @@ class Rest:
         return str((await self.call("PUT", f"/conversations/direct/{user_id}", {}))["conversationId"])
 
     async def conversations(self) -> list[dict[str, Any]]:
-        return await self._items("/conversations")
+        return await self.items("/conversations")
 
     async def events(
         self, conversation_id: str, *, after: int | None = None, before: int | None = None, limit: int = 100
@@ -135,7 +135,7 @@ class Rest:
         return list(answer["items"])
 
     # -- one call ------------------------------------------------------------------------------------------
-    async def _items(self, path: str) -> list[dict[str, Any]]:
+    async def items(self, path: str) -> list[dict[str, Any]]:
         """All items of a list, page by page."""
         items: list[dict[str, Any]] = []
         cursor: str | None = None
@@ -156,14 +156,18 @@ class Rest:
         authenticated: bool = True,
         key: str = "",
         media_type: str = "",
+        secret: str = "",
     ) -> Any:
         """One request; the decoded JSON answer, ``{}`` for an empty one, bytes for anything else. ``key``: names a POST over
-        its repetitions; each has one. ``media_type``: of a ``body`` of bytes; others are sent as JSON."""
+        its repetitions; each has one. ``media_type``: of a ``body`` of bytes; others are sent as JSON.
+        ``secret``: of a code that links devices."""
         headers = {"Accept": "application/json, */*;q=0.5"}
         data = None
         if body is not None:
             headers["Content-Type"] = media_type or "application/json"
             data = body if media_type else json.dumps(body).encode()
+        if secret:
+            headers["X-Link-Secret"] = secret
         if method == "POST":
             headers["X-Idempotency-Key"] = key or new_key()
         token = self.token

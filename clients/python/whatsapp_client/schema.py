@@ -114,4 +114,8 @@ MIGRATIONS: tuple[str, ...] = (
     -- broadcast lists are this device's own
     CREATE TABLE lists (id TEXT PRIMARY KEY, name TEXT NOT NULL, users TEXT NOT NULL) WITHOUT ROWID;
     """,
+    # Where somebody's picture is.
+    """
+    ALTER TABLE people ADD COLUMN photo TEXT NOT NULL DEFAULT '';
+    """,
 )

@@ -40,10 +40,11 @@ class Tokens:
                 return
             if not self._session.refresh_key:
                 self._session.refresh_key = new_key()
-                self._save()
+                self.save()
             await self._rest.refresh(self._session)
-            self._save()
+            self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Keep the session, if the application wants to."""
         if self._on_session is not None:
             self._on_session(self._session)
