@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from delivery.counts import Counts
 from delivery.envelopes import Seal
 from delivery.fanout import Batch, Fanout
-from delivery.keyed import Keyed, Sealed
+from delivery.keyed import Keyed
 from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
+from delivery.seals import Refusal, Seals
 from delivery.session import Event, Session, event_of
 from delivery.store.errors import Blocked
 from delivery.store.interface import (
@@ -41,11 +42,7 @@ MAX_BATCH = 256
 #: A server that is frozen answers nothing and breaks no connection: senders are told after this long.
 APPEND_TIMEOUT_S = 10.0
 
-#: Code, text and details of an error.
-Refusal = tuple[str, str] | tuple[str, str, dict[str, Any]]
-
-#: Refused for whom it is encrypted for.
-_MISMATCHES = frozenset((Code.DEVICE_MISMATCH, Code.MEMBER_MISMATCH))
+_NOT_STORED = "the message could not be stored, send it again"
 #: What those may do too who may only listen.
 _LISTENERS_TOO = frozenset(("delete", "reaction"))
 #: What an amendment may be refused for.
@@ -82,13 +79,18 @@ class Pending:
         self.reply_to = reply_to  # the message that it answers
         self.seal = seal  # whom the client has encrypted it for
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is sent under the same key keeps its order."""
+        return self.send.device, self.send.conversation
+
 
 class Log:
     def __init__(
         self, store: Store, roster: Roster, fanout: Fanout, receipts: Receipts, counts: Counts, keyed: Keyed
     ) -> None:
         self._store = store
-        self._keyed = keyed
+        self._seals = Seals(store, keyed)
         self._receipts = receipts
         self._counts = counts
         self._roster = roster
@@ -176,9 +178,13 @@ class Log:
     def _fail(self, failed: list[Pending]) -> None:
         """Refuse sends that were not stored, and what waits behind one of the same device and conversation: it would
         overtake."""
-        keys = {(pending.send.device, pending.send.conversation) for pending in failed}
-        for pending in failed + self._queue.take(lambda p: (p.send.device, p.send.conversation) in keys):
-            self._refuse(pending, Code.UNAVAILABLE, "the message could not be stored, send it again")
+        for pending in failed:
+            self._refuse(pending, Code.UNAVAILABLE, _NOT_STORED)
+        self._refuse_behind({pending.key for pending in failed})
+
+    def _refuse_behind(self, keys: set[tuple[str, str]]) -> None:
+        for pending in self._queue.take(lambda p: p.key in keys):
+            self._refuse(pending, Code.UNAVAILABLE, _NOT_STORED)
 
     async def _admit(self, batch: list[Pending]) -> list[Pending]:
         """Members only; who never was one learns nothing about the conversation. A list that is some seconds old may let
@@ -193,8 +199,9 @@ class Log:
                 lists |= await self._roster.reread(doubted)
                 refusals = [_refusal(lists.get(pending.send.conversation), pending) for pending in batch]
         # Whatever may fail comes before the first refusal: nobody is answered twice.
+        unread: set[tuple[str, str]] = set()
         if any(pending.seal is not None for pending in batch):
-            await self._look_at_seals(batch, refusals, lists)
+            unread = await self._seals.judge(batch, refusals, lists)
         baseless = await self._baseless(
             [p for p, refusal in zip(batch, refusals, strict=True) if not refusal]
         )
@@ -207,32 +214,9 @@ class Log:
             else:
                 pending.group = lists[pending.send.conversation].kind == "group"
                 admitted.append(pending)
+        if unread:
+            self._refuse_behind(unread)
         return admitted
-
-    async def _look_at_seals(
-        self, batch: list[Pending], refusals: list[Refusal | None], lists: Mapping[str, Conversation]
-    ) -> None:
-        """Refuse what is encrypted for others than it is owed to, unless it is a repetition: that gets its first answer."""
-        sealed = [
-            i for i, p in enumerate(batch) if p.seal is not None and p.seal.envelopes and not refusals[i]
-        ]
-        found = await self._keyed.mismatches(
-            [
-                Sealed(lists[pending.send.conversation], pending.send.device, pending.seal)
-                for pending in (batch[i] for i in sealed)
-                if pending.seal is not None
-            ]
-        )
-        for i, details in zip(sealed, found, strict=True):
-            if details is not None:
-                refusals[i] = Code.DEVICE_MISMATCH, "the envelopes are not those of all devices", details
-        mismatched = [i for i, refusal in enumerate(refusals) if refusal and refusal[0] in _MISMATCHES]
-        stored = await self._store.stored(
-            [(batch[i].send.sender, batch[i].send.message_id) for i in mismatched]
-        )
-        for i, repeated in zip(mismatched, stored, strict=True):
-            if repeated:
-                refusals[i] = None
 
     async def _baseless(self, batch: list[Pending]) -> set[Pending]:
         """Replies to what their sender may not know. What is on its way in this very batch may be answered."""
@@ -306,9 +290,8 @@ def _amendments_last(batch: list[Pending]) -> list[Pending]:
     behind: list[Pending] = []
     held: set[tuple[str, str]] = set()
     for pending in batch:
-        key = (pending.send.device, pending.send.conversation)
-        if type(pending.send) is Amendment or key in held:
-            held.add(key)
+        if type(pending.send) is Amendment or pending.key in held:
+            held.add(pending.key)
             behind.append(pending)
         else:
             messages.append(pending)

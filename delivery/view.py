@@ -18,8 +18,8 @@ EVENT_KINDS = frozenset(
     ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer")
 )
 
-#: Ids, times and names of the fields of an event in a batch, at most.
-_ITEM_BYTES = 512
+#: Ids, times and names of the fields of an event in a batch, at most, those of an envelope too.
+_ITEM_BYTES = 768
 
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _encode = msgspec.msgpack.Encoder(order="sorted").encode

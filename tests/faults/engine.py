@@ -17,9 +17,11 @@ import psycopg
 import redis
 
 from delivery.drain import DrainRequest
+from delivery.envelopes import Seal, pack
 from delivery.lane_worker import LaneWorker
 from delivery.lanes import SubmitLane
 from delivery.node import Node
+from delivery.ports import EnvelopeDevices, keyless
 from delivery.session import Session, State
 from delivery.store.interface import Appended, Send
 from delivery.store.postgres import PostgresStore
@@ -111,7 +113,15 @@ class Seat:
     def ack(self, conversation: str, seq: int) -> None:
         self.node.sync.ack(self.session, {conversation: seq})
 
-    def send(self, conversation: str, text: str, *, message_id: str = "", seq_num: int = 0) -> str:
+    def send(
+        self,
+        conversation: str,
+        text: str = "hello",
+        *,
+        message_id: str = "",
+        seq_num: int = 0,
+        seal: Seal | None = None,
+    ) -> str:
         """Submit a message; its answer comes among the frames."""
         body, message_id = text.encode(), message_id or new_id()
         send = Send(
@@ -124,8 +134,9 @@ class Seat:
             body_hash(body),
             1,
             seq_num,
+            envelopes=pack(seal.envelopes) if seal is not None else None,
         )
-        self.node.log.submit(self.session, send, "", 0.0)
+        self.node.log.submit(self.session, send, "", 0.0, seal=seal)
         return message_id
 
     async def answer(self, message_id: str, count: int = 1) -> Any:
@@ -176,6 +187,7 @@ class Process:
         hot_url: str,
         submit_drain: SubmitDrain | None = None,
         submit_lane: SubmitLane | None = None,
+        envelope_devices: EnvelopeDevices = keyless,
     ) -> None:
         self.pool = open_pool(database_url, low=1, high=4)
         self.store = PostgresStore(self.pool)
@@ -186,6 +198,7 @@ class Process:
             identify=_everybody,
             submit_drain=submit_drain,
             submit_lane=submit_lane,
+            envelope_devices=envelope_devices,
         )
         self.hot = self.node.bus.hot
 
@@ -270,9 +283,14 @@ class World:
         hot_url: str = "",
         submit_drain: SubmitDrain | None = None,
         submit_lane: SubmitLane | None = None,
+        envelope_devices: EnvelopeDevices = keyless,
     ) -> Process:
         process = Process(
-            database_url or self.database_url, hot_url or self.hot_url, submit_drain, submit_lane
+            database_url or self.database_url,
+            hot_url or self.hot_url,
+            submit_drain,
+            submit_lane,
+            envelope_devices,
         )
         await process.start()
         self._closing.push_async_callback(process.stop)

@@ -36,7 +36,10 @@ seqnum          ``seqNum`` is not looked at (R19)
 intervals       whoever is a member now is owed what was said before (R16, V11)
 left            who has left is owed what comes (R16)
 list_head       a list of members serves events it is older than (R17, V12)
-list_age        a list of members serves for ever
+list_age        a list of members, or of devices that take envelopes, serves for ever
+reread          a send is refused by a list of members or devices that is some seconds old
+envelopes       nobody looks whether a message has an envelope for each device
+forget_devices  the bus says that somebody has other devices, or keys, and nobody listens
 trim_last       a lane is trimmed before what it held is marked (R14)
 lane_end        a lane is given back without a look at what has come (R15)
 lost            a writer waits for a report for ever (R13)
