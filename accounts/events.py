@@ -71,11 +71,13 @@ def device_banned(*, user_id: str, device_id: str, until: int) -> None:
     _send(user_id, {"type": "device.banned", "deviceId": device_id, "until": until})
 
 
-def notice(*, user_id: str, kind: str, data: dict[str, Any], but: str = "") -> None:
-    """A ``notice`` frame on all devices, except the device ``but``."""
+def notice(*, user_id: str, kind: str, data: dict[str, Any], but: str = "", only: str = "") -> None:
+    """A ``notice`` frame on all devices, except the device ``but``; or on the device ``only``."""
     event: dict[str, Any] = {"type": "notice", "kind": kind, "data": data}
     if but:
         event["but"] = but
+    if only:
+        event["only"] = only
     _send(user_id, event)
 
 

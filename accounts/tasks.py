@@ -6,29 +6,46 @@ from celery import shared_task
 
 from accounts.limits import DAY_MS
 from accounts.models import (
+    Allowance,
     Contact,
     DeviceLink,
+    IdentityNews,
     InstallationBan,
     KeptAnswer,
     LimitHit,
     Photo,
+    Prekey,
     RefreshToken,
     VerificationCode,
 )
+from accounts.services import identities
 from accounts.services.pictures import drop_unused
+from delivery import tasks
 from whatsapp.infra.clock import now_ms
 
 #: How long a removed contact is told to devices that ask for changes. Who was away for longer reads the whole list.
 REMOVED_KEPT_MS = 90 * DAY_MS
-
+#: How long an id of a prekey that was given out is known to be used, and news are kept for devices that are away.
+USED_KEPT_MS = NEWS_KEPT_MS = 30 * DAY_MS
 #: How long a code that leads nowhere any more says ``gone``; then nobody knows it.
 LINK_KEPT_MS = 3_600_000
 
 
 @shared_task
+def tell_identities() -> int:
+    """Tell of identity keys that have changed. What a run does not finish, or a broker forgets, the schedule brings back."""
+    return identities.tell_changes()
+
+
+def tell_identities_soon() -> None:
+    """:func:`tell_identities` from anywhere: does not wait for the broker."""
+    tasks.enqueue_soon(tell_identities)
+
+
+@shared_task
 def prune() -> None:
     """Delete what has no effect any more: expired codes (also those of new devices), tokens and bans, answers
-    kept for repeats, and counted events older than the longest window."""
+    kept for repeats, counted events older than the longest window, prekeys that were given out, and news."""
     now = now_ms()
     VerificationCode.objects.filter(expires_at__lte=now).delete()
     DeviceLink.objects.filter(expires_at__lte=now - LINK_KEPT_MS).delete()
@@ -37,6 +54,9 @@ def prune() -> None:
     LimitHit.objects.filter(at__lte=now - DAY_MS).delete()
     Contact.objects.filter(removed=True, updated_at__lte=now - REMOVED_KEPT_MS).delete()
     KeptAnswer.objects.filter(created_at__lte=now - DAY_MS).delete()
+    Allowance.objects.filter(tat__lte=now * 1000).delete()
+    Prekey.objects.filter(given_at__lte=now - USED_KEPT_MS).delete()
+    IdentityNews.objects.filter(at__lte=now - NEWS_KEPT_MS).delete()
 
 
 @shared_task

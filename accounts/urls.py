@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts.apis import auth, contacts, devices, linking, me, privacy
+from accounts.apis import auth, contacts, devices, keys, linking, me, privacy
 
 urlpatterns = [
     path("auth/register", auth.RegisterView.as_view()),
@@ -14,6 +14,9 @@ urlpatterns = [
     path("me/photo", me.PhotoView.as_view()),
     path("devices", devices.DevicesView.as_view()),
     path("devices/<uuid:device_id>", devices.DeviceView.as_view()),
+    path("keys", keys.KeysView.as_view()),
+    path("keys/count", keys.CountView.as_view()),
+    path("keys/<uuid:user_id>", keys.UserKeysView.as_view()),
     path("contacts", contacts.ContactsView.as_view()),
     path("contacts/sync", contacts.SyncView.as_view()),
     path("contacts/<uuid:user_id>", contacts.ContactView.as_view()),

@@ -152,7 +152,12 @@ class Gateway:
                 if not unlinked and session.issued_at >= event.get("sessionFrom", float("inf")):
                     continue  # already the session that made the earlier ones void
                 sessions.end(session, CLOSE_OF["unlinked" if unlinked else "revoked"], str(kind))
-            elif kind == "notice" and session.state >= 1 and event.get("but") != session.device:
+            elif (
+                kind == "notice"
+                and session.state >= 1
+                and event.get("but") != session.device
+                and event.get("only", session.device) == session.device
+            ):
                 session.send(frames.Notice(event["kind"], event["data"]))
         self.node.roster.forget_devices(user)
         if kind == "blocks.changed":

@@ -39,8 +39,9 @@ class IdentityNews(models.Model):
     """``user`` is to learn that the identity key of ``about`` has changed: told at once where it is online, and to each of its
     devices at its next connect."""
 
-    user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
-    about = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    # Without constraints: whoever writes a batch waits for no lock of an account.
+    user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+    about = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+", db_constraint=False)
     at = models.BigIntegerField(db_index=True)
 
     class Meta:

@@ -102,6 +102,43 @@ class BytesField(serializers.Field):  # type: ignore[type-arg]
         return base64.b64encode(value).decode()
 
 
+class FixedBytesField(serializers.Field):  # type: ignore[type-arg]
+    """Exactly ``size`` bytes as base64, with padding."""
+
+    default_error_messages = {"invalid": "is not {size} bytes in base64"}
+
+    def __init__(self, size: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.size = size
+        whole, rest = divmod(size, 3)
+        tail = ("", "[A-Za-z0-9+/]{2}==", "[A-Za-z0-9+/]{3}=")[rest]
+        self.pattern = f"^[A-Za-z0-9+/]{{{whole * 4}}}{tail}$"
+        self.length = (whole + (rest > 0)) * 4
+
+    def to_internal_value(self, data: Any) -> bytes:
+        if not isinstance(data, str) or len(data) != self.length or not re.fullmatch(self.pattern, data):
+            self.fail("invalid", size=self.size)
+        return base64.b64decode(data)
+
+    def to_representation(self, value: bytes) -> str:
+        return base64.b64encode(value).decode()
+
+
+class FixedBytesFieldSchema(OpenApiSerializerFieldExtension):
+    """The pattern of a :class:`FixedBytesField`."""
+
+    target_class = FixedBytesField
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        field = self.target
+        return {
+            "type": "string",
+            "pattern": field.pattern,
+            "minLength": field.length,
+            "maxLength": field.length,
+        }
+
+
 class BytesFieldSchema(OpenApiSerializerFieldExtension):
     """The pattern of a :class:`BytesField`."""
 

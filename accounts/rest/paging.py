@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any, Final
 
 from rest_framework.request import Request
@@ -50,6 +51,16 @@ def id_cursor(request: Request) -> str:
     if not _ID.fullmatch(text.lower()):
         raise _bad("after", "is not a cursor of this list")
     return text.lower()
+
+
+def id_parameter(request: Request, name: str) -> uuid.UUID | None:
+    """A parameter that is an id, None when absent. Raises :class:`Refused` (``bad_request``) when it is none."""
+    text = _given(request, name)
+    if text is None:
+        return None
+    if not _ID.fullmatch(text.lower()):
+        raise _bad(name, "is not an id")
+    return uuid.UUID(text)
 
 
 def page(items: list[dict[str, Any]], limit: int, cursor: str) -> dict[str, Any]:

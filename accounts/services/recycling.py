@@ -12,6 +12,7 @@ from django.db.models import Max
 from accounts import endings, profiles
 from accounts.limits import DAY_MS
 from accounts.models import Account, Block, Contact, Device, Privacy
+from accounts.services import identities
 from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
 from accounts.services.photos import take_photo
@@ -39,6 +40,7 @@ def retire(*, account: Account, now: int) -> None:
     Block.objects.filter(owner=account).delete()
     Privacy.objects.filter(account=account).delete()
     forget_everywhere(account=account, now=now)
+    identities.forget(account=account)
     store.forget_flags(str(account.pk))
     take_photo(account)
     account.phone, account.retired_at = None, now

@@ -356,6 +356,9 @@ class Store(Protocol):
 
         unread = messages at head - messages at max(read, sent); mentioned counts those of them that mention the user."""
 
+    async def direct_peers(self, user: str, limit: int, after: str) -> list[str]:
+        """The other users of the user's direct conversations, by id (cursor: ``after`` = last id)."""
+
     async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         """For each user the number on the badge: unread messages of conversations that are neither muted nor archived, and
         unread mentions in the others. One statement, whatever the number of conversations."""

@@ -129,6 +129,9 @@ class PostgresStore:
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return await self._run(roster.listed(user, limit, after))
 
+    async def direct_peers(self, user: str, limit: int, after: str) -> list[str]:
+        return await self._run(roster.direct_peers(user, limit, after))
+
     async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         return await self._run(unread.badges(users, now))
 

@@ -128,3 +128,17 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
             )
         )
     return found
+
+
+_PEERS = """
+SELECT DISTINCT o.member::text FROM delivery_member m
+JOIN delivery_head h ON h.conversation = m.conversation AND h.kind = 'direct'
+JOIN delivery_member o ON o.conversation = m.conversation
+WHERE m.member = %(user)s::uuid AND o.member <> m.member AND o.member > %(after)s::uuid
+ORDER BY 1 LIMIT %(limit)s::bigint"""
+
+
+def direct_peers(user: str, limit: int, after: str) -> Operation[list[str]]:
+    """See :meth:`Store.direct_peers`."""
+    rows = yield Query(_PEERS, {"user": user, "after": after, "limit": limit})
+    return [row[0] for row in rows]

@@ -153,6 +153,9 @@ class SyncStore:
     def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         return self._run(roster.listed(user, limit, after))
 
+    def direct_peers(self, user: str, limit: int, after: str) -> list[str]:
+        return self._run(roster.direct_peers(user, limit, after))
+
     def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         return self._run(unread.badges(users, now))
 

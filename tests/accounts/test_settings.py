@@ -124,6 +124,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "delivery.tasks.vanish",
         "delivery.tasks.trim_outbox",
         "accounts.tasks.prune",
+        "accounts.tasks.tell_identities",
         "groups.tasks.drop_icons",
         "accounts.tasks.drop_photos",
         "groups.tasks.leave_retired",

@@ -24,6 +24,7 @@ from schemathesis.core.parameters import ParameterLocation
 from websockets.sync.client import connect
 
 from tests.api.people import SignedUp, Sms, sign_up
+from tests.support.signal_keys import IdentityPair, keys
 
 VERSION = "X-WhatsApp-Protocol-Version"
 URL = os.environ["WHATSAPP_API_URL"]
@@ -94,6 +95,12 @@ def make_request() -> tuple[str, str]:
 
 
 @cache
+def identity() -> IdentityPair:
+    """Ann's."""
+    return IdentityPair()
+
+
+@cache
 def picture() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(file, "PNG")
@@ -126,7 +133,7 @@ def group_with_icon() -> str:
 
 def known_ids(name: str) -> dict[str, str]:
     """Ids with which an operation has something to do, made for it where it ends what they name."""
-    if name in ("put_contact", "remove_contact", "user", "open_direct"):
+    if name in ("put_contact", "remove_contact", "user", "user_keys", "open_direct"):
         return {"user_id": person("Bob").user_id}
     if name == "user_photo":
         return {"user_id": with_photo()}
@@ -206,6 +213,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.body["members"] = [person("Bob").user_id]
     if name == "add_contact":
         case.body["phoneNumber"] = person("Bob").phone
+    if name == "put_keys" and _one_in(case, 2):
+        case.body = keys(identity(), classic=1, post_quantum=1, last=True)
     if name == "verify" and _one_in(case, 2):
         case.body["code"] = SMS.code(URL, case.body["phoneNumber"])
     if name == "refresh" and _one_in(case, 2):

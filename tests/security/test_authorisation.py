@@ -226,6 +226,7 @@ OF_OTHERS = {
         "not_found",
         404,
     ),  # there is none; to whom one is shown: accounts/test_photos
+    ("GET", "/keys/{user_id}"): None,  # public keys are for whoever wants to write to somebody
     ("GET", "/groups/{group_id}"): ("not_found", 404),
     ("PATCH", "/groups/{group_id}"): ("not_found", 404),
     ("DELETE", "/groups/{group_id}"): ("not_found", 404),

@@ -42,6 +42,19 @@ class Limits:
     contact_hashes_per_day: int = 60_000  # of address books; as many as six whole ones
     contacts_found_per_day: int = 2_000  # by such hashes, who were no contacts before
     contacts_of_a_block_per_day: int = 100  # found among numbers that differ in their last four digits only
+    # keys for end-to-end encryption, fail closed
+    key_uploads_per_hour: int = 60  # of one device
+    prekeys_per_upload: int = 200  # of a kind
+    prekeys_stored: int = 200  # unused ones of a kind, of a device
+    prekeys_low: int = 20  # fewer of a kind are left: the device is told
+    key_fetches_per_hour: int = 3_000  # by one user: the first message to a full group is one a member
+    key_fetches_per_day: int = 10_000
+    # above these a caller gets no one-time keys, only what is given again and again
+    prekeys_of_one_per_hour: int = 10  # fetches by one user of one other
+    prekeys_of_one_per_day: int = 30
+    prekeys_given_per_hour: int = 1_200  # fetches of one user by all; a full group greets a new member
+    prekeys_given_per_day: int = 3_000
+    identity_changes_per_day: int = 5  # of one account; each is told to all who know it
     # groups; rates fail closed
     groups_per_hour: int = 10  # made by one user
     group_changes_per_hour: int = 1_000  # by one user; each is an event for every member

@@ -177,6 +177,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute=17),
         "options": {"expires": 3600},
     },
+    "accounts-tell-identities": {
+        "task": "accounts.tasks.tell_identities",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "groups-leave-retired": {
         "task": "groups.tasks.leave_retired",
         "schedule": crontab(minute=27),

@@ -44,6 +44,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "auth", "description": "From a number to a session, and out of it"},
         {"name": "me", "description": "One's own profile, privacy and badge"},
         {"name": "devices", "description": "Linked devices"},
+        {"name": "keys", "description": "Public keys for end-to-end encryption"},
         {"name": "people", "description": "Contacts, and what may be seen of others"},
         {"name": "conversations", "description": "Lists and history; messages are sent over the socket"},
         {

@@ -1,0 +1,42 @@
+"""Rates whose numbers are too large to keep each event: GCRA in PostgreSQL, one row a subject, exact under concurrency.
+
+:mod:`accounts.limits` keeps every event and is exact over a sliding window, for numbers that are small. Here a burst of ``limit``
+is allowed to whoever was idle, and then one in ``window_ms / limit``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import connection
+
+from accounts.limits import subject_hash
+
+_TAKE: Final = """
+INSERT INTO accounts_allowance AS known (subject, tat) VALUES (%(subject)s, %(now)s + %(step)s)
+ON CONFLICT (subject) DO UPDATE SET tat = greatest(known.tat, %(now)s) + %(step)s
+WHERE greatest(known.tat, %(now)s) + %(step)s <= %(now)s + %(window)s
+RETURNING 1
+"""
+_TAT: Final = "SELECT tat FROM accounts_allowance WHERE subject = %s"
+
+
+def take(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> int:
+    """Take one: 0 when it was within ``limit`` in ``window_ms``, else how long (ms) until one would be, and nothing is taken.
+
+    One statement, committed with the caller's transaction if there is one: then whoever asks for the same subject waits for it.
+    ``limit`` 0 refuses always.
+    """
+    if limit <= 0:
+        return window_ms
+    hashed = subject_hash(scope, subject)
+    step, window = max(window_ms * 1000 // limit, 1), window_ms * 1000
+    values = {"subject": hashed, "now": now * 1000, "step": step, "window": window}
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE, values)
+        if cursor.fetchone() is not None:
+            return 0
+        cursor.execute(_TAT, [hashed])
+        row = cursor.fetchone()
+    tat = row[0] if row is not None else now * 1000
+    return max((tat + step - window - now * 1000) // 1000, 1)
