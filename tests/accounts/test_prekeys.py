@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from accounts import tasks
+from accounts import events, tasks
 from accounts.envelope_devices import envelope_devices
 from accounts.models import Account, Allowance, DeviceKeys, Identity, IdentityNews, Prekey
 from accounts.services import identities
@@ -28,6 +28,22 @@ pytestmark = pytest.mark.django_db
 DAY_MS = 86_400_000
 #: What happens behind a commit, or in several transactions at once.
 committed = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Tasks that were enqueued; there is no broker here."""
+    found: list[Any] = []
+    monkeypatch.setattr("delivery.tasks.enqueue_soon", lambda task, *args: found.append(task))
+    return found
+
+
+@pytest.fixture
+def lists_changed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Users whose gateways were told that other devices take envelopes."""
+    found: list[str] = []
+    monkeypatch.setattr(events, "devices_changed", lambda *, user_id: found.append(user_id))
+    return found
 
 
 def someone(phone: str = "") -> Person:
@@ -355,19 +371,21 @@ def test_uploads_are_limited(limits: Any) -> None:
 
 
 @committed
-def test_keys_end_with_their_device_and_who_takes_envelopes_is_known(told: Any) -> None:
+def test_keys_end_with_their_device_and_who_takes_envelopes_is_known(lists_changed: list[str]) -> None:
     phone = new_number()
     first, pair, _ = with_keys(phone, classic=1)
     second = someone(phone)
-    heard = told(first.user_id)
-    assert second.api.post("/keys", keys(pair, classic=3)).status_code == 204
-    assert {"type": "devices.changed"} in heard()
+    lists_changed.clear()
+    body = keys(pair, classic=3)
+    assert second.api.post("/keys", body).status_code == 204
+    assert second.api.post("/keys", body).status_code == 204
+    assert lists_changed == [first.user_id], "once: the second time nothing changed"
     assert [device for device, _ in envelope_devices([first.user_id])[first.user_id]] == [
         first.device_id,
         second.device_id,
     ]
     first.api.delete(f"/devices/{second.device_id}")
-    assert {"type": "devices.changed"} in heard()
+    assert lists_changed == [first.user_id] * 2
     assert not Prekey.objects.filter(device=second.device_id).exists()
     assert [bundle["deviceId"] for bundle in fetched(someone(), first)] == [first.device_id]
     first.api.post("/auth/logout", {})
@@ -512,7 +530,9 @@ def change_identity(person: Person) -> IdentityPair:
 
 
 @committed
-def test_only_the_primary_changes_the_identity_and_the_others_keys_go(told: Any) -> None:
+def test_only_the_primary_changes_the_identity_and_the_others_keys_go(
+    told: Any, enqueued: list[Any], lists_changed: list[str]
+) -> None:
     phone = new_number()
     first, pair, _ = with_keys(phone, classic=1)
     second = someone(phone)
@@ -520,7 +540,10 @@ def test_only_the_primary_changes_the_identity_and_the_others_keys_go(told: Any)
     assert problem["details"] == {"field": "identityKey"}
     assert second.api.post("/keys", keys(pair, classic=1)).status_code == 204
     heard = told(first.user_id)
+    lists_changed.clear()
     new = change_identity(first)
+    assert lists_changed
+    assert enqueued == [tasks.tell_identities], "at once, and not only by the schedule"
     tasks.tell_identities()
     assert [event["data"]["userId"] for event in heard() if event.get("kind") == "identity_changed"] == [
         first.user_id
