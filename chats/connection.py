@@ -306,7 +306,9 @@ class Connection:
     # answers
 
     def send(self, frame: Any) -> None:
-        self.outlet.write(self.codec.encode(frame))
+        data = self.codec.encode(frame)
+        if data:
+            self.outlet.write(data)
 
     def error(
         self,

@@ -75,7 +75,7 @@ class Drain:
         ]
         run.rewritten.clear()
         request = DrainRequest(
-            key, session.user, session.codec.name, run.limit, work[:MAX_CONVERSATIONS], session.device
+            key, session.user, session.codec.id, run.limit, work[:MAX_CONVERSATIONS], session.device
         )
         forwarded = 0
         try:

@@ -177,7 +177,9 @@ class Session:
 
     def send(self, frame: Any) -> None:
         """Encode one server frame for this client and write it."""
-        self.outlet.write(self.codec.encode(frame))
+        data = self.codec.encode(frame)
+        if data:
+            self.outlet.write(data)
 
 
 class Hub:

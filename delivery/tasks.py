@@ -18,7 +18,7 @@ from delivery.store.sync import store
 from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.threads import shown
-from whatsapp.wire.codec import CODECS
+from whatsapp.wire.versions import codec_by_id
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def drain(request: dict[str, object]) -> int:
     """Write a device's backlog as encoded batches for its gateway. Returns the number of batches."""
     here = runtime()
     wanted = msgspec.convert(request, DrainRequest)
-    return here.run(write_backlog(here.store, here.hot, CODECS[wanted.codec], wanted), timeout=60)
+    return here.run(write_backlog(here.store, here.hot, codec_by_id(wanted.codec), wanted), timeout=60)
 
 
 def submit_drain(request: DrainRequest) -> None:

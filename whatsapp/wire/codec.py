@@ -19,6 +19,10 @@ class Codec(Protocol):
         """``json`` or ``protobuf``, as in the subprotocol."""
 
     @property
+    def id(self) -> str:
+        """Its name, and the version if that is not the newest: :func:`whatsapp.wire.versions.codec_by_id`."""
+
+    @property
     def text(self) -> bool:
         """True: goes in WebSocket text frames; False: in binary ones."""
 
@@ -29,7 +33,7 @@ class Codec(Protocol):
         """A frame of SERVER_FRAMES, for clients and tests. Raises FrameError."""
 
     def encode(self, frame: Frame) -> bytes:
-        """The bytes of a frame of either direction (UTF-8 when ``text``)."""
+        """The bytes of a frame of either direction (UTF-8 when ``text``); empty for a notice that this version is not told."""
 
     def encode_item(self, event: Item) -> bytes:
         """An event for :meth:`encode_batch`; also a complete live frame."""

@@ -36,7 +36,7 @@ def _tags(frames: Iterable[type[Frame]]) -> frozenset[str]:
 class JsonCodec:
     """See :class:`whatsapp.wire.codec.Codec`."""
 
-    name = "json"
+    name = id = "json"
     text = True
 
     def __init__(self) -> None:

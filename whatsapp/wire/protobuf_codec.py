@@ -58,7 +58,7 @@ _BATCH_NUMBERS = tuple(_field_key(SyncBatch, name) for name in ("through", "head
 class ProtobufCodec:
     """See :class:`whatsapp.wire.codec.Codec`."""
 
-    name = "protobuf"
+    name = id = "protobuf"
     text = False
 
     def __init__(self) -> None:

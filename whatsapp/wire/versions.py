@@ -9,18 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from whatsapp.wire.codec import CODECS, JSON, Codec
+from whatsapp.wire.downgrades import DOWNGRADES, Downgrade
 from whatsapp.wire.frames import Envelope, Frame, Item
 
 HEADER = "X-WhatsApp-Protocol-Version"
 OLDEST = (3, 0)
 NEWEST = "3.2"
-
-#: version -> frame type -> optional attributes its clients cannot take and that are left out. An empty row
-#: speaks the frames as they are. Versions 3.0 to 3.2 differ in nothing the server sends.
-DOWNGRADES: dict[str, Mapping[type[Frame], frozenset[str]]] = {"3.2": {}, "3.1": {}, "3.0": {}}
 
 _offer = re.compile(r"whatsapp\.v([0-9]{1,3})\.([0-9]{1,3})\.([a-z]+)").fullmatch
 _number = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,3}))?").fullmatch
@@ -43,24 +38,21 @@ class Negotiated(NamedTuple):
 
 
 class DowngradedCodec:
-    """A codec that leaves out what an older version does not know. Events are encoded apart from those of
-    other versions."""
+    """A codec that tells an older version what it knows. Events are encoded apart from those of other versions."""
 
-    def __init__(self, codec: Codec, row: Mapping[type[Frame], frozenset[str]]) -> None:
+    def __init__(self, codec: Codec, version: str, row: Mapping[type[Frame], Downgrade]) -> None:
         self._codec = codec
         self._row = row
         self.name, self.text = codec.name, codec.text
+        self.id = f"{codec.name} {version}"
         self.decode, self.decode_server = codec.decode, codec.decode_server
         self.encode_batch = codec.encode_batch
 
     def encode(self, frame: Frame) -> bytes:
-        left_out = self._row.get(type(frame))
-        if left_out:
-            defaults = {
-                field.name: field.default for field in msgspec.structs.fields(frame) if field.name in left_out
-            }
-            frame = msgspec.structs.replace(frame, **defaults)
-        return self._codec.encode(frame)
+        """Empty for what this version is not told."""
+        downgrade = self._row.get(type(frame))
+        said = frame if downgrade is None else downgrade(frame)
+        return b"" if said is None else self._codec.encode(said)
 
     def encode_item(self, event: Item) -> bytes:
         return self.encode(event)
@@ -71,13 +63,19 @@ class DowngradedCodec:
 
 def _codecs() -> dict[tuple[str, str], Codec]:
     return {
-        (version, name): DowngradedCodec(codec, row) if row else codec
+        (version, name): DowngradedCodec(codec, version, row) if row else codec
         for version, row in DOWNGRADES.items()
         for name, codec in CODECS.items()
     }
 
 
 _CODECS: dict[tuple[str, str], Codec] = _codecs()
+_BY_ID: dict[str, Codec] = {codec.id: codec for codec in _CODECS.values()}
+
+
+def codec_by_id(id_: str) -> Codec:
+    """For another process that encodes for a socket of this one. Raises KeyError."""
+    return _BY_ID[id_]
 
 
 def negotiate(subprotocols: list[str], header: str | None = None) -> Negotiated:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .chats import Profile
-from .errors import NotFound, RateLimited
+from .errors import RateLimited
 from .group_calls import media_type, part
 from .outgoing import Outgoing
 from .signals import Signals
