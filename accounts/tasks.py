@@ -18,7 +18,7 @@ from accounts.models import (
     RefreshToken,
     VerificationCode,
 )
-from accounts.services import identities
+from accounts.services import identities, idle
 from accounts.services.pictures import drop_unused
 from delivery import tasks
 from whatsapp.infra.clock import now_ms
@@ -63,3 +63,12 @@ def prune() -> None:
 def drop_photos() -> int:
     """Photos that no account shows: left behind by a crash, or by a storage that was away. Returns how many are gone."""
     return drop_unused(Photo)
+
+
+@shared_task
+def unlink_idle() -> int:
+    """Tell users of devices that nobody uses, and unlink those of which they were told. Returns how many were unlinked."""
+    now = now_ms()
+    unlinked = idle.unlink_idle(now=now)
+    idle.tell_idle(now=now)
+    return unlinked

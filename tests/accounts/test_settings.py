@@ -125,6 +125,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "delivery.tasks.trim_outbox",
         "accounts.tasks.prune",
         "accounts.tasks.tell_identities",
+        "accounts.tasks.unlink_idle",
         "groups.tasks.drop_icons",
         "accounts.tasks.drop_photos",
         "groups.tasks.leave_retired",

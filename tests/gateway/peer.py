@@ -135,6 +135,20 @@ async def link(phone: Phone, *, name: str = "laptop") -> Phone:
     return await sign_up(phone.system, phone.number, name=name)
 
 
+async def link_by_code(phone: Phone, *, days: int = 0, name: str = "laptop") -> Phone:
+    """Another device of the same user, let in by its primary device with so many days of history."""
+    offer = (await rest(phone.system.http, "POST", "/auth/link", {"deviceName": name})).json()
+    path, secret = f"/auth/link/{offer['linkId']}", offer["qr"].rpartition(":")[2]
+    answer = await phone.rest("PUT", path, {"secret": secret, "historyDays": days})
+    assert answer.status_code == 200, answer.text
+    answer = await rest(phone.system.http, "GET", path, headers={"X-Link-Secret": offer["pollSecret"]})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    return Phone(
+        phone.system, phone.number, found["userId"], found["deviceId"], found["token"], found["refreshToken"]
+    )
+
+
 async def couple(system: Runs) -> tuple[Phone, Phone, str]:
     """Two people and their conversation."""
     ann, bob = await asyncio.gather(sign_up(system), sign_up(system))

@@ -189,8 +189,8 @@ _counted = {
             "smpp": "What happened on connections to message centres.",
             "images": "Pictures that people uploaded: made small, the worker died of it, or none was free.",
             "files": "What the storage of files did not do.",
-            "links": "Codes that new devices showed: asked, approved, rejected, linked.",
             "keys": "Keys for end-to-end encryption: one-time keys stored and given, what was given instead, alarms.",
+            "links": "Codes that new devices showed: asked, approved, rejected, linked; devices unlinked for being idle.",
             "accounts": "Accounts whose number went to somebody else, and the like.",
         }.items()
     },

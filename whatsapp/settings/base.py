@@ -12,6 +12,7 @@ from kombu import Queue
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
 from whatsapp.settings.accounts import *  # noqa: F403
+from whatsapp.settings.devices import *  # noqa: F403
 from whatsapp.settings.rest import *  # noqa: F403
 from whatsapp.settings.security import *  # noqa: F403
 from whatsapp.settings.staff import *  # noqa: F403
@@ -181,6 +182,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "accounts.tasks.tell_identities",
         "schedule": 60.0,
         "options": {"expires": 60},
+    },
+    "accounts-unlink-idle": {
+        "task": "accounts.tasks.unlink_idle",
+        "schedule": crontab(minute=7),
+        "options": {"expires": 3600},
     },
     "groups-leave-retired": {
         "task": "groups.tasks.leave_retired",

@@ -224,6 +224,16 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "kind": "device_linked",
             "data": {"deviceId": BOBS_PHONE, "name": "laptop"},
         },
+        "a device was unlinked": {
+            "type": "notice",
+            "kind": "device_removed",
+            "data": {"deviceId": BOBS_PHONE, "name": "laptop", "reason": "idle"},
+        },
+        "a device will be unlinked, unless it is used": {
+            "type": "notice",
+            "kind": "device_idle",
+            "data": {"deviceId": BOBS_PHONE, "name": "laptop", "unlinkAt": AT + 3 * 86_400_000},
+        },
         "somebody asks to join a group": {
             "type": "notice",
             "kind": "join_request",

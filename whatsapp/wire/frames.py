@@ -80,6 +80,7 @@ NoticeKind = Literal[
     "number_changed",
     "pin",
     "profile_changed",
+    "device_idle",
 ]
 
 #: name in whatsapp.proto -> its values
