@@ -82,6 +82,12 @@ def wait(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> i
     return 0 if last is None else max(last + window_ms - now, 1)
 
 
+def latest(*, scope: str, subject: str, window_ms: int, now: int, most: int) -> list[int]:
+    """When the newest of the counted events within ``window_ms`` were (ms), the newest first, at most so many."""
+    hits = LimitHit.objects.filter(scope=scope, subject=subject_hash(scope, subject), at__gt=now - window_ms)
+    return list(hits.order_by("-at").values_list("at", flat=True)[:most])
+
+
 def note(*, scope: str, subject: str, now: int) -> None:
     """Count one event, whatever the limit."""
     LimitHit.objects.create(scope=scope, subject=subject_hash(scope, subject), at=now)

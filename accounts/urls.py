@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts.apis import auth, contacts, devices, keys, linking, me, privacy
+from accounts.apis import auth, contacts, devices, keys, linking, me, phone, pin, privacy
 
 urlpatterns = [
     path("auth/register", auth.RegisterView.as_view()),
@@ -10,6 +10,8 @@ urlpatterns = [
     path("auth/link", linking.LinksView.as_view()),
     path("auth/link/<uuid:link_id>", linking.LinkView.as_view()),
     path("auth/link/<uuid:link_id>/device", linking.LookView.as_view()),
+    path("auth/pin", pin.PinView.as_view()),
+    path("auth/phone", phone.PhoneView.as_view()),
     path("me", me.MeView.as_view()),
     path("me/photo", me.PhotoView.as_view()),
     path("devices", devices.DevicesView.as_view()),

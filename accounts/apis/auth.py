@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from accounts.phone import normalize
 from accounts.rest import samples
 from accounts.rest.address import source_address
-from accounts.rest.fields import LineField, PhoneField, TextField, WholeNumberField
+from accounts.rest.fields import FlagField, LineField, PhoneField, TextField, WholeNumberField
 from accounts.rest.idempotency import idempotency_key, once
 from accounts.rest.schema import IDEMPOTENCY_KEY, LANGUAGE, operation
 from accounts.rest.views import PublicView
@@ -43,7 +43,16 @@ class RegisterOutput(serializers.Serializer):
 class VerifyInput(serializers.Serializer):
     phoneNumber = PhoneField()
     code = TextField(max_length=16)
-    pin = TextField(max_length=64, required=False, allow_blank=True)
+    pin = TextField(
+        max_length=64,
+        required=False,
+        allow_blank=True,
+        help_text="of the account, if it has one and the device is new",
+    )
+    startAnew = FlagField(
+        required=False,
+        help_text="The PIN is not known: begin with a new account. Possible once the old one was not used for 7 days; it ends",
+    )
     deviceName = LineField(max_length=100)
     registrationId = WholeNumberField(min_value=0, max_value=2**31 - 1, required=False, allow_null=True)
     refreshToken = TextField(
@@ -147,14 +156,24 @@ class VerifyView(PublicView):
                 "deviceName": "Ann's phone",
                 "refreshToken": samples.REFRESH_TOKEN,
             },
+            "an account with a PIN": {
+                "phoneNumber": samples.ANNS_NUMBER,
+                "code": "123456",
+                "pin": "271828",
+                "deviceName": "Ann's new phone",
+            },
         },
         answer=TokensOutput,
         example=TOKENS_EXAMPLE,
-        refuses=[Code.UNAUTHENTICATED, Code.BANNED, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
+        refuses=[Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.BANNED, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
         idempotent=True,
     )
     def post(self, request: Request) -> Response:
-        """Exchange the code for a session, on a new device unless `refreshToken` names a known one."""
+        """Exchange the code for a session, on a new device unless `refreshToken` names a known one.
+
+        A right code of an account with a PIN, on a new device and without `pin`, is answered by `forbidden` with `details`
+        {pinRequired: true, until}; with a wrong one also pinWrong: true. The code stays good, so it is sent again with the PIN.
+        From `until` (ms) on, `startAnew: true` begins with a new account, and the old one ends."""
         data = VerifyInput(data=request.data)
         data.is_valid(raise_exception=True)
         given = data.validated_data
@@ -170,13 +189,17 @@ class VerifyView(PublicView):
                     refresh_token=given.get("refreshToken"),
                     address=source_address(request),
                     device_id=given.get("deviceId"),
+                    pin=given.get("pin"),
+                    start_anew=bool(given.get("startAnew")),
                 )
             )
 
         # A kept answer is given for code and key, and guesses at it are counted nowhere: the key must be out of their reach.
         if len(idempotency_key(request)) < KEPT_KEY_LENGTH:
             return run()
-        return once(request, caller=phone, body=given, run=run)
+        # What is kept tells bodies apart by a digest that is quick to compute. A PIN must not be in it.
+        compared = {name: value for name, value in given.items() if name != "pin"}
+        return once(request, caller=phone, body=compared, run=run)
 
 
 class RefreshView(PublicView):

@@ -47,6 +47,11 @@ class ContactOutput(serializers.Serializer):
     about = serializers.CharField()
     photo = pictures.PictureOutput(allow_null=True)
     updatedAt = serializers.IntegerField()
+    phoneNumber = serializers.CharField(
+        required=False,
+        help_text="The one by which the contact was added, while it is theirs, or that they told",
+    )
+    numberChangedAt = serializers.IntegerField(required=False)
     removed = serializers.BooleanField(
         required=False, help_text="True: it is no contact any more; only in what changed since"
     )
@@ -89,6 +94,7 @@ _EXAMPLE = {
     "about": "",
     "photo": _PHOTO,
     "updatedAt": samples.AT,
+    "phoneNumber": samples.BOBS_NUMBER,
 }
 
 
@@ -104,6 +110,11 @@ def _contact(contact: Contact, seen: Visible) -> dict[str, Any]:
     }
     if contact.removed:
         about["removed"] = True
+        return about
+    if contact.known_number is not None:
+        about["phoneNumber"] = contact.known_number
+    if contact.number_changed_at is not None:
+        about["numberChangedAt"] = contact.number_changed_at
     return about
 
 

@@ -16,7 +16,7 @@ from accounts.rest.disabled import not_built, refuse
 from accounts.rest.fields import LineField, ParagraphField
 from accounts.rest.schema import operation
 from accounts.rest.uploads import FORM, picture
-from accounts.services import photos
+from accounts.services import photos, pins
 from accounts.services.profile import update_profile
 from whatsapp.infra.images import FORMATS
 from whatsapp.wire.errors import Code
@@ -48,13 +48,17 @@ class MeOutput(serializers.Serializer):
     region = serializers.IntegerField()
     createdAt = serializers.IntegerField()
     photo = pictures.PictureOutput(allow_null=True)
+    pinSet = serializers.BooleanField()
+    pinFailedAt = serializers.IntegerField(
+        allow_null=True, help_text="when somebody last had the number's code and a wrong PIN"
+    )
 
 
 class PhotoForm(serializers.Serializer):
     photo = serializers.FileField()
 
 
-_EXAMPLE = {
+EXAMPLE = {
     "userId": samples.ANN,
     "deviceId": samples.ANNS_PHONE,
     "phoneNumber": samples.ANNS_NUMBER,
@@ -64,10 +68,13 @@ _EXAMPLE = {
     "region": 0,
     "createdAt": samples.AT,
     "photo": {"url": f"/users/{samples.ANN}/photo", "version": samples.PHOTO},
+    "pinSet": True,
+    "pinFailedAt": None,
 }
 
 
-def _me(account: Account, device: Device) -> dict[str, Any]:
+def shown(account: Account, device: Device) -> dict[str, Any]:
+    pin = pins.of(account=account)
     return {
         "userId": str(account.pk),
         "deviceId": str(device.pk),
@@ -78,14 +85,16 @@ def _me(account: Account, device: Device) -> dict[str, Any]:
         "region": account.region,
         "createdAt": account.created_at,
         "photo": pictures.photo_of(str(account.pk), account.photo and account.photo.digest),
+        "pinSet": pin is not None,
+        "pinFailedAt": pin.failed_at if pin is not None else None,
     }
 
 
 class MeView(APIView):
-    @operation("me", tag="me", summary="One's own account", answer=MeOutput, example=_EXAMPLE)
+    @operation("me", tag="me", summary="One's own account", answer=MeOutput, example=EXAMPLE)
     def get(self, request: Request) -> Response:
         """One's own account."""
-        return Response(_me(request.user, request.auth))
+        return Response(shown(request.user, request.auth))
 
     @operation(
         "update_me",
@@ -94,7 +103,7 @@ class MeView(APIView):
         request=MeInput,
         sent={"example": {"name": "Ann", "about": "At the sea"}},
         answer=MeOutput,
-        example=_EXAMPLE,
+        example=EXAMPLE,
         refuses=[Code.RATE_LIMITED],
     )
     def patch(self, request: Request) -> Response:
@@ -104,7 +113,7 @@ class MeView(APIView):
         changed = update_profile(
             account=request.user, changes=data.validated_data, device_id=str(request.auth.pk)
         )
-        return Response(_me(changed, request.auth))
+        return Response(shown(changed, request.auth))
 
     @not_built("delete_me")
     def delete(self, request: Request) -> Response:
@@ -119,7 +128,7 @@ class PhotoView(APIView):
         summary="Set one's photo",
         request={**dict.fromkeys(FORMATS, OpenApiTypes.BINARY), FORM: PhotoForm},
         answer=MeOutput,
-        example=_EXAMPLE,
+        example=EXAMPLE,
         refuses=[Code.RATE_LIMITED],
     )
     def put(self, request: Request) -> Response:
@@ -134,7 +143,7 @@ class PhotoView(APIView):
             media_type=given.media_type,
             device_id=str(request.auth.pk),
         )
-        return Response(_me(request.user, request.auth))
+        return Response(shown(request.user, request.auth))
 
     @operation("remove_photo", tag="me", summary="Take one's photo away", status=204)
     def delete(self, request: Request) -> Response:

@@ -11,6 +11,7 @@ from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
 from accounts.models.limit_hit import LimitHit
 from accounts.models.picture import Photo, Picture
+from accounts.models.pin import Pin
 from accounts.models.prekey import DeviceKeys, Prekey
 from accounts.models.privacy import Audience, Privacy
 from accounts.models.refresh_token import RefreshToken
@@ -32,6 +33,7 @@ __all__ = [
     "LimitHit",
     "Photo",
     "Picture",
+    "Pin",
     "Prekey",
     "Privacy",
     "RefreshToken",

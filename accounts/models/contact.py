@@ -14,6 +14,10 @@ class Contact(models.Model):
     updated_at = models.BigIntegerField()
     #: It is gone, since ``updated_at``; kept for a while so that the owner's other devices learn of it.
     removed = models.BooleanField(default=False)
+    #: ``phone_hash`` of the number under which the owner knows the user. None: added by id, so none is known.
+    number_hash = models.BinaryField(max_length=32, null=True)
+    #: When the user changed the number while being a contact.
+    number_changed_at = models.BigIntegerField(null=True)
 
     class Meta:
         indexes = [models.Index(fields=["owner", "updated_at"], name="accounts_contact_changed")]
@@ -21,3 +25,9 @@ class Contact(models.Model):
 
     def __str__(self) -> str:
         return f"contact {self.pk}"
+
+    @property
+    def known_number(self) -> str | None:
+        """The user's number, if the owner knows it."""
+        known, now = self.number_hash, self.user.phone_hash
+        return self.user.phone if known and now and bytes(known) == bytes(now) else None

@@ -25,8 +25,6 @@ class _Row(NamedTuple):
 
 
 _LATER: Final = (
-    _Row("auth/pin", "pin", "PUT DELETE"),
-    _Row("auth/phone", "phone", "PUT"),
     _Row("me/export", "export", "POST"),
     _Row("me/export/<str:export_id>", "export_by_id", "GET"),
     _Row("devices/<str:device_id>/push", "push", "PUT DELETE"),

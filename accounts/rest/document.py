@@ -14,7 +14,7 @@ from typing import Any, Final
 from accounts.rest import idempotency, middleware
 from accounts.rest.problems import CONTENT_TYPE, STATUS, TYPE_PREFIX, document
 from accounts.rest.samples import AT
-from accounts.rest.schema import NOT_BUILT, REFUSALS
+from accounts.rest.schema import BODY, NOT_BUILT, REFUSALS
 from whatsapp.infra import requests
 from whatsapp.wire.errors import CODES, Code
 from whatsapp.wire.frames import Event, Message
@@ -107,6 +107,8 @@ def _blanks(properties: Schema) -> Schema:
 
 def _finish(path: str, operation: Schema, shared: dict[str, Schema], schemas: dict[str, Schema]) -> None:
     operation.setdefault("security", [])
+    if BODY in operation:
+        operation["requestBody"] = {"content": {"application/json": operation.pop(BODY)}}
     for content in operation.get("requestBody", {}).get("content", {}).values():
         name = content["schema"].get("$ref", "").rpartition("/")[2]
         if name and not schemas[name].get("required"):
@@ -259,6 +261,7 @@ def _schemas() -> Schema:
             "details": {
                 "type": "object",
                 "description": "By code: `bad_request` {field}, `banned` {until, appealUrl}, `limit_exceeded` {limit}, "
+                "`forbidden` {pinRequired, pinWrong, until, codeWrong}, `conflict` of `/auth/phone` {taken}, "
                 "`unavailable` of `/health/ready` {parts}.",
             },
         },

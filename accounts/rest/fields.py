@@ -12,12 +12,15 @@ from rest_framework import serializers
 
 #: A number with its country code, punctuation allowed; whether it exists is ``accounts.phone``'s to say.
 PHONE_PATTERN: Final = r"^\+[0-9][0-9 ().-]{4,30}$"
+#: What every keyboard has and every program writes alike; ASCII but the space.
+PIN_PATTERN: Final = r"^[!-~]{6,20}$"
 #: Whole groups of four, the last one filled up with ``=`` (RFC 4648, section 4); unused bits need not be 0.
 BASE64_PATTERN: Final = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 #: PostgreSQL stores no NUL.
 _TEXT_PATTERN: Final = r"^[^\u0000]*$"
 #: What is trimmed and must not be empty then.
 _FULL_PATTERN: Final = r"^[^\u0000]*[^\s\u0000-\u001f\u0085\ufeff][^\u0000]*$"
+_PIN: Final = re.compile(r"[!-~]{6,20}")
 _BASE64: Final = re.compile(BASE64_PATTERN)
 _SEEN: Final = re.compile(r"[^\s\u0000-\u001f\u0085\ufeff]")
 #: Beyond the line, beyond the eye: C0 and C1 controls, zero-width spaces, separators of lines and paragraphs, bidirectional
@@ -68,6 +71,29 @@ class PhoneField(TextField):
     def __init__(self, **options: Any) -> None:
         super().__init__(max_length=32, **options)
         self.validators.append(serializers.RegexField(PHONE_PATTERN).validators[-1])
+
+
+class PinField(TextField):
+    """A new PIN, as it is: see :data:`PIN_PATTERN`."""
+
+    default_error_messages = {"shape": "must have 6 to 20 ASCII letters, digits or signs"}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, str) and not _PIN.fullmatch(data):
+            self.fail("shape")
+        return super().to_internal_value(data)
+
+
+class FlagField(serializers.BooleanField):
+    """A JSON ``true`` or ``false``; DRF's own takes words and numbers too."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
 
 
 class WholeNumberField(serializers.IntegerField):
@@ -161,6 +187,8 @@ class TextFieldSchema(OpenApiSerializerFieldExtension):
             return schema
         if isinstance(field, PhoneField):
             return {**schema, "pattern": PHONE_PATTERN, "maxLength": 32}
+        if isinstance(field, PinField):
+            return {**schema, "pattern": PIN_PATTERN, "minLength": 6, "maxLength": 20}
         if isinstance(field, LineField):
             shown = f"[^{field.hidden}]*"
             full = f"^{shown}[^\\s{field.hidden}]{shown}$"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from typing import Final, NamedTuple
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
@@ -67,14 +68,30 @@ def sync(*, owner: Account, hashes: Collection[bytes]) -> list[Match]:
         if sum(not contact.removed for contact in known.values()) + len(new) > MAX_CONTACTS:
             raise full()
         Contact.objects.bulk_create(
-            [Contact(owner=owner, user=account, updated_at=now) for account in new if account.pk not in known]
+            [
+                Contact(owner=owner, user=account, updated_at=now, number_hash=account.phone_hash)
+                for account in new
+                if account.pk not in known
+            ]
         )
         again = [account.pk for account in new if account.pk in known]
         Contact.objects.filter(owner=owner, user__in=again).update(removed=False, updated_at=now)
+        _learn_numbers(known, accounts, now)
         rows = (
             Contact.objects.filter(owner=owner, user__in=accounts).select_related("user").order_by("user_id")
         )
         return [Match(bytes(row.user.phone_hash or b""), row) for row in rows]
+
+
+def _learn_numbers(known: dict[UUID, Contact], accounts: list[Account], now: int) -> None:
+    """Who asked by the number knows it."""
+    learned = []
+    for account in accounts:
+        contact = known.get(account.pk)
+        if contact is not None and bytes(contact.number_hash or b"") != bytes(account.phone_hash or b""):
+            contact.number_hash, contact.updated_at = account.phone_hash, now
+            learned.append(contact)
+    Contact.objects.bulk_update(learned, ["number_hash", "updated_at"], batch_size=1_000)
 
 
 def _count_found(subject: str, new: list[Account], now: int) -> None:

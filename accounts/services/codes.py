@@ -69,11 +69,10 @@ def make(*, phone: str, asker: Asker, now: int) -> tuple[str, int]:
 def check(
     *, phone: str, code: str, asker: Asker, device: Device | None, now: int
 ) -> VerificationCode | Refused:
-    """The row of the code when it is right, which is thereby used up; otherwise why not. ``device`` is the one that a refresh
-    token proves.
+    """The row of the code when it is right, otherwise why not. ``device`` is the one that a refresh token proves.
 
     Call it inside a transaction, and commit a refusal: a wrong guess is counted under the row's lock, so that guesses sent at
-    once cannot share an attempt.
+    once cannot share an attempt. A right code stays good until :func:`use_up`, but nobody else gets at it meanwhile.
     """
     stored = VerificationCode.objects.select_for_update().filter(phone=phone).first()
     if stored is None or stored.expires_at <= now:
@@ -93,7 +92,6 @@ def check(
     if wait:
         return Refused(Code.RATE_LIMITED, "Too many wrong codes today.", retry_after_ms=wait)
     if hmac.compare_digest(bytes(stored.code_hash), _hash(phone, code)):
-        stored.delete()
         return stored
     if field:
         setattr(stored, field, getattr(stored, field) + 1)
@@ -101,6 +99,11 @@ def check(
     for scope, subject, _ in counters:
         limits.note(scope=scope, subject=subject, now=now)
     return _wrong()
+
+
+def use_up(stored: VerificationCode) -> None:
+    """The code has done its work; in the transaction of :func:`check`."""
+    stored.delete()
 
 
 def _allowance(

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from accounts import events, limits
 from accounts.errors import Refused
-from accounts.models import Account, Contact
+from accounts.models import Account, Block, Contact
 from accounts.selectors import account_by_id
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -42,7 +42,7 @@ def add_by_number(*, owner: Account, phone: str, nickname: str | None) -> Contac
     account = Account.objects.filter(phone=phone).first()
     if account is None:
         raise Refused(Code.NOT_FOUND, "Nobody with this number is here.")
-    return _put(owner=owner, account=account, nickname=nickname, now=now)
+    return _put(owner=owner, account=account, nickname=nickname, now=now, number=account.phone_hash)
 
 
 def put_contact(*, owner: Account, user_id: uuid.UUID, nickname: str | None) -> Contact:
@@ -50,7 +50,9 @@ def put_contact(*, owner: Account, user_id: uuid.UUID, nickname: str | None) -> 
     return _put(owner=owner, account=account_by_id(user_id=user_id), nickname=nickname, now=now_ms())
 
 
-def _put(*, owner: Account, account: Account, nickname: str | None, now: int) -> Contact:
+def _put(
+    *, owner: Account, account: Account, nickname: str | None, now: int, number: bytes | None = None
+) -> Contact:
     if account.pk == owner.pk:
         raise Refused(Code.BAD_REQUEST, "This is you.")
     with transaction.atomic():
@@ -61,12 +63,16 @@ def _put(*, owner: Account, account: Account, nickname: str | None, now: int) ->
         if is_new and Contact.objects.filter(owner=owner, removed=False).count() >= MAX_CONTACTS:
             raise full()
         if contact is None:
-            return Contact.objects.create(owner=owner, user=account, nickname=nickname or "", updated_at=now)
+            return Contact.objects.create(
+                owner=owner, user=account, nickname=nickname or "", updated_at=now, number_hash=number
+            )
         contact.user = account
-        if contact.removed or (nickname is not None and nickname != contact.nickname):
+        learned = number is not None and bytes(contact.number_hash or b"") != bytes(number)
+        if contact.removed or learned or (nickname is not None and nickname != contact.nickname):
             contact.nickname = contact.nickname if nickname is None else nickname
+            contact.number_hash = number if learned else contact.number_hash
             contact.removed, contact.updated_at = False, now
-            contact.save(update_fields=["nickname", "removed", "updated_at"])
+            contact.save(update_fields=["nickname", "removed", "updated_at", "number_hash"])
         return contact
 
 
@@ -79,6 +85,30 @@ def remove_contact(*, owner: Account, user_id: uuid.UUID) -> None:
     found = Contact.objects.filter(owner=owner, user_id=user_id, removed=False)
     if found.update(removed=True, nickname="", updated_at=now_ms()):
         events.visibility_changed(user_ids=[str(owner.pk)])  # what is shown to contacts is theirs no more
+
+
+def tell_new_number(*, account: Account, old_hash: bytes, now: int) -> None:
+    """An account has another number. Who has it in the address book is told so (``notice number_changed``, and the list from then
+    on). The number itself is told to those who knew the old one and stand in the account's own address book; nothing is told
+    where there is a block.
+
+    Call it inside the transaction that changes the number, with the account's row locked.
+    """
+    apart = set(Block.objects.filter(owner=account).values_list("user_id", flat=True))
+    apart |= set(Block.objects.filter(user=account).values_list("owner_id", flat=True))
+    found = Contact.objects.filter(user=account, removed=False).exclude(owner_id__in=apart)
+    own = Contact.objects.filter(owner=account, removed=False).values("user_id")
+    trusted = found.filter(number_hash=old_hash, owner_id__in=own)
+    knowing = set(trusted.values_list("owner_id", flat=True))
+    found.update(number_changed_at=now, updated_at=now)
+    Contact.objects.filter(user=account, owner_id__in=knowing).update(number_hash=account.phone_hash)
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for owner in found.values_list("owner_id", flat=True)[:MAX_TOLD]:
+        told[owner in knowing].append(str(owner))
+    about = {"userId": str(account.pk)}
+    events.notices(user_ids=told[False], kind="number_changed", data=about)
+    about = {**about, "phoneNumber": account.phone or ""}
+    events.notices(user_ids=told[True], kind="number_changed", data=about)
 
 
 def forget_everywhere(*, account: Account, now: int) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Max
 
 from accounts import endings, profiles
 from accounts.limits import DAY_MS
-from accounts.models import Account, Block, Contact, Device, Privacy
+from accounts.models import Account, Block, Contact, Device, Pin, Privacy
 from accounts.services import identities
 from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
@@ -21,15 +21,25 @@ from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
 
 
+def last_used(*, account: Account) -> int:
+    """When a device of the account, unlinked ones too, was last connected, refreshed or verified (ms); an hour inaccurate."""
+    seen = Device.objects.filter(user=account).aggregate(last=Max("last_seen_at"))["last"] or 0
+    return max(seen, account.created_at)
+
+
 def changed_hands(*, account: Account, now: int) -> bool:
     """Whether the account has been silent for so long that who verifies its number on a new device counts as somebody else."""
-    seen = Device.objects.filter(user=account).aggregate(last=Max("last_seen_at"))["last"] or 0
-    return max(seen, account.created_at) <= now - LIMITS.recycled_after_days * DAY_MS
+    return last_used(account=account) <= now - LIMITS.recycled_after_days * DAY_MS
+
+
+def locked_until(*, account: Account) -> int:
+    """Of an account with a PIN: from when on (ms) who has its number, and not its PIN, may begin anew with it."""
+    return last_used(account=account) + LIMITS.registration_lock_days * DAY_MS
 
 
 def retire(*, account: Account, now: int) -> None:
-    """Take number, devices, profile, photo, address book, blocks, settings and drafts from an account; its id stays in the logs
-    of its conversations.
+    """Take number, PIN, devices, profile, photo, address book, blocks, settings and drafts from an account; its id stays in the
+    logs of its conversations.
 
     Call it inside a transaction, with the account's row locked.
     """
@@ -39,6 +49,7 @@ def retire(*, account: Account, now: int) -> None:
     Contact.objects.filter(owner=account).delete()
     Block.objects.filter(owner=account).delete()
     Privacy.objects.filter(account=account).delete()
+    Pin.objects.filter(account=account).delete()
     forget_everywhere(account=account, now=now)
     identities.forget(account=account)
     store.forget_flags(str(account.pk))

@@ -11,7 +11,7 @@ from accounts import limits, sms
 from accounts.errors import Refused, banned
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
-from accounts.services import codes, prekeys, recycling
+from accounts.services import codes, pins, prekeys, recycling
 from accounts.services.codes import Asker
 from accounts.services.devices import link_device
 from accounts.services.sessions import Tokens, known_device, start_session
@@ -79,12 +79,17 @@ def verify(
     refresh_token: str | None,
     address: str,
     device_id: str | None = None,
+    pin: str | None = None,
+    start_anew: bool = False,
 ) -> Tokens:
     """Exchange a code for a session: of a new account, a new device of an account, or the device that ``refresh_token`` names.
 
+    An account with a PIN gets a new device by ``pin`` only. ``start_anew`` says that the PIN is not known: once the account was
+    not used for 7 days it goes (``recycling``), and the number begins with a new one.
+
     Raises :class:`Refused`: ``unauthenticated`` (wrong, expired, or no code: not told apart), ``rate_limited`` (the attempts
-    of this code or of the day are used up), ``banned``, ``limit_exceeded`` (devices). A code refused for anything but itself
-    stays good.
+    of this code, of the day, or at the PIN are used up), ``banned``, ``limit_exceeded`` (devices), ``forbidden`` ({pinRequired,
+    until}, {pinWrong}), ``unavailable``. A code refused for anything but itself stays good.
     """
     now = now_ms()
     asker = Asker(address, installation_hash(device_id))
@@ -92,17 +97,25 @@ def verify(
         # Not locked yet: accounts are locked before their devices.
         device = known_device(phone=phone, refresh_token=refresh_token, lock=False)
         found = codes.check(phone=phone, code=code, asker=asker, device=device, now=now)
-        if not isinstance(found, Refused):
+        if isinstance(found, Refused):
+            refusal = found
+        else:
             stored = bytes(found.installation) if found.installation is not None else None
-            return _open(
+            opened = _open(
                 phone=phone,
                 device_name=device_name,
                 registration_id=registration_id,
                 refresh_token=refresh_token,
                 installation=asker.installation or stored,
+                pin=pin,
+                start_anew=start_anew,
                 now=now,
             )
-    raise found
+            if isinstance(opened, Tokens):
+                codes.use_up(found)
+                return opened
+            refusal = opened
+    raise refusal
 
 
 def _open(
@@ -112,8 +125,11 @@ def _open(
     registration_id: int | None,
     refresh_token: str | None,
     installation: bytes | None,
+    pin: str | None,
+    start_anew: bool,
     now: int,
-) -> Tokens:
+) -> Tokens | Refused:
+    """A refusal that is returned has to be committed; nothing else has changed then."""
     lock(installation)
     check_not_banned(installation=installation, now=now)
     account = _account(phone, now)
@@ -121,9 +137,23 @@ def _open(
         raise banned(account.banned_until)
     # Read again: now that the account is locked, the device cannot be unlinked meanwhile.
     device = known_device(phone=phone, refresh_token=refresh_token)
-    if device is None and recycling.changed_hands(account=account, now=now):
-        recycling.retire(account=account, now=now)
-        account = _account(phone, now)
+    if device is not None and device.is_banned(now):
+        raise banned(device.banned_until)
+    stored = pins.of(account=account)
+    # A device whose session was revoked may be one whose tokens were copied: they prove nothing then.
+    if stored is not None and (device is None or device.revoked_at is not None):
+        until = recycling.locked_until(account=account)
+        if pin:
+            refusal = pins.check(stored=stored, pin=pin, by=device, now=now)
+            if refusal is not None:
+                return refusal
+        elif start_anew and until <= now:
+            device = None
+            account = _another(account, phone, now)
+        else:
+            raise pins.required(until=until)
+    elif device is None and recycling.changed_hands(account=account, now=now):
+        account = _another(account, phone, now)
     if device is None:
         device = link_device(
             account=account,
@@ -133,8 +163,6 @@ def _open(
             now=now,
         )
         return start_session(device=device, now=now)
-    if device.is_banned(now):
-        raise banned(device.banned_until)
     device.name = device_name
     if registration_id is not None and registration_id != device.registration_id:
         # Another installation: the private keys of what is on file are gone.
@@ -144,6 +172,12 @@ def _open(
         device.installation = installation
     device.save(update_fields=["name", "registration_id", "installation"])
     return start_session(device=device, now=now)
+
+
+def _another(account: Account, phone: str, now: int) -> Account:
+    """The number goes to somebody else."""
+    recycling.retire(account=account, now=now)
+    return _account(phone, now)
 
 
 def _account(phone: str, now: int) -> Account:

@@ -13,12 +13,11 @@ from rest_framework.views import APIView
 
 from accounts.errors import Refused
 from accounts.rest import paging, samples
-from accounts.rest.fields import BytesField, WholeNumberField
+from accounts.rest.fields import BytesField, FlagField, WholeNumberField
 from accounts.rest.schema import cursor, limit, number, operation
 from chats import selectors
 from chats.services.conversations import open_direct
 from chats.services.flags import Changes, set_flags
-from groups.apis.fields import FlagField
 from groups.models import Role
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code

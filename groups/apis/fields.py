@@ -28,15 +28,6 @@ class IdField(serializers.UUIDField):
         return uuid.UUID(data)
 
 
-class FlagField(serializers.BooleanField):
-    """A JSON ``true`` or ``false``; DRF's own takes words and numbers too."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
-
-
 class ChosenField(serializers.ChoiceField):
     """One of the words."""
 

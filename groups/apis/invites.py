@@ -11,11 +11,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rest import samples
-from accounts.rest.fields import WholeNumberField
+from accounts.rest.fields import FlagField, WholeNumberField
 from accounts.rest.idempotency import once
 from accounts.rest.schema import operation
 from groups import selectors
-from groups.apis.fields import CODE, TAG, FlagField
+from groups.apis.fields import CODE, TAG
 from groups.models import Invite
 from groups.services import invites
 from whatsapp.wire.errors import Code

@@ -71,6 +71,7 @@ def by_id(*people: Person) -> list[str]:
 def test_again_it_finds_the_same_and_keeps_nicknames() -> None:
     person, ann = sign_in(), sign_in()
     person.api.put(f"/contacts/{ann.user_id}", {"nickname": "Annie"})
+    sync(person, [ann.phone])
     before = person.api.get("/contacts").json()["items"]
     (item,) = sync(person, [ann.phone]).json()["items"]
     assert item["nickname"] == "Annie"

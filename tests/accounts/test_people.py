@@ -30,6 +30,8 @@ def test_me_is_changed_in_parts() -> None:
         "region": 0,
         "createdAt": before["createdAt"],
         "photo": None,
+        "pinSet": False,
+        "pinFailedAt": None,
     }
     changed = person.api.patch(
         "/me", {"name": "Ann 🐟", "language": "pt-BR", "phoneNumber": "+15550000"}
@@ -82,9 +84,9 @@ def test_names_and_abouts_are_counted_in_characters_of_any_script() -> None:
 
 def test_what_changing_me_costs(django_assert_num_queries: Any) -> None:
     api = sign_in().api
-    with django_assert_num_queries(8):  # with a savepoint for the count of changes and one for the change
+    with django_assert_num_queries(9):  # with a savepoint for the count of changes and one for the change
         api.patch("/me", {"name": "Ann", "about": "hi"})
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         api.patch("/me", {"name": "Ann", "about": "hi"})
 
 
@@ -113,7 +115,7 @@ def test_a_number_becomes_a_contact() -> None:
     answer = person.api.post("/contacts", {"phoneNumber": other.phone, "nickname": "Bobby"})
     assert answer.status_code == 200
     body = answer.json()
-    assert set(body) == {"userId", "nickname", "name", "about", "photo", "updatedAt"}
+    assert set(body) == {"userId", "nickname", "name", "about", "photo", "updatedAt", "phoneNumber"}
     assert (body["userId"], body["nickname"], body["name"]) == (other.user_id, "Bobby", "Bob")
     assert person.api.get("/contacts").json() == {"items": [body]}
     assert other.api.get("/contacts").json() == {"items": []}  # it goes one way

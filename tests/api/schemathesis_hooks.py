@@ -1,7 +1,8 @@
 """What schemathesis cannot guess: who calls, a number that exists, the code of an SMS. Loaded by ``SCHEMATHESIS_HOOKS``.
 
 All requests come from one signed-up person, Ann, who has a conversation with Bob. What ends a session (logout, unlinking one's
-own device) is called by somebody who signs up for it, so that it is called for real and the run goes on.
+own device) or changes an account (PIN, number) is called by somebody who signs up for it, so that it is called for real and the
+run goes on.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class Callers:
     """Whose token a request carries."""
 
     def get(self, case: Any, context: Any) -> SignedUp:
-        if _name(case) in ("logout", "unlink_device"):
+        if _name(case) in ("logout", "unlink_device", "set_pin", "remove_pin", "change_number"):
             return sign_up(URL, SMS)
         return person("Ann")
 
@@ -207,7 +208,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.path_parameters.update(known_ids(name))
     if not _generated(case, ParameterLocation.BODY) or not isinstance(case.body, dict):
         return
-    if name in ("register", "verify"):
+    if name in ("register", "verify", "change_number"):
         case.body["phoneNumber"] = f"+1555{next(_count):07}"
     if name == "create_group" and _one_in(case, 2):
         case.body["members"] = [person("Bob").user_id]
@@ -215,7 +216,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.body["phoneNumber"] = person("Bob").phone
     if name == "put_keys" and _one_in(case, 2):
         case.body = keys(identity(), classic=1, post_quantum=1, last=True)
-    if name == "verify" and _one_in(case, 2):
+    if name in ("verify", "change_number") and _one_in(case, 2):
         case.body["code"] = SMS.code(URL, case.body["phoneNumber"])
     if name == "refresh" and _one_in(case, 2):
         case.body["refreshToken"] = sign_up(URL, SMS).refresh_token

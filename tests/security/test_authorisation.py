@@ -285,8 +285,11 @@ def test_what_others_see_of_a_user() -> None:
     ann.api.patch("/me", {"name": "Ann", "about": "hello", "language": "de"})
     seen = eve.api.get(f"/users/{ann.user_id}").json()
     assert set(seen) == {"userId", "name", "about", "photo"}
-    contact = eve.api.post("/contacts", {"phoneNumber": ann.phone}).json()
+    contact = eve.api.put(f"/contacts/{ann.user_id}").json()
     assert set(contact) == {"userId", "nickname", "name", "about", "photo", "updatedAt"}
+    # Who asked by the number knows it.
+    contact = eve.api.post("/contacts", {"phoneNumber": ann.phone}).json()
+    assert set(contact) == {"userId", "nickname", "name", "about", "photo", "updatedAt", "phoneNumber"}
 
 
 @pytest.mark.parametrize(

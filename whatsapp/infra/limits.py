@@ -29,6 +29,15 @@ class Limits:
     wrong_codes_per_address_day: int = 100  # of whatever numbers
     wrong_codes_by_device_day: int = 10  # of a linked device that verifies again; not part of the others
     code_ttl_ms: int = 600_000
+    # PINs and numbers, fail closed
+    wrong_pins_per_day: int = (
+        10  # of an account by those who have its number's code; a device has as many of its own
+    )
+    wrong_pins_free: int = 2  # after more of them in a day each has to wait
+    wrong_pin_wait_ms: int = 60_000  # first; four times as long after each further one
+    wrong_pin_wait_longest_ms: int = 4 * 3_600_000
+    registration_lock_days: int = 7  # without any use; then a number with a PIN can be verified without it
+    number_changes_per_day: int = 3  # of one account
     devices_per_user: int = 5
     links_per_address_hour: int = 60  # codes that new devices show
     link_approvals_per_day: int = 20  # of one account
