@@ -13,7 +13,16 @@ from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
 
 #: Optional fields of a message that are kept in ``extra`` (msgpack map, wire names in snake case).
-EXTRA_FIELDS = ("media_url", "reply_to", "forward_id", "forward_count", "expires_in", "mentions", "view_once")
+EXTRA_FIELDS = (
+    "media_url",
+    "reply_to",
+    "forward_id",
+    "forward_count",
+    "expires_in",
+    "mentions",
+    "view_once",
+    "franking_tag",
+)
 EVENT_KINDS = frozenset(
     ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer")
 )
@@ -104,4 +113,6 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         frame.forward_count = extra.get("forward_count")
         frame.mentions = extra.get("mentions") or None
         frame.view_once = extra.get("view_once", False)
+        if not logged.edited:  # it is about what the message said first
+            frame.franking_tag = extra.get("franking_tag")
     return frame

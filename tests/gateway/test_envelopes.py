@@ -4,14 +4,17 @@ list of devices or members is told so and nothing is stored."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import uuid
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from delivery.envelopes import member_hash
-from tests.gateway.peer import Peer, Phone, couple, events_of, fill, link, new_id, sign_up, until
+from tests.gateway.peer import Peer, Phone, couple, events_of, fill, link, new_id, sign_up, talking, until
 from tests.gateway.test_amendments import delete, done, edit
 from tests.gateway.test_blocks import block
 from tests.groups.test_sockets import make
@@ -182,6 +185,28 @@ async def test_a_sender_with_another_list_is_told_and_nothing_is_stored(stack: A
         # Clients that do not encrypt, or encrypt otherwise, send as ever.
         assert (await ann.say(talk, "plain", seq_num=2)).seq == 2
         assert (await ann.say(talk, "plain", seq_num=3, envelopes=[])).seq == 3
+
+
+async def test_a_franking_tag_comes_with_what_it_is_about(stack: Any, codec: str) -> None:
+    async with talking(stack, codec) as (ann, bob, conversation):
+        assert bob.phone is not None
+        sent = await ann.say(conversation, "one", franking_tag=b"\x00\x01\xff")
+        again = ann.message(conversation, "one", message_id=sent.message_id, franking_tag=b"another")
+        assert (await ann.ask(again)).code == "conflict"
+        assert (await bob.expect(frames.Message)).franking_tag == b"\x00\x01\xff"
+        (item,) = (await bob.phone.rest("GET", f"/conversations/{conversation}/events")).json()["items"]
+        assert item["frankingTag"] == "AAH/"
+        await done(ann, edit(conversation, sent.message_id or "", "two"))
+        (late, _) = events_of(await bob.sync({conversation: 0}))
+        assert (late.encrypted_content, late.franking_tag) == (b"two", None)
+
+
+def test_the_hash_of_members_is_as_documented() -> None:
+    users = ["019a0c41-02b7-7f60-8d0c-2b7a3c9de402", "019a0c40-7d1e-7c2b-9a41-5f2f8d7f1a01"]
+    hashed = hashlib.sha256(b"".join(sorted(uuid.UUID(user).bytes for user in users))).hexdigest()
+    assert member_hash(users) == member_hash(users[::-1]) == hashed
+    page = Path("docs/wire.md").read_text()
+    assert all(text in page for text in (*users, hashed))
 
 
 async def test_what_was_stored_is_repeated_whatever_the_devices_are_now(stack: Any, codec: str) -> None:

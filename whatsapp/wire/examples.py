@@ -61,6 +61,23 @@ CLIENT: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "timestamp": AT,
             "seqNum": 3,
         },
+        "in a group, for who lacks the sender's key": {
+            "type": "send_message",
+            "messageId": MESSAGE,
+            "conversationId": CONVERSATION,
+            "encryptedContent": _HELLO,
+            "timestamp": AT,
+            "envelopes": [
+                {
+                    "userId": BOB,
+                    "deviceId": BOBS_PHONE,
+                    "registrationId": 4711,
+                    "type": "prekey",
+                    "content": "MwgBEiEF",
+                }
+            ],
+            "memberHash": "b8b6ee2d2fb46be91f91b1b7976eb3b4f47cd85f46eae93cc2553a2cbf0392a5",
+        },
         "end to end": {
             "type": "send_message",
             "messageId": MESSAGE,
@@ -163,7 +180,19 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "counts": {"delivered": 120, "read": 87},
         },
     },
-    "message": {"example": MESSAGE_SHOWN},
+    "message": {
+        "example": MESSAGE_SHOWN,
+        "end to end": {
+            **MESSAGE_SHOWN,
+            "envelope": {
+                "userId": BOB,
+                "deviceId": BOBS_PHONE,
+                "registrationId": 4711,
+                "type": "message",
+                "content": "MwohBQ==",
+            },
+        },
+    },
     "event": {
         "reaction": _EVENT,
         "a vote": {
@@ -270,6 +299,18 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "retryable": True,
             "messageId": MESSAGE,
             "details": {"expected": 3},
+        },
+        "other devices": {
+            "type": "error",
+            "code": "device_mismatch",
+            "message": "the envelopes are not those of all devices",
+            "retryable": True,
+            "messageId": MESSAGE,
+            "details": {
+                "missing": [{"userId": BOB, "deviceId": BOBS_PHONE}],
+                "extra": [],
+                "stale": [],
+            },
         },
         "too fast": {
             "type": "error",

@@ -180,7 +180,9 @@ class SendMessage(Frame, tag="send_message", kw_only=True):
     """Client: answered by ``status_update`` sent or queued, or by ``error``. ``recipient_ids`` is checked,
     never trusted.
 
-    ``seq_num`` counts this device's sends in this conversation from 1. ``expires_in`` is in seconds.
+    ``seq_num`` counts this device's sends in this conversation from 1. ``expires_in`` is in seconds. ``envelopes``: for each
+    other device with keys, of the recipients and of the sender; in a group with ``member_hash`` (SHA-256, see docs/wire.md, over
+    whom the sender takes for members) for those who need one. ``franking_tag`` is passed on.
     """
 
     BODY = 10
@@ -229,7 +231,7 @@ class StatusUpdate(Frame, tag="status_update"):
 
 class Message(Frame, tag="message", kw_only=True):
     """Server: one message of a log. ``encrypted_content`` is absent once it was deleted; ``envelope`` is
-    this device's own; ``mentions`` are as the sender gave them, also of who is no member.
+    this device's own; ``mentions`` are as the sender gave them, also of who is no member, and so is ``franking_tag``.
 
     ``expires_in``: seconds from server_timestamp on, after which its content is nowhere; a client removes its
     own. ``view_once``: a client shows it once.
@@ -257,6 +259,7 @@ class Message(Frame, tag="message", kw_only=True):
     expires_in: Annotated[Count | None, 18] = None
     view_once: Annotated[Flag, 19] = False
     request: Annotated[Flag, 20] = False
+    franking_tag: Annotated[Tag | None, 23] = None
 
 
 class Ack(Frame, tag="ack"):
