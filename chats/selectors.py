@@ -76,6 +76,7 @@ def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict
         "head": item.head,
         "unread": item.unread,
         "mentioned": item.mentioned,
+        "timer": item.timer or None,
         "delivered": item.delivered,
         "read": item.read,
     }

@@ -1,4 +1,4 @@
-"""Changes of a group by Django code: durable with the caller's transaction, told to everybody right after its commit.
+"""Changes of a conversation by Django code: durable with the caller's transaction, told to everybody right after its commit.
 
 The lane takes them like what a gateway stored, so that live members see them in order, and its worker says that the row is
 done. Should nothing of that happen, the sweep finds the row within a second, because its writer, made for this one row, has no
@@ -20,7 +20,7 @@ from django.db import transaction
 from delivery import lanes, tasks
 from delivery.lanes import Entry, lane_of
 from delivery.store.changes import NO_DEVICE
-from delivery.store.interface import Change, Changed, Logged
+from delivery.store.interface import Change, Changed, Logged, TimerSet
 from delivery.store.sync import store
 from whatsapp.infra.bus import channel
 from whatsapp.infra.clock import now_ms
@@ -48,13 +48,31 @@ def change_group(*, conversation: str, sender: str, changes: Sequence[Change]) -
     return changed
 
 
+def set_timer(*, conversation: str, sender: str, seconds: int) -> TimerSet | None:
+    """Set how long messages of a conversation are kept from now on, 0: no longer; None for who is no member of it.
+
+    The last statement of the caller's ``transaction.atomic()``. See :meth:`delivery.store.interface.Store.set_timer`. Raises
+    ``Unavailable``.
+    """
+    writer, message_id, now = str(uuid.uuid4()), str(uuid.uuid4()), now_ms()
+    extra = msgspec.msgpack.encode({"seconds": seconds or None})
+    done = store.set_timer(writer, conversation, sender, message_id, seconds, extra, now)
+    if done is not None and done.row:
+        event = Logged(
+            conversation, done.seq, 0, sender, NO_DEVICE, message_id, "timer", b"", now, now, 0, extra
+        )
+        entry = Entry(writer, done.row, "", [event], sender if done.withheld else "")
+        transaction.on_commit(lambda: _tell(entry))
+    return done
+
+
 def _tell(entry: Entry) -> None:
     lane, token = lane_of(entry.events[0].conversation), lanes.new_token()
     try:
         if not async_to_sync(_add)(Address(settings.HOT_URL), lane, token, entry):
             tasks.submit_lane_soon(lane, token)
     except Exception as error:
-        log.warning("a change of a group is left to the sweep: %s", type(error).__name__)
+        log.warning("a change of a conversation is left to the sweep: %s", type(error).__name__)
 
 
 async def _add(address: Address, lane: int, token: str, entry: Entry) -> bool:

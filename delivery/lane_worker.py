@@ -234,7 +234,11 @@ class LaneWorker:
         epoch = self._hot.epoch  # before the marks (R3)
         if faults.off("trim_last"):
             await self._trim_to(lane, token, found)
-        deliveries = await self._fan_out([event for entry in entries for event in entry.events], limit)
+        deliveries = await self._fan_out(
+            [event for entry in entries if not entry.only for event in entry.events], limit
+        )
+        if alone := [(entry.events, [entry.only]) for entry in entries if entry.only]:
+            deliveries += await self._push(alone)
         faults.point("lane-push")
         await self._trim_to(lane, token, found)
         faults.point("lane-trim")
@@ -244,8 +248,8 @@ class LaneWorker:
                 reports.setdefault(entry.process, []).append((entry.writer, entry.row, epoch, lane))
         for process, rows in reports.items():
             self._bus.send(process, DONE, rows)
-        if alone := [(entry.writer, entry.row) for entry in entries if not entry.process]:
-            self._start(self._done(alone, epoch))
+        if orphans := [(entry.writer, entry.row) for entry in entries if not entry.process]:
+            self._start(self._done(orphans, epoch))
         metrics.batch("lane", len(entries))
         return deliveries
 

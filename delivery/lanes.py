@@ -69,6 +69,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     row: int
     process: str  # who wants to hear that it is done, "" nobody
     events: list[Logged]
+    only: str = ""  # for this user alone: a block withholds them from the other
 
 
 _encode = msgspec.msgpack.Encoder().encode

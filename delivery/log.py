@@ -44,7 +44,7 @@ APPEND_TIMEOUT_S = 10.0
 
 _NOT_STORED = "the message could not be stored, send it again"
 #: What those may do too who may only listen.
-_LISTENERS_TOO = frozenset(("delete", "reaction"))
+_LISTENERS_TOO = frozenset(("delete", "reaction", "vote"))
 #: What an amendment may be refused for.
 _REFUSED = {
     Outcome.NO_TARGET: (Code.NOT_FOUND, "there is no such message"),
@@ -238,7 +238,8 @@ class Log:
             duplicate = outcome is Outcome.DUPLICATE
             if not duplicate:
                 # First: whatever happens below, it is fanned out.
-                events.append(event_of(_logged(send, seq, at), pending.group, appended.withheld))
+                logged = _logged(send, seq, at, appended.until)
+                events.append(event_of(logged, pending.group, appended.withheld))
                 session.first_own.setdefault(send.conversation, seq)
                 if type(send) is not Amendment:  # who reacts has not read everything up to there
                     self._receipts.sent(send.conversation, send.sender, seq)
@@ -298,7 +299,7 @@ def _amendments_last(batch: list[Pending]) -> list[Pending]:
     return messages + behind
 
 
-def _logged(send: Send, seq: int, at: int) -> Logged:
+def _logged(send: Send, seq: int, at: int, until: int) -> Logged:
     return Logged(
         send.conversation,
         seq,
@@ -313,6 +314,7 @@ def _logged(send: Send, seq: int, at: int) -> Logged:
         send.seq_num,
         send.extra,
         send.envelopes,
+        until=until,
     )
 
 

@@ -40,6 +40,9 @@ class Event(models.Model):
     replaced = models.BigIntegerField(
         null=True, help_text="seq of the withheld event that for its sender stands in its place"
     )
+    until = models.BigIntegerField(
+        null=True, help_text="when its content is gone, or that of the message it is about"
+    )
 
     class Meta:
         db_table = "delivery_event"
@@ -58,7 +61,7 @@ class Event(models.Model):
 
 
 class Vanishing(models.Model):
-    """A message whose sender said how long it is to be kept."""
+    """A message that is not to be kept: the sender said so, or the conversation's timer does."""
 
     pk = models.CompositePrimaryKey("at", "conversation", "seq")
     at = models.BigIntegerField(help_text="from then on its content is gone")
@@ -87,6 +90,7 @@ class Head(models.Model):
     withholds = models.BooleanField(
         db_default=False, help_text="something is, or may be, withheld from a member"
     )
+    timer = models.IntegerField(null=True, help_text="seconds that messages are kept")
     kind = models.TextField(help_text="direct or group")
 
     class Meta:
@@ -195,6 +199,10 @@ class Withheld(models.Model):
     member = models.UUIDField(help_text="who has blocked")
     sender = models.UUIDField(help_text="whom")
     active = models.BooleanField(help_text="the block is in force")
+    timer = models.IntegerField(
+        null=True,
+        help_text="what the sender has set since, in seconds, 0: none; of the sender's messages alone",
+    )
 
     class Meta:
         db_table = "delivery_withheld"

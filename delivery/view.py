@@ -24,7 +24,7 @@ EXTRA_FIELDS = (
     "franking_tag",
 )
 EVENT_KINDS = frozenset(
-    ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer")
+    ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer", "vote")
 )
 
 #: Ids, times and names of the fields of an event in a batch, at most, those of an envelope too.
@@ -72,10 +72,13 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
     """The ``message`` or ``event`` frame of a row, as live delivery and batches carry it, without an envelope."""
     extra = _decode(logged.extra) if logged.extra else None
     kind: Any = logged.kind  # one of the wire's literals: nothing else was ever stored
+    # When its time has come it is not shown, whether or not the store has emptied it yet.
+    gone = 0 < logged.until <= clock.now_ms()
+    content = None if gone else logged.content
     if kind in EVENT_KINDS:
         data = extra or {}
         if kind == "reaction":
-            data["emoji"] = (logged.content or b"").decode()
+            data["emoji"] = (content or b"").decode()
         return frames.Event(
             conversation_id=logged.conversation,
             seq=logged.seq,
@@ -85,7 +88,7 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
             user_id=data.pop("user_id", None),
             data=data,
             server_timestamp=logged.at,
-            encrypted_content=logged.content if kind == "edit" else None,
+            encrypted_content=content or None if kind in ("edit", "vote") else None,
         )
     frame = frames.Message(
         message_id=logged.message_id,
@@ -94,20 +97,16 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         sender_device_id=logged.device,
         seq=logged.seq,
         seq_num=logged.seq_num or None,
-        encrypted_content=logged.content,
+        encrypted_content=content,
         timestamp=logged.sent_at,
         server_timestamp=logged.at,
         kind=kind,
-        edited=logged.edited,
-        deleted=logged.content is None,
+        edited=logged.edited and not gone,
+        deleted=content is None,
     )
-    if extra and (seconds := extra.get("expires_in")):
-        frame.expires_in = seconds
-        if logged.at + seconds * 1000 <= clock.now_ms():
-            # Its time has come; that the store has not emptied it yet is no reason to show it.
-            frame.encrypted_content, frame.edited, frame.deleted = None, False, True
-            return frame
-    if extra:
+    if logged.until:
+        frame.expires_in = -((logged.at - logged.until) // 1000)  # whole seconds; a part of one counts as one
+    if extra and not gone:
         frame.media_url = extra.get("media_url")
         frame.reply_to = extra.get("reply_to")
         frame.forward_count = extra.get("forward_count")

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from accounts.errors import Refused
 from accounts.models import Account
 from groups import access
-from groups.models import Icon, Invite, JoinRequest, Membership, Role
+from groups.models import Group, Icon, Invite, JoinRequest, Membership, Role
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
 
@@ -34,6 +34,11 @@ def cards(*, user_id: str, group_ids: Iterable[str]) -> dict[str, Card]:
         else Card(one.last_name, None, None)
         for one in found
     }
+
+
+def is_group(conversation_id: uuid.UUID) -> bool:
+    """Whether a conversation is a group, or was one."""
+    return Group.objects.filter(pk=conversation_id).exists()
 
 
 def icon(*, account: Account, group_id: uuid.UUID) -> Icon:

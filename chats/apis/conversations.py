@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, Final
 
+from django.db import transaction
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -18,9 +19,11 @@ from accounts.rest.schema import cursor, limit, number, operation
 from chats import selectors
 from chats.services.conversations import open_direct
 from chats.services.flags import Changes, set_flags
+from chats.services.timers import set_timer
 from groups.models import Role
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
+from whatsapp.wire.frames import MAX_INT32
 
 _SHOWN = {
     "oneOf": [{"$ref": "#/components/schemas/Message"}, {"$ref": "#/components/schemas/Event"}],
@@ -61,6 +64,16 @@ class FlagsInput(serializers.Serializer):
     )
 
 
+class ConversationChanges(FlagsInput):
+    timer = WholeNumberField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=MAX_INT32,
+        help_text="seconds that messages are kept from now on, for all members; null: no longer",
+    )
+
+
 class FlagsOutput(serializers.Serializer):
     conversationId = serializers.UUIDField()
     mutedUntil = serializers.IntegerField(allow_null=True)
@@ -69,6 +82,12 @@ class FlagsOutput(serializers.Serializer):
     draft = serializers.CharField(allow_null=True, help_text="base64")
     flagsVersion = serializers.IntegerField(
         help_text="one more with every change; what has a lower one than the device knows is old"
+    )
+
+
+class ChangedOutput(FlagsOutput):
+    timer = serializers.IntegerField(
+        allow_null=True, required=False, help_text="seconds that messages are kept, if it was given"
     )
 
 
@@ -88,6 +107,9 @@ class ConversationOutput(FlagsOutput):
         help_text="messages of others behind what the caller has read on any device, or sent"
     )
     mentioned = serializers.IntegerField(help_text="unread messages that mention the caller")
+    timer = serializers.IntegerField(
+        allow_null=True, help_text="seconds that messages are kept; null: none, or the caller has left"
+    )
     lastEvent = LastItemField(help_text="as on the socket")
     delivered = serializers.IntegerField(help_text="one's own receipt")
     read = serializers.IntegerField(help_text="one's own receipt")
@@ -164,6 +186,7 @@ class ConversationsView(APIView):
                     "head": 7,
                     "unread": 2,
                     "mentioned": 0,
+                    "timer": None,
                     "lastEvent": samples.MESSAGE_SHOWN,
                     "delivered": 7,
                     "read": 5,
@@ -187,19 +210,27 @@ class ConversationView(APIView):
     @operation(
         "set_conversation_flags",
         tag="conversations",
-        summary="Mute, pin, archive, keep a draft",
-        request=FlagsInput,
-        sent={"pin": {"pinned": True}, "mute for ever": {"mutedUntil": paging.MAX_INT}},
-        answer=FlagsOutput,
+        summary="Mute, pin, archive, keep a draft; let messages vanish",
+        request=ConversationChanges,
+        sent={
+            "pin": {"pinned": True},
+            "mute for ever": {"mutedUntil": paging.MAX_INT},
+            "messages vanish after a day": {"timer": 86_400},
+        },
+        answer=ChangedOutput,
         example=_FLAGS_EXAMPLE,
-        refuses=[Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
     )
     def patch(self, request: Request, conversation_id: uuid.UUID) -> Response:
-        """For the caller alone, on all devices; what is not given stays, and the answer is all that is in force. The other
-        devices hear it by the notice `flags` with the same fields, or see it in `GET /conversations?since=`. An archived
+        """`timer` is for all members: in a direct conversation either user sets it, in a group whom `whoEdits` names. They are
+        told by an event of the kind `timer`; every message behind that event is kept for so many seconds, or for fewer if it
+        says so. At most 60 changes an hour.
+
+        The rest is for the caller alone, on all devices; what is not given stays, and the answer is all that is in force. The
+        other devices hear it by the notice `flags` with the same fields, or see it in `GET /conversations?since=`. An archived
         conversation stays archived when something new comes. At most 5 are pinned; a draft has at most 15 KiB, all of them
         64 KiB."""
-        data = FlagsInput(data=request.data)
+        data = ConversationChanges(data=request.data)
         data.is_valid(raise_exception=True)
         given = data.validated_data
         changes: Changes = {}
@@ -211,13 +242,19 @@ class ConversationView(APIView):
             changes["archived"] = given["archived"]
         if "draft" in given:
             changes["draft"] = given["draft"] or None
-        flags = set_flags(
-            account=request.user,
-            device_id=str(request.auth.pk),
-            conversation_id=conversation_id,
-            changes=changes,
-        )
-        return Response(selectors.flags_json(str(conversation_id), flags))
+        # Both or neither; the timer last, because everybody's messages wait for its end.
+        with transaction.atomic():
+            flags = set_flags(
+                account=request.user,
+                device_id=str(request.auth.pk),
+                conversation_id=conversation_id,
+                changes=changes,
+            )
+            answer = selectors.flags_json(str(conversation_id), flags)
+            if "timer" in given:
+                set_timer(account=request.user, conversation_id=conversation_id, seconds=given["timer"] or 0)
+                answer["timer"] = given["timer"]
+        return Response(answer)
 
 
 class BadgeView(APIView):

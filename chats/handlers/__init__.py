@@ -20,6 +20,6 @@ HANDLERS: dict[type, Callable[[Any, Any, Any], None]] = {
     frames.EditMessage: amendments.edit_message,
     frames.DeleteMessage: amendments.delete_message,
     frames.React: amendments.react,
-    frames.Vote: features.not_yet,
+    frames.Vote: amendments.vote,
     frames.Call: features.not_yet,
 }

@@ -11,7 +11,7 @@ from delivery.envelopes import Seal, pack
 from delivery.session import Session
 from delivery.store.interface import Send
 from delivery.view import pack_extra
-from whatsapp.infra import clock, metrics
+from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
@@ -55,7 +55,7 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         extra,
         pack(seal.envelopes) if seal is not None else None,
         mentions=frame.mentions or (),
-        until=clock.now_ms() + frame.expires_in * 1000 if frame.expires_in else 0,
+        lasts=(frame.expires_in or 0) * 1000,
     )
     connection.gateway.node.log.submit(
         session, send, frame.ref, now, frame.recipient_ids, frame.reply_to, seal

@@ -15,26 +15,27 @@ from msgspec.structs import astuple
 from delivery.store.interface import Amendment, Send
 from delivery.store.operation import Query, numbers, uuids
 
-_APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected, o_withheld FROM delivery_append(
+_APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected, o_withheld, o_until FROM delivery_append(
     %s::uuid, %s::bigint, %s::int, %s::boolean, %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],
     %s::bigint[], %s::text[], %s::int[], %s::int[], %s::int[], %s::int[], %s::boolean[], %s::int[], %s::int[],
     %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
 
-_AMEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected, o_withheld FROM delivery_amend(
+_AMEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected, o_withheld, o_until FROM delivery_amend(
     %s::uuid, %s::bigint, %s::int, %s::boolean, %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],
-    %s::bigint[], %s::text[], %s::uuid[], %s::bigint[], %s::int[], %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
+    %s::bigint[], %s::text[], %s::uuid[], %s::bigint[], %s::int[], %s::bigint[],
+    %b::bytea, %s::int[], %s::int[], %s::int[], %s::int[])"""
 
 #: Behind either when somebody is mentioned.
 _MENTION = """ CROSS JOIN LATERAL delivery_mention(
     o_head, o_seq, o_outcome, %s::bigint, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::uuid[])"""
 #: Behind all of it when something is not to be kept.
 _KEEP_UNTIL = """ CROSS JOIN LATERAL delivery_keep_until(
-    o_head, o_seq, o_outcome, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::bigint[])"""
+    o_head, o_seq, o_outcome, %s::bigint, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::bigint[])"""
 _APPEND_MENTIONING, _AMEND_MENTIONING = _APPEND + _MENTION, _AMEND + _MENTION
 
 #: Kinds that are not messages: they take a seq, and no ordinal. The append's SQL has the same list.
 EVENT_KINDS = frozenset(
-    {"edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer"}
+    {"edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer", "vote"}
 )
 
 _HASH_BYTES = 16
@@ -44,7 +45,7 @@ class Run:
     """Sends that one statement can judge: no (sender, message_id) twice, and the counted sends of one device in one
     conversation ascend."""
 
-    __slots__ = ("_mentions", "_params", "_places", "_ranks", "_untils", "sends")
+    __slots__ = ("_ending", "_mentions", "_params", "_places", "_ranks", "sends")
 
     sql, mentioning = _APPEND, _APPEND_MENTIONING
 
@@ -64,7 +65,7 @@ class Run:
             extra,
             envelopes,
             mentions,
-            until,
+            lasts,
         ) = zip(*map(astuple, sends), strict=True)
         distinct = sorted(set(conversation))
         place = {one: i for i, one in enumerate(distinct, 1)}
@@ -94,7 +95,7 @@ class Run:
             *lengths,
         )
         self._mentions = self._mentioned() if any(mentions) else None
-        self._untils = self._ending() if any(until) else None
+        self._ending = self._kept() if any(lasts) else None
 
     def _mentioned(self) -> tuple[str, ...]:
         """The parameters of ``delivery_mention`` but the first ones."""
@@ -108,16 +109,16 @@ class Run:
         at, conversations, place, rank, users = zip(*found, strict=True) if found else ((),) * 5
         return numbers(at), uuids(conversations), numbers(place), numbers(rank), uuids(users)
 
-    def _ending(self) -> tuple[str, ...]:
+    def _kept(self) -> tuple[str, ...]:
         """The parameters of ``delivery_keep_until`` but the first ones."""
         ranks = self._ranks or [1] * len(self.sends)
         found = [
-            (i, send.conversation, self._places[i - 1], ranks[i - 1], send.until)
+            (i, send.conversation, self._places[i - 1], ranks[i - 1], send.lasts)
             for i, send in enumerate(self.sends, 1)
-            if send.until
+            if send.lasts
         ]
-        at, conversations, place, rank, untils = zip(*found, strict=True)
-        return numbers(at), uuids(conversations), numbers(place), numbers(rank), numbers(untils)
+        at, conversations, place, rank, lasts = zip(*found, strict=True)
+        return numbers(at), uuids(conversations), numbers(place), numbers(rank), numbers(lasts)
 
     def query(self, writer: str, now: int, lock_ms: int, skip: bool) -> Query:
         """The statement that appends them."""
@@ -125,9 +126,14 @@ class Run:
         sql = self.sql
         if self._mentions is not None:
             sql, params = self.mentioning, (*params, now, *self._mentions)
-        if self._untils is not None:
-            sql, params = sql + _KEEP_UNTIL, (*params, *self._untils)
+        if self._ending is not None:
+            sql, params = sql + _KEEP_UNTIL, (*params, now, *self._ending)
         return Query(sql, params, guarded=True)
+
+    @property
+    def ends(self) -> bool:
+        """Whether one of them says how long it is kept."""
+        return self._ending is not None
 
     def seqs(self, heads: Sequence[int]) -> list[int]:
         """Seq of each send when all were stored; ``heads``: the conversations' heads before."""
@@ -167,12 +173,13 @@ class Amending(Run):
             uuids(one.target if one is not None else "NULL" for one in amends),
             numbers(one.oldest if one is not None else 0 for one in amends),
             numbers(one.distinct if one is not None else 0 for one in amends),
+            numbers(send.lasts for send in sends),
             body,
             offsets,
             *lengths,
         )
         self._mentions = self._mentioned() if any(send.mentions for send in sends) else None
-        self._untils = self._ending() if any(send.until for send in sends) else None
+        self._ending = None  # the statement takes it with each send
 
 
 def runs(sends: Sequence[Send]) -> Iterator[Run]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store.interface import Change, Changed, RosterHead
+from delivery.store.interface import Change, Changed, RosterHead, TimerSet
 from delivery.store.operation import Operation, Query, numbers, uuids
 
 _CREATE = """INSERT INTO delivery_head (conversation, kind, created_at) VALUES (%s::uuid, 'group', %s::bigint)
@@ -120,6 +120,19 @@ def change(
 def _of_members(one: Change) -> bool:
     """Whether a list of the members that was read before says something else now."""
     return bool(one.joins or one.leaves or one.speak or one.listen or one.restricted is not None)
+
+
+_TIMER = """SELECT o_seq, o_row, o_withheld
+FROM delivery_set_timer(%s::uuid, %s::uuid, %s::uuid, %s::uuid, %s::uuid, %s::integer, %s::bytea, %s::bigint)"""
+
+
+def set_timer(
+    writer: str, conversation: str, sender: str, message_id: str, seconds: int, extra: bytes, now: int
+) -> Operation[TimerSet | None]:
+    """See :meth:`Store.set_timer`."""
+    rows = yield Query(_TIMER, (writer, conversation, sender, NO_DEVICE, message_id, seconds, extra, now))
+    seq, row, withheld = rows[0]
+    return None if seq is None else TimerSet(seq, row, withheld)
 
 
 _HEADS = "SELECT conversation::text, head, roster_seq, members FROM delivery_head WHERE conversation = ANY (%s::uuid[])"

@@ -67,19 +67,24 @@ class Send(msgspec.Struct, array_like=True, gc=False):
     extra: bytes | None = None  # msgpack map of the optional fields
     envelopes: bytes | None = None  # ``delivery/envelopes.py``; a store keeps them as they are
     mentions: Sequence[str] = ()  # users; who of them is owed the event has a mention of it
-    until: int = 0  # when :meth:`Store.vanish` empties it, 0: never
+    lasts: int = (
+        0  # ms from the append on, after which its content is gone; 0: as the conversation's timer says
+    )
 
 
 class Amendment(Send):
-    """An edit, a delete or a reaction: an event with a seq of its own that changes what an earlier message says.
+    """An edit, a delete, a reaction or a vote: an event with a seq of its own that changes what an earlier message says.
 
     ``target`` is the first *message* with this id in the conversation, and the sender must be owed it. With the event, in
     one step, and before anybody reads either:
 
     - ``edit`` (one's own message): the message's content becomes that of the event; earlier edits of it are superseded.
     - ``delete`` (one's own, or in a group anybody's by a member who may always speak): the message loses content, extra and
-      envelopes for good; edits and reactions of it are superseded.
+      envelopes for good; edits, reactions and votes of it are superseded.
     - ``reaction`` (``content``: the emoji in UTF-8, empty to take it back): the sender's earlier one is superseded.
+    - ``vote`` (of a message of the kind ``poll``; ``content`` is the client's, empty to take it back): likewise.
+
+    All but a delete go when the message goes, and a message whose time has come is as one that was deleted.
 
     What is superseded keeps its seq and loses its content; it is owed to nobody any more: pages pass it.
     """
@@ -95,6 +100,7 @@ class Appended(NamedTuple):
     at: int = 0  # server time of the append
     expected: int = 0
     withheld: bool = False  # stored, and owed to its sender alone: the other user has blocked the sender
+    until: int = 0  # stored, and its content is gone then; 0: never
 
 
 class AppendResult(NamedTuple):
@@ -119,6 +125,7 @@ class Logged(msgspec.Struct, array_like=True, gc=False):
     extra: bytes | None = None
     envelopes: bytes | None = None
     edited: bool = False  # of a message: ``content`` is that of its last edit
+    until: int = 0  # from then on its content, or that of the message it is about, is gone; 0: never
 
 
 class PageRequest(NamedTuple):
@@ -184,6 +191,12 @@ class Change(NamedTuple):
 class Changed(NamedTuple):
     seqs: list[int]  # of the changes, in order; empty when there is no such conversation
     row: int  # the outbox row, 0 when they had been stored before
+
+
+class TimerSet(NamedTuple):
+    seq: int  # of the event; 0: it was so before
+    row: int  # the outbox row
+    withheld: bool  # the other user has blocked who set it, and hears nothing of it
 
 
 class RosterHead(NamedTuple):
@@ -279,6 +292,7 @@ class ListedConversation(NamedTuple):
     read: int
     receipt_at: int  # when they last moved, 0: never
     mentioned: int  # unread messages that mention the user; without those that were deleted
+    timer: int  # seconds, as the user knows it; 0: none, or the user has left
     flags: Flags
 
 
@@ -346,6 +360,23 @@ class Store(Protocol):
 
         Who is a member already does not join, who is none does not leave. A repetition (by the message_id) changes nothing.
         The caller has checked that ``sender`` may; a user joins or leaves once in a call.
+        """
+
+    async def set_timer(
+        self,
+        writer: str,
+        conversation: str,
+        sender: str,
+        message_id: str,
+        seconds: int,
+        extra: bytes,
+        now: int,
+    ) -> TimerSet | None:
+        """How long messages of a conversation are kept from now on, 0: no longer; None for who is no member of it now.
+
+        With it, in one step, an event ``timer`` with ``extra``, and an outbox row. Each message with a higher seq has it as its
+        :attr:`Logged.until`, unless its own ``lasts`` is shorter. What a member sets whom the other has blocked holds for that
+        member's own messages, until a change that is owed to both.
         """
 
     async def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:
@@ -432,8 +463,8 @@ class Store(Protocol):
 
     # -- retention --------------------------------------------------------------------------------------------------
     async def vanish(self, now: int, limit: int = 1000) -> int:
-        """Empty up to ``limit`` messages whose ``until`` has come, and supersede what is about them, as a delete does but
-        without an event: every reader knows it by the message itself. Returns how many; call until 0."""
+        """Empty up to ``limit`` messages whose :attr:`Logged.until` has come, and supersede what is about them, as a delete does
+        but without an event: every reader knows it by the message itself. Returns how many; call until 0."""
 
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         """Delete up to ``limit`` events older than the retention, oldest seqs of a conversation first; raise each conversation's

@@ -94,7 +94,7 @@ def _statement(
             rows = yield query
         except Clash:
             continue
-        row, heads, seqs, outcomes, times, expected, withheld = rows[0]
+        row, heads, seqs, outcomes, times, expected, withheld, untils = rows[0]
         results: list[Appended | None]
         if heads is not None:
             results = [Appended(_STORED, seq, now) for seq in run.seqs(heads)]
@@ -105,8 +105,19 @@ def _statement(
             ]
         for i in withheld or ():
             results[i - 1] = results[i - 1]._replace(withheld=True)  # type: ignore[union-attr]  # it was stored
+        if untils is not None or run.ends:
+            _set_until(run, results, untils, now)
         return results, row
     raise Unavailable("the batch lost against concurrent ones again and again")
+
+
+def _set_until(run: Run, results: list[Appended | None], untils: Sequence[int] | None, now: int) -> None:
+    """When each message ends that was stored: ``untils`` is what the statement has decided, by the timers."""
+    for i, (send, result) in enumerate(zip(run.sends, results, strict=True)):
+        if result is not None and result.outcome is _STORED:
+            ends = [untils[i] if untils else 0, now + send.lasts if send.lasts else 0]
+            if any(ends):
+                results[i] = result._replace(until=min(filter(None, ends)))
 
 
 def _unprotected(sends: Sequence[Send]) -> list[Send]:
@@ -127,7 +138,7 @@ _COLUMNS = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::te
              SELECT n.content FROM delivery_event n WHERE n.conversation = e.conversation AND n.seq = e.replaced)
          ELSE e.content END, e.sent_at, e.at,
     e.seq_num, e.extra, e.envelopes,
-    coalesce(e.edited <= o.owed OR {own}, false)"""
+    coalesce(e.edited <= o.owed OR {own}, false), coalesce(e.until, 0)"""
 
 
 def _event(reader: str) -> str:

@@ -34,6 +34,7 @@ from delivery.store.interface import (
     ReceiptWrite,
     RosterHead,
     Send,
+    TimerSet,
     Unavailable,
 )
 from delivery.store.libpq import Channel
@@ -121,6 +122,20 @@ class PostgresStore:
     ) -> Changed:
         return await self._run(
             member_changes.change(writer, conversation, sender, changes, now), transaction=True
+        )
+
+    async def set_timer(
+        self,
+        writer: str,
+        conversation: str,
+        sender: str,
+        message_id: str,
+        seconds: int,
+        extra: bytes,
+        now: int,
+    ) -> TimerSet | None:
+        return await self._run(
+            member_changes.set_timer(writer, conversation, sender, message_id, seconds, extra, now)
         )
 
     async def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:

@@ -76,7 +76,7 @@ def conversations(ids: Sequence[str]) -> Operation[dict[str, Conversation]]:
 
 _LISTED = f"""
 WITH mine AS (
-    SELECT m.conversation, m.joined_seq, {unread.LAST} AS last
+    SELECT m.conversation, m.joined_seq, m.left_seq, {unread.LAST} AS last
     FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
     WHERE m.member = %(user)s::uuid AND m.conversation IN (
         SELECT DISTINCT conversation FROM delivery_member
@@ -86,19 +86,22 @@ WITH mine AS (
     SELECT i.conversation, coalesce(max(i.last) FILTER (WHERE i.joined_seq <= h.head), 0) AS owed,
            sum({unread.messages("%(user)s::uuid")}) AS unread, sum({unread.mentioning("%(user)s::uuid")}) AS mentioned,
            coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read,
-           coalesce(max(r.changed_at), 0) AS receipt_at
+           coalesce(max(r.changed_at), 0) AS receipt_at, bool_or(i.left_seq = 0) AS member
     FROM mine i JOIN delivery_head h ON h.conversation = i.conversation
     LEFT JOIN delivery_receipt r ON r.conversation = i.conversation AND r.member = %(user)s::uuid
     CROSS JOIN LATERAL (SELECT {unread.START} AS start) p
     GROUP BY i.conversation
 )
 SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.read, l.receipt_at, l.mentioned::bigint,
+       CASE WHEN l.member THEN coalesce((
+           SELECT w.timer FROM delivery_withheld w
+           WHERE h.withholds AND w.conversation = l.conversation AND w.sender = %(user)s::uuid), h.timer, 0) ELSE 0 END,
        {flags.COLUMNS},
        (SELECT array_agg(DISTINCT o.member::text) FROM delivery_member o
         WHERE h.kind = 'direct' AND o.conversation = l.conversation AND o.member <> %(user)s::uuid),
        e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind,
        CASE WHEN e.edited > l.owed THEN NULL ELSE e.content END, e.sent_at, e.at,
-       e.seq_num, e.extra, e.envelopes, coalesce(e.edited <= l.owed, false)
+       e.seq_num, e.extra, e.envelopes, coalesce(e.edited <= l.owed, false), coalesce(e.until, 0)
 FROM listed l JOIN delivery_head h ON h.conversation = l.conversation
 LEFT JOIN delivery_flags f ON f.member = %(user)s::uuid AND f.conversation = l.conversation
 LEFT JOIN delivery_event e ON e.conversation = l.conversation AND e.seq = l.owed
@@ -109,7 +112,7 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
     """See :meth:`Store.listed`."""
     rows = yield Query(_LISTED, {"user": user, "after": after or None, "limit": limit})
     found = []
-    for conversation, kind, head, count, delivered, read, receipt_at, mentioned, *rest in rows:
+    for conversation, kind, head, count, delivered, read, receipt_at, mentioned, timer, *rest in rows:
         own, peers, event = rest[:6], rest[6], rest[7:]
         last = logged(conversation, event) if event[0] is not None else None
         found.append(
@@ -124,6 +127,7 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
                 read,
                 receipt_at,
                 mentioned,
+                timer,
                 flags.read(own),
             )
         )

@@ -37,6 +37,7 @@ from delivery.store.interface import (
     ReceiptWrite,
     RosterHead,
     Send,
+    TimerSet,
     Unavailable,
 )
 from delivery.store.operation import Operation, Query, Rows
@@ -145,6 +146,20 @@ class SyncStore:
     ) -> Changed:
         return self._run(
             member_changes.change(writer, conversation, sender, changes, now), transactional=True
+        )
+
+    def set_timer(
+        self,
+        writer: str,
+        conversation: str,
+        sender: str,
+        message_id: str,
+        seconds: int,
+        extra: bytes,
+        now: int,
+    ) -> TimerSet | None:
+        return self._run(
+            member_changes.set_timer(writer, conversation, sender, message_id, seconds, extra, now)
         )
 
     def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:

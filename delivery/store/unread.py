@@ -32,7 +32,7 @@ def messages(user: str) -> str:
     return f"""greatest(0, ({ordinal("i.last")}) - ({ordinal("p.start")})) + CASE WHEN h.withholds THEN (
         SELECT count(*) FROM delivery_event v WHERE v.conversation = i.conversation AND v.seq > p.start AND v.seq <= i.last
           AND v.withheld AND v.sender = {user}
-          AND v.kind <> ALL ('{{edit,delete,reaction,member_added,member_removed,role,info,timer}}')) ELSE 0 END"""
+          AND v.kind <> ALL ('{{edit,delete,reaction,member_added,member_removed,role,info,timer,vote}}')) ELSE 0 END"""
 
 
 def mentioning(user: str) -> str:

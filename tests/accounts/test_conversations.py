@@ -102,7 +102,7 @@ def test_the_list_shows_head_unread_receipts_and_the_last_event() -> None:
         "conversationId": conversation, "kind": "direct", "peerId": bob.user_id,
         "groupId": None, "name": None, "role": None, "memberCount": None,
         "mutedUntil": None, "pinned": False, "archived": False, "draft": None, "flagsVersion": 0,
-        "head": 0, "unread": 0, "mentioned": 0, "lastEvent": None, "delivered": 0, "read": 0,
+        "head": 0, "unread": 0, "mentioned": 0, "timer": None, "lastEvent": None, "delivered": 0, "read": 0,
     }  # fmt: skip
     assert ann.api.get("/conversations").json() == {"items": [empty]}
     append(ann, conversation, "one", "two", "three")

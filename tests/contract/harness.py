@@ -40,7 +40,7 @@ def send(
     extra: bytes | None = None,
     envelopes: bytes | None = None,
     mentions: Sequence[str] = (),
-    until: int = 0,
+    lasts: int = 0,
 ) -> Send:
     body_hash = blake2b(kind.encode() + body, digest_size=16).digest()
     return Send(
@@ -56,7 +56,7 @@ def send(
         extra,
         envelopes,
         mentions,
-        until,
+        lasts,
     )
 
 
@@ -73,7 +73,7 @@ def amendment(
     oldest: int = 0,
     distinct: int = 20,
 ) -> Amendment:
-    """``kind``: edit, delete or reaction."""
+    """``kind``: edit, delete, reaction or vote."""
     body_hash = blake2b(kind.encode() + target.encode() + body, digest_size=16).digest()
     return Amendment(
         conversation, sender, device, message_id or new_id(), kind, body, body_hash, T0 - 5, seq_num, b"\x80",

@@ -21,7 +21,9 @@ from delivery.store.interface import (
     Send,
 )
 
-EVENTS = frozenset({"edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer"})
+EVENTS = frozenset(
+    {"edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer", "vote"}
+)
 HOUR = 60 * 60 * 1000
 
 
@@ -41,6 +43,8 @@ class Talk:
     blocks: set[tuple[str, str]] = field(default_factory=set)  # who blocks whom
     withheld: set[int] = field(default_factory=set)
     replaced: dict[int, int] = field(default_factory=dict)  # for its sender: by which withheld one
+    timer: int = 0
+    own_timers: dict[str, int] = field(default_factory=dict)  # what somebody set that the other was not told
 
     def owed(self, user: str) -> list[int]:
         """Every seq owed to a user, expired and superseded ones included."""
@@ -71,27 +75,30 @@ class Talk:
         first = next(found, None)
         return first if first is not None and first.kind not in EVENTS else None
 
-    def refuse(self, send: Amendment, target: Logged | None) -> Outcome | None:
+    def refuse(self, send: Amendment, target: Logged | None, now: int) -> Outcome | None:
         if target is None or target.seq not in self.owed(send.sender):
+            return Outcome.NO_TARGET
+        if send.kind == "vote" and target.kind != "poll":
             return Outcome.NO_TARGET
         others = target.sender != send.sender
         if others and send.kind == "edit":
             return Outcome.FORBIDDEN
         if others and send.kind == "delete" and send.sender not in self.speakers:
             return Outcome.FORBIDDEN
-        if target.content is None:
+        if target.content is None or 0 < target.until <= now:
             return Outcome.GONE
         if target.at < send.oldest:
             return Outcome.TOO_LATE
-        if send.kind == "reaction":
+        if send.kind in ("reaction", "vote"):
             reactions = {
-                self.log[s - 1].sender: self.log[s - 1].content for s in self.about(target, "reaction")
+                self.log[s - 1].sender: self.log[s - 1].content for s in self.about(target, send.kind)
             }
             mine = reactions.pop(send.sender, b"")
             if not send.content and not mine:
                 return Outcome.NO_TARGET
             different = {one for one in reactions.values() if one}
-            if send.content and send.content not in different | {mine} and len(different) >= send.distinct:
+            full = send.kind == "reaction" and len(different) >= send.distinct
+            if full and send.content and send.content not in different | {mine}:
                 return Outcome.TOO_MANY
         return None
 
@@ -126,12 +133,8 @@ class Talk:
             self.targets[event.seq] = target.seq
             return
         if event.kind == "delete":
-            gone = self.about(target, "edit", "reaction")
-            target.content = target.extra = target.envelopes = None
-            target.edited = False
-            self.edits.pop(target.seq, 0)
-            self.replaced.pop(target.seq, 0)
-            self.mentions[target.seq] = set()
+            self.empty(target)
+            target.until, gone = 0, []
         else:
             gone = [seq for seq in self.about(target, event.kind) if self.log[seq - 1].sender == event.sender]
             if event.kind == "edit":
@@ -142,6 +145,26 @@ class Talk:
             self.superseded.add(seq)
             self.log[seq - 1].content = self.log[seq - 1].extra = None
         self.targets[event.seq] = target.seq
+
+    def empty(self, target: Logged) -> None:
+        """A message and what is about it."""
+        for seq in self.about(target, "edit", "reaction", "vote"):
+            self.superseded.add(seq)
+            self.log[seq - 1].content = self.log[seq - 1].extra = None
+        target.content = target.extra = target.envelopes = None
+        target.edited = False
+        self.edits.pop(target.seq, 0)
+        self.replaced.pop(target.seq, 0)
+        self.mentions[target.seq] = set()
+
+    def ends(self, send: Send, target: Logged | None, now: int) -> int:
+        """When the content of what is sent is gone."""
+        if target is not None:
+            return 0 if send.kind == "delete" else target.until
+        if send.kind in EVENTS:
+            return 0
+        timer = self.own_timers.get(send.sender, self.timer)
+        return min((now + ms for ms in (send.lasts, timer * 1000) if ms), default=0)
 
     def messages(self, low: int, high: int, user: str) -> int:
         """Messages above ``low``, up to ``high``, that can still be read."""
@@ -190,7 +213,7 @@ class Model:
         target = None
         if isinstance(send, Amendment):
             target = talk.find(send.target)
-            refused = talk.refuse(send, target)
+            refused = talk.refuse(send, target, now)
             if refused is not None:
                 return Appended(refused)
         if send.seq_num:
@@ -198,10 +221,11 @@ class Model:
         log = talk.log
         hidden = talk.hides(send.sender, target)
         ordinal = (log[-1].ordinal if log else 0) + (send.kind not in EVENTS and not hidden)
+        until = talk.ends(send, target, now)
         log.append(
             Logged(
                 send.conversation, len(log) + 1, ordinal, send.sender, send.device, send.message_id, send.kind,
-                send.content, send.sent_at, now, send.seq_num, send.extra, send.envelopes,
+                send.content, send.sent_at, now, send.seq_num, send.extra, send.envelopes, until=until,
             )
         )  # fmt: skip
         if hidden:
@@ -209,9 +233,46 @@ class Model:
         talk.mentions[len(log)] = set(send.mentions) - {send.sender}
         if target is not None:
             talk.amend(log[-1], target)
-        answer = Appended(Outcome.STORED, len(log), now, withheld=hidden)
+        answer = Appended(Outcome.STORED, len(log), now, withheld=hidden, until=until)
         self.firsts[key] = (send, answer)
         return answer
+
+    def timer(self, conversation: str, user: str) -> int:
+        talk = self.talks[conversation]
+        member = any(not left for _, left in talk.intervals.get(user, []))
+        return talk.own_timers.get(user, talk.timer) if member else 0
+
+    def set_timer(
+        self, conversation: str, user: str, device: str, message: str, seconds: int, extra: bytes, now: int
+    ) -> tuple[int, bool] | None:
+        """seq and whether it is withheld."""
+        talk = self.talks[conversation]
+        if not any(not left for _, left in talk.intervals.get(user, [])):
+            return None
+        hidden = talk.hides(user, None)
+        if seconds == self.timer(conversation, user):
+            return 0, hidden
+        log = talk.log
+        ordinal = log[-1].ordinal if log else 0
+        seq = len(log) + 1
+        log.append(
+            Logged(conversation, seq, ordinal, user, device, message, "timer", b"", now, now, 0, extra)
+        )
+        talk.mentions[seq] = set()
+        if hidden:
+            talk.withheld.add(seq)
+            talk.own_timers[user] = seconds
+        else:
+            talk.timer = seconds
+            talk.own_timers.clear()
+        self.firsts[user, message] = (None, Appended(Outcome.STORED, seq, now))  # type: ignore[assignment]
+        return seq, hidden
+
+    def vanish(self, now: int) -> None:
+        for talk in self.talks.values():
+            for event in talk.log[talk.floor :]:
+                if event.kind not in EVENTS and 0 < event.until <= now and event.content is not None:
+                    talk.empty(event)
 
     def rows(self, conversation: str, user: str, after: int) -> list[Logged]:
         """What a page walks over, superseded or not."""

@@ -1,5 +1,5 @@
-"""Any sequence of messages, edits, deletes, reactions, their repetitions and blocks: the store and the model answer the same,
-and every reader sees the same."""
+"""Any sequence of messages that stay or vanish, edits, deletes, reactions, votes, their repetitions, timers and blocks: the store
+and the model answer the same, and every reader sees the same."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from delivery.store.changes import NO_DEVICE
 from delivery.store.interface import Outcome, PageRequest, Send
 from tests.contract.conftest import IMPLEMENTATIONS
 from tests.contract.harness import T0, PostgresHarness, amendment, new_id, read_all, send
@@ -32,6 +33,7 @@ class Operation(NamedTuple):
     window: int
     off: int | None  # None: not counted, 0: the right number
     again: int | None  # repeat an earlier one
+    lasts: int
 
 
 def operation(dice: random.Random) -> Operation:
@@ -41,12 +43,27 @@ def operation(dice: random.Random) -> Operation:
         conversation,
         dice.choice((0, 0, 1, 1, 2) if conversation == 0 else USERS),
         dice.randrange(2),
-        dice.choice(("text", "text", "edit", "edit", "delete", "reaction", "reaction", "reaction")),
+        dice.choice(
+            (
+                "text",
+                "poll",
+                "poll",
+                "edit",
+                "edit",
+                "delete",
+                "reaction",
+                "reaction",
+                "reaction",
+                "vote",
+                "vote",
+            )
+        ),
         dice.randrange(5),
         dice.choice((b"a", b"b", b"c", b"d", b"")),
         dice.choice((2 * HOUR, 20 * HOUR)),
         dice.choice((None, None, 0, 0, 0, 1)),
         dice.choice((None, None, None, None, None, 0, 1, 2)),
+        dice.choice((0, 0, 0, 3 * HOUR, 5 * HOUR)),
     )
 
 
@@ -95,7 +112,9 @@ class AmendmentMachine(RuleBasedStateMachine):
         dice = random.Random(seed)
         if not dice.randrange(3):
             self.block_or_not(dice.randrange(2))
-        for c, u, d, kind, pick, body, window, off, again in [operation(dice) for _ in range(size + 4)]:
+        for c, u, d, kind, pick, body, window, off, again, lasts in [
+            operation(dice) for _ in range(size + 4)
+        ]:
             if again is not None and again < len(self.sent):
                 made.append(self.sent[-1 - again])
                 continue
@@ -104,8 +123,10 @@ class AmendmentMachine(RuleBasedStateMachine):
             if off is not None:
                 last = counts.get((device, conversation), self.model.lasts.get((device, conversation), 0))
                 seq_num = counts[device, conversation] = last + 1 + off
-            if kind == "text":
-                made.append(send(conversation, user, device, body=body, seq_num=seq_num))
+            if kind in ("text", "poll"):
+                made.append(
+                    send(conversation, user, device, body=body, kind=kind, seq_num=seq_num, lasts=lasts)
+                )
             else:
                 target = self.target(conversation, pick, made)
                 made.append(
@@ -121,6 +142,7 @@ class AmendmentMachine(RuleBasedStateMachine):
         for one, result in zip(made, expected, strict=True):
             self.outcomes[one.kind, result.outcome] += 1
             self.outcomes[one.kind, "withheld"] += result.withheld
+            self.outcomes[one.kind, "ends"] += result.until > 0
         self.sent += made
 
     def block_or_not(self, blocker: int) -> None:
@@ -130,7 +152,7 @@ class AmendmentMachine(RuleBasedStateMachine):
         assert self.run(self.store.withhold(*pair, pair in talk.blocks, self.now)) == self.talks[0]
 
     def target(self, conversation: str, pick: int, made: list[Send]) -> str:
-        log = [e for e in self.model.talks[conversation].log if e.kind == "text"][-4:]
+        log = [e for e in self.model.talks[conversation].log if e.kind in ("text", "poll")][-4:]
         ids = [one.message_id for one in log]
         ids += [one.message_id for one in made if one.conversation == conversation]
         return ids[-1 - pick % len(ids)] if ids and pick < 4 else new_id()
@@ -154,6 +176,23 @@ class AmendmentMachine(RuleBasedStateMachine):
             self.run(self.harness.join(group, user, place))
             intervals.append((place, 0))
 
+    @rule(c=st.sampled_from(CONVERSATIONS), u=st.sampled_from(USERS), hours=st.sampled_from([0, 1, 4]))
+    def set_timer(self, c: int, u: int, hours: int) -> None:
+        talk, user, message, seconds = self.talks[c], self.users[u], new_id(), hours * 3600
+        answer = self.run(self.store.set_timer(new_id(), talk, user, message, seconds, b"\x80", self.now))
+        expected = self.model.set_timer(talk, user, NO_DEVICE, message, seconds, b"\x80", self.now)
+        assert (answer and (answer.seq, answer.withheld)) == expected
+        if answer is not None:
+            assert bool(answer.row) == bool(answer.seq)
+            self.outcomes["timer", "withheld"] += bool(answer.seq and answer.withheld)
+
+    @rule(later=st.sampled_from([1, HOUR, 2 * HOUR]))
+    def vanish(self, later: int) -> None:
+        self.now += later
+        while self.run(self.store.vanish(self.now)):
+            pass
+        self.model.vanish(self.now)
+
     @rule(days=st.sampled_from([1, 1, 1, 1, 15, 31]))
     def expire(self, days: int) -> None:
         self.now += days * HOUR if days < 15 else days * 24 * HOUR
@@ -176,6 +215,9 @@ class AmendmentMachine(RuleBasedStateMachine):
             (listed,) = [one for one in self.run(self.store.listed(user, 9)) if one.conversation == direct]
             assert listed.head == self.model.last_owed(direct, user)
             assert listed.unread == self.model.unread(direct, user)
+        for user in self.users:
+            for listed in self.run(self.store.listed(user, 9)):
+                assert listed.timer == self.model.timer(listed.conversation, user)
 
     @rule(c=st.sampled_from(CONVERSATIONS), u=st.sampled_from(USERS), limit=st.integers(1, 4))
     def read(self, c: int, u: int, limit: int) -> None:
@@ -188,9 +230,10 @@ class AmendmentMachine(RuleBasedStateMachine):
 
 def went_everywhere(outcomes: Counter[tuple[str, Any]]) -> bool:
     """A test that has not been where it should says nothing."""
-    kinds = ("edit", "delete", "reaction")
+    kinds = ("edit", "delete", "reaction", "vote")
     withheld = sum(number for (_, what), number in outcomes.items() if what == "withheld")
-    return all(outcomes[kind, Outcome.STORED] for kind in kinds) and withheld > 0
+    ends = outcomes["poll", "ends"] and any(outcomes[kind, "ends"] for kind in kinds)
+    return all(outcomes[kind, Outcome.STORED] for kind in kinds) and bool(ends) and withheld > 0
 
 
 @pytest.mark.parametrize("name", IMPLEMENTATIONS)

@@ -24,8 +24,8 @@ async def test_a_message_is_emptied_when_its_time_has_come(people: People, harne
     now = next(_times)
     await people.append(
         people.send(body=b"kept"),
-        people.send(body=b"secret 1", extra=b"secret", envelopes=b"secret", until=now + 10),
-        people.send(body=b"secret 2", until=now + 20),
+        people.send(body=b"secret 1", extra=b"secret", envelopes=b"secret", lasts=10),
+        people.send(body=b"secret 2", lasts=20),
         people.send(body=b"kept too"),
         now=now,
     )
@@ -47,7 +47,7 @@ async def test_a_message_is_emptied_when_its_time_has_come(people: People, harne
 
 async def test_what_is_about_it_goes_with_it(people: People) -> None:
     now = next(_times)
-    one = people.send(body=b"1", until=now + 10)
+    one = people.send(body=b"1", lasts=10)
     await people.append(one, now=now)
     as_bob = {"sender": people.bob, "device": people.tablet}
     await people.append(
@@ -68,15 +68,15 @@ async def test_every_way_of_storing_keeps_the_time(people: People) -> None:
     first = people.send()
     until = now + 5
     await people.append(first, now=now)
-    again = people.send(until=until)
+    again = people.send(lasts=5)
     results = await people.append(
         people.send(),
         again,
-        people.send(until=until, mentions=[people.bob]),
-        people.send(until=until, seq_num=7),
+        people.send(lasts=5, mentions=[people.bob]),
+        people.send(lasts=5, seq_num=7),
         people.amend(first.message_id, "edit", b"x"),
-        people.send(until=until),
-        people.send(until=until, mentions=[people.bob]),
+        people.send(lasts=5),
+        people.send(lasts=5, mentions=[people.bob]),
         now=now,
     )
     await people.append(again, now=now)
@@ -87,7 +87,7 @@ async def test_every_way_of_storing_keeps_the_time(people: People) -> None:
 
 async def test_an_expired_or_deleted_message_is_no_trouble(people: People) -> None:
     now = next(_times)
-    one = people.send(until=now + 5)
+    one = people.send(lasts=5)
     await people.append(one, now=now)
     await people.append(people.amend(one.message_id, "delete"), now=now)
     assert await vanish_all(people, now + 5) == 1

@@ -73,7 +73,10 @@ async def test_a_message_that_is_not_to_be_kept(stack: Any, codec: str) -> None:
         got = await bob.expect(frames.Message)
         assert (got.encrypted_content, got.expires_in, got.view_once) == (b"burn", 3_600, True)
         # Its time has come, the task has not: nothing shows it.
-        stack.sql(f"UPDATE delivery_event SET at = at - 3600001 WHERE conversation = '{conversation}'")
+        stack.sql(
+            "UPDATE delivery_event SET at = at - 3600001, until = until - 3600001"
+            f" WHERE conversation = '{conversation}'"
+        )
         (late,) = await history(stack, bob.phone, conversation, codec)
         assert (late.deleted, late.encrypted_content, late.media_url, late.expires_in) == (
             True,
@@ -86,6 +89,8 @@ async def test_a_message_that_is_not_to_be_kept(stack: Any, codec: str) -> None:
         assert stack.sql(f"SELECT delivery_vanish({sent.timestamp}, 1000)").strip() != "0"
         left = f"SELECT count(*) FROM delivery_event WHERE conversation = '{conversation}' AND content IS NOT NULL"
         assert stack.sql(left).strip() == "0"
+        (late,) = await history(stack, bob.phone, conversation, codec)
+        assert (late.deleted, late.expires_in) == (True, 3_600), "it still says for how long it was kept"
 
 
 async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> None:

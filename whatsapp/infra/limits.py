@@ -76,6 +76,7 @@ class Limits:
     group_icons_per_hour: int = 60  # set by one user; each costs 0.1 to 0.5 s of a processor
     # what a user sets for conversations; the rate fails closed
     conversation_changes_per_hour: int = 2_000  # by one user; each is told to the user's other devices
+    timer_changes_per_hour: int = 60  # by one user; each is an event for every member
     pinned_conversations: int = 5
     draft_bytes: int = 15_360  # of one draft, decoded; a multiple of 3, so that its base64 has a length
     drafts_bytes: int = 65_536  # of all drafts of a user
