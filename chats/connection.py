@@ -207,6 +207,7 @@ class Connection:
         )
         metrics.count("sessions", "opened")
         self.gateway.last_seen.add(session.device)
+        self.spawn(self.gateway.newsboy.tell(session))
         early, self._early = self._early, None
         if frame.resume is not None and frame.resume.have is not None:
             self.gateway.node.sync.start(session, frame.resume.have, 100, 0)

@@ -27,6 +27,7 @@ from accounts.visibility import Pair, visible_async
 from chats import gauges
 from chats.connection import Connection
 from chats.forwards import Forwards
+from chats.news import Newsboy
 from delivery import tasks
 from delivery.node import Node
 from delivery.ports import NOTHING, Shown
@@ -78,6 +79,7 @@ class Gateway:
         )
         self.node.bus.subscribe(LAYER, self.on_layer)
         self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
+        self.newsboy = Newsboy(self.pool)
         self.last_seen = LastSeen(self.pool, lambda: (session.device for session in self.node.hub.all()))
         self._pinger: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None

@@ -1,0 +1,115 @@
+"""What a device is told at connect, and how long it is told again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection
+from psycopg_pool import AsyncConnectionPool
+
+from accounts.models import Account, Device, DeviceKeys, IdentityNews, Prekey
+from accounts.news import NOTHING, News, news
+from chats.news import Newsboy
+from delivery.session import State
+from tests.gateway.peer import new_id, until
+from whatsapp.infra.limits import LIMITS
+from whatsapp.wire import frames
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def with_pool(work: Callable[[AsyncConnectionPool], Awaitable[Any]]) -> Any:
+    names = {"host", "port", "user", "password", "dbname"}
+    given = {name: value for name, value in connection.get_connection_params().items() if name in names}
+
+    async def run() -> Any:
+        async with AsyncConnectionPool(kwargs=given, min_size=0, max_size=2, open=False, timeout=5) as pool:
+            return await work(pool)
+
+    return async_to_sync(run)()
+
+
+def of(*devices: Device | str) -> list[News]:
+    ids = [str(device) for device in devices]
+    found: list[News] = with_pool(lambda pool: news(pool, ids))
+    return found
+
+
+def new_device() -> Device:
+    return Device.objects.create(user=Account.objects.create(), linked_at=1_000)
+
+
+def changed(device: Device, at: int) -> str:
+    """Somebody whose change the device's user is to learn of."""
+    about = Account.objects.create()
+    IdentityNews.objects.create(user=device.user, about=about, at=at)
+    return str(about.pk)
+
+
+def test_changes_since_the_device_was_linked_are_told_the_oldest_first() -> None:
+    device, nobody = new_device(), new_device()
+    changed(device, 999)
+    second, first = changed(device, 3_000), changed(device, 2_000)
+    assert of(nobody, device, new_id()) == [NOTHING, News(None, ((first, 2_000), (second, 3_000))), NOTHING]
+
+
+def test_they_are_told_again_until_a_socket_has_lived_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LIMITS, "ping_ms", 20)
+    device = new_device()
+    user = changed(device, 2_000)
+    sent: list[frames.Notice] = []
+    session: Any = SimpleNamespace(device=str(device.pk), state=State.READY, send=sent.append)
+
+    async def connect(pool: AsyncConnectionPool, *, lives: bool) -> None:
+        session.state = State.READY
+        await Newsboy(pool).tell(session)
+        if not lives:
+            session.state = State.CLOSED
+        later = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(4 * LIMITS.ping_ms / 1000, later.set_result, None)
+        await later  # timers run in order: what was to be written down is by now asked for
+
+        async def written() -> bool:
+            return await news(pool, [str(device.pk)]) == [NOTHING]
+
+        if lives:
+            await until(written, "what was got is not told again")
+
+    with_pool(lambda pool: connect(pool, lives=False))
+    assert of(device) == [News(None, ((user, 2_000),))]
+    with_pool(lambda pool: connect(pool, lives=True))
+    assert [frame.data for frame in sent] == [{"userId": user, "at": 2_000}] * 2
+    later = changed(device, 4_000)
+    assert of(device) == [News(None, ((later, 4_000),))]
+
+
+def test_nothing_is_told_and_nothing_breaks_while_postgresql_is_away() -> None:
+    sent: list[Any] = []
+    session: Any = SimpleNamespace(device=new_id(), state=State.READY, send=sent.append)
+
+    async def connect() -> None:
+        async with AsyncConnectionPool(
+            "host=127.0.0.1 port=1", min_size=0, max_size=1, open=False, timeout=0.2
+        ) as pool:
+            await Newsboy(pool).tell(session)
+
+    async_to_sync(connect)()
+    assert sent == []
+
+
+def test_few_keys_are_told_with_their_numbers() -> None:
+    device = new_device()
+    row = DeviceKeys.objects.create(
+        device=device, signed_id=1, signed_key=b"", signed_signature=b"", signed_at=1, low=True, updated_at=1
+    )
+    for kind, key_id, given_at in ((1, 1, None), (1, 2, 5), (2, 1, None), (2, 2, None)):
+        Prekey.objects.create(device=device, kind=kind, key_id=key_id, digest=b"", given_at=given_at)
+    assert of(device) == [News((1, 2), ())]
+    row.low = False
+    row.save()
+    assert of(device) == [NOTHING]
