@@ -60,6 +60,7 @@ def test_what_holds_secrets_has_no_page(superuser: Staff) -> None:
             "contact",
             "keptanswer",
             "installationban",
+            "devicelink",
         ),
         "delivery": ("event", "outbox", "head"),
         "staff": ("authenticator", "backupcode"),
