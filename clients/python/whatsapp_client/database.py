@@ -314,6 +314,7 @@ class Database:
         if abs(ahead - self._ahead) > 1_000:
             self._ahead = ahead
             self.put("ahead", str(ahead))
+            self.later()
 
     # -- small facts ---------------------------------------------------------------------------------------
     def get(self, name: str, default: str = "") -> str:

@@ -110,8 +110,7 @@ class Conversation:
 
         It never opens a conversation: older entries may still be on their way.
         """
-        if not self._keep(entry):
-            return []
+        self._keep(entry)
         if self._ended:
             return []
         if self.log.position is None or entry.seq > self.log.position:

@@ -184,8 +184,8 @@ class People(Signals):
     def send_to_list(
         self, list_id: str, content: str | bytes, *, kind: str = "text", **fields: Any
     ) -> list[Outgoing]:
-        """Queue a message in the chat with each of a list; all of them, or none. Raises ValueError for a list that is not here, and
-        what :meth:`Client.send` raises."""
+        """Queue a message in the chat with each of a list; all of them, or none. Raises ValueError for a list that is not
+        here, and what :meth:`Client.send` raises."""
         chats = list(self._list(list_id).chats.values())
         raw = content.encode() if isinstance(content, str) else content
         self.outbox.check_room(len(chats), len(raw))

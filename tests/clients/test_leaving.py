@@ -1,0 +1,327 @@
+"""What leaves a device leaves it: hidden, vanished, seen once, deleted, too old. No trace is in the file, and nobody brings it
+back."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from whatsapp_client import Client, Conversation, Database, Entry, Session
+from whatsapp_client.keeper import KEPT_MS
+from whatsapp_client.schema import APPLICATION_ID, MIGRATIONS
+
+C, OTHER = "conversation-1", "conversation-2"
+NOW = time.time_ns() // 1_000_000
+SECRET = "xylophonequartz"
+
+
+def session() -> Session:
+    return Session("+15550001", "ann", "d", "token", "refresh")
+
+
+def client(database: Database) -> Client:
+    return Client("http://127.0.0.1:1", session(), database=database)
+
+
+def message(seq: int, text: str, sender: str = "bob", at: int = NOW, **fields: object) -> Entry:
+    return Entry(C, seq, sender, f"m{seq}", content=text.encode(), server_timestamp=at, fields=fields)
+
+
+def event(seq: int, kind: str, target: str, actor: str = "bob", text: str = "", **data: object) -> Entry:
+    fields = {"targetId": target, "data": data}
+    content = text.encode() if text else None
+    return Entry(C, seq, actor, type=kind, kind="event", content=content, fields=fields, server_timestamp=NOW)
+
+
+def trace(path: Path) -> list[str]:
+    """In which files of the database the secret is, as a text or as a word of the index."""
+    found = []
+    for suffix in ("", "-wal"):
+        file = Path(f"{path}{suffix}")
+        if file.exists() and SECRET[:8].encode() in file.read_bytes().lower():
+            found.append(suffix or "file")
+    return found
+
+
+def fill(ann: Client) -> None:
+    log = ann.history[C]
+    for one in (
+        message(1, "before"),
+        message(2, f"the {SECRET} is here"),
+        event(3, "edit", "m2", text=f"now {SECRET} again"),
+        event(4, "edit", "m2", text=f"and {SECRET}"),
+        event(5, "reaction", "m2", actor="ann", emoji="👍"),
+        *(message(seq, f"text {seq} of many words") for seq in range(6, 300)),
+    ):
+        log.live(one)
+
+
+def delete(ann: Client) -> None:
+    ann.history[C].live(event(300, "delete", "m2"))
+
+
+def edit(ann: Client) -> None:
+    ann.history[C].live(event(300, "edit", "m2", text="harmless"))
+
+
+def hide(ann: Client) -> None:
+    ann.hide(C, "m2")
+
+
+@pytest.mark.parametrize("how", [delete, edit, hide])
+async def test_what_was_taken_out_leaves_no_trace_in_the_file(tmp_path: Path, how):
+    path = tmp_path / "ann.db"
+    with Database(path) as database:
+        ann = client(database)
+        fill(ann)
+        ann.flush()
+        assert trace(path)
+        assert [found.entry.seq for found in ann.search(SECRET[:5])] == [2]
+        how(ann)
+        assert ann.search(SECRET) == []
+        ann.flush()
+        while database.scrub():
+            pass
+        assert trace(path) == []
+    assert trace(path) == []
+    # Another process finds what this one left.
+    with Database(path) as database:
+        ann = client(database)
+        assert ann.search(SECRET) == []
+        assert len(ann.search("many", limit=500)) == 294
+
+
+async def test_a_crash_before_the_cleaning_is_made_up_for(tmp_path: Path):
+    path = tmp_path / "ann.db"
+    database = Database(path)
+    ann = client(database)
+    fill(ann)
+    ann.flush()
+    hide(ann)
+    ann.flush()
+    database.abandon()
+    with Database(path) as database:
+        assert database.unclean
+    assert trace(path) == []
+
+
+async def test_deleted_for_me_is_gone_for_good(tmp_path: Path):
+    with Database(tmp_path / "ann.db", keep=50) as database:
+        ann = client(database)
+        fill(ann)
+        for seq in range(300, 320):
+            ann.history[C].live(message(seq, "x"))
+        ann.star(C, "m310")
+        for hidden in ("m310", "m319"):
+            ann.hide(C, hidden)
+        assert ann.starred() == []
+        assert ann.chat(C).last is not None and ann.chat(C).last.seq == 318
+        with pytest.raises(ValueError, match="no such"):
+            ann.hide(C, "m310")
+        with pytest.raises(ValueError, match="no such"):
+            ann.react(C, "m310", "👍")
+        # The server gives it again: what is older, the same page, a sync from nothing.
+        log = ann.history[C]
+        again = [message(seq, "x") for seq in range(300, 320)]
+        assert log.earlier(again) == 0
+        log.forget_position()
+        assert 310 not in [e.seq for e in log.page([*again, event(320, "edit", "m310", text="y")], 320)]
+        # Also when its place was pruned meanwhile.
+        for seq in range(321, 600):
+            log.live(message(seq, "x"))
+        assert (log.log.oldest() or 0) > 400
+        assert (
+            log.earlier([message(310, "x"), event(315, "reaction", "m310", emoji="+"), message(316, "x")])
+            == 1
+        )
+        assert log.entries[0].seq == 316
+        assert "m310" not in [shown.message_id for shown in ann.view(C, limit=500)]
+    with Database(tmp_path / "ann.db", keep=50) as database:
+        assert Conversation(C, database).earlier([message(310, "x")]) == 0
+
+
+async def test_messages_vanish_at_their_time_live_and_while_the_program_was_off(tmp_path: Path):
+    path = tmp_path / "ann.db"
+    with Database(path) as database:
+        ann = client(database)
+        ann.history[C].live(message(1, SECRET, expiresIn=300))
+        ann.history[C].live(message(2, f"{SECRET} long", expiresIn=1_000))
+        ann.history[C].live(event(3, "edit", "m1", text=f"{SECRET} edited"))
+        ann.history[C].live(message(4, "stays"))
+        assert [s.text for s in ann.view(C)][0] == f"{SECRET} edited"
+        assert ann.view(C)[0].expires_at == NOW + 300_000
+        stream = ann.events()
+        await ann.start()
+        database.told_time(NOW + 400_000)  # the server's clock counts
+        async with asyncio.timeout(10):
+            while [s.message_id for s in ann.view(C)] != ["m2", "m4"]:
+                await stream.__anext__()
+        assert [f.entry.seq for f in ann.search(SECRET)] == [2]
+        # It comes once more, as the server shows it then, and as it was.
+        gone = Entry(C, 1, "bob", "m1", deleted=True, server_timestamp=NOW, fields={"expiresIn": 300})
+        for again in (gone, message(1, SECRET, expiresIn=300)):
+            assert ann.history[C].earlier([again]) == 0
+        # What comes when its time is over was never here.
+        assert ann.history[C].live(message(5, SECRET, expiresIn=200)) == []
+        assert ann.chat(C).last.seq == 4
+        await ann.stop()
+    with Database(path) as database:
+        database.told_time(NOW + 2_000_000)
+        database.commit()
+    with Database(path) as database:
+        ann = client(database)
+        assert [s.message_id for s in ann.view(C)] == ["m4"]
+    assert trace(path) == []
+
+
+async def test_a_chats_timer_holds_for_own_messages_too():
+    ann = client(Database())
+    log = ann.history[C]
+
+    def timer(seq: int, seconds: int | None) -> Entry:
+        return Entry(
+            C, seq, "bob", type="timer", kind="event", server_timestamp=NOW,
+            fields={"data": {"seconds": seconds}},
+        )  # fmt: skip
+
+    async def sent(seq: int, **fields: object) -> int:
+        outgoing = ann.send(C, "x", **fields)
+        tick = {"messageId": outgoing.message_id, "conversationId": C, "seq": seq, "timestamp": NOW}
+        await ann._inbound.handle({"type": "status_update", "status": "sent", **tick})
+        entry = log.log.message(outgoing.message_id)
+        return (entry.expires_at - NOW) // 1000 if entry and entry.expires_at else 0
+
+    async def told(entry: Entry) -> None:
+        frame = {"type": "event", "conversationId": C, "seq": entry.seq, "kind": "timer", "actorId": "bob"}
+        await ann._inbound.handle({**frame, "data": entry.fields["data"], "serverTimestamp": NOW})
+
+    await ann._inbound.handle(
+        {
+            "type": "message",
+            "conversationId": C,
+            "seq": 1,
+            "senderId": "bob",
+            "messageId": "m1",
+            "serverTimestamp": NOW,
+        }
+    )
+    assert await sent(2) == 0
+    await told(timer(3, 600))
+    assert ann.chat(C).timer == 600
+    assert await sent(4) == 600
+    assert await sent(5, expiresIn=60) == 60
+    assert await sent(6, expiresIn=6_000) == 600
+    # ✓ comes before the event that was there first.
+    assert await sent(8) == 600
+    await told(timer(7, None))
+    assert ann.chat(C).timer is None
+    await told(timer(9, 30))
+    assert await sent(11) == 30
+    await told(timer(10, 20))
+    await asyncio.sleep(0)
+    assert [s.expires_at and (s.expires_at - NOW) // 1000 for s in ann.view(C)] == [
+        None, None, 600, 60, 600, 600, 20
+    ]  # fmt: skip
+
+
+async def test_a_message_that_is_seen_once_is_given_once(tmp_path: Path):
+    path = tmp_path / "ann.db"
+    with Database(path) as database:
+        ann = client(database)
+        log = ann.history[C]
+        log.live(message(1, SECRET, viewOnce=True))
+        shown = ann.view(C)[0]
+        assert (shown.text, shown.view_once, shown.opened) == ("", True, False)
+        assert ann.messages(C)[0].content is None
+        assert ann.search(SECRET) == []
+        with pytest.raises(ValueError, match="cannot be forwarded"):
+            ann.forward(shown.entry, [OTHER])
+        assert ann.open_once(C, "m1") == SECRET.encode()
+        with pytest.raises(ValueError, match="nothing to open"):
+            ann.open_once(C, "m1")
+        assert ann.view(C)[0].opened
+        log.earlier([message(1, SECRET, viewOnce=True)])
+        log.forget_position()
+        log.page([message(1, SECRET, viewOnce=True)], 1)
+        with pytest.raises(ValueError, match="nothing to open"):
+            ann.open_once(C, "m1")
+        while database.scrub():
+            pass
+        assert trace(path) == []
+        # One's own are not to be seen at all.
+        outgoing = ann.send(C, SECRET, viewOnce=True)
+        tick = {"messageId": outgoing.message_id, "conversationId": C, "seq": 2, "timestamp": NOW}
+        await ann._inbound.handle({"type": "status_update", "status": "sent", **tick})
+        with pytest.raises(ValueError, match="nothing to open"):
+            ann.open_once(C, outgoing.message_id)
+
+
+async def test_history_is_kept_for_two_years():
+    database = Database()
+    ann = client(database)
+    old = NOW - KEPT_MS
+    for seq in range(1, 1_203):
+        ann.history[C].live(message(seq, f"{SECRET} {seq}", at=old - 1_202_000 + seq * 1_000))
+    ann.history[C].live(message(1_203, "newer", at=old + 60_000))
+    async with ann:
+        async with asyncio.timeout(10):
+            while len(ann.messages(C, limit=5_000)) > 1:
+                await asyncio.sleep(0.01)
+    assert [e.text for e in ann.messages(C)] == ["newer"]
+    assert ann.search(SECRET) == []
+
+
+async def test_stars(tmp_path: Path):
+    with Database(tmp_path / "ann.db", keep=50) as database:
+        ann = client(database)
+        for seq in range(1, 200):
+            ann.history[C].live(message(seq, "x", at=NOW + seq))
+            if seq in (5, 20):
+                ann.star(C, f"m{seq}")
+        ann.history[OTHER].live(Entry(OTHER, 1, "bob", "o1", content=b"y", server_timestamp=NOW + 10))
+        ann.star(OTHER, "o1")
+        ann.star(C, "m20", on=True)
+        assert [(e.conversation_id, e.seq) for e in ann.starred()] == [(C, 20), (OTHER, 1), (C, 5)], "pruned"
+        assert [e.seq for e in ann.starred(limit=1, before=ann.starred(limit=1)[0])] == [1]
+        assert 50 <= len(ann.messages(C, limit=1_000)) <= 55
+        assert ann.starred()[0].starred
+        ann.star(C, "m20", on=False)
+        ann.history[C].live(event(200, "delete", "m5"))
+        assert [e.seq for e in ann.starred()] == [1]
+        with pytest.raises(ValueError, match="no such"):
+            ann.star(C, "unknown")
+
+
+@pytest.mark.parametrize("version", [1, 4, 5])
+def test_files_of_older_versions_are_brought_up_to_date(tmp_path: Path, version: int):
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as sql:
+        for script in MIGRATIONS[:version]:
+            sql.executescript(script)
+        sql.execute("INSERT INTO conversations (number, id, position, low) VALUES (1, ?, 4, 1)", (C,))
+        rows = [
+            (1, "m1", "message", "text", b"Caf\xc3\xa9 one", 2, 0, '{"expiresIn": 5000}'),
+            (2, "m2", "message", "text", b"secret", 2, 0, '{"expiresIn":1,"viewOnce":true}'),
+            (3, "", "reaction", "event", None, 2, 0, '{"targetId":"m1","data":{"emoji":"+"}}'),
+            (4, "m4", "message", "text", None, 2, 2, ""),
+        ]
+        for seq, message_id, type_, kind, content, at, flags, fields in rows:
+            columns = (1, seq, "bob", message_id, type_, kind, content, 1, NOW - at, "d", flags, fields, 1)
+            sql.execute(f"INSERT INTO entries VALUES ({', '.join('?' * 13)})", columns)
+        sql.execute("INSERT INTO people (id, nickname, name, about) VALUES ('bob', 'Bob', '', '')")
+        sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        sql.execute(f"PRAGMA user_version = {version}")
+    sql.close()
+    with Database(path) as database:
+        ann = client(database)
+        shown = ann.view(C)
+        assert [(s.text, s.deleted, s.reactions) for s in shown][0] == ("Café one", False, {"+": ["bob"]})
+        assert [f.entry.seq for f in ann.search("cafe")] == [1]
+        assert ann.name_of("bob") == "Bob"
+        ann.star(C, "m1")
+        ann.hide(C, "m1")
+        assert ann.search("cafe") == []
