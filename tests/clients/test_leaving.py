@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from whatsapp_client import Client, Conversation, Database, Entry, Session
+from whatsapp_client import search_index
 from whatsapp_client.keeper import KEPT_MS
 from whatsapp_client.schema import APPLICATION_ID, MIGRATIONS
 
@@ -95,6 +96,20 @@ async def test_what_was_taken_out_leaves_no_trace_in_the_file(tmp_path: Path, ho
         assert len(ann.search("many", limit=500)) == 294
 
 
+async def test_twin_without_the_cleaning_the_words_stay_in_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(search_index, "scrub", lambda sql, begin: False)
+    path = tmp_path / "ann.db"
+    with Database(path) as database:
+        ann = client(database)
+        fill(ann)
+        ann.flush()
+        hide(ann)
+        assert ann.search(SECRET) == []
+    assert trace(path) == ["file"]
+
+
 async def test_a_crash_before_the_cleaning_is_made_up_for(tmp_path: Path):
     path = tmp_path / "ann.db"
     database = Database(path)
@@ -119,7 +134,9 @@ async def test_deleted_for_me_is_gone_for_good(tmp_path: Path):
         for hidden in ("m310", "m319"):
             ann.hide(C, hidden)
         assert ann.starred() == []
-        assert ann.chat(C).last is not None and ann.chat(C).last.seq == 318
+        last = ann.chat(C).last
+        assert last is not None
+        assert last.seq == 318
         with pytest.raises(ValueError, match="no such"):
             ann.hide(C, "m310")
         with pytest.raises(ValueError, match="no such"):
@@ -152,7 +169,7 @@ async def test_messages_vanish_at_their_time_live_and_while_the_program_was_off(
         ann.history[C].live(message(2, f"{SECRET} long", expiresIn=1_000))
         ann.history[C].live(event(3, "edit", "m1", text=f"{SECRET} edited"))
         ann.history[C].live(message(4, "stays"))
-        assert [s.text for s in ann.view(C)][0] == f"{SECRET} edited"
+        assert next(s.text for s in ann.view(C)) == f"{SECRET} edited"
         assert ann.view(C)[0].expires_at == NOW + 300_000
         stream = ann.events()
         await ann.start()
@@ -319,7 +336,7 @@ def test_files_of_older_versions_are_brought_up_to_date(tmp_path: Path, version:
     with Database(path) as database:
         ann = client(database)
         shown = ann.view(C)
-        assert [(s.text, s.deleted, s.reactions) for s in shown][0] == ("Café one", False, {"+": ["bob"]})
+        assert next((s.text, s.deleted, s.reactions) for s in shown) == ("Café one", False, {"+": ["bob"]})
         assert [f.entry.seq for f in ann.search("cafe")] == [1]
         assert ann.name_of("bob") == "Bob"
         ann.star(C, "m1")

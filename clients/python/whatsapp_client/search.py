@@ -15,6 +15,10 @@ MAX_WORDS = 16  #: of one question
 MAX_WORD = 64  #: characters
 MAX_FOUND = 500
 SNIPPET = 80  #: characters around the first word that was found
+#: A word as it stands in a text: letters with their accents.
+_RUN = re.compile(
+    r"[^\W_](?:[^\W_]|[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed])*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def snippet(text: str, asked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
     wanted = [fold(part).split() for part in re.split(r"\s+", asked[:MAX_TEXT].strip())[:MAX_WORDS]]
     begins = tuple(words[0] for words in wanted if words)
     places: list[tuple[int, int]] = []
-    for found in re.finditer(r"\w+", text):
+    for found in _RUN.finditer(text):
         for word, begin, end in _parts(found):
             if word and any(word == b or (b is begins[-1] and word.startswith(b)) for b in begins):
                 places.append((begin, end))

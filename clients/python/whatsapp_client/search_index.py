@@ -26,7 +26,8 @@ SPACELESS = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
     "\U00020000-\U000323af])"
 )
-_WORDS = re.compile(r"\w+")
+WORDS = re.compile(r"[^\W_]+")
+_SOUND = "\u3099\u309a"  #: か and が are different letters
 
 _INDEXED = "{0}.type = 'message' AND {0}.kind = 'text' AND {0}.content IS NOT NULL AND {0}.flags & 8 = 0"
 _ROW = (
@@ -52,9 +53,9 @@ def fold(text: str) -> str:
     """The words of a text as the index has them, with a space between them."""
     if not text.isascii():
         text = unicodedata.normalize("NFKD", text.casefold())
-        text = "".join(c for c in text if not unicodedata.combining(c))
+        text = "".join(c for c in text if not unicodedata.combining(c) or c in _SOUND)
         text = SPACELESS.sub(r" \1 ", unicodedata.normalize("NFKC", text))
-    return " ".join(_WORDS.findall(text.lower()))
+    return " ".join(WORDS.findall(text.lower()))
 
 
 def _folded(content: bytes | None) -> str:
