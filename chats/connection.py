@@ -383,8 +383,8 @@ class Connection:
         if self.session is not None:
             self.gateway.node.sessions.closed(self.session)
 
-    def closed(self) -> None:
-        """The socket is gone, whoever ended it. Idempotent."""
+    def closed(self, bye: bool = False) -> None:
+        """The socket is gone, whoever ended it; ``bye``: the client, and on purpose. Idempotent."""
         if self in self.gateway.connections:
             self.gateway.connections.discard(self)
             self.gateway.spoken[self.codec.name, self.protocol] -= 1
@@ -399,4 +399,4 @@ class Connection:
         for task in self._tasks:
             task.cancel()
         if self.session is not None:
-            self.gateway.node.sessions.closed(self.session)
+            self.gateway.node.sessions.closed(self.session, bye)

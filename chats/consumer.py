@@ -20,6 +20,8 @@ from whatsapp.wire.versions import HEADER, UpgradeRequired, negotiate
 
 Message = dict[str, Any]
 _VERSION_HEADER = HEADER.lower().encode()
+#: Codes of clients that go on purpose (RFC 6455, section 7.4.1). Who loses the network says nothing.
+_BYE = frozenset((1000, 1001))
 _BEARER = b"bearer "
 
 
@@ -54,6 +56,7 @@ class ChatConsumer(AsyncConsumer):
         connection = Connection(here, outlet, spoken, scope_address(scope))
         if socket is not None:
             socket.attach(connection.on_frame, text=spoken.codec.text, on_control=connection.on_control)
+        said = None
         try:
             connection.opened(_bearer(headers.get(b"authorization")))
             while (message := await receive())["type"] != "websocket.disconnect":
@@ -62,8 +65,9 @@ class ChatConsumer(AsyncConsumer):
                     connection.on_frame(text.encode(), True)
                 else:
                     connection.on_frame(message.get("bytes") or b"", False)
+            said = message.get("code")
         finally:
-            connection.closed()
+            connection.closed(said in _BYE)
 
 
 def _bearer(header: bytes | None) -> str | None:

@@ -2,7 +2,8 @@
 
 A user is online while one of its sessions lives. Changes go only to those who subscribed: ``{user}:watch`` is a zset
 process → expiry, written at subscribe. Whose last session ended is announced at once, so that a process on its way out
-need not wait; the followers' process looks again after the debounce, so that a changed network shows nothing. It also reads
+need not wait; the followers' process looks again after the debounce, so that a changed network shows nothing, or at once when the
+client said that it goes. It also reads
 the states of all it follows every ``presence_refresh_ms``: who was killed, or could not reach the node, announced nothing.
 
 A session follows a user by itself, or *through* a chat that it has open; the latter holds while both are members.
@@ -41,7 +42,7 @@ from whatsapp.wire import frames
 
 log = logging.getLogger(__name__)
 
-PRESENCE = "presence"  # payload: [user, status, last_seen]
+PRESENCE = "presence"  # payload: [user, status, last_seen, whether nobody need doubt it]
 SEEN_TTL_S = 30 * 86_400
 REFRESH_AT_ONCE = 500
 #: A node that lost its records has them again after this time (``sessions.REOPEN_SPREAD_S``); until then none means nothing.
@@ -59,7 +60,7 @@ class Presence:
         self._roster = roster
         self._shows = shows
         self._watchers: dict[str, dict[Session, Watch]] = {}  # by user
-        self._changes: Batcher[str] = Batcher(self._announce)
+        self._changes: Batcher[tuple[str, bool]] = Batcher(self._announce)
         self._through: Batcher[Change] = Batcher(self._tell_through)
         self._forgotten: set[str] = set()  # followed here, which a new epoch does not know yet
         self._doubted: dict[str, asyncio.TimerHandle] = {}  # said to be offline, told after the debounce
@@ -278,18 +279,23 @@ class Presence:
     # changes of users of this process
 
     def opened(self, user: str) -> None:
-        self._changes.add(user)
+        self._changes.add((user, False))
 
     def closed(self, user: str) -> None:
         """The last session here ended."""
-        self._changes.add(user)
+        self._changes.add((user, False))
+
+    def left(self, user: str) -> None:
+        """The last session here ended because its client said so, and its record is gone: no changed network."""
+        self._changes.add((user, True))
 
     def changed(self, user: str) -> None:
         """Online ↔ away."""
-        self._changes.add(user)
+        self._changes.add((user, False))
 
-    async def _announce(self, users: list[str]) -> None:
-        users = list(dict.fromkeys(users))
+    async def _announce(self, changes: list[tuple[str, bool]]) -> None:
+        users = list(dict.fromkeys(user for user, _ in changes))
+        left = {user for user, on_purpose in changes if on_purpose}
         now = clock.now_ms()
         try:
             states = await self._states(users)
@@ -303,16 +309,18 @@ class Presence:
         for user, watching in zip(users, answers[::2], strict=True):
             status, seen = states[user]
             for process in watching:
-                self._bus.send(
-                    process.decode(), PRESENCE, (user, status, now if status == "offline" else seen)
-                )
+                told = (user, status, now if status == "offline" else seen, user in left)
+                self._bus.send(process.decode(), PRESENCE, told)
 
     # changes of users who are followed here
 
     def on_presence(self, payload: Any) -> None:
-        user, status, seen = payload
+        user, status, seen, *sure = payload  # a gateway of the version before says no fourth
         if status == "offline":
-            self._doubt(user)
+            if sure and sure[0]:
+                self._look_now(user)
+            else:
+                self._doubt(user)
             return
         doubted = self._doubted.pop(user, None)
         if doubted is not None:
@@ -368,6 +376,13 @@ class Presence:
         self._doubted.pop(user, None)
         if user in self._watchers:
             self._again.add(user)
+
+    def _look_now(self, user: str) -> None:
+        """The user went on purpose: look again at once, for it may have come back on another gateway."""
+        doubted = self._doubted.get(user)
+        if doubted is not None:
+            doubted.cancel()
+        self._debounced(user)
 
     async def _look_again(self, users: list[str]) -> None:
         began = asyncio.get_running_loop().time()

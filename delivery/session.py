@@ -115,6 +115,7 @@ class Session:
         "acked",
         "away",
         "behind",
+        "bye",
         "catching",
         "codec",
         "complete",
@@ -171,6 +172,7 @@ class Session:
         #: Direct conversations with a block in force, of which no receipts are told. None: not known, so they wait.
         self.silent: frozenset[str] | None = None
         self.away = False
+        self.bye = False  # it ended because its client wanted it
         self.opened_at = 0  # ms
         self.receipts: dict[tuple[str, str, str], frames.StatusUpdate] = {}  # for the end of the sync
         self.sending = 0  # sends that wait for their append

@@ -254,8 +254,8 @@ class Sessions:
             session.outlet.close(code, reason)
             self.closed(session)
 
-    def closed(self, session: Session) -> None:
-        """The socket is gone. Idempotent."""
+    def closed(self, session: Session, bye: bool = False) -> None:
+        """The socket is gone; ``bye``: its client said that it goes. Idempotent."""
         if session.state is State.CLOSED:
             return
         session.state = State.CLOSED
@@ -266,6 +266,7 @@ class Sessions:
         self._chats.close(session, session.open_chats)
         if self._hub.remove(session):
             self._unregister.add(session)
+            session.bye = bye
             if session.user not in self._hub.by_user:
                 self._presence.closed(session.user)
 
@@ -287,6 +288,10 @@ class Sessions:
         except (HotUnavailable, hiredis.ReplyError):
             # Their records would say "online" for a day: they go when the node is back.
             self._left_over = (self._left_over + sessions)[-LEFT_OVER:]
+            return
+        for session in sessions:
+            if session.bye and session.user not in self._hub.by_user:
+                self._presence.left(session.user)
 
     # from the bus
 

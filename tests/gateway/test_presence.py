@@ -66,6 +66,49 @@ async def test_a_changed_network_shows_nothing(stack: Any, codec: str) -> None:
         assert "offline" not in statuses(a, bob.user)[:-1]
 
 
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Any]:
+    """Who only loses the network is not offline for ten minutes."""
+    with System(limits={"offline_debounce_ms": 600_000, "presence_refresh_ms": 300}, worker=False) as system:
+        yield system
+
+
+@pytest.mark.needs_system
+async def test_who_says_bye_is_offline_at_once(patient: Any, codec: str) -> None:
+    """Followers on both gateways; a device that is still here keeps its user online; who comes back meanwhile is online."""
+    ann, bob, _conversation = await couple(patient)
+    carl, laptop = await sign_up(patient), await link(bob)
+    one, two = [gateway["ws"] for gateway in patient.gateways.values()]
+    async with await Peer.open(one, ann, codec) as a, await Peer.open(two, carl, codec) as c:
+        for peer in (a, c):
+            await peer.send(frames.PresenceSubscribe([bob.user]))
+            await peer.expect(frames.Presence, user_id=bob.user, status="offline")
+        async with await Peer.open(two, laptop, codec) as other:
+            await other.send(frames.Presence("away"))
+            for peer in (a, c):
+                await peer.expect(frames.Presence, user_id=bob.user, status="away")
+            async with await Peer.open(one, bob, codec):
+                for peer in (a, c):
+                    await peer.expect(frames.Presence, user_id=bob.user, status="online")
+            for peer in (a, c):
+                await peer.expect(frames.Presence, user_id=bob.user, status="away")
+        for peer in (a, c):
+            assert (await peer.expect(frames.Presence, user_id=bob.user, status="offline")).last_seen
+            assert "offline" not in statuses(peer, bob.user)[1:-1]
+        lost = await Peer.open(two, bob, codec)
+        for peer in (a, c):
+            await peer.expect(frames.Presence, user_id=bob.user, status="online")
+        lost.cut()
+        await lost.closed()
+        async with await Peer.open(one, bob, codec) as again:
+            await again.send(frames.Presence("away"))
+            for peer in (a, c):
+                await peer.expect(frames.Presence, user_id=bob.user, status="away")
+        for peer in (a, c):
+            await peer.expect(frames.Presence, user_id=bob.user, status="offline")
+            assert statuses(peer, bob.user)[-3:] == ["online", "away", "offline"]
+
+
 async def test_a_subscription_ends(stack: Any, codec: str) -> None:
     ann, bob, _conversation = await couple(stack)
     carl = await sign_up(stack)
