@@ -12,7 +12,7 @@ from celery import current_app
 from django.contrib.admin.models import LogEntry
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from accounts.models import Account, Device
+from accounts.models import Account, Device, Pin
 from tests.accounts.conftest import assert_problem, sign_in
 from tests.staff.conftest import Staff
 from tests.staff.world import World, make_world
@@ -67,6 +67,36 @@ def test_ban_and_lift(
     assert ann.api.get("/me").status_code == 200
     superuser.client.post(f"{path}/lift/", {"reason": REASON})
     assert "This user is not banned." in superuser.page(f"{path}/change/")
+
+
+def test_a_pin_is_seen_as_set_and_removed_by_who_may(
+    superuser: Staff,
+    make_staff: Callable[..., Staff],
+    world: World,
+    told: Told,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    ann, moderator = world.ann, make_staff("accounts.view_account", "accounts.change_account")
+    path = f"/admin/accounts/account/{ann.user_id}"
+    assert ann.api.put("/auth/pin", {"pin": "271828"}).status_code == 204
+    stored = Pin.objects.get(account_id=ann.user_id).hash
+    for staff in (superuser, moderator):
+        page = staff.page(f"{path}/change/")
+        assert "set 20" in page
+        assert "argon2" not in page
+        assert stored not in page
+    # Who may ban may not do this: it lets in who has no more than the number.
+    assert moderator.client.post(f"{path}/remove-pin/", {"reason": REASON}).status_code == 403
+    assert superuser.client.post(f"{path}/remove-pin/", {}).status_code == 200  # the form again
+    assert Pin.objects.get(account_id=ann.user_id).hash == stored
+    read = told(ann.user_id)
+    with django_capture_on_commit_callbacks(execute=True):
+        superuser.client.post(f"{path}/remove-pin/", {"reason": REASON})
+    assert [event["data"]["event"] for event in read()] == ["removed"]
+    assert ann.api.get("/me").json()["pinSet"] is False
+    assert last_entry(superuser) == (ann.user_id, f"PIN removed: {REASON}")
+    superuser.client.post(f"{path}/remove-pin/", {"reason": REASON})
+    assert "This user has no PIN." in superuser.page(f"{path}/change/")
 
 
 def test_many_are_banned_after_one_question(superuser: Staff, world: World) -> None:

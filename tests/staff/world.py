@@ -53,6 +53,7 @@ class World:
             f"{accounts}/account/{user}/history/",
             f"{accounts}/account/{user}/ban/",
             f"{accounts}/account/{user}/lift/",
+            f"{accounts}/account/{user}/remove-pin/",
             f"{accounts}/device/",
             f"{accounts}/device/?q={user}",
             f"{accounts}/device/{device}/change/",

@@ -22,6 +22,7 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.devices import BAN, LIFT_TEXT, device_state
+from whatsapp.staff.admins.pins import PinActions
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.forms import BanForm, ReasonForm
 from whatsapp.staff.templatetags.staff import state_label
@@ -74,23 +75,24 @@ class DeviceInline(TabularInline):
 
 
 @admin.register(Account)
-class AccountAdmin(ReadOnlyAdmin):
+class AccountAdmin(PinActions, ReadOnlyAdmin):
     list_display = ("user_id", "number", "shown_name", "devices_linked", "state", "created")
     search_fields = ("id", "phone")  # what is searched is in get_search_results: fields that have an index
     search_help_text = "A whole phone number, or an id"
     ordering = ("-id",)  # UUIDv7: the newest first, by the primary key
     inlines = (DeviceInline,)
     actions = ("ban_chosen", "lift_chosen")
-    actions_detail = ("ban", "lift")
+    actions_detail = ("ban", "lift", "remove_pin")
     fieldsets = (
         (
             None,
             {"fields": ("user_id", ("number", "shown_name"), "about", ("language", "region"), "created")},
         ),
-        ("Standing", {"fields": (("state", "banned_until_shown"), "links")}),
+        ("Standing", {"fields": (("state", "banned_until_shown"), "pin_shown", "links")}),
     )
     readonly_fields = (
         "user_id", "number", "shown_name", "about", "language", "region", "created", "state", "banned_until_shown", "links",
+        "pin_shown",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
