@@ -26,6 +26,7 @@ from whatsapp.infra.logs import about
 from whatsapp.wire.errors import Code
 
 log = logging.getLogger(__name__)
+metrics.count("keys", "drained", 0)  # a series that begins at 0: the first alarm is an increase
 
 
 class Bundle(NamedTuple):

@@ -16,9 +16,10 @@ from unfold.decorators import action, display
 
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
-from accounts.models import Device
+from accounts.models import Device, DeviceKeys
 from accounts.services import bans
 from accounts.services.devices import unlink_device
+from accounts.services.prekeys import count
 from accounts.services.sessions import revoke_session
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
@@ -80,7 +81,14 @@ class DeviceAdmin(ReadOnlyAdmin):
     fieldsets = (
         (
             None,
-            {"fields": (("device_id", "owner"), ("shown_name", "state"), ("is_primary", "registration_id"))},
+            {
+                "fields": (
+                    ("device_id", "owner"),
+                    ("shown_name", "state"),
+                    ("is_primary", "registration_id"),
+                    "prekeys",
+                )
+            },
         ),
         (
             "Times",
@@ -95,8 +103,8 @@ class DeviceAdmin(ReadOnlyAdmin):
         ),
     )
     readonly_fields = (
-        "device_id", "owner", "shown_name", "state", "is_primary", "registration_id", "linked", "let_in_by", "last_seen",
-        "idle_told", "unlinked", "unlinked_because", "signed_out", "banned_until_shown",
+        "device_id", "owner", "shown_name", "state", "is_primary", "registration_id", "prekeys", "linked", "let_in_by",
+        "last_seen", "idle_told", "unlinked", "unlinked_because", "signed_out", "banned_until_shown",
     )  # fmt: skip
 
     def get_search_results(
@@ -138,6 +146,14 @@ class DeviceAdmin(ReadOnlyAdmin):
     @display(description="By")
     def let_in(self, device: Device) -> str:
         return "SMS" if device.linked_by_id is None else "a device"
+
+    @display(description="One-time keys left")
+    def prekeys(self, device: Device) -> str:
+        """Numbers, never a key."""
+        if not DeviceKeys.objects.filter(device=device).exists():
+            return NONE
+        left = count(device=device)
+        return f"{left.classic} and {left.post_quantum} post-quantum"
 
     @display(description="Last seen")
     def last_seen(self, device: Device) -> str:
