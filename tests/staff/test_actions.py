@@ -16,6 +16,7 @@ from accounts.models import Account, Device, Pin
 from tests.accounts.conftest import assert_problem, sign_in
 from tests.staff.conftest import Staff
 from tests.staff.world import World, make_world
+from tests.support.signal_keys import IdentityPair, keys
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import job_state, recorder, tasks
 from whatsapp.staff.models import Outcome, TaskRun
@@ -144,6 +145,15 @@ def test_unlink_end_and_ban_devices(
     Device.objects.filter(pk=eve.device_id).update(linked_by=bob.device_id)
     page = superuser.page(f"/admin/accounts/device/{eve.device_id}/change/")
     assert f"/admin/accounts/device/{bob.device_id}/change/" in page
+
+
+def test_a_device_shows_how_many_keys_it_has_and_none_of_them(superuser: Staff) -> None:
+    ann, body = sign_in(), keys(IdentityPair(), classic=2, post_quantum=1)
+    assert ann.api.post("/keys", body).status_code == 204
+    page = superuser.page(f"/admin/accounts/device/{ann.device_id}/change/")
+    assert "2 and 1 post-quantum" in page
+    for key in (body["identityKey"], body["preKeys"][0]["publicKey"], body["pqPreKeys"][0]["publicKey"]):
+        assert key not in page
 
 
 def test_an_action_needs_a_post_and_a_csrf_token(superuser: Staff, world: World) -> None:
