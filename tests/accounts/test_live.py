@@ -37,12 +37,17 @@ class Live:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return await self.client.post(path, json=body or {}, headers=headers)
 
-    async def sign_in(self, phone: str, **fields: Any) -> dict[str, Any]:
+    async def code(self, phone: str) -> str:
+        """A new code for this number."""
         assert (await self.post("/auth/register", {"phoneNumber": phone})).status_code == 202
         lines = [json.loads(line) for line in (self.stack.data / "sms.jsonl").read_text().splitlines()]
         found = re.search(r"\d{6}", [line for line in lines if line["to"] == phone][-1]["body"])
         assert found is not None
-        body = {"phoneNumber": phone, "code": found[0], "deviceName": "phone", **fields}
+        return found[0]
+
+    async def sign_in(self, phone: str, **fields: Any) -> dict[str, Any]:
+        code = await self.code(phone)
+        body = {"phoneNumber": phone, "code": code, "deviceName": "phone", **fields}
         answer = await self.post("/auth/verify", body)
         assert answer.status_code == 200, answer.text
         tokens: dict[str, Any] = answer.json()
