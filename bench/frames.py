@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import uuid
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -60,6 +61,11 @@ class SyncComplete(msgspec.Struct, tag_field="type", tag="sync_complete"):
     pass
 
 
+class Presence(msgspec.Struct, tag_field="type", tag="presence", rename="camel", gc=False):
+    user_id: Key
+    status: str
+
+
 class Error(msgspec.Struct, tag_field="type", tag="error"):
     """An ``error`` frame, or (code ``unexpected``) any frame that a bench should not get."""
 
@@ -67,7 +73,7 @@ class Error(msgspec.Struct, tag_field="type", tag="error"):
     message: str = ""
 
 
-Frame = Status | Message | Event | Batch | Ready | SyncComplete | Error
+Frame = Status | Message | Event | Batch | Ready | SyncComplete | Presence | Error
 
 
 class Codec(Protocol):
@@ -81,6 +87,7 @@ class Codec(Protocol):
     def ack(self, conversation: Key, seq: int) -> bytes: ...
     def read(self, conversation: Key, seq: int) -> bytes: ...
     def sync(self) -> bytes: ...
+    def follow(self, users: Sequence[Key], ttl_s: int) -> bytes: ...
     def decode(self, data: bytes) -> Frame: ...
 
 
@@ -116,6 +123,9 @@ class Json:
     def sync(self) -> bytes:
         return b'{"type":"sync"}'
 
+    def follow(self, users: Sequence[Key], ttl_s: int) -> bytes:
+        return msgspec.json.encode({"type": "presence_subscribe", "userIds": users, "ttl": ttl_s})
+
     def decode(self, data: bytes) -> Frame:
         try:
             return self._decode(data)
@@ -128,6 +138,7 @@ class Protobuf:
     text = False
 
     _STATUS = {1: "sent", 2: "queued", 3: "delivered", 4: "read"}
+    _PRESENCE = {1: "online", 2: "offline", 3: "away", 4: "unknown"}
 
     def key(self, text: str) -> Key:
         return uuid.UUID(text).bytes
@@ -162,6 +173,12 @@ class Protobuf:
         frame.sync.limit = 100
         return frame.SerializeToString()
 
+    def follow(self, users: Sequence[Key], ttl_s: int) -> bytes:
+        frame = pb.Frame()
+        frame.presence_subscribe.user_ids.extend(users)
+        frame.presence_subscribe.ttl = ttl_s
+        return frame.SerializeToString()
+
     def decode(self, data: bytes) -> Frame:
         frame = pb.Frame.FromString(data)
         kind = frame.WhichOneof("body")
@@ -186,6 +203,8 @@ class Protobuf:
             return Ready(frame.ready.user_id)
         if kind == "sync_complete":
             return SyncComplete()
+        if kind == "presence":
+            return Presence(frame.presence.user_id, self._PRESENCE.get(frame.presence.status, "?"))
         if kind == "error":
             return Error(frame.error.code, frame.error.message)
         return Error("unexpected", str(kind))

@@ -19,6 +19,7 @@ import uvloop
 
 from bench.backlog import Reader, Sender
 from bench.beside import Beside
+from bench.comings import Comings
 from bench.floods import FloodedRoom
 from bench.forwards import Viral
 from bench.frames import CODECS
@@ -40,6 +41,7 @@ class Commands:
         self._beside: Beside | None = None
         self._flood: FloodedRoom | None = None
         self._viral: Viral | None = None
+        self._comings: Comings | None = None
         self._window: dict[str, array[int]] = {}
 
     async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
@@ -240,6 +242,29 @@ class Commands:
         assert self._viral is not None
         found = await self._viral.stop(timeout_s)
         self._viral = None
+        await asyncio.sleep(0.1)
+        return found
+
+    async def comings(
+        self, *, codec: str, guests: list[dict[str, str]], followers: list[dict[str, str]], each: int
+    ) -> dict[str, Any]:
+        """Connect the followers, until each knows that all it follows are away."""
+        self._comings = Comings(CODECS[codec](), guests, followers, each)
+        await self._comings.connect()
+        gc.collect()
+        gc.freeze()
+        return {}
+
+    async def comings_begin(self, *, per_second: float, seed: int) -> dict[str, Any]:
+        assert self._comings is not None
+        self._comings.begin(per_second, seed)
+        return {}
+
+    async def comings_stop(self, *, timeout_s: float) -> dict[str, Any]:
+        """Wait until everybody was told; then all leave."""
+        assert self._comings is not None
+        found = await self._comings.stop(timeout_s)
+        self._comings = None
         await asyncio.sleep(0.1)
         return found
 
