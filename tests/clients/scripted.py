@@ -39,6 +39,13 @@ class Peer:
                 if frame["type"] == kind:
                     return frame
 
+    async def receive_any(self) -> Frame:
+        """The next frame."""
+        async with asyncio.timeout(5):
+            frame = json.loads(await self.socket.recv())
+        self.received.append(frame)
+        return frame
+
     async def synced(self) -> Frame:
         """Answer the first sync with nothing; returns it."""
         sync = await self.receive("sync")

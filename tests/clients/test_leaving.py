@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from whatsapp_client import Client, Conversation, Database, Entry, Session
-from whatsapp_client import search_index
+from whatsapp_client import Client, Conversation, Database, Entry, Session, search_index
 from whatsapp_client.keeper import KEPT_MS
 from whatsapp_client.schema import APPLICATION_ID, MIGRATIONS
 

@@ -16,7 +16,7 @@ from .signals import Signals
 from .view import Shown, view
 
 MAX_FORWARDS = 5
-MANY_TIMES = 5  #: forwarded so often, a message goes to one chat at a time
+MANY_TIMES = 5  #: what comes to be forwarded so often goes to one chat at a time
 MAX_EMOJI = 64  #: bytes; the server says what an emoji is
 
 
@@ -64,7 +64,7 @@ class Changing(Signals):
         for what has no content (deleted, or to be seen once)."""
         chats = list(dict.fromkeys(conversation_ids))
         count = entry.forward_count
-        most = 1 if count >= MANY_TIMES else MAX_FORWARDS
+        most = 1 if count + 1 >= MANY_TIMES else MAX_FORWARDS
         if len(chats) > most:
             raise ValueError(f"this message can be forwarded to {most} at a time")
         if entry.type != "message" or entry.content is None or entry.view_once:
