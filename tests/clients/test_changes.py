@@ -195,7 +195,7 @@ def test_forwarding():
     assert fields.pop("forwardId")
     assert fields == {"forwardCount": 4, "mediaUrl": "https://m/1"}
     with pytest.raises(ValueError, match="5 at a time"):
-        ann.forward(entry, [*chats, C])
+        ann.forward(entry, [*chats, f"{OTHER[:-1]}9"])
     often = stored(ann, 2, sender="bob", forwardCount=4)
     with pytest.raises(ValueError, match="1 at a time"):
         ann.forward(often, chats[:2])

@@ -56,15 +56,25 @@ class Rest:
         return await self.call("POST", "/auth/register", {"phoneNumber": phone_number}, authenticated=False)
 
     async def verify(
-        self, phone_number: str, code: str, *, device_name: str, refresh_token: str = "", pin: str = ""
+        self,
+        phone_number: str,
+        code: str,
+        *,
+        device_name: str,
+        refresh_token: str = "",
+        pin: str = "",
+        start_anew: bool = False,
     ) -> Session:
         """Trade the code for a session. With ``refresh_token`` a known device is verified again instead of
-        adding one."""
-        body = {"phoneNumber": phone_number, "code": code, "deviceName": device_name}
+        adding one. :class:`Forbidden` with ``details["pinRequired"]``: the same code again, with the ``pin`` of the
+        account; or ``start_anew``, with a new account, if the old one was not used for seven days."""
+        body: dict[str, Any] = {"phoneNumber": phone_number, "code": code, "deviceName": device_name}
         if refresh_token:
             body["refreshToken"] = refresh_token
         if pin:
             body["pin"] = pin
+        if start_anew:
+            body["startAnew"] = True
         answer = await self.call("POST", "/auth/verify", body, authenticated=False)
         self.token = answer["token"]
         return Session(

@@ -10,7 +10,7 @@ import pathlib
 import re
 from collections.abc import Awaitable, Callable
 
-from .errors import ClientError, RestError
+from .errors import ClientError, Forbidden, RestError
 from .rest import Rest
 from .session import Session
 
@@ -24,9 +24,12 @@ async def sign_up(
     *,
     device_name: str,
     known: Session | None = None,
+    read_pin: Callable[[bool], Awaitable[str]] | None = None,
 ) -> Session:
     """Register ``phone_number`` and verify it with the code that ``read_code`` brings.
 
+    ``read_pin``: asked for the PIN if the account has one; its argument says whether the one before was wrong. Without it,
+    :class:`Forbidden` is raised then.
     ``known``: an earlier session of this device, which is then verified again instead of adding a device.
     Raises
     :class:`RestError`, :class:`Unreachable`.
@@ -43,7 +46,15 @@ async def sign_up(
                 raise
             await rest.register(phone_number)  # that device is gone, and the code is used up: a new one
             code = await read_code()
-    return await rest.verify(phone_number, code, device_name=device_name)
+    pin = ""
+    while True:
+        try:
+            return await rest.verify(phone_number, code, device_name=device_name, pin=pin)
+        except Forbidden as error:
+            details = error.details if isinstance(error.details, dict) else {}
+            if read_pin is None or not details.get("pinRequired"):
+                raise
+            pin = await read_pin(bool(details.get("pinWrong")))
 
 
 class SmsFile:
