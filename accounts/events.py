@@ -110,6 +110,13 @@ def blocks_changed(*, user_ids: Sequence[str]) -> None:
         _send_each(user_ids, {"type": "blocks.changed"})
 
 
+def request_accepted(*, conversation_id: str, user_id: str, other_id: str) -> None:
+    """The user has accepted the other one, who may be told from now on how far the user is."""
+    if isinstance(get_channel_layer(), BusLayer):
+        accepted = [conversation_id, user_id, other_id]
+        _send_each([user_id, other_id], {"type": "request.accepted", "accepted": accepted})
+
+
 def visibility_changed(*, user_ids: Sequence[str]) -> None:
     """Who follows these users is looked at again, where they are followed. Lost, it takes until the follower asks anew: 300 s."""
     _tell_followers(user_ids, VISIBILITY)

@@ -1,6 +1,7 @@
-"""What one user may see of another: blocks and privacy settings, in one query for any number of pairs.
+"""What one user may see of another: blocks, privacy settings and message requests, in one query for any number of pairs.
 
-A block hides both from each other. The audience ``contacts`` is who stands in the owner's address book, whatever stands in the
+A block hides both from each other. Who has not accepted a stranger who opened a conversation shows the stranger neither
+presence nor typing nor receipts. The audience ``contacts`` is who stands in the owner's address book, whatever stands in the
 viewer's. Last seen and read receipts are reciprocal: who hides theirs from somebody does not see that somebody's.
 """
 
@@ -33,7 +34,8 @@ EVERYTHING: Final = Visible(True, True, True, True, True, True)
 # 0 everyone, 1 contacts, 2 nobody (accounts.models.Audience); ``known``: the viewer is a contact of the user, ``knows``: the
 # user is one of the viewer.
 _VISIBLE: Final = """
-SELECT asked.user_id = asked.viewer_id OR NOT blocked.yes,
+SELECT asked.user_id <> asked.viewer_id AND blocked.yes,
+       delivery_unaccepted(asked.user_id, asked.viewer_id),
        (u.online IS NULL OR u.online = 0 OR u.online = 1 AND known.yes),
        (u.last_seen IS NULL OR u.last_seen = 0 OR u.last_seen = 1 AND known.yes)
            AND (v.last_seen IS NULL OR v.last_seen = 0 OR v.last_seen = 1 AND knows.yes),
@@ -62,10 +64,15 @@ def _parameters(pairs: Sequence[Pair]) -> dict[str, list[str]]:
     return {"users": [user for user, _ in pairs], "viewers": [viewer for _, viewer in pairs]}
 
 
-def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool]) -> Visible:
+def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool, bool]) -> Visible:
+    blocked, unaccepted, online, last_seen, photo, about, read = row
     if pair[0] == pair[1]:
         return EVERYTHING
-    return Visible(*row) if row[0] else NOTHING
+    if blocked:
+        return NOTHING
+    if unaccepted:
+        return Visible(False, False, False, photo, about, False)
+    return Visible(True, online, last_seen, photo, about, read)
 
 
 def visible(pairs: Sequence[Pair]) -> list[Visible]:

@@ -59,6 +59,8 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]], lanes: l
         with transaction.atomic():
             for a, b in direct[begin : begin + _A_TRANSACTION]:
                 conversations.append(open_direct(account=accounts[a], user_id=accounts[b].pk))
+                for one, other in ((a, b), (b, a)):  # they know each other
+                    store.accept(str(accounts[one].pk), now_ms(), others=[str(accounts[other].pk)])
     made = []
     for number, members in enumerate(groups):
         users = [str(accounts[member].pk) for member in members]

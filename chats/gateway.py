@@ -164,6 +164,8 @@ class Gateway:
         self.node.roster.forget_devices(user)
         if kind == "blocks.changed":
             self.node.silence.changed(user)
+        if kind == "request.accepted":
+            self.node.requests.on_accepted(event["accepted"])
         if kind == "device.removed":
             task = asyncio.get_running_loop().create_task(sessions.forget(user, str(event.get("deviceId"))))
             self._tasks.add(task)

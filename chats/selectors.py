@@ -77,6 +77,7 @@ def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict
         "unread": item.unread,
         "mentioned": item.mentioned,
         "timer": item.timer or None,
+        "request": item.request,
         "delivered": item.delivered,
         "read": item.read,
     }

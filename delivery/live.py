@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from delivery.envelopes import named
@@ -57,6 +57,8 @@ class Live:
         self._hub = hub
         self._reader = reader
         self.tracing = Tracing()
+        #: Whether what an older list of members calls a request was accepted a moment ago.
+        self.request_ended: Callable[[str, str], bool] = lambda conversation, user: False
         self._tasks: set[asyncio.Task[None]] = set()
 
     # from the bus
@@ -79,11 +81,17 @@ class Live:
 
     def deliver(self, event: Event, users: Sequence[str]) -> None:
         by_user = self._hub.by_user
+        logged = event.logged
         for user in users:
             devices = by_user.get(user)
             if devices:
+                told = event
+                if logged.request and (
+                    user == logged.sender or self.request_ended(logged.conversation, user)
+                ):
+                    told = event.plain
                 for session in devices.values():
-                    self._offer(session, event)
+                    self._offer(session, told)
         if event.logged.conversation in self.tracing.watched:
             self.tracing.delivered(event, [session for user in users for session in self._hub.of(user)])
         if event.written:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from delivery.counts import Counts
@@ -58,7 +58,7 @@ _REFUSED = {
 class Pending:
     """A send that waits for its append; ``ref`` goes back on the answer."""
 
-    __slots__ = ("arrived", "group", "recipients", "ref", "reply_to", "seal", "send", "session")
+    __slots__ = ("arrived", "group", "recipients", "ref", "reply_to", "request", "seal", "send", "session")
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class Pending:
         self.ref = ref
         self.arrived = arrived  # loop time
         self.group = False
+        self.request: Conversation | None = None  # in which somebody has not accepted the other user
         self.recipients = recipients  # whom the client believes to write to: checked, never trusted
         self.reply_to = reply_to  # the message that it answers
         self.seal = seal  # whom the client has encrypted it for
@@ -96,6 +97,8 @@ class Log:
         self._roster = roster
         self._fanout = fanout
         self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH)
+        #: Told of a user who has answered somebody whom the user had not accepted: conversation, user, other user.
+        self.accepted: Callable[[str, str, str], None] = lambda conversation, user, other: None
 
     def submit(
         self,
@@ -212,7 +215,11 @@ class Log:
             elif pending in baseless:
                 self._refuse(pending, Code.NOT_FOUND, "replyTo: there is no such message")
             else:
-                pending.group = lists[pending.send.conversation].kind == "group"
+                known = lists[pending.send.conversation]
+                pending.group = known.kind == "group"
+                if known.unaccepted:
+                    pending.request = known
+                    pending.send.answers = pending.send.sender in known.unaccepted
                 admitted.append(pending)
         if unread:
             self._refuse_behind(unread)
@@ -239,6 +246,8 @@ class Log:
             if not duplicate:
                 # First: whatever happens below, it is fanned out.
                 logged = _logged(send, seq, at, appended.until)
+                if pending.request is not None:
+                    logged.request = bool(pending.request.unaccepted - {send.sender})
                 events.append(event_of(logged, pending.group, appended.withheld))
                 session.first_own.setdefault(send.conversation, seq)
                 if type(send) is not Amendment:  # who reacts has not read everything up to there
@@ -258,6 +267,9 @@ class Log:
             )
             if duplicate:
                 metrics.refused("duplicate", send.conversation)
+            if send.answers and pending.request is not None:
+                for other in pending.request.current - {send.sender}:
+                    self.accepted(send.conversation, send.sender, other)
         elif outcome is Outcome.CONFLICT:
             self._refuse(pending, Code.CONFLICT, "this messageId was used for another message")
         elif outcome is Outcome.OUT_OF_ORDER:

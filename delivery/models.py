@@ -125,6 +125,9 @@ class Member(models.Model):
     conversation = models.UUIDField()
     member = models.UUIDField()
     speaker = models.BooleanField(db_default=False, help_text="may send when only speakers may")
+    unaccepted = models.BooleanField(
+        db_default=False, help_text="of a direct conversation: has not accepted the other user yet"
+    )
 
     class Meta:
         db_table = "delivery_member"
@@ -176,6 +179,7 @@ class MemberReceipt(models.Model):
     read = models.BigIntegerField(db_default=0)
     sent = models.BigIntegerField(db_default=0, help_text="highest own seq; counts as read for oneself only")
     changed_at = models.BigIntegerField(db_default=0, help_text="when delivered or read last moved")
+    delivered_at = models.BigIntegerField(db_default=0, help_text="when delivered last moved, 0: not known")
     conversation = models.UUIDField()
     member = models.UUIDField()
     # Not null while a block is in force in a direct conversation: then the two hear nothing new of each other.

@@ -20,6 +20,7 @@ from delivery.ports import EnvelopeDevices, Identify, Shows, everybody, keyless
 from delivery.presence import PRESENCE, Presence
 from delivery.reader import Reader
 from delivery.receipts import AGAIN, RECEIPT, Receipts
+from delivery.requests import ACCEPTED, Requests
 from delivery.roster import Roster
 from delivery.session import Hub
 from delivery.sessions import REPLACED, Sessions
@@ -78,6 +79,10 @@ class Node:
             identify,
             self.silence,
         )
+        self.requests = Requests(self.bus, self.roster, self.inbox, self.silence, self.presence)
+        self.live.request_ended = self.requests.has_ended
+        self.log.accepted = self.requests.accepted
+        self.bus.subscribe(ACCEPTED, self.requests.on_accepted)
         self.bus.subscribe(LIVE, self.live.on_live)
         self.bus.subscribe(GROUP, self.live.on_group)
         self.bus.subscribe(POKE, self.live.on_poke)

@@ -155,6 +155,8 @@ class Receipts:
                 continue
             if len(known.current) > RECEIPTS_EACH:
                 to = [user]  # the others' counts: delivery.counts
+            elif user in known.unaccepted and not faults.off("requests"):
+                to = []  # a stranger's request waits: only one's own devices are told
             else:
                 to = list(known.current)
             if status == "read":

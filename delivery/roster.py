@@ -1,8 +1,9 @@
 """Who is in a conversation and which devices a user has, cached per process.
 
-Members of a direct conversation never change, so its entry stays until it is pushed out. A group's entry and a user's device
-list serve for at most 5 s (R17 and the stated bound: who was removed, or may only listen from now on, may send for 5 s; a device
-younger than twice that rebuilds its dirty set at each opening, so a list read before it was linked loses nothing).
+Members of a direct conversation never change, so once both have accepted each other its entry stays until it is pushed out. A
+group's entry, that of a message request and a user's device list serve for at most 5 s (R17 and the stated bound: who was
+removed, or may only listen from now on, may send for 5 s; a device younger than twice that rebuilds its dirty set at each
+opening, so a list read before it was linked loses nothing).
 
 Whoever must not miss anybody awaits :meth:`Roster.lists` and :meth:`Roster.devices`: what they return was in force when it was
 looked at and is whole, whatever leaves the cache meanwhile.
@@ -41,9 +42,7 @@ class Roster:
         missing: list[str] = []
         for conversation, seq in heads.items():
             entry = self._conversations.get(conversation)
-            if entry is not None and (
-                entry[1].kind == "direct" or (self._is_young(entry[0]) and serves(entry[1], seq))
-            ):
+            if entry is not None and self._holds(entry, seq):
                 found[conversation] = entry[1]
             else:
                 missing.append(conversation)
@@ -84,8 +83,17 @@ class Roster:
             until = self._time() + GROUP_MAX_AGE_S  # it took too long: look again
         return found
 
+    def _holds(self, entry: tuple[float, Conversation], seq: int) -> bool:
+        until, known = entry
+        if known.kind == "direct":
+            return not known.unaccepted or until >= self._time()
+        return self._is_young(until) and serves(known, seq)
+
     def _is_young(self, until: float) -> bool:
         return until >= self._time() or faults.off("list_age")
+
+    def forget(self, conversation: str) -> None:
+        self._conversations.pop(conversation, None)
 
     def forget_devices(self, user: str) -> None:
         self._devices.pop(user, None)

@@ -11,6 +11,8 @@ import enum
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from delivery.envelopes import Blob, envelope_of, unpack
 from delivery.store.interface import Logged
 from delivery.view import has_content, item_frame
@@ -46,13 +48,22 @@ class State(enum.IntEnum):
 class Event:
     """One event on its way to local sessions: encoded once per codec, whoever gets it."""
 
-    __slots__ = ("_frames", "group", "logged", "withheld")
+    __slots__ = ("_frames", "_plain", "group", "logged", "withheld")
 
     def __init__(self, logged: Logged, group: bool = False, withheld: bool = False) -> None:
         self.logged = logged
         self.group = group  # it goes by a lane
         self.withheld = withheld  # it is for its sender's devices alone
         self._frames: dict[Codec, bytes] = {}
+        self._plain: Event | None = None
+
+    @property
+    def plain(self) -> Event:
+        """As to whom it is no request: its sender's own devices must not learn that it is one to somebody else."""
+        if self._plain is None:
+            logged = msgspec.structs.replace(self.logged, request=False)
+            self._plain = type(self)(logged, self.group, self.withheld)
+        return self._plain
 
     @property
     def written(self) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any
 
 from delivery.receipts import FLUSH_S, send_held, send_receipts
 from delivery.session import Hub, Session, State
@@ -50,9 +51,7 @@ class Silence:
         old = self._changes.get(user)
         if old is not None:
             old.cancel()
-        task = self._changes[user] = asyncio.get_running_loop().create_task(self._follow(user))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._changes[user] = self._spawn(self._follow(user))
 
     async def _follow(self, user: str) -> None:
         """Read it until that works; what came meanwhile waits. When a block has ended, tell where the other is now.
@@ -75,11 +74,26 @@ class Silence:
         finally:
             if self._changes.get(user) is asyncio.current_task():
                 del self._changes[user]
+        if ended:
+            await self._tell(user, ended)
+
+    def tell(self, user: str, conversations: frozenset[str]) -> None:
+        """How far the others are in these conversations, of whom the user may be told from now on."""
+        if any(self._hub.of(user)):
+            self._spawn(self._tell(user, conversations))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _tell(self, user: str, conversations: Collection[str]) -> None:
         # Twice: what was acknowledged a moment ago is not written yet.
-        for wait in (0, 2 * FLUSH_S) if ended else ():
+        for wait in (0, 2 * FLUSH_S):
             await asyncio.sleep(wait)
             with contextlib.suppress(Unavailable):
-                found = await self._store.receipts(list(ended), user, 0)
+                found = await self._store.receipts(list(conversations), user, 0)
                 now = [receipt for receipt in found if receipt.user != user]
                 for session in self._hub.of(user):
                     if session.state is State.LIVE:

@@ -103,6 +103,7 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         kind=kind,
         edited=logged.edited and not gone,
         deleted=content is None,
+        request=logged.request,
     )
     if logged.until:
         frame.expires_in = -((logged.at - logged.until) // 1000)  # whole seconds; a part of one counts as one

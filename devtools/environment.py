@@ -24,6 +24,7 @@ DEVELOPMENT_LIMITS = {
     "wrong_codes_per_address_day": 100_000,
     "wrong_codes_by_device_day": 100_000,
     "contacts_per_hour": 100_000,
+    "first_contacts_per_hour": 100_000,
     "contacts_per_day": 100_000,
     "contact_syncs_per_hour": 100_000,
     "contact_hashes_per_day": 10_000_000,

@@ -11,6 +11,7 @@ from accounts import events, limits
 from accounts.errors import Refused
 from accounts.models import Account, Block, Contact
 from accounts.selectors import account_by_id
+from accounts.services import requests
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
@@ -62,6 +63,8 @@ def _put(
         is_new = contact is None or contact.removed
         if is_new and Contact.objects.filter(owner=owner, removed=False).count() >= MAX_CONTACTS:
             raise full()
+        if is_new:
+            requests.accept(owner=owner, users=[str(account.pk)])
         if contact is None:
             return Contact.objects.create(
                 owner=owner, user=account, nickname=nickname or "", updated_at=now, number_hash=number

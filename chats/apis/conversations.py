@@ -17,7 +17,7 @@ from accounts.rest import paging, samples
 from accounts.rest.fields import BytesField, FlagField, WholeNumberField
 from accounts.rest.schema import cursor, limit, number, operation
 from chats import selectors
-from chats.services.conversations import open_direct
+from chats.services.conversations import accept_request, open_direct
 from chats.services.flags import Changes, set_flags
 from chats.services.timers import set_timer
 from groups.models import Role
@@ -44,6 +44,16 @@ class LastItemField(serializers.DictField):
     """The last row of a log, if there is one."""
 
 
+@extend_schema_field({"type": "boolean", "enum": [True]})
+class AcceptedField(FlagField):
+    """Only true: who has been accepted stays so, and may be blocked."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if super().to_internal_value(data) is not True:
+            raise serializers.ValidationError("May only be true.")
+        return True
+
+
 class FlagsInput(serializers.Serializer):
     """What is not given stays."""
 
@@ -56,6 +66,9 @@ class FlagsInput(serializers.Serializer):
     )
     pinned = FlagField(required=False)
     archived = FlagField(required=False)
+    accepted = AcceptedField(
+        required=False, help_text="true: accept the other user of a 1:1, whom the caller did not know"
+    )
     draft = BytesField(
         LIMITS.draft_bytes,
         required=False,
@@ -111,6 +124,10 @@ class ConversationOutput(FlagsOutput):
         allow_null=True, help_text="seconds that messages are kept; null: none, or the caller has left"
     )
     lastEvent = LastItemField(help_text="as on the socket")
+    request = serializers.BooleanField(
+        help_text="direct: the other user is a stranger who wrote first, and the caller has neither answered nor added nor "
+        "accepted them"
+    )
     delivered = serializers.IntegerField(help_text="one's own receipt")
     read = serializers.IntegerField(help_text="one's own receipt")
 
@@ -188,6 +205,7 @@ class ConversationsView(APIView):
                     "mentioned": 0,
                     "timer": None,
                     "lastEvent": samples.MESSAGE_SHOWN,
+                    "request": False,
                     "delivered": 7,
                     "read": 5,
                 }
@@ -210,12 +228,13 @@ class ConversationView(APIView):
     @operation(
         "set_conversation_flags",
         tag="conversations",
-        summary="Mute, pin, archive, keep a draft; let messages vanish",
+        summary="Mute, pin, archive, keep a draft; let messages vanish; accept a stranger",
         request=ConversationChanges,
         sent={
             "pin": {"pinned": True},
             "mute for ever": {"mutedUntil": paging.MAX_INT},
             "messages vanish after a day": {"timer": 86_400},
+            "accept a stranger": {"accepted": True},
         },
         answer=ChangedOutput,
         example=_FLAGS_EXAMPLE,
@@ -229,7 +248,11 @@ class ConversationView(APIView):
         The rest is for the caller alone, on all devices; what is not given stays, and the answer is all that is in force. The
         other devices hear it by the notice `flags` with the same fields, or see it in `GET /conversations?since=`. An archived
         conversation stays archived when something new comes. At most 5 are pinned; a draft has at most 15 KiB, all of them
-        64 KiB."""
+        64 KiB.
+
+        `accepted: true` answers a message request for good: from then on the stranger is told receipts and may see presence.
+        An answer in the conversation and adding the stranger as a contact do the same; the other devices are told
+        `{conversationId, request: false}`."""
         data = ConversationChanges(data=request.data)
         data.is_valid(raise_exception=True)
         given = data.validated_data
@@ -242,7 +265,7 @@ class ConversationView(APIView):
             changes["archived"] = given["archived"]
         if "draft" in given:
             changes["draft"] = given["draft"] or None
-        # Both or neither; the timer last, because everybody's messages wait for its end.
+        # All or nothing; the timer last, because everybody's messages wait for its end.
         with transaction.atomic():
             flags = set_flags(
                 account=request.user,
@@ -251,6 +274,10 @@ class ConversationView(APIView):
                 changes=changes,
             )
             answer = selectors.flags_json(str(conversation_id), flags)
+            if given.get("accepted"):
+                accept_request(
+                    account=request.user, device_id=str(request.auth.pk), conversation_id=conversation_id
+                )
             if "timer" in given:
                 set_timer(account=request.user, conversation_id=conversation_id, seconds=given["timer"] or 0)
                 answer["timer"] = given["timer"]
@@ -272,9 +299,11 @@ class DirectView(APIView):
         summary="The 1:1 conversation with a user",
         answer=DirectOutput,
         example={"conversationId": samples.CONVERSATION},
+        refuses=[Code.RATE_LIMITED],
     )
     def put(self, request: Request, user_id: uuid.UUID) -> Response:
-        """The 1:1 conversation with a user, made if there is none."""
+        """The 1:1 conversation with a user, made if there is none; at most 100 new ones an hour. To a user who does not have the
+        caller as a contact, what the caller writes is a message request until that user accepts it."""
         return Response({"conversationId": open_direct(account=request.user, user_id=user_id)})
 
 

@@ -7,20 +7,23 @@ import uuid
 from django.conf import settings
 from django.db import transaction
 
+from accounts import limits
 from accounts.errors import Refused
 from accounts.models import Account
 from accounts.selectors import account_by_id
-from accounts.services import blocks
+from accounts.services import blocks, requests
 from delivery.ids import conversation_id
 from delivery.store.sync import store
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 
 def open_direct(*, account: Account, user_id: uuid.UUID) -> str:
     """The id of the 1:1 conversation with another user, made if there is none. Idempotent, one id from both sides.
 
-    Raises :class:`Refused`: ``bad_request`` (oneself), ``not_found``.
+    Who does not have the other in the address book has to accept the other first, by a word, as a contact, or expressly.
+    Raises :class:`Refused`: ``bad_request`` (oneself), ``not_found``, ``rate_limited`` (too many new ones).
     """
     if user_id == account.pk:
         raise Refused(Code.BAD_REQUEST, "A direct conversation needs another user.")
@@ -30,5 +33,25 @@ def open_direct(*, account: Account, user_id: uuid.UUID) -> str:
     with transaction.atomic():
         opened = store.ensure_direct(str(account.pk), str(other.pk), new_id, now)
         if opened == new_id:
+            _count_first(account, now)
+            requests.begin(conversation_id=opened, one=account.pk, other=other.pk)
             blocks.withhold_between(one=account.pk, other=other.pk)
     return opened
+
+
+def _count_first(account: Account, now: int) -> None:
+    """New conversations, with whomever: were those with one's contacts free, the limit would tell who has one as a contact."""
+    limits.count(
+        scope="first_contacts_hour",
+        subject=str(account.pk),
+        limit=LIMITS.first_contacts_per_hour,
+        window_ms=limits.HOUR_MS,
+        now=now,
+    )
+
+
+def accept_request(*, account: Account, device_id: str, conversation_id: uuid.UUID) -> None:
+    """Accept the other user of a direct conversation. Idempotent; nothing in a conversation that is none of the account's."""
+    with transaction.atomic():
+        Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        requests.accept(owner=account, conversations=[str(conversation_id)], device_id=device_id)

@@ -31,6 +31,8 @@ _MENTION = """ CROSS JOIN LATERAL delivery_mention(
 #: Behind all of it when something is not to be kept.
 _KEEP_UNTIL = """ CROSS JOIN LATERAL delivery_keep_until(
     o_head, o_seq, o_outcome, %s::bigint, %s::int[], %s::uuid[], %s::int[], %s::int[], %s::bigint[])"""
+#: Behind all of it when somebody answers who has not accepted the other user yet.
+_ANSWER = """ CROSS JOIN LATERAL delivery_answer(o_outcome, %s::int[], %s::uuid[], %s::uuid[], %s::bigint)"""
 _APPEND_MENTIONING, _AMEND_MENTIONING = _APPEND + _MENTION, _AMEND + _MENTION
 
 #: Kinds that are not messages: they take a seq, and no ordinal. The append's SQL has the same list.
@@ -45,7 +47,7 @@ class Run:
     """Sends that one statement can judge: no (sender, message_id) twice, and the counted sends of one device in one
     conversation ascend."""
 
-    __slots__ = ("_ending", "_mentions", "_params", "_places", "_ranks", "sends")
+    __slots__ = ("_answers", "_ending", "_mentions", "_params", "_places", "_ranks", "sends")
 
     sql, mentioning = _APPEND, _APPEND_MENTIONING
 
@@ -66,6 +68,7 @@ class Run:
             envelopes,
             mentions,
             lasts,
+            answers,
         ) = zip(*map(astuple, sends), strict=True)
         distinct = sorted(set(conversation))
         place = {one: i for i, one in enumerate(distinct, 1)}
@@ -96,6 +99,7 @@ class Run:
         )
         self._mentions = self._mentioned() if any(mentions) else None
         self._ending = self._kept() if any(lasts) else None
+        self._answers = self._answering() if any(answers) else None
 
     def _mentioned(self) -> tuple[str, ...]:
         """The parameters of ``delivery_mention`` but the first ones."""
@@ -120,6 +124,9 @@ class Run:
         at, conversations, place, rank, lasts = zip(*found, strict=True)
         return numbers(at), uuids(conversations), numbers(place), numbers(rank), numbers(lasts)
 
+    def _answering(self) -> list[tuple[int, Send]]:
+        return [(i, send) for i, send in enumerate(self.sends, 1) if send.answers]
+
     def query(self, writer: str, now: int, lock_ms: int, skip: bool) -> Query:
         """The statement that appends them."""
         params: tuple[Any, ...] = (writer, now, lock_ms, skip, *self._params)
@@ -128,6 +135,16 @@ class Run:
             sql, params = self.mentioning, (*params, now, *self._mentions)
         if self._ending is not None:
             sql, params = sql + _KEEP_UNTIL, (*params, now, *self._ending)
+        if self._answers:
+            at, sends = zip(*self._answers, strict=True)
+            sql += _ANSWER
+            params = (
+                *params,
+                numbers(at),
+                uuids(send.conversation for send in sends),
+                uuids(send.sender for send in sends),
+                now,
+            )
         return Query(sql, params, guarded=True)
 
     @property
@@ -180,6 +197,7 @@ class Amending(Run):
         )
         self._mentions = self._mentioned() if any(send.mentions for send in sends) else None
         self._ending = None  # the statement takes it with each send
+        self._answers = self._answering() if any(send.answers for send in sends) else None
 
 
 def runs(sends: Sequence[Send]) -> Iterator[Run]:

@@ -70,6 +70,9 @@ class Send(msgspec.Struct, array_like=True, gc=False):
     lasts: int = (
         0  # ms from the append on, after which its content is gone; 0: as the conversation's timer says
     )
+    answers: bool = (
+        False  # once it is stored its sender has accepted the other user, as by :meth:`Store.accept`
+    )
 
 
 class Amendment(Send):
@@ -126,6 +129,7 @@ class Logged(msgspec.Struct, array_like=True, gc=False):
     envelopes: bytes | None = None
     edited: bool = False  # of a message: ``content`` is that of its last edit
     until: int = 0  # from then on its content, or that of the message it is about, is gone; 0: never
+    request: bool = False  # its reader has not accepted its sender yet
 
 
 class PageRequest(NamedTuple):
@@ -162,6 +166,8 @@ class Conversation:
     members: tuple[Interval, ...]  # every interval of every user, read at ``head`` or later (R16, R17)
     #: The members who may send, read in the same snapshot; None: all of them.
     speakers: frozenset[str] | None = None
+    #: Of a direct conversation: who has not accepted the other user yet.
+    unaccepted: frozenset[str] = frozenset()
 
     @cached_property
     def current(self) -> frozenset[str]:
@@ -244,6 +250,7 @@ class Receipt(NamedTuple):
     delivered: int
     read: int
     changed_at: int
+    delivered_at: int = 0  # when ``delivered`` moved, 0: not known
 
 
 class ReceiptCount(NamedTuple):
@@ -294,6 +301,7 @@ class ListedConversation(NamedTuple):
     mentioned: int  # unread messages that mention the user; without those that were deleted
     timer: int  # seconds, as the user knows it; 0: none, or the user has left
     flags: Flags
+    request: bool = False  # something is owed from somebody whom the user has not accepted yet
 
 
 class Store(Protocol):
@@ -347,6 +355,16 @@ class Store(Protocol):
         """The 1:1 conversation of two users; made with both roster rows and its head under ``new_id`` if there is none.
         Idempotent, one id under races."""
 
+    async def request(self, conversation: str, members: Sequence[str]) -> None:
+        """These have not accepted the other user of a direct conversation. In the transaction that makes it, or nobody could say
+        which events came before."""
+
+    async def accept(
+        self, user: str, now: int, *, conversations: Sequence[str] = (), others: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
+        """``user`` accepts the other users of these direct conversations, and these users where there is a direct conversation:
+        from then on they are shown receipts. (conversation, other user) of those that were not accepted before. Idempotent."""
+
     async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         """Kind, head and all member intervals; unknown ids are absent."""
 
@@ -392,7 +410,8 @@ class Store(Protocol):
 
     async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         """For each user the number on the badge: unread messages of conversations that are neither muted nor archived, and
-        unread mentions in the others. One statement, whatever the number of conversations."""
+        unread mentions in the others; nothing of whom the user has not accepted. One statement, whatever the number of
+        conversations."""
 
     # -- flags ------------------------------------------------------------------------------------------------------
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:
@@ -435,7 +454,7 @@ class Store(Protocol):
 
     async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
         """Receipts of the other members changed at or after ``since``; ``conversations`` empty: all the user's (newest 500). None
-        of a conversation that the user has left.
+        of a conversation that the user has left, and none of who has not accepted the user.
         Groups above :data:`RECEIPTS_EACH` members have none: see :meth:`receipt_counts`."""
 
     async def receipt_counts(self, events: Sequence[tuple[str, str, int]]) -> list[ReceiptCount]:

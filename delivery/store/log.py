@@ -138,12 +138,13 @@ _COLUMNS = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::te
              SELECT n.content FROM delivery_event n WHERE n.conversation = e.conversation AND n.seq = e.replaced)
          ELSE e.content END, e.sent_at, e.at,
     e.seq_num, e.extra, e.envelopes,
-    coalesce(e.edited <= o.owed OR {own}, false), coalesce(e.until, 0)"""
+    coalesce(e.edited <= o.owed OR {own}, false), coalesce(e.until, 0),
+    coalesce(o.unaccepted AND e.sender <> {reader}, false)"""
 
 
 def _event(reader: str) -> str:
     """SQL: the columns of a :class:`Logged` but its conversation, as ``reader`` (SQL too) sees it."""
-    return _COLUMNS.format(own=_OWN_FORM.format(reader=reader))
+    return _COLUMNS.format(own=_OWN_FORM.format(reader=reader), reader=reader)
 
 
 # Of an event about a message: whether a later one took its place, for this reader.
@@ -160,7 +161,8 @@ FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[]) WI
      AS r (conversation, member, after, size, bytes, i)
 JOIN delivery_head h ON h.conversation = r.conversation
 JOIN LATERAL (
-    SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals
+    SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals,
+           bool_or(m.unaccepted) AS unaccepted
     FROM delivery_member m WHERE m.conversation = r.conversation AND m.member = r.member
 ) o ON o.intervals > 0
 LEFT JOIN LATERAL (
@@ -218,7 +220,8 @@ _HISTORY = f"""
 SELECT h.floor, o.owed, {_event("%(user)s::uuid")}
 FROM delivery_head h
 JOIN LATERAL (
-    SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals
+    SELECT max({_LAST}) FILTER (WHERE m.joined_seq <= h.head) AS owed, count(*) AS intervals,
+           bool_or(m.unaccepted) AS unaccepted
     FROM delivery_member m WHERE m.conversation = h.conversation AND m.member = %(user)s::uuid
 ) o ON o.intervals > 0
 LEFT JOIN LATERAL (

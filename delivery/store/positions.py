@@ -64,17 +64,18 @@ WITH device AS MATERIALIZED (
     ORDER BY w.device, w.conversation
     ON CONFLICT (device, conversation) DO UPDATE SET acked = excluded.acked WHERE p.acked < excluded.acked
 ), received AS (
-    INSERT INTO delivery_receipt AS r (delivered, read, sent, changed_at, conversation, member)
-    SELECT w.delivered, w.read, w.sent, CASE WHEN w.delivered > 0 OR w.read > 0 THEN %s::bigint ELSE 0 END,
-           w.conversation, w.member
-    FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[])
+    INSERT INTO delivery_receipt AS r (delivered, read, sent, changed_at, delivered_at, conversation, member)
+    SELECT w.delivered, w.read, w.sent, CASE WHEN w.delivered > 0 OR w.read > 0 THEN t.now ELSE 0 END,
+           CASE WHEN w.delivered > 0 THEN t.now ELSE 0 END, w.conversation, w.member
+    FROM (SELECT %s::bigint AS now) t, unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::bigint[], %s::bigint[])
          AS w (conversation, member, delivered, read, sent)
     ORDER BY w.conversation, w.member
     ON CONFLICT (conversation, member) DO UPDATE
     SET delivered = greatest(r.delivered, excluded.delivered), read = greatest(r.read, excluded.read),
         sent = greatest(r.sent, excluded.sent),
         changed_at = CASE WHEN excluded.delivered > r.delivered OR excluded.read > r.read
-                          THEN excluded.changed_at ELSE r.changed_at END
+                          THEN excluded.changed_at ELSE r.changed_at END,
+        delivered_at = CASE WHEN excluded.delivered > r.delivered THEN excluded.changed_at ELSE r.delivered_at END
     WHERE excluded.delivered > r.delivered OR excluded.read > r.read OR excluded.sent > r.sent
 )
 SELECT {end}"""
@@ -120,20 +121,24 @@ def save(
 _DELIVERED = "coalesce(r.shown_delivered, r.delivered)"
 _READ = "coalesce(r.shown_read, r.read)"
 _CHANGED = "coalesce(r.shown_at, r.changed_at)"
+_DELIVERED_AT = "least(r.delivered_at, coalesce(r.shown_at, r.delivered_at))"
 
-# Nothing to who has left: how far the others are tells how far the conversation has come.
+# Nothing to who has left: how far the others are tells how far the conversation has come. Nothing to whom the other has not
+# accepted, either.
 _OTHERS = f"""
-SELECT r.conversation::text, r.member::text, {_DELIVERED}, {_READ}, {_CHANGED}
+SELECT r.conversation::text, r.member::text, {_DELIVERED}, {_READ}, {_CHANGED}, {_DELIVERED_AT}
 FROM delivery_receipt r
 WHERE r.conversation IN (
     SELECT m.conversation FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
     WHERE m.member = %(user)s::uuid AND m.left_seq = 0 AND h.members <= {RECEIPTS_EACH} {{only}})
   AND r.member <> %(user)s::uuid AND {_CHANGED} >= %(since)s::bigint AND ({_DELIVERED} > 0 OR {_READ} > 0)
+  AND NOT EXISTS (SELECT FROM delivery_member q
+                  WHERE q.conversation = r.conversation AND q.member = r.member AND q.unaccepted)
 ORDER BY {_CHANGED} DESC, r.conversation, r.member {{limit}}"""
 
 # What the user has read on another device. How far the other has come in receiving is nothing to this one.
 _OWN = """
-SELECT r.conversation::text, r.member::text, 0::bigint, r.read, r.changed_at
+SELECT r.conversation::text, r.member::text, 0::bigint, r.read, r.changed_at, 0::bigint
 FROM delivery_receipt r
 WHERE r.conversation IN (SELECT m.conversation FROM delivery_member m WHERE m.member = %(user)s::uuid {only})
   AND r.member = %(user)s::uuid AND r.changed_at >= %(since)s::bigint AND r.read > 0
@@ -176,7 +181,8 @@ def receipt_counts(events: Sequence[tuple[str, str, int]]) -> Operation[list[Rec
 
 
 _EACH = f"""
-SELECT m.member::text, coalesce({_DELIVERED}, 0) >= %(seq)s::bigint, coalesce({_READ}, 0) >= %(seq)s::bigint
+SELECT m.member::text, NOT m.unaccepted AND coalesce({_DELIVERED}, 0) >= %(seq)s::bigint,
+       NOT m.unaccepted AND coalesce({_READ}, 0) >= %(seq)s::bigint
 {_OWED.format(conversation="%(conversation)s::uuid", user="%(user)s::uuid", seq="%(seq)s::bigint")}
   AND (%(after)s::uuid IS NULL OR m.member > %(after)s::uuid)
 ORDER BY m.member LIMIT %(limit)s::bigint"""

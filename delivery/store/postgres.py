@@ -11,7 +11,18 @@ from psycopg import errors as pg
 from psycopg_pool import AsyncConnectionPool
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread, withheld
+from delivery.store import (
+    devices,
+    flags,
+    log,
+    outbox,
+    positions,
+    requests,
+    retention,
+    roster,
+    unread,
+    withheld,
+)
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -110,6 +121,14 @@ class PostgresStore:
     # -- roster
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
         return await self._run(roster.ensure_direct(a, b, new_id, now))
+
+    async def request(self, conversation: str, members: Sequence[str]) -> None:
+        await self._run(requests.request(conversation, members))
+
+    async def accept(
+        self, user: str, now: int, *, conversations: Sequence[str] = (), others: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
+        return await self._run(requests.accept(user, now, conversations, others))
 
     async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         return await self._run(roster.conversations(ids))

@@ -39,7 +39,7 @@ def ensure_direct(a: str, b: str, new_id: str, now: int) -> Operation[str]:
 # One statement is one snapshot: the intervals are as of this head (R17).
 _CONVERSATIONS = """
 SELECT h.conversation::text, h.kind, h.head, m.member::text, m.joined_seq, m.left_seq,
-       h.restricted, m.speaker AND m.left_seq = 0
+       h.restricted, m.speaker AND m.left_seq = 0, m.unaccepted
 FROM delivery_head h LEFT JOIN delivery_member m ON m.conversation = h.conversation
 WHERE h.conversation = ANY (%s::uuid[])
 ORDER BY h.conversation, m.member, m.joined_seq"""
@@ -52,8 +52,11 @@ def conversations(ids: Sequence[str]) -> Operation[dict[str, Conversation]]:
     heads: dict[str, tuple[str, int]] = {}
     members: dict[str, list[Interval]] = {}
     speakers: dict[str, set[str]] = {}
+    unaccepted: dict[str, frozenset[str]] = {}
     rows = yield Query(_CONVERSATIONS, (uuids(ids),))
-    for conversation, kind, head, user, joined, left, restricted, speaks in rows:
+    for conversation, kind, head, user, joined, left, restricted, speaks, stranger in rows:
+        if stranger:
+            unaccepted[conversation] = unaccepted.get(conversation, frozenset()) | {user}
         heads[conversation] = (kind, head)
         if restricted:
             speaking = speakers.setdefault(conversation, set())
@@ -69,6 +72,7 @@ def conversations(ids: Sequence[str]) -> Operation[dict[str, Conversation]]:
             head,
             tuple(members[conversation]),
             frozenset(speakers[conversation]) if conversation in speakers else None,
+            unaccepted.get(conversation, frozenset()),
         )
         for conversation, (kind, head) in heads.items()
     }
@@ -76,7 +80,7 @@ def conversations(ids: Sequence[str]) -> Operation[dict[str, Conversation]]:
 
 _LISTED = f"""
 WITH mine AS (
-    SELECT m.conversation, m.joined_seq, m.left_seq, {unread.LAST} AS last
+    SELECT m.conversation, m.joined_seq, m.left_seq, m.unaccepted, {unread.LAST} AS last
     FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
     WHERE m.member = %(user)s::uuid AND m.conversation IN (
         SELECT DISTINCT conversation FROM delivery_member
@@ -86,7 +90,8 @@ WITH mine AS (
     SELECT i.conversation, coalesce(max(i.last) FILTER (WHERE i.joined_seq <= h.head), 0) AS owed,
            sum({unread.messages("%(user)s::uuid")}) AS unread, sum({unread.mentioning("%(user)s::uuid")}) AS mentioned,
            coalesce(max(r.delivered), 0) AS delivered, coalesce(max(r.read), 0) AS read,
-           coalesce(max(r.changed_at), 0) AS receipt_at, bool_or(i.left_seq = 0) AS member
+           coalesce(max(r.changed_at), 0) AS receipt_at, bool_or(i.left_seq = 0) AS member,
+           bool_or(i.unaccepted) AS unaccepted
     FROM mine i JOIN delivery_head h ON h.conversation = i.conversation
     LEFT JOIN delivery_receipt r ON r.conversation = i.conversation AND r.member = %(user)s::uuid
     CROSS JOIN LATERAL (SELECT {unread.START} AS start) p
@@ -96,7 +101,7 @@ SELECT l.conversation::text, h.kind, l.owed, l.unread::bigint, l.delivered, l.re
        CASE WHEN l.member THEN coalesce((
            SELECT w.timer FROM delivery_withheld w
            WHERE h.withholds AND w.conversation = l.conversation AND w.sender = %(user)s::uuid), h.timer, 0) ELSE 0 END,
-       {flags.COLUMNS},
+       l.unaccepted AND l.owed > 0, {flags.COLUMNS},
        (SELECT array_agg(DISTINCT o.member::text) FROM delivery_member o
         WHERE h.kind = 'direct' AND o.conversation = l.conversation AND o.member <> %(user)s::uuid),
        e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::text, e.kind,
@@ -112,7 +117,19 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
     """See :meth:`Store.listed`."""
     rows = yield Query(_LISTED, {"user": user, "after": after or None, "limit": limit})
     found = []
-    for conversation, kind, head, count, delivered, read, receipt_at, mentioned, timer, *rest in rows:
+    for (
+        conversation,
+        kind,
+        head,
+        count,
+        delivered,
+        read,
+        receipt_at,
+        mentioned,
+        timer,
+        request,
+        *rest,
+    ) in rows:
         own, peers, event = rest[:6], rest[6], rest[7:]
         last = logged(conversation, event) if event[0] is not None else None
         found.append(
@@ -129,6 +146,7 @@ def listed(user: str, limit: int, after: str) -> Operation[list[ListedConversati
                 mentioned,
                 timer,
                 flags.read(own),
+                request,
             )
         )
     return found

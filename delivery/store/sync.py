@@ -14,7 +14,18 @@ from django.db import utils as db
 from psycopg import errors as pg
 
 from delivery.store import changes as member_changes
-from delivery.store import devices, flags, log, outbox, positions, retention, roster, unread, withheld
+from delivery.store import (
+    devices,
+    flags,
+    log,
+    outbox,
+    positions,
+    requests,
+    retention,
+    roster,
+    unread,
+    withheld,
+)
 from delivery.store.errors import Clash, Locked
 from delivery.store.interface import (
     AppendResult,
@@ -134,6 +145,14 @@ class SyncStore:
     # -- roster
     def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
         return self._run(roster.ensure_direct(a, b, new_id, now))
+
+    def request(self, conversation: str, members: Sequence[str]) -> None:
+        self._run(requests.request(conversation, members))
+
+    def accept(
+        self, user: str, now: int, *, conversations: Sequence[str] = (), others: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
+        return self._run(requests.accept(user, now, conversations, others))
 
     def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         return self._run(roster.conversations(ids))

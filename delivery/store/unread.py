@@ -51,7 +51,7 @@ SELECT i.member::text, sum(CASE WHEN f.archived OR f.muted_until > %(now)s::bigi
 FROM (
     SELECT m.member, m.conversation, m.joined_seq, {LAST} AS last
     FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
-    WHERE m.member = ANY (%(users)s::uuid[])
+    WHERE m.member = ANY (%(users)s::uuid[]) AND NOT m.unaccepted
 ) i
 JOIN delivery_head h ON h.conversation = i.conversation
 LEFT JOIN delivery_receipt r ON r.conversation = i.conversation AND r.member = i.member

@@ -22,6 +22,9 @@ def open_direct(person: Person, other: Person) -> str:
     answer = person.api.put(f"/conversations/direct/{other.user_id}")
     assert answer.status_code == 200, answer.content
     assert set(answer.json()) == {"conversationId"}
+    with transaction.atomic():  # they know each other
+        store.accept(person.user_id, 1, others=[other.user_id])
+        store.accept(other.user_id, 1, others=[person.user_id])
     return str(answer.json()["conversationId"])
 
 

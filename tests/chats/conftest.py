@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import transaction
 
+from delivery.store.sync import store
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.gateway.conftest import codec  # noqa: F401 - a fixture
 
@@ -17,10 +19,16 @@ def room(limits: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.setattr("delivery.changes._tell", lambda entry: None)
 
 
-def open_direct(person: Person, other: Person) -> str:
+def open_direct(person: Person, other: Person, *, strangers: bool = False) -> str:
+    """Both accept each other, unless they are to be ``strangers``."""
     answer = person.api.put(f"/conversations/direct/{other.user_id}")
     assert answer.status_code == 200, answer.content
-    return str(answer.json()["conversationId"])
+    conversation = str(answer.json()["conversationId"])
+    if not strangers:
+        for one, who in ((person, other), (other, person)):
+            with transaction.atomic():
+                store.accept(one.user_id, 1, others=[who.user_id])
+    return conversation
 
 
 def listed(person: Person, conversation: str, query: str = "") -> dict[str, Any] | None:

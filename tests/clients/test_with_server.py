@@ -49,6 +49,8 @@ async def people(system: Any, count: int = 2, codec: Codec = JSON) -> AsyncItera
                 Client(system.http, session, codec=codec, backoff=Backoff(first=0.05, ceiling=0.5))
             )
         conversation = await clients[0].rest.direct(clients[1].session.user_id)
+        for client in clients[:2]:  # they know each other
+            await client.rest.call("PATCH", f"/conversations/{conversation}", {"accepted": True})
         for client in clients:
             await stack.enter_async_context(client)
             await client.wait_online()

@@ -186,7 +186,7 @@ class Model:
         self.expired: dict[tuple[str, str], int] = {}
         self.marks: dict[
             tuple[str, str], list[int]
-        ] = {}  # (conversation, user) -> delivered, read, sent, changed_at
+        ] = {}  # (conversation, user) -> delivered, read, sent, changed_at, delivered_at
         self.flags: dict[tuple[str, str], Flags] = {}  # (user, conversation)
         self.outbox_rows: dict[str, list[tuple[int, int, dict[str, int]]]] = {}  # writer -> (row, at, heads)
         self.watermarks: dict[tuple[str, str], int] = {}
@@ -290,7 +290,7 @@ class Model:
 
     def unread(self, conversation: str, user: str) -> int:
         talk = self.talks[conversation]
-        _, read, sent, _ = self.marks.get((conversation, user), [0, 0, 0, 0])
+        _, read, sent, *_ = self.marks.get((conversation, user), [0, 0, 0])
         head = len(talk.log)
         return sum(
             talk.messages(max(read, sent, joined - 1), min(left or head, head), user)
@@ -299,7 +299,7 @@ class Model:
 
     def mentioned(self, conversation: str, user: str) -> int:
         talk = self.talks[conversation]
-        _, read, sent, _ = self.marks.get((conversation, user), [0, 0, 0, 0])
+        _, read, sent, *_ = self.marks.get((conversation, user), [0, 0, 0])
         start = max(read, sent, talk.floor)
         return sum(seq > start and user in talk.mentions[seq] for seq in talk.owed(user))
 
@@ -362,22 +362,24 @@ class Model:
             if device in self.devices:
                 self.acked[device, conversation] = max(self.acked.get((device, conversation), 0), acked)
         for conversation, user, delivered, read, sent in receipts:
-            mark = self.marks.setdefault((conversation, user), [0, 0, 0, 0])
+            mark = self.marks.setdefault((conversation, user), [0, 0, 0, 0, 0])
             if delivered > mark[0] or read > mark[1]:
                 mark[3] = now
+            if delivered > mark[0]:
+                mark[4] = now
             mark[:3] = [max(mark[0], delivered), max(mark[1], read), max(mark[2], sent)]
 
     def receipts(self, user: str, since: int) -> list[Receipt]:
         """Of the others while one is a member; one's own, about reading alone, for ever."""
         found = []
-        for (conversation, other), (delivered, read, _, changed) in self.marks.items():
+        for (conversation, other), (delivered, read, _, changed, received) in self.marks.items():
             intervals = self.talks[conversation].intervals.get(user, [])
             if other == user:
-                told, delivered = bool(intervals and read), 0
+                told, delivered, received = bool(intervals and read), 0, 0
             else:
                 told = any(not left for _, left in intervals) and bool(delivered or read)
             if told and changed >= since:
-                found.append(Receipt(conversation, other, delivered, read, changed))
+                found.append(Receipt(conversation, other, delivered, read, changed, received))
         return found
 
     # -- outbox

@@ -204,12 +204,12 @@ async def test_c5_receipts_never_go_back_and_say_when_they_moved(people: People)
     await store.save([], [ReceiptWrite(conversation, people.bob, 3, 1)], T0)
     await store.save([], [ReceiptWrite(conversation, people.bob, 2, 0)], T0 + 10)
     assert await store.receipts([conversation], people.alice, 0) == [
-        Receipt(conversation, people.bob, 3, 1, T0)
+        Receipt(conversation, people.bob, 3, 1, T0, T0)
     ]
     await store.save(
         [], [ReceiptWrite(conversation, people.bob, 1, 2), ReceiptWrite(conversation, people.bob, 4)], T0 + 20
     )
-    changed = Receipt(conversation, people.bob, 4, 2, T0 + 20)
+    changed = Receipt(conversation, people.bob, 4, 2, T0 + 20, T0 + 20)
     assert await store.receipts([conversation], people.alice, T0 + 20) == [changed]
     assert await store.receipts([conversation], people.alice, T0 + 21) == []
     assert await store.receipts([], people.alice, 0) == [changed]
@@ -231,7 +231,7 @@ async def test_ones_own_sent_mark_is_shown_to_nobody(people: People) -> None:
     await store.save([], [ReceiptWrite(conversation, people.bob, delivered=1)], T0 + 1)
     await store.save([], [ReceiptWrite(conversation, people.bob, sent=9)], T0 + 2)
     assert await store.receipts([conversation], people.alice, 0) == [
-        Receipt(conversation, people.bob, 1, 0, T0 + 1)
+        Receipt(conversation, people.bob, 1, 0, T0 + 1, T0 + 1)
     ]
 
 

@@ -92,12 +92,22 @@ class Phone:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return await rest(base or self.system.http, method, path, body, headers)
 
-    async def direct(self, other: Phone | str) -> str:
-        """The id of the 1:1 conversation with another user."""
+    async def direct(self, other: Phone | str, *, strangers: bool = False) -> str:
+        """The id of the 1:1 conversation with another user. Both accept each other, unless they are to be ``strangers``; who is
+        named by id cannot."""
         user = other if isinstance(other, str) else other.user
         answer = await self.rest("PUT", f"/conversations/direct/{user}", {})
         assert answer.status_code == 200, answer.text
-        return str(answer.json()["conversationId"])
+        conversation = str(answer.json()["conversationId"])
+        if not strangers:
+            both = (self,) if isinstance(other, str) else (self, other)
+            await asyncio.gather(*[phone.accept(conversation) for phone in both])
+        return conversation
+
+    async def accept(self, conversation: str) -> None:
+        """Answer a message request."""
+        answer = await self.rest("PATCH", f"/conversations/{conversation}", {"accepted": True})
+        assert answer.status_code == 200, answer.text
 
 
 async def rest(

@@ -75,6 +75,7 @@ class Limits:
     group_request_notices: int = 50  # admins who are told of one request, the oldest ones
     group_icons_per_hour: int = 60  # set by one user; each costs 0.1 to 0.5 s of a processor
     # what a user sets for conversations; the rate fails closed
+    first_contacts_per_hour: int = 100  # direct conversations that one user begins
     conversation_changes_per_hour: int = 2_000  # by one user; each is told to the user's other devices
     timer_changes_per_hour: int = 60  # by one user; each is an event for every member
     pinned_conversations: int = 5
