@@ -12,7 +12,7 @@ from delivery import keyed as keyed_module
 from delivery.envelopes import Seal, member_hash
 from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Unavailable
 from tests.faults.engine import Process, Seat, World
-from tests.faults.test_lanes import Room
+from tests.faults.test_lanes import Room, nobody
 from tests.gateway.peer import new_id, until
 from whatsapp.infra.layer import BusLayer
 from whatsapp.infra.valkey import Address
@@ -244,3 +244,27 @@ async def test_member_hashes_and_old_lists_of_members(
     assert await attempt(now) == ("member_mismatch" if twin else "sent")
     monkeypatch.setattr(roster, "_time", lambda: until_ + 0.01)
     assert await attempt(before) == "member_mismatch"
+
+
+async def test_a_run_of_a_lane_is_shared_by_all_who_have_no_envelope_in_it(world: World, off: Off) -> None:
+    room = await Room(world).open(nobody)
+    off("envelopes")  # nobody has keys here
+    user, device = room.people[2]
+    seal = Seal([Envelope(user, device, 1, "message", b"for cat")], member_hash([u for u, _ in room.people]))
+    for number in range(4):
+        sent = room.ann.send(room.conversation, str(number), seal=seal if number in (1, 2) else None)
+        assert _code(await room.ann.answer(sent)) in ("sent", "queued")
+        await room.here.node.fanout.drained()
+    assert room.queued() == 4
+    writes: dict[str, int] = {}
+    for name, seat in (("ben", room.ben), ("cat", room.cat)):
+        outlet = seat.screen
+        joined = outlet.write_joined
+        outlet.write_joined = lambda some, n=name, j=joined: (writes.update({n: len(some)}), j(some))[1]  # type: ignore[method-assign]
+    assert await room.worker.lanes.run(room.lane, (room.holder() or b"").decode()) == 1
+    for seat in (room.ben, room.cat):
+        await seat.has(room.conversation, [1, 2, 3, 4, 5])
+    assert writes == {"ben": 4}, "one write for who gets what all get"
+    found = [f.envelope for f in room.cat.screen.frames if isinstance(f, frames.Message)]
+    assert found == [None, seal.envelopes[0], seal.envelopes[0], None]
+    assert not [f for f in room.ben.screen.frames if isinstance(f, frames.Message) and f.envelope]
