@@ -233,7 +233,8 @@ class LinkView(APIView):
     def put(self, request: Request, link_id: uuid.UUID) -> Response:
         """For the primary device, `forbidden` for others. Show the person what it is about first (`look_at_link`). A repetition
         changes nothing, and says `linked` once the new device is; with other `historyDays` it is a `conflict`. `gone`: expired,
-        rejected, or somebody else has approved it."""
+        rejected, or somebody else has approved it. An account with a PIN is asked for it: `forbidden` with {pinRequired}, with
+        a wrong one also {pinWrong}."""
         data = ApproveInput(data=request.data)
         data.is_valid(raise_exception=True)
         given = data.validated_data
@@ -244,6 +245,7 @@ class LinkView(APIView):
                 link_id=link_id,
                 secret=given["secret"],
                 history_days=given.get("historyDays", 0),
+                pin=given.get("pin"),
                 address=source_address(request),
             )
         )

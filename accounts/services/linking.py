@@ -23,6 +23,7 @@ from accounts.errors import Refused, banned
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, Device, DeviceLink
+from accounts.services import pins
 from accounts.services.devices import check_room, link_device
 from accounts.services.sessions import Tokens, start_session
 from whatsapp.infra import metrics
@@ -143,15 +144,19 @@ def approve(
     link_id: uuid.UUID,
     secret: str,
     history_days: int = 0,
+    pin: str | None = None,
     address: str = "",
 ) -> Asked:
-    """Let the new device in, with the history of so many days. ``device`` is the caller's. A repetition changes nothing.
+    """Let the new device in, with the history of so many days. ``device`` is the caller's; an account with a PIN is asked for it,
+    as for any new device. A repetition changes nothing.
 
-    Raises :class:`Refused`: ``forbidden`` (no primary device), ``not_found``, ``gone`` (expired, rejected, or approved by
-    another account), ``conflict`` (approved with other ``history_days``), ``limit_exceeded``, ``rate_limited``, ``banned``.
+    Raises :class:`Refused`: ``forbidden`` (no primary device, {pinRequired}, {pinWrong}), ``not_found``, ``gone`` (expired,
+    rejected, or approved by another account), ``conflict`` (approved with other ``history_days``), ``limit_exceeded``,
+    ``rate_limited``, ``banned``, ``unavailable``.
     """
     _check_primary(device)
     now = now_ms()
+    refusal: Refused | None = None
     with transaction.atomic():
         link = _find(link_id, secret, "secret_hash", lock=True)
         _check_open(link, account, now)
@@ -167,17 +172,25 @@ def approve(
         if approver is None or locked.is_banned(now):
             raise Refused(Code.FORBIDDEN, "Only the primary device may link others.")
         check_room(account=locked)
-        limits.count(
-            scope="link_approve",
-            subject=str(account.pk),
-            limit=LIMITS.link_approvals_per_day,
-            window_ms=DAY_MS,
-            now=now,
-        )
-        link.user, link.approver = locked, approver
-        link.history_days, link.approved_at = history_days, now
-        link.expires_at = now + LIMITS.link_pickup_ms
-        link.save(update_fields=["user", "approver", "history_days", "approved_at", "expires_at"])
+        stored = pins.of(account=locked)
+        if stored is not None:
+            if not pin:
+                raise pins.required()
+            refusal = pins.check(stored=stored, pin=pin, by=approver, now=now)
+        if refusal is None:
+            limits.count(
+                scope="link_approve",
+                subject=str(account.pk),
+                limit=LIMITS.link_approvals_per_day,
+                window_ms=DAY_MS,
+                now=now,
+            )
+            link.user, link.approver = locked, approver
+            link.history_days, link.approved_at = history_days, now
+            link.expires_at = now + LIMITS.link_pickup_ms
+            link.save(update_fields=["user", "approver", "history_days", "approved_at", "expires_at"])
+    if refusal is not None:
+        raise refusal  # outside: a wrong PIN was counted
     metrics.count("links", "approved")
     return _asked(link, address)
 

@@ -298,6 +298,21 @@ def test_codes_are_limited_by_address_and_approvals_by_account(limits: Any) -> N
     assert_problem(codes[2].approve(person), "rate_limited", 429)
 
 
+def test_an_account_with_a_pin_is_asked_for_it(limits: Any) -> None:
+    limits(wrong_pins_free=1, wrong_pins_per_day=2)
+    person, new, other = sign_in(), Newcomer(), Newcomer()
+    assert person.api.put("/auth/pin", {"pin": "271828"}).status_code == 204
+    assert assert_problem(new.approve(person), "forbidden", 403)["details"] == {"pinRequired": True}
+    wrong = assert_problem(new.approve(person, pin="314159"), "forbidden", 403)
+    assert wrong["details"] == {"pinRequired": True, "pinWrong": True}
+    assert new.poll().json()["status"] == "pending"
+    assert new.approve(person, pin="271828").json()["status"] == "approved"
+    assert new.approve(person).json()["status"] == "approved"  # a repetition
+    assert_problem(other.approve(person, pin="314159"), "forbidden", 403)  # counted, though refused
+    assert_problem(other.approve(person, pin="271828"), "rate_limited", 429)
+    assert new.linked()["userId"] == person.user_id
+
+
 def test_another_address_is_shown_as_one() -> None:
     person = sign_in()
     offer = Api().post("/auth/link", {"deviceName": "x"}, REMOTE_ADDR="192.0.2.7").json()
