@@ -46,10 +46,12 @@ class Newsboy:
             session.send(frames.Notice("prekeys_low", {"preKeys": classic, "pqPreKeys": post_quantum}))
         for user, at in found.identities:
             session.send(frames.Notice("identity_changed", {"userId": user, "at": at}))
-        if found.identities:
+        for kind, data in found.devices:
+            session.send(frames.Notice(kind, data))  # type: ignore[arg-type]  # one of the wire's literals
+        if found.through:
             # A socket that has not answered two pings is closed by then.
             after = 3 * LIMITS.ping_ms / 1000
-            asyncio.get_running_loop().call_later(after, self._settled, session, found.identities[-1][1])
+            asyncio.get_running_loop().call_later(after, self._settled, session, found.through)
 
     def _settled(self, session: Session, at: int) -> None:
         if session.state is not State.CLOSED:

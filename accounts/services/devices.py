@@ -62,7 +62,7 @@ def link_device(
     )
     store.link_device(str(account.pk), str(device.pk), now, history_since)
     if count:
-        data = {"deviceId": str(device.pk), "name": name}
+        data: dict[str, str | int] = {"deviceId": str(device.pk), "name": name, "at": now}
         if linked_by is not None:
             data["linkedBy"] = str(linked_by.pk)
         events.notice(user_id=str(account.pk), kind="device_linked", data=data)
@@ -106,10 +106,15 @@ def end_device(*, device: Device, now: int, reason: Reason) -> None:
 
 
 def tell_removed(*, device: Device) -> None:
-    """The notice to the user's other devices; who is not connected finds it in ``GET /devices?since=``."""
+    """The notice to the user's other devices; who is not connected is told at its next connect (``accounts/news.py``)."""
     events.notice(
         user_id=str(device.user_id),
         kind="device_removed",
-        data={"deviceId": str(device.pk), "name": device.name, "reason": device.unlinked_for},
+        data={
+            "deviceId": str(device.pk),
+            "name": device.name,
+            "reason": device.unlinked_for,
+            "at": device.unlinked_at,
+        },
         but=str(device.pk),
     )

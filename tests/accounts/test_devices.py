@@ -44,7 +44,8 @@ def test_removing_a_device_ends_it_here_in_the_engine_and_on_its_socket(
     with django_capture_on_commit_callbacks(execute=True):
         assert first.api.delete(f"/devices/{second.device_id}").status_code == 204
         assert read() == []  # not before the commit
-    data = {"deviceId": second.device_id, "name": "phone", "reason": "removed"}
+    at = Device.objects.get(pk=second.device_id).unlinked_at
+    data = {"deviceId": second.device_id, "name": "phone", "reason": "removed", "at": at}
     assert read() == [
         {"type": "device.removed", "deviceId": second.device_id},
         {"type": "notice", "kind": "device_removed", "data": data, "but": second.device_id},
@@ -107,9 +108,9 @@ def test_the_other_devices_are_told_of_a_new_one(told: Any, django_capture_on_co
     read = told(person.user_id)
     with django_capture_on_commit_callbacks(execute=True):
         added = sign_in(person.phone, deviceName="laptop")
-    assert read() == [
-        {"type": "notice", "kind": "device_linked", "data": {"deviceId": added.device_id, "name": "laptop"}}
-    ]
+    at = Device.objects.get(pk=added.device_id).linked_at
+    data = {"deviceId": added.device_id, "name": "laptop", "at": at}
+    assert read() == [{"type": "notice", "kind": "device_linked", "data": data}]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -68,14 +68,11 @@ def test_a_silent_device_is_told_of_and_then_unlinked(
     assert read() == [], "once a silence"
     with django_capture_on_commit_callbacks(execute=True):
         assert days(1) == 1
+    at = Device.objects.get(pk=laptop.device_id).unlinked_at
+    data = {"deviceId": laptop.device_id, "name": "laptop", "reason": "idle", "at": at}
     assert read() == [
         {"type": "device.removed", "deviceId": laptop.device_id},
-        {
-            "type": "notice",
-            "kind": "device_removed",
-            "data": {"deviceId": laptop.device_id, "name": "laptop", "reason": "idle"},
-            "but": laptop.device_id,
-        },
+        {"type": "notice", "kind": "device_removed", "data": data, "but": laptop.device_id},
     ]
     assert linked(phone) == {phone.device_id, tablet.device_id}
     assert {row.device for row in store.devices([phone.user_id])[phone.user_id]} == linked(phone)

@@ -75,13 +75,9 @@ def test_the_whole_way(told: Any, django_capture_on_commit_callbacks: Any) -> No
         session = new.linked()
     assert set(session) == {"status", "token", "refreshToken", "expiresAt", "userId", "deviceId"}
     assert session["userId"] == person.user_id
-    assert read() == [
-        {
-            "type": "notice",
-            "kind": "device_linked",
-            "data": {"deviceId": session["deviceId"], "name": "Ann's laptop", "linkedBy": person.device_id},
-        }
-    ]
+    at = Device.objects.get(pk=session["deviceId"]).linked_at
+    data = {"deviceId": session["deviceId"], "name": "Ann's laptop", "at": at, "linkedBy": person.device_id}
+    assert read() == [{"type": "notice", "kind": "device_linked", "data": data}]
     items = Api(session["token"]).get("/devices").json()["items"]
     assert [(i["deviceId"], i["primary"], i["linkedBy"], i["registrationId"]) for i in items] == [
         (person.device_id, True, None, None),

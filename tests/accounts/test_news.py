@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,13 @@ from asgiref.sync import async_to_sync
 from django.db import connection
 from psycopg_pool import AsyncConnectionPool
 
+from accounts.limits import DAY_MS
 from accounts.models import Account, Device, DeviceKeys, IdentityNews, Prekey
 from accounts.news import NOTHING, News, news
 from chats.news import Newsboy
 from delivery.session import State
 from tests.gateway.peer import new_id, until
+from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 
@@ -113,3 +116,30 @@ def test_few_keys_are_told_with_their_numbers() -> None:
     row.low = False
     row.save()
     assert of(device) == [NOTHING]
+
+
+def test_devices_that_came_and_went_are_told_to_those_who_were_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = now_ms()
+    account = Account.objects.create()
+    make = partial(Device.objects.create, user=account)
+    phone = make(name="phone", linked_at=now - 50 * DAY_MS)
+    make(name="before", linked_at=now - 40 * DAY_MS, unlinked_at=now - 35 * DAY_MS)
+    laptop = make(name="laptop", linked_at=now - 3_000, linked_by=phone)
+    gone = make(name="tablet", linked_at=now - 40 * DAY_MS, unlinked_at=now - 1_000, unlinked_for="idle")
+    new_device()  # somebody else's
+    told_phone = (
+        (
+            "device_linked",
+            {"deviceId": str(laptop), "name": "laptop", "at": now - 3_000, "linkedBy": str(phone)},
+        ),
+        ("device_removed", {"deviceId": str(gone), "name": "tablet", "at": now - 1_000, "reason": "idle"}),
+    )
+    assert of(phone, laptop) == [News(None, (), told_phone), News(None, (), told_phone[1:])]
+    assert of(phone)[0].through == now - 1_000
+    Device.objects.filter(pk=phone.pk).update(news_at=now - 3_000)
+    assert of(phone) == [News(None, (), told_phone[1:])]
+    # What is cut off is told the next time.
+    Device.objects.filter(pk=phone.pk).update(news_at=0)
+    monkeypatch.setattr("accounts.news.MAX_DEVICES", 1)
+    changed(phone, now - 500)
+    assert of(phone)[0].through == now - 3_000

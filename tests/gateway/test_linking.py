@@ -123,6 +123,9 @@ async def test_c5_a_device_without_history_says_of_nothing_that_it_was_delivered
             assert bob.user not in receipts(stack, conversation)
             assert not [f for f in a.waiting(frames.StatusUpdate) if f.status == "delivered"]
         async with await Peer.open(stack.ws, bob, codec, sync=False) as b:
+            # It was away when the laptop came.
+            notice = await b.expect(frames.Notice, kind="device_linked")
+            assert (notice.data["deviceId"], notice.data["linkedBy"]) == (laptop.device, bob.device)
             assert texts(events_of(await b.sync())) == ["1", "2"]
             await a.expect(frames.StatusUpdate, status="delivered", up_to=2)
 
@@ -181,6 +184,7 @@ async def test_a_device_that_was_let_in_ends_like_any_other(stack: Any) -> None:
         assert await c.closed(3.0) == 4410
         assert not c.waiting(frames.Notice)
         notice = await b.expect(frames.Notice, kind="device_removed")
+        assert notice.data.pop("at")
         assert notice.data == {"deviceId": laptop.device, "name": "laptop", "reason": "removed"}
 
 
@@ -200,5 +204,6 @@ async def test_a_device_that_comes_back_too_late_is_told_that_it_is_unlinked(sta
         )
         assert await c.closed() == 4410
         notice = await b.expect(frames.Notice, kind="device_removed")
+        assert notice.data.pop("at")
         assert notice.data == {"deviceId": laptop.device, "name": "laptop", "reason": "idle"}
     assert stack.sql(f"SELECT count(*) FROM delivery_device WHERE device = '{laptop.device}'").strip() == "0"

@@ -43,7 +43,6 @@ class Limits:
     link_approvals_per_day: int = 20  # of one account
     link_ttl_ms: int = 120_000  # from the code to its approval
     link_pickup_ms: int = 60_000  # from there until the new device has its session
-    history_days: int = 30  # that a new device is given at most
     recycled_after_days: int = 45  # silent; who verifies the number anew is somebody else
     contacts_per_hour: int = 60
     contacts_per_day: int = 500

@@ -251,12 +251,12 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "example": {
             "type": "notice",
             "kind": "device_linked",
-            "data": {"deviceId": BOBS_PHONE, "name": "laptop"},
+            "data": {"deviceId": BOBS_PHONE, "name": "laptop", "at": AT},
         },
         "a device was unlinked": {
             "type": "notice",
             "kind": "device_removed",
-            "data": {"deviceId": BOBS_PHONE, "name": "laptop", "reason": "idle"},
+            "data": {"deviceId": BOBS_PHONE, "name": "laptop", "reason": "idle", "at": AT},
         },
         "a device will be unlinked, unless it is used": {
             "type": "notice",
