@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from accounts.apis.auth import TOKENS_EXAMPLE, tokens_body
 from accounts.errors import Refused
 from accounts.rest import samples
-from accounts.rest.address import source_address
+from accounts.rest.address import UNKNOWN, source_address
 from accounts.rest.fields import LineField, TextField, WholeNumberField
 from accounts.rest.schema import operation
 from accounts.rest.views import PublicView
@@ -136,6 +136,12 @@ def _secret(request: Request) -> str:
     return str(secret)
 
 
+def _address(request: Request) -> str:
+    """Two that are not known are not the same."""
+    address = source_address(request)
+    return "" if address == UNKNOWN else address
+
+
 class LinksView(PublicView):
     @operation(
         "ask_link",
@@ -246,7 +252,7 @@ class LinkView(APIView):
                 secret=given["secret"],
                 history_days=given.get("historyDays", 0),
                 pin=given.get("pin"),
-                address=source_address(request),
+                address=_address(request),
             )
         )
 
@@ -284,6 +290,6 @@ class LookView(APIView):
                 device=request.auth,
                 link_id=link_id,
                 secret=_secret(request),
-                address=source_address(request),
+                address=_address(request),
             )
         )

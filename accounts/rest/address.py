@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.http import HttpRequest
+
+#: The source address of who has none.
+UNKNOWN: Final = "unknown"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -49,7 +52,7 @@ def resolve(peer: str, forwarded: str) -> str:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return "unknown"  # counted all the same: all unknown ones together
+        return UNKNOWN  # counted all the same: all unknown ones together
     if parsed.version == 6:
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)

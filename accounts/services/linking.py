@@ -160,9 +160,7 @@ def approve(
     with transaction.atomic():
         link = _find(link_id, secret, "secret_hash", lock=True)
         _check_open(link, account, now)
-        if link.approved_at is not None:
-            if link.history_days != history_days:
-                raise Refused(Code.CONFLICT, "It was approved with another history.")
+        if link.device_id is not None:
             return _asked(link, address)
         installation = _installation(link)
         lock(installation)
@@ -171,6 +169,11 @@ def approve(
         approver = _approver(device.pk, now)
         if approver is None or locked.is_banned(now):
             raise Refused(Code.FORBIDDEN, "Only the primary device may link others.")
+        # An earlier approval that ended with what gave it is none; this is a new one.
+        if link.approver_id == approver.pk and approver.session_from <= (link.approved_at or 0):
+            if link.history_days != history_days:
+                raise Refused(Code.CONFLICT, "It was approved with another history.")
+            return _asked(link, address)
         check_room(account=locked)
         stored = pins.of(account=locked)
         if stored is not None:
@@ -295,7 +298,7 @@ def _asked(link: DeviceLink, address: str) -> Asked:
         device_name=link.name,
         asked_at=link.created_at,
         expires_at=link.expires_at,
-        same_address=hmac.compare_digest(bytes(link.asker), _asker(address)),
+        same_address=bool(address) and hmac.compare_digest(bytes(link.asker), _asker(address)),
         device_id=str(link.device_id) if link.device_id else None,
         history_days=link.history_days,
     )

@@ -165,6 +165,24 @@ def test_only_the_primary_device_lets_others_in() -> None:
     assert new.approve(second).status_code == 200  # it is primary now
 
 
+def test_whoever_is_primary_afterwards_may_approve_anew(clock: Callable[[int], None]) -> None:
+    person, new, other = sign_in(), Newcomer(), Newcomer()
+    second = sign_in(person.phone)
+    new.approve(person, historyDays=1)
+    other.approve(person)
+    person.api.post("/auth/logout")
+    assert_problem(new.poll(), "gone", 410)
+    assert new.approve(second, historyDays=2).json()["historyDays"] == 2
+    assert new.linked()["userId"] == second.user_id
+    # The same device with another session: its own earlier approval is none either.
+    assert other.approve(second).status_code == 200
+    clock(1_000)
+    again = sign_in(second.phone, refreshToken=second.refresh_token)
+    assert_problem(other.poll(), "gone", 410)
+    assert other.approve(again).status_code == 200
+    assert other.linked()["userId"] == second.user_id
+
+
 @pytest.mark.parametrize("end", ["logout", "revoked", "verified anew", "banned device", "retired"])
 def test_an_approval_ends_with_what_gave_it(end: str, clock: Callable[[int], None]) -> None:
     """Until the session is fetched: then it is the new device's own."""
@@ -315,6 +333,11 @@ def test_another_address_is_shown_as_one() -> None:
     headers = {POLL: offer["qr"].rpartition(":")[2]}
     asked = person.api.get(f"/auth/link/{offer['linkId']}/device", headers=headers).json()
     assert asked["sameAddress"] is False
+    # Of two that nobody knows nothing is said.
+    offer = Api().post("/auth/link", {"deviceName": "x"}, REMOTE_ADDR="").json()
+    headers = {POLL: offer["qr"].rpartition(":")[2]}
+    path = f"/auth/link/{offer['linkId']}/device"
+    assert person.api.get(path, headers=headers, REMOTE_ADDR="").json()["sameAddress"] is False
 
 
 def test_looking_costs_one_query_and_takes_no_lock(django_assert_num_queries: Any) -> None:

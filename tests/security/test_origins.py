@@ -127,15 +127,23 @@ def _preflight(
 async def test_a_web_client_of_a_known_origin_may_call(port: int, path: str) -> None:
     answer = await ask(
         port,
-        _preflight(path, ORIGIN, headers="authorization, x-idempotency-key, x-whatsapp-protocol-version"),
+        _preflight(
+            path,
+            ORIGIN,
+            headers="authorization, x-idempotency-key, x-link-secret, x-whatsapp-protocol-version",
+        ),
     )
     assert answer.status == 200
     assert answer.header("access-control-allow-origin") == ORIGIN
     assert answer.header("access-control-allow-credentials") is None
     allowed = (answer.header("access-control-allow-headers") or "").split(", ")
-    assert {"authorization", "content-type", "x-idempotency-key", "x-whatsapp-protocol-version"} <= set(
-        allowed
-    )
+    assert {
+        "authorization",
+        "content-type",
+        "x-idempotency-key",
+        "x-link-secret",
+        "x-whatsapp-protocol-version",
+    } <= set(allowed)
     methods = (answer.header("access-control-allow-methods") or "").split(", ")
     assert {"GET", "POST", "PUT", "PATCH", "DELETE"} <= set(methods)
     assert "origin" in (answer.header("vary") or "").lower()

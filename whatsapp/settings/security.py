@@ -31,6 +31,7 @@ CORS_ALLOW_HEADERS = (
     "authorization",
     "content-type",
     "x-idempotency-key",
+    "x-link-secret",
     "x-whatsapp-protocol-version",
 )
 CORS_EXPOSE_HEADERS = (
