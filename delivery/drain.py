@@ -2,7 +2,8 @@
 
 ``{user}:drain:<device>:<generation>``, 10 minutes. The stream is a convenience: if the task is late, dies, or the stream is
 lost, the gateway pages the log itself from where it was, which is the same read. So it does when it hears of an edit or a
-delete in a conversation of the stream: what was emptied in the log is then not forwarded from a copy.
+delete in a conversation of the stream: what was emptied in the log is then not forwarded from a copy. The copy itself goes, too,
+whatever became of the gateway: :mod:`delivery.drained`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Any, NamedTuple
 import hiredis
 import msgspec
 
+from delivery.drained import TTL_S, announce
 from delivery.runs import Run
 from delivery.session import Session, State
 from delivery.store.interface import PageRequest, Store
 from delivery.view import item_for, page_bytes
-from whatsapp.infra import faults, metrics
+from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import HotUnavailable
@@ -27,7 +29,6 @@ from whatsapp.wire.codec import Codec
 
 log = logging.getLogger(__name__)
 
-TTL_S = 600
 #: A task writes no more than this at once; the gateway asks for the next part when it was forwarded.
 MAX_PART_BYTES = 16 * 1024 * 1024
 MAX_CONVERSATIONS = 500
@@ -114,14 +115,17 @@ class Drain:
         return False
 
     async def _next(self, key: str, after: bytes, done: bytes) -> Entry | None:
-        """The entry behind ``after``; ``done`` was acknowledged and goes. None when the task is late."""
+        """The entry behind ``after``; ``done`` was acknowledged and goes. None when the task is late, or the stream was taken
+        away."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LIMITS.drain_wait_ms / 1000
-        commands: list[tuple[Any, ...]] = [("XREAD", "COUNT", 1, "STREAMS", key, after)]
-        if done:
-            commands.insert(0, ("XDEL", key, done))
+        commands: list[tuple[Any, ...]] = [
+            ("XDEL", key, done),
+            ("XREAD", "COUNT", 1, "STREAMS", key, after),
+            ("EXISTS", key),
+        ]
         while True:
-            found = (await self._hot.run(commands))[-1]
+            *_, found, exists = await self._hot.run(commands)
             if found:
                 id_, flat = found[0][1][0]
                 fields = dict(zip(flat[::2], flat[1::2], strict=True))
@@ -133,16 +137,21 @@ class Drain:
                     int(fields[b"t"]),
                     fields[b"d"],
                 )
-            if loop.time() > deadline and not faults.off("drain_wait"):
+            if (loop.time() > deadline or not exists) and not faults.off("drain_wait"):
                 return None
             await asyncio.sleep(POLL_S)
-            commands = commands[-1:]
+            commands = commands[-2:]
 
 
 async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequest) -> int:
     """The task's side: page the log and write batches; returns how many. May run twice: the gateway reads in step."""
     remaining = sum(head - after for _, after, head in request.work)
     written = batches = 0
+    ends = clock.now_ms() + TTL_S * 1000
+    await hot.run(
+        announce(request.key, [conversation for conversation, _, _ in request.work], clock.now_ms())
+    )
+    faults.point("drain-read")
     for conversation, after, head in request.work:
         told = after  # up to here there is a batch; behind it may be a page of nothing but superseded events
         while after < head and written < MAX_PART_BYTES:
@@ -162,7 +171,9 @@ async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequ
                     max(0, remaining),
                 )
                 fields = _fields(conversation, told, page.events[-1].seq, through, data)
-                if not await _add(hot, request.key, fields):
+                now = clock.now_ms()
+                ends = min([ends, *(logged.until for logged in page.events if logged.until > now)])
+                if not await _add(hot, request.key, fields, ends - now):
                     return batches  # the gateway wants no more
                 faults.point("drain-batch")
                 written += len(data)
@@ -172,13 +183,14 @@ async def write_backlog(store: Store, hot: Hot, codec: Codec, request: DrainRequ
                 after = through
             else:
                 break  # nothing owed here: the gateway's own page passes it and tells the client
-    await _add(hot, request.key, _fields("", 0, 0, 0, b""))
+    await _add(hot, request.key, _fields("", 0, 0, 0, b""), ends - clock.now_ms())
     return batches
 
 
-async def _add(hot: Hot, key: str, fields: tuple[Any, ...]) -> bool:
-    """False when the stream is gone."""
-    added, _ = await hot.run([("XADD", key, "NOMKSTREAM", "*", *fields), ("EXPIRE", key, TTL_S)])
+async def _add(hot: Hot, key: str, fields: tuple[Any, ...], ms: int) -> bool:
+    """Add to a stream that ends after ``ms``, or earlier, as it was said before. False when it is gone."""
+    # The end first: whatever is in it is never there for longer.
+    _, added = await hot.run([("PEXPIRE", key, max(ms, 1)), ("XADD", key, "NOMKSTREAM", "*", *fields)])
     return bool(added)
 
 

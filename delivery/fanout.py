@@ -16,6 +16,7 @@ from typing import Any
 
 import hiredis
 
+from delivery.drained import emptied, look, take_away
 from delivery.inbox import mark_commands
 from delivery.lanes import DONE, Entry, Lanes, SubmitLane, lane_of
 from delivery.outbox import Progress
@@ -114,7 +115,8 @@ class Fanout:
                 self._deliver(event, users)
             faults.point("before-mark")
             marks = _marks([event.logged for event in events], targets, devices)
-            sessions = await self._mark(marks, everyone, by_lane)
+            rewritten = emptied(event for batch in batches for event in batch.events)
+            sessions = await self._mark(marks, everyone, by_lane, rewritten)
             metrics.MARK.observe(time() - started, len(events))
         except (HotUnavailable, Unavailable, hiredis.ReplyError):
             self.progress.failed()
@@ -173,7 +175,8 @@ class Fanout:
             for user, seq in users.items():
                 for device in devices[user]:
                     marks.setdefault((user, device.device), {})[conversation] = seq
-        sessions = await self._mark(marks, everyone)
+        # What was stored there is not known any more: maybe something that empties.
+        sessions = await self._mark(marks, everyone, rewritten=list(owed_of))
         for conversation, users in owed_of.items():
             places: dict[tuple[str, int], list[str]] = {}
             for user, seq in users.items():
@@ -232,20 +235,28 @@ class Fanout:
             self.progress.opened(writer, row, ids)
 
     async def _mark(
-        self, marks: Marks, users: Sequence[str], by_lane: Sequence[tuple[int, Entry]] = ()
+        self,
+        marks: Marks,
+        users: Sequence[str],
+        by_lane: Sequence[tuple[int, Entry]] = (),
+        rewritten: Sequence[str] = (),
     ) -> dict[str, dict[str, SessionEntry]]:
         """Write marks and entries of lanes, and read the sessions of ``users``, in one pipeline; marks come before the
-        look-up, because a device registers before it reads its marks."""
+        look-up, because a device registers before it reads its marks. Drained copies of what was ``rewritten`` go."""
         commands: list[Command] = []
         tokens: list[str] = []
         for lane, entry in by_lane:
             command, token = self._lanes.add_command(lane, entry)  # type: ignore[union-attr]
             commands.append(command)
             tokens.append(token)
-        commands += mark_commands(marks)
+        looks = look(rewritten)
+        commands += [*looks, *mark_commands(marks)]
         if users:
             commands.append(("MGET", *[sessions_key(user) for user in users]))
         answers = await self._bus.hot.run(commands) if commands else []
+        if looks:
+            found = answers[len(by_lane) : len(by_lane) + len(looks)]
+            await take_away(self._bus.hot, dict(zip(rewritten, found, strict=True)))
         if by_lane:
             self._queued(by_lane, tokens, answers[: len(by_lane)])
         if not users:

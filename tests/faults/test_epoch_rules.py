@@ -109,8 +109,8 @@ async def test_r3_marks_lost_behind_their_answer(world: World) -> None:
     process.node.sessions.closed(process.node.hub.by_user[bob][tablet])
     mark = process.node.fanout._mark
 
-    async def and_flush(*args: Any) -> Any:
-        answer = await mark(*args)
+    async def and_flush(*args: Any, **options: Any) -> Any:
+        answer = await mark(*args, **options)
         world.redis.flushall()
         process.node.fanout._mark = mark  # type: ignore[method-assign]
         return answer
