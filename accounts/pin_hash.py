@@ -25,14 +25,6 @@ from whatsapp.wire.errors import Code
 _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 
-_hasher = PasswordHasher(
-    time_cost=settings.PIN_PASSES,
-    memory_cost=settings.PIN_MEMORY_KIB,
-    parallelism=1,
-    hash_len=_HASH_BYTES,
-    salt_len=_SALT_BYTES,
-    type=Type.ID,
-)
 _room = threading.BoundedSemaphore(settings.PIN_AT_ONCE)
 
 
@@ -47,6 +39,17 @@ def _turn() -> Iterator[None]:
         _room.release()
 
 
+def _hasher() -> PasswordHasher:
+    return PasswordHasher(
+        time_cost=settings.PIN_PASSES,
+        memory_cost=settings.PIN_MEMORY_KIB,
+        parallelism=1,
+        hash_len=_HASH_BYTES,
+        salt_len=_SALT_BYTES,
+        type=Type.ID,
+    )
+
+
 def _keyed(pin: str, account_id: str, secret: str) -> bytes:
     text = f"pin:{account_id}:{pin}".encode()
     return hmac.digest(secret.encode(), text, hashlib.sha256)
@@ -55,7 +58,7 @@ def _keyed(pin: str, account_id: str, secret: str) -> bytes:
 def make(pin: str, *, account_id: str) -> str:
     """What is stored of a PIN. Raises :class:`Refused` (``unavailable``)."""
     with _turn():
-        return _hasher.hash(_keyed(pin, account_id, settings.SECRET_KEY))
+        return _hasher().hash(_keyed(pin, account_id, settings.SECRET_KEY))
 
 
 class Comparison(NamedTuple):
@@ -68,8 +71,8 @@ def compare(stored: str, pin: str, *, account_id: str) -> Comparison:
     with _turn():
         for turn, secret in enumerate([settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]):
             try:
-                _hasher.verify(stored, _keyed(pin, account_id, secret))
+                _hasher().verify(stored, _keyed(pin, account_id, secret))
             except (VerificationError, InvalidHashError):
                 continue
-            return Comparison(True, turn > 0 or _hasher.check_needs_rehash(stored))
+            return Comparison(True, turn > 0 or _hasher().check_needs_rehash(stored))
     return Comparison(False, False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import transaction
 
 from accounts import events, limits
@@ -14,6 +16,8 @@ from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
+
+_SCOPE: Final = "number_changes_day"
 
 
 def change(
@@ -48,17 +52,23 @@ def change(
             refusal: Refused | None = _shown(found)
         else:
             account, holder = _lock(account, device, phone)
+            if holder is not None:
+                _check_free(holder, replace, now)
+            wait = limits.wait(
+                scope=_SCOPE,
+                subject=str(account.pk),
+                limit=LIMITS.number_changes_per_day,
+                window_ms=DAY_MS,
+                now=now,
+            )
+            if wait:
+                raise Refused(Code.RATE_LIMITED, "Too many changes today.", retry_after_ms=wait)
+            # Last: what is counted there must not be undone by a refusal.
             refusal = _check_pin(account, device, pin, now)
             if refusal is None:
-                limits.count(
-                    scope="number_changes_day",
-                    subject=str(account.pk),
-                    limit=LIMITS.number_changes_per_day,
-                    window_ms=DAY_MS,
-                    now=now,
-                )
+                limits.note(scope=_SCOPE, subject=str(account.pk), now=now)
                 if holder is not None:
-                    _take_from(holder, replace, now)
+                    recycling.retire(account=holder, now=now)
                 old_hash = phone_hash(account.phone or "")
                 account.phone = phone
                 account.save(update_fields=["phone", "phone_hash"])
@@ -92,7 +102,7 @@ def _check_pin(account: Account, device: Device, pin: str | None, now: int) -> R
     return pins.check(stored=stored, pin=pin, by=device, now=now)
 
 
-def _take_from(holder: Account, replace: bool, now: int) -> None:
+def _check_free(holder: Account, replace: bool, now: int) -> None:
     if holder.is_banned(now):
         raise Refused(Code.FORBIDDEN, "This number cannot be used.")
     if pins.of(account=holder) is not None:
@@ -101,7 +111,6 @@ def _take_from(holder: Account, replace: bool, now: int) -> None:
             raise Refused(Code.FORBIDDEN, "The account of this number has a PIN.", details={"until": until})
     if not replace:
         raise Refused(Code.CONFLICT, "This number has an account, which would end.", details={"taken": True})
-    recycling.retire(account=holder, now=now)
 
 
 def _tell(account: Account, device: Device, old_hash: bytes, now: int) -> None:

@@ -110,7 +110,9 @@ def check(*, stored: Pin, pin: str | None, by: Device | None, now: int, also: st
     None for somebody who has no more than the code.
 
     Call it inside a transaction that has locked the account, so that guesses sent at once cannot share an attempt, and commit a
-    refusal: a wrong PIN is counted. Raises :class:`Refused` (``unavailable``), after which nothing is counted.
+    refusal: a wrong PIN is counted. What may still fail after a right one must not undo the count of that either, or who knows
+    a PIN could have hashes computed for nothing. Raises :class:`Refused` (``unavailable``; ``rate_limited`` for too many, right
+    or wrong), after which nothing is counted.
     """
     account_id = str(stored.account_id)
     scope, subject = ("wrong_pin", account_id) if by is None else ("wrong_pin_device", str(by.pk))
@@ -119,6 +121,13 @@ def check(*, stored: Pin, pin: str | None, by: Device | None, now: int, also: st
         return Refused(
             Code.RATE_LIMITED, "Too many wrong PINs.", details={"pinRequired": True}, retry_after_ms=wait
         )
+    limits.count(
+        scope="pin_check",
+        subject=f"{scope} {subject}",
+        limit=LIMITS.pin_checks_per_hour,
+        window_ms=HOUR_MS,
+        now=now,
+    )
     for given in filter(None, (pin, also)):
         found = pin_hash.compare(stored.hash, given, account_id=account_id)
         if found.right:

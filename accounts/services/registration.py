@@ -155,13 +155,18 @@ def _open(
     elif device is None and recycling.changed_hands(account=account, now=now):
         account = _another(account, phone, now)
     if device is None:
-        device = link_device(
-            account=account,
-            name=device_name,
-            registration_id=registration_id,
-            installation=installation,
-            now=now,
-        )
+        try:
+            device = link_device(
+                account=account,
+                name=device_name,
+                registration_id=registration_id,
+                installation=installation,
+                now=now,
+            )
+        except Refused as error:
+            if stored is not None and pin:
+                return error  # nothing has changed but the count of PINs
+            raise
         return start_session(device=device, now=now)
     device.name = device_name
     if registration_id is not None and registration_id != device.registration_id:

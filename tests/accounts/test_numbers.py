@@ -163,7 +163,7 @@ def test_who_has_the_number_already_goes_when_that_is_said() -> None:
 def test_a_pin_of_the_number_holds_it_while_it_is_in_use_and_a_ban_for_ever() -> None:
     person, other, banned = sign_in(), with_pin(), sign_in()
     used = Device.objects.get(pk=other.device_id).last_seen_at
-    for pin in ("", PIN):
+    for pin in ("", PIN):  # that of the other account is not asked for here
         body = assert_problem(move(person, other.phone, replace=True, pin=pin), "forbidden", 403)
         assert body["details"] == {"until": used + 7 * DAY_MS}
     silent(other)

@@ -26,6 +26,7 @@ from tests.accounts.conftest import (
     verify,
     wrong,
 )
+from whatsapp.settings import pins as shipped
 
 pytestmark = pytest.mark.django_db
 PIN, OTHER = "271828", "sea-otter-7"
@@ -114,17 +115,19 @@ def test_pins_that_are_tried_first_are_refused() -> None:
 
 
 def test_what_is_stored_is_argon2id_under_a_key_and_survives_a_change_of_the_key(settings: Any) -> None:
+    settings.PIN_MEMORY_KIB, settings.PIN_PASSES = shipped.PIN_MEMORY_KIB, shipped.PIN_PASSES
     person = with_pin()
     stored = Pin.objects.get(account_id=person.user_id).hash
     assert stored.startswith("$argon2id$v=19$m=32768,t=3,p=1$")
     # The PIN itself does not open it, nor does that of another account.
     with pytest.raises(Exception, match="does not match"):
-        pin_hash._hasher.verify(stored, PIN)
+        pin_hash._hasher().verify(stored, PIN)
     assert not pin_hash.compare(stored, PIN, account_id=sign_in().user_id).right
     assert pin_hash.compare(stored, PIN, account_id=person.user_id) == (True, False)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another key " * 5
     assert pin_hash.compare(stored, PIN, account_id=person.user_id) == (True, True)
+    settings.PIN_MEMORY_KIB, settings.PIN_PASSES = 1_024, 1
     again = sign_in(person.phone, pin=PIN)
     settings.SECRET_KEY_FALLBACKS = []
     assert again.user_id == person.user_id
@@ -271,6 +274,22 @@ def test_guesses_with_the_code_leave_the_owners_devices_their_own(limits: Any) -
     assert_problem(person.api("DELETE", "/auth/pin", {"currentPin": PIN}), "forbidden", 403)
     assert_problem(person.api("DELETE", "/auth/pin", {"currentPin": OTHER}), "rate_limited", 429)
     assert sign_in(person.phone, refreshToken=person.refresh_token).user_id == person.user_id
+
+
+def test_hashes_are_bounded_for_who_knows_the_pin_too(limits: Any, clock: Any) -> None:
+    """Also where something else refuses after a right PIN, so that the code stays good and may be sent for ever."""
+    person = with_pin()
+    limits(pin_checks_per_hour=3, devices_per_user=1)
+    register(person.phone)
+    for _ in range(3):
+        assert_problem(guess(person.phone, PIN), "limit_exceeded", 409)
+    assert_problem(guess(person.phone, PIN), "rate_limited", 429)
+    for new, current in ((OTHER, PIN), (PIN, OTHER), (OTHER, PIN)):
+        assert person.api.put("/auth/pin", {"pin": new, "currentPin": current}).status_code == 204
+    assert_problem(person.api.put("/auth/pin", {"pin": PIN, "currentPin": OTHER}), "rate_limited", 429)
+    clock(HOUR_MS)
+    register(person.phone)
+    assert_problem(guess(person.phone, OTHER), "limit_exceeded", 409)
 
 
 def test_a_day_of_guessing_wins_little() -> None:

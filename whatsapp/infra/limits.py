@@ -33,6 +33,7 @@ class Limits:
     wrong_pins_per_day: int = (
         10  # of an account by those who have its number's code; a device has as many of its own
     )
+    pin_checks_per_hour: int = 20  # right or wrong, counted like these: each costs a hash
     wrong_pins_free: int = 2  # after more of them in a day each has to wait
     wrong_pin_wait_ms: int = 60_000  # first; four times as long after each further one
     wrong_pin_wait_longest_ms: int = 4 * 3_600_000

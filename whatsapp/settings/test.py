@@ -22,3 +22,6 @@ PHONE_TEST_NUMBERS = True
 WHITENOISE_USE_FINDERS = True
 # Staff passwords in tests need no strength.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Tests of many PINs would wait for their hashes; what is shipped is tested by itself.
+PIN_MEMORY_KIB, PIN_PASSES = 1_024, 1
