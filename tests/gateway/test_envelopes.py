@@ -241,7 +241,9 @@ async def test_a_delete_takes_the_envelopes_and_an_edit_leaves_them(stack: Any, 
         ]
         await done(ann, edit(talk, kept.message_id or "", "one, edited"))
         await done(ann, delete(talk, gone.message_id or ""))
-        stack.sql(f"UPDATE delivery_vanishing SET at = at - 3600001 WHERE conversation = '{talk}'")
+        stack.sql(
+            f"UPDATE delivery_event SET until = until - 3600001 WHERE message_id = '{brief.message_id}'"
+        )
         async with await Peer.open(ring.urls[1], web, codec, sync=False) as late:
             events = {e.seq: e for e in events_of(await late.sync()) if isinstance(e, frames.Message)}
         one, two, three = (events[sent.seq or 0] for sent in (kept, gone, brief))
@@ -251,6 +253,8 @@ async def test_a_delete_takes_the_envelopes_and_an_edit_leaves_them(stack: Any, 
         shown = [opened(item) for item in await ring.items(web)]
         assert [one is not None for one in shown[:3]] == [True, False, False]
         left = f"SELECT seq FROM delivery_event WHERE conversation = '{talk}' AND envelopes IS NOT NULL ORDER BY seq"
+        assert stack.sql(left).split() == [str(kept.seq), str(brief.seq)]
+        stack.sql(f"UPDATE delivery_vanishing SET at = at - 3600001 WHERE conversation = '{talk}'")
         stack.sql(f"SELECT delivery_vanish({brief.timestamp}, 1000)")
         assert stack.sql(left).split() == [str(kept.seq)]
 
