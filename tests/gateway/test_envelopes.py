@@ -242,7 +242,7 @@ async def test_a_delete_takes_the_envelopes_and_an_edit_leaves_them(stack: Any, 
         await done(ann, edit(talk, kept.message_id or "", "one, edited"))
         await done(ann, delete(talk, gone.message_id or ""))
         stack.sql(
-            f"UPDATE delivery_event SET until = until - 3600001 WHERE message_id = '{brief.message_id}'"
+            f"UPDATE delivery_event SET at = at - 3600001, until = until - 3600001 WHERE message_id = '{brief.message_id}'"
         )
         async with await Peer.open(ring.urls[1], web, codec, sync=False) as late:
             events = {e.seq: e for e in events_of(await late.sync()) if isinstance(e, frames.Message)}
