@@ -19,6 +19,7 @@ from whatsapp_client import (
     Session,
     WindowExpired,
     events,
+    member_hash,
 )
 
 from .connected import C, collect, connected, eventually, idle, message
@@ -264,6 +265,14 @@ def test_polls():
         assert ann.shown(C, "b").poll is None
         ann.history[C].log.hide("b")
         ann = client()
+
+
+def test_member_hash():
+    ids = ["019a0c41-02b7-7f60-8d0c-2b7a3c9de402", "019a0c40-7d1e-7c2b-9a41-5f2f8d7f1a01"]
+    expected = "b8b6ee2d2fb46be91f91b1b7976eb3b4f47cd85f46eae93cc2553a2cbf0392a5"
+    assert member_hash(ids) == member_hash(reversed(ids)) == expected
+    with pytest.raises(ValueError, match="hexadecimal"):
+        member_hash(["bob"])
 
 
 async def test_envelopes_are_the_callers_matter():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.support.proxy import Network
 from whatsapp_client import (
@@ -15,6 +17,7 @@ from whatsapp_client import (
     Client,
     Forbidden,
     MessageGone,
+    NotFound,
     RateLimited,
     Rest,
     SmsFile,
@@ -176,8 +179,26 @@ async def test_people_contacts_blocks_and_lists(stack: Any):
         await bob.rest.call("PATCH", "/me", {"name": "Robert"})
         assert (await ann.profile(bob_id)).name == "Robert"
         await bob.rest.call("PATCH", "/me", {"name": "Rob"})
-        cached = (await ann.profile(bob_id)).name
-        assert cached in ("Robert", "Rob")  # until the server says that it changed, or an hour
+        ann.watch_presence([bob_id])  # who follows somebody is told of changes
+        await asyncio.sleep(0)
+        ann._chats.forget_profile(bob_id)
+        assert (await ann.profile(bob_id)).name == "Rob"
+        notices = ann.events()
+        picture = io.BytesIO()
+        Image.new("RGB", (60, 60), "red").save(picture, "PNG")
+        await bob.set_photo(picture.getvalue())
+        await bob.rest.call("PATCH", "/me", {"name": "Bob"})
+        async with asyncio.timeout(20):
+            while (
+                await ann.profile(bob_id)
+            ).name != "Bob":  # it is asked again as the server says that it changed
+                event = await anext(notices)
+                assert not isinstance(event, events.Problem)
+        assert (await ann.profile(bob_id)).photo
+        assert (await ann.photo(bob_id, thumb=True)).startswith(b"\xff\xd8")
+        await bob.set_photo(None)
+        with pytest.raises(NotFound):
+            await ann.photo(bob_id)
         assert (await ann.privacy())["lastSeen"] == "everyone"
         assert (await ann.set_privacy(lastSeen="nobody"))["lastSeen"] == "nobody"
 

@@ -36,6 +36,7 @@ async def main(url: str, session_path: str, path: str, conversation: str, last: 
         await client.wait_online()
         while client.pending(conversation) or client.history[conversation].hole:
             await asyncio.sleep(0.01)
+        client.flush()  # what was heard in this very turn
         print("through", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
     database.close()

@@ -35,6 +35,7 @@ from .flags import Flags
 from .group_calls import FOR_EVER
 from .groups import Group, GroupSettings, Invite, InvitePreview, JoinRequest, Member, MemberReceipt, Page
 from .history import Conversation, History
+from .members import member_hash
 from .outbox import Outbox
 from .outgoing import Outgoing
 from .people import BroadcastList, Contact
@@ -103,6 +104,7 @@ __all__ = [
     "by_name",
     "events",
     "link",
+    "member_hash",
     "sign_up",
     "socket_url",
 ]

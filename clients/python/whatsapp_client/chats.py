@@ -58,7 +58,8 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What somebody shows of themselves. ``photo``: where their picture is, "" for none that this user may see."""
+    """What somebody shows of themselves. ``photo``: the version of their picture (another one, another picture), "" for none
+    that this user may see; :meth:`Client.photo` reads it."""
 
     user_id: str
     name: str
@@ -377,7 +378,8 @@ class Chats:
     def profiled(self, item: Frame, at: int) -> Profile:
         """An answer of ``GET /users/{id}``, good from ``at`` on (0: overtaken already)."""
         self.people([item])
-        photo = text(item.get("photo") or "")
+        picture = item.get("photo")
+        photo = text(picture.get("version") or "") if isinstance(picture, dict) else ""
         self._database.write(
             "UPDATE people SET asked_at = ?, photo = ? WHERE id = ?", (at, photo, str(item["userId"]))
         )
