@@ -26,7 +26,6 @@ from accounts.last_seen import LastSeen
 from accounts.visibility import Pair, visible_async
 from chats import gauges
 from chats.connection import Connection
-from chats.forwards import Forwards
 from chats.news import Newsboy
 from delivery import tasks
 from delivery.node import Node
@@ -63,7 +62,6 @@ class Gateway:
         self.unauthenticated = 0
         self.draining = False
         self.rates: dict[str, Rate] = {}  # messages, by user
-        self.forwards = Forwards()
         self.pool = open_pool(settings.DATABASE_URL)
         self.store = PostgresStore(self.pool)
         self.node = Node(

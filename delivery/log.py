@@ -14,6 +14,7 @@ from typing import Any
 from delivery.counts import Counts
 from delivery.envelopes import Seal
 from delivery.fanout import Batch, Fanout
+from delivery.forwards import Forward, Forwards
 from delivery.keyed import Keyed
 from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
@@ -58,7 +59,18 @@ _REFUSED = {
 class Pending:
     """A send that waits for its append; ``ref`` goes back on the answer."""
 
-    __slots__ = ("arrived", "group", "recipients", "ref", "reply_to", "request", "seal", "send", "session")
+    __slots__ = (
+        "arrived",
+        "forward",
+        "group",
+        "recipients",
+        "ref",
+        "reply_to",
+        "request",
+        "seal",
+        "send",
+        "session",
+    )
 
     def __init__(
         self,
@@ -69,6 +81,7 @@ class Pending:
         recipients: Sequence[str] | None,
         reply_to: str | None,
         seal: Seal | None,
+        forward: Forward | None,
     ) -> None:
         self.session = session
         self.send = send
@@ -79,6 +92,7 @@ class Pending:
         self.recipients = recipients  # whom the client believes to write to: checked, never trusted
         self.reply_to = reply_to  # the message that it answers
         self.seal = seal  # whom the client has encrypted it for
+        self.forward = forward  # the act of forwarding that it is part of
 
     @property
     def key(self) -> tuple[str, str]:
@@ -88,7 +102,14 @@ class Pending:
 
 class Log:
     def __init__(
-        self, store: Store, roster: Roster, fanout: Fanout, receipts: Receipts, counts: Counts, keyed: Keyed
+        self,
+        store: Store,
+        roster: Roster,
+        fanout: Fanout,
+        receipts: Receipts,
+        counts: Counts,
+        keyed: Keyed,
+        forwards: Forwards,
     ) -> None:
         self._store = store
         self._seals = Seals(store, keyed)
@@ -96,6 +117,7 @@ class Log:
         self._counts = counts
         self._roster = roster
         self._fanout = fanout
+        self._forwards = forwards
         self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH)
         #: Told of a user who has answered somebody whom the user had not accepted: conversation, user, other user.
         self.accepted: Callable[[str, str, str], None] = lambda conversation, user, other: None
@@ -109,6 +131,7 @@ class Log:
         recipients: Sequence[str] | None = None,
         reply_to: str | None = None,
         seal: Seal | None = None,
+        forward: Forward | None = None,
     ) -> None:
         """Queue a send; its answer (✓ or an error frame) is written to the session."""
         if session.sending >= LIMITS.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
@@ -123,7 +146,7 @@ class Log:
             )
             return
         session.sending += 1
-        self._queue.add(Pending(session, send, ref, arrived, recipients, reply_to, seal))
+        self._queue.add(Pending(session, send, ref, arrived, recipients, reply_to, seal, forward))
 
     @property
     def waiting(self) -> int:
@@ -208,10 +231,15 @@ class Log:
         baseless = await self._baseless(
             [p for p, refusal in zip(batch, refusals, strict=True) if not refusal]
         )
+        too_far = await self._forwards.too_far(
+            [p for p, refusal in zip(batch, refusals, strict=True) if not refusal and p not in baseless]
+        )
         admitted = []
         for pending, refusal in zip(batch, refusals, strict=True):
             if refusal is not None:
                 self._refuse(pending, *refusal)
+            elif pending in too_far:
+                self._refuse(pending, Code.LIMIT_EXCEEDED, "forwarded to too many conversations")
             elif pending in baseless:
                 self._refuse(pending, Code.NOT_FOUND, "replyTo: there is no such message")
             else:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from delivery.counts import Counts
 from delivery.drain import Drain, DrainRequest
 from delivery.fanout import LIVE, POKE, Fanout
+from delivery.forwards import Forwards
 from delivery.group_presence import GroupPresence
 from delivery.inbox import Inbox
 from delivery.keyed import Keyed
@@ -66,7 +67,8 @@ class Node:
         self.tracing = self.live.tracing = self.fanout.tracing = Tracing(self.bus)
         self.counts = Counts(store, self.hub, self.roster)
         self.keyed = Keyed(envelope_devices)
-        self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts, self.keyed)
+        forwards = Forwards(self.bus.hot)
+        self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts, self.keyed, forwards)
         self.sessions = Sessions(
             store,
             self.bus,

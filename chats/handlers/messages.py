@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from delivery.envelopes import Seal, pack
+from delivery.forwards import Forward
 from delivery.session import Session
 from delivery.store.interface import Send
 from delivery.view import pack_extra
@@ -36,11 +37,9 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
     now = admitted(connection, session, frame, len(content))
     if now is None:
         return
-    if frame.forward_id is not None and not connection.gateway.forwards.take(
-        session.user, frame.forward_id, frame.conversation_id, frame.forward_count or 0
-    ):
-        refuse(connection, frame, Code.LIMIT_EXCEEDED, "forwarded to too many conversations")
-        return
+    forward = None
+    if frame.forward_id is not None:
+        forward = Forward(session.user, frame.forward_id, frame.conversation_id, frame.forward_count or 0)
     extra = pack_extra(frame)
     send = Send(
         frame.conversation_id,
@@ -58,7 +57,7 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         lasts=(frame.expires_in or 0) * 1000,
     )
     connection.gateway.node.log.submit(
-        session, send, frame.ref, now, frame.recipient_ids, frame.reply_to, seal
+        session, send, frame.ref, now, frame.recipient_ids, frame.reply_to, seal, forward
     )
 
 

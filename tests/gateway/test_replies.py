@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from chats.forwards import MAX_ACTS, Forwards
+from delivery.forwards import MAX_ACTS, Acts, Forward
 from delivery.log import Log
 from delivery.store.interface import Conversation, Interval, Unavailable
 from tests.contract.harness import send
-from tests.gateway.peer import Peer, Runs, new_id, sign_up, talking
+from tests.gateway.peer import Peer, Runs, link, new_id, sign_up, talking
 from tests.gateway.test_amendments import delete, done, history
 from whatsapp.wire import frames
 
@@ -48,21 +48,24 @@ async def test_a_reply_may_come_in_one_batch_with_what_it_answers(stack: Runs) -
 async def test_one_act_of_forwarding_reaches_five_conversations(stack: Runs, codec: str) -> None:
     ann, *others = await asyncio.gather(*[sign_up(stack) for _ in range(7)])
     talks = [await ann.direct(other) for other in others]
-    async with await Peer.open(stack.ws, ann, codec) as a:
+    laptop = await link(ann)
+    one, two = [gateway["ws"] for gateway in stack.gateways.values()]
+    async with await Peer.open(one, ann, codec) as a, await Peer.open(two, laptop, codec) as b:
         act = new_id()
         first = a.message(talks[0], "pass it on", forward_id=act, forward_count=1)
         assert (await a.ask(first)).status == "sent"
-        for talk in talks[1:5]:
-            await a.say(talk, "pass it on", forward_id=act, forward_count=1)
-        answer = await a.attempt(talks[5], "pass it on", forward_id=act, forward_count=1)
-        assert (answer.code, answer.retryable) == ("limit_exceeded", False)
-        assert (await a.ask(first)).duplicate, "a repetition is none more"
+        for peer, talk in zip((b, a, b, a), talks[1:5], strict=True):
+            await peer.say(talk, "pass it on", forward_id=act, forward_count=1)
+        for peer in (a, b):
+            answer = await peer.attempt(talks[5], "pass it on", forward_id=act, forward_count=1)
+            assert (answer.code, answer.retryable) == ("limit_exceeded", False)
+            assert (await peer.ask(first)).duplicate, "a repetition is none more, over whichever gateway"
         await a.say(talks[5], "another act", forward_id=new_id(), forward_count=1)
         # Forwarded many times: one conversation.
         act = new_id()
         await a.say(talks[0], "chain letter", forward_id=act, forward_count=5)
         assert (
-            await a.attempt(talks[1], "chain letter", forward_id=act, forward_count=5)
+            await b.attempt(talks[1], "chain letter", forward_id=act, forward_count=5)
         ).code == "limit_exceeded"
 
 
@@ -113,7 +116,7 @@ async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> Non
         def send(self, frame: Any) -> None:
             self.got.append(frame)
 
-    parts: Any = [Store(), Lists(), None, None, None, None]
+    parts: Any = [Store(), Lists(), None, None, None, None, None]
     log = Log(*parts)
     sessions: list[Any] = [Sender(), Sender()]
     for session, user in zip(sessions, (member, stranger), strict=True):
@@ -125,7 +128,7 @@ async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> Non
 
 
 def test_acts_are_bounded() -> None:
-    forwards = Forwards()
+    acts = Acts()
     for number in range(MAX_ACTS + 5):
-        assert forwards.take("ann", str(number), "c", 1)
-    assert len(forwards._acts) <= MAX_ACTS
+        assert acts.take(Forward("ann", str(number), "c", 1))
+    assert len(acts) <= MAX_ACTS
