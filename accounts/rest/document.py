@@ -68,6 +68,7 @@ _LINKS: Final = {
         ("remove_contact", "user_id", "$response.body#/userId"),
         ("user", "user_id", "$response.body#/userId"),
         ("open_direct", "user_id", "$response.body#/userId"),
+        ("user_keys", "user_id", "$response.body#/userId"),
     ],
     "contacts": [("user", "user_id", "$response.body#/items/0/userId")],
     "open_direct": [("events", "conversation_id", "$response.body#/conversationId")],
