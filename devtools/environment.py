@@ -23,6 +23,8 @@ DEVELOPMENT_LIMITS = {
     "wrong_codes_by_strangers_day": 100_000,
     "wrong_codes_per_address_day": 100_000,
     "wrong_codes_by_device_day": 100_000,
+    "links_per_address_hour": 100_000,
+    "link_approvals_per_day": 100_000,
     "contacts_per_hour": 100_000,
     "first_contacts_per_hour": 100_000,
     "contacts_per_day": 100_000,

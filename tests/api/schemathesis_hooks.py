@@ -24,10 +24,11 @@ from PIL import Image
 from schemathesis.core.parameters import ParameterLocation
 from websockets.sync.client import connect
 
-from tests.api.people import SignedUp, Sms, sign_up
+from tests.api.people import SignedUp, Sms, request, sign_up
 from tests.support.signal_keys import IdentityPair, keys
 
 VERSION = "X-WhatsApp-Protocol-Version"
+LINK_SECRET = "X-Link-Secret"
 URL = os.environ["WHATSAPP_API_URL"]
 SMS = Sms(os.environ["WHATSAPP_API_SMS"])
 #: A line for each answer: operation, status.
@@ -169,6 +170,17 @@ def known_ids(name: str) -> dict[str, str]:
     return {}
 
 
+def put_link(case: Any, name: str) -> None:
+    """A code that a new device shows, with the secret that the operation takes."""
+    offer = request("POST", f"{URL}/auth/link", {"deviceName": "laptop"})
+    case.path_parameters["link_id"] = offer["linkId"]
+    secret = offer["qr"].rpartition(":")[2]
+    if name == "approve_link":
+        case.body = {"secret": secret, "historyDays": 7}
+    else:
+        case.headers[LINK_SECRET] = offer["pollSecret"] if name == "poll_link" else secret
+
+
 def _name(case: Any) -> str:
     return str(case.operation.definition.raw.get("operationId", ""))
 
@@ -208,6 +220,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.path_parameters.update(known_ids(name))
         if name == "user_keys" and case.query and _generated(case, ParameterLocation.QUERY):
             case.query.pop("deviceId", None)  # of Bob's, it would have to be
+        part = ParameterLocation.BODY if name == "approve_link" else ParameterLocation.HEADER
+        if name in ("look_at_link", "approve_link", "reject_link", "poll_link") and _generated(case, part):
+            put_link(case, name)
     if not _generated(case, ParameterLocation.BODY) or not isinstance(case.body, dict):
         return
     if name in ("register", "verify", "change_number"):

@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Any
 
-from delivery.store.interface import Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
+from delivery.store.interface import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
 from tests.contract.harness import T0, People, new_id, read_all, seqs
 
 
@@ -101,6 +101,24 @@ async def test_counts_nowhere(harness: Any) -> None:
     assert (await pair.listed(pair.bob)).unread == 3
     assert [b.head for b in await pair.store.behind(pair.bob, pair.tablet)] == [12]
     assert seqs(await pair.read(pair.bob, after=1)) == [11, 12]
+
+
+async def test_the_history_of_a_new_device_holds_nothing_that_is_withheld(harness: Any) -> None:
+    pair = await meet(harness)
+    await pair.say(b"1")
+    await pair.block()
+    await pair.say(b"2", b"3")
+    while_blocked = new_id()
+    await pair.store.link_device(pair.bob, while_blocked, T0, 1)
+    assert await pair.store.behind(pair.bob, while_blocked) == [Behind(pair.conversation, 1, 0)]
+    assert seqs(await pair.read(pair.bob)) == [1]
+    await pair.block(False)
+    await pair.say(b"4")
+    afterwards = new_id()
+    await pair.store.link_device(pair.bob, afterwards, T0, 1)
+    for device in (while_blocked, afterwards):
+        assert await pair.store.behind(pair.bob, device) == [Behind(pair.conversation, 4, 0)]
+    assert seqs(await pair.read(pair.bob)) == [1, 4]
 
 
 async def test_from_the_first_message(harness: Any) -> None:
