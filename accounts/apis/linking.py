@@ -46,15 +46,6 @@ _POLL: Final = _header("The `pollSecret` of the new device.", _POLL_SAMPLE)
 _CODE: Final = _header("The secret of the code: what follows its last `:` but one's own additions.", _SAMPLE)
 
 
-class SecretField(TextField):
-    """The secret of a code or of a new device."""
-
-    default_error_messages = {"shape": "is no secret of a code"}
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_length=64, **options)
-
-
 class LinkInput(serializers.Serializer):
     deviceName = LineField(max_length=100, help_text="what the primary device is shown")
     registrationId = WholeNumberField(min_value=0, max_value=2**31 - 1, required=False, allow_null=True)
@@ -82,7 +73,7 @@ class PollOutput(serializers.Serializer):
 
 
 class ApproveInput(serializers.Serializer):
-    secret = SecretField(help_text="of the code")
+    secret = TextField(max_length=64, help_text="of the code")
     historyDays = WholeNumberField(
         min_value=0,
         max_value=30,

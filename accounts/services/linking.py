@@ -121,7 +121,7 @@ def poll(*, link_id: uuid.UUID, poll_secret: str) -> Pending | Tokens:
         link = _find(link_id, poll_secret, "poll_hash", lock=True)
         if _state(link, now) != "approved":
             raise _gone()
-        tokens = _let_in(link, now)
+        tokens = _let_in(link)
     metrics.count("links", "linked")
     return tokens
 
@@ -267,12 +267,14 @@ def _approver(device_id: uuid.UUID, now: int, since: int | None = None) -> Devic
     return device
 
 
-def _let_in(link: DeviceLink, now: int) -> Tokens:
+def _let_in(link: DeviceLink) -> Tokens:
     """The new device and its session. The link is locked and approved."""
     installation = _installation(link)
     lock(installation)
-    check_not_banned(installation=installation, now=now)
     account = Account.objects.select_for_update().get(pk=link.user_id)
+    # Behind the locks: gateways must not take the device for older than it is (ADR 0008).
+    now = now_ms()
+    check_not_banned(installation=installation, now=now)
     if account.is_banned(now):
         raise banned(account.banned_until)
     approver = _approver(link.approver_id, now, link.approved_at)
