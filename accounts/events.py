@@ -110,6 +110,12 @@ def blocks_changed(*, user_ids: Sequence[str]) -> None:
         _send_each(user_ids, {"type": "blocks.changed"})
 
 
+def reads_changed(*, user_ids: Sequence[str]) -> None:
+    """These show to others than before what they have read, and so are shown it of others."""
+    if isinstance(get_channel_layer(), BusLayer):
+        _send_each(user_ids, {"type": "reads.changed"})
+
+
 def request_accepted(*, conversation_id: str, user_id: str, other_id: str) -> None:
     """The user has accepted the other one, who may be told from now on how far the user is."""
     if isinstance(get_channel_layer(), BusLayer):
@@ -139,4 +145,5 @@ def _tell_followers(user_ids: Sequence[str], topic: str) -> None:
         except Exception:
             log.exception("a change (%s) was not published", topic)
 
-    transaction.on_commit(send)
+    if user_ids:
+        transaction.on_commit(send)

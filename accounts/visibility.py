@@ -60,6 +60,37 @@ ORDER BY asked.place
 """
 
 
+# Blocks have a way of their own: while one is in force receipts stand still, and what was shown before stays.
+_READS_SHOWN: Final = """
+SELECT (u.read_receipts IS NULL OR u.read_receipts = 0 OR u.read_receipts = 1 AND EXISTS (
+            SELECT FROM accounts_contact c
+            WHERE c.owner_id = asked.user_id AND c.user_id = asked.viewer_id AND NOT c.removed))
+       AND (v.read_receipts IS NULL OR v.read_receipts = 0 OR v.read_receipts = 1 AND EXISTS (
+            SELECT FROM accounts_contact c
+            WHERE c.owner_id = asked.viewer_id AND c.user_id = asked.user_id AND NOT c.removed))
+FROM unnest(%(users)s::uuid[], %(viewers)s::uuid[]) WITH ORDINALITY AS asked (user_id, viewer_id, place)
+LEFT JOIN accounts_privacy u ON u.account_id = asked.user_id
+LEFT JOIN accounts_privacy v ON v.account_id = asked.viewer_id
+ORDER BY asked.place
+"""
+
+# The address book only of who shows it to contacts.
+_READS_OF: Final = """
+SELECT coalesce(p.read_receipts, 0), CASE p.read_receipts WHEN 1 THEN ARRAY (
+           SELECT c.user_id::text FROM accounts_contact c WHERE c.owner_id = asked.user_id AND NOT c.removed) END
+FROM unnest(%(users)s::uuid[]) WITH ORDINALITY AS asked (user_id, place)
+LEFT JOIN accounts_privacy p ON p.account_id = asked.user_id
+ORDER BY asked.place
+"""
+
+
+class Readers(NamedTuple):
+    """To whom a user shows what the user has read."""
+
+    everybody: bool
+    users: frozenset[str]  # if not everybody, these
+
+
 def _parameters(pairs: Sequence[Pair]) -> dict[str, list[str]]:
     return {"users": [user for user, _ in pairs], "viewers": [viewer for _, viewer in pairs]}
 
@@ -91,3 +122,25 @@ async def visible_async(pool: AsyncConnectionPool, pairs: Sequence[Pair]) -> lis
     async with pool.connection() as link:
         rows = await (await link.execute(_VISIBLE, _parameters(pairs))).fetchall()
         return [_answer(pair, row) for pair, row in zip(pairs, rows, strict=True)]
+
+
+def reads_shown(pairs: Sequence[Pair]) -> list[bool]:
+    """For each pair, in order: whether both show each other what they have read. Without blocks and message requests."""
+    if not pairs:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_READS_SHOWN, _parameters(pairs))
+        return [row[0] for row in cursor.fetchall()]
+
+
+async def reads_shown_async(pool: AsyncConnectionPool, pairs: Sequence[Pair]) -> list[bool]:
+    """The same for the gateway. Raises psycopg's errors."""
+    async with pool.connection() as link:
+        return [row[0] for row in await (await link.execute(_READS_SHOWN, _parameters(pairs))).fetchall()]
+
+
+async def readers_async(pool: AsyncConnectionPool, users: Sequence[str]) -> list[Readers]:
+    """For each user, in order. Raises psycopg's errors."""
+    async with pool.connection() as link:
+        rows = await (await link.execute(_READS_OF, {"users": list(users)})).fetchall()
+        return [Readers(audience == 0, frozenset(users or ())) for audience, users in rows]

@@ -23,13 +23,13 @@ from accounts import sessions as account_sessions
 from accounts.envelope_devices import envelope_devices_async
 from accounts.errors import banned
 from accounts.last_seen import LastSeen
-from accounts.visibility import Pair, visible_async
+from accounts.visibility import Pair, readers_async, reads_shown_async, visible_async
 from chats import gauges
 from chats.connection import Connection
 from chats.news import Newsboy
 from delivery import tasks
 from delivery.node import Node
-from delivery.ports import NOTHING, Shown
+from delivery.ports import NOTHING, Reads, Shown
 from delivery.session import Session, State
 from delivery.sessions import CLOSE_OF
 from delivery.store.interface import Unavailable
@@ -70,6 +70,8 @@ class Gateway:
             hot_url=settings.HOT_URL,
             identify=self._judge,
             shows=self._shows,
+            reads_of=self._reads_of,
+            reads_shown=self._reads_shown,
             envelope_devices=self._envelope_devices,
             # A broker that is away only means that the gateway reads by itself, and that workers look for lanes.
             submit_drain=tasks.submit_drain_soon,
@@ -110,6 +112,18 @@ class Gateway:
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
         return {user: dict(devices) for user, devices in found.items()}
+
+    async def _reads_of(self, users: Sequence[str]) -> list[Reads]:
+        try:
+            return [Reads(*one) for one in await readers_async(self.pool, users)]
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
+
+    async def _reads_shown(self, pairs: Sequence[Pair]) -> list[bool]:
+        try:
+            return await reads_shown_async(self.pool, pairs)
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
 
     async def _judge(self, sessions: Any) -> list[str]:
         """What the check of the living sessions asks. It ends whom it must; the banned are told before why."""
@@ -160,7 +174,7 @@ class Gateway:
             ):
                 session.send(frames.Notice(event["kind"], event["data"]))
         self.node.roster.forget_devices(user)
-        if kind == "blocks.changed":
+        if kind in ("blocks.changed", "reads.changed"):
             self.node.silence.changed(user)
         if kind == "request.accepted":
             self.node.requests.on_accepted(event["accepted"])

@@ -8,6 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from accounts.errors import Refused
+from accounts.visibility import reads_shown
+from delivery.ids import is_direct
 from delivery.store.interface import Flags, ListedConversation, Logged, Page
 from delivery.store.sync import store
 from delivery.view import item_for
@@ -114,10 +116,14 @@ def message_receipts(
         raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
     if page.events[0].sender != user_id:
         raise Refused(Code.FORBIDDEN, "Only the sender of a message is told who has it.")
+    found = store.message_receipts(conversation_id, user_id, seq, after, limit)
+    shown = [True] * len(found)
+    if is_direct(conversation_id):
+        shown = reads_shown([(receipt.user, user_id) for receipt in found])
     return [
         {
             "userId": receipt.user,
-            "status": "read" if receipt.read else "delivered" if receipt.delivered else "sent",
+            "status": "read" if receipt.read and shows else "delivered" if receipt.delivered else "sent",
         }
-        for receipt in store.message_receipts(conversation_id, user_id, seq, after, limit)
+        for receipt, shows in zip(found, shown, strict=True)
     ]

@@ -32,6 +32,11 @@ def conversation_id(now: int, kind: ConversationKind, region: int = 0) -> str:
     return str(uuid.UUID(int=high << 64 | _VARIANT | secrets.randbits(62)))
 
 
+def is_direct(conversation: str) -> bool:
+    """By the two bits of its id."""
+    return int(conversation[15], 16) >> 2 == KIND_NUMBERS["direct"]
+
+
 def region_of(conversation: str) -> int:
     """Home region in a conversation id."""
     return uuid.UUID(conversation).int >> 64 & MAX_REGION

@@ -17,7 +17,17 @@ from delivery.lanes import GROUP, SubmitLane
 from delivery.live import Live
 from delivery.log import Log
 from delivery.open_chats import OpenChats
-from delivery.ports import EnvelopeDevices, Identify, Shows, everybody, keyless
+from delivery.ports import (
+    EnvelopeDevices,
+    Identify,
+    ReadsOf,
+    ReadsShown,
+    Shows,
+    everybody,
+    keyless,
+    open_reads,
+    shown_reads,
+)
 from delivery.presence import PRESENCE, Presence
 from delivery.reader import Reader
 from delivery.receipts import AGAIN, RECEIPT, Receipts
@@ -44,6 +54,8 @@ class Node:
         hot_url: str,
         identify: Identify,
         shows: Shows = everybody,
+        reads_of: ReadsOf = open_reads,
+        reads_shown: ReadsShown = shown_reads,
         envelope_devices: EnvelopeDevices = keyless,
         submit_drain: Callable[[DrainRequest], None] | None = None,
         submit_lane: SubmitLane | None = None,
@@ -55,13 +67,13 @@ class Node:
         self.reader = Reader(store)
         self.inbox = Inbox(self.bus.hot)
         self.live = Live(self.hub, self.reader)
-        self.receipts = Receipts(store, self.bus, self.hub, self.roster, self.inbox)
+        self.silence = Silence(store, self.hub, reads_of, reads_shown)
+        self.receipts = Receipts(store, self.bus, self.hub, self.roster, self.inbox, self.silence)
         self.presence = Presence(self.bus, self.hub, self.roster, shows)
         self.chats = OpenChats(self.bus)
         self.group_presence = GroupPresence(self.bus, self.roster, self.presence, self.chats)
         self.typing = Typing(self.bus, self.hub, self.roster, self.chats, shows)
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
-        self.silence = Silence(store, self.hub)
         self.sync = Sync(store, self.inbox, self.reader, self.receipts, self.silence, drain)
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
         self.tracing = self.live.tracing = self.fanout.tracing = Tracing(self.bus)

@@ -21,6 +21,8 @@ class Shown(NamedTuple):
     last_seen: bool
 
 
+#: A viewer who is nobody in particular, and nobody's contact.
+ANYBODY: Final = "00000000-0000-0000-0000-000000000000"
 ALL: Final = Shown(True, True, True)
 NOTHING: Final = Shown(False, False, False)
 
@@ -32,6 +34,33 @@ Shows = Callable[[Sequence[tuple[str, str]]], Awaitable[list[Shown]]]
 #: ``envelope_devices(users)``: for each user the devices that take envelopes, linked and with keys on file, with the registration
 #: id of their keys. From the primary, never from a replica. Raises ``Unavailable``.
 EnvelopeDevices = Callable[[Sequence[str]], Awaitable[Mapping[str, Mapping[str, int]]]]
+
+
+class Reads(NamedTuple):
+    """To whom a user shows in direct conversations what the user has read, and so whose readings the user is shown."""
+
+    everybody: bool
+    users: frozenset[str] = frozenset()  # if not everybody, these
+
+    def include(self, user: str) -> bool:
+        return self.everybody or user in self.users
+
+
+OPEN: Final = Reads(True)
+
+#: ``reads_of(users)``: asked at the end of a session's first sync, when that has changed, and by the check of all sessions. What
+#: is passed on is compared with the answers of both, the reader's and the other's. Raises ``Unavailable``.
+ReadsOf = Callable[[Sequence[str]], Awaitable[list[Reads]]]
+#: ``reads_shown([(one, other)])``: whether both show it to each other. Asked for stored receipts. Raises ``Unavailable``.
+ReadsShown = Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]]
+
+
+async def open_reads(users: Sequence[str]) -> list[Reads]:
+    return [OPEN] * len(users)
+
+
+async def shown_reads(pairs: Sequence[tuple[str, str]]) -> list[bool]:
+    return [True] * len(pairs)
 
 
 async def everybody(pairs: Sequence[tuple[str, str]]) -> list[Shown]:

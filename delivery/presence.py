@@ -18,7 +18,7 @@ from typing import Any
 
 import hiredis
 
-from delivery.ports import Shows, everybody
+from delivery.ports import ANYBODY, NOTHING, Shows, everybody
 from delivery.roster import Roster, is_member
 from delivery.session import Hub, Session, State
 from delivery.store.interface import Unavailable
@@ -257,9 +257,14 @@ class Presence:
         return states
 
     async def online(self, users: Sequence[str]) -> int:
-        """How many of ``users`` are online. Raises what the hot node raises."""
+        """How many of ``users`` are online and show it to everybody: one number is told to all. Raises what the hot node raises,
+        and ``Unavailable``."""
         states = await self._states(users, with_seen=False)
-        return sum(status == "online" for status, _ in states.values())
+        online = [user for user, (status, _) in states.items() if status == "online"]
+        shown = await self._shows([(user, ANYBODY) for user in online]) if online else []
+        if any(one == NOTHING for one in shown):
+            raise Unavailable("what the members show cannot be read")  # nobody has blocked nobody
+        return sum(one.online for one in shown)
 
     def _status(self, user: str, entries: dict[str, SessionEntry], alive: set[str]) -> Status:
         living = [

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
 
 import hiredis
 
 from delivery.inbox import Inbox
+from delivery.ports import Reads
 from delivery.roster import Roster, unique
 from delivery.session import Hub, Session, State
 from delivery.store.interface import RECEIPTS_EACH, PositionWrite, Receipt, ReceiptWrite, Store, Unavailable
@@ -54,7 +55,7 @@ def send_receipts(session: Session, receipts: Sequence[Receipt]) -> None:
                         status,
                         up_to=up_to,
                         user_id=receipt.user,
-                        timestamp=receipt.changed_at,
+                        timestamp=receipt.changed_at or None,
                     )
                 )
 
@@ -64,13 +65,24 @@ def send_held(session: Session) -> None:
     if session.silent is None:
         return
     held, session.receipts = session.receipts, {}
-    for (conversation, user, _), frame in held.items():
-        if user == session.user or conversation not in session.silent:
+    for (conversation, user, status), frame in held.items():
+        if user == session.user or session.hears(conversation, user, status):
             session.send(frame)
 
 
+class Rules(Protocol):
+    """To whom users show what they have read: :class:`delivery.silence.Silence`."""
+
+    def known(self, user: str) -> Reads | None: ...
+
+    async def reads(self, user: str) -> Reads:
+        """Raises ``Unavailable``."""
+        ...
+
+
 class Receipts:
-    def __init__(self, store: Store, bus: Bus, hub: Hub, roster: Roster, inbox: Inbox) -> None:
+    def __init__(self, store: Store, bus: Bus, hub: Hub, roster: Roster, inbox: Inbox, rules: Rules) -> None:
+        self._rules = rules
         self._store = store
         self._bus = bus
         self._hub = hub
@@ -148,6 +160,11 @@ class Receipts:
                 self._miss(conversation, user)  # told once the store takes them
             return
         at = clock.now_ms()
+        rules = await self._reads(
+            user
+            for conversation, user, status in highest
+            if status == "read" and conversation in lists and lists[conversation].kind == "direct"
+        )
         payloads: list[Payload] = []
         for (conversation, user, status), (up_to, device) in highest.items():
             known = lists.get(conversation)
@@ -160,6 +177,11 @@ class Receipts:
             else:
                 to = list(known.current)
             if status == "read":
+                if known.kind == "direct" and not faults.off("reads"):
+                    rule = rules[user]
+                    if rule is None:
+                        self._miss(conversation, user)  # told once it can be known
+                    to = [one for one in to if rule is not None and rule.include(one)]
                 if user not in to:
                     to.append(user)  # has left, and has other devices
             elif user in to:
@@ -189,6 +211,19 @@ class Receipts:
         for process, items in by_process.items():
             self._bus.send(process, topic, items)
 
+    async def _reads(self, users: Iterable[str]) -> dict[str, Reads | None]:
+        """To whom they show what they have read; None: that cannot be known now."""
+        found = {user: self._rules.known(user) for user in users}
+        unknown = [user for user, rule in found.items() if rule is None]
+        if unknown:
+            answers = await asyncio.gather(*map(self._rules.reads, unknown), return_exceptions=True)
+            for user, answer in zip(unknown, answers, strict=True):
+                if isinstance(answer, Reads):
+                    found[user] = answer
+                elif not isinstance(answer, Unavailable):
+                    log.error("what a user shows could not be read", exc_info=answer)
+        return found
+
     def on_receipts(self, payloads: list[Payload]) -> None:
         """Write receipts to the sessions of this process (also the bus handler)."""
         by_user = self._hub.by_user
@@ -199,14 +234,15 @@ class Receipts:
                 for session in (by_user.get(recipient) or {}).values():
                     if session.device == device:
                         continue
-                    others = recipient != user and not faults.off("silent")
-                    if others and session.silent is not None and conversation in session.silent:
+                    others = recipient != user
+                    known = session.silent is not None
+                    if others and known and not session.hears(conversation, user, status):
                         continue
                     if frame is None:
                         frame = frames.StatusUpdate(
                             conversation, status, up_to=up_to, user_id=user, timestamp=at
                         )
-                    if session.state is not State.LIVE or (others and session.silent is None):
+                    if session.state is not State.LIVE or (others and not known):
                         if len(session.receipts) < MAX_HELD:
                             session.receipts[conversation, user, status] = frame
                         continue

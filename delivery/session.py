@@ -14,8 +14,11 @@ from typing import Any, Protocol
 import msgspec
 
 from delivery.envelopes import Blob, envelope_of, unpack
+from delivery.ids import is_direct
+from delivery.ports import OPEN
 from delivery.store.interface import Logged
 from delivery.view import has_content, item_frame
+from whatsapp.infra import faults
 from whatsapp.infra.limits import Rate
 from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
@@ -142,6 +145,7 @@ class Session:
         "outlet",
         "own",
         "pending",
+        "reads",
         "receipts",
         "sending",
         "sent",
@@ -182,11 +186,20 @@ class Session:
         self.issued_at = issued_at  # ms, of its access token
         #: Direct conversations with a block in force, of which no receipts are told. None: not known, so they wait.
         self.silent: frozenset[str] | None = None
+        self.reads = OPEN  # once that is known
         self.away = False
         self.bye = False  # it ended because its client wanted it
         self.opened_at = 0  # ms
         self.receipts: dict[tuple[str, str, str], frames.StatusUpdate] = {}  # for the end of the sync
         self.sending = 0  # sends that wait for their append
+
+    def hears(self, conversation: str, user: str, status: str) -> bool:
+        """Whether it is told this receipt of somebody else. Nothing while it is not known."""
+        if self.silent is None or (conversation in self.silent and not faults.off("silent")):
+            return False
+        if status != "read" or self.reads.everybody or faults.off("reads"):
+            return True
+        return self.reads.include(user) or not is_direct(conversation)
 
     def send(self, frame: Any) -> None:
         """Encode one server frame for this client and write it."""

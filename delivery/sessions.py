@@ -240,7 +240,7 @@ class Sessions:
         if session.state is not State.LIVE or not since:
             return  # a sync ends with the receipts
         with contextlib.suppress(Unavailable):
-            changed = await self._store.receipts([], session.user, since - RECEIPT_SLACK_MS)
+            changed = await self._silence.stored(session.user, [], since - RECEIPT_SLACK_MS)
             send_receipts(session, changed)
 
     # ending

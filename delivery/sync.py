@@ -253,7 +253,7 @@ class Sync:
     async def _complete(self, session: Session, run: Run) -> bool:
         """False if something came in at the last moment."""
         await self._silence.learn(session)
-        changed = await self._store.receipts([], session.user, max(0, run.since - RECEIPT_SLACK_MS))
+        changed = await self._silence.stored(session.user, [], max(0, run.since - RECEIPT_SLACK_MS))
         if session.sync is not run or session.state is not State.SYNCING:
             return True  # a newer sync, or nobody
         if run.queue:

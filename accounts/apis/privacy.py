@@ -24,7 +24,7 @@ class PrivacyInput(serializers.Serializer):
     photo = serializers.ChoiceField(_AUDIENCES, required=False)
     about = serializers.ChoiceField(_AUDIENCES, required=False)
     readReceipts = serializers.ChoiceField(
-        _AUDIENCES[:1], required=False, help_text="Cannot be hidden yet: everybody in a conversation is told"
+        _AUDIENCES, required=False, help_text="in 1:1 conversations; in groups they are always told"
     )
 
 
@@ -71,7 +71,9 @@ class PrivacyView(APIView):
         example=_EXAMPLE,
     )
     def patch(self, request: Request) -> Response:
-        """Change what is given. Who hides when they were last seen from somebody does not see that somebody's either."""
+        """Change what is given. Who hides from somebody when they were last seen, or what they have read, does not see that
+        somebody's either. What is delivered is always told, and in groups what was read, too. Who shows it again shows how far
+        they are now."""
         data = PrivacyInput(data=request.data)
         data.is_valid(raise_exception=True)
         return Response(

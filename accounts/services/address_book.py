@@ -17,7 +17,7 @@ from django.db.models import Q
 
 from accounts import limits
 from accounts.models import Account, Contact
-from accounts.services import requests
+from accounts.services import privacy, requests
 from accounts.services.contacts import MAX_CONTACTS, full
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -79,6 +79,8 @@ def sync(*, owner: Account, hashes: Collection[bytes]) -> list[Match]:
         Contact.objects.filter(owner=owner, user__in=again).update(removed=False, updated_at=now)
         _learn_numbers(known, accounts, now)
         requests.accept(owner=owner, users=[str(account.pk) for account in new])
+        if new:
+            privacy.address_books_changed(owner_ids=[owner.pk])
         rows = (
             Contact.objects.filter(owner=owner, user__in=accounts).select_related("user").order_by("user_id")
         )

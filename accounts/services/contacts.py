@@ -11,7 +11,7 @@ from accounts import events, limits
 from accounts.errors import Refused
 from accounts.models import Account, Block, Contact
 from accounts.selectors import account_by_id
-from accounts.services import requests
+from accounts.services import privacy, requests
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
@@ -65,6 +65,7 @@ def _put(
             raise full()
         if is_new:
             requests.accept(owner=owner, users=[str(account.pk)])
+            privacy.address_books_changed(owner_ids=[owner.pk])
         if contact is None:
             return Contact.objects.create(
                 owner=owner, user=account, nickname=nickname or "", updated_at=now, number_hash=number
@@ -87,7 +88,7 @@ def remove_contact(*, owner: Account, user_id: uuid.UUID) -> None:
     """Idempotent: removing who is not there changes nothing. The row stays as a mark for the owner's other devices."""
     found = Contact.objects.filter(owner=owner, user_id=user_id, removed=False)
     if found.update(removed=True, nickname="", updated_at=now_ms()):
-        events.visibility_changed(user_ids=[str(owner.pk)])  # what is shown to contacts is theirs no more
+        privacy.address_books_changed(owner_ids=[owner.pk])
 
 
 def tell_new_number(*, account: Account, old_hash: bytes, now: int) -> None:

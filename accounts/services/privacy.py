@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts import events
 from accounts.models import Account, Audience, Privacy
@@ -41,4 +43,16 @@ def change(*, account: Account, changes: Mapping[str, str], device_id: str = "")
             )
             events.notice(user_id=str(account.pk), kind="flags", data={"privacy": after}, but=device_id)
             events.visibility_changed(user_ids=[str(account.pk)])
+            if after["readReceipts"] != before["readReceipts"]:
+                events.reads_changed(user_ids=[str(account.pk)])
         return after
+
+
+def address_books_changed(*, owner_ids: Collection[uuid.UUID]) -> None:
+    """What these show to contacts, they show to others than before. Told on commit."""
+    contacts = Audience.CONTACTS
+    found = Privacy.objects.filter(account__in=owner_ids)
+    reads = found.filter(read_receipts=contacts).values_list("account_id", flat=True)
+    seen = found.filter(Q(online=contacts) | Q(last_seen=contacts)).values_list("account_id", flat=True)
+    events.reads_changed(user_ids=[str(owner) for owner in reads])
+    events.visibility_changed(user_ids=[str(owner) for owner in seen])

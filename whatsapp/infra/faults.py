@@ -51,6 +51,7 @@ rights_again    who begins to follow is shown what the rights of a moment ago al
 typing_pace     all the typing in a group goes to who has it open
 withheld        what a blocked user writes is fanned out to who has blocked
 silent          receipts are told whatever block is in force
+reads           what was read is told, whoever hides it
 requests        receipts are told to strangers whom their user has not accepted
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================
