@@ -1,4 +1,5 @@
-"""Blocks while parts die: what is withheld is not revealed by any repair, and nothing else is lost."""
+"""Blocks, hidden read receipts and message requests while parts die: what is withheld is not revealed by any repair, and nothing
+else is lost."""
 
 from __future__ import annotations
 
@@ -157,3 +158,120 @@ async def test_twin_receipts_are_told_all_the_same(rig: Rig) -> None:
         with rig.off("silent"):
             assert await _told_after(rig, at, range(2, 4)) is None
         assert await _told_after(rig, at, range(4, 5)) == 4
+
+
+# -- what was read, where it is hidden ---------------------------------------------------------------------------------------
+
+
+def _hide(rig: Rig, phone: Phone) -> None:
+    """Not over the accounts, so that no gateway is told."""
+    rig.system.sql(
+        f"""INSERT INTO accounts_privacy (account_id, last_seen, online, photo, about, read_receipts)
+            VALUES ('{phone.user}', 0, 0, 0, 0, 2) ON CONFLICT (account_id) DO UPDATE SET read_receipts = 2"""
+    )
+
+
+def _reads(peer: Peer, conversation: str) -> list[int | None]:
+    return [
+        f.up_to
+        for f in peer.log
+        if isinstance(f, frames.StatusUpdate) and f.status == "read" and f.conversation_id == conversation
+    ]
+
+
+@pytest.mark.parametrize("who", ["reader", "writer"])
+async def test_hidden_reads_of_which_no_gateway_was_told(rig: Rig, who: str) -> None:
+    """The check of all sessions finds it, at the gateway of who hides it: what is read then is not told."""
+    async with stage(rig) as at:
+        bob, ann = at.people
+        for n in range(40):
+            await at.ann.say(at.conversation, str(n))
+        await at.bob.messages(40)
+        await at.bob.ack(at.conversation, 41)
+        await at.ann.expect(frames.StatusUpdate, status="delivered", up_to=41)
+        _hide(rig, bob if who == "reader" else ann)
+        for seq in range(2, 42):
+            await at.bob.read(at.conversation, seq)
+            await at.bob.round_trip()
+            await stays(lambda: True, "", 0.1)
+            if seq not in _reads(at.ann, at.conversation):
+                break
+        else:
+            raise AssertionError("all of it was told")
+        # A sync and REST ask anew, so they never told.
+        async with await Peer.open(rig.two, ann) as again:
+            await again.round_trip()
+            assert _reads(again, at.conversation) == []
+
+
+async def test_twin_reads_are_told_whoever_hides_them(rig: Rig) -> None:
+    async with stage(rig) as at:
+        bob, _ = at.people
+        assert (await bob.rest("PATCH", "/me/privacy", {"readReceipts": "nobody"})).status_code == 200
+        with rig.off("reads"):
+            await at.bob.read(at.conversation, 1)
+            await at.ann.expect(frames.StatusUpdate, status="read", up_to=1)
+
+
+# -- message requests --------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def strangers(rig: Rig) -> AsyncIterator[tuple[Peer, Peer, str]]:
+    """Ann, whom Bob does not know, has written one message, which Bob has read. Ann knows Bob, so nothing else is unusual."""
+    ann, bob = await sign_up(rig.system), await sign_up(rig.system)
+    assert (await ann.rest("PUT", f"/contacts/{bob.user}", {})).status_code == 200
+    conversation = await ann.direct(bob, strangers=True)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(rig.repair)
+        a = await stack.enter_async_context(await Peer.open(rig.one, ann))
+        b = await stack.enter_async_context(await Peer.open(rig.two, bob))
+        await a.say(conversation, "hello?")
+        await b.expect(frames.Message)
+        yield a, b, conversation
+
+
+def _unaccepted(rig: Rig, conversation: str) -> bool:
+    query = f"SELECT count(*) FROM delivery_member WHERE conversation = '{conversation}' AND unaccepted"
+    return bool(rig.system.sql(query).strip() != "0")
+
+
+async def test_a_gateway_killed_behind_the_answer(rig: Rig) -> None:
+    """The answer and the acceptance are one statement: nobody needs to be told for it to hold."""
+    async with strangers(rig) as (a, b, conversation):
+        assert b.phone is not None
+        assert a.phone is not None
+        await b.ack(conversation, 1)
+        await saved(rig.system, b.phone, conversation, 1)
+        assert _unaccepted(rig, conversation)
+        rig.arm("append-ack")
+        await b.send(b.message(conversation, "hello"))
+        await rig.died("gateway-2")
+        rig.forget_heartbeats()
+        assert not _unaccepted(rig, conversation)
+        async with await Peer.open(rig.one, await link(a.phone)) as late:
+            await late.expect(frames.StatusUpdate, user_id=b.phone.user, status="delivered", up_to=1)
+
+
+async def test_an_acceptance_of_which_no_gateway_was_told(rig: Rig) -> None:
+    """A list that says that somebody has not accepted is 5 s old at most."""
+    async with strangers(rig) as (a, b, conversation):
+        assert b.phone is not None
+        rig.system.sql(f"SELECT delivery_accept('{{{conversation}}}', '{{{b.phone.user}}}', 1)")
+        for n in range(2, 60):
+            await a.say(conversation, str(n))
+            await b.expect(frames.Message, seq=n)
+            await b.ack(conversation, n)
+            await stays(lambda: True, "", 0.25)
+            if any(isinstance(f, frames.StatusUpdate) and f.user_id == b.phone.user for f in a.log):
+                break
+        else:
+            raise AssertionError("the list was believed for ever")
+
+
+async def test_twin_strangers_are_told_receipts(rig: Rig) -> None:
+    async with strangers(rig) as (a, b, conversation):
+        assert b.phone is not None
+        with rig.off("requests"):
+            await b.ack(conversation, 1)
+            await a.expect(frames.StatusUpdate, user_id=b.phone.user, status="delivered", up_to=1)

@@ -73,11 +73,16 @@ async def test_hidden_by_every_way_until_it_is_shown_again(stack: Any, codec: st
         assert await states(ann, conversation, sent[0].message_id) == ["delivered"]
         assert await states(bob, conversation, mine.message_id or "") == ["delivered"]
         # After a reconnect, at either gateway, with and without a time; and what is told says nothing of when it was read.
-        for url, fields in ((one, {}), (two, {"since": since + 1})):
+        stack.sql(
+            f"UPDATE delivery_receipt SET delivered_at = {since - 60_000} WHERE conversation = '{conversation}'"
+        )
+        for url, fields, told in ((one, {}, [since - 60_000]), (two, {"since": since}, [])):
             async with await Peer.open(url, await link(ann), codec, sync=False) as fresh:
                 await fresh.sync(**fields)
                 await fresh.round_trip()
                 assert reads(fresh, bob, conversation) == []
+                got = [f for f in fresh.log if isinstance(f, frames.StatusUpdate) and f.user_id == bob.user]
+                assert [f.timestamp for f in got if f.conversation_id == conversation] == told
         (item,) = [
             i for i in (await bob.rest("GET", "/conversations")).json()["items"] if i["kind"] == "direct"
         ]
