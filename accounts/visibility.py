@@ -25,11 +25,10 @@ class Visible(NamedTuple):
     last_seen: bool
     photo: bool
     about: bool
-    read: bool  # how far the user has read what the viewer wrote
 
 
-NOTHING: Final = Visible(False, False, False, False, False, False)
-EVERYTHING: Final = Visible(True, True, True, True, True, True)
+NOTHING: Final = Visible(False, False, False, False, False)
+EVERYTHING: Final = Visible(True, True, True, True, True)
 
 # 0 everyone, 1 contacts, 2 nobody (accounts.models.Audience); ``known``: the viewer is a contact of the user, ``knows``: the
 # user is one of the viewer.
@@ -40,9 +39,7 @@ SELECT asked.user_id <> asked.viewer_id AND blocked.yes,
        (u.last_seen IS NULL OR u.last_seen = 0 OR u.last_seen = 1 AND known.yes)
            AND (v.last_seen IS NULL OR v.last_seen = 0 OR v.last_seen = 1 AND knows.yes),
        (u.photo IS NULL OR u.photo = 0 OR u.photo = 1 AND known.yes),
-       (u.about IS NULL OR u.about = 0 OR u.about = 1 AND known.yes),
-       (u.read_receipts IS NULL OR u.read_receipts = 0 OR u.read_receipts = 1 AND known.yes)
-           AND (v.read_receipts IS NULL OR v.read_receipts = 0 OR v.read_receipts = 1 AND knows.yes)
+       (u.about IS NULL OR u.about = 0 OR u.about = 1 AND known.yes)
 FROM unnest(%(users)s::uuid[], %(viewers)s::uuid[]) WITH ORDINALITY AS asked (user_id, viewer_id, place)
 LEFT JOIN accounts_privacy u ON u.account_id = asked.user_id
 LEFT JOIN accounts_privacy v ON v.account_id = asked.viewer_id
@@ -95,15 +92,15 @@ def _parameters(pairs: Sequence[Pair]) -> dict[str, list[str]]:
     return {"users": [user for user, _ in pairs], "viewers": [viewer for _, viewer in pairs]}
 
 
-def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool, bool]) -> Visible:
-    blocked, unaccepted, online, last_seen, photo, about, read = row
+def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool]) -> Visible:
+    blocked, unaccepted, online, last_seen, photo, about = row
     if pair[0] == pair[1]:
         return EVERYTHING
     if blocked:
         return NOTHING
     if unaccepted:
-        return Visible(False, False, False, photo, about, False)
-    return Visible(True, online, last_seen, photo, about, read)
+        return Visible(False, False, False, photo, about)
+    return Visible(True, online, last_seen, photo, about)
 
 
 def visible(pairs: Sequence[Pair]) -> list[Visible]:

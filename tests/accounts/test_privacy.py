@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import Account, Block, Contact, Privacy
-from accounts.visibility import EVERYTHING, NOTHING, Visible, visible
+from accounts.visibility import EVERYTHING, NOTHING, Visible, reads_shown, visible
 from tests.accounts.conftest import Person, assert_problem, at_once, parallel, sign_in
 from tests.accounts.test_recycling import silent
 
@@ -195,7 +195,6 @@ def expected(
         last_seen=shows(user["last_seen"], known) and shows(viewer["last_seen"], knows),
         photo=shows(user["photo"], known),
         about=shows(user["about"], known),
-        read=shows(user["read_receipts"], known) and shows(viewer["read_receipts"], knows),
     )
 
 
@@ -230,3 +229,11 @@ def test_visibility_follows_the_rule(
         expected(settings[user], settings[viewer], has[user], has[viewer], bool(blocks))
         for user, viewer in pairs
     ]
+    # What was read, without blocks: both must show it.
+    both = all(
+        level == 0 or (level == 1 and has[name])
+        for name, level in ((name, settings[name]["read_receipts"]) for name in people)
+    )
+    assert (
+        reads_shown([(str(people[user].pk), str(people[viewer].pk)) for user, viewer in pairs]) == [both] * 2
+    )
