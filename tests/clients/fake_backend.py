@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.clients.fake_account import FakeAccount
 from tests.clients.fake_groups import FakeGroups
+from tests.clients.fake_messages import FakeMessages
 from whatsapp_client import Entry, Outgoing, RestError, SendFailed, Session, events
 
 ME, BOB, EVE = "me", "bob", "eve"
@@ -37,6 +39,9 @@ class FakeChat:
     pinned: bool = False
     archived: bool = False
     mentioned: bool = False
+    timer: int | None = None
+    blocked: bool = False
+    request: bool = False
 
 
 class FakeDirectory:
@@ -48,6 +53,7 @@ class FakeDirectory:
         self.asked: list[tuple[str, str, Any]] = []
         self.others: list[str] = []  # contacts without a chat
         self.error: Exception | None = None
+        self.linked: list[dict[str, Any]] = []
 
     async def add_contact(self, phone_number: str, nickname: str = "") -> dict[str, Any]:
         if self.error is not None:
@@ -68,12 +74,27 @@ class FakeDirectory:
     async def direct(self, user_id: str) -> str:
         return f"with {user_id}"
 
+    async def me(self) -> dict[str, Any]:
+        return {"userId": ME, "name": "Me Myself", "about": ""}
 
-class FakeBackend(FakeGroups):
+    async def register(self, phone_number: str) -> dict[str, Any]:
+        self.asked.append(("POST", "/auth/register", phone_number))
+        return {}
+
+    async def devices(self) -> list[dict[str, Any]]:
+        return list(self.linked)
+
+    async def remove_device(self, device_id: str) -> None:
+        self.linked = [device for device in self.linked if device["deviceId"] != device_id]
+
+
+class FakeBackend(FakeGroups, FakeMessages, FakeAccount):
     """Everything is in memory; the test says what happens with ``message``, ``tick``, ``fail``, ``become``."""
 
     def __init__(self, number: str = "+15550001") -> None:
-        super().__init__()
+        FakeGroups.__init__(self)
+        FakeMessages.__init__(self)
+        FakeAccount.__init__(self)
         self.session = Session(number, ME, "device", "token", "refresh")
         self.state = events.State("online")
         self.rest = FakeDirectory(self)
@@ -147,7 +168,13 @@ class FakeBackend(FakeGroups):
     def tick(self, outgoing: Outgoing) -> None:
         queue = self._outbox[outgoing.conversation_id]
         queue.remove(outgoing)
-        entry = self.have(outgoing.conversation_id, outgoing.content.decode(), ME)
+        entry = self.have(
+            outgoing.conversation_id,
+            outgoing.content.decode(),
+            ME,
+            kind=outgoing.kind,
+            fields=outgoing.fields,
+        )
         entry.message_id = outgoing.message_id
         outgoing.state, outgoing.seq, outgoing.server_timestamp = "sent", entry.seq, entry.server_timestamp
         self.emit(events.Sent(outgoing))

@@ -59,12 +59,14 @@ async def test_a_chat_with_who_registers_later_opens_then(monkeypatch):
 async def test_searching_filters_the_list_and_enter_opens_the_first():
     async with driven() as d:
         d.fake.have("c-eve", "lunch tomorrow?", EVE)
-        await d.type("ctrl+f", *"LUNCH")
+        d.screen.action_search()
+        await d.type(*"LUNCH")
         await d.loses("Bob Carter")
         await d.sees("Eve")
         await d.pilot.press("enter")
         await d.sees("Bob Carter", "Message to Eve")
-        await d.type("ctrl+f", *"nobody here")
+        d.screen.action_search()
+        await d.type(*"nobody here")
         await d.sees("No chat matches")
         await d.pilot.press("escape")
         await d.sees("Bob Carter")

@@ -72,7 +72,7 @@ async def test_a_group_is_made_talked_in_and_left(stack: Any):
         bob.screen.open_chat(group)
         await bob.sees("Ann Lee made the group with you and Eve", "Message to Sailing", "3 members")
         # Typing and presence of those who have it open.
-        await ann.sees("3 members, 2 online")
+        await ann.sees("3 members, 3 online")
         bob.screen.query_one(Composer).insert("I am")
         await ann.sees("Bob is typing…")
         bob.screen.query_one(Composer).put("")

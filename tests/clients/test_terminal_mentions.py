@@ -8,8 +8,9 @@ import pytest
 
 from tests.clients.fake_backend import ANY_TIME, BOB, EVE, ME, FakeBackend
 from whatsapp_client import Entry
-from whatsapp_terminal import bubbles, membership, mentions
-from whatsapp_terminal.bubbles import View, layout
+from whatsapp_terminal import cells, membership, mentions
+from whatsapp_terminal.bubbles import layout
+from whatsapp_terminal.cells import View
 from whatsapp_terminal.invite_screen import code_in, invitation, seconds, uses
 from whatsapp_terminal.mentions import Person
 from whatsapp_terminal.text import width
@@ -132,7 +133,7 @@ def test_a_mention_of_me_is_marked_and_links_stay_links():
     roles = [(span.text, span.role) for row in block.rows for span in row]
     assert ("@Bob", "other mention") in roles
     assert ("https://a.example/@Bob", "other link") in roles
-    assert all(row[0] == bubbles.Span("▎", "mentioned") for row in block.rows if row)
+    assert all(row[0] == cells.Span("▎", "mentioned") for row in block.rows if row)
     entry.fields = {"mentions": [EVE]}
     (block,) = [block for block in layout([entry], [], view()) if block.message]
     assert not any(span.role == "mentioned" for row in block.rows for span in row)

@@ -6,7 +6,7 @@ from tests.clients.fake_backend import BOB, now_ms
 from tests.clients.pilots import driven, people, until
 from whatsapp_client import events
 from whatsapp_terminal.conversation import MessagesView
-from whatsapp_terminal.dialogs import HelpScreen
+from whatsapp_terminal.help_screen import HelpScreen
 
 
 async def test_typing_is_told_rarely_and_ends_with_the_message():

@@ -12,8 +12,9 @@ from textual.theme import BUILTIN_THEMES, Theme
 
 from tests.clients.fake_backend import BOB, ME, FakeBackend
 from whatsapp_client import Outgoing, SendFailed
-from whatsapp_terminal import bubbles, clock, themes
-from whatsapp_terminal.bubbles import View, layout
+from whatsapp_terminal import cells, clock, themes
+from whatsapp_terminal.bubbles import layout
+from whatsapp_terminal.cells import View
 from whatsapp_terminal.text import clean, cut, links, one_line, right_to_left, width, wrap
 
 NASTY = [
@@ -111,7 +112,7 @@ def view(width: int = 60, **fields: object) -> View:
     return View(width=width, **{**defaults, **fields})  # type: ignore[arg-type]
 
 
-def lines(blocks: list[bubbles.Block]) -> list[str]:
+def lines(blocks: list[cells.Block]) -> list[str]:
     return ["".join(span.text for span in row).rstrip() for block in blocks for row in block.rows]
 
 

@@ -13,11 +13,11 @@ from textual.widgets import Input
 from whatsapp_client import Chat, ClientError
 
 from .backend import Backend
-from .chat_list import ChatList
-from .dialogs import JOIN, NEW_GROUP, HelpScreen, NameScreen, NewChatScreen
+from .chat_list import HEADS, ChatList
+from .dialogs import JOIN, NEW_GROUP, NameScreen, NewChatScreen
 from .explain import explain
+from .help_screen import HelpScreen
 from .names import Names
-from .rows import ARCHIVE
 
 if TYPE_CHECKING:
     from .app import TerminalApp
@@ -40,7 +40,6 @@ class ActionScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+n", "new_chat", "New chat", priority=True),
-        Binding("ctrl+f", "search", "Search", priority=True),
         Binding("escape", "back", "Chats"),
         Binding("ctrl+g", "newest", "Newest", priority=True),
         Binding("ctrl+r", "retry", "Retry", priority=True),
@@ -166,7 +165,7 @@ class ActionScreen(Screen[None]):
 
     def action_switch(self, step: int) -> None:
         view = self.query_one(ChatList)
-        chosen = view.neighbour(step, self.open.id if self.open is not None else view.cursor, without=ARCHIVE)
+        chosen = view.neighbour(step, self.open.id if self.open is not None else view.cursor, without=HEADS)
         if chosen:
             self.open_chat(chosen)
 

@@ -16,10 +16,13 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from . import text
-from .bubbles import TICKS, colour
+from .cells import TICKS, colour
 
 #: Signs beside a title; ``dialogs.KEYS`` explains them.
-PINNED, MUTED, MENTIONED = "▴", "⊘", "@"
+PINNED, MUTED, MENTIONED, GROUP, BLOCKED, TIMER = "▴", "⊘", "@", "⁂", "⊗", "◷"
+#: Rows that stand for others; no conversation is called so.
+ARCHIVE, REQUESTS = "archive", "requests"
+HEADS = frozenset({ARCHIVE, REQUESTS})
 AVATARS = ("#1f8a70", "#b5651d", "#a23b72", "#3b6ea5", "#7b5ea7", "#8a7d1f", "#b0413e", "#2f7d8c")
 
 
@@ -41,6 +44,10 @@ class ChatRow:
     muted: bool = False
     archived: bool = False
     mentioned: bool = False
+    group: bool = False
+    blocked: bool = False
+    request: bool = False
+    timer: bool = False
 
 
 class ChatList(ScrollView, can_focus=True):
@@ -148,9 +155,9 @@ class ChatList(ScrollView, can_focus=True):
     def _index(self) -> int | None:
         return next((i for i, row in enumerate(self.rows) if row.conversation_id == self.cursor), None)
 
-    def neighbour(self, step: int, of: str, *, without: str = "") -> str:
-        """The conversation ``step`` rows below ``of``; never the one ``without``."""
-        ids = [row.conversation_id for row in self.rows if row.conversation_id != without]
+    def neighbour(self, step: int, of: str, *, without: frozenset[str] = frozenset()) -> str:
+        """The conversation ``step`` rows below ``of``; never one ``without``."""
+        ids = [row.conversation_id for row in self.rows if row.conversation_id not in without]
         if not ids:
             return ""
         if of not in ids:
@@ -201,7 +208,7 @@ class ChatList(ScrollView, can_focus=True):
         elif row.conversation_id == self.hover:
             base += self._part("hover")
         title = text.one_line(row.title) or "?"
-        segments = [self._bar(row, base), *self._avatar(title, part, base)]
+        segments = [self._bar(row, base), *self._avatar(row, title, part, base)]
         room = width - 6
         segments += self._first(row, title, room, base) if part == 0 else self._second(row, room, base)
         return Strip(segments).adjust_cell_length(width, base)
@@ -213,15 +220,27 @@ class ChatList(ScrollView, can_focus=True):
         here = row.conversation_id == self.opened
         return Segment("▌" if here else " ", base + self._part("typing") if here else base)
 
-    def _avatar(self, title: str, part: int, base: Style) -> list[Segment]:
+    def _avatar(self, row: ChatRow, title: str, part: int, base: Style) -> list[Segment]:
+        if row.conversation_id in HEADS:
+            return [Segment("    ", base)]
         initial = next((c for c in title if c.isalnum()), "•").upper()[:1]
         shape = Style(color="#ffffff", bgcolor=AVATARS[colour(title)], bold=True)
         face = f" {initial}" if text.width(initial) == 2 else f" {initial} "
-        return [Segment(face if part == 0 else "   ", shape), Segment(" ", base)]
+        foot = f" {GROUP} " if row.group else "   "
+        return [Segment(face if part == 0 else foot, shape), Segment(" ", base)]
 
     def _first(self, row: ChatRow, title: str, room: int, base: Style) -> list[Segment]:
         dot = [Segment("● ", base + self._part("online"))] if row.online else []
-        signs = (PINNED if row.pinned else "") + (MUTED if row.muted else "")
+        signs = "".join(
+            sign
+            for sign, on in (
+                (TIMER, row.timer),
+                (PINNED, row.pinned),
+                (MUTED, row.muted),
+                (BLOCKED, row.blocked),
+            )
+            if on
+        )
         if signs:
             dot.append(Segment(f"{signs} ", base + self._part("time")))
         space = room - text.width(row.at) - 1 - sum(len(segment.text) for segment in dot)

@@ -19,29 +19,38 @@ from . import text
 from .attention import Attention
 from .backend import Backend
 from .banner import Banner
-from .chat_list import ChatList
+from .chat_actions import ChatActionScreen
+from .chat_list import HEADS, ChatList
 from .chat_style import CSS
 from .composer import Composer
+from .context_bar import ContextBar, Writing
 from .conversation import MessagesView
 from .explain import explain
-from .group_actions import GroupActionScreen
 from .mention_box import MentionBox
 from .names import Names
 from .open_chat import OpenChat
-from .rows import ARCHIVE, muted
+from .request_bar import RequestBar
+from .rows import muted
 from .side import Side
 from .work import spawn
 
 if TYPE_CHECKING:
     from .app import TerminalApp
 
+#: What was refused, by its kind.
+CHANGES = {
+    "edit": "The message was not edited",
+    "delete": "The message was not deleted",
+    "reaction": "The reaction was not given",
+    "vote": "The vote does not count",
+}
 REDRAW = 1 / 30
 ASK_EVERY = 2.0
 #: Presence is watched of those who wrote last: a server bounds how many one may watch.
 WATCHED = 200
 
 
-class ChatScreen(GroupActionScreen):
+class ChatScreen(ChatActionScreen):
     """Events of the client in, drawing out. At most thirty times a second, whatever comes."""
 
     app: TerminalApp
@@ -58,6 +67,7 @@ class ChatScreen(GroupActionScreen):
         self.attention = Attention(time.monotonic())
         self.chats: dict[str, Chat] = {}
         self.open: OpenChat | None = None
+        self.writing = Writing()
         self._to = to
         self._watched: set[str] = set()
         self._scheduled = False
@@ -73,6 +83,8 @@ class ChatScreen(GroupActionScreen):
                 yield Static("", id="nothing")
                 yield MessagesView(id="messages")
                 yield Static("", id="newest")
+                yield RequestBar(id="request")
+                yield ContextBar(id="context")
                 yield MentionBox(id="names")
                 yield Composer(id="composer")
         yield Footer(compact=True)
@@ -143,10 +155,8 @@ class ChatScreen(GroupActionScreen):
                 self.names.presence(event)
             case ev.Problem(code=code, message=message, ref=ref) if ref != "read":
                 self.app.say(text.one_line(message or code), severity="warning")
-            case ev.Notice(kind="join_request" | "join_answer" as kind, data=data) if isinstance(data, dict):
-                self.asked_to_join(kind, data)
-            case ev.Notice(kind="device_linked"):
-                self.app.say("A new device was added to your account.", severity="warning")
+            case ev.Notice():
+                self.noticed(event)
         self.stale()
 
     def _state(self, state: ev.State) -> None:
@@ -162,9 +172,14 @@ class ChatScreen(GroupActionScreen):
         self.stale()
 
     def _failed(self, outgoing: Outgoing, why: str) -> None:
-        if self.open is None or self.open.id != outgoing.conversation_id:
-            chat = self.chats.get(outgoing.conversation_id)
-            title = text.one_line(chat.title) if chat is not None else "somebody"
+        chat = self.chats.get(outgoing.conversation_id)
+        title = text.one_line(chat.title) if chat is not None else "somebody"
+        opened = self.open is not None and self.open.id == outgoing.conversation_id
+        if not outgoing.is_message:
+            self.app.say(f"{CHANGES.get(outgoing.kind, 'Not done')}: {text.one_line(why)}", severity="error")
+            if opened and self.open is not None:
+                self.open.amended(outgoing.target_id)
+        elif not opened:
             self.app.say(f"A message to {title} was not sent: {text.one_line(why)}", severity="error")
 
     def _alert(self, entry: Entry) -> None:
@@ -175,7 +190,9 @@ class ChatScreen(GroupActionScreen):
         if self.client.state.status == "syncing":
             return  # the backlog is no news by the hundred
         chat = self.chats.get(entry.conversation_id)
-        quiet = chat is not None and (chat.archived or muted(chat, time.time_ns() // 1_000_000))
+        quiet = chat is not None and (
+            chat.archived or chat.request or muted(chat, time.time_ns() // 1_000_000)
+        )
         if quiet and self.client.session.user_id not in (entry.fields.get("mentions") or ()):
             return
         self.app.alert(text.one_line(self.names.name(entry.sender_id)))
@@ -273,8 +290,8 @@ class ChatScreen(GroupActionScreen):
     # -- chats ---------------------------------------------------------------------------------------------------
     @on(ChatList.Chosen)
     def _chosen(self, event: ChatList.Chosen) -> None:
-        if event.conversation_id == ARCHIVE:
-            self.action_archive_shown()
+        if event.conversation_id in HEADS:
+            self.action_folded(event.conversation_id)
         else:
             self.open_chat(event.conversation_id)
 
@@ -300,6 +317,8 @@ class ChatScreen(GroupActionScreen):
     def save_draft(self) -> None:
         """Keep what is in the text field, also in the file."""
         draft = self.query_one(Composer).text if self.open is not None else ""
+        if self.writing.edit is not None:
+            draft = self.writing.draft
         if self.open is not None and draft != self.app.settings.drafts.get(self.open.id, ""):
             self.app.settings.drafts[self.open.id] = draft
             self.app.save_settings()
@@ -309,6 +328,7 @@ class ChatScreen(GroupActionScreen):
         opened = self.open
         if opened is None:
             return
+        self.cancel_writing()
         self.save_draft()
         if self.attention.stopped_typing(opened.id):
             self.client.typing(opened.id, False)
@@ -323,7 +343,7 @@ class ChatScreen(GroupActionScreen):
         if self.open is None:
             return
         try:
-            self.open.send(event.text)
+            self.submit(event.text)
         except (ValueError, ClientError) as error:
             self.app.say(explain(error) if isinstance(error, ClientError) else str(error), severity="error")
             composer = self.query_one(Composer)
@@ -332,7 +352,7 @@ class ChatScreen(GroupActionScreen):
             return
         if self.attention.stopped_typing(self.open.id):
             self.client.typing(self.open.id, False)
-        self.open.to_newest()
+        self.stale()
 
     @on(Composer.Changed)
     def _changed(self, event: Composer.Changed) -> None:
@@ -361,7 +381,7 @@ class ChatScreen(GroupActionScreen):
 
     @on(MessagesView.Acted)
     def _acted(self, event: MessagesView.Acted) -> None:
-        if self.open is not None:
+        if self.open is not None and not self.message_action(event.action):
             self.open.act(event.action)
             self.stale()
 
@@ -373,7 +393,7 @@ class ChatScreen(GroupActionScreen):
     def _search_done(self) -> None:
         self._draw()
         view = self.query_one(ChatList)
-        first = next((row for row in view.rows if row.conversation_id != ARCHIVE), None)
+        first = next((row for row in view.rows if row.conversation_id not in HEADS), None)
         if first is not None:
             self.query_one("#search", Input).value = ""
             self.open_chat(first.conversation_id)

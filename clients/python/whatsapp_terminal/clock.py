@@ -81,3 +81,23 @@ def duration(seconds: float) -> str:
     if seconds < 2 * 86_400:
         return f"{round(seconds / 3600)} h"
     return f"{round(seconds / 86_400)} days"
+
+
+def left(seconds: float) -> str:
+    """What is left to a message that disappears, short: ``<1 min``, ``12 min``, ``3 h``, ``6 d``."""
+    if seconds < 60:
+        return "<1 min"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min"
+    if seconds < 86_400:
+        return f"{int(seconds // 3600)} h"
+    return f"{int(seconds // 86_400)} d"
+
+
+def span(seconds: float) -> str:
+    """How long a timer is: ``24 hours``, ``7 days``, ``30 s``."""
+    for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size and seconds % size == 0 and (size, seconds) != (86_400, 86_400):
+            count = int(seconds // size)
+            return f"{count:,} {word}{'s' if count > 1 else ''}"
+    return duration(seconds)

@@ -16,14 +16,9 @@ from textual.strip import Strip
 
 from whatsapp_client import Outgoing
 
-from .bubbles import Block, Row
+from .cells import Block, Row
+from .conversation_style import CSS, ROLES
 
-ROLES = (
-    "own", "other", "time", "deleted", "link", "failed", "button", "day", "note", "unread", "picked",
-    "mention", "mentioned",
-    "tick-queued", "tick-sent", "tick-delivered", "tick-read", "tick-failed",
-    *(f"name-{number}" for number in range(8)),
-)  # fmt: skip
 #: Rows from the top at which an older page is asked for.
 NEAR = 12
 #: Nobody's eyes like to jump further than this between what is at the left and what is at the right.
@@ -34,48 +29,21 @@ class MessagesView(ScrollView, can_focus=True):
     """Blocks of rows. The owner sets them with :meth:`show`; what is wanted of it comes as messages."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"messages--{role}" for role in ROLES}
-    DEFAULT_CSS = """
-    MessagesView {
-        background: $background;
-        scrollbar-size-vertical: 1;
-        scrollbar-color: $scrollbar-thumb;
-        scrollbar-background: $background;
-        overflow-x: hidden;
-        overflow-y: scroll;
-        & > .messages--own { background: $bubble-own; color: $bubble-text; }
-        & > .messages--other { background: $bubble-other; color: $bubble-text; }
-        & > .messages--picked { text-style: bold; color: $accent; }
-        & > .messages--time { color: $bubble-dim; }
-        & > .messages--deleted { color: $bubble-dim; text-style: italic; }
-        & > .messages--link { color: $link-text; text-style: underline; }
-        & > .messages--failed { color: $error; text-style: bold; }
-        & > .messages--button { background: $panel; color: $accent; text-style: bold; }
-        & > .messages--day { background: $panel; color: $foreground; }
-        & > .messages--note { color: $list-dim; }
-        & > .messages--unread { color: $unread-text; text-style: bold; }
-        & > .messages--tick-queued { color: $bubble-dim; }
-        & > .messages--tick-sent { color: $bubble-dim; }
-        & > .messages--tick-delivered { color: $bubble-dim; }
-        & > .messages--tick-read { color: $tick-read; text-style: bold; }
-        & > .messages--tick-failed { color: $error; text-style: bold; }
-        & > .messages--mention { color: $name-3; text-style: bold; }
-        & > .messages--mentioned { color: $warning; text-style: bold; }
-        & > .messages--name-0 { color: $name-0; text-style: bold; }
-        & > .messages--name-1 { color: $name-1; text-style: bold; }
-        & > .messages--name-2 { color: $name-2; text-style: bold; }
-        & > .messages--name-3 { color: $name-3; text-style: bold; }
-        & > .messages--name-4 { color: $name-4; text-style: bold; }
-        & > .messages--name-5 { color: $name-5; text-style: bold; }
-        & > .messages--name-6 { color: $name-6; text-style: bold; }
-        & > .messages--name-7 { color: $name-7; text-style: bold; }
-    }
-    """
+    DEFAULT_CSS = CSS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "pick(-1)", "Choose", show=False),
         Binding("down", "pick(1)", "Choose", show=False),
+        Binding("enter,m", "act('menu')", "Menu", key_display="⏎"),
+        Binding("r", "act('reply')", "Reply"),
+        Binding("r", "failed('retry')", "Retry"),
+        Binding("e", "act('edit')", "Edit", show=False),
+        Binding("d,delete", "act('delete')", "Delete", show=False),
+        Binding("d,delete", "failed('discard')", "Discard"),
+        Binding("plus", "act('react')", "React", show=False),
+        Binding("f", "act('forward')", "Forward", show=False),
+        Binding("s", "act('star')", "Star", show=False),
+        Binding("o", "act('original')", "Original", show=False),
         Binding("y,c", "copy", "Copy"),
-        Binding("r", "act('retry')", "Retry"),
-        Binding("d,delete", "act('discard')", "Discard"),
         Binding("i", "info", "Info"),
         Binding("space", "unfold", "Unfold", show=False),
         Binding("end,G", "newest", "Newest", show=False),
@@ -90,7 +58,9 @@ class MessagesView(ScrollView, can_focus=True):
             self.what = what
 
     class Acted(Message):
-        """A button of a message. ``action``: ``retry ID``, ``discard ID``, ``unfold KEY``, ``info KEY``."""
+        """Something is to be done with a message. ``action``: ``VERB KEY`` (``menu``, ``reply``, ``edit``, ``delete``, ``react``,
+        ``forward``, ``star``, ``original``, ``info``, ``unfold``), ``reaction N KEY``, ``vote N KEY``, ``goto SEQ``,
+        ``retry ID``, ``discard ID``."""
 
         def __init__(self, action: str) -> None:
             super().__init__()
@@ -320,10 +290,14 @@ class MessagesView(ScrollView, can_focus=True):
             self.app.copy_to_clipboard(block.message)
             self.app.notify("Copied", timeout=2)
 
-    def action_act(self, what: str) -> None:
+    def action_failed(self, what: str) -> None:
         outgoing = self._outgoing()
         if outgoing is not None and outgoing.state == "failed":
             self.post_message(self.Acted(f"{what} {outgoing.message_id}"))
+
+    def action_act(self, what: str) -> None:
+        if self.picked:
+            self.post_message(self.Acted(f"{what} {self.picked}"))
 
     def action_info(self) -> None:
         if self.check_action("info", ()):
@@ -335,24 +309,29 @@ class MessagesView(ScrollView, can_focus=True):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that do nothing for the chosen message are not in the footer."""
-        if action == "act":
+        if action in ("act", "failed"):
             outgoing = self._outgoing()
-            return outgoing is not None and outgoing.state == "failed"
+            failed = outgoing is not None and outgoing.state == "failed"
+            return failed if action == "failed" else bool(self.picked) and not failed
         if action == "info":
             block = self.picked_block()
             return block is not None and block.own and bool(block.message_id)
         if action == "copy":
-            return bool(self.picked)
+            block = self.picked_block()
+            return block is not None and bool(block.message)
         return True
 
     def on_click(self, event: events.Click) -> None:
         action = event.style.meta.get("action")
-        if action:
+        if action and event.button == 1:
             event.stop()
             self.post_message(self.Acted(str(action)))
             return
         line = event.y + self.scroll_offset.y - self._above
         index = bisect_right(self._tops, line) - 1
         if 0 <= index < len(self.blocks) and self.blocks[index].selectable:
+            again = self.picked == self.blocks[index].key
             self.pick(self.blocks[index].key)
             self.refresh_bindings()
+            if again or event.button == 3:  # the second click, and the right button
+                self.post_message(self.Acted(f"menu {self.picked}"))

@@ -1,4 +1,4 @@
-"""Small screens over the chat: help, a new chat."""
+"""Small forms over the chat: a new chat, a name."""
 
 from __future__ import annotations
 
@@ -7,128 +7,14 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from whatsapp_client import ClientError
 
-from .chat_list import MENTIONED, MUTED, PINNED
 from .explain import explain
-
-KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "Everywhere",
-        (
-            ("F1, ?", "this help (? outside of a text field)"),
-            ("Ctrl+N", "new chat with a phone number"),
-            ("Ctrl+F", "search in the list of chats"),
-            ("F2", "the open group: members, links, leave"),
-            ("F3, F4", "new group, join a group with a code"),
-            ("Alt+↑ Alt+↓", "previous, next chat"),
-            ("Ctrl+T", "next theme"),
-            ("Ctrl+P", "all commands: chats, themes, alerts"),
-            ("Esc", "back to the list of chats"),
-            ("Tab", "list, messages, text field"),
-            ("F5", "sign in again, when the session is over"),
-            ("Ctrl+Q", "leave"),
-        ),
-    ),
-    (
-        "In the list of chats",
-        (
-            ("m", "mute, or hear again"),
-            ("p, a", "pin, put into the archive; again undoes it"),
-        ),
-    ),
-    (
-        "Writing",
-        (
-            ("Enter", "send"),
-            ("@ in a group", "names to mention: Tab or Enter takes one"),
-            ("Ctrl+J", "new line (Shift+Enter where it works)"),
-            ("↑ in an empty field", "bring back what was sent"),
-            ("PgUp PgDn", "scroll the messages"),
-            ("Ctrl+G", "jump to the newest message"),
-            ("Ctrl+R", "send again what failed"),
-        ),
-    ),
-    (
-        "Messages",
-        (
-            ("↑ ↓", "choose a message"),
-            ("y", "copy it"),
-            ("i", "who has got and read one of your own"),
-            ("r, d", "retry, discard one that was not sent"),
-            ("Space", "show all of a long one"),
-            ("End", "newest"),
-        ),
-    ),
-    (
-        "Mouse",
-        (
-            ("click", "open a chat, choose a message, press Retry"),
-            ("wheel", "scroll"),
-            ("Shift+drag", "select text, as the terminal does it"),
-            ("Ctrl+click", "follow a link, where the terminal can"),
-        ),
-    ),
-    (
-        "In a group (F2)",
-        (
-            ("e a i l", "edit, add members, invite, leave"),
-            ("/", "find a member"),
-            ("Enter on a member", "write to them, change role, remove"),
-        ),
-    ),
-    (
-        "Signs in the list",
-        (
-            (PINNED, "pinned on top"),
-            (MUTED, "mute: rings only for what mentions you"),
-            (MENTIONED, "you are mentioned in what is unread"),
-            ("●", "online"),
-        ),
-    ),
-    (
-        "Ticks",
-        (
-            ("·", "waits to be sent"),
-            ("✓", "stored by the server"),
-            ("✓✓", "on their device"),
-            ("✓✓ coloured", "read"),
-            ("!", "not sent: the server refused it"),
-        ),
-    ),
-)
-
-
-class HelpScreen(ModalScreen[None]):
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f1,question_mark,enter", "dismiss(None)", "Close", show=False)
-    ]
-    DEFAULT_CSS = """
-    HelpScreen { align: center middle; background: $background 60%; }
-    HelpScreen > VerticalScroll {
-        width: 70; max-width: 100%; height: auto; max-height: 100%;
-        background: $surface; border: round $accent; padding: 0 2;
-        border-title-color: $accent; border-subtitle-color: $list-dim;
-        scrollbar-size-vertical: 1; scrollbar-color: $scrollbar-thumb; scrollbar-background: $surface;
-    }
-    """
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
-            box.border_title = "Help"
-            box.border_subtitle = "Esc closes"
-            for title, keys in KEYS:
-                yield Static(Content.styled(f"\n{title}", "bold $accent"))
-                for key, what in keys:
-                    yield Static(
-                        Content.assemble(Content.styled(f"{key:<20} ", "bold"), (what, "$list-dim")),
-                    )
-            yield Static("")
 
 
 class FormScreen(ModalScreen[str | None]):
@@ -230,19 +116,29 @@ class NewChatScreen(FormScreen):
 class NameScreen(FormScreen):
     """Asks for a name and hands it to ``save``."""
 
-    def __init__(self, title: str, hint: str, save: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        title: str,
+        hint: str,
+        save: Callable[[str], Awaitable[None]],
+        *,
+        verb: str = "Save",
+        most: int = 100,
+    ) -> None:
         super().__init__()
         self._title = title
         self._hint = hint
         self._save = save
+        self._verb = verb
+        self._most = most
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = Content(self._title)
             box.border_subtitle = "Esc cancels"
-            yield Input(placeholder=self._hint, id="name", max_length=100, compact=True)
+            yield Input(placeholder=self._hint, id="name", max_length=self._most, compact=True)
             yield Static("", id="error")
-            yield Button("Save", variant="primary", id="go", compact=True)
+            yield Button(self._verb, variant="primary", id="go", compact=True)
 
     def _go(self) -> None:
         self._say("Saving…", waiting=True)

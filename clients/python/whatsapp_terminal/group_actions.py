@@ -13,17 +13,17 @@ from whatsapp_client import FOR_EVER, Chat, ClientError
 
 from . import mentions, text
 from .actions import ActionScreen
-from .chat_list import ChatList
+from .chat_list import ARCHIVE, REQUESTS, ChatList
 from .clock import duration
 from .composer import Composer
 from .explain import explain
-from .group_screen import GroupScreen
+from .group_screen import TIMER, GroupScreen
 from .invite_screen import InviteScreen
 from .join_screen import ASKED, JoinScreen
 from .mention_box import MentionBox
 from .message_info import MessageInfoScreen
 from .new_group import NewGroupScreen
-from .rows import ARCHIVE, muted
+from .rows import muted
 from .sheets import ChoiceScreen
 from .side import Side
 
@@ -36,7 +36,7 @@ class GroupActionScreen(ActionScreen):
     """The part of the main screen that deals with groups and with the lines of the list."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "chat_info", "Group", key_display="F2", priority=True),
+        Binding("f2", "chat_info", "Info", key_display="F2", priority=True),
         Binding("f3", "new_group", "New group", show=False, priority=True),
         Binding("f4", "join", "Join", show=False, priority=True),
     ]
@@ -63,7 +63,17 @@ class GroupActionScreen(ActionScreen):
         opened = self.open
         if opened is not None and opened.book is not None:
             screen = GroupScreen(self.client, self.names, opened.book, opened.title, self.find_user)
-            self.app.push_screen(screen, self._opened)
+            self.app.push_screen(screen, self._group_done)
+
+    def _group_done(self, result: str | None) -> None:
+        if result == TIMER:
+            self.action_timer()
+        else:
+            self._opened(result)
+
+    def action_timer(self) -> None:
+        """Ask when messages of the open chat are to disappear."""
+        raise NotImplementedError
 
     def message_info(self, conversation_id: str, message_id: str, body: str) -> None:
         """Who has a message of ours."""
@@ -142,9 +152,16 @@ class GroupActionScreen(ActionScreen):
 
     def action_archive_shown(self) -> None:
         """Show or hide the archived chats."""
+        self.action_folded(ARCHIVE)
+
+    def action_folded(self, row: str) -> None:
+        """Unfold what is behind a row of the list, or fold it."""
         side = self.query_one(Side)
-        side.archive = not side.archive
-        self.query_one(ChatList).cursor = ARCHIVE
+        if row == REQUESTS:
+            side.requests = not side.requests
+        else:
+            side.archive = not side.archive
+        self.query_one(ChatList).cursor = row
         self.stale()
 
     # -- mentions ----------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from whatsapp_client import ClientError, Member
 
 from . import membership, text
 from .backend import Backend
-from .bubbles import colour
+from .cells import colour
 from .explain import explain
 from .group_book import ROLES, GroupBook
 from .invite_screen import InviteScreen
@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from .app import TerminalApp
 
 
+#: When messages disappear is to be set.
+TIMER = "timer"
+
+
 class GroupScreen(Sheet[str]):
-    """Follows its book: what others change is seen as it happens. Dismissed with a conversation to open, or None.
+    """Follows its book: what others change is seen as it happens. Dismissed with a conversation to open, :data:`TIMER`, or None.
     ``find``: from a phone number to the user id."""
 
     app: TerminalApp
@@ -39,6 +43,7 @@ class GroupScreen(Sheet[str]):
         Binding("e", "edit", "Edit", show=False),
         Binding("a", "add", "Add", show=False),
         Binding("i", "invite", "Invite", show=False),
+        Binding("t", "timer", "Timer", show=False),
         Binding("l", "leave", "Leave", show=False),
         Binding("slash", "find", "Find", show=False),
     ]
@@ -76,6 +81,7 @@ class GroupScreen(Sheet[str]):
                 yield Button("Edit", id="edit", compact=True)
                 yield Button("Add", id="add", compact=True)
                 yield Button("Invite", id="invite", compact=True)
+                yield Button("Timer", id="timer", compact=True)
                 yield Button("Leave", id="leave", compact=True, classes="-last")
             yield Input(placeholder="Find a member", id="find", max_length=64, compact=True)
             yield OptionList(id="members")
@@ -122,6 +128,7 @@ class GroupScreen(Sheet[str]):
             "edit": book.may_edit or book.is_admin,
             "add": book.may_add,
             "invite": book.is_admin,
+            "timer": book.may_edit,
             "leave": not book.gone,
         }
         for button in self.query(Button):
@@ -147,9 +154,11 @@ class GroupScreen(Sheet[str]):
     def _words(self, member: Member) -> Content:
         own = member.user_id == self._names.own
         parts: list[str | tuple[str, str]] = [
-            ("● ", f"$name-{colour(member.user_id)}"),
+            ("▌ ", f"$name-{colour(member.user_id)}"),
             (text.cut(self._called(member), 40), "bold" if own else ""),
         ]
+        if self._names.online(member.user_id):
+            parts.append(("  ●", "$success"))
         if role := ROLES.get(member.role, ""):
             parts.append((f"  {role}", "$accent"))
         profile = text.cut(text.one_line(member.name), 30)
@@ -183,6 +192,11 @@ class GroupScreen(Sheet[str]):
         if self._book.is_admin and self._book.group is not None:
             screen = InviteScreen(self._client, self._book.id, self._book.group.name)
             self.app.push_screen(screen, self._done)
+
+    def action_timer(self) -> None:
+        """The main screen asks for it."""
+        if not self.query_one("#timer", Button).disabled:
+            self.dismiss(TIMER)
 
     def action_leave(self) -> None:
         if self._book.gone:

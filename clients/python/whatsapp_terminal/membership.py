@@ -1,4 +1,4 @@
-"""What happened to a group, in sentences: who made it, came, went, has which role, what it is called now.
+"""What happened to a chat, in sentences: who made a group, came, went, has which role, what it is called, when messages go.
 
 Keys of an event's ``data``: docs/subsystems/groups.md.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from whatsapp_client import Entry
 
-from . import text
+from . import clock, text
 
 NAMED = 3  # people whom a sentence names; the others are a number
 ROOM = 60  # cells of a group's name in a sentence
@@ -31,7 +31,7 @@ def sentences(entry: Entry, own_id: str, name_of: Callable[[str], str]) -> list[
         case "info":
             return teller.info()
         case "timer":
-            return [f"{teller.actor} changed the timer of disappearing messages"]
+            return teller.timer()
     return []
 
 
@@ -108,6 +108,12 @@ class _Teller:
         if role == "admin":
             return [f"{self.actor} made {whom} an admin"]
         return [f"{self.actor} made {whom} a plain member"]
+
+    def timer(self) -> list[str]:
+        seconds = self._data.get("seconds")
+        if not isinstance(seconds, int) or seconds <= 0:
+            return [f"◷ {self.actor} turned disappearing messages off"]
+        return [f"◷ {self.actor} made new messages disappear after {clock.span(seconds)}"]
 
     def info(self) -> list[str]:
         data, told = self._data, []

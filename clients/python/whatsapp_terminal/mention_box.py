@@ -8,7 +8,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from . import text
-from .bubbles import colour
+from .cells import colour
 from .mentions import Person
 
 

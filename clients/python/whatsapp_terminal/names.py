@@ -45,9 +45,14 @@ class Names:
             self._presence[event.user_id] = event
 
     def online_in(self, conversation_id: str, user_ids: Iterable[str]) -> int:
-        """How many of a group's members are online: as the server counts them where they are many."""
+        """How many of a group's members are online, oneself with them: as the server counts them where they are many. 0: nobody
+        else is."""
         counted = self._counts.get(conversation_id)
-        return sum(map(self.online, user_ids)) if counted is None else counted
+        if counted is not None:
+            return counted
+        users = set(user_ids)
+        others = sum(self.online(user) for user in users if user != self.own)
+        return others + (self.own in users) if others else 0
 
     def closed(self, conversation_id: str) -> None:
         """Nobody counts the members of this group any more."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 from textual.widgets import Static
 
 from whatsapp_client import Chat, ClientError, Entry, Outgoing, Stopped
 
-from . import bubbles, mentions, text
+from . import bubbles, clock, mentions, text
+from .cells import Block, View
 from .composer import Composer
 from .conversation import MessagesView
+from .facts import NOTHING, Facts
+from .facts_of import facts_of, facts_of_outgoing
 from .group_book import GroupBook
 from .names import nameless
+from .request_bar import RequestBar
 from .window import KEEP, PAGE, Window
 from .work import spawn
 
@@ -88,8 +92,17 @@ class OpenChat:
         if self.book is not None:
             self.book.renew()
 
+    @property
+    def closed(self) -> str:
+        """Why nothing can be written; empty: it can."""
+        if self._chat.blocked:
+            return "You have blocked this person"
+        return CLOSED.get(self._chat.read_only, "")
+
     def happened(self, entry: Entry) -> None:
         """An event of the log."""
+        if entry.target_id:
+            self.amended(entry.target_id)
         if entry.type in ("member_added", "member_removed", "role", "info"):
             self.renew_book()
 
@@ -108,17 +121,16 @@ class OpenChat:
             self._asked.difference_update(strangers)  # offline: asked again when it is opened again
         self._screen.stale()
 
-    def send(self, body: str) -> None:
+    def send(self, body: str, **fields: Any) -> None:
         """Raises :class:`ClientError`, ValueError."""
-        if closed := CLOSED.get(self._chat.read_only):
-            raise Stopped(f"{closed}.")
+        if self.closed:
+            raise Stopped(f"{self.closed}.")
         found: list[str] = []
         if self.book is not None and "@" in body:
             found = mentions.named(body, self.book.people(), self.mentioned)
         if found:
-            self._client.send(self.id, body, mentions=found)
-        else:
-            self._client.send(self.id, body)
+            fields["mentions"] = found
+        self._client.send(self.id, body, **fields)
         self.mentioned.clear()
 
     # -- drawing -----------------------------------------------------------------------------------------------
@@ -155,13 +167,15 @@ class OpenChat:
 
     def _show(self, *, to: str = "") -> None:
         view = self._view
-        shown = bubbles.View(
+        shown = View(
             width=view.layout_width,
             now=time.time_ns() // 1_000_000,
             own_id=self._client.session.user_id,
             receipt=lambda seq: self._client.receipt_at(self.id, seq),
             name=self._screen.names.name,
             called=self._screen.names.called,
+            facts=self._facts,
+            sending=self._sending,
             group=self._chat.kind != "direct",
             divider=self._divider,
             unread=self._unread,
@@ -199,10 +213,13 @@ class OpenChat:
 
     def _draw_composer(self) -> None:
         composer = self._screen.query_one(Composer)
-        closed = CLOSED.get(self._chat.read_only, "")
+        closed = self.closed
         title = text.cut(text.one_line(self._chat.title), 40)
         # Content, not text: text would be read as markup, and others choose their names.
-        words = Content(closed or f"Message to {title}")
+        timer = f"  ◷ {clock.span(self._chat.timer)}" if self._chat.timer and not closed else ""
+        words = Content(f"{closed or f'Message to {title}'}{timer}")
+        state = "blocked" if self._chat.blocked else "request" if self._chat.request else ""
+        self._screen.query_one(RequestBar).show(state, title)
         if composer.placeholder != words:
             composer.placeholder = words
             composer.read_only = bool(closed)
@@ -219,6 +236,35 @@ class OpenChat:
         if self._signature != (away, self.failed):
             self._signature = (away, self.failed)
             self._screen.refresh_bindings()
+
+    # -- messages ------------------------------------------------------------------------------------------------
+    def _facts(self, entry: Entry) -> Facts:
+        shown = self._window.shown.get(entry.message_id)
+        return facts_of(shown, self._client.session.user_id) if shown is not None else NOTHING
+
+    def _sending(self, outgoing: Outgoing) -> Facts:
+        """Of a message on its way, as far as it says so itself."""
+        shown = self._window.shown.get(str(outgoing.fields.get("replyTo") or ""))
+        return facts_of_outgoing(outgoing, shown.entry if shown is not None else None)
+
+    def block(self, key: str) -> Block | None:
+        """What is shown of a message."""
+        return next((block for block in self._view.blocks if block.key == key), None)
+
+    def amended(self, message_id: str) -> None:
+        """It is another now, or gone."""
+        if message_id in self._window.shown:
+            self._window.amended()
+            self._screen.stale()
+
+    def go_to(self, seq: int) -> None:
+        """Show a message of this chat, and mark it."""
+        if not self._window.around(seq):
+            self._screen.app.say("This message is not on this device.", severity="warning")
+            return
+        self._settled = True
+        self._show(to=f"m {seq}")
+        self._view.pick(f"m {seq}")
 
     # -- what happens --------------------------------------------------------------------------------------------
     def sent(self, outgoing: Outgoing) -> None:

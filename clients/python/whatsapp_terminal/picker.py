@@ -84,7 +84,7 @@ class PeoplePicker(Vertical):
         show_options(self.query_one("#people", OptionList), options)
 
     def _words(self, user: str, name: str) -> Content:
-        mark = ("● ", "$accent bold") if user in self.chosen else ("○ ", "$list-dim")
+        mark = ("[✓] ", "$accent bold") if user in self.chosen else ("[ ] ", "$list-dim")
         return Content.assemble(mark, text.one_line(name) or "?")
 
     def on_input_changed(self, event: Input.Changed) -> None:

@@ -27,16 +27,20 @@ def application(
     def make(session: Session) -> Client:
         while databases:
             databases.pop().close()
-        path = session_path(clients, session.phone_number)
-        database = Database(clients / session.phone_number / f"{session.device_id}.db")
+        database = Database(_own_file(clients, session))
         databases.append(database)
-        return Client(
-            url,
-            session,
-            database=database,
-            codec=by_name(codec),
-            on_session=lambda changed: changed.save(path),
-        )
+        path = session_path(clients, session.phone_number)
+
+        def keep(changed: Session) -> None:
+            """Under the number that it has now."""
+            nonlocal path
+            moved = session_path(clients, changed.phone_number)
+            changed.save(moved)
+            if moved != path:
+                path.unlink(missing_ok=True)
+                path = moved
+
+        return Client(url, session, database=database, codec=by_name(codec), on_session=keep)
 
     app = TerminalApp(
         make,
@@ -47,3 +51,26 @@ def application(
         settings_path=lambda known: clients / known / "settings.json" if is_number(known) else None,
     )
     return app, databases
+
+
+def _own_file(clients: pathlib.Path, session: Session) -> pathlib.Path:
+    """The database of a device. What it has under an earlier number of this user is moved to the present one, with the
+    settings."""
+    folder = clients / session.phone_number
+    file = folder / f"{session.device_id}.db"
+    if not file.exists():
+        for old in clients.glob(f"*/{session.device_id}.db"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for suffix in (
+                "-wal",
+                "-shm",
+                "",
+            ):  # the file itself last: without its log it would be an older one
+                part = old.with_name(f"{old.name}{suffix}")
+                if part.exists():
+                    part.rename(folder / part.name)
+            settings = old.with_name("settings.json")
+            if settings.exists() and not (folder / "settings.json").exists():
+                settings.rename(folder / "settings.json")
+            break
+    return file

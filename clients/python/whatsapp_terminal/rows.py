@@ -9,13 +9,10 @@ from whatsapp_client import Chat, Entry
 
 from . import membership, text
 from .backend import Backend
-from .chat_list import ChatRow
+from .chat_list import ARCHIVE, REQUESTS, ChatRow
 from .clock import short
+from .facts_of import said, said_in
 from .names import Names
-
-PREVIEW = 400  # bytes of a message; more than the widest list shows
-#: The row that stands for all archived chats; no conversation is called so.
-ARCHIVE = "archive"
 
 
 def muted(chat: Chat, now: int) -> bool:
@@ -31,17 +28,26 @@ def chat_rows(
     drafts: Mapping[str, str],
     wanted: str,
     archive: bool,
+    requests: bool = True,
 ) -> list[ChatRow]:
-    """Pinned ones first, archived ones last. ``wanted``: what the title or the preview must hold, case-folded; then the
-    archive is searched too. ``archive``: whether archived chats are shown, behind a row of their own."""
+    """Strangers who want to talk under a row of their own, then pinned ones, archived ones last. ``wanted``: what the title
+    or the preview must hold, case-folded; then the archive is searched too. ``archive``, ``requests``: whether these chats
+    are shown, behind their rows."""
     rows = [chat_row(client, names, chat, draft=drafts.get(chat.conversation_id, "")) for chat in chats]
     if wanted:
         rows = [row for row in rows if wanted in row.title.casefold() or wanted in row.preview.casefold()]
-    current = [row for row in rows if not row.archived]
+    asking = [row for row in rows if row.request and not row.archived]
+    current = [row for row in rows if not row.archived and not row.request]
     current.sort(key=lambda row: not row.pinned)
     put_away = [row for row in rows if row.archived]
-    if not put_away or wanted:
-        return current + put_away
+    if wanted:
+        return asking + current + put_away
+    if asking:
+        count = f"{len(asking):,} {'person' if len(asking) == 1 else 'people'} you do not know"
+        head = ChatRow(REQUESTS, "▾ Message requests" if requests else "▸ Message requests", count)
+        current = [head, *(asking if requests else ()), *current]
+    if not put_away:
+        return current
     unread = sum(row.unread > 0 for row in put_away)
     words = f"{len(put_away):,} {'chat' if len(put_away) == 1 else 'chats'} put away"
     if unread:
@@ -54,11 +60,14 @@ def chat_row(client: Backend, names: Names, chat: Chat, *, draft: str = "") -> C
     """``draft``: what was begun and not sent."""
     last, at, tick, preview = chat.last, 0, "", ""
     now = time.time_ns() // 1_000_000
-    pending = client.pending(chat.conversation_id)
+    pending = [outgoing for outgoing in client.pending(chat.conversation_id) if outgoing.is_message]
     if pending:
         failed = [outgoing for outgoing in pending if outgoing.state == "failed"]
         newest = (failed or pending)[-1]
-        at, preview = newest.timestamp, newest.content[:PREVIEW].decode("utf-8", "replace")
+        at, preview = (
+            newest.timestamp,
+            "① View once" if newest.fields.get("viewOnce") else said(newest.kind, newest.content),
+        )
         tick = "failed" if failed else "queued"
     elif last is not None:
         at = last.server_timestamp
@@ -71,8 +80,8 @@ def chat_row(client: Backend, names: Names, chat: Chat, *, draft: str = "") -> C
     return ChatRow(
         chat.conversation_id,
         chat.title,
-        draft or preview,
-        "" if draft else tick,
+        draft or ("Blocked" if chat.blocked else preview),
+        "" if draft or chat.blocked else tick,
         short(at, now),
         chat.unread,
         names.typing_words(chat.conversation_id, chat.kind),
@@ -82,12 +91,14 @@ def chat_row(client: Backend, names: Names, chat: Chat, *, draft: str = "") -> C
         muted=muted(chat, now),
         archived=bool(chat.archived),
         mentioned=bool(chat.mentioned and chat.unread),
+        group=chat.kind == "group",
+        blocked=chat.blocked,
+        request=chat.request,
+        timer=bool(chat.timer),
     )
 
 
 def _preview(last: Entry, names: Names) -> str:
     if last.type != "message":
         return " · ".join(membership.sentences(last, names.own, names.name))
-    if last.deleted or last.content is None:
-        return "This message was deleted"
-    return text.one_line(last.content[:PREVIEW].decode("utf-8", "replace"))
+    return text.one_line(said_in(last)) or "This message was deleted"

@@ -88,6 +88,8 @@ class Sheet(ModalScreen[Result | None]):
             await work
         except ClientError as error:
             self.say(explain(error))
+        except ValueError as error:  # the library says what is wrong with what was given
+            self.say(text.one_line(str(error))[:200])
         except NoMatches:
             if not self.closing:  # else the answer came too late, and nobody looks at it
                 raise

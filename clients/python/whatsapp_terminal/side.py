@@ -25,7 +25,7 @@ NOBODY = "Nobody yet. Ctrl+N starts a chat with a phone number, F3 a group, F4 j
 
 
 class Side(Vertical):
-    """Drawn anew by its owner. ``archive``: whether archived chats are shown."""
+    """Drawn anew by its owner. ``archive``, ``requests``: whether archived chats and those of strangers are shown."""
 
     app: TerminalApp
 
@@ -35,6 +35,7 @@ class Side(Vertical):
         self._names = names
         self._me: Content | None = None
         self.archive = False
+        self.requests = True
 
     def compose(self) -> ComposeResult:
         yield Static("", id="me")
@@ -53,8 +54,9 @@ class Side(Vertical):
         wanted = self.query_one("#search", Input).value.strip()
         drafts = {k: v for k, v in self.app.settings.drafts.items() if k != opened}
         rows = chat_rows(
-            self._client, self._names, chats, drafts=drafts, wanted=wanted.casefold(), archive=self.archive
-        )
+            self._client, self._names, chats, drafts=drafts, wanted=wanted.casefold(), archive=self.archive,
+            requests=self.requests,
+        )  # fmt: skip
         view = self.query_one(ChatList)
         empty = f"No chat matches “{text.one_line(wanted)}”." if wanted else NOBODY
         if empty != view.empty_text:

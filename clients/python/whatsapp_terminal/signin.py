@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import pathlib
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from whatsapp_client import ClientError, Rest, Session, SmsFile
+from whatsapp_client import ClientError, Rest, Session, SmsFile, link
+
+AGAIN = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds, after no answer
 
 
 class Registrar(Protocol):
@@ -15,6 +19,21 @@ class Registrar(Protocol):
     async def request(self, number: str) -> dict[str, Any]: ...
     async def code(self, number: str) -> str: ...
     async def verify(self, number: str, code: str, *, pin: str = "") -> Session: ...
+    def link(self) -> AbstractAsyncContextManager[Offer]:
+        """A code for another device to read."""
+        ...
+
+    async def keep(self, session: Session) -> None:
+        """Save a session that came by a code, with the number it belongs to. Raises :class:`ClientError`."""
+        ...
+
+
+class Offer(Protocol):
+    """What is shown until it is approved."""
+
+    @property
+    def qr(self) -> str: ...
+    async def wait(self) -> Session: ...
 
 
 class ServerRegistrar:
@@ -43,6 +62,25 @@ class ServerRegistrar:
             with contextlib.suppress(OSError):
                 self._files[number] = SmsFile(self._sms, number)  # from here on: not an older code
         return await self._rest.register(number)
+
+    def link(self) -> AbstractAsyncContextManager[Offer]:
+        """A code for another device to read. Raises :class:`ClientError` when it is asked for, and in ``wait``."""
+        return link.request(self._rest.url, self._device_name)
+
+    async def keep(self, session: Session) -> None:
+        """Save a session that came by a code. It is given once: where the number could not be read, it is asked for until
+        there is an answer."""
+        self._rest.token = session.token
+        for pause in (*AGAIN, None):
+            if is_number(session.phone_number):
+                session.save(session_path(self._sessions, session.phone_number))
+                return
+            try:
+                session.phone_number = str((await self._rest.me())["phoneNumber"])
+            except ClientError:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
 
     async def code(self, number: str) -> str:
         """The code from the development file; empty where there is none."""

@@ -15,6 +15,8 @@ from textual.widgets import Button, Footer, Input, Static
 from whatsapp_client import ClientError, Session
 
 from .explain import explain
+from .link_screen import ShowLinkScreen
+from .security_screens import asks_pin
 from .signin import Registrar, is_number
 from .work import spawn
 
@@ -22,7 +24,10 @@ from .work import spawn
 class SignInScreen(Screen[Session]):
     """Dismissed with the session. ``reason``: why one has to sign in again."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "back", "Other number")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "Other number"),
+        Binding("f2", "link", "Link to a phone"),
+    ]
     DEFAULT_CSS = """
     SignInScreen { align: center middle; background: $background; }
     SignInScreen #box {
@@ -37,7 +42,10 @@ class SignInScreen(Screen[Session]):
     SignInScreen #said.-error { color: $error; text-style: bold; }
     SignInScreen Button { width: 100%; margin-top: 1; }
     SignInScreen #code { display: none; }
+    SignInScreen #pin { display: none; margin-top: 1; }
+    SignInScreen.-pin #pin { display: block; }
     SignInScreen.-code #code { display: block; }
+    SignInScreen.-code #link { display: none; }
     SignInScreen.-code #number { display: none; }
     SignInScreen:ansi #box { border: round $accent; }
     """
@@ -63,8 +71,12 @@ class SignInScreen(Screen[Session]):
                 restrict=r"[0-9]*",
                 compact=True,
             )
+            yield Input(
+                placeholder="The PIN of this account", id="pin", password=True, max_length=64, compact=True
+            )
             yield Static("", id="said")
             yield Button("Send me a code", variant="primary", id="go", compact=True)
+            yield Button("Link to a phone · F2", id="link", compact=True)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -76,7 +88,8 @@ class SignInScreen(Screen[Session]):
 
     # -- number --------------------------------------------------------------------------------------------
     def _ask_number(self) -> None:
-        self.remove_class("-code")
+        self.remove_class("-code", "-pin")
+        self.query_one("#pin", Input).value = ""
         self._hello("Your phone number, with + and the country code. The server sends a code to it.")
         self.query_one("#go", Button).label = "Send me a code"
         self.query_one("#number", Input).focus()
@@ -96,6 +109,16 @@ class SignInScreen(Screen[Session]):
             self._verify()
         else:
             self._request()
+
+    @on(Button.Pressed, "#link")
+    def action_link(self) -> None:
+        """Come in by a code that a device of this account reads."""
+        self.workers.cancel_all()
+        self.app.push_screen(ShowLinkScreen(self._registrar), self._linked)
+
+    def _linked(self, session: Session | None) -> None:
+        if session is not None:
+            self.dismiss(session)
 
     def _request(self) -> None:
         self._number = "".join(self.query_one("#number", Input).value.split())
@@ -129,6 +152,10 @@ class SignInScreen(Screen[Session]):
     def _code_entered(self) -> None:
         self._verify()
 
+    @on(Input.Submitted, "#pin")
+    def _pin_entered(self) -> None:
+        self._verify()
+
     def _verify(self) -> None:
         code = self.query_one("#code", Input).value
         if len(code) != 6:
@@ -138,9 +165,20 @@ class SignInScreen(Screen[Session]):
 
     async def _try(self, code: str) -> None:
         self._say("Checking…")
+        pin = self.query_one("#pin", Input)
         try:
-            session = await self._registrar.verify(self._number, code)
+            session = await self._registrar.verify(self._number, code, pin=pin.value)
         except ClientError as error:
+            if asks_pin(error):
+                # The code is still good.
+                self.add_class("-pin")
+                self._say(
+                    explain(error) if pin.value else "This account has a PIN: write it, too.",
+                    error=bool(pin.value),
+                )
+                pin.value = ""
+                pin.focus()
+                return
             self._say(explain(error), error=True)
             field = self.query_one("#code", Input)
             field.value = ""

@@ -6,7 +6,7 @@ what the store has; what is far below the view is let go and read again on the w
 
 from __future__ import annotations
 
-from whatsapp_client import Entry, Outgoing
+from whatsapp_client import Entry, Outgoing, Shown
 
 from .backend import Backend
 
@@ -28,10 +28,12 @@ class Window:
         self.at_newest = True  # whether the newest entry is in the window
         self.at_beginning = False
         self._unplaced: dict[str, Outgoing] = {}  # ✓, but their place in the log is still to come
+        self.shown: dict[str, Shown] = {}  # by message id: what the messages in the window are now
 
     def newest(self) -> None:
         """Go to the end of the conversation."""
-        self.entries = self._backend.messages(self.conversation_id, limit=PAGE)
+        self.shown.clear()
+        self.entries = self._page()
         self.at_newest, self.at_beginning = True, bool(self.entries) and self.entries[0].seq <= 1
         self._renew_pending()
 
@@ -40,7 +42,7 @@ class Window:
         self._renew_pending()
         if not self.at_newest:
             return False
-        tail = self._backend.messages(self.conversation_id, limit=PAGE)
+        tail = self._page()
         if not self.entries:
             self.entries = tail
             self._renew_pending()
@@ -74,11 +76,11 @@ class Window:
         if self.at_beginning:
             return 0
         before = self.entries[0].seq if self.entries else None
-        page = self._backend.messages(self.conversation_id, before=before, limit=PAGE)
+        page = self._page(before)
         if len(page) < PAGE and not (page and page[0].seq <= 1):
             more = await self._backend.load_older(self.conversation_id, limit=PAGE)
             before = self.entries[0].seq if self.entries else None  # it may have moved meanwhile
-            page = self._backend.messages(self.conversation_id, before=before, limit=PAGE)
+            page = self._page(before)
             if not page and not more:
                 self.at_beginning = True
                 return 0
@@ -96,7 +98,7 @@ class Window:
             return 0
         last, step = self.entries[-1].seq, PAGE
         while True:
-            page = self._backend.messages(self.conversation_id, before=last + step + 1, limit=step)
+            page = self._page(last + step + 1, step)
             fresh = [entry for entry in page if entry.seq > last]
             newest = self._backend.messages(self.conversation_id, limit=1)
             end = newest[-1].seq if newest else last
@@ -109,11 +111,50 @@ class Window:
         return len(fresh)
 
     def keep(self, outgoing: Outgoing) -> None:
-        """One of ours has its ✓: show it at the end until the log has it."""
-        if all(entry.message_id != outgoing.message_id for entry in self.entries[-PAGE:]):
+        """One of ours has its ✓: show it at the end until the log has it. A change shows in what it is about."""
+        if outgoing.is_message and all(
+            entry.message_id != outgoing.message_id for entry in self.entries[-PAGE:]
+        ):
             self._unplaced[outgoing.message_id] = outgoing
 
+    def around(self, seq: int) -> bool:
+        """Have this entry in the window; False if it is not here."""
+        if any(entry.seq == seq for entry in self.entries):
+            return True
+        page = self._page(seq + PAGE // 2 + 1)
+        if all(entry.seq != seq for entry in page):
+            return False
+        newest = self._backend.messages(self.conversation_id, limit=1)
+        self.entries = page
+        self.at_newest = not newest or page[-1].seq >= newest[-1].seq
+        self.at_beginning = page[0].seq <= 1
+        self._renew_pending()
+        return True
+
+    def amended(self) -> None:
+        """Something was said about a message of the window, wherever it is: read all of it again."""
+        if not self.entries:
+            return
+        low, high = self.entries[0].seq, self.entries[-1].seq
+        self.shown.clear()
+        found: list[Entry] = []
+        before: int | None = high + 1
+        while page := self._page(before):
+            found = [entry for entry in page if entry.seq >= low] + found
+            if page[0].seq <= low:
+                break
+            before = page[0].seq
+        self.entries = found
+
     # -- inside --------------------------------------------------------------------------------------------
+    def _page(self, before: int | None = None, limit: int = PAGE) -> list[Entry]:
+        """A page of the log, with what its messages are now."""
+        page = self._backend.messages(self.conversation_id, before=before, limit=limit)
+        for shown in self._backend.view(self.conversation_id, before=before, limit=limit):
+            if shown.outgoing is None:
+                self.shown[shown.message_id] = shown
+        return page
+
     def _renew_pending(self) -> None:
         for entry in self.entries[-PAGE:]:
             self._unplaced.pop(entry.message_id, None)
@@ -121,7 +162,7 @@ class Window:
         ids = {outgoing.message_id for outgoing in waiting}
         placed = {entry.message_id for entry in self.entries[-PAGE:] if entry.message_id}
         unplaced = [o for o in self._unplaced.values() if o.message_id not in ids]
-        waiting = [o for o in waiting if o.message_id not in placed]
+        waiting = [o for o in waiting if o.message_id not in placed and o.is_message]
         if (
             len(waiting) > WAITING
         ):  # written by a program: the refused ones and the newest are what one wants to see

@@ -1,0 +1,153 @@
+"""The settings of an account: a menu, and who may see what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, OptionList, Static
+from textual.widgets.option_list import Option
+
+from . import text
+from .backend import Backend
+from .blocked_screen import BlockedScreen
+from .broadcast_screen import BroadcastScreen
+from .contacts_screen import ContactsScreen
+from .devices_screen import DevicesScreen
+from .profile_screen import ProfileScreen
+from .security_screens import NumberScreen, PinScreen
+from .sheets import Sheet, show_options
+
+MENU = (
+    ("profile", "Profile", "name, about, photo"),
+    ("privacy", "Privacy", "who sees when you are here, what you read"),
+    ("blocked", "Blocked people", "see and unblock them"),
+    ("contacts", "Contacts", "add, rename, remove, sync"),
+    ("lists", "Broadcast lists", "one message to many people"),
+    ("devices", "Linked devices", "link one, unlink one"),
+    ("pin", "PIN", "asked for on a new device"),
+    ("number", "Phone number", "move to another one"),
+    ("starred", "Starred messages", "F8"),
+    ("theme", "Next theme", "Ctrl+T"),
+)
+
+
+class SettingsScreen(Sheet[str]):
+    """Dismissed with ``starred`` or ``theme``. ``find``: from a phone number to the user id."""
+
+    DEFAULT_CSS = (
+        "SettingsScreen > .box { width: 70; }\nSettingsScreen OptionList { height: auto; max-height: 24; }"
+    )
+
+    def __init__(self, client: Backend, find: Callable[[str], Awaitable[str]]) -> None:
+        super().__init__()
+        self._client = client
+        self._find = find
+
+    def compose(self) -> ComposeResult:
+        number = text.one_line(self._client.session.phone_number)
+        with Vertical(classes="box") as box:
+            box.border_title = Content(f"Settings · {number}")
+            box.border_subtitle = "Esc closes"
+            yield OptionList(
+                *(
+                    Option(Content.assemble((f"{words:<18}", "bold"), (hint, "$list-dim")), key)
+                    for key, words, hint in MENU
+                )
+            )
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        client = self._client
+        made: dict[str, Callable[[], Sheet[Any]]] = {
+            "profile": lambda: ProfileScreen(client),
+            "privacy": lambda: PrivacyScreen(client),
+            "blocked": lambda: BlockedScreen(client),
+            "contacts": lambda: ContactsScreen(client),
+            "lists": lambda: BroadcastScreen(client, self._find),
+            "devices": lambda: DevicesScreen(client),
+            "pin": lambda: PinScreen(client),
+            "number": lambda: NumberScreen(client),
+        }
+        key = str(event.option.id)
+        if key in made:
+            self.app.push_screen(made[key]())
+        else:
+            self.dismiss(key)
+
+
+#: What may be seen, as the wire calls it, and as people do.
+SEEN = (
+    ("lastSeen", "Last seen"),
+    ("online", "Online"),
+    ("photo", "Profile photo"),
+    ("about", "About"),
+    ("readReceipts", "Read receipts"),
+)
+BY = {"everyone": "Everyone", "contacts": "My contacts", "nobody": "Nobody"}
+BOTH_WAYS = "Last seen and read receipts are hidden both ways: what you do not show you do not see. Groups are exempt."
+
+
+class PrivacyScreen(Sheet[None]):
+    """Enter goes to the next of everyone, contacts, nobody."""
+
+    DEFAULT_CSS = """
+    PrivacyScreen > .box { width: 56; }
+    PrivacyScreen OptionList { height: auto; }
+    PrivacyScreen.-high .dim { margin: 1 0 0 0; }
+    """
+
+    def __init__(self, client: Backend) -> None:
+        super().__init__()
+        self._client = client
+        self._set: dict[str, str] = {}
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = "Privacy · who sees"
+            box.border_subtitle = "Enter changes · Esc closes"
+            yield OptionList()
+            yield Static(Content(BOTH_WAYS), classes="dim")
+            yield Static("", classes="error")
+            with Horizontal(classes="buttons"):
+                yield Button("Close", id="close", compact=True, classes="-last")
+
+    def on_mount(self, event: events.Mount) -> None:
+        self.query_one(OptionList).focus()
+        self._list()
+        self.attempt(self._read(), waiting="Looking…")
+
+    async def _read(self) -> None:
+        self._take(await self._client.privacy())
+
+    def _take(self, found: dict[str, str]) -> None:
+        self._set = {key: str(found.get(key) or "everyone") for key, _ in SEEN}
+        self.say("")
+        self._list()
+
+    def _list(self) -> None:
+        options = [
+            Option(
+                Content.assemble(f"{words:<20}", (BY.get(self._set.get(key, ""), "…"), "bold $accent")), key
+            )
+            for key, words in SEEN
+        ]
+        show_options(self.query_one(OptionList), options)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        key = str(event.option.id)
+        if key in self._set:
+            order = list(BY)
+            following = (
+                order[(order.index(self._set[key]) + 1) % len(order)] if self._set[key] in BY else order[0]
+            )
+            self.attempt(self._change(key, following), waiting="Saving…")
+
+    async def _change(self, key: str, to: str) -> None:
+        self._take(await self._client.set_privacy(**{key: to}) or {**self._set, key: to})
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(None)
