@@ -99,7 +99,9 @@ class FakeAccount:
         self._did("no pin", old)
         self.pin = ""
 
-    async def change_number(self, new_number: str, code: str, pin: str | None = None, **more: Any) -> None:
+    async def change_number(
+        self, new_number: str, code: str, pin: str | None = None, *, replace: bool = False
+    ) -> None:
         if code != CODE:
             raise RestError(401, "unauthenticated", "The code is wrong or has expired.")
         if self.pin and pin != self.pin:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from textual.widgets import Input
 
 from tests.clients.fake_backend import FakeBackend
 from tests.clients.pilots import shown, until
-from whatsapp_client import ClientError, RestError, Session, Unreachable
+from whatsapp_client import ClientError, Gone, RestError, Session, Unreachable
 from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.chat_screen import ChatScreen
 from whatsapp_terminal.signin import ServerRegistrar, is_number, session_path
@@ -27,6 +29,10 @@ class FakeRegistrar:
         self.error = error
         self.asked: list[str] = []
         self.tried: list[str] = []
+        self.pin = ""
+        self.pins: list[str] = []
+        self.offers: list[FakeOffer] = []
+        self.kept: list[Session] = []
 
     async def request(self, number: str) -> dict[str, Any]:
         if self.error is not None:
@@ -41,7 +47,32 @@ class FakeRegistrar:
         self.tried.append(code)
         if code != "123456":
             raise RestError(401, "unauthenticated", "The code is wrong or has expired.")
+        if self.pin:
+            self.pins.append(pin)
+        if pin != self.pin:
+            details = {"pinRequired": True} if not pin else {"pinWrong": True}
+            raise RestError(403, "forbidden", "This is not the PIN.", details=details)
         return Session(number, "me", "device", "token", "refresh")
+
+    @contextlib.asynccontextmanager
+    async def link(self) -> AsyncIterator[FakeOffer]:
+        offer = FakeOffer(f"wa-link:1:id-{len(self.offers)}:secret")
+        self.offers.append(offer)
+        yield offer
+
+    async def keep(self, session: Session) -> None:
+        self.kept.append(session)
+
+
+class FakeOffer:
+    """``answer``: what comes of it: a session, or an error."""
+
+    def __init__(self, qr: str) -> None:
+        self.qr = qr
+        self.answer: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> Session:
+        return await self.answer
 
 
 def application(registrar: FakeRegistrar, number: str = "") -> tuple[TerminalApp, FakeBackend]:
@@ -122,6 +153,47 @@ async def test_escape_goes_back_to_the_number():
         await pilot.press("escape")
         await until(lambda: app.screen.query_one("#number", Input).has_focus)
         assert isinstance(app.screen, SignInScreen)
+
+
+async def test_an_account_with_a_pin_asks_for_it_and_the_code_stays_good():
+    registrar = FakeRegistrar(by_itself="123456")
+    registrar.pin = "sea-otter"
+    app, _ = application(registrar, "+15550001")
+    async with app.run_test() as pilot:
+        await sees(app, "This account has a PIN")
+        field = app.screen.query_one("#pin", Input)
+        field.value = "wrong"
+        await pilot.press("enter")
+        await sees(app, "This is not the PIN.")
+        assert field.value == ""
+        field.value = "sea-otter"
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, ChatScreen))
+    assert registrar.asked == ["+15550001"]
+    assert registrar.pins == ["", "wrong", "sea-otter"]
+
+
+@pytest.mark.parametrize(("size", "drawn"), [((100, 50), True), ((60, 20), False)])
+async def test_a_code_lets_this_device_in_and_one_that_is_too_old_is_followed_by_another(
+    size: tuple[int, int], drawn: bool
+):
+    registrar = FakeRegistrar()
+    app, _ = application(registrar)
+    async with app.run_test(size=size) as pilot:
+        await sees(app, "Link to a phone")
+        await pilot.press("f2")
+        await sees(app, "wa-link:1:id-0:secret")
+        assert ("▄" in shown(app) and "█" in shown(app)) is drawn  # one that is cut off is of no use
+        registrar.offers[0].answer.set_exception(Gone(410, "gone", "too old"))
+        await sees(app, "wa-link:1:id-1:secret")
+        await pilot.press("escape")
+        await sees(app, "Send me a code")
+        await pilot.press("f2")
+        await sees(app, "wa-link:1:id-2:secret")
+        session = Session("+15550001", "me", "device", "token", "refresh")
+        registrar.offers[2].answer.set_result(session)
+        await until(lambda: isinstance(app.screen, ChatScreen))
+    assert registrar.kept == [session]
 
 
 def test_numbers_are_no_paths(tmp_path: Path):

@@ -12,6 +12,7 @@ from typing import Any
 from whatsapp_client import Client, ClientError, Entry, Outgoing, RestError, Stopped, Unreachable, events
 from whatsapp_client.stream import EventStream
 
+from .facts_of import said_in
 from .people import Peer, People
 from .screen import Line, Screen, harmless
 
@@ -51,6 +52,7 @@ class Chat:
         self._tasks: set[asyncio.Task[None]] = set()
         self._was_online = False
         self._told_offline = False
+        self._told_group: set[str] = set()
 
     async def run(self, to: str = "") -> int:
         """Chat until the user leaves (0) or the session ends (1)."""
@@ -238,7 +240,9 @@ class Chat:
             return
         mine = entry.sender_id == self._client.session.user_id
         name = "you" if mine else harmless(peer.label)
-        text = "(deleted)" if entry.deleted or entry.content is None else harmless(entry.text)
+        text = harmless(entry.text if entry.kind == "text" and not entry.view_once else said_in(entry))
+        if entry.deleted or not text:
+            text = "(deleted)"
         state = self._client.receipt_at(entry.conversation_id, entry.seq) if mine else ""
         at = _clock(entry.server_timestamp)
         line = self._screen.line(
@@ -305,6 +309,14 @@ class Chat:
             self._draw()
 
     def _on_message(self, entry: Entry) -> None:
+        group = next((c for c in self._client.chats() if c.conversation_id == entry.conversation_id), None)
+        if group is not None and group.kind == "group":
+            if entry.conversation_id not in self._told_group:
+                self._told_group.add(entry.conversation_id)
+                self._say(
+                    f"{harmless(group.title)}: groups are shown by the full screen only (without --plain)"
+                )
+            return
         peer = self._people.conversation(entry.conversation_id)
         if peer is None:
             if entry.sender_id == self._client.session.user_id:

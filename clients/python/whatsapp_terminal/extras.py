@@ -78,10 +78,10 @@ def once_words(facts: Facts, *, own: bool) -> str:
 def signs(facts: Facts, *, edited: bool, now: int) -> str:
     """What stands before the time."""
     words = "★ " if facts.starred else ""
-    if facts.expires_at:
-        words += f"◷ {left(facts, now)} "
     if edited:
         words += "edited "
+    if facts.expires_at:
+        words += f"◷ {left(facts, now)} "
     return f"{words}· " if facts.waiting else words
 
 

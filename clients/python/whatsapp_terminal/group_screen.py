@@ -39,6 +39,7 @@ class GroupScreen(Sheet[str]):
 
     app: TerminalApp
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-thin"), (46, "-broad")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "edit", "Edit", show=False),
         Binding("a", "add", "Add", show=False),
@@ -49,6 +50,8 @@ class GroupScreen(Sheet[str]):
     ]
     DEFAULT_CSS = """
     GroupScreen #about { max-height: 3; }
+    GroupScreen .buttons #timer { width: 5; }
+    GroupScreen.-thin .buttons #timer { display: none; }
     GroupScreen.-low #about { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     GroupScreen.-low #rules { display: none; }
     GroupScreen #facts { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -81,7 +84,7 @@ class GroupScreen(Sheet[str]):
                 yield Button("Edit", id="edit", compact=True)
                 yield Button("Add", id="add", compact=True)
                 yield Button("Invite", id="invite", compact=True)
-                yield Button("Timer", id="timer", compact=True)
+                yield Button("◷", id="timer", compact=True, tooltip="When messages disappear: t")
                 yield Button("Leave", id="leave", compact=True, classes="-last")
             yield Input(placeholder="Find a member", id="find", max_length=64, compact=True)
             yield OptionList(id="members")

@@ -95,13 +95,13 @@ class MessageActionScreen(GroupActionScreen):
                 self._forward(block)
             case "star":
                 self.client.star(self._here, block.message_id, not block.facts.starred)
-                self._changed(block)
+                self._altered(block)
             case "info":
                 self.message_info(self._here, block.message_id, block.message)
             case "delete":
                 self._delete(block)
 
-    def _changed(self, block: Block) -> None:
+    def _altered(self, block: Block) -> None:
         """Show it as it is now, wherever it is: without a server, too."""
         if self.open is not None:
             self.open.amended(block.message_id)
@@ -157,7 +157,7 @@ class MessageActionScreen(GroupActionScreen):
         if self._may_react(block):
             again = emoji == block.facts.my_reaction
             self.client.react(self._here, block.message_id, "" if again else emoji)
-            self._changed(block)
+            self._altered(block)
 
     def _attempt_react(self, block: Block, emoji: str) -> None:
         try:
@@ -221,7 +221,7 @@ class MessageActionScreen(GroupActionScreen):
         if writing.edit is not None:
             if words != _present(writing.edit):
                 self.client.edit(opened.id, writing.edit.message_id, words)
-                self._changed(writing.edit)
+                self._altered(writing.edit)
             self.cancel_writing()
             return
         fields: dict[str, object] = {}
@@ -246,7 +246,7 @@ class MessageActionScreen(GroupActionScreen):
                     self.client.delete(self._here, block.message_id)
                 elif what == "me":
                     self.client.hide(self._here, block.message_id)
-                self._changed(block)
+                self._altered(block)
             except (ValueError, ClientError) as error:
                 self._refused(error)
             self.stale()
@@ -283,7 +283,7 @@ class MessageActionScreen(GroupActionScreen):
         content = self.client.open_once(self._here, block.message_id)
         name = self.names.name(block.sender)
         self.app.push_screen(OnceScreen(name, content))
-        self._changed(block)
+        self._altered(block)
 
     # -- polls -----------------------------------------------------------------------------------------------------
     def action_poll(self) -> None:
@@ -317,7 +317,7 @@ class MessageActionScreen(GroupActionScreen):
             return
         try:
             self.client.vote(self._here, block.message_id, chosen)
-            self._changed(block)
+            self._altered(block)
         except (ValueError, ClientError) as error:
             self._refused(error)
         self.stale()

@@ -192,9 +192,8 @@ class NumberScreen(Sheet[None]):
     async def _change(self) -> None:
         pin = self.query_one("#pin", Input).value or None
         code = self.query_one("#code", Input).value
-        more = {"replace": True} if self._replace else {}
         try:
-            await self._client.change_number(self._number, code, pin=pin, **more)
+            await self._client.change_number(self._number, code, pin=pin, replace=self._replace)
         except RestError as error:
             details = error.details if isinstance(error.details, dict) else {}
             if asks_pin(error) and not pin:
