@@ -57,6 +57,7 @@ class Server:
         self.read: dict[str, int] = dict.fromkeys(CONVERSATIONS, 0)
         self.refusing = False
         self.refused: set[str] = set()
+        self.dropped: set[str] = set()  # changes among them: a device forgets them
         self.live = False
 
     def append(self, conversation: str, sender: str, message_id: str, content: str) -> Frame:
@@ -70,10 +71,21 @@ class Server:
         )  # fmt: skip
         return log[-1]
 
+    def react(self, frame: Frame) -> Frame:
+        log = self.logs[frame["conversationId"]]
+        log.append(
+            {
+                "type": "event", "kind": "reaction", "conversationId": frame["conversationId"], "seq": len(log) + 1,
+                "actorId": ME, "messageId": frame["messageId"], "targetId": frame["targetId"],
+                "data": {"emoji": frame["emoji"]}, "serverTimestamp": len(log) + 1,
+            }
+        )  # fmt: skip
+        return log[-1]
+
     def take(self, frame: Frame) -> list[Frame]:
         """The answers to one frame."""
         match frame["type"]:
-            case "send_message":
+            case "send_message" | "react":
                 return [self._store(frame)]
             case "ack":
                 for conversation, seq in frame["positions"].items():
@@ -103,11 +115,15 @@ class Server:
                 return {**tick, "seq": row["seq"], "duplicate": True}
         if self.refusing:
             self.refused.add(message_id)
+            if frame["type"] == "react":
+                self.dropped.add(message_id)
             return {"type": "error", "code": "forbidden", "retryable": False, **ids}
         if frame["seqNum"] != self.last[conversation] + 1:
             details = {"expected": self.last[conversation] + 1}
             return {"type": "error", "code": "out_of_order", "retryable": True, "details": details, **ids}
         self.last[conversation] += 1
+        if frame["type"] == "react":
+            return {**tick, "seq": self.react(frame)["seq"]}
         return {**tick, "seq": self.append(conversation, ME, message_id, frame["encryptedContent"])["seq"]}
 
     def _batches(self, have: dict[str, int]) -> list[Frame]:
@@ -175,6 +191,20 @@ class Machine(RuleBasedStateMachine):
             self.count += 1
             outgoing = self.program.shelf.outbox.add(conversation, f"mine {self.count}".encode())
             self.fresh.append((conversation, outgoing.message_id, outgoing.content))
+
+    @rule(conversation=st.sampled_from(CONVERSATIONS), emoji=st.sampled_from(["+", "-", ""]))
+    def react(self, conversation: str, emoji: str) -> None:
+        """To one's latest message, also before it was sent."""
+        shelf = self.program.shelf
+        mine = [o.message_id for o in shelf.pending(conversation)]
+        mine += [
+            e.message_id for e in shelf.messages(conversation) if e.sender_id == ME and e.type == "message"
+        ]
+        if mine:
+            outgoing = shelf.outbox.add(
+                conversation, emoji.encode(), kind="reaction", targetId=mine[0], emoji=emoji
+            )
+            self.fresh.append((conversation, outgoing.message_id, b""))
 
     @rule(conversation=st.sampled_from(CONVERSATIONS), arrives=st.booleans())
     def bob_writes(self, conversation: str, arrives: bool) -> None:
@@ -293,8 +323,8 @@ class Machine(RuleBasedStateMachine):
                     assert owed <= kept, (
                         f"{seq} of {conversation} is acknowledged, {owed - kept} is not in the file"
                     )
-                if frame["type"] == "send_message":
-                    waiting = {o.message_id for o in after.pending(frame["conversationId"])}
+                if frame["type"] in ("send_message", "react"):
+                    waiting = {o.message_id for o in after.outbox.pending(frame["conversationId"])}
                     assert frame["messageId"] in waiting, "sent before it was in the file"
             database.abandon()
 
@@ -302,7 +332,7 @@ class Machine(RuleBasedStateMachine):
     def each_message_is_stored_once(self) -> None:
         for log in self.server.logs.values():
             ids = [row["messageId"] for row in log]
-            contents = [row["encryptedContent"] for row in log if row["senderId"] == ME]
+            contents = [row["encryptedContent"] for row in log if row.get("senderId") == ME]
             assert len(ids) == len(set(ids))
             assert len(contents) == len(set(contents))
 
@@ -315,7 +345,7 @@ class Machine(RuleBasedStateMachine):
     def nothing_safe_is_forgotten(self) -> None:
         shelf = self.program.shelf
         for conversation in CONVERSATIONS:
-            known = {o.message_id for o in shelf.pending(conversation)}
+            known = {o.message_id for o in shelf.outbox.pending(conversation)} | self.server.dropped
             known |= {row["messageId"] for row in self.server.logs[conversation]}
             for where, message_id, _ in self.safe:
                 assert where != conversation or message_id in known, f"{message_id} is lost"
@@ -346,18 +376,22 @@ class Machine(RuleBasedStateMachine):
         shelf = self.program.shelf
         for conversation in CONVERSATIONS:
             log = self.server.logs[conversation]
-            assert [o.content for o in shelf.pending(conversation)] == []
+            assert [o.content for o in shelf.outbox.pending(conversation)] == []
             assert [e.seq for e in shelf.history[conversation].entries] == [row["seq"] for row in log]
             if log:
                 assert self.server.acked[conversation] == len(log)
                 chat = shelf.chat(conversation)
-                later = [row for row in log if row["seq"] > chat.read_up_to and row["senderId"] == BOB]
+                later = [row for row in log if row["seq"] > chat.read_up_to and row.get("senderId") == BOB]
                 assert chat.unread == len(later)
-            mine = [base64.b64decode(row["encryptedContent"]) for row in log if row["senderId"] == ME]
+            mine = [base64.b64decode(row["encryptedContent"]) for row in log if row.get("senderId") == ME]
             written = [content for where, message_id, content in self.safe
                        if where == conversation and message_id not in self.server.refused]  # fmt: skip
             kept = [content for content in mine if content in written]
             assert kept == [content for content in written if content in mine], "the order of sending"
+            reacted = {row["targetId"]: row["data"]["emoji"] for row in log if row["type"] == "event"}
+            for target, emoji in reacted.items():
+                found = shelf.history[conversation].log.reactions(target)
+                assert found == ({ME: emoji} if emoji else {})
 
 
 _SETTINGS = settings(

@@ -82,7 +82,7 @@ _SYNTAX = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.one_of(st.text(max_size=40), st.lists(st.sampled_from(_SYNTAX), max_size=8).map(" ".join)))
 @example("chat : c1")
 @example("\ud800")
@@ -97,7 +97,7 @@ def test_no_question_is_an_error(asked: str):
         assert len(one.snippet) <= 82
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(min_size=1, max_size=30))
 def test_each_word_of_a_text_finds_it(text: str):
     """Also what Python and SQLite may think of differently: characters of newer versions of Unicode."""

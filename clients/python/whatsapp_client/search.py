@@ -84,7 +84,8 @@ def find(
 
 
 def _row(number: int, entry: Entry) -> int:
-    return entry.server_timestamp << LOW_BITS | ((number * 65537 + entry.seq) & ((1 << LOW_BITS) - 1))
+    row = entry.server_timestamp << LOW_BITS | ((number * 65537 + entry.seq) & ((1 << LOW_BITS) - 1))
+    return (row + 2**63) % 2**64 - 2**63  # as SQLite shifts what a broken clock says
 
 
 def snippet(text: str, asked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
