@@ -165,6 +165,15 @@ async def test_a_chats_timer_and_polls(stack: Any, tmp_path: Path):
 async def test_people_contacts_blocks_and_lists(stack: Any):
     async with people(stack, count=3) as (conversation, (ann, bob, cat)):
         bob_id, cat_id = bob.session.user_id, cat.session.user_id
+        hello = await cat.rest.direct(ann.session.user_id)
+        cat.send(hello, "do you know me?")
+        await eventually(lambda: ann.chat(hello).request)
+        await ann.refresh_chats()
+        assert ann.chat(hello).request
+        await ann.accept_request(hello)
+        assert not ann.chat(hello).request
+        await ann.refresh_chats()
+        assert not ann.chat(hello).request
         found = await ann.sync_contacts([bob.session.phone_number, "+15559999999"])
         assert [contact.user_id for contact in found] == [bob_id]
         with pytest.raises(RateLimited) as limited:
@@ -222,6 +231,10 @@ async def test_people_contacts_blocks_and_lists(stack: Any):
         await eventually(lambda: [s.text for s in ann.view(conversation)][-1] == "hello again")
         assert "from the blocked one" not in [s.text for s in ann.view(conversation)], outgoing
 
+        passed_on = ann.forward(ann.messages(conversation)[-1], [conversation, hello])
+        await all_sent(ann)
+        assert [o.state for o in passed_on] == ["sent", "sent"]
+        await eventually(lambda: [s.forward_count for s in bob.view(conversation)][-1] == 1)
         friends = await ann.create_broadcast_list("friends", [bob_id, cat_id])
         assert await ann.broadcast_lists() == [friends]
         ann.send_to_list(friends.list_id, "to all of you")

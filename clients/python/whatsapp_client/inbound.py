@@ -256,6 +256,8 @@ class Inbound:
         user_id = data.get("userId")
         if kind == "flags":
             self._chats.flags.told(data)
+            if data.get("request") is False and data.get("conversationId"):
+                self._chats.accepted(str(data["conversationId"]))
             if user_id and isinstance(data.get("blocked"), bool):
                 self._chats.block(str(user_id), data["blocked"])
         elif kind == "contact_deleted" and user_id:

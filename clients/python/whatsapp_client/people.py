@@ -66,6 +66,7 @@ class People(Signals):
         """Raises :class:`NotFound` while nobody has registered this number."""
         item = await self.rest.add_contact(phone_number, nickname)
         self._chats.people([item])
+        self._accepted(str(item["userId"]))
         self.database.begin()
         return _contact(item)
 
@@ -87,19 +88,28 @@ class People(Signals):
         self._chats.people(items)
         return [_contact(item) for item in items]
 
+    def _accepted(self, user_id: str) -> None:
+        """Who is a contact is no stranger."""
+        chat = self._chats.direct(user_id)
+        if chat is not None:
+            self._chats.accepted(chat)
+
     async def rename_contact(self, user_id: str, nickname: str) -> Contact:
+        """Another nickname; who is no contact yet becomes one."""
         item = await self._do("PUT", f"/contacts/{part(user_id)}", {"nickname": nickname})
         self._chats.people([item])
+        self._accepted(user_id)
         self.database.begin()
         return _contact(item)
 
     async def remove_contact(self, user_id: str) -> None:
+        """The chat stays."""
         await self._do("DELETE", f"/contacts/{part(user_id)}")
         self._chats.unnick(user_id)
 
     async def accept_request(self, conversation_id: str) -> None:
         """Answer a stranger's message request with yes."""
-        await self._do("PATCH", f"/conversations/{part(conversation_id)}", {"request": False})
+        await self._do("PATCH", f"/conversations/{part(conversation_id)}", {"accepted": True})
         self._chats.accepted(conversation_id)
 
     # -- blocks and privacy --------------------------------------------------------------------------------
