@@ -192,16 +192,17 @@ async def test_a_device_that_comes_back_too_late_is_told_that_it_is_unlinked(sta
     """It connects while the job runs and before it was seen: its socket ends 4410, the others hear why."""
     bob = await sign_up(stack)
     laptop = await link_by_code(bob)
+    # In one transaction: the gateway, which has seen the device, must not write so in between.
+    job = (
+        "from django.db import transaction\n"
+        "from accounts.models import Device\n"
+        "from accounts.tasks import unlink_idle\n"
+        "with transaction.atomic():\n"
+        f"    Device.objects.filter(pk='{laptop.device}').update(last_seen_at=1, idle_told_at=2)\n"
+        "    assert unlink_idle() == 1\n"
+    )
     async with await Peer.open(stack.ws, bob) as b, await Peer.open(stack.ws, laptop) as c:
-        stack.sql(
-            f"UPDATE accounts_device SET last_seen_at = 1, idle_told_at = 2 WHERE id = '{laptop.device}'"
-        )
-        await managed(
-            stack,
-            "shell",
-            "-c",
-            "import whatsapp.celery\nfrom accounts.tasks import unlink_idle\nunlink_idle.delay()",
-        )
+        await managed(stack, "shell", "-c", job)
         assert await c.closed() == 4410
         notice = await b.expect(frames.Notice, kind="device_removed")
         assert notice.data.pop("at")
