@@ -91,10 +91,11 @@ def fetch(
     user; with ``device_id`` also no keys of such a device).
     """
     now = now_ms()
-    with transaction.atomic():
+    with rates.counting():
         _count_caller(account, now)
         user = account_by_id(user_id=user_id)
         one_time = user.pk == account.pk or _is_within_ration(account, user, now)
+    with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(
                 _TAKE,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import LockNotAvailable
 
-from accounts import events, tasks
+from accounts import events, rates, tasks
 from accounts.envelope_devices import envelope_devices
-from accounts.models import Account, Allowance, DeviceKeys, Identity, IdentityNews, Prekey
-from accounts.services import identities
+from accounts.models import Account, Allowance, Device, DeviceKeys, Identity, IdentityNews, Prekey
+from accounts.services import bundles, identities
 from accounts.services.devices import link_device
 from accounts.services.sessions import start_session
 from tests.accounts.conftest import Api, Person, assert_problem, at_once, new_number, parallel, sign_in
@@ -158,13 +161,20 @@ def test_who_is_blocked_gets_what_everybody_gets() -> None:
 
 
 @committed
-def test_many_who_ask_at_once_get_each_key_once_and_none_is_lost() -> None:
+@pytest.mark.parametrize("rationed", [True, False])
+def test_many_who_ask_at_once_get_each_key_once_and_none_is_lost(
+    rationed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (
+        not rationed
+    ):  # what is counted for a user lets one pass after the other; the statement needs no such help
+        monkeypatch.setattr(rates, "take", lambda **_: 0)
     bob, _, body = with_keys(classic=20, post_quantum=20, last=True)
     callers = [someone() for _ in range(4)]
     turns = iter(callers * 7)
-    bundles = [bundle for devices in parallel(28, lambda: fetched(next(turns), bob)) for bundle in devices]
-    classic = Counter(bundle["preKey"]["keyId"] for bundle in bundles if "preKey" in bundle)
-    quantum = Counter(bundle["pqPreKey"]["keyId"] for bundle in bundles)
+    given = [bundle for devices in parallel(28, lambda: fetched(next(turns), bob)) for bundle in devices]
+    classic = Counter(bundle["preKey"]["keyId"] for bundle in given if "preKey" in bundle)
+    quantum = Counter(bundle["pqPreKey"]["keyId"] for bundle in given)
     last = quantum.pop(body["lastResort"]["keyId"], 0)
     assert max(classic.values()) == max(quantum.values()) == 1
     while len(classic) < 20:  # who came while the last ones were locked was given none
@@ -175,6 +185,49 @@ def test_many_who_ask_at_once_get_each_key_once_and_none_is_lost() -> None:
     assert set(quantum) <= set(ids(body, "pqPreKeys"))
     assert len(quantum) + last == 28
     assert counted(bob)[0] == 0
+
+
+@committed
+@pytest.mark.parametrize("locked", [True, False], ids=["", "twin"])
+def test_who_comes_while_a_key_is_taken_gets_the_next_and_does_not_wait(
+    locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not locked:
+        monkeypatch.setattr(bundles, "_TAKE", bundles._TAKE.replace("FOR UPDATE SKIP LOCKED", ""))
+    monkeypatch.setattr(rates, "take", lambda **_: 0)
+    caller = someone()
+    bob, _, body = with_keys(classic=2, post_quantum=1, last=True)
+    account, device = Account.objects.get(pk=caller.user_id), Device.objects.get(pk=caller.device_id)
+
+    def take() -> tuple[int | None, int | None]:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '300ms'")
+        (bundle,) = bundles.fetch(account=account, device=device, user_id=uuid.UUID(bob.user_id))
+        return (
+            bundle.classic.key_id if bundle.classic else None,
+            bundle.post_quantum.key_id if bundle.post_quantum else None,
+        )
+
+    def other() -> Any:
+        try:
+            with transaction.atomic():
+                return take()
+        except OperationalError as error:
+            return type(error.__cause__)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        first = take()
+        with ThreadPoolExecutor(1) as pool:
+            second, third = pool.submit(other).result(), pool.submit(other).result()
+    one, two = ids(body, "preKeys")
+    assert first == (one, body["pqPreKeys"][0]["keyId"])
+    if locked:
+        last = body["lastResort"]["keyId"]
+        assert (second, third) == ((two, last), (None, last))
+    else:
+        assert second is third is LockNotAvailable, "the same key was wanted by both"
 
 
 def test_a_key_that_was_given_does_not_come_back_by_the_same_upload() -> None:
@@ -418,7 +471,7 @@ def test_uploads_fetches_and_unlinking_at_once_leave_no_keys_of_an_unlinked_devi
     phone = new_number()
     first, pair, _ = with_keys(phone)
     caller = someone()
-    for _ in range(4):
+    for _ in range(2):
         second = someone(phone)
         bodies = [keys(pair, classic=5, post_quantum=1) for _ in range(3)]
         answers = at_once(
@@ -480,9 +533,9 @@ def test_who_asks_again_and_again_gets_no_more_one_time_keys_and_others_do(limit
     limits(prekeys_of_one_per_hour=2)
     bob, _, body = with_keys(classic=5, post_quantum=5, last=True)
     greedy, honest = someone(), someone()
-    bundles = [fetched(greedy, bob)[0] for _ in range(4)]
-    assert ["preKey" in bundle for bundle in bundles] == [True, True, False, False]
-    assert [bundle["pqPreKey"] == body["lastResort"] for bundle in bundles] == [False, False, True, True]
+    got = [fetched(greedy, bob)[0] for _ in range(4)]
+    assert ["preKey" in bundle for bundle in got] == [True, True, False, False]
+    assert [bundle["pqPreKey"] == body["lastResort"] for bundle in got] == [False, False, True, True]
     assert counted(bob) == (3, 3)
     assert "preKey" in fetched(honest, bob)[0]
 
@@ -493,9 +546,9 @@ def test_whose_keys_everybody_asks_for_has_an_alarm_and_is_still_reached(
     limits(prekeys_given_per_hour=2)
     bob, _, body = with_keys(classic=5, last=True)
     before = counter("drained")
-    bundles = [fetched(someone(), bob)[0] for _ in range(5)]
-    assert ["preKey" in bundle for bundle in bundles] == [True, True, False, False, False]
-    assert all(bundle["pqPreKey"] == body["lastResort"] for bundle in bundles)
+    got = [fetched(someone(), bob)[0] for _ in range(5)]
+    assert ["preKey" in bundle for bundle in got] == [True, True, False, False, False]
+    assert all(bundle["pqPreKey"] == body["lastResort"] for bundle in got)
     assert counter("drained") - before == 1, "once an hour"
     assert [record for record in caplog.records if "drained" in record.getMessage()]
     assert bob.user_id not in caplog.text
@@ -627,3 +680,14 @@ def test_two_tasks_at_once_tell_each_once(told: Any, monkeypatch: pytest.MonkeyP
     assert [
         len([event for event in read() if event.get("kind") == "identity_changed"]) for read in heard
     ] == [1] * 4
+
+
+def test_an_upload_with_a_name_is_repeated_by_that_name() -> None:
+    bob, pair = someone(), IdentityPair()
+    body, named = keys(pair, classic=1), {"X-Idempotency-Key": "first"}
+    assert bob.api.post("/keys", body, headers=named).status_code == 204
+    fetched(someone(), bob)
+    again = bob.api.post("/keys", body, headers=named)
+    assert (again.status_code, again.content) == (204, b"")
+    assert again.headers["X-Idempotency-Replayed"] == "true"
+    assert_problem(bob.api.post("/keys", keys(pair), headers=named), "conflict", 409)

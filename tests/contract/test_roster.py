@@ -41,6 +41,19 @@ async def test_notes_to_oneself_are_a_conversation_of_one(people: People) -> Non
     assert conversation == await people.store.ensure_direct(people.alice, people.alice, new_id(), T0)
 
 
+async def test_peers_are_the_others_of_direct_conversations_by_pages(people: People, harness: Any) -> None:
+    store, others = people.store, [new_id() for _ in range(3)]
+    for other in others:
+        await store.ensure_direct(people.alice, other, new_id(), T0)
+    await store.ensure_direct(people.alice, people.alice, new_id(), T0)
+    await harness.group(people.alice, new_id())
+    want = sorted([*others, people.bob])
+    none = "00000000-0000-0000-0000-000000000000"
+    assert await store.direct_peers(people.alice, 3, none) == want[:3]
+    assert await store.direct_peers(people.alice, 3, want[2]) == want[3:]
+    assert await store.direct_peers(new_id(), 3, none) == []
+
+
 async def test_conversations_know_every_interval(people: People, harness: Any) -> None:
     group = await harness.group(people.alice, people.bob)
     await harness.leave(group, people.bob, 4)
