@@ -175,19 +175,23 @@ def approve(
                 raise Refused(Code.CONFLICT, "It was approved with another history.")
             return _asked(link, address)
         check_room(account=locked)
+        wait = limits.wait(
+            scope="link_approve",
+            subject=str(account.pk),
+            limit=LIMITS.link_approvals_per_day,
+            window_ms=DAY_MS,
+            now=now,
+        )
+        if wait:
+            raise Refused(Code.RATE_LIMITED, "Too many devices approved today.", retry_after_ms=wait)
+        # Last: what is counted there must not be undone by a refusal.
         stored = pins.of(account=locked)
         if stored is not None:
             if not pin:
                 raise pins.required()
             refusal = pins.check(stored=stored, pin=pin, by=approver, now=now)
         if refusal is None:
-            limits.count(
-                scope="link_approve",
-                subject=str(account.pk),
-                limit=LIMITS.link_approvals_per_day,
-                window_ms=DAY_MS,
-                now=now,
-            )
+            limits.note(scope="link_approve", subject=str(account.pk), now=now)
             link.user, link.approver = locked, approver
             link.history_days, link.approved_at = history_days, now
             link.expires_at = now + LIMITS.link_pickup_ms

@@ -247,6 +247,10 @@ async def test_no_log_of_a_system_tells_who_said_what(own_stack: Any) -> None:
     laptop = await link(ann, name="Annabella laptop")
     await ann.rest("PATCH", "/me", {"name": "Annabella", "about": "Aboutness"})
     await ann.rest("POST", "/contacts", {"phoneNumber": bob.number, "nickname": "Bobsleigh"})
+    await ann.rest("PUT", "/auth/pin", {"pin": "Tulpe-4711"})
+    await ann.rest("PUT", "/auth/pin", {"pin": "Tulpe-4712", "currentPin": "Tulpe-4713"})
+    await ann.rest("DELETE", "/auth/pin", {"currentPin": "Tulpe-4711"})
+    await ann.rest("PUT", "/auth/phone", {"phoneNumber": "+15550000", "code": "Tulpe-4711"})
     await ann.rest("POST", "/contacts", {"phoneNumber": "+1555000"})
     await ann.rest("GET", "/conversations/Annabella")
     await rest(
@@ -269,7 +273,16 @@ async def test_no_log_of_a_system_tells_who_said_what(own_stack: Any) -> None:
     written = _read(system.data / "logs")
     written["manage"] = complaint
     assert {"gateway-1.log", "worker-1.log", "beat.log", "postgres.log", "valkey.log"} <= set(written)
-    secrets = ["Annabella", "annabella", "Bobsleigh", "Aboutness", "Kennwort", conversation, sent.message_id]
+    secrets = [
+        "Annabella",
+        "annabella",
+        "Bobsleigh",
+        "Aboutness",
+        "Kennwort",
+        "Tulpe",
+        conversation,
+        sent.message_id,
+    ]
     for person in (ann, bob, laptop):
         secrets += [
             person.number[1:],
