@@ -6,6 +6,8 @@ import uuid
 from typing import Literal
 
 from django.db import transaction
+from django.db.models import F
+from django.db.models.lookups import IsNull
 
 from accounts import events
 from accounts.errors import Refused
@@ -71,7 +73,7 @@ def link_device(
 
 def unlink_device(*, account: Account, device_id: uuid.UUID, reason: Reason = "removed") -> None:
     """Remove a device: its tokens are void, its socket closes, its backlog ends, the user's other devices are told. The oldest
-    one left becomes primary.
+    one left becomes primary, of those on which the number was verified if there are any.
 
     Raises :class:`Refused` (``not_found``) when the account has no such linked device.
     """
@@ -88,7 +90,12 @@ def unlink_device(*, account: Account, device_id: uuid.UUID, reason: Reason = "r
         end_device(device=device, now=now, reason=reason)
         tell_removed(device=device)
         if was_primary:
-            heir = Device.objects.filter(user=account, unlinked_at=None).order_by("linked_at", "pk").first()
+            # Rather one on which the number was verified than one that was let in by a code.
+            heir = (
+                Device.objects.filter(user=account, unlinked_at=None)
+                .order_by(IsNull(F("linked_by"), False), "linked_at", "pk")
+                .first()
+            )
             if heir is not None:
                 heir.primary = True
                 heir.save(update_fields=["primary"])

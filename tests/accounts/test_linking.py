@@ -165,6 +165,23 @@ def test_only_the_primary_device_lets_others_in() -> None:
     assert new.approve(second).status_code == 200  # it is primary now
 
 
+def test_a_device_that_came_by_a_code_is_the_last_to_become_primary() -> None:
+    person, new = sign_in(), Newcomer()
+    new.approve(person)
+    laptop = new.linked()
+    phone = sign_in(person.phone)  # linked later, and the number was verified on it
+
+    def primary() -> set[str]:
+        items = phone.api.get("/devices").json()["items"]
+        return {item["deviceId"] for item in items if item["primary"]}
+
+    assert phone.api.delete(f"/devices/{person.device_id}").status_code == 204
+    assert primary() == {phone.device_id}
+    assert phone.api.post("/auth/logout").status_code == 204
+    (left,) = Api(laptop["token"]).get("/devices").json()["items"]
+    assert left["primary"]
+
+
 def test_whoever_is_primary_afterwards_may_approve_anew(clock: Callable[[int], None]) -> None:
     person, new, other = sign_in(), Newcomer(), Newcomer()
     second = sign_in(person.phone)
