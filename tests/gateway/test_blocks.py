@@ -171,6 +171,7 @@ async def _life(stack: Any, codec: str, blocks: bool) -> list[Any]:
             await late.round_trip()
             seen.append(late.log[1:])  # without ``ready``: its epoch and time are the system's
         await until(lambda: _sent(stack, conversation, last.seq or 0), "one's own are known to be read")
+        await until(lambda: _saved(stack, conversation, last.seq or 0), "what the late device has is written")
         for path in (
             "/conversations",
             f"/conversations/{conversation}/events",
