@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whatsapp_client import Conversation, Database, Entry
+from whatsapp_client import Client, Conversation, Database, Entry, Session
 from whatsapp_client.log import Log as RowLog
 from whatsapp_client.view import view
 
@@ -224,3 +224,56 @@ def test_twin_that_takes_the_last_to_come_for_the_last_word_is_caught(monkeypatc
         for seed in range(300):
             with Database() as database:
                 play(seed, 24, database)
+
+
+def test_nothing_that_is_done_to_one_message_reads_the_whole_chat(monkeypatch: pytest.MonkeyPatch):
+    """An index that SQLite does not choose makes a long chat slow with each message."""
+    plans: dict[str, str] = {}
+
+    def noted(kind: str) -> Any:
+        ask = getattr(Database, kind)
+
+        def run(self: Database, statement: str, values: Any = ()) -> Any:
+            if statement not in plans and statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                rows = self._sql.execute(f"EXPLAIN QUERY PLAN {statement}", [0] * statement.count("?"))
+                plans[statement] = "; ".join(row[3] for row in rows.fetchall())
+            return ask(self, statement, values)
+
+        return run
+
+    monkeypatch.setattr(Database, "read", noted("read"))
+    monkeypatch.setattr(Database, "write", noted("write"))
+    client = Client("http://127.0.0.1:1", Session("+1", ME, PHONE, "", ""))
+    log = client.history[C]
+    for seq in range(1, 9):
+        log.live(Entry(C, seq, ME, f"m{seq}", content=b"text", server_timestamp=seq))
+    for seq, kind, target in (
+        (9, "edit", "m1"),
+        (10, "reaction", "m1"),
+        (11, "delete", "m2"),
+        (12, "vote", "m3"),
+        (13, "edit", "m1"),
+    ):
+        fields = {"targetId": target, "data": {}}
+        log.live(
+            Entry(C, seq, ME, type=kind, kind="event", content=b"new", fields=fields, server_timestamp=seq)
+        )
+    log.own(Entry(C, 14, ME, "m14", content=b"text", server_timestamp=14))
+    log.earlier([Entry(C, 3, ME, "m3", content=b"text", server_timestamp=3)])
+    client.view(C)
+    client.hide(C, "m1")
+    client.star(C, "m4")
+    client.starred()
+    client.search("text", C)
+    client.edit(C, "m5", "other")
+    client.keeper.vanish()
+    client.keeper.purge()
+    used = {
+        statement: plan
+        for statement, plan in plans.items()
+        if "entries" in statement and "max(seq)" not in statement and "count(" not in statement
+    }
+    assert len(used) > 15
+    for statement, plan in used.items():
+        assert "SCAN entries" not in plan, statement
+        assert "(conversation=?)" not in plan, statement

@@ -269,7 +269,8 @@ class Log:
         if not self._number or not entry.message_id:
             return False
         row = self._database.read(
-            "SELECT 1 FROM entries WHERE message_id = ? AND message_id <> '' AND sender = ? AND conversation = ? AND shown = 1",
+            "SELECT 1 FROM entries INDEXED BY entries_once "
+            "WHERE message_id = ? AND message_id <> '' AND sender = ? AND conversation = ? AND shown = 1",
             (entry.message_id, entry.sender_id, self._number),
         ).fetchone()
         return row is not None
@@ -277,7 +278,8 @@ class Log:
     def seq_of(self, message_id: str, sender: str) -> int:
         """The number of a message that is stored here; 0: it is not."""
         row = self._database.read(
-            "SELECT seq FROM entries WHERE message_id = ? AND message_id <> '' AND sender = ? AND conversation = ?",
+            "SELECT seq FROM entries INDEXED BY entries_once "
+            "WHERE message_id = ? AND message_id <> '' AND sender = ? AND conversation = ?",
             (message_id, sender, self._number),
         ).fetchone()
         return int(row[0]) if row else 0
@@ -358,7 +360,8 @@ class Log:
         if not self._number or not message_id:
             return None
         row = self._database.read(
-            f"SELECT {COLUMNS} FROM entries WHERE message_id = ? AND message_id <> '' AND conversation = ? AND type = 'message' "
+            f"SELECT {COLUMNS} FROM entries INDEXED BY entries_once "
+            "WHERE message_id = ? AND message_id <> '' AND conversation = ? AND type = 'message' "
             "ORDER BY seq LIMIT 1",
             (message_id, self._number),
         ).fetchone()

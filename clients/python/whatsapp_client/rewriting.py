@@ -16,7 +16,8 @@ GONE = "gone"  #: the type of an entry of which nothing but its place is left
 def target(database: Database, number: int, message_id: str) -> tuple[int, str, int, str] | None:
     """(seq, sender, flags, type) of the message that is meant: the first with this id."""
     return database.read(
-        "SELECT seq, sender, flags, type FROM entries WHERE message_id = ? AND message_id <> '' AND conversation = ? "
+        "SELECT seq, sender, flags, type FROM entries INDEXED BY entries_once "
+        "WHERE message_id = ? AND message_id <> '' AND conversation = ? "
         "ORDER BY seq LIMIT 1",
         (message_id, number),
     ).fetchone()
@@ -59,7 +60,8 @@ def erase(database: Database, number: int, seq: int, message_id: str) -> None:
         (DELETED, number, seq),
     )
     database.write(
-        "UPDATE entries SET content = NULL, fields = '' WHERE conversation = ? AND target = ? AND target <> '' "
+        "UPDATE entries INDEXED BY entries_target SET content = NULL, fields = '' "
+        "WHERE conversation = ? AND target = ? AND target <> '' "
         "AND type IN ('edit', 'reaction', 'vote') AND fields <> ''",
         (number, message_id),
     )
@@ -74,7 +76,8 @@ def vanish(database: Database, number: int, seq: int, message_id: str) -> None:
         (GONE, number, seq),
     )
     database.write(
-        "UPDATE entries SET type = ?, kind = '', content = NULL, flags = 0, fields = '', timestamp = 0, target = '' "
+        "UPDATE entries INDEXED BY entries_target "
+        "SET type = ?, kind = '', content = NULL, flags = 0, fields = '', timestamp = 0, target = '' "
         "WHERE conversation = ? AND target = ? AND target <> ''",
         (GONE, number, message_id),
     )

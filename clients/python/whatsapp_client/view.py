@@ -135,7 +135,8 @@ def _said(
         part = message_ids[at : at + 500]
         marks = ", ".join("?" * len(part))
         rows = database.read(
-            f"SELECT target, sender, type, content, fields FROM entries WHERE conversation = ? AND target IN ({marks}) "
+            "SELECT target, sender, type, content, fields FROM entries INDEXED BY entries_target "
+            f"WHERE conversation = ? AND target IN ({marks}) "
             "AND target <> '' AND type IN ('reaction', 'vote') AND fields <> '' ORDER BY seq",
             (log.number, *part),
         ).fetchall()
