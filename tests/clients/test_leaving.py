@@ -164,29 +164,29 @@ async def test_messages_vanish_at_their_time_live_and_while_the_program_was_off(
     path = tmp_path / "ann.db"
     with Database(path) as database:
         ann = client(database)
-        ann.history[C].live(message(1, SECRET, expiresIn=300))
-        ann.history[C].live(message(2, f"{SECRET} long", expiresIn=1_000))
+        ann.history[C].live(message(1, SECRET, expiresIn=3_000))
+        ann.history[C].live(message(2, f"{SECRET} long", expiresIn=10_000))
         ann.history[C].live(event(3, "edit", "m1", text=f"{SECRET} edited"))
         ann.history[C].live(message(4, "stays"))
         assert next(s.text for s in ann.view(C)) == f"{SECRET} edited"
-        assert ann.view(C)[0].expires_at == NOW + 300_000
+        assert ann.view(C)[0].expires_at == NOW + 3_000_000
         stream = ann.events()
         await ann.start()
-        database.told_time(NOW + 400_000)  # the server's clock counts
+        database.told_time(NOW + 4_000_000)  # the server's clock counts
         async with asyncio.timeout(10):
             while [s.message_id for s in ann.view(C)] != ["m2", "m4"]:
                 await stream.__anext__()
         assert [f.entry.seq for f in ann.search(SECRET)] == [2]
         # It comes once more, as the server shows it then, and as it was.
-        gone = Entry(C, 1, "bob", "m1", deleted=True, server_timestamp=NOW, fields={"expiresIn": 300})
-        for again in (gone, message(1, SECRET, expiresIn=300)):
+        gone = Entry(C, 1, "bob", "m1", deleted=True, server_timestamp=NOW, fields={"expiresIn": 3_000})
+        for again in (gone, message(1, SECRET, expiresIn=3_000)):
             assert ann.history[C].earlier([again]) == 0
         # What comes when its time is over was never here.
-        assert ann.history[C].live(message(5, SECRET, expiresIn=200)) == []
+        assert ann.history[C].live(message(5, SECRET, expiresIn=2_000)) == []
         assert ann.chat(C).last.seq == 4
         await ann.stop()
     with Database(path) as database:
-        database.told_time(NOW + 2_000_000)
+        database.told_time(NOW + 20_000_000)
         database.commit()
     with Database(path) as database:
         ann = client(database)
@@ -226,21 +226,21 @@ async def test_a_chats_timer_holds_for_own_messages_too():
         }
     )
     assert await sent(2) == 0
-    await told(timer(3, 600))
-    assert ann.chat(C).timer == 600
-    assert await sent(4) == 600
-    assert await sent(5, expiresIn=60) == 60
-    assert await sent(6, expiresIn=6_000) == 600
+    await told(timer(3, 600_000))
+    assert ann.chat(C).timer == 600_000
+    assert await sent(4) == 600_000
+    assert await sent(5, expiresIn=60_000) == 60_000
+    assert await sent(6, expiresIn=6_000_000) == 600_000
     # ✓ comes before the event that was there first.
-    assert await sent(8) == 600
+    assert await sent(8) == 600_000
     await told(timer(7, None))
     assert ann.chat(C).timer is None
-    await told(timer(9, 30))
-    assert await sent(11) == 30
-    await told(timer(10, 20))
+    await told(timer(9, 30_000))
+    assert await sent(11) == 30_000
+    await told(timer(10, 20_000))
     await asyncio.sleep(0)
     assert [s.expires_at and (s.expires_at - NOW) // 1000 for s in ann.view(C)] == [
-        None, None, 600, 60, 600, 600, 20
+        None, None, 600_000, 60_000, 600_000, 600_000, 20_000
     ]  # fmt: skip
 
 
