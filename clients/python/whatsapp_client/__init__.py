@@ -1,7 +1,7 @@
 """A client of the messaging server: ``async with Client(url, session) as client``. See ``docs/client.md``."""
 
 from . import events, link
-from .chats import Chat, Profile
+from .chats import Chat
 from .client import Client, socket_url
 from .codecs import JSON, Codec, by_name
 from .connection import Connection
@@ -35,6 +35,7 @@ from .flags import Flags
 from .group_calls import FOR_EVER
 from .groups import Group, GroupSettings, Invite, InvitePreview, JoinRequest, Member, MemberReceipt, Page
 from .history import Conversation, History
+from .known_people import Profile
 from .members import member_hash
 from .outbox import Outbox
 from .outgoing import Outgoing

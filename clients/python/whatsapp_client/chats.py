@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from .codecs import Frame
 from .database import Database
@@ -14,6 +13,7 @@ from .flags import FlagState
 from .group_state import GroupState
 from .groups import Group, text
 from .history import History
+from .known_people import KnownPeople
 
 #: A `read` told so shortly before the last one is told again by a new process: the server writes it behind.
 UNSURE_MS = 10_000
@@ -56,17 +56,6 @@ class Chat:
     request: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What somebody shows of themselves. ``photo``: the version of their picture (another one, another picture), "" for none
-    that this user may see; :meth:`Client.photo` reads it."""
-
-    user_id: str
-    name: str
-    about: str
-    photo: str = ""
-
-
 @dataclass(slots=True)
 class _Facts:
     """What is stored of a chat beside its log. ``told``: the read position that the server knows, since ``told_at``
@@ -88,27 +77,22 @@ class _Facts:
     request: int = 0
 
 
-class Chats:
+class Chats(KnownPeople):
     """All chats of one user. A chat exists once something of it is stored or the server has listed it."""
 
     def __init__(self, database: Database, history: History, user_id: str) -> None:
-        self._database = database
+        super().__init__(database)
         self._history = history
         self._user_id = user_id
         self._facts: dict[str, _Facts] = {}
         self._dirty: set[str] = set()
         self._shown: dict[str, Chat] = {}  # as last made; without those that have changed
         self.changed: dict[str, None] = {}  # for the application, in order
-        self.profiles_dropped = 0
         rows = database.read(
             "SELECT c.id, x.* FROM chats x JOIN conversations c ON x.conversation = c.number"
         )
         for conversation_id, _number, *facts in rows.fetchall():
             self._facts[conversation_id] = _Facts(*facts)
-        self._people: dict[str, tuple[str, str, str]] = {
-            row[0]: row[1:]
-            for row in database.read("SELECT id, nickname, name, about FROM people").fetchall()
-        }
         self.blocked = {row[0] for row in database.read("SELECT user FROM blocks")}
         self.groups = GroupState(database, history, user_id, self.touch)
         self.flags = FlagState(database, history, self.touch)
@@ -127,17 +111,8 @@ class Chats:
             chat = self._shown[conversation_id] = self._make(conversation_id)
         return chat
 
-    def name(self, user_id: str) -> str:
-        """The nickname in one's contacts, the name of the profile, or a short form of the id."""
-        nickname, name, _ = self._people.get(user_id, ("", "", ""))
-        return nickname or name or f"user {user_id[-8:]}"
-
     def is_group(self, conversation_id: str) -> bool:
         return conversation_id in self.groups or _group_id(conversation_id)
-
-    def knows(self, user_id: str) -> bool:
-        """Whether the profile was ever read."""
-        return user_id in self._people
 
     def unnamed(self) -> list[str]:
         """Peers whose profile was never read."""
@@ -342,53 +317,6 @@ class Chats:
         if facts is not None and facts.last and message_id in facts.last:
             facts.last = ""
             self._save_later(conversation_id)
-
-    def people(self, people: Iterable[dict[str, Any]]) -> None:
-        """Items of ``GET /contacts``, answers of ``GET /users/{id}`` or members of a group (which know no nickname)."""
-        for person in people:
-            user_id = str(person["userId"])
-            known = self._people.get(user_id)
-            nickname = str(person["nickname"]) if "nickname" in person else (known or ("",))[0]
-            about = str(person.get("about") or "") if "about" in person else (known or ("", "", ""))[2]
-            facts = (nickname, str(person.get("name") or ""), about)
-            if facts != known:
-                self._people[user_id] = facts
-                self._database.write(
-                    "INSERT INTO people (id, nickname, name, about) VALUES (?, ?, ?, ?) ON CONFLICT (id) "
-                    "DO UPDATE SET nickname = excluded.nickname, name = excluded.name, about = excluded.about",
-                    (user_id, *facts),
-                )
-                self._touch_of(user_id)
-
-    def unnick(self, user_id: str) -> None:
-        """No contact any more."""
-        known = self._people.get(user_id)
-        if known is not None and known[0]:
-            self._people[user_id] = ("", *known[1:])
-            self._database.write("UPDATE people SET nickname = '' WHERE id = ?", (user_id,))
-            self._touch_of(user_id)
-
-    def profile(self, user_id: str, asked_after: int) -> Profile | None:
-        """As it was read, if that was later than ``asked_after`` (ms)."""
-        row = self._database.read(
-            "SELECT name, about, photo FROM people WHERE id = ? AND asked_at > ?", (user_id, asked_after)
-        ).fetchone()
-        return Profile(user_id, *row) if row else None
-
-    def profiled(self, item: Frame, at: int) -> Profile:
-        """An answer of ``GET /users/{id}``, good from ``at`` on (0: overtaken already)."""
-        self.people([item])
-        picture = item.get("photo")
-        photo = text(picture.get("version") or "") if isinstance(picture, dict) else ""
-        self._database.write(
-            "UPDATE people SET asked_at = ?, photo = ? WHERE id = ?", (at, photo, str(item["userId"]))
-        )
-        return Profile(str(item["userId"]), str(item.get("name") or ""), str(item.get("about") or ""), photo)
-
-    def forget_profile(self, user_id: str) -> None:
-        """It has changed: the next question goes to the server."""
-        self.profiles_dropped += 1
-        self._database.write("UPDATE people SET asked_at = 0 WHERE id = ? AND asked_at > 0", (user_id,))
 
     def direct(self, user_id: str) -> str | None:
         """The chat with this user, if there is one here."""

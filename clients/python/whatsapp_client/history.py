@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from .database import Database
 from .entry import Entry
-from .log import COLUMNS, Log
+from .log import Log
+from .reading import COLUMNS
 
 #: Entries that wait above a hole, for each conversation; beyond them `sync` brings them again.
 MAX_HELD = 10_000

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .chats import Profile
 from .errors import RateLimited
 from .group_calls import media_type, part
+from .known_people import Profile
 from .outgoing import Outgoing
 from .signals import Signals
 from .writes import repeated

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .database import Database
 from .entry import Entry
 from .history import History
-from .log import COLUMNS
+from .reading import COLUMNS
 from .search_index import LOW_BITS, MAX_TEXT, SPACELESS, fold
 
 MAX_WORDS = 16  #: of one question
