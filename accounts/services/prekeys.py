@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, Q
 
 from accounts import events, rates
 from accounts.curve import BadKey, Verifier, check_key, check_kyber_key
@@ -165,12 +165,19 @@ def _add(device: Device, kind: int, keys: Sequence[PublicKey]) -> int:
     if not keys:
         return 0
     mine = Prekey.objects.filter(device=device, kind=kind)
-    known = dict(
-        mine.filter(key_id__in=[key.key_id for key in keys]).values_list("key_id", "digest").iterator()
-    )
+    digests = [_digest(key.public_key) for key in keys]
+    same = Q(key_id__in=[key.key_id for key in keys]) | Q(digest__in=digests)
+    known = {key_id: bytes(digest) for key_id, digest in mine.filter(same).values_list("key_id", "digest")}
+    ids = {digest: key_id for key_id, digest in known.items()}
+    field = "preKeys" if kind == CLASSIC else "pqPreKeys"
     new = []
-    for key in keys:
-        digest = _digest(key.public_key)
+    for key, digest in zip(keys, digests, strict=True):
+        if digest in ids and ids[digest] != key.key_id:
+            raise Refused(
+                Code.CONFLICT,
+                f"{field}: the key of id {key.key_id} had id {ids[digest]} before.",
+                details={"field": field, "keyId": key.key_id},
+            )
         if key.key_id not in known:
             new.append(
                 Prekey(
@@ -182,8 +189,8 @@ def _add(device: Device, kind: int, keys: Sequence[PublicKey]) -> int:
                     signature=key.signature,
                 )
             )
-        elif bytes(known[key.key_id]) != digest:
-            raise _taken("preKeys" if kind == CLASSIC else "pqPreKeys", key.key_id)
+        elif known[key.key_id] != digest:
+            raise _taken(field, key.key_id)
     if new and mine.filter(given_at=None).count() + len(new) > LIMITS.prekeys_stored:
         raise Refused(
             Code.LIMIT_EXCEEDED,

@@ -294,6 +294,16 @@ def test_an_id_names_one_key(field: str) -> None:
     assert counted(bob) == (0, 0)
 
 
+def test_a_key_keeps_its_id_also_when_it_was_given() -> None:
+    bob, pair, body = with_keys(classic=2)
+    fetched(someone(), bob)
+    for one in body["preKeys"]:
+        renamed = key(base64.b64decode(one["publicKey"]))
+        problem = assert_problem(bob.api.post("/keys", keys(pair, preKeys=[renamed])), "conflict", 409)
+        assert problem["details"] == {"field": "preKeys", "keyId": renamed["keyId"]}
+    assert counted(bob) == (1, 0)
+
+
 def spoil(body: dict[str, Any], how: str) -> str:
     """Make one thing of an upload wrong; returns the field that is to be named."""
     forger = IdentityPair()

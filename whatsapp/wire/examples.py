@@ -263,6 +263,16 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "kind": "device_idle",
             "data": {"deviceId": BOBS_PHONE, "name": "laptop", "unlinkAt": AT + 3 * 86_400_000},
         },
+        "few one-time keys are left": {
+            "type": "notice",
+            "kind": "prekeys_low",
+            "data": {"preKeys": 19, "pqPreKeys": 64},
+        },
+        "somebody has another identity key": {
+            "type": "notice",
+            "kind": "identity_changed",
+            "data": {"userId": BOB, "at": AT},
+        },
         "somebody asks to join a group": {
             "type": "notice",
             "kind": "join_request",
