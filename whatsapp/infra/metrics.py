@@ -191,6 +191,7 @@ _counted = {
             "files": "What the storage of files did not do.",
             "keys": "Keys for end-to-end encryption: one-time keys stored and given, what was given instead, alarms.",
             "links": "Codes that new devices showed: asked, approved, rejected, linked; devices unlinked for being idle.",
+            "profiles": "Profiles that others asked for: kept in the cache, read from PostgreSQL, or the cache was away.",
             "accounts": "Accounts whose number went to somebody else, and the like.",
         }.items()
     },
