@@ -144,19 +144,20 @@ def _is_within_ration(account: Account, user: Account, now: int) -> bool:
         if rates.take(scope=scope, subject=pair, limit=limit, window_ms=window_ms, now=now):
             metrics.count("keys", "rationed")
             return False
-    for scope, limit, window_ms in (
-        ("keys_user_hour", LIMITS.prekeys_given_per_hour, HOUR_MS),
-        ("keys_user_day", LIMITS.prekeys_given_per_day, DAY_MS),
-    ):
-        if rates.take(scope=scope, subject=str(user.pk), limit=limit, window_ms=window_ms, now=now):
-            metrics.count("keys", "rationed")
-            _alarm(user, now)
-            return False
+    subject = str(user.pk)
+    hour, day = LIMITS.prekeys_given_per_hour, LIMITS.prekeys_given_per_day
+    if rates.take(scope="keys_user_hour", subject=subject, limit=hour, window_ms=HOUR_MS, now=now):
+        metrics.count("keys", "rationed")
+        return False
+    if rates.take(scope="keys_user_day", subject=subject, limit=day, window_ms=DAY_MS, now=now):
+        metrics.count("keys", "rationed")
+        _alarm(user, now)
+        return False
     return True
 
 
 def _alarm(user: Account, now: int) -> None:
-    """Somebody's keys are asked for by too many: once an hour for each user."""
+    """Very many have asked for a user's keys for hours: said once an hour for each user."""
     if not rates.take(scope="keys_alarm", subject=str(user.pk), limit=1, window_ms=HOUR_MS, now=now):
         metrics.count("keys", "drained")
         log.warning("the one-time keys of a user are being drained", extra=about(user=user.pk))

@@ -553,7 +553,7 @@ def test_who_asks_again_and_again_gets_no_more_one_time_keys_and_others_do(limit
 def test_whose_keys_everybody_asks_for_has_an_alarm_and_is_still_reached(
     limits: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits(prekeys_given_per_hour=2)
+    limits(prekeys_given_per_day=2)
     bob, _, body = with_keys(classic=5, last=True)
     before = counter("drained")
     got = [fetched(someone(), bob)[0] for _ in range(5)]
@@ -562,6 +562,17 @@ def test_whose_keys_everybody_asks_for_has_an_alarm_and_is_still_reached(
     assert counter("drained") - before == 1, "once an hour"
     assert [record for record in caplog.records if "drained" in record.getMessage()]
     assert bob.user_id not in caplog.text
+
+
+def test_a_rush_on_one_user_leaves_keys_for_the_next_hour_without_an_alarm(limits: Any, clock: Any) -> None:
+    limits(prekeys_given_per_hour=2)
+    bob, _, _ = with_keys(classic=5)
+    before = counter("drained")
+    assert ["preKey" in fetched(someone(), bob)[0] for _ in range(4)] == [True, True, False, False]
+    assert counter("drained") == before
+    clock(30 * 60_000)
+    caller = someone()
+    assert ["preKey" in fetched(caller, bob)[0] for _ in range(2)] == [True, False], "one in half an hour"
 
 
 def test_who_asks_for_very_many_is_refused(limits: Any) -> None:
