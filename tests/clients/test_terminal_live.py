@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from textual.widgets import Button
+
 from devtools.chat import application
 from tests.clients.pilots import LOOK, shown, until
 from tests.support.proxy import Network
@@ -79,6 +81,14 @@ async def person(
             database.close()
 
 
+async def accept(who: Person) -> None:
+    """Who wrote is no stranger any more; else they are told nothing but the ✓."""
+    await until(lambda: any(chat.request for chat in who.client.chats()), TIMEOUT)
+    for chat in who.client.chats():
+        if chat.request:
+            await who.client.accept_request(chat.conversation_id)
+
+
 def two_numbers() -> tuple[str, str]:
     return f"+1555{next(_numbers)}", f"+1555{next(_numbers)}"
 
@@ -92,10 +102,14 @@ async def test_two_terminals_chat_both_ways_until_everything_is_read(stack: Any)
         await ann.sees(f"Message to {bob_number}")
         await until(lambda: ann.client.chats()[0].user_id == bob.client.session.user_id)
         await ann.says("hello bob")
-        await bob.sees("hello bob", " 1 ")
-        await until(lambda: ann.ticks() == ["delivered"], TIMEOUT)  # in the list, but nobody has opened it
+        # Bob does not know Ann: until he accepts she learns nothing but that the server has it.
+        await bob.sees("hello bob", " 1 ", "Message requests")
         bob.screen.open_chat(bob.client.chats()[0].conversation_id)
+        await bob.sees("is not among your contacts")
+        await until(lambda: ann.ticks() == ["sent"], TIMEOUT)
+        bob.screen.query_one("RequestBar #accept", Button).press()
         await until(lambda: ann.ticks() == ["read"], TIMEOUT)
+        await until(lambda: "Message requests" not in shown(bob.app), TIMEOUT)
         await bob.says("hello ann\nhow are you?")
         await ann.sees("hello ann", "how are you?")
         await until(lambda: bob.ticks() == ["read"], TIMEOUT)
@@ -123,6 +137,7 @@ async def test_what_is_written_offline_survives_a_restart_and_is_delivered(stack
         network.restore()
         async with person(stack, ann_number, url=network.http) as ann:
             await bob.sees("written offline")
+            await accept(bob)
             ann.screen.open_chat(conversation)
             bob.screen.open_chat(conversation)
             await until(lambda: ann.ticks() == ["read"], TIMEOUT)
@@ -130,9 +145,10 @@ async def test_what_is_written_offline_survives_a_restart_and_is_delivered(stack
 
 async def test_a_session_that_was_ended_comes_back_with_a_new_code_and_the_old_messages(stack: Any):
     ann_number, bob_number = two_numbers()
-    async with person(stack, bob_number), person(stack, ann_number, to=bob_number) as ann:
+    async with person(stack, bob_number) as bob, person(stack, ann_number, to=bob_number) as ann:
         await ann.sees(f"Message to {bob_number}")
         await ann.says("before the end")
+        await accept(bob)
         await until(lambda: ann.ticks() == ["delivered"], TIMEOUT)
         ended = ann.client
         await ended.rest.call("POST", "/auth/logout", {"refreshToken": ended.session.refresh_token})

@@ -21,7 +21,7 @@ async def pick(who: Person, words: str) -> None:
 
     def key() -> str:
         """Of the log: what is still on its way has nothing to be done with."""
-        found = (b.key for b in reversed(view.blocks) if b.message_id and words in said(b))
+        found = (b.key for b in reversed(view.blocks) if b.message_id and words in (b.message or said(b)))
         return next(found, "")
 
     await until(key, TIMEOUT)

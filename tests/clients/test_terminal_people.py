@@ -42,6 +42,8 @@ async def test_a_stranger_has_a_section_of_their_own_and_is_accepted_blocked_or_
     for name in ("one", "two"):
         fake.chat(f"c-{name}", f"stranger {name}", f"{STRANGER}-{name}", request=True)
         fake.have(f"c-{name}", f"hello from {name}", f"{STRANGER}-{name}")
+    for n in range(450):
+        fake.have("c-two", f"and {n}", f"{STRANGER}-two")
     async with driven(fake) as d:
         await d.sees("▾ Message requests", "2 people you do not know", "hello from one")
         rows = d.screen.query_one(ChatList).rows
@@ -68,7 +70,7 @@ async def test_a_stranger_has_a_section_of_their_own_and_is_accepted_blocked_or_
         press_in(d, "remove")
         await d.sees("Delete this chat on this device?")
         await d.pilot.press("y")
-        await d.loses("hello from two")
+        await d.loses("and 449")
         assert [call[0] for call in fake.calls] == ["accept", "block", "unblock", "flags"]
         assert fake.logs["c-two"] == []
 

@@ -199,7 +199,12 @@ class TerminalApp(App[int]):
         if chat.open.book is not None:
             yield SystemCommand("Group", "Members, settings, invite, leave", chat.action_chat_info)
         else:
+            yield SystemCommand("Contact", "Who it is, timer, block, delete", chat.action_chat_info)
             yield SystemCommand("Name this contact", "In your list of chats", chat.action_name_contact)
+        if not chat.open.closed:
+            yield SystemCommand("New poll", "Ask this chat something", chat.action_poll)
+            yield SystemCommand("View once", "For the next message", chat.action_once)
+            yield SystemCommand("Disappearing messages", "After how long", chat.action_timer)
         for what, words in (("mute", "Mute"), ("pin", "Pin"), ("archive", "Archive this chat")):
             yield SystemCommand(
                 words, "Or undo it, for the chat that is open", partial(chat.action_flag, what)
@@ -211,6 +216,9 @@ class TerminalApp(App[int]):
                 yield command
         chat = self._chat_screen()
         if chat is not None and screen is chat:
+            yield SystemCommand("Settings", "Profile, privacy, contacts, devices, PIN", chat.action_settings)
+            yield SystemCommand("Search messages", "In this chat or in all", chat.action_find_messages)
+            yield SystemCommand("Starred messages", "Of all chats", chat.action_starred)
             yield SystemCommand("My name", "What others see instead of a number", chat.action_my_name)
             yield from self._chat_commands(chat)
             yield SystemCommand("New chat", "Start a chat with a phone number", chat.action_new_chat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
@@ -56,13 +57,13 @@ class ChatActionScreen(MessageActionScreen):
 
     async def _remove(self, chat: Chat) -> None:
         """All of its messages go from this device; the line stays out of sight until something new comes."""
-        while page := self.client.messages(chat.conversation_id, limit=200):
+        before: int | None = None
+        while page := self.client.messages(chat.conversation_id, before=before, limit=200):
+            before = page[0].seq
             for entry in page:
                 if entry.type == "message":
                     self.client.hide(chat.conversation_id, entry.message_id)
-            left = self.client.messages(chat.conversation_id, limit=200)
-            if len(left) == len(page):
-                break
+            await asyncio.sleep(0)  # a long chat does not hold up the drawing
         await self.client.set_flags(chat.conversation_id, archived=True)
         if self.open is not None and self.open.id == chat.conversation_id:
             self.open.to_newest()
