@@ -75,6 +75,20 @@ async def test_a_stranger_has_a_section_of_their_own_and_is_accepted_blocked_or_
         assert fake.logs["c-two"] == []
 
 
+async def test_who_accepts_us_is_followed_once_more():
+    fake = people()
+    fake.have("c-bob", "hello", ME)
+    async with driven(fake) as d:
+        await until(lambda: BOB in fake.watched)
+        fake.watched.clear()
+        fake.receipt("c-bob", "delivered", 1)  # nothing was known of when he is here
+        await until(lambda: fake.watched == {BOB})
+        fake.watched.clear()
+        fake.receipt("c-bob", "read", 1)
+        await d.settle()
+        assert fake.watched == set()
+
+
 def press_in(d: Driver, button: str) -> None:
     """A button of the bar over the text field."""
     d.screen.query_one(f"RequestBar #{button}", Button).press()

@@ -30,6 +30,18 @@ class ChatActionScreen(MessageActionScreen):
         Binding("f9", "settings", "Settings", show=False, priority=True),
     ]
 
+    watched: set[str]  # whose presence was asked for
+    _again: frozenset[str] = frozenset()  # and once more
+
+    def receipt(self, event: events.Receipt) -> None:
+        """Somebody has got or read something. Who tells this may just have accepted us: their presence, which they did not
+        show before, is asked for once more."""
+        self.receipt_came(event.conversation_id)
+        user = event.user_id
+        if user in self.watched - self._again and not self.names.known(user):
+            self._again |= {user}
+            self.client.watch_presence([user])
+
     # -- requests and blocks -----------------------------------------------------------------------------------
     @on(RequestBar.Answered)
     def _answered(self, event: RequestBar.Answered) -> None:

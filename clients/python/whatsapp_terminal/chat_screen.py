@@ -69,7 +69,7 @@ class ChatScreen(ChatActionScreen):
         self.open: OpenChat | None = None
         self.writing = Writing()
         self._to = to
-        self._watched: set[str] = set()
+        self.watched: set[str] = set()
         self._scheduled = False
         self._unknown = self._asking = False
         self._took = 0.0  # seconds of the last drawing: it may take a fifth of the time, not all of it
@@ -142,8 +142,8 @@ class ChatScreen(ChatActionScreen):
                     self.open.happened(entry)
                 if entry.conversation_id not in self.chats:
                     self._refresh_later()
-            case ev.Receipt(conversation_id=conversation_id):
-                self.receipt_came(conversation_id)
+            case ev.Receipt():
+                self.receipt(event)
             case ev.Sent(outgoing=outgoing):
                 if self.open is not None and self.open.id == outgoing.conversation_id:
                     self.open.sent(outgoing)
@@ -236,9 +236,9 @@ class ChatScreen(ChatActionScreen):
         self.chats = {chat.conversation_id: chat for chat in chats}
         users = {
             chat.user_id for chat in chats[:WATCHED] if chat.kind == "direct" and chat.user_id
-        } - self._watched
+        } - self.watched
         if users:
-            self._watched |= users
+            self.watched |= users
             self.client.watch_presence(users)
         self.query_one(Side).draw(chats, self.open.id if self.open is not None else "")
         if self.open is not None:

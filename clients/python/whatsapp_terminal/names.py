@@ -71,6 +71,11 @@ class Names:
         self._presence.clear()
         self._counts.clear()
 
+    def known(self, user_id: str) -> bool:
+        """Whether anything is known of when somebody is here."""
+        known = self._presence.get(user_id)
+        return known is not None and known.status != "unknown"
+
     def online(self, user_id: str | None) -> bool:
         known = self._presence.get(user_id or "")
         return known is not None and known.status == "online"
