@@ -52,7 +52,7 @@ class Chat:
         self._tasks: set[asyncio.Task[None]] = set()
         self._was_online = False
         self._told_offline = False
-        self._told_group: set[str] = set()
+        self._told_groups: set[str] = set()
 
     async def run(self, to: str = "") -> int:
         """Chat until the user leaves (0) or the session ends (1)."""
@@ -222,7 +222,7 @@ class Chat:
         self._lines.append(Own(peer.conversation_id, 0, line, "queued", outgoing))
 
     def _tick(self, conversation_id: str) -> None:
-        """Bring the ticks of a conversation up to date."""
+        """Bring the ticks up to date."""
         for own in [own for own in self._lines if own.conversation_id == conversation_id]:
             if own.outgoing is not None:
                 state = self._client.receipt_of(own.outgoing)
@@ -240,9 +240,8 @@ class Chat:
             return
         mine = entry.sender_id == self._client.session.user_id
         name = "you" if mine else harmless(peer.label)
-        text = harmless(entry.text if entry.kind == "text" and not entry.view_once else said_in(entry))
-        if entry.deleted or not text:
-            text = "(deleted)"
+        told = entry.text if entry.kind == "text" and not entry.view_once else said_in(entry)
+        text = "(deleted)" if entry.deleted or not told else harmless(told)
         state = self._client.receipt_at(entry.conversation_id, entry.seq) if mine else ""
         at = _clock(entry.server_timestamp)
         line = self._screen.line(
@@ -309,13 +308,11 @@ class Chat:
             self._draw()
 
     def _on_message(self, entry: Entry) -> None:
-        group = next((c for c in self._client.chats() if c.conversation_id == entry.conversation_id), None)
-        if group is not None and group.kind == "group":
-            if entry.conversation_id not in self._told_group:
-                self._told_group.add(entry.conversation_id)
-                self._say(
-                    f"{harmless(group.title)}: groups are shown by the full screen only (without --plain)"
-                )
+        chats = {chat.conversation_id: chat for chat in self._client.chats()}
+        if (chat := chats.get(entry.conversation_id)) is not None and chat.kind == "group":
+            if chat.title not in self._told_groups:
+                self._told_groups.add(chat.title)
+                self._say(f"{harmless(chat.title)}: groups are shown by the full screen (without --plain)")
             return
         peer = self._people.conversation(entry.conversation_id)
         if peer is None:

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from . import text
 from .chat_list import BLOCKED, GROUP, MENTIONED, MUTED, PINNED, TIMER
 
 KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
@@ -117,6 +118,9 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 
+WIDTH, KEY = 70, 20  # cells of the box, and of a key
+
+
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,f1,question_mark,enter", "dismiss(None)", "Close", show=False)
@@ -135,10 +139,13 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as box:
             box.border_title = "Help"
             box.border_subtitle = "Esc closes"
+            room = max(12, min(WIDTH, self.app.size.width) - KEY - 8)
             for title, keys in KEYS:
                 yield Static(Content.styled(f"\n{title}", "bold $accent"))
                 for key, what in keys:
+                    rows = (what[begin:end] for begin, end in text.wrap(what, room))
+                    words = ("\n" + " " * (KEY + 1)).join(rows)
                     yield Static(
-                        Content.assemble(Content.styled(f"{key:<20} ", "bold"), (what, "$list-dim")),
+                        Content.assemble(Content.styled(f"{key:<{KEY}} ", "bold"), (words, "$list-dim"))
                     )
             yield Static("")
