@@ -302,6 +302,12 @@ async def test_disappearing_messages_say_when_they_go_and_the_history_who_set_it
         entry.expires_at = now_ms() + 3 * 60 * MINUTE + 1_000
         d.screen.stale()
         await d.sees("◷ 3 h")
+        # Its time is over: the library has taken it out of the store.
+        fake.have("c-bob", "this one stays", BOB)
+        fake.logs["c-bob"].remove(entry)
+        d.screen.stale()
+        await d.loses("soon gone")
+        await d.sees("this one stays")
         fake.change("c-bob", "timer", BOB, seconds=None)
         await d.sees("Bob Carter turned disappearing messages off")
 

@@ -26,7 +26,7 @@ def quote(found: Quote, most: int, *, own_id: str, name: str) -> list[Row]:
     action = f"goto {found.seq}" if found.seq else ""
     role = "quote-own" if found.sender == own_id else f"name-{colour(found.sender)}"
     room = most - 2
-    if not found.seq:
+    if not found.sender:
         return [[Span("▎ ", "quote"), Span(text.cut("A message that is not here", room), "quote")]]
     words = text.one_line(found.words) if found.words else DELETED
     return [

@@ -13,7 +13,7 @@ CLOSED, OPENED = "closed", "opened"
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a message answers. ``seq``: of the original, 0 where it is not here."""
+    """What a message answers; nobody's where the original is not here. ``seq``: 0 while it is on its way."""
 
     sender: str = ""
     words: str = ""

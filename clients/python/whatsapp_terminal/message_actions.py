@@ -70,7 +70,7 @@ class MessageActionScreen(GroupActionScreen):
         match verb:
             case "menu":
                 self._menu(block)
-            case "reaction":
+            case "reaction" if number < len(block.facts.reactions):
                 self._react(block, block.facts.reactions[number].emoji)
             case "vote":
                 self._vote_for(block, number)
@@ -304,7 +304,7 @@ class MessageActionScreen(GroupActionScreen):
     def _vote_for(self, block: Block, number: int) -> None:
         """A click on an option."""
         poll = block.facts.poll
-        if poll is not None and self._may_react(block):
+        if poll is not None and number < len(poll.options) and self._may_react(block):
             mine = [option.words for option in poll.options if option.mine]
             self._vote(block, chosen_with(mine, poll.options[number].words, multiple=poll.multiple))
 

@@ -6,6 +6,8 @@ what the store has; what is far below the view is let go and read again on the w
 
 from __future__ import annotations
 
+import time
+
 from whatsapp_client import Entry, Outgoing, Shown
 
 from .backend import Backend
@@ -46,6 +48,15 @@ class Window:
         if not self.entries:
             self.entries = tail
             self._renew_pending()
+            return bool(tail)
+        now = time.time_ns() // 1_000_000
+        if any(0 < entry.expires_at <= now for entry in self.entries[:-PAGE]):
+            self.amended()
+        # What has vanished, or was deleted for this device, is not in the store any more.
+        here = {entry.seq for entry in tail}
+        self.entries = [e for e in self.entries if e.seq in here or (tail and e.seq < tail[0].seq)]
+        if not self.entries:
+            self.entries = tail
             return bool(tail)
         last = self.entries[-1].seq
         known = {entry.seq: index for index, entry in enumerate(self.entries[-PAGE * 2 :])}
