@@ -37,8 +37,8 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]], lanes: l
     from accounts.models import Account
     from accounts.services.devices import link_device
     from accounts.services.sessions import start_session
-    from chats.services.conversations import open_direct
     from delivery.changes import change_group
+    from delivery.ids import conversation_id
     from delivery.store.interface import Change
     from delivery.store.sync import store
 
@@ -58,9 +58,9 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]], lanes: l
     for begin in range(0, len(direct), _A_TRANSACTION):
         with transaction.atomic():
             for a, b in direct[begin : begin + _A_TRANSACTION]:
-                conversations.append(open_direct(account=accounts[a], user_id=accounts[b].pk))
-                for one, other in ((a, b), (b, a)):  # they know each other
-                    store.accept(str(accounts[one].pk), now_ms(), others=[str(accounts[other].pk)])
+                now = now_ms()
+                both = str(accounts[a].pk), str(accounts[b].pk)  # who know each other
+                conversations.append(store.ensure_direct(*both, conversation_id(now, "direct"), now))
     made = []
     for number, members in enumerate(groups):
         users = [str(accounts[member].pk) for member in members]
