@@ -399,7 +399,7 @@ async def test_edits_and_a_delete_over_two_gateways_leave_one_state(people: Peop
 
 
 async def test_reactions_over_two_gateways_never_pass_the_limit(people: People, harness: Any) -> None:
-    crowd = [new_id() for _ in range(12)]
+    crowd = [new_id() for _ in range(24)]
     group = await harness.group(people.alice, *crowd)
     await people.append(one := send(group, people.alice, people.phone))
     stores = [people.store, await harness.gateway()]
@@ -407,13 +407,13 @@ async def test_reactions_over_two_gateways_never_pass_the_limit(people: People, 
     async def react(number: int) -> Outcome:
         dice = random.Random(number)
         mine = amendment(
-            group, crowd[number], new_id(), one.message_id, "reaction", b"%d" % number, distinct=5
+            group, crowd[number], new_id(), one.message_id, "reaction", b"%d" % number, distinct=20
         )
         return (await dice.choice(stores).append(new_id(), [mine], T0)).results[0].outcome  # type: ignore[no-any-return]
 
-    found = await asyncio.gather(*[react(number) for number in range(12)])
-    assert sorted(found) == [STORED] * 5 + [TOO_MANY] * 7
-    assert len(await people.read(people.alice, after=1, conversation=group)) == 5
+    found = await asyncio.gather(*[react(number) for number in range(24)])
+    assert sorted(found) == [STORED] * 20 + [TOO_MANY] * 4
+    assert len(await people.read(people.alice, after=1, conversation=group)) == 20
 
 
 async def test_c4_who_left_is_not_shown_an_edit_that_came_after(people: People, harness: Any) -> None:

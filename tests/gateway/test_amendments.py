@@ -211,6 +211,26 @@ async def test_windows(stack: Any, codec: str) -> None:
         await done(ann, delete(conversation, sent2.message_id))
 
 
+async def test_the_twenty_first_different_reaction_is_refused(stack: Any) -> None:
+    async with talking(stack) as (ann, bob, conversation):
+        sent = await ann.say(conversation)
+        # As many others as it takes; who they are is not looked at.
+        columns = "seq, ordinal, at, sent_at, seq_num, conversation, sender, device, message_id, kind, body_hash, content, target"
+        ids = f"'{conversation}', gen_random_uuid(), gen_random_uuid(), gen_random_uuid()"
+        emoji = "convert_to(chr(128511 + n), 'UTF8')"
+        stack.sql(
+            f"INSERT INTO delivery_event ({columns}) SELECT n + 1, 1, 1, 1, 0, {ids}, 'reaction', '', {emoji}, 1"
+            f" FROM generate_series(1, 19) n; UPDATE delivery_head SET head = 20 WHERE conversation = '{conversation}'"
+        )
+        await done(bob, react(conversation, sent.message_id, "🐳"))
+        answer = await ann.ask(react(conversation, sent.message_id, "🦀"))
+        assert (answer.code, answer.retryable) == ("limit_exceeded", False)
+        await done(ann, react(conversation, sent.message_id, "🐳"))
+        await done(bob, react(conversation, sent.message_id, ""))
+        assert await refused(bob, react(conversation, sent.message_id, "🦀")) == "limit_exceeded"
+        await done(ann, react(conversation, sent.message_id, "🦀"))
+
+
 @pytest.mark.parametrize("emoji", ["a", "👍👍", "👍 ", "\u200d", "hello", "\x00", "🇩", "👍" + "\ufe0f" * 30])
 async def test_a_reaction_is_one_emoji(stack: Runs, emoji: str) -> None:
     async with talking(stack) as (ann, _bob, conversation):
