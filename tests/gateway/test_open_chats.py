@@ -321,6 +321,11 @@ async def test_a_large_group_shows_how_many(stack: Any, codec: str) -> None:
         await here.peers[3].send(frames.Presence("away"))
         for peer in (ann, ben):
             await peer.expect(frames.Presence, conversation_id=here.group, online_count=SMALL)
+        # One number is told to all, so who does not show it to everybody does not count.
+        for phone, audience in ((here.phones[4], "contacts"), (here.phones[1], "nobody")):
+            assert (await phone.rest("PATCH", "/me/privacy", {"online": audience})).status_code == 200
+        for peer in (ann, ben):
+            await peer.expect(frames.Presence, conversation_id=here.group, online_count=SMALL - 2)
         assert not any(states(ann, phone) for phone in here.phones), "nobody by name"
 
 
