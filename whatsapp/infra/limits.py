@@ -61,8 +61,12 @@ class Limits:
     # above these a caller gets no one-time keys, only what is given again and again
     prekeys_of_one_per_hour: int = 10  # fetches by one user of one other
     prekeys_of_one_per_day: int = 30
-    prekeys_given_per_hour: int = 150  # fetches of one user by all; below ``prekeys_stored``: some are left for the next hour
-    prekeys_given_per_day: int = 600  # above: also an alarm; a full group that greets a new member stays below
+    prekeys_given_per_hour: int = (
+        150  # fetches of one user by all; below ``prekeys_stored``: some are left for the next hour
+    )
+    prekeys_given_per_day: int = (
+        600  # above: also an alarm; a full group that greets a new member stays below
+    )
     identity_changes_per_day: int = 5  # of one account; each is told to all who know it
     # groups; rates fail closed
     groups_per_hour: int = 10  # made by one user
