@@ -42,7 +42,7 @@ async def test_a_stranger_has_a_section_of_their_own_and_is_accepted_blocked_or_
     for name in ("one", "two"):
         fake.chat(f"c-{name}", f"stranger {name}", f"{STRANGER}-{name}", request=True)
         fake.have(f"c-{name}", f"hello from {name}", f"{STRANGER}-{name}")
-    for n in range(450):
+    for n in range(250):
         fake.have("c-two", f"and {n}", f"{STRANGER}-two")
     async with driven(fake) as d:
         await d.sees("▾ Message requests", "2 people you do not know", "hello from one")
@@ -70,7 +70,7 @@ async def test_a_stranger_has_a_section_of_their_own_and_is_accepted_blocked_or_
         press_in(d, "remove")
         await d.sees("Delete this chat on this device?")
         await d.pilot.press("y")
-        await d.loses("and 449")
+        await d.loses("and 249")
         assert [call[0] for call in fake.calls] == ["accept", "block", "unblock", "flags"]
         assert fake.logs["c-two"] == []
 
@@ -299,8 +299,8 @@ async def test_a_broadcast_list_is_made_written_to_and_deleted():
         await d.sees("No list yet")
 
 
-@pytest.mark.parametrize("size", [(40, 12), (120, 40)])
-async def test_all_settings_fit_into_small_and_large_windows(size: tuple[int, int]):
+async def test_all_settings_fit_into_a_small_window():
+    size = (40, 12)
     fake = people()
     async with driven(fake, size=size) as d:
         await d.pilot.press("f9")
