@@ -40,7 +40,10 @@ async def test_a_hole_is_asked_for_and_nothing_above_it_is_shown_before():
             head=3,
             remaining=0,
         )
-        assert (await peer.receive("ack"))["positions"] == {C: 3}
+        ack = await peer.receive("ack")
+        if ack["positions"] == {C: 1}:  # of the first message, on a machine that is late
+            ack = await peer.receive("ack")
+        assert ack["positions"] == {C: 3}
         await peer.send(type="sync_complete", epoch="e", serverTime=1)
         await peer.until_closed()
 
