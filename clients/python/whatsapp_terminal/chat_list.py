@@ -130,7 +130,7 @@ class ChatList(ScrollView, can_focus=True):
             return
         self.rows = rows
         if self.cursor not in ids:
-            self.cursor = ids[0] if ids else ""
+            self.cursor = next((row for row in ids if row not in HEADS), ids[0] if ids else "")
         self.virtual_size = Size(self.size.width, len(rows) * self._step)
         self.refresh()
 

@@ -160,13 +160,13 @@ class GroupScreen(Sheet[str]):
             ("▌ ", f"$name-{colour(member.user_id)}"),
             (text.cut(self._called(member), 40), "bold" if own else ""),
         ]
-        if self._names.online(member.user_id):
-            parts.append(("  ●", "$success"))
         if role := ROLES.get(member.role, ""):
             parts.append((f"  {role}", "$accent"))
         profile = text.cut(text.one_line(member.name), 30)
         if profile and not own and profile != self._called(member):
             parts.append((f"  ~{profile}", "$list-dim"))
+        if self._names.online(member.user_id):
+            parts.append(("  ●", "$success"))
         return Content.assemble(*parts)
 
     # -- what is done ------------------------------------------------------------------------------------------
