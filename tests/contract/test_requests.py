@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+import pytest
+
+from delivery.store.errors import Blocked
 from delivery.store.interface import Outcome, Receipt, ReceiptWrite
 from tests.contract.harness import T0, People, new_id
 
@@ -110,3 +114,26 @@ async def test_all_of_what_was_said_is_withheld_so_it_is_no_request(harness: Any
     await people.store.withhold(people.bob, people.alice, True, T0)
     await people.say(b"withheld")
     assert not (await people.listed(people.bob)).request
+
+
+async def test_who_accepts_in_a_long_transaction_holds_up_that_conversation_alone(harness: Any) -> None:
+    """An address book is added in one transaction with all that it accepts: the sends of others do not wait for its end."""
+    people = await meet(harness)
+    await people.say(b"1")
+    free = await people.store.ensure_direct(people.alice, new_id(), new_id(), T0)
+    answer = people.send(sender=people.bob, device=people.tablet)
+    answer.answers = True
+    store = await harness.gateway(lock_ms=100)
+    async with await psycopg.AsyncConnection.connect(harness.url) as adding:
+        await adding.execute(
+            "SELECT delivery_accept(ARRAY[%s::uuid], ARRAY[%s::uuid], %s::bigint)",
+            (people.conversation, people.bob, T0),
+        )
+        with pytest.raises(Exception) as raised:
+            await store.append(people.writer, [answer, people.send(conversation=free)], T0)
+    if harness.ALONE:
+        assert isinstance(raised.value, Blocked)
+        assert [one and one.outcome for one in raised.value.results] == [None, Outcome.STORED]
+    (again, _) = (await store.append(people.writer, [answer, people.send(conversation=free)], T0)).results
+    assert (again.outcome, again.seq) == (Outcome.STORED, 2)
+    assert await people.unaccepted() == frozenset()
