@@ -23,7 +23,7 @@ from chats.services.timers import set_timer
 from groups.models import Role
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
-from whatsapp.wire.frames import MAX_INT32
+from whatsapp.wire.frames import MAX_LIFETIME
 
 _SHOWN = {
     "oneOf": [{"$ref": "#/components/schemas/Message"}, {"$ref": "#/components/schemas/Event"}],
@@ -82,7 +82,7 @@ class ConversationChanges(FlagsInput):
         required=False,
         allow_null=True,
         min_value=1,
-        max_value=MAX_INT32,
+        max_value=MAX_LIFETIME,
         help_text="seconds that messages are kept from now on, for all members; null: no longer",
     )
 

@@ -94,6 +94,9 @@ async def test_a_message_that_is_not_to_be_kept(stack: Any, codec: str) -> None:
         assert stack.sql(left).strip() == "0"
         (late,) = await history(stack, bob.phone, conversation, codec)
         assert (late.deleted, late.expires_in) == (True, 3_600), "it still says for how long it was kept"
+        too_long = await ann.attempt(conversation, "for ever", expires_in=frames.MAX_LIFETIME + 1)
+        assert (too_long.code, too_long.details) == ("bad_request", {"field": "expiresIn"})
+        await ann.say(conversation, "a year", expires_in=frames.MAX_LIFETIME)
 
 
 async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> None:

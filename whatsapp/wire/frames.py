@@ -26,6 +26,7 @@ MAX_OPEN_CHATS = (
 )
 MAX_MEMBERS = 1_024  #: recipientIds and mentions
 MAX_ENVELOPES = MAX_MEMBERS * 5
+MAX_LIFETIME = 366 * 86_400  #: s that a message may ask to be kept for
 MAX_BATCH_EVENTS = 100
 MAX_PAYLOAD_DEPTH = 16  #: of the JSON in ``call``, which is passed on
 MAX_BATCH_BYTES = 512 * 1024
@@ -41,6 +42,7 @@ Int = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER), "int64"]
 Ordinal = Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER), "int64"]
 Small = Annotated[int, Meta(ge=0, le=MAX_INT32), "int32"]
 Count = Annotated[int, Meta(ge=1, le=MAX_INT32), "int32"]
+Lifetime = Annotated[int, Meta(ge=1, le=MAX_LIFETIME), "int32"]
 Content = Annotated[bytes, Meta(max_length=MAX_CONTENT), "bytes"]
 Tag = Annotated[bytes, Meta(max_length=256), "bytes"]
 Token = Annotated[str, Meta(max_length=8_192), "string"]
@@ -198,7 +200,7 @@ class SendMessage(Frame, tag="send_message", kw_only=True):
     reply_to: Annotated[Id | None, 9] = None
     forward_id: Annotated[Id | None, 10] = None
     forward_count: Annotated[Small | None, 11] = None
-    expires_in: Annotated[Count | None, 12] = None
+    expires_in: Annotated[Lifetime | None, 12] = None
     mentions: Annotated[MemberIds | None, 13] = None
     envelopes: Annotated[Annotated[list[Envelope], Meta(max_length=MAX_ENVELOPES), "parts"] | None, 14] = None
     member_hash: Annotated[Short | None, 15] = None
