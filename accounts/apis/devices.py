@@ -14,6 +14,7 @@ from accounts.rest import paging, samples
 from accounts.rest.schema import number, operation
 from accounts.selectors import linked_devices, removed_devices
 from accounts.services.devices import unlink_device
+from whatsapp.wire.errors import Code
 
 _REMOVED: Final = 100
 
@@ -110,9 +111,17 @@ class DevicesView(APIView):
 
 
 class DeviceView(APIView):
-    @operation("unlink_device", tag="devices", summary="Unlink a device", status=204)
+    @operation(
+        "unlink_device", tag="devices", summary="Unlink a device", status=204, refuses=[Code.FORBIDDEN]
+    )
     def delete(self, request: Request, device_id: uuid.UUID) -> Response:
-        """Unlink a device; its socket closes within a second."""
+        """Unlink a device; its socket closes within a second. `forbidden`: the primary device, by one that was let in by a code
+        on its screen."""
         own = device_id == request.auth.pk
-        unlink_device(account=request.user, device_id=device_id, reason="logout" if own else "removed")
+        unlink_device(
+            account=request.user,
+            device_id=device_id,
+            reason="logout" if own else "removed",
+            by=request.auth,
+        )
         return Response(status=204)

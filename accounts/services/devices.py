@@ -71,11 +71,14 @@ def link_device(
     return device
 
 
-def unlink_device(*, account: Account, device_id: uuid.UUID, reason: Reason = "removed") -> None:
+def unlink_device(
+    *, account: Account, device_id: uuid.UUID, reason: Reason = "removed", by: Device | None = None
+) -> None:
     """Remove a device: its tokens are void, its socket closes, its backlog ends, the user's other devices are told. The oldest
     one left becomes primary, of those on which the number was verified if there are any.
 
-    Raises :class:`Refused` (``not_found``) when the account has no such linked device.
+    ``by``: the device that asks for it. Raises :class:`Refused`: ``not_found`` (the account has no such linked device),
+    ``forbidden`` (one that was let in by a code would take the place of the primary one).
     """
     now = now_ms()
     with transaction.atomic():
@@ -86,6 +89,11 @@ def unlink_device(*, account: Account, device_id: uuid.UUID, reason: Reason = "r
         )
         if device is None:
             raise Refused(Code.NOT_FOUND, "You have no such device.")
+        if device.primary and by is not None and by.linked_by_id is not None and by.pk != device.pk:
+            raise Refused(
+                Code.FORBIDDEN,
+                "Verify the number on another device, and remove the primary device from there.",
+            )
         was_primary = device.primary
         end_device(device=device, now=now, reason=reason)
         tell_removed(device=device)

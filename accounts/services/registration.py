@@ -14,7 +14,7 @@ from accounts.models import Account
 from accounts.services import codes, pins, prekeys, recycling
 from accounts.services.codes import Asker
 from accounts.services.devices import link_device
-from accounts.services.sessions import Tokens, known_device, start_session
+from accounts.services.sessions import Tokens, is_good, known_device, start_session
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
@@ -140,11 +140,13 @@ def _open(
     if device is not None and device.is_banned(now):
         raise banned(device.banned_until)
     stored = pins.of(account=account)
-    # A device whose session was revoked may be one whose tokens were copied: they prove nothing then.
-    if stored is not None and (device is None or device.revoked_at is not None):
+    # A device whose session was revoked may be one whose tokens were copied: they prove nothing then. Nor does a token that was
+    # used before: who shows such a one to ``/auth/refresh`` ends the session.
+    shown = device if stored is not None and is_good(device, refresh_token, now) else None
+    if stored is not None and (shown is None or shown.revoked_at is not None):
         until = recycling.locked_until(account=account)
         if pin:
-            refusal = pins.check(stored=stored, pin=pin, by=device, now=now)
+            refusal = pins.check(stored=stored, pin=pin, by=shown, now=now)
             if refusal is not None:
                 return refusal
         elif start_anew and until <= now:

@@ -49,6 +49,13 @@ def known_device(*, phone: str, refresh_token: str | None, lock: bool = True) ->
     ).first()
 
 
+def is_good(device: Device | None, refresh_token: str | None, now: int) -> bool:
+    """Whether this token of the device is the one to be used next, or was when its session was revoked."""
+    return RefreshToken.objects.filter(
+        device=device, token_hash=_hash(refresh_token or ""), used_at=None, expires_at__gt=now
+    ).exists()
+
+
 def start_session(*, device: Device, now: int) -> Tokens:
     """A new family, the only one of its device; earlier tokens of the device are void, and a socket opened with one closes.
 

@@ -182,6 +182,22 @@ def test_a_device_that_came_by_a_code_is_the_last_to_become_primary() -> None:
     assert left["primary"]
 
 
+def test_a_device_that_came_by_a_code_cannot_make_itself_primary() -> None:
+    """Or who has a stolen laptop would remove the telephone, set a PIN, and move the account to a number of their own."""
+    person, new = sign_in(), Newcomer()
+    new.approve(person)
+    laptop = Api(new.linked()["token"])
+    assert_problem(laptop.delete(f"/devices/{person.device_id}"), "forbidden", 403)
+    assert_problem(laptop.put("/auth/pin", {"pin": "271828"}), "forbidden", 403)
+    assert person.api.get("/me").status_code == 200
+    other = Newcomer()
+    other.approve(person)
+    assert laptop.delete(f"/devices/{other.linked()['deviceId']}").status_code == 204  # any but the primary
+    # The owner who has lost the telephone verifies the number on a new one, which may.
+    phone = sign_in(person.phone)
+    assert phone.api.delete(f"/devices/{person.device_id}").status_code == 204
+
+
 def test_whoever_is_primary_afterwards_may_approve_anew(clock: Callable[[int], None]) -> None:
     person, new, other = sign_in(), Newcomer(), Newcomer()
     second = sign_in(person.phone)

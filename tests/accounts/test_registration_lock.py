@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounts.limits import DAY_MS, HOUR_MS
-from accounts.models import Account, Device, Pin
+from accounts.models import Account, Device, LimitHit, Pin
 from tests.accounts.conftest import (
     Api,
     Person,
@@ -113,6 +113,23 @@ def test_a_device_whose_tokens_were_copied_may_begin_anew_like_any_other() -> No
     new = sign_in(person.phone, startAnew=True, **token)
     assert new.user_id != person.user_id
     assert new.device_id != person.device_id
+
+
+def test_a_token_that_was_used_before_is_no_known_device() -> None:
+    """Copied with an old backup, say: at ``/auth/refresh`` it would end the session."""
+    person = with_pin()
+    old = {"refreshToken": person.refresh_token}
+    next_one = Api().post("/auth/refresh", old).json()["refreshToken"]
+    body = assert_problem(verify(person.phone, **old), "forbidden", 403)
+    assert body["details"]["pinRequired"]
+    assert_problem(verify(person.phone, pin="314159", **old), "forbidden", 403)
+    assert (
+        LimitHit.objects.filter(scope="wrong_pin").count() == 1
+    )  # among those who have no more than the code
+    # The device goes on, and whoever knows the PIN, or has the token that is good, keeps it.
+    next_one = Api().post("/auth/refresh", {"refreshToken": next_one}).json()["refreshToken"]
+    assert sign_in(person.phone, pin=PIN, **old).device_id == person.device_id
+    assert_problem(verify(person.phone, refreshToken=next_one), "forbidden", 403)
 
 
 def test_neither_a_ban_of_the_account_nor_of_the_device_is_sat_out(clock: Any) -> None:
