@@ -296,7 +296,10 @@ def test_logout_unlinks_the_device(told: Any, django_capture_on_commit_callbacks
     assert_problem(person.api.get("/me"), "unauthenticated", 401)
     assert_problem(refresh(person.refresh_token), "unauthenticated", 401)
     assert store.devices([person.user_id])[person.user_id] == ()
-    assert read() == [{"type": "device.removed", "deviceId": person.device_id}]
+    removed, told_others = read()
+    assert removed == {"type": "device.removed", "deviceId": person.device_id}
+    assert (told_others["kind"], told_others["but"]) == ("device_removed", person.device_id)
+    assert told_others["data"]["reason"] == "logout"
     assert not RefreshToken.objects.filter(device_id=person.device_id).exists()
 
 
