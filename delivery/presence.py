@@ -21,6 +21,7 @@ import hiredis
 from delivery.ports import ANYBODY, NOTHING, Shows, everybody
 from delivery.roster import Roster, is_member
 from delivery.session import Hub, Session, State
+from delivery.states import SEEN_TTL_S, States, seen_key
 from delivery.store.interface import Unavailable
 from delivery.watch import (
     DIRECTLY,
@@ -34,8 +35,8 @@ from delivery.watch import (
 )
 from whatsapp.infra import clock, faults
 from whatsapp.infra.batcher import Batcher
-from whatsapp.infra.bus import Bus, alive_key
-from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key, watch_key
+from whatsapp.infra.bus import Bus
+from whatsapp.infra.directory import watch_key
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import Command, HotUnavailable
 from whatsapp.wire import frames
@@ -43,14 +44,9 @@ from whatsapp.wire import frames
 log = logging.getLogger(__name__)
 
 PRESENCE = "presence"  # payload: [user, status, last_seen, whether nobody need doubt it]
-SEEN_TTL_S = 30 * 86_400
 REFRESH_AT_ONCE = 500
 #: A node that lost its records has them again after this time (``sessions.REOPEN_SPREAD_S``); until then none means nothing.
 RECORDS_BACK_S = 60.0
-
-
-def seen_key(user: str) -> str:
-    return f"{{{user}}}:seen"
 
 
 class Presence:
@@ -59,6 +55,7 @@ class Presence:
         self._hub = hub
         self._roster = roster
         self._shows = shows
+        self._states = States(bus, hub)
         self._watchers: dict[str, dict[Session, Watch]] = {}  # by user
         self._changes: Batcher[tuple[str, bool]] = Batcher(self._announce)
         self._through: Batcher[Change] = Batcher(self._tell_through)
@@ -112,7 +109,7 @@ class Presence:
         visible = [user for user in users if anything(shown[user])]
         if subscribed:
             try:
-                states = await self._states(visible)
+                states = await self._states.read(visible)
             except (HotUnavailable, hiredis.ReplyError):
                 pass
         if states is None:
@@ -215,7 +212,7 @@ class Presence:
                 session.send(frames.Presence("unknown", user_id=user))
             changed.setdefault(user, []).append(session)
         try:
-            states = await self._states(list(changed)) if changed else {}
+            states = await self._states.read(list(changed)) if changed else {}
         except (HotUnavailable, hiredis.ReplyError):
             return  # the next refresh tells what is new
         for user, (status, seen) in states.items():
@@ -236,50 +233,15 @@ class Presence:
 
     # states
 
-    async def _states(
-        self, users: Sequence[str], *, with_seen: bool = True
-    ) -> dict[str, tuple[Status, int | None]]:
-        commands: list[Command] = [("GET", sessions_key(user)) for user in users]
-        if with_seen:
-            commands += [("GET", seen_key(user)) for user in users]
-        answers = await self._bus.hot.run(commands)
-        entries = [parse_sessions(raw) for raw in answers[: len(users)]]
-        seen = answers[len(users) :] if with_seen else [None] * len(users)
-        processes = list({entry.process for found in entries for entry in found.values()})
-        alive: set[str] = set()
-        if processes:
-            answers = await self._bus.hot.run([("GET", alive_key(process)) for process in processes])
-            alive = {process for process, answer in zip(processes, answers, strict=True) if answer}
-        states: dict[str, tuple[Status, int | None]] = {}
-        for user, found, at in zip(users, entries, seen, strict=True):
-            status = self._status(user, found, alive)
-            states[user] = (status, int(at) if at else None)
-        return states
-
     async def online(self, users: Sequence[str]) -> int:
         """How many of ``users`` are online and show it to everybody: one number is told to all. Raises what the hot node raises,
         and ``Unavailable``."""
-        states = await self._states(users, with_seen=False)
+        states = await self._states.read(users, with_seen=False)
         online = [user for user, (status, _) in states.items() if status == "online"]
         shown = await self._shows([(user, ANYBODY) for user in online]) if online else []
         if any(one == NOTHING for one in shown):
             raise Unavailable("what the members show cannot be read")  # nobody has blocked nobody
         return sum(one.online for one in shown)
-
-    def _status(self, user: str, entries: dict[str, SessionEntry], alive: set[str]) -> Status:
-        living = [
-            entry.status
-            for device, entry in entries.items()
-            # Of this process's sessions the hub knows best: their records go a moment after them.
-            if (
-                self._hub.get(user, device) is not None
-                if entry.process == self._bus.process
-                else entry.process in alive
-            )
-        ]
-        if not living:
-            return "offline"
-        return "online" if "online" in living else "away"
 
     # changes of users of this process
 
@@ -303,7 +265,7 @@ class Presence:
         left = {user for user, on_purpose in changes if on_purpose}
         now = clock.now_ms()
         try:
-            states = await self._states(users)
+            states = await self._states.read(users)
             commands: list[Command] = []
             for user in users:
                 commands.append(("ZRANGEBYSCORE", watch_key(user), now, "+inf"))
@@ -392,7 +354,7 @@ class Presence:
     async def _look_again(self, users: list[str]) -> None:
         began = asyncio.get_running_loop().time()
         try:
-            states = await self._states(users)
+            states = await self._states.read(users)
         except (HotUnavailable, hiredis.ReplyError):
             return  # the next refresh doubts again
         for user, (status, seen) in states.items():
@@ -446,7 +408,7 @@ class Presence:
             if forgotten:
                 await self._watch_again(forgotten)
                 self._forgotten -= forgotten
-            states = await self._states(users)
+            states = await self._states.read(users)
         except (HotUnavailable, hiredis.ReplyError):
             return
         for user, (status, seen) in states.items():

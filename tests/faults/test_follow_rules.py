@@ -79,7 +79,7 @@ async def test_who_hides_after_the_rights_were_read_is_hidden(
 
 async def hides_while_states_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     one = await Following(world).make()
-    states = one.presence._states
+    states = one.presence._states.read
 
     async def after_hiding(users: Sequence[str], **options: Any) -> Any:
         if one.shown is ALL:
@@ -87,7 +87,7 @@ async def hides_while_states_are_read(world: World, monkeypatch: pytest.MonkeyPa
             await one.presence._rights.drained()
         return await states(users, **options)
 
-    monkeypatch.setattr(one.presence, "_states", after_hiding)
+    monkeypatch.setattr(one.presence._states, "read", after_hiding)
     await one.follow()
     return [*one.told(), *await one.changes_later()]
 
