@@ -75,6 +75,7 @@ def _listed(item: ListedConversation, card: group_selectors.Card | None) -> dict
         "name": card.name if card else None,
         "role": card.role if card else None,
         "memberCount": card.members if card else None,
+        "icon": card.icon if card else None,
         "head": item.head,
         "unread": item.unread,
         "mentioned": item.mentioned,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from accounts.errors import Refused
 from accounts.models import Account
-from groups import access
+from groups import access, events
 from groups.models import Group, Icon, Invite, JoinRequest, Membership, Role
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
@@ -23,15 +23,20 @@ class Card(NamedTuple):
     name: str
     role: str | None  # None: not a member any more
     members: int | None
+    icon: dict[str, str] | None
 
 
 def cards(*, user_id: str, group_ids: Iterable[str]) -> dict[str, Card]:
     """By group, for those the user is or was in; a former member sees the name of then."""
-    found = Membership.objects.select_related("group").filter(user_id=user_id, group_id__in=list(group_ids))
+    found = Membership.objects.select_related("group__icon").filter(
+        user_id=user_id, group_id__in=list(group_ids)
+    )
     return {
-        str(one.group_id): Card(one.group.name, one.role, one.group.member_count)
+        str(one.group_id): Card(
+            one.group.name, one.role, one.group.member_count, events.icon_of(one.group.icon)
+        )
         if one.left_at is None
-        else Card(one.last_name, None, None)
+        else Card(one.last_name, None, None, None)
         for one in found
     }
 

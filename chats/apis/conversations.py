@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from accounts.errors import Refused
 from accounts.rest import paging, samples
 from accounts.rest.fields import BytesField, FlagField, WholeNumberField
+from accounts.rest.pictures import PictureOutput
 from accounts.rest.schema import cursor, limit, number, operation
 from chats import selectors
 from chats.services.conversations import accept_request, open_direct
@@ -115,6 +116,7 @@ class ConversationOutput(FlagsOutput):
         Role.values, allow_null=True, help_text="group: the caller's own; null for who left"
     )
     memberCount = serializers.IntegerField(allow_null=True, help_text="group: null for who left")
+    icon = PictureOutput(allow_null=True, help_text="group: for members, null for who left")
     head = serializers.IntegerField(help_text="last seq")
     unread = serializers.IntegerField(
         help_text="messages of others behind what the caller has read on any device, or sent"
@@ -200,6 +202,7 @@ class ConversationsView(APIView):
                     "name": None,
                     "role": None,
                     "memberCount": None,
+                    "icon": None,
                     "head": 7,
                     "unread": 2,
                     "mentioned": 0,

@@ -103,7 +103,7 @@ def test_the_list_shows_head_unread_receipts_and_the_last_event() -> None:
     conversation = open_direct(ann, bob)
     empty = {
         "conversationId": conversation, "kind": "direct", "peerId": bob.user_id,
-        "groupId": None, "name": None, "role": None, "memberCount": None,
+        "groupId": None, "name": None, "role": None, "memberCount": None, "icon": None,
         "mutedUntil": None, "pinned": False, "archived": False, "draft": None, "flagsVersion": 0,
         "head": 0, "unread": 0, "mentioned": 0, "timer": None, "request": False, "lastEvent": None,
         "delivered": 0, "read": 0,

@@ -35,6 +35,8 @@ def test_a_picture_becomes_a_square_and_a_small_one(kind: str) -> None:
     assert answer.status_code == 200, answer.content
     icon = answer.json()["icon"]
     assert icon == ann.api.get(f"/groups/{group}").json()["icon"]
+    (listed,) = ann.api.get("/conversations").json()["items"]
+    assert listed["icon"] == icon
     assert icon["url"] == f"/groups/{group}/icon"
     assert len(icon["version"]) == 32
     assert said(owed(ann, group)[-1]) == ("info", bob.user_id, {"icon": icon})
