@@ -24,6 +24,7 @@ from delivery.roster import Roster, last_owed, owed, unique
 from delivery.session import Event
 from delivery.store.interface import DeviceRow, Logged, OutboxRow, Store, Unavailable
 from delivery.tracing import Tracing
+from delivery.wired import wired
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
@@ -139,7 +140,7 @@ class Fanout:
                     if process != own:
                         by_process.setdefault(process, []).append(user)
             for process, there in by_process.items():
-                self._bus.send(process, LIVE, (event.logged, there))
+                self._bus.send(process, LIVE, (wired(event.logged), there))
         self.progress.done(batches[-1].writer, epoch, batches[-1].row)
 
     async def replay(self, rows: Sequence[OutboxRow]) -> None:

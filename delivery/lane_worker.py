@@ -39,6 +39,7 @@ from delivery.parcels import PARCEL_BYTES, parcels, weight
 from delivery.roster import Roster, owed, unique
 from delivery.store.interface import Conversation, Logged, RosterHead, Store, Unavailable
 from delivery.tracing import Tracing
+from delivery.wired import wired
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import parse_sessions, sessions_key
@@ -338,7 +339,7 @@ class LaneWorker:
         size = sum(weight(event) for logged, _ in parts for event in logged)
         for process, items in out.items():
             for parcel in (items,) if size <= PARCEL_BYTES else parcels(items):
-                self._bus.send(process, GROUP, parcel)
+                self._bus.send(process, GROUP, [(list(map(wired, logged)), some) for logged, some in parcel])
         return sum(len(logged) * len(some) for items in out.values() for logged, some in items)
 
     def _where(self, user: str, raw: bytes) -> frozenset[str]:

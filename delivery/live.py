@@ -12,6 +12,7 @@ from delivery.reader import Reader
 from delivery.session import Catching, Event, Hub, Outlet, Session, State, event_of
 from delivery.store.interface import Logged, PageRequest, Unavailable
 from delivery.tracing import Tracing
+from delivery.wired import unwired
 from whatsapp.infra import faults, metrics
 from whatsapp.wire.codec import Codec
 
@@ -66,12 +67,12 @@ class Live:
     def on_live(self, payload: Any) -> None:
         """``[logged, [users]]``"""
         raw, users = payload
-        self.deliver(event_of(Logged(*raw)), users)
+        self.deliver(event_of(unwired(raw)), users)
 
     def on_group(self, payload: Any) -> None:
         """``[[[logged, …], [users]], …]``: what a pass of a lane has for this process."""
         for raws, users in payload:
-            self._deliver_run([event_of(Logged(*raw)) for raw in raws], users)
+            self._deliver_run([event_of(unwired(raw)) for raw in raws], users)
 
     def on_poke(self, payload: Any) -> None:
         """``[conversation, seq, [users]]``"""

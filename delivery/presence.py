@@ -43,7 +43,7 @@ from whatsapp.wire import frames
 
 log = logging.getLogger(__name__)
 
-PRESENCE = "presence"  # payload: [user, status, last_seen, whether nobody need doubt it]
+PRESENCE = "presence"  # payload: [user, status, last_seen], and true when nobody need doubt it
 REFRESH_AT_ONCE = 500
 #: A node that lost its records has them again after this time (``sessions.REOPEN_SPREAD_S``); until then none means nothing.
 RECORDS_BACK_S = 60.0
@@ -276,13 +276,14 @@ class Presence:
         for user, watching in zip(users, answers[::2], strict=True):
             status, seen = states[user]
             for process in watching:
-                told = (user, status, now if status == "offline" else seen, user in left)
-                self._bus.send(process.decode(), PRESENCE, told)
+                told = (user, status, now if status == "offline" else seen)
+                # A gateway of the version before takes no fourth.
+                self._bus.send(process.decode(), PRESENCE, (*told, True) if user in left else told)
 
     # changes of users who are followed here
 
     def on_presence(self, payload: Any) -> None:
-        user, status, seen, *sure = payload  # a gateway of the version before says no fourth
+        user, status, seen, *sure = payload
         if status == "offline":
             if sure and sure[0]:
                 self._look_now(user)
