@@ -540,13 +540,6 @@ BEGIN
 END $$;
 """
 
-# What is kept for a while says so from now on.
-KNOWN = """
-UPDATE delivery_event e SET until = v.at FROM delivery_vanishing v WHERE e.conversation = v.conversation AND e.seq = v.seq;
-UPDATE delivery_event e SET until = t.until FROM delivery_event t
-WHERE t.until IS NOT NULL AND e.conversation = t.conversation AND e.target = t.seq AND e.superseded IS NULL AND e.kind <> 'delete'
-"""
-
 
 class Migration(migrations.Migration):
     dependencies = [("delivery", "0012_history_window")]
@@ -572,7 +565,6 @@ class Migration(migrations.Migration):
                 null=True,
             ),
         ),
-        migrations.RunSQL(KNOWN, reverse_sql=migrations.RunSQL.noop),
         # No way back: the earlier functions would keep what is to go.
         migrations.RunSQL(TIMER),
         migrations.RunSQL(KEEP),

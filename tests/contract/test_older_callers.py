@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from tests.contract.harness import T0, People, PostgresHarness, new_id
@@ -43,3 +44,26 @@ async def test_statements_of_the_version_before(contract_url: str) -> None:
         first, edit = await people.read(people.bob)
         assert (first.content, first.edited, first.until) == (b"v1", True, T0 + 60_000)
         assert (edit.content, edit.until) == (b"v1", T0 + 60_000)
+
+
+async def test_what_was_kept_for_a_while_before_says_so(contract_url: str) -> None:
+    """More than one transaction's worth, with what is about it; what has no end, or has one by now, stays as it is."""
+    async with PostgresHarness(contract_url) as harness:
+        people = await People(harness.store).meet()
+        sends = [people.send(body=b"%d" % number, lasts=60_000) for number in range(600)]
+        await people.append(*sends, kept := people.send(body=b"kept"))
+        reaction = people.amend(sends[0].message_id, "reaction", b"x")
+        await people.append(reaction, people.amend(kept.message_id, "reaction", b"x"))
+        await people.append(people.amend(sends[1].message_id, "delete"))
+        where = "WHERE conversation = %s AND seq <> 3"
+        await harness.sql(f"UPDATE delivery_event SET until = NULL {where}", people.conversation)
+        await harness.sql(
+            f"UPDATE delivery_event SET until = 7 {where.replace('<>', '=')}", people.conversation
+        )
+        await harness.sql(importlib.import_module("delivery.migrations.0017_until_of_old").KNOWN)
+        found = await harness.sql(
+            "SELECT seq, until FROM delivery_event WHERE conversation = %s ORDER BY seq", people.conversation
+        )
+        kept_until = dict.fromkeys(range(1, 601), T0 + 60000)
+        about = {601: None, 602: T0 + 60_000, 603: None, 604: None}
+        assert dict(found) == kept_until | {2: None, 3: 7} | about
