@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts import limits
+from accounts.locks import lock_account
 from accounts.models import Account, Contact
 from accounts.services import privacy, requests
 from accounts.services.contacts import MAX_CONTACTS, full
@@ -58,7 +59,7 @@ def sync(*, owner: Account, hashes: Collection[bytes]) -> list[Match]:
             number=-(-len(wanted) // LOT),
         )
     with transaction.atomic():
-        Account.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        lock_account(owner)
         known = {
             contact.user_id: contact for contact in Contact.objects.filter(owner=owner).select_related("user")
         }

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts import events
 from accounts.errors import Refused
+from accounts.locks import lock_account
 from accounts.models import Account, Block
 from accounts.selectors import account_by_id
 from delivery.store.sync import store
@@ -25,7 +26,7 @@ def block(*, owner: Account, user_id: uuid.UUID, device_id: str = "") -> None:
         raise Refused(Code.BAD_REQUEST, "This is you.")
     with transaction.atomic():
         # The limit holds under parallel requests.
-        Account.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        lock_account(owner)
         if Block.objects.filter(owner=owner, user=account).exists():
             return
         if Block.objects.filter(owner=owner).count() >= MAX_BLOCKS:

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts import events, limits
 from accounts.errors import Refused
+from accounts.locks import lock_account
 from accounts.models import Account, Block, Contact
 from accounts.selectors import account_by_id
 from accounts.services import privacy, requests
@@ -58,7 +59,7 @@ def _put(
         raise Refused(Code.BAD_REQUEST, "This is you.")
     with transaction.atomic():
         # The limit holds under parallel requests; "no key", or two who add each other would wait for each other.
-        Account.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        lock_account(owner)
         contact = Contact.objects.filter(owner=owner, user=account).first()
         is_new = contact is None or contact.removed
         if is_new and Contact.objects.filter(owner=owner, removed=False).count() >= MAX_CONTACTS:

@@ -6,6 +6,7 @@ from django.db import transaction
 
 from accounts import limits, profiles
 from accounts.errors import Refused
+from accounts.locks import lock_account
 from accounts.models import Account, Photo
 from accounts.services import pictures
 from whatsapp.infra.clock import now_ms
@@ -35,7 +36,7 @@ def set_photo(*, account: Account, data: bytes, media_type: str, device_id: str 
     try:
         pictures.store(photo, made)
         with transaction.atomic():
-            locked = _lock(account)
+            locked = lock_account(account)
             if locked.photo is not None and locked.photo.digest == photo.digest:
                 transaction.on_commit(lambda: pictures.discard(photo))
                 return locked.photo
@@ -53,7 +54,7 @@ def set_photo(*, account: Account, data: bytes, media_type: str, device_id: str 
 def remove_photo(*, account: Account, device_id: str = "") -> None:
     """Idempotent."""
     with transaction.atomic():
-        if take_photo(_lock(account)) is not None:
+        if take_photo(lock_account(account)) is not None:
             profiles.changed(user_id=str(account.pk), device_id=device_id)
 
 
@@ -66,7 +67,3 @@ def take_photo(account: Account) -> Photo | None:
     account.save(update_fields=["photo"])
     transaction.on_commit(lambda: pictures.discard(photo))
     return photo
-
-
-def _lock(account: Account) -> Account:
-    return Account.objects.select_for_update(no_key=True).get(pk=account.pk)

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts import events
+from accounts.locks import lock_account
 from accounts.models import Account, Audience, Privacy
 
 #: Names of the interface → fields.
@@ -34,7 +35,7 @@ def change(*, account: Account, changes: Mapping[str, str], device_id: str = "")
     """Set what is given (names and values of the interface, checked before); answers all settings."""
     with transaction.atomic():
         # Two devices that change different settings both count.
-        Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        lock_account(account)
         before = settings_of(account=account)
         after = {**before, **{name: changes[name] for name in FIELDS if name in changes}}
         if after != before:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from django.db import transaction
 
 from accounts import limits, profiles
+from accounts.locks import lock_account
 from accounts.models import Account
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -21,7 +22,7 @@ _SHOWN = frozenset(("name", "about"))
 def update_profile(*, account: Account, changes: Mapping[str, str], device_id: str = "") -> Account:
     """Set what is given of ``FIELDS``; other keys are ignored. ``device_id``: which one of the account's does it.
 
-    Raises :class:`accounts.errors.Refused` (``rate_limited``).
+    Raises :class:`accounts.errors.Refused` (``rate_limited``; ``not_found``: the account has ended).
     """
     fields = [field for field in FIELDS if field in changes and changes[field] != getattr(account, field)]
     if not fields:
@@ -33,9 +34,10 @@ def update_profile(*, account: Account, changes: Mapping[str, str], device_id: s
         window_ms=limits.HOUR_MS,
         now=now_ms(),
     )
-    for field in fields:
-        setattr(account, field, changes[field])
     with transaction.atomic():
+        lock_account(account)
+        for field in fields:
+            setattr(account, field, changes[field])
         account.save(update_fields=fields)
         if not _SHOWN.isdisjoint(fields):
             profiles.changed(user_id=str(account.pk), device_id=device_id)

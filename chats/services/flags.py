@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts import events, limits
 from accounts.errors import Refused
+from accounts.locks import lock_account
 from accounts.models import Account
 from chats.selectors import flags_json
 from delivery.store.interface import Flags, OwnFlags
@@ -44,7 +45,7 @@ def set_flags(*, account: Account, device_id: str, conversation_id: uuid.UUID, c
         )
     with transaction.atomic():
         # The limits over all conversations hold, and no change is lost, when two devices come at once.
-        Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        lock_account(account)
         found = store.flags(user, conversation)
         if found is None:
             raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,20 @@ from django.db import connection, transaction
 from django.test import Client
 
 from accounts import profiles
-from accounts.models import Account, Photo
-from accounts.services import photos, pictures
+from accounts.errors import Refused
+from accounts.models import Account, Photo, phone_hash
+from accounts.services import photos, pictures, privacy
+from accounts.services.address_book import sync
+from accounts.services.blocks import block
+from accounts.services.contacts import put_contact
+from accounts.services.profile import update_profile
 from accounts.services.recycling import retire
 from accounts.tasks import drop_photos
 from tests.accounts.conftest import Person, assert_problem, at_once, sign_in
 from tests.groups.pictures import animated, form, opened, picture
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
+from whatsapp.wire.errors import Code
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,6 +94,7 @@ def test_a_photo_is_set_seen_replaced_and_taken_away() -> None:
     assert_problem(shown(bob, ann), "not_found", 404)
     assert stored(ann) == []
     assert not Photo.objects.filter(account=ann.user_id).exists()
+    assert Account.objects.get(pk=ann.user_id).name == ""
 
 
 def test_to_whom_a_photo_is_shown() -> None:
@@ -175,6 +183,27 @@ def test_an_account_that_ends_shows_nothing_more() -> None:
     assert_problem(bob.api.get(f"/users/{ann.user_id}"), "not_found", 404)
     assert_problem(shown(bob, ann), "not_found", 404)
     assert stored(ann) == []
+
+
+def test_what_comes_while_the_account_ends_is_not_kept() -> None:
+    """A request that was let in before: making a picture, or waiting for a lock, takes its time."""
+    ann, bob = sign_in(), sign_in()
+    account, other = Account.objects.get(pk=ann.user_id), uuid.UUID(bob.user_id)
+    with transaction.atomic():
+        retire(account=Account.objects.select_for_update().get(pk=ann.user_id), now=now_ms())
+    for late in (
+        lambda: photos.set_photo(account=account, data=picture(), media_type="image/jpeg"),
+        lambda: update_profile(account=account, changes={"name": "Ann"}),
+        lambda: privacy.change(account=account, changes={"photo": "nobody"}),
+        lambda: put_contact(owner=account, user_id=other, nickname="Bob"),
+        lambda: sync(owner=account, hashes=[phone_hash(bob.phone)]),
+        lambda: block(owner=account, user_id=other),
+    ):
+        with pytest.raises(Refused) as refused:
+            late()
+        assert refused.value.code == Code.NOT_FOUND
+    assert stored(ann) == []
+    assert not Photo.objects.filter(account=ann.user_id).exists()
 
 
 # -- the cache of profiles -------------------------------------------------------------------------------------------------
