@@ -550,6 +550,14 @@ def test_who_asks_again_and_again_gets_no_more_one_time_keys_and_others_do(limit
     assert "preKey" in fetched(honest, bob)[0]
 
 
+def test_a_device_does_not_empty_the_others_of_its_user(limits: Any) -> None:
+    limits(prekeys_of_one_per_hour=2, prekeys_given_per_hour=3)
+    phone, _, _ = with_keys(classic=5)
+    stolen, caller = someone(phone.phone), someone()
+    assert ["preKey" in fetched(stolen, phone)[0] for _ in range(4)] == [True, True, False, False]
+    assert [bool(fetched(caller, phone)[0].get("preKey")) for _ in range(2)] == [True, True], "not from theirs"
+
+
 def test_whose_keys_everybody_asks_for_has_an_alarm_and_is_still_reached(
     limits: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
