@@ -15,5 +15,9 @@ def lock_account(account: Account) -> Account:
     """
     found = Account.objects.select_for_update(no_key=True).filter(pk=account.pk, retired_at=None).first()
     if found is None:
-        raise Refused(Code.NOT_FOUND, "This account has ended.")
+        raise ended()
     return found
+
+
+def ended() -> Refused:
+    return Refused(Code.NOT_FOUND, "This account has ended.")

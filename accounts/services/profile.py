@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from django.db import transaction
 
 from accounts import limits, profiles
-from accounts.locks import lock_account
+from accounts.locks import ended
 from accounts.models import Account
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -35,10 +35,11 @@ def update_profile(*, account: Account, changes: Mapping[str, str], device_id: s
         now=now_ms(),
     )
     with transaction.atomic():
-        lock_account(account)
-        for field in fields:
-            setattr(account, field, changes[field])
-        account.save(update_fields=fields)
+        living = Account.objects.filter(pk=account.pk, retired_at=None)
+        if not living.update(**{field: changes[field] for field in fields}):
+            raise ended()
         if not _SHOWN.isdisjoint(fields):
             profiles.changed(user_id=str(account.pk), device_id=device_id)
+    for field in fields:
+        setattr(account, field, changes[field])
     return account

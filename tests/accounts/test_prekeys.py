@@ -555,7 +555,9 @@ def test_a_device_does_not_empty_the_others_of_its_user(limits: Any) -> None:
     phone, _, _ = with_keys(classic=5)
     stolen, caller = someone(phone.phone), someone()
     assert ["preKey" in fetched(stolen, phone)[0] for _ in range(4)] == [True, True, False, False]
-    assert [bool(fetched(caller, phone)[0].get("preKey")) for _ in range(2)] == [True, True], "not from theirs"
+    assert [bool(fetched(caller, phone)[0].get("preKey")) for _ in range(2)] == [True, True], (
+        "not from theirs"
+    )
 
 
 def test_whose_keys_everybody_asks_for_has_an_alarm_and_is_still_reached(
