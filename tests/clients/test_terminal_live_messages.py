@@ -90,6 +90,7 @@ async def test_a_conversation_with_everything_that_can_be_done_to_a_message(stac
         await ann.sees("the key is under the stone")
         await ann.pilot.press("escape")
         await ann.sees("Opened")
+        await bob.sees("① Can be viewed once")  # he is not told that she has opened it
         # A star, the search, and what the timer says.
         await pick(ann, "yes, at nine")
         await ann.pilot.press("s")

@@ -257,12 +257,42 @@ async def test_a_poll_is_asked_voted_in_and_counted():
         await d.pilot.click(offset=place(d, "○ Here"))  # one choice: it moves
         await d.sees("◉ Here", "○ There")
         await pick(d, "Where?")
-        await d.pilot.press("enter")
-        await choose(d, "Vote")
+        await d.pilot.press("v")
+        await d.sees("Enter marks")
+        await d.pilot.press("escape", "enter")
+        await d.sees("Reply")
+        await d.pilot.press("v")  # the menu's own key
         await choose(d, "Here")  # again: taken back
         d.app.screen.query_one("#go", Button).press()
         await d.sees("○ Here", "2 voted")
         assert fake.votes[outgoing.message_id]["me"] == []
+
+
+async def test_a_poll_can_be_written_with_enter_alone():
+    fake = people()
+    async with driven(fake) as d:
+        await d.open()
+        await d.pilot.press("f6")
+        await d.sees("New poll")
+        for words in ("Where?", "Here", "There", ""):
+            field = d.app.focused
+            await d.type(*words, "enter")
+            await until(lambda field=field: d.app.focused is not field)
+        await d.pilot.press("enter")
+        await d.sees("○ Here", "○ There")
+        await d.loses("New poll")
+
+
+async def test_from_the_newest_message_on_when_one_has_gone_there():
+    fake = people()
+    for n in range(3):
+        fake.have("c-bob", f"word {n}", BOB)
+    async with driven(fake) as d:
+        await pick(d, "word 0")
+        await d.pilot.press("e")
+        await d.sees("Only your own messages can be edited")
+        await d.pilot.press("end", "up", "r")
+        await d.sees("word 2  Esc")
 
 
 async def test_search_in_a_chat_and_in_all_of_them_leads_to_the_message():

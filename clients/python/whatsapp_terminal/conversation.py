@@ -43,6 +43,7 @@ class MessagesView(ScrollView, can_focus=True):
         Binding("f", "act('forward')", "Forward", show=False),
         Binding("s", "act('star')", "Star", show=False),
         Binding("o", "act('original')", "Original", show=False),
+        Binding("v", "act('ballot')", "Vote", show=False),
         Binding("y,c", "copy", "Copy"),
         Binding("i", "info", "Info"),
         Binding("space", "unfold", "Unfold", show=False),
@@ -249,6 +250,8 @@ class MessagesView(ScrollView, can_focus=True):
         self.post_message(self.Wanted("resized"))
 
     def action_newest(self) -> None:
+        self.pick("")  # the next one that is chosen is the newest, not one far above it
+        self.refresh_bindings()
         self.post_message(self.Wanted("newest"))
 
     def action_pick(self, step: int) -> None:

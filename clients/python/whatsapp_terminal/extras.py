@@ -70,9 +70,9 @@ def _asked(found: Poll) -> str:
 
 
 def once_words(facts: Facts, *, own: bool) -> str:
-    if facts.once == OPENED:
-        return "① Opened"
-    return "① Can be viewed once" if own else "① View once: Enter opens it"
+    if own:  # nobody tells when the others have opened it
+        return "① Can be viewed once"
+    return "① Opened" if facts.once == OPENED else "① View once: Enter opens it"
 
 
 def signs(facts: Facts, *, edited: bool, now: int) -> str:

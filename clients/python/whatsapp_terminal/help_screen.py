@@ -66,6 +66,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("f, s", "forward, star"),
             ("d", "delete for everyone or for me"),
             ("o", "to what it answers; open a view-once one"),
+            ("v", "vote in a poll"),
             ("y", "copy it"),
             ("i", "who has got and read one of your own"),
             ("r, d", "retry, discard one that was not sent"),

@@ -78,6 +78,8 @@ class MessageActionScreen(GroupActionScreen):
                 self._any_emoji(block)
             case "original" if "once" in known:
                 self._open_once(block)
+            case "ballot" if self._may_react(block):
+                self._ballot(block)
             case "copy" if block.message:
                 self.app.copy_to_clipboard(block.message)
                 self.app.say("Copied", timeout=2)
@@ -110,6 +112,8 @@ class MessageActionScreen(GroupActionScreen):
         """A key that does nothing here says why, where that is not plain."""
         if verb == "edit" and block.own and not editable(block, now_ms()):
             self.app.say("A message can be edited for 15 minutes after it was sent.", severity="warning")
+        elif verb == "edit" and block.message:
+            self.app.say("Only your own messages can be edited.", severity="warning")
         elif verb == "reply" and self.open is not None and self.open.closed:
             self.app.say(f"{self.open.closed}.", severity="warning")
 
@@ -141,8 +145,6 @@ class MessageActionScreen(GroupActionScreen):
                 return
             if verb == "react" and emoji:
                 self._attempt_react(now, emoji)
-            elif verb == "ballot":
-                self._ballot(now)
             else:
                 self.message_action(f"{verb} {key}")
 

@@ -93,7 +93,7 @@ class MessageMenu(Sheet[str]):
         Binding("right", "emoji(1)", show=False),
         *(Binding(str(n), f"quick({n - 1})", show=False) for n in range(1, len(QUICK) + 1)),
         Binding("plus", "quick(6)", show=False),
-        *(Binding(key, f"key('{key}')", show=False) for key in "roefsyid"),
+        *(Binding(key, f"key('{key}')", show=False) for key in "vroefsyid"),
     ]
     DEFAULT_CSS = """
     MessageMenu > .box { width: 46; }

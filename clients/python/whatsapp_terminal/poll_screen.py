@@ -59,7 +59,11 @@ class PollScreen(Sheet[Draft]):
             await self.query_one("#options").mount(self._field(len(fields) + 1))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.focus_next()
+        ready = sum(1 for field in self._fields() if field.value.strip()) >= FEWEST
+        if ready and event.input.has_class("option") and not event.value.strip():
+            self.query_one("#go", Button).focus()  # no more options: Enter again sends it
+        else:
+            self.focus_next()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "cancel":
