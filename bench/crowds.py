@@ -23,7 +23,8 @@ def _copy(model: Any, rows: list[Any]) -> None:
     """Unsaved instances of one model, by ``COPY``: a tenth of the time of ``bulk_create``."""
     from django.db import connection
 
-    fields = model._meta.concrete_fields
+    # What the database fills in is left to it.
+    fields = [field for field in model._meta.concrete_fields if not field.has_db_default()]
     names = ", ".join(f'"{field.column}"' for field in fields)
     with (
         connection.cursor() as cursor,
