@@ -43,7 +43,9 @@ from whatsapp.wire import frames
 
 log = logging.getLogger(__name__)
 
-PRESENCE = "presence"  # payload: [user, status, last_seen], and true when nobody need doubt it
+PRESENCE = (
+    "presence"  # payload: [user, status, last_seen], and true when who follows the user is to look at once
+)
 REFRESH_AT_ONCE = 500
 #: A node that lost its records has them again after this time (``sessions.REOPEN_SPREAD_S``); until then none means nothing.
 RECORDS_BACK_S = 60.0
@@ -252,9 +254,9 @@ class Presence:
         """The last session here ended."""
         self._changes.add((user, False))
 
-    def left(self, user: str) -> None:
-        """The last session here ended because its client said so, and its record is gone: no changed network."""
-        self._changes.add((user, True))
+    def left(self, user: str, bye: bool) -> None:
+        """The last session here ended and its record is gone; ``bye``: because its client said so, it is no changed network."""
+        self._changes.add((user, bye))
 
     def changed(self, user: str) -> None:
         """Online ↔ away."""
@@ -276,9 +278,12 @@ class Presence:
         for user, watching in zip(users, answers[::2], strict=True):
             status, seen = states[user]
             for process in watching:
-                told = (user, status, now if status == "offline" else seen)
-                # A gateway of the version before takes no fourth.
-                self._bus.send(process.decode(), PRESENCE, (*told, True) if user in left else told)
+                told: tuple[Any, ...] = (user, status, now if status == "offline" else seen)
+                if user not in self._hub.by_user and (user in left or status != "offline"):
+                    # Whoever has its sessions may have said something newer: who follows it looks. A gateway of the version
+                    # before takes no fourth.
+                    told = user, "offline", now, True
+                self._bus.send(process.decode(), PRESENCE, told)
 
     # changes of users who are followed here
 
@@ -346,7 +351,7 @@ class Presence:
             self._again.add(user)
 
     def _look_now(self, user: str) -> None:
-        """The user went on purpose: look again at once, for it may have come back on another gateway."""
+        """The user went on purpose, or has sessions on other gateways: look again at once."""
         doubted = self._doubted.get(user)
         if doubted is not None:
             doubted.cancel()
@@ -360,6 +365,9 @@ class Presence:
             return  # the next refresh doubts again
         for user, (status, seen) in states.items():
             self._tell(user, status, seen, began)
+            for _, watch in self._following(user):
+                if watch.told_at >= began and watch.status != status_for(status, watch.shown):
+                    self._again.add(user)  # what was told meanwhile may be older than what was read
 
     def _new_term(self) -> None:
         epoch = self._bus.hot.epoch

@@ -290,8 +290,8 @@ class Sessions:
             self._left_over = (self._left_over + sessions)[-LEFT_OVER:]
             return
         for session in sessions:
-            if session.bye and session.user not in self._hub.by_user:
-                self._presence.left(session.user)
+            if session.user not in self._hub.by_user:
+                self._presence.left(session.user, session.bye)
 
     # from the bus
 

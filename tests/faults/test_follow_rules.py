@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from delivery.ports import ALL, NOTHING, Shown
-from tests.faults.engine import Process, Seat, World
+from tests.faults.engine import HOUR_MS, Process, Seat, World
+from tests.faults.moments import Held
+from tests.gateway.peer import new_id, until
+from whatsapp.infra import clock
 from whatsapp.infra.directory import watch_key
 from whatsapp.wire import frames
 
@@ -103,3 +106,42 @@ async def test_twin_the_rights_of_before_are_kept(
 ) -> None:
     off("rights_again")
     assert await hides_while_states_are_read(world, monkeypatch) == ["online", "away"]
+
+
+async def test_what_a_gateway_knew_before_is_not_told_after_the_user_has_gone(world: World) -> None:
+    """Ann's phone loses the network on a gateway while her laptop is here; that gateway is slow to say that she is online."""
+    one = await Following(world).make()
+    await one.follow()
+    there = await world.process()
+    user, device = one.ann.session.user, new_id()
+    await world.store.link_device(user, device, clock.now_ms() - HOUR_MS)
+    phone = await there.seat(user, device)
+    settled: list[None] = []
+    one.here.node.bus.subscribe("settled", settled.append)
+    slow = Held(there.node.presence._states, "read")
+    there.node.sessions.closed(phone.session)
+    await slow.reached()
+    one.here.node.sessions.closed(one.ann.session, bye=True)
+    await until(lambda: one.told() == ["online", "offline"], "she is gone")
+    slow.go_on()
+    await there.node.presence._changes.drained()
+    there.node.bus.send(one.here.node.bus.process, "settled", None)
+    await until(lambda: settled, "what was said before has come")
+    await one.presence._again.drained()
+    assert one.told() == ["online", "offline"]
+
+
+async def test_what_was_read_before_something_older_was_told_is_read_again(world: World) -> None:
+    one = await Following(world).make()
+    await one.follow()
+    user = one.ann.session.user
+    one.here.node.sessions.closed(one.ann.session)
+    await one.here.node.sessions._unregister.drained()
+    await one.presence._changes.drained()
+    slow = Held(one.presence._states, "read")
+    one.presence.on_presence((user, "offline", None, True))
+    await slow.reached()
+    one.presence.on_presence((user, "away", None))
+    slow.go_on()
+    await one.presence._again.drained()
+    assert one.told() == ["online", "away", "offline"]
