@@ -94,15 +94,15 @@ def remove_contact(*, owner: Account, user_id: uuid.UUID) -> None:
 
 def tell_new_number(*, account: Account, old_hash: bytes, now: int) -> None:
     """An account has another number. Who has it in the address book is told so (``notice number_changed``, and the list from then
-    on). The number itself is told to those who knew the old one and stand in the account's own address book; nothing is told
-    where there is a block.
+    on). The number itself is told to those who knew the old one and stand in the account's own address book. Whom the account has
+    blocked hears what a stranger hears: to be told nothing would tell of the block. Who has blocked the account hears nothing.
 
     Call it inside the transaction that changes the number, with the account's row locked.
     """
-    apart = set(Block.objects.filter(owner=account).values_list("user_id", flat=True))
-    apart |= set(Block.objects.filter(user=account).values_list("owner_id", flat=True))
-    found = Contact.objects.filter(user=account, removed=False).exclude(owner_id__in=apart)
-    own = Contact.objects.filter(owner=account, removed=False).values("user_id")
+    blocked = Block.objects.filter(owner=account).values("user_id")
+    unwilling = Block.objects.filter(user=account).values("owner_id")
+    found = Contact.objects.filter(user=account, removed=False).exclude(owner_id__in=unwilling)
+    own = Contact.objects.filter(owner=account, removed=False).exclude(user_id__in=blocked).values("user_id")
     trusted = found.filter(number_hash=old_hash, owner_id__in=own)
     knowing = set(trusted.values_list("owner_id", flat=True))
     found.update(number_changed_at=now, updated_at=now)
