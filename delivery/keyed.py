@@ -57,7 +57,8 @@ class Keyed:
         self._read = read
         self._lists: dict[str, tuple[float, Devices]] = {}
         self._ask: AskBatcher[str] = AskBatcher(self._load, AT_ONCE)
-        self._changed: set[str] = set()  # while a read is under way: what it says of them may be old
+        #: While a read is under way: what it says of them may be old.
+        self._changed: set[str] | None = None
         self._time = asyncio.get_running_loop().time
 
     def forget(self, user: str) -> None:
@@ -65,7 +66,8 @@ class Keyed:
         if faults.off("forget_devices"):
             return
         self._lists.pop(user, None)
-        self._changed.add(user)
+        if self._changed is not None:
+            self._changed.add(user)
 
     async def mismatches(self, asked: Sequence[Sealed]) -> list[dict[str, Any] | None]:
         """For each: None, or ``missing``, ``extra`` and ``stale`` devices as ``device_mismatch`` tells them."""
@@ -106,11 +108,15 @@ class Keyed:
     async def _load(self, users: list[str]) -> list[Devices]:
         # The age counts from before the read. One read is under way at a time.
         until = self._time() + DEVICE_LIST_MAX_AGE_MS / 1000
-        self._changed.clear()
-        found = await self._read(list(dict.fromkeys(users)))
+        changed: set[str] = set()
+        self._changed = changed
+        try:
+            found = await self._read(list(dict.fromkeys(users)))
+        finally:
+            self._changed = None
         self._make_room(len(found))
         for user, devices in found.items():
-            if user not in self._changed:
+            if user not in changed:
                 self._lists[user] = until, devices
         return [found[user] for user in users]
 

@@ -104,6 +104,16 @@ async def test_lists_are_not_read_for_each_message(talk: Talk) -> None:
     assert talk.opened() == [talk.device.encode()] * 50 + [None]
 
 
+async def test_of_changes_of_others_nothing_is_kept(talk: Talk) -> None:
+    """Every gateway hears of every change, of whomever."""
+    assert await talk.attempt(talk.device) == "sent"
+    keyed = talk.here.node.keyed
+    for _ in range(100):
+        keyed.forget(new_id())
+    kept = [getattr(keyed, name) for name in vars(keyed)]
+    assert max(len(one) for one in kept if isinstance(one, (set, dict))) == 2, "what was asked for"
+
+
 @pytest.mark.parametrize("twin", [False, True], ids=["", "twin"])
 async def test_a_list_of_which_the_bus_told_nothing_serves_for_five_seconds(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, off: Off, twin: bool
