@@ -68,8 +68,14 @@ BEGIN
         WHERE conversation = p_conversation AND sender = p_sender;
         o_withheld := coalesce(o_withheld, false);
     END IF;
-    IF p_timer = coalesce(v_own, v_head.timer, 0) THEN
-        RETURN;
+    IF o_withheld THEN
+        IF p_timer = coalesce(v_own, v_head.timer, 0) THEN
+            RETURN;
+        END IF;
+    ELSIF p_timer = coalesce(v_head.timer, 0) AND NOT (v_head.withholds AND EXISTS (
+            SELECT FROM delivery_withheld
+            WHERE conversation = p_conversation AND timer <> p_timer AND NOT active)) THEN
+        RETURN;  -- and nobody believes something else since a block that is over
     END IF;
     o_seq := v_head.head + 1;
     INSERT INTO delivery_event (seq, ordinal, at, sent_at, seq_num, conversation, sender, device, message_id, kind, body_hash,

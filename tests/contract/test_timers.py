@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from delivery.store.interface import Outcome, TimerSet
 from tests.contract.harness import T0, People, amendment, new_id, send, seqs
 from tests.contract.test_vanishing import _times, vanish_all
@@ -173,6 +175,24 @@ async def test_what_the_blocked_sets_tells_the_other_nothing(people: People) -> 
     assert await timers(people) == [30, 30]
     (last,) = await people.append(people.send())
     assert last.until == T0 + 30_000
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+@pytest.mark.parametrize("seconds", [60, 0])
+async def test_after_a_block_either_can_make_the_timer_one_again(
+    people: People, who: str, seconds: int
+) -> None:
+    """What either sets is an event for both, also when it is what one of them believes already."""
+    await people.say(b"1")
+    await people.store.withhold(people.bob, people.alice, True, T0)
+    await set_timer(people, people.alice, 60)
+    await people.store.withhold(people.bob, people.alice, False, T0)
+    assert await timers(people) == [60, 0]
+    answer = await set_timer(people, getattr(people, who), seconds)
+    assert answer == TimerSet(3, answer.row if answer else 0, False)
+    assert await timers(people) == [seconds, seconds]
+    assert [event.seq for event in await people.read(people.bob)] == [1, 3]
+    assert await set_timer(people, getattr(people, who), seconds) == TimerSet(0, 0, False)
 
 
 async def test_votes_are_one_for_each_user_and_poll(people: People) -> None:
