@@ -11,7 +11,7 @@ from tests.clients.fake_account import CODE
 from tests.clients.fake_backend import BOB, EVE, ME, now_ms
 from tests.clients.group_pilots import choose
 from tests.clients.pilots import Driver, driven, people, until
-from whatsapp_client import Contact, RestError
+from whatsapp_client import Contact, RestError, events
 from whatsapp_client.link import LinkRequest
 from whatsapp_terminal import qr
 from whatsapp_terminal.chat_list import ChatList
@@ -215,7 +215,7 @@ async def test_devices_are_listed_unlinked_and_let_in_after_a_question():
         {"deviceId": "a", "name": "terminal", "primary": True, "current": True, "lastSeenAt": now_ms()},
         {"deviceId": "b", "name": "old laptop", "primary": False, "lastSeenAt": now_ms() - 86_400_000},
     ]
-    fake.asking["wa-link:1:id:secret"] = LinkRequest("tablet\x1b[2J", 0, 0, False, "pending")
+    fake.asking["wa-link:1:id:secret"] = LinkRequest("tablet\x1b[2J", now_ms() - 30_000, 0, False, "pending")
     async with driven(fake) as d:
         await settings(d, "Linked devices")
         await d.sees("terminal  primary  this one", "old laptop")
@@ -232,12 +232,27 @@ async def test_devices_are_listed_unlinked_and_let_in_after_a_question():
         await d.sees("This code is too old.")
         fill(d, code="  wa-link:1:id:\nsecret ")
         press(d, "go")
-        await d.sees("Let “tablet�[2J” read and write everything", "ANOTHER place")
+        await d.sees("Let “tablet�[2J” read and write everything", "It asked 3", "from ANOTHER")
         assert fake.calls == []
         await d.pilot.press("y")
         await choose(d, "7 days")
         await d.sees("The new device may come in now.")
         assert fake.calls == [("link", "wa-link:1:id:secret", 7)]
+        # It comes in, and the open list shows it.
+        fake.rest.linked.append(
+            {"deviceId": "c", "name": "new tablet", "primary": False, "lastSeenAt": now_ms()}
+        )
+        fake.emit(events.Notice("device_linked", {"deviceId": "c", "name": "new tablet"}))
+        await d.sees("new tablet  last seen just now", "“new tablet” was added to your account")
+        unlink_at = now_ms() + 3 * 86_400_000
+        fake.emit(
+            events.Notice("device_idle", {"deviceId": "c", "name": "new tablet", "unlinkAt": unlink_at})
+        )
+        await d.sees("“new tablet” will be unlinked in")
+        fake.rest.linked.pop()
+        fake.emit(events.Notice("device_removed", {"deviceId": "c", "name": "new tablet", "reason": "idle"}))
+        await d.loses("new tablet  last seen just now")
+        await d.sees("“new tablet” was unlinked")
 
 
 async def test_contacts_are_added_found_renamed_removed_and_synced(tmp_path: Path):

@@ -13,7 +13,9 @@ from whatsapp_client import Chat, ClientError, events
 
 from . import clock, text
 from .contact_screen import ContactScreen
+from .devices_screen import DevicesScreen, device_news
 from .explain import explain
+from .group_actions import now_ms
 from .message_actions import MessageActionScreen
 from .request_bar import RequestBar
 from .settings_screen import SettingsScreen
@@ -155,10 +157,11 @@ class ChatActionScreen(MessageActionScreen):
         match event.kind:
             case "join_request" | "join_answer":
                 self.asked_to_join(event.kind, data)
-            case "device_linked":
-                self.app.say("A new device was added to your account.", severity="warning")
-            case "device_removed":
-                self.app.say("A device of your account was unlinked.", severity="warning")
+            case "device_linked" | "device_removed" | "device_idle":
+                self.app.say(device_news(event.kind, data, now_ms()), severity="warning")
+                for screen in self.app.screen_stack:
+                    if isinstance(screen, DevicesScreen):
+                        screen.read_again()
             case "number_changed":
                 name = text.cut(text.one_line(self.names.name(str(data.get("userId") or ""))), 40)
                 self.app.say(f"{name} has a new phone number.")

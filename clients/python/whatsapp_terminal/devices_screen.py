@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 HISTORY = ((0, "Nothing of the past"), (7, "The last 7 days"), (30, "The last 30 days"))
 
 
+def device_news(kind: str, data: dict[str, Any], now: int) -> str:
+    """What a notice about a device of one's own says; ``now``: ms."""
+    name = f"“{text.cut(text.one_line(str(data.get('name') or 'a device')), 30)}”"
+    if kind == "device_linked":
+        return f"{name} was added to your account. If that was not you, unlink it: F9, Linked devices."
+    if kind == "device_idle":
+        days = max(1, round((_ms(data.get("unlinkAt")) - now) / 86_400_000))
+        return f"{name} will be unlinked in {days} day{'s' if days > 1 else ''} unless it is used."
+    idle = ", because it was not used" if data.get("reason") == "idle" else ""
+    return f"{name} was unlinked from your account{idle}."
+
+
 class DevicesScreen(Sheet[None]):
     app: TerminalApp
 
@@ -50,6 +62,10 @@ class DevicesScreen(Sheet[None]):
     def on_mount(self, event: events.Mount) -> None:
         self.query_one(OptionList).focus()
         self.attempt(self._read(), waiting="Looking…")
+
+    def read_again(self) -> None:
+        """Something has changed, here or elsewhere."""
+        self.run_worker(self._attempt(self._read()), exclusive=True, group="again")  # ends no other attempt
 
     async def _read(self) -> None:
         self._devices = list(await self._client.rest.devices())
@@ -161,7 +177,9 @@ class LinkScreen(Sheet[bool]):
         self.say("")
         name = text.cut(text.one_line(asked.device_name or "a device"), 30)
         where = "" if asked.same_address else " It asks from ANOTHER place than yours."
-        question = f"Let “{name}” read and write everything of yours?{where}"
+        ago = max(0, time.time_ns() // 1_000_000 - asked.asked_at) / 1000
+        when = f" It asked {clock.duration(ago)} ago." if ago < 600 else ""  # older: the clocks differ
+        question = f"Let “{name}” read and write everything of yours?{when}{where}"
 
         def answered(yes: bool | None) -> None:
             if yes:
