@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from django.core.cache import cache
@@ -17,7 +18,7 @@ from django.db import transaction
 
 from accounts import events
 from accounts.errors import Refused
-from accounts.models import Account
+from accounts.models import Account, Audience, Privacy
 from whatsapp.infra import metrics
 from whatsapp.wire.errors import Code
 
@@ -58,13 +59,19 @@ def profile_of(*, user_id: uuid.UUID) -> Profile:
     return Profile(*row)
 
 
-def changed(*, user_id: str, device_id: str = "") -> None:
-    """The account's profile changes with the caller's transaction: the cache forgets it, and who follows the account, or is on
-    another device of it than ``device_id``, is told."""
+def changed(*, user_id: str, device_id: str = "", what: Collection[str] = ("name",)) -> None:
+    """The account's profile (``what`` of it: name, about, photo) changes with the caller's transaction: the cache forgets it, and
+    who follows the account, or is on another device of it than ``device_id``, is told; devices alone of what nobody is shown."""
 
     transaction.on_commit(lambda: _ask("set", _key(user_id), _CHANGED, _CHANGED_S))
-    events.profile_changed(user_id=user_id)
+    if "name" in what or not _hidden(user_id, what):
+        events.profile_changed(user_id=user_id)
     events.notice(user_id=user_id, kind="profile_changed", data={"userId": user_id}, but=device_id)
+
+
+def _hidden(user_id: str, what: Collection[str]) -> bool:
+    audiences = Privacy.objects.filter(account=user_id).values_list(*what).first()
+    return audiences is not None and set(audiences) == {Audience.NOBODY}
 
 
 def _key(user_id: str) -> str:

@@ -43,7 +43,7 @@ def set_photo(*, account: Account, data: bytes, media_type: str, device_id: str 
             take_photo(locked)
             locked.photo = photo
             locked.save(update_fields=["photo"])
-            profiles.changed(user_id=str(account.pk), device_id=device_id)
+            profiles.changed(user_id=str(account.pk), device_id=device_id, what=("photo",))
     except Refused:
         pictures.discard(photo)
         raise
@@ -55,7 +55,7 @@ def remove_photo(*, account: Account, device_id: str = "") -> None:
     """Idempotent."""
     with transaction.atomic():
         if take_photo(lock_account(account)) is not None:
-            profiles.changed(user_id=str(account.pk), device_id=device_id)
+            profiles.changed(user_id=str(account.pk), device_id=device_id, what=("photo",))
 
 
 def take_photo(account: Account) -> Photo | None:

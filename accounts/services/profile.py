@@ -38,8 +38,8 @@ def update_profile(*, account: Account, changes: Mapping[str, str], device_id: s
         living = Account.objects.filter(pk=account.pk, retired_at=None)
         if not living.update(**{field: changes[field] for field in fields}):
             raise ended()
-        if not _SHOWN.isdisjoint(fields):
-            profiles.changed(user_id=str(account.pk), device_id=device_id)
+        if what := _SHOWN.intersection(fields):
+            profiles.changed(user_id=str(account.pk), device_id=device_id, what=what)
     for field in fields:
         setattr(account, field, changes[field])
     return account

@@ -171,6 +171,16 @@ async def test_who_follows_hears_of_another_profile(stack: Any, codec: str) -> N
         for peer in (b, other):
             assert (await peer.expect(frames.Notice, kind="profile_changed")).data == {"userId": ann.user}
         assert (await bob.rest("GET", f"/users/{ann.user}")).json()["name"] == "Ann"
+        # What ann shows to nobody, nobody hears of either.
+        assert (await ann.rest("PATCH", "/me/privacy", {"about": "nobody"})).status_code == 200
+        assert (await ann.rest("PATCH", "/me", {"about": "a secret"})).status_code == 200
+        await other.expect(frames.Notice, kind="profile_changed")
+        assert (await ann.rest("PATCH", "/me", {"name": "Ann B."})).status_code == 200
+        await b.expect(frames.Notice, kind="profile_changed")
+        assert (await bob.rest("GET", f"/users/{ann.user}")).json()["name"] == "Ann B."
+        await b.round_trip()
+        told = [f for f in b.log if isinstance(f, frames.Notice) and f.kind == "profile_changed"]
+        assert len(told) == 2, "of the names"
         for peer in (phone, e):
             await peer.round_trip()
             assert not [f for f in peer.log if isinstance(f, frames.Notice) and f.kind == "profile_changed"]

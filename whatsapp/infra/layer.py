@@ -86,15 +86,20 @@ class BusLayer(BaseChannelLayer):
         connection = await Connection.open(self._address, lambda _: None)
         try:
             async with asyncio.timeout(3):
-                out: dict[str, list[Any]] = {}
+                out: dict[
+                    str, dict[int, Any]
+                ] = {}  # an item that two look-ups ask for goes to a process once
                 for item, raw in zip(items, await connection.run(look_up), strict=True):
                     if isinstance(raw, Exception):
                         raise HotUnavailable(str(raw))
                     for process in set(processes(raw)):
-                        out.setdefault(process, []).append(item)
+                        out.setdefault(process, {})[id(item)] = item
                 encode = msgspec.msgpack.encode
                 await connection.run(
-                    [("SPUBLISH", channel(process), encode(batch)) for process, batch in out.items()]
+                    [
+                        ("SPUBLISH", channel(process), encode(list(batch.values())))
+                        for process, batch in out.items()
+                    ]
                 )
         except TimeoutError:
             raise HotUnavailable("timed out") from None
