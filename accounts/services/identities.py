@@ -9,6 +9,7 @@ published: who is away, or whose socket was cut, is told at the next connect (``
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from typing import Final
 
 from django.db import connection, transaction
@@ -69,11 +70,20 @@ def put(*, account: Account, device: Device, key: bytes, now: int) -> bool:
 
 
 def tell_changes() -> int:
-    """Tell those who are still to be told of a change, at most ``MAX_BATCHES`` batches. Returns how many were."""
-    told = batches = 0
-    for pk in Identity.objects.filter(changed_at__gt=F("told_at")).values_list("pk", flat=True):
-        while batches < MAX_BATCHES and (number := _tell_batch(pk)) is not None:
-            told, batches = told + number, batches + 1
+    """Tell those who are still to be told of a change, at most ``MAX_BATCHES`` batches, in turns: whom many know keeps nobody
+    else waiting. Returns how many were."""
+    told = 0
+    changed = Identity.objects.filter(changed_at__gt=F("told_at")).order_by("changed_at")
+    turns = deque(changed.values_list("pk", flat=True)[:MAX_BATCHES])
+    for _ in range(MAX_BATCHES):
+        if not turns:
+            break
+        number = _tell_batch(turns[0]) or 0
+        told += number
+        if number < BATCH:
+            turns.popleft()  # done, or somebody else is at it
+        else:
+            turns.rotate(-1)
     return told
 
 

@@ -697,6 +697,20 @@ def test_a_task_that_dies_between_batches_is_carried_on(monkeypatch: pytest.Monk
     assert IdentityNews.objects.get(user=friends[0].user_id).at > first, "a second change is told again"
 
 
+def test_somebody_whom_very_many_know_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identities, "BATCH", 1)
+    monkeypatch.setattr(identities, "MAX_BATCHES", 4)
+    star, bob, friend = with_keys()[0], with_keys()[0], someone()
+    for fan in [friend, *(someone() for _ in range(5))]:
+        fan.api.put(f"/contacts/{star.user_id}", {})
+    friend.api.put(f"/contacts/{bob.user_id}", {})
+    for person in (star, bob):
+        change_identity(person)
+    tasks.tell_identities()
+    assert IdentityNews.objects.filter(about=bob.user_id).count() == 2
+    assert IdentityNews.objects.filter(about=star.user_id).count() == 2
+
+
 @committed
 def test_two_tasks_at_once_tell_each_once(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identities, "BATCH", 2)
