@@ -72,7 +72,7 @@ class Silence:
             await self.learn(session)
         known = self.known(user)
         if known is None:
-            ((_, known),) = await self._load([user])
+            _, known = await self._ask.ask(user)
         return known
 
     def changed(self, user: str) -> None:

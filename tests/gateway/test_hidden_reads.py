@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, couple, link, sign_up, until
+from delivery.ports import OPEN
+from delivery.session import Hub
+from delivery.silence import Silence
+from tests.gateway.peer import Peer, Phone, couple, link, new_id, sign_up, until
 from tests.gateway.test_blocks import _saved, block
 from tests.gateway.test_privacy import add, show
 from whatsapp.wire import frames
@@ -165,3 +169,20 @@ async def test_only_what_there_is_can_be_set(stack: Any, value: Any) -> None:
     ann = await sign_up(stack)
     answer = await ann.rest("PATCH", "/me/privacy", {"readReceipts": value})
     assert answer.status_code == 400
+
+
+async def test_many_who_have_gone_are_asked_for_together() -> None:
+    """A gateway that closes has what many of its users have just read, and no session to know to whom they show it."""
+    asked: list[list[str]] = []
+
+    class Store:
+        async def silent(self, users: Sequence[str]) -> dict[str, frozenset[str]]:
+            asked.append(list(users))
+            await asyncio.sleep(0)
+            return {user: frozenset() for user in users}
+
+    store: Any = Store()
+    silence = Silence(store, Hub())
+    users = [new_id() for _ in range(100)]
+    assert await asyncio.gather(*map(silence.reads, users)) == [OPEN] * 100
+    assert asked == [users]
