@@ -107,6 +107,7 @@ class FakeAccount:
         if self.pin and pin != self.pin:
             raise RestError(403, "forbidden", "The PIN is needed.", details={"pinRequired": True})
         self._did("number", new_number)
+        self.session.phone_number = new_number
 
     async def look_at_link(self, qr: str) -> LinkRequest:
         if qr not in self.asking:

@@ -148,3 +148,21 @@ async def test_what_came_in_the_last_moment_is_acknowledged_when_the_client_is_s
         await client.stop()
         await eventually(lambda: [f for f in peers[0].received if f["type"] == "ack"])
     assert [f["positions"] for f in peers[0].received if f["type"] == "ack"] == [{C: 1}]
+
+
+async def test_another_device_of_this_user_changes_the_number():
+    async def script(peer: Peer) -> None:
+        await peer.synced()
+        for user_id, number in (("bob", "+15550007"), ("ann", ""), ("ann", "+15550009")):
+            await peer.send(
+                type="notice", kind="number_changed", data={"userId": user_id, "phoneNumber": number}
+            )
+        await peer.until_closed()
+
+    kept: list[str] = []
+    async with (
+        ScriptedServer(script) as server,
+        Client(server.url, session(), on_session=lambda changed: kept.append(changed.phone_number)) as client,
+    ):
+        await collect(client.events(), 3, events.Notice)
+        assert (client.session.phone_number, kept) == ("+15550009", ["+15550009"])

@@ -207,6 +207,17 @@ async def test_the_number_is_changed_with_the_code_of_the_new_one_and_the_pin():
         press(d, "go")
         await d.sees("Your number is +15550009 now.")
         assert ("number", "+15550009") in fake.calls
+        await d.sees("Settings · +15550009")
+        await d.pilot.press("escape")
+        await d.sees("● +15550009")
+        # What other devices of this user, and somebody else with a code, have done.
+        fake.session.phone_number = "+15550010"
+        fake.emit(
+            events.Notice("number_changed", {"userId": fake.session.user_id, "phoneNumber": "+15550010"})
+        )
+        await d.sees("Your number is +15550010 now", "● +15550010")
+        fake.emit(events.Notice("pin", {"event": "failed", "at": now_ms()}))
+        await d.sees("Somebody had a code for your number")
 
 
 async def test_devices_are_listed_unlinked_and_let_in_after_a_question():

@@ -101,7 +101,7 @@ class Client(Changing, People, Linked, Account):
         self._keeping: asyncio.Task[None] | None = None
         self._inbound = Inbound(
             session, self.history, self.outbox, self._chats, self._duties, self._broadcast, self._wake, self._progress,
-            look_up=self._lookups.want,
+            look_up=self._lookups.want, renumbered=lambda: self._tokens_changed(),
         )  # fmt: skip
 
     # -- life ----------------------------------------------------------------------------------------------

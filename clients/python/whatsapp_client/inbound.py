@@ -29,7 +29,7 @@ class Inbound:
 
     ``progress`` is told how many events a sync has still to bring, and None when it is complete. ``slot``:
     when the server wants this client to connect again (monotonic seconds), from `reconnect`. ``look_up`` is
-    told of groups of which the server must be asked something.
+    told of groups of which the server must be asked something, ``renumbered`` that the session has another number.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Inbound:
         progress: Callable[[int | None], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
         look_up: Callable[[str], None] = lambda conversation_id: None,
+        renumbered: Callable[[], None] = lambda: None,
     ) -> None:
         self._session = session
         self._history = history
@@ -54,6 +55,7 @@ class Inbound:
         self._wake = wake
         self._progress = progress
         self._wanted = look_up
+        self._renumbered = renumbered
         self._now = clock
         self.slot: float | None = None
         self._typing: dict[tuple[str, str], asyncio.TimerHandle] = {}
@@ -262,6 +264,9 @@ class Inbound:
                 self._chats.block(str(user_id), data["blocked"])
         elif kind == "contact_deleted" and user_id:
             self._chats.unnick(str(user_id))
+        elif kind == "number_changed" and user_id == self._session.user_id and data.get("phoneNumber"):
+            self._session.phone_number = str(data["phoneNumber"])  # by another device of this user
+            self._renumbered()
         if user_id:
             self._chats.forget_profile(str(user_id))
         await self._broadcast.publish(ev.Notice(kind, data))

@@ -18,6 +18,7 @@ from .explain import explain
 from .group_actions import now_ms
 from .message_actions import MessageActionScreen
 from .request_bar import RequestBar
+from .security_screens import PIN_NEWS
 from .settings_screen import SettingsScreen
 from .sheets import ChoiceScreen, ConfirmScreen
 
@@ -150,6 +151,7 @@ class ChatActionScreen(MessageActionScreen):
             self.action_starred()
         elif what == "theme":
             self.app.action_next_theme()
+        self.stale()  # this user may have another number
 
     def noticed(self, event: events.Notice) -> None:
         """A notice about people and devices."""
@@ -162,6 +164,14 @@ class ChatActionScreen(MessageActionScreen):
                 for screen in self.app.screen_stack:
                     if isinstance(screen, DevicesScreen):
                         screen.read_again()
+            case "number_changed" if data.get("userId") == self.client.session.user_id:
+                number = text.one_line(self.client.session.phone_number)
+                self.app.say(f"Your number is {number} now: another device of yours has changed it.")
+                self.stale()
+            case "pin":
+                self.app.say(
+                    PIN_NEWS.get(str(data.get("event")), "Your PIN was changed."), severity="warning"
+                )
             case "number_changed":
                 name = text.cut(text.one_line(self.names.name(str(data.get("userId") or ""))), 40)
                 self.app.say(f"{name} has a new phone number.")

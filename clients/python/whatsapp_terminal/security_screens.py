@@ -20,6 +20,13 @@ from .signin import is_number
 if TYPE_CHECKING:
     from .app import TerminalApp
 
+#: What the notice ``pin`` tells, by its event.
+PIN_NEWS = {
+    "set": "Another device of yours has set the PIN.",
+    "changed": "Another device of yours has changed the PIN.",
+    "removed": "The PIN was removed from your account.",
+    "failed": "Somebody had a code for your number, but not the PIN. Tell nobody your codes.",
+}
 PIN_LEAST, PIN_MOST = 6, 20  # ASCII letters, digits, signs
 
 

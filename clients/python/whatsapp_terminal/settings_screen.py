@@ -60,6 +60,11 @@ class SettingsScreen(Sheet[str]):
                 )
             )
 
+    def _title_again(self, _: object) -> None:
+        """The number may be another one."""
+        number = text.one_line(self._client.session.phone_number)
+        self.query_one(".box").border_title = Content(f"Settings · {number}")
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         client = self._client
         made: dict[str, Callable[[], Sheet[Any]]] = {
@@ -74,7 +79,7 @@ class SettingsScreen(Sheet[str]):
         }
         key = str(event.option.id)
         if key in made:
-            self.app.push_screen(made[key]())
+            self.app.push_screen(made[key](), self._title_again)
         else:
             self.dismiss(key)
 
