@@ -9,7 +9,7 @@ class Contact(models.Model):
     """``user`` is in the address book of ``owner``; says nothing about the other direction."""
 
     owner = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="contacts")
-    user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+", db_index=False)
     nickname = models.CharField(max_length=100, blank=True, default="")
     updated_at = models.BigIntegerField()
     #: It is gone, since ``updated_at``; kept for a while so that the owner's other devices learn of it.
@@ -20,7 +20,11 @@ class Contact(models.Model):
     number_changed_at = models.BigIntegerField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["owner", "updated_at"], name="accounts_contact_changed")]
+        indexes = [
+            models.Index(fields=["owner", "updated_at"], name="accounts_contact_changed"),
+            # Who has a user as a contact, in batches (``services.identities``).
+            models.Index(fields=["user", "owner"], name="accounts_contact_of"),
+        ]
         constraints = [models.UniqueConstraint(fields=["owner", "user"], name="accounts_contact_once")]
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from psycopg.errors import LockNotAvailable
 
 from accounts import events, rates, tasks
@@ -709,6 +710,35 @@ def test_somebody_whom_very_many_know_does_not_keep_others_waiting(monkeypatch: 
     tasks.tell_identities()
     assert IdentityNews.objects.filter(about=bob.user_id).count() == 2
     assert IdentityNews.objects.filter(about=star.user_id).count() == 2
+
+
+def test_each_batch_costs_the_same_however_many_know_the_user() -> None:
+    star = with_keys()[0]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO accounts_account (id, region, created_at, name, about, language)"
+            " SELECT gen_random_uuid(), 0, 1, '', '', '' FROM generate_series(1, 20000)"
+        )
+        # One in ten knows the user, and everybody somebody else.
+        cursor.execute(
+            "INSERT INTO accounts_contact (owner_id, user_id, nickname, updated_at, removed)"
+            " SELECT id, (SELECT id FROM accounts_account WHERE region = 0 AND created_at = 1 LIMIT 1), '', 1, false"
+            " FROM accounts_account WHERE created_at = 1 UNION ALL"
+            " SELECT id, %s, '', 1, false FROM accounts_account WHERE created_at = 1 AND id::text LIKE '%%5'",
+            [star.user_id],
+        )
+        cursor.execute("ANALYZE accounts_contact")
+    change_identity(star)
+    with CaptureQueriesContext(connection) as captured:
+        identities._tell_batch(uuid.UUID(star.user_id))
+    (query,) = [
+        one["sql"] for one in captured if one["sql"].startswith('SELECT "accounts_contact"."owner_id"')
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}")
+        plan = cursor.fetchone()[0][0]["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 3 * identities.BATCH, plan
+    assert "Sort" not in str(plan), plan
 
 
 @committed
