@@ -38,11 +38,14 @@ Send = Callable[[Session, Run, bytes, str, int, int], Awaitable[None]]
 
 
 class DrainRequest(msgspec.Struct):
-    """The argument of the task: references only. ``work``: (conversation, after, head)."""
+    """The argument of the task: references only. ``work``: (conversation, after, head).
+
+    A worker that does not know all of it must fail, and the gateway reads by itself: one of the version before knew ``codec`` and
+    would leave the envelopes out."""
 
     key: str
     user: str
-    codec: str
+    codec_id: str
     limit: int
     work: list[tuple[str, int, int]]
     device: str

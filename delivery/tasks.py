@@ -78,7 +78,7 @@ def drain(request: dict[str, object]) -> int:
     """Write a device's backlog as encoded batches for its gateway. Returns the number of batches."""
     here = runtime()
     wanted = msgspec.convert(request, DrainRequest)
-    return here.run(write_backlog(here.store, here.hot, codec_by_id(wanted.codec), wanted), timeout=60)
+    return here.run(write_backlog(here.store, here.hot, codec_by_id(wanted.codec_id), wanted), timeout=60)
 
 
 def submit_drain(request: DrainRequest) -> None:

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import astuple
 
 from delivery import live as live_module
+from delivery.drain import DrainRequest
 from delivery.presence import PRESENCE
 from delivery.store.interface import Logged
 from delivery.wired import unwired, wired
@@ -62,3 +63,19 @@ def test_what_is_new_is_said_and_what_is_newer_is_passed() -> None:
         assert unwired(there(one)) == one
     assert as_before(there(plain)) == plain
     assert unwired([*astuple(plain), "of the version after"]) == plain
+
+
+class RequestBefore(msgspec.Struct):
+    key: str
+    user: str
+    codec: str
+    limit: int
+    work: list[tuple[str, int, int]]
+
+
+def test_no_worker_of_the_version_before_writes_a_backlog() -> None:
+    """It knows nothing of envelopes: its device would acknowledge what it cannot open."""
+    request = DrainRequest("key", new_id(), "json", 100, [(new_id(), 0, 5)], new_id())
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(msgspec.to_builtins(request), RequestBefore)
+    assert msgspec.convert(msgspec.to_builtins(request), DrainRequest) == request

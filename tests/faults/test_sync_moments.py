@@ -28,7 +28,7 @@ class Worker:
     def submit(self, request: DrainRequest) -> None:
         assert self.process is not None
         self.asked.append(request)
-        writing = write_backlog(self.world.store, self.process.hot, CODECS[request.codec], request)
+        writing = write_backlog(self.world.store, self.process.hot, CODECS[request.codec_id], request)
         self._tasks.add(asyncio.get_running_loop().create_task(writing))
 
     async def done(self) -> None:
