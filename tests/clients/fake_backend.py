@@ -54,6 +54,7 @@ class FakeDirectory:
         self.others: list[str] = []  # contacts without a chat
         self.error: Exception | None = None
         self.linked: list[dict[str, Any]] = []
+        self.mine: dict[str, Any] = {}  # more of GET /me
 
     async def add_contact(self, phone_number: str, nickname: str = "") -> dict[str, Any]:
         if self.error is not None:
@@ -75,7 +76,7 @@ class FakeDirectory:
         return f"with {user_id}"
 
     async def me(self) -> dict[str, Any]:
-        return {"userId": ME, "name": "Me Myself", "about": ""}
+        return {"userId": ME, "name": "Me Myself", "about": "", **self.mine}
 
     async def register(self, phone_number: str) -> dict[str, Any]:
         self.asked.append(("POST", "/auth/register", phone_number))

@@ -155,6 +155,8 @@ async def test_a_pin_is_set_changed_with_the_old_one_and_removed():
     fake = people()
     async with driven(fake) as d:
         await settings(d, "PIN")
+        await d.sees("You have none yet.")
+        assert "The PIN now" not in d.text()
         fill(d, new="123")
         press(d, "go")
         await d.sees("A PIN has 6 to 20")
@@ -164,7 +166,7 @@ async def test_a_pin_is_set_changed_with_the_old_one_and_removed():
         assert fake.pin == ""
         fill(d, again="sea-otter")
         press(d, "go")
-        await d.sees("The PIN is set.")
+        await d.sees("The PIN is set.", "The PIN now")
         assert fake.pin == "sea-otter"
         assert "sea-otter" not in d.text()
         fill(d, old="wrong!", new="another-1", again="another-1")
@@ -176,6 +178,11 @@ async def test_a_pin_is_set_changed_with_the_old_one_and_removed():
         fill(d, old="another-1")
         press(d, "remove")
         await d.sees("There is no PIN any more.")
+        await d.loses("The PIN now")
+        await d.pilot.press("escape")
+        fake.rest.mine = {"pinSet": True, "pinFailedAt": now_ms()}
+        await choose(d, "PIN")
+        await d.sees("You have a PIN. Somebody with a code", "wrong one: Today,")
 
 
 @pytest.mark.parametrize("pin", ["", "12345", "a" * 21, "with space", "höhe-77", "line\nline"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -12,7 +13,7 @@ from textual.widgets import Button, Input, Static
 
 from whatsapp_client import ClientError, RestError
 
-from . import text
+from . import clock, text
 from .backend import Backend
 from .sheets import ConfirmScreen, Sheet
 from .signin import is_number
@@ -44,9 +45,35 @@ def wrong_pin(pin: str) -> str:
 
 
 class PinScreen(Sheet[None]):
+    """Says whether there is one; who has none is not asked for it."""
+
+    DEFAULT_CSS = "PinScreen.-none #old, PinScreen.-none #remove { display: none; }"
+
     def __init__(self, client: Backend) -> None:
         super().__init__()
         self._client = client
+
+    def on_mount(self, event: events.Mount) -> None:
+        self.attempt(self._read())
+
+    async def _read(self) -> None:
+        me = await self._client.rest.me()
+        self._has(bool(me.get("pinSet")))
+        failed = me.get("pinFailedAt")
+        now = time.time_ns() // 1_000_000
+        if isinstance(failed, int) and failed:
+            when = f"{clock.day(failed, now)}, {clock.time_of_day(failed)}"
+            self.say(f"You have a PIN. Somebody with a code for your number gave a wrong one: {when}.")
+        else:
+            self.say("You have a PIN." if me.get("pinSet") else "You have none yet.", waiting=True)
+
+    def _has(self, pin: bool) -> None:
+        self.set_class(not pin, "-none")
+        old = self.query_one("#old", Input)
+        if pin:
+            old.placeholder = "The PIN now"
+        elif old.has_focus:
+            self.query_one("#new", Input).focus()
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
@@ -107,13 +134,14 @@ class PinScreen(Sheet[None]):
 
     async def _save(self) -> None:
         await self._client.set_pin(self._value("new"), self._value("old") or None)
-        self._done("The PIN is set.")
+        self._done("The PIN is set.", pin=True)
 
     async def _remove(self) -> None:
         await self._client.remove_pin(self._value("old"))
-        self._done("There is no PIN any more.")
+        self._done("There is no PIN any more.", pin=False)
 
-    def _done(self, words: str) -> None:
+    def _done(self, words: str, *, pin: bool) -> None:
+        self._has(pin)
         for field in self.query(Input):
             field.value = ""
         self.say(words, waiting=True)
