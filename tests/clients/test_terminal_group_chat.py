@@ -43,7 +43,7 @@ async def test_what_happens_to_a_group_is_told_in_sentences():
     fake = sailing()
     async with driven(fake) as d:
         await d.open(G)
-        await d.sees("4 members")
+        await d.sees("4 members", "No messages yet")
         fake.change(G, "member_added", ME, userIds=[ME, BOB, EVE], creatorId=ME)
         fake.change(G, "info", ME, name="Sailing", description="", settings={})
         fake.change(G, "member_added", BOB, ANN)

@@ -77,6 +77,8 @@ def chat_row(client: Backend, names: Names, chat: Chat, *, draft: str = "") -> C
             tick = client.receipt_at(chat.conversation_id, last.seq)
         elif chat.kind != "direct" and preview and last.type == "message":
             preview = f"{names.name(last.sender_id)}: {preview}"
+    elif chat.kind == "group":
+        preview = "No messages yet"
     return ChatRow(
         chat.conversation_id,
         chat.title,
