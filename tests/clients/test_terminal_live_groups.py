@@ -101,7 +101,7 @@ async def test_a_group_is_made_talked_in_and_left(stack: Any):
         await choose(ann, "Bob")
         await choose(ann, "Make an admin")
         await ann.pilot.press("y")
-        await ann.sees("Bob  admin")
+        await ann.sees("Bob  ", "  admin")
         await bob.sees("Ann Lee made you an admin")
         await bob.pilot.press("f2")
         await bob.sees("you are an admin")
