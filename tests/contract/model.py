@@ -250,8 +250,13 @@ class Model:
         if not any(not left for _, left in talk.intervals.get(user, [])):
             return None
         hidden = talk.hides(user, None)
-        if seconds == self.timer(conversation, user):
-            return 0, hidden
+        if hidden:
+            if seconds == self.timer(conversation, user):
+                return 0, True
+        elif seconds == talk.timer and not any(
+            own != seconds and not talk.hides(other, None) for other, own in talk.own_timers.items()
+        ):
+            return 0, False  # and nobody believes something else since a block that is over
         log = talk.log
         ordinal = log[-1].ordinal if log else 0
         seq = len(log) + 1
