@@ -32,6 +32,7 @@ from delivery.node import Node
 from delivery.ports import NOTHING, Reads, Shown
 from delivery.session import Session, State
 from delivery.sessions import CLOSE_OF
+from delivery.store.guarded import from_settings
 from delivery.store.interface import Unavailable
 from delivery.store.postgres import PostgresStore
 from whatsapp.infra import metrics
@@ -63,7 +64,8 @@ class Gateway:
         self.draining = False
         self.rates: dict[str, Rate] = {}  # messages, by user
         self.pool = open_pool(settings.DATABASE_URL)
-        self.store = PostgresStore(self.pool)
+        self._log = PostgresStore(self.pool)
+        self.store = from_settings(self._log, "postgresql")
         self.node = Node(
             process=self.process,
             store=self.store,
@@ -226,7 +228,7 @@ class Gateway:
         await self.last_seen.stop()
         await self.node.stop()
         with contextlib.suppress(Exception):
-            await self.store.close()
+            await self._log.close()
             await self.pool.close(timeout=2)
 
 

@@ -16,6 +16,8 @@ import uvloop
 from django.conf import settings
 
 from delivery.lane_worker import LaneWorker
+from delivery.store.guarded import from_settings
+from delivery.store.interface import Store
 from delivery.store.postgres import PostgresStore
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.hot import Hot
@@ -26,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Runtime:
-    store: PostgresStore
+    store: Store
     hot: Hot
 
     def __init__(self) -> None:
@@ -40,7 +42,7 @@ class Runtime:
     async def _open(self) -> None:
         pool = open_pool(settings.DATABASE_URL, low=0, high=2)
         await pool.open(wait=False)
-        self.store = PostgresStore(pool)
+        self.store = from_settings(PostgresStore(pool), "postgresql")
         self.hot = Hot(settings.HOT_URL)
         await self.hot.start()
 

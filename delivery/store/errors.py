@@ -13,7 +13,11 @@ class Clash(Exception):
     """The statement lost against a concurrent one (unique violation, deadlock) and did nothing; it may be sent again."""
 
 
-class Blocked(Unavailable):
+class Busy(Unavailable):
+    """The store answered; what was asked for is held by others."""
+
+
+class Blocked(Busy):
     """Some conversations of a batch stayed locked by another transaction; nothing of theirs was stored.
 
     ``results`` is in the order of the sends, None where the answer is "unavailable"; ``row`` is the outbox row of what was

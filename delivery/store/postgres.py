@@ -23,7 +23,7 @@ from delivery.store import (
     unread,
     withheld,
 )
-from delivery.store.errors import Clash, Locked
+from delivery.store.errors import Busy, Clash, Locked
 from delivery.store.interface import (
     AppendResult,
     Behind,
@@ -84,7 +84,9 @@ class PostgresStore:
                     async with connection.transaction():
                         return await _drive(rows, operation)
                 return await _drive(rows, operation)
-        except (Locked, psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+        except Locked as error:
+            raise Busy(str(error) or type(error).__name__) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             raise Unavailable(str(error) or type(error).__name__) from error
         finally:
             operation.close()

@@ -26,7 +26,7 @@ from delivery.store import (
     unread,
     withheld,
 )
-from delivery.store.errors import Clash, Locked
+from delivery.store.errors import Busy, Clash, Locked
 from delivery.store.interface import (
     AppendResult,
     Behind,
@@ -69,7 +69,9 @@ class SyncStore:
                 with transaction.atomic(using=self._using):
                     return self._drive(operation)
             return self._drive(operation)
-        except (Locked, db.OperationalError, db.InterfaceError, db.InternalError) as error:
+        except Locked as error:
+            raise Busy(str(error) or type(error).__name__) from error
+        except (db.OperationalError, db.InterfaceError, db.InternalError) as error:
             raise Unavailable(str(error) or type(error).__name__) from error
         finally:
             operation.close()

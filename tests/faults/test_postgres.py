@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.people import Device
 from tests.faults.rig import Rig, meeting
+from tests.gateway.metrics import scrape
 from tests.gateway.peer import PATIENCE, until
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
@@ -99,3 +100,27 @@ async def test_c7_the_first_refusal_comes_at_once(rig: Rig) -> None:
             assert isinstance(cast.ann.answers[-1], frames.Error)
         finally:
             await back(rig)
+
+
+async def test_a_server_that_stays_away_is_left_alone_and_taken_back(rig: Rig) -> None:
+    """The circuit breaker of the appends opens; one trial after five seconds closes it when the server is back."""
+
+    async def appends(name: str) -> float:
+        shown = [await scrape(urls["metrics"]) for urls in rig.system.gateways.values()]
+        return sum(
+            one.get(f'whatsapp_breaker_{name}{{node="postgresql",operation="append"}}', 0) for one in shown
+        )
+
+    async with meeting(rig) as cast:
+        await cast.say(1)
+        await asyncio.to_thread(killed, rig)
+        waiting = cast.ann.prepare(cast.conversation, "again and again")
+        while not await appends("refused_total"):
+            assert not await cast.ann.attempt(waiting, PATIENCE)
+        assert await appends("opened_total") == 1
+        assert await appends("state") > 0
+        await back(rig)
+        await until(lambda: cast.ann.attempt(waiting), "the same message has its ✓", 60)
+        assert await appends("state") == 0
+        await cast.say(3)
+        await cast.all_here(cast.phone)
