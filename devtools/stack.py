@@ -219,6 +219,20 @@ class Stack:
             "data": str(self.data.root),
         }
 
+    def join_gateway(self, name: str) -> None:
+        """One more gateway on the shared port of a running stack. Raises :class:`DevError` if it does not become ready."""
+        self.private_ports[name] = ports.choose(
+            {self.port, *self.private_ports.values(), *self.metrics_ports.values()}
+        )
+        self.add(self._gateway(name))
+        self.children[name].start()
+        self._wait_ready(self.children[name], lambda: False)
+
+    def leave_gateway(self, name: str) -> None:
+        """End a gateway in its orderly way, for good."""
+        self.children[name].stop()
+        del self.children[name], self.private_ports[name]
+
     # -- the parts -------------------------------------------------------------------------------------------------------
 
     def _own_urls(self) -> dict[str, str]:
