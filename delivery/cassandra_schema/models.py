@@ -40,13 +40,12 @@ _LEVELED: dict[str, Any] = {"compaction": {"class": "LeveledCompactionStrategy"}
 
 
 class Conversation(Model):
-    """The state document of a conversation (``delivery/store/cassandra/documents.py``)."""
+    """The state document of a conversation (``delivery/store/cassandra/document.py``)."""
 
     __table_name__ = "conversation"
     __options__: ClassVar = _LEVELED
     conversation = columns.UUID(partition_key=True)
     version = columns.BigInt()
-    token = columns.UUID()  # of the write that made this version: settles an unknown outcome
     document = columns.Blob()
 
 
