@@ -52,6 +52,10 @@ def address(url: str) -> str:
 def _malformed(name: str, url: str) -> str | None:
     try:
         parts = urlsplit(url)
+        if (
+            name == "DATABASE_URL" and "," in parts.netloc
+        ):  # several servers, of which one takes writes: libpq reads it
+            return None if parts.scheme in _SCHEMES[name] else f"{name} must be a {_SCHEMES[name][0]}:// URL"
         port_is_number = parts.port is None or parts.port > 0
     except ValueError as error:
         return f"{name} is not a URL: {error}"

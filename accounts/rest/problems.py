@@ -12,9 +12,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.csrf import csrf_failure as django_csrf_failure
+from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions, views
 from rest_framework.response import Response
 
@@ -124,6 +125,9 @@ def _describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
         case exceptions.APIException() if error.status_code < 500:
             body, status, headers = document(Code.BAD_REQUEST, str(error.detail), status=error.status_code)
             return body, status, headers
+        case InternalError() if isinstance(error.__cause__, ReadOnlySqlTransaction):
+            # It was the primary, or is not yet.
+            return _describe(OperationalError())
         case OperationalError() | InterfaceError() | Unavailable():
             log.warning("unavailable: %s", type(error).__name__)
             return document(

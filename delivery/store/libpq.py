@@ -67,6 +67,7 @@ class Channel:
         self._answer: asyncio.Future[pq.abc.PGresult] | None = None
         self._result: pq.abc.PGresult | None = None
         self._looking: asyncio.TimerHandle
+        self._keeps = True  # a session of the server, and so what was prepared in it
         self.busy = False
 
     async def rows(self, query: Query) -> Rows:
@@ -80,10 +81,13 @@ class Channel:
             if statement is None:
                 name = f"store_{len(self._statements)}".encode()
                 statement = self._statements[query.sql] = _Statement(query.sql, name)
+            values = [_sent(value) for value in query.params]
+            if not self._keeps:
+                send = partial(pgconn.send_query_params, statement.sql, values, None, statement.formats)
+                return _rows(await self._answered(send))
             if statement.name not in self._prepared:
                 await self._answered(partial(pgconn.send_prepare, statement.name, statement.sql))
                 self._prepared.add(statement.name)
-            values = [_sent(value) for value in query.params]
             result = await self._answered(
                 partial(pgconn.send_query_prepared, statement.name, values, statement.formats)
             )
@@ -104,6 +108,7 @@ class Channel:
         if self._connection is None:
             self._connection = connection = await self._pool.getconn()
             self._prepared.clear()
+            self._keeps = connection.prepare_threshold is not None
             try:
                 await connection.set_autocommit(True)
                 connection.pgconn.nonblocking = 1

@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 from delivery.store.interface import Amendment, Logged, PageRequest, Send, Store
 from delivery.store.postgres import PostgresStore
 from delivery.store.sync import SyncStore
-from whatsapp.settings import env
+from whatsapp.settings import databases
 
 #: Time of the first thing that happens in a test; far above 0, so that "now - 2 h" is a time.
 T0 = 1_800_000_000_000
@@ -211,7 +211,7 @@ class DjangoHarness(PostgresHarness):
     async def __aenter__(self) -> DjangoHarness:
         connections.settings[self._ALIAS] = {
             **connections.settings["default"],
-            **env.database(self.url, pool=False),
+            **databases.database(self.url, pool=False),
             "ATOMIC_REQUESTS": False,
         }
         self._closing.callback(connections.settings.pop, self._ALIAS)

@@ -138,6 +138,11 @@ CONNECTED = Counters(
 HTTP = Counters(
     "whatsapp_http_requests", "HTTP requests, by method, route and status.", ("method", "route", "status")
 )
+REPLICA = Counters(
+    "whatsapp_replica_reads",
+    "Reads that decide nothing, by the server that answered them, and why that one.",
+    ("server", "reason"),
+)
 SWEPT = Counters("whatsapp_sweep_rows", "Outbox rows of dead writers that this sweep has marked again.", ())
 TERMS = Counters(
     "whatsapp_hot_terms", "Terms of the hot node that began here: new connections and epochs.", ()

@@ -1,8 +1,12 @@
-"""The asynchronous pool of the gateways and the sweep. Django code uses Django's own connections."""
+"""How PostgreSQL is reached, and the asynchronous pool of gateways and the sweep. Django code uses Django's own connections."""
 
 from __future__ import annotations
 
+import os
+from typing import Any, Final
+
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 #: An append waits for no lock longer than this: the store splits the batch instead.
@@ -13,18 +17,43 @@ OPTIONS = (
 )
 GETTING_S = 3.0
 
+#: A server that is gone without a word is noticed: after 10 s by what was sent to it, after 25 s by who waits for its answer.
+KEEPALIVE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+def behind_pooler() -> bool:
+    """``DATABASE_POOLER=transaction``: a pooler such as pgbouncer gives each transaction another server's session, so nothing
+    may be kept in one: no prepared statements, no settings at the start. docs/postgresql.md says what the pooler sets instead."""
+    return os.environ.get("DATABASE_POOLER", "") == "transaction"
+
+
+def parameters(url: str, session: str = "read-write") -> dict[str, Any]:
+    """What libpq is to be told for a ``postgresql://`` URL, which may name several servers, ``host1:port1,host2:port2``: they are
+    tried in turn, and only one that takes writes will do, so that a promoted standby is found and a standby is never taken for
+    the primary. ``target_session_attrs`` in the URL overrules ``session``. Raises ``psycopg.ProgrammingError``."""
+    found = conninfo_to_dict(url)
+    if not behind_pooler() or "," in str(found.get("host", "")):
+        found.setdefault("target_session_attrs", session)
+    return found
+
 
 async def _configure(connection: AsyncConnection[tuple[object, ...]]) -> None:
-    connection.prepare_threshold = 1
+    connection.prepare_threshold = None if behind_pooler() else 1
 
 
 def open_pool(url: str, *, low: int = 2, high: int = 8) -> AsyncConnectionPool:
-    """A pool that is not open yet (``await pool.open()``). Connections are autocommit, statements prepared at once.
+    """A pool that is not open yet (``await pool.open()``). Connections are autocommit, statements prepared at once (not
+    :func:`behind_pooler`).
 
     A dead connection is found by the statement that fails on it; the next caller gets a new one.
     """
     return AsyncConnectionPool(
-        url,
+        make_conninfo(**parameters(url)),
         min_size=low,
         max_size=high,
         open=False,
@@ -34,11 +63,8 @@ def open_pool(url: str, *, low: int = 2, high: int = 8) -> AsyncConnectionPool:
         configure=_configure,
         kwargs={
             "autocommit": True,
-            "options": OPTIONS,
+            **({} if behind_pooler() else {"options": OPTIONS}),
             "connect_timeout": 3,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
+            **KEEPALIVE,
         },
     )

@@ -8,6 +8,7 @@ from whatsapp.settings import env
 from whatsapp.settings.accounts import TOKEN_KEYS_FILE
 from whatsapp.settings.base import *  # noqa: F403
 from whatsapp.settings.base import CONTENT_POLICIES, CONTENT_SECURITY_POLICY, REST_FRAMEWORK, WHATSAPP_DATA
+from whatsapp.settings.databases import database_entries
 from whatsapp.settings.logs import hash_key, logging_config
 
 _SECRETS: dict[str, str] = {}
@@ -19,7 +20,7 @@ TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY, default_format="auto")
 DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"
-DATABASES = {"default": env.database(DATABASE_URL, pool=True)}
+DATABASES = database_entries(DATABASE_URL, pool=True)
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
 SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.FileSender")

@@ -7,10 +7,8 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from whatsapp.infra.token_keys import parse
@@ -106,33 +104,6 @@ def token_keys(text: str, file: str = "") -> dict[str, str]:
     except ValueError as error:
         text = "must be ASCII" if isinstance(error, UnicodeError) else str(error)
         raise ImproperlyConfigured(f"{name} {text}.") from None
-
-
-def database(url: str, *, pool: bool, max_size: int = 10) -> dict[str, Any]:
-    """One entry of ``DATABASES`` from a ``postgresql://`` URL.
-
-    With ``pool`` a process holds at most ``max_size`` connections, opened when first needed, whatever the number of
-    threads: under ASGI each request runs in a thread of its own, so persistent connections would never be used again.
-    """
-    if not url.startswith(("postgres://", "postgresql://")):
-        raise ImproperlyConfigured("DATABASE_URL must be a postgresql:// URL.")
-    try:
-        entry: dict[str, Any] = {**dj_database_url.parse(url)}
-    except ValueError:
-        # The cause would print the URL, which holds a password.
-        raise ImproperlyConfigured("DATABASE_URL cannot be read as a postgresql:// URL.") from None
-    options = dict(entry.get("OPTIONS") or {})
-    options.setdefault("connect_timeout", 5)
-    if pool:
-        options["pool"] = {
-            "min_size": 0,
-            "max_size": max_size,
-            "timeout": 5,
-            "max_idle": 300,
-            "name": "django",
-        }
-    entry.update(OPTIONS=options, CONN_MAX_AGE=0, CONN_HEALTH_CHECKS=pool)
-    return entry
 
 
 def local_secrets(folder: Path) -> dict[str, str]:

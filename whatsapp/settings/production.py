@@ -7,6 +7,7 @@ import os
 from whatsapp.settings import env
 from whatsapp.settings.accounts import TOKEN_KEYS_FILE
 from whatsapp.settings.base import *  # noqa: F403
+from whatsapp.settings.databases import database_entries
 from whatsapp.settings.logs import hash_key, logging_config
 
 SECRET_KEY = env.required("SECRET_KEY")
@@ -16,7 +17,7 @@ TOKEN_KEYS = env.token_keys(TOKEN_KEYS_FILE or env.required("TOKEN_KEYS"), TOKEN
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY)
 DATABASE_URL = env.required("DATABASE_URL")
-DATABASES = {"default": env.database(DATABASE_URL, pool=True, max_size=env.number("DATABASE_POOL", 10))}
+DATABASES = database_entries(DATABASE_URL, pool=True, max_size=env.number("DATABASE_POOL", 10))
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")

@@ -7,6 +7,7 @@ import os
 from whatsapp.settings import env
 from whatsapp.settings.accounts import TOKEN_KEYS_FILE
 from whatsapp.settings.base import *  # noqa: F403
+from whatsapp.settings.databases import database_entries
 from whatsapp.settings.logs import hash_key, logging_config
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or "tests-only-" + "s" * 50
@@ -14,7 +15,7 @@ TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or "test:" + "k" * 48, 
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY)
 DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"
-DATABASES = {"default": env.database(DATABASE_URL, pool=False)}
+DATABASES = database_entries(DATABASE_URL, pool=False)
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
 SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.FileSender")
