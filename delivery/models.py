@@ -272,3 +272,21 @@ class Progress(models.Model):
 
     class Meta:
         db_table = "delivery_progress"
+
+
+class Pending(models.Model):
+    """A change of Django code that a store outside this database is still to be told of (``delivery/store/pending.py``)."""
+
+    id = models.BigAutoField(primary_key=True)
+    subject = models.UUIDField(help_text="a conversation or a user: what is about one is carried out in order")
+    due_at = models.BigIntegerField(help_text="from then on the sweep carries it out")
+    tries = models.IntegerField(db_default=0)
+    pair = models.TextField(null=True, unique=True, help_text="of two users whose conversation it opens")
+    operation = models.BinaryField(help_text="msgpack")
+
+    class Meta:
+        db_table = "delivery_pending"
+        indexes = [
+            models.Index(fields=["subject", "id"], name="delivery_pending_subject"),
+            models.Index(fields=["due_at"], name="delivery_pending_due"),
+        ]

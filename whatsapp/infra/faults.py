@@ -17,6 +17,7 @@ lane-mark       worker: a pass of a lane knows whom to tell, nothing is marked
 lane-push       worker: marked, publishes handed to the bus, nothing trimmed or reported
 lane-trim       worker: published and trimmed, nothing reported
 drain-batch     pool child of a worker: one batch of a long backlog is in the stream
+pending-commit  Django code: committed, the store elsewhere has not been told
 =============== ====================================================================================================
 
 =============== ====================================================================================================
@@ -53,6 +54,7 @@ withheld        what a blocked user writes is fanned out to who has blocked
 silent          receipts are told whatever block is in force
 reads           what was read is told, whoever hides it
 requests        receipts are told to strangers whom their user has not accepted
+pending         nobody looks for changes that Django code has left for the store elsewhere
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================
 """

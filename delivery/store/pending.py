@@ -1,0 +1,188 @@
+"""Changes that Django code has made in its own transaction and that a store elsewhere still has to be told of.
+
+Each is a row of ``delivery_pending``, committed with whatever it belongs to. Those of one subject (a conversation, or a user) are
+carried out in the order of their rows, each as often as it takes, and the row goes with the last time: every one may be repeated
+without harm. So a crash between the commit and the store loses nothing, and a transaction that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from delivery.store.interface import Change, Flags, Store
+
+#: Who wrote a row carries it out at once; after so long (ms) the sweep does.
+GRACE_MS: Final = 2_000
+#: Longest wait before the sweep tries again what failed.
+LONGEST_MS: Final = 60_000
+
+INSERT: Final = """INSERT INTO delivery_pending (subject, pair, due_at, tries, operation)
+VALUES (%s::uuid, %s, %s::bigint, 0, %s::bytea) RETURNING id"""
+OF_SUBJECT: Final = """SELECT id, operation, tries FROM delivery_pending WHERE subject = %s::uuid
+ORDER BY id FOR UPDATE"""
+OF_PAIRS: Final = "SELECT subject::text, pair FROM delivery_pending WHERE pair = ANY (%s)"
+OPENING: Final = "SELECT id, operation FROM delivery_pending WHERE pair = %s FOR UPDATE"
+REPLACE: Final = "UPDATE delivery_pending SET operation = %s::bytea WHERE id = %s"
+DONE: Final = "DELETE FROM delivery_pending WHERE id = %s"
+DUE: Final = """SELECT DISTINCT subject::text FROM delivery_pending WHERE due_at <= %s::bigint LIMIT %s"""
+LATER: Final = "UPDATE delivery_pending SET tries = tries + 1, due_at = %s::bigint WHERE subject = %s::uuid"
+
+
+class Elsewhere(Store, Protocol):
+    """What a store outside PostgreSQL offers besides."""
+
+    async def open_direct(
+        self, a: str, b: str, new_id: str, now: int, unaccepted: Sequence[str], blocked: Sequence[str]
+    ) -> str:
+        """As :meth:`Store.ensure_direct`; a conversation that is made begins with these: who has not accepted the other
+        (:meth:`Store.request`) and who has blocked the other (:meth:`Store.withhold`)."""
+
+    async def directs(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """The direct conversation of each pair, "" where there is none."""
+
+    async def unaccepted(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """For each (member, other): whether they have a direct conversation and ``member`` has not accepted ``other`` yet."""
+
+
+class _Operation(msgspec.Struct, array_like=True, tag=True):
+    async def perform(self, store: Elsewhere) -> Any:
+        raise NotImplementedError
+
+
+class OpenDirect(_Operation):
+    low: str
+    high: str
+    new_id: str
+    now: int
+    unaccepted: list[str] = []
+    blocked: list[str] = []  # who blocks the other
+
+    async def perform(self, store: Elsewhere) -> str:
+        return await store.open_direct(
+            self.low, self.high, self.new_id, self.now, self.unaccepted, self.blocked
+        )
+
+
+class Withhold(_Operation):
+    member: str
+    sender: str
+    on: bool
+    now: int
+
+    async def perform(self, store: Elsewhere) -> str:
+        return await store.withhold(self.member, self.sender, self.on, self.now)
+
+
+class Accept(_Operation):
+    user: str
+    now: int
+    conversations: list[str]
+
+    async def perform(self, store: Elsewhere) -> Any:
+        return await store.accept(self.user, self.now, conversations=self.conversations)
+
+
+class CreateGroup(_Operation):
+    conversation: str
+    now: int
+
+    async def perform(self, store: Elsewhere) -> None:
+        await store.create_group(self.conversation, self.now)
+
+
+class ChangeMembers(_Operation):
+    writer: str
+    conversation: str
+    sender: str
+    changes: list[Change]
+    now: int
+
+    async def perform(self, store: Elsewhere) -> Any:
+        return await store.change(self.writer, self.conversation, self.sender, self.changes, self.now)
+
+
+class SetTimer(_Operation):
+    writer: str
+    conversation: str
+    sender: str
+    message_id: str
+    seconds: int
+    extra: bytes
+    now: int
+
+    async def perform(self, store: Elsewhere) -> Any:
+        return await store.set_timer(
+            self.writer, self.conversation, self.sender, self.message_id, self.seconds, self.extra, self.now
+        )
+
+
+class SetFlags(_Operation):
+    user: str
+    conversation: str
+    new: Flags
+    now: int
+
+    async def perform(self, store: Elsewhere) -> Any:
+        return await store.set_flags(self.user, self.conversation, self.new, self.now)
+
+
+class ForgetFlags(_Operation):
+    user: str
+
+    async def perform(self, store: Elsewhere) -> None:
+        await store.forget_flags(self.user)
+
+
+class LinkDevice(_Operation):
+    user: str
+    device: str
+    now: int
+    since: int
+
+    async def perform(self, store: Elsewhere) -> None:
+        await store.link_device(self.user, self.device, self.now, self.since)
+
+
+class UnlinkDevice(_Operation):
+    user: str
+    device: str
+    now: int
+
+    async def perform(self, store: Elsewhere) -> None:
+        await store.unlink_device(self.user, self.device, self.now)
+
+
+Operation = (
+    OpenDirect
+    | Withhold
+    | Accept
+    | CreateGroup
+    | ChangeMembers
+    | SetTimer
+    | SetFlags
+    | ForgetFlags
+    | LinkDevice
+    | UnlinkDevice
+)
+
+encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Operation)
+
+
+def decode(stored: bytes | memoryview) -> Operation:
+    """Of a row's column ``operation``."""
+    return _decoder.decode(stored)
+
+
+def retry_at(now: int, tries: int) -> int:
+    """When the sweep tries again what has failed ``tries`` times before."""
+    return now + min(GRACE_MS << min(tries, 10), LONGEST_MS)
+
+
+def pair_of(a: str, b: str) -> str:
+    """The column ``pair`` of the row that opens the conversation of two users."""
+    low, high = sorted((a, b))
+    return f"{low}:{high}"
