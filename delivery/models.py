@@ -278,7 +278,9 @@ class Pending(models.Model):
     """A change of Django code that a store outside this database is still to be told of (``delivery/store/pending.py``)."""
 
     id = models.BigAutoField(primary_key=True)
-    subject = models.UUIDField(help_text="a conversation or a user: what is about one is carried out in order")
+    subject = models.UUIDField(
+        help_text="a conversation or a user: what is about one is carried out in order"
+    )
     due_at = models.BigIntegerField(help_text="from then on the sweep carries it out")
     tries = models.IntegerField(db_default=0)
     pair = models.TextField(null=True, unique=True, help_text="of two users whose conversation it opens")

@@ -130,7 +130,6 @@ class Member(Model):
     joined_seq = columns.BigInt(primary_key=True)
     left_seq = columns.BigInt()
     speaker = columns.Boolean()
-    unaccepted = columns.Boolean()
 
 
 class Roster(Model):
@@ -143,7 +142,7 @@ class Roster(Model):
     joined_seq = columns.BigInt(primary_key=True)
     left_seq = columns.BigInt()
     kind = columns.Text()
-    unaccepted = columns.Boolean()
+    peer = columns.UUID()  # the other user of a direct conversation
 
 
 class Device(Model):
@@ -204,14 +203,10 @@ class Receipt(Model):
     sent = columns.BigInt()
     changed_at = columns.BigInt()
     delivered_at = columns.BigInt()
-    shown = columns.Boolean()  # the three below count instead: a block is in force
-    shown_delivered = columns.BigInt()
-    shown_read = columns.BigInt()
-    shown_at = columns.BigInt()
 
 
 class Silent(Model):
-    """Direct conversations of a user in which one has blocked the other; the document of the conversation decides."""
+    """Direct conversations of a user in which one has ever blocked the other; the document of the conversation decides."""
 
     __table_name__ = "silent"
     __options__: ClassVar = _LEVELED

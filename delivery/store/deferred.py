@@ -134,9 +134,7 @@ class DeferredStore:
         if found:
             return str(found)
         low, high = sorted((a, b))
-        self._defer(
-            new_id, pending.OpenDirect(low, high, new_id, now), pair=pending.pair_of(a, b), must=True
-        )
+        self._defer(new_id, pending.OpenDirect(low, high, new_id, now), pair=pending.pair_of(a, b), must=True)
         return new_id
 
     def request(self, conversation: str, members: Sequence[str]) -> None:
@@ -150,7 +148,7 @@ class DeferredStore:
     def accept(
         self, user: str, now: int, *, conversations: Sequence[str] = (), others: Sequence[str] = ()
     ) -> list[tuple[str, str]]:
-        ids = {conversation: None for conversation in conversations}
+        ids = dict.fromkeys(conversations)
         if others:
             # What is still to be opened before what is open: nothing can pass between the two.
             waiting = self._sql(pending.OF_PAIRS, [pending.pair_of(user, other) for other in others])

@@ -52,6 +52,41 @@ class Block(msgspec.Struct, array_like=True):
     through: int = 0  # and its end
 
 
+class Shown(msgspec.Struct, array_like=True):
+    """What the other user of a direct conversation is shown of a receipt while a block is in force."""
+
+    delivered: int = 0
+    read: int = 0
+    changed_at: int = 0
+    delivered_at: int = 0
+
+
+class Step(msgspec.Struct, array_like=True):
+    """One event of an :class:`Intent`. No device has sent it, it has no content and takes no ordinal."""
+
+    seq: int
+    message_id: str
+    kind: str
+    extra: bytes | None
+    withheld: bool = False
+
+
+class Intent(msgspec.Struct, array_like=True):
+    """A change that is decided and counts; its rows are written until they are durable, by whoever meets it
+    (:mod:`delivery.store.cassandra.changes`). Its seqs are never void: a page stops before them, or finishes it."""
+
+    writer: str
+    row: int  # of the outbox
+    sender: str
+    at: int
+    ordinal: int
+    stamp: int  # of its rows
+    began_at: int  # ms of the clock of who decided it
+    steps: list[Step]
+    #: Rows of ``member`` that change: user, joined, left, speaker.
+    members: list[tuple[str, int, int, bool]] = []
+
+
 class Lock(msgspec.Struct, array_like=True):
     token: int
     until: int  # ms of the holder's clock; a lock that nobody gave back ends then
@@ -78,6 +113,12 @@ class Document(msgspec.Struct, array_like=True):
     lock: Lock | None = None
     recent: list[int] = []  # tokens of the latest changes
     day: int = 0  # latest day that ``activity`` has this conversation under
+    people: list[str] = []  # the users of a direct conversation, ascending; empty: a group
+    unaccepted: list[str] = []  # those of them who have not accepted the other yet
+    shown: dict[
+        str, Shown
+    ] = {}  # user → what the other is shown of the user's receipt while a block is in force
+    intent: Intent | None = None
 
     def next_stamp(self, now: int) -> int:
         """A write timestamp above all earlier ones of the conversation; ``now`` in ms."""

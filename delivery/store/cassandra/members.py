@@ -13,7 +13,9 @@ from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.session import Cassandra
 
 _OF_CONVERSATION = "SELECT member, joined_seq, left_seq, speaker FROM $.member WHERE conversation = ?"
-_OF_MEMBER = "SELECT member, joined_seq, left_seq, speaker FROM $.member WHERE conversation = ? AND member = ?"
+_OF_MEMBER = (
+    "SELECT member, joined_seq, left_seq, speaker FROM $.member WHERE conversation = ? AND member = ?"
+)
 
 
 class Membership(NamedTuple):
@@ -45,9 +47,7 @@ def _membership(row: Sequence[object]) -> Membership:
     return Membership(member, joined, left or 0, bool(speaker))  # type: ignore[arg-type]
 
 
-async def of_conversations(
-    db: Cassandra, documents: Mapping[str, Document]
-) -> dict[str, list[Membership]]:
+async def of_conversations(db: Cassandra, documents: Mapping[str, Document]) -> dict[str, list[Membership]]:
     """Every interval of every user, at the head of each document or later (R17)."""
     groups = [conversation for conversation, document in documents.items() if not document.people]
     rows = dict(zip(groups, await db.each(_OF_CONVERSATION, [(one,) for one in groups]), strict=True))
