@@ -93,6 +93,7 @@ class Message(Model):
     seq = columns.BigInt()
     at = columns.BigInt()
     body_hash = columns.Blob()
+    withheld = columns.Boolean()
 
 
 class About(Model):

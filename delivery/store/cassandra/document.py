@@ -37,7 +37,6 @@ class Claim(msgspec.Struct, array_like=True, gc=False):
     seq_num: int = 0
     withheld: bool = False
     until: int = 0
-    timer_until: int = 0
     amends: bool = False  # other rows change with it: nobody decides on rows before it is settled
     state: State = State.OPEN
 

@@ -108,7 +108,7 @@ class Documents:
                     continue
                 document.recent = [*document.recent[1 - MAX_RECENT :], token]
                 if await self._swap(conversation, version, document, token):
-                    self._settled.get(conversation, set()).difference_update(settled)
+                    self._dropped(conversation, settled)
                     return result
                 fresh = self._forget(conversation)
             raise Unavailable("the conversation is changed by too many at once")
@@ -164,6 +164,13 @@ class Documents:
             return set()
         document.claims = [claim for claim in document.claims if claim.seq not in settled]
         return set(settled)
+
+    def _dropped(self, conversation: str, settled: set[int]) -> None:
+        left = self._settled.get(conversation)
+        if left is not None:
+            left -= settled
+            if not left:
+                del self._settled[conversation]
 
     def _turn(self, conversation: str) -> asyncio.Lock:
         """Changes of one process do not race each other."""

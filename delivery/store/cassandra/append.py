@@ -1,0 +1,323 @@
+"""Appends: numbers first, by a conditional write a conversation, then rows, then the rows by message id, then the answer.
+
+Between the first and the last of these steps a message is a claim of its conversation's document (:mod:`.claims`), so whoever
+dies, or does not know what became of a write, leaves behind what a retry over any gateway needs to end in the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from delivery.store.cassandra import rows
+from delivery.store.cassandra.claims import CLAIM_MS, Known, finish, known, overdue, settle
+from delivery.store.cassandra.document import Claim, Document, State
+from delivery.store.cassandra.documents import Documents, Keep
+from delivery.store.cassandra.judge import Full, Judged, judge
+from delivery.store.cassandra.members import owed_at
+from delivery.store.cassandra.rows import OutboxRows
+from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
+from delivery.store.interface import Appended, Outcome, Send, Unavailable
+from whatsapp.infra import clock
+
+T = TypeVar("T")
+
+#: An attempt that gave out a number this long ago may still be at work: a retry waits for it before it does the work itself.
+_ALIVE_MS = 2_000
+_WAIT_S = 0.5
+
+_SEQNUM = "SELECT last FROM $.seqnum WHERE device = ? AND conversation = ?"
+
+#: Accept the other users of these (conversation, user): :mod:`delivery.store.cassandra.requests`.
+Accept = Callable[[Sequence[tuple[str, str]], int], Awaitable[None]]
+
+
+class Unsettled(Exception):
+    """The document has claims that have to be ended before it can be changed."""
+
+
+class Taken(NamedTuple):
+    """A send and the number it has."""
+
+    place: int  # in the list of sends
+    send: Send
+    claim: Claim
+    target: int = 0
+
+
+async def append_messages(
+    session: Cassandra,
+    documents: Documents,
+    outbox: OutboxRows,
+    accept: Accept,
+    writer: str,
+    sends: Sequence[Send],
+    now: int,
+) -> tuple[list[Appended | None], int]:
+    """Append sends none of which is an amendment, and none of which has the (sender, message_id) of another. Results, None where
+    the outcome is unknown, and the outbox row, 0 when nothing was stored."""
+    by_conversation: dict[str, list[int]] = {}
+    for i, send in enumerate(sends):
+        by_conversation.setdefault(send.conversation, []).append(i)
+    results: list[Appended | None] = [None] * len(sends)
+    judged = await gather(
+        _known_only(_allocate(session, documents, conversation, [sends[i] for i in places], now))
+        for conversation, places in by_conversation.items()
+    )
+    taken: dict[str, list[Taken]] = {}
+    again: list[Taken] = []
+    for (conversation, places), one in zip(by_conversation.items(), judged, strict=True):
+        if one is None:
+            continue
+        repeats = set(one.again)
+        for k, place in enumerate(places):
+            claim = one.claims[k]
+            if claim is None:
+                results[place] = one.answers[k]
+                continue
+            found = Taken(place, sends[place], claim)
+            (again if k in repeats else taken.setdefault(conversation, [])).append(found)
+    for one_again in await _still_open(session, again, results):
+        taken.setdefault(one_again.send.conversation, []).append(one_again)
+    row = await store(session, documents, outbox, accept, writer, taken, results, now)
+    return results, row
+
+
+async def store(
+    session: Cassandra,
+    documents: Documents,
+    outbox: OutboxRows,
+    accept: Accept,
+    writer: str,
+    taken: dict[str, list[Taken]],
+    results: list[Appended | None],
+    now: int,
+    write: Callable[[str, Sequence[Taken]], Awaitable[None]] | None = None,
+) -> int:
+    """Write the rows of numbers that were given out, and note in ``results`` what was stored; the outbox row. ``write``: how the
+    rows of one conversation are written, if not as those of messages are."""
+    if not taken:
+        return 0
+    heads = sorted((c, max(one.claim.seq for one in items)) for c, items in taken.items())
+    row, announced = outbox.add(writer, heads, now)
+    for items in taken.values():
+        items.sort(key=lambda one: one.claim.seq)
+    write = write or _writing(session)
+    told, *durable = await gather(
+        (
+            _known_only(_all(session, announced)),
+            *(_known_only(_rows(session, accept, write, c, items, now)) for c, items in taken.items()),
+        )
+    )
+    if told is None:
+        raise Unavailable("the outbox row may not be there")
+    latest = clock.now_ms() - CLAIM_MS
+    stored: list[Taken] = []
+    for items, done in zip(taken.values(), durable, strict=True):
+        if done is not None:
+            # Only what was durable in time counts: later, somebody may have decided that it is void (R23).
+            stored += [one for one in items if one.claim.allocated_at >= latest]
+    ended = await gather(
+        _known_only(session.batch([rows.message(one.claim, one.send.conversation)])) for one in stored
+    )
+    for one, done in zip(stored, ended, strict=True):
+        if done is not None:
+            claim = one.claim
+            documents.settled(one.send.conversation, [claim.seq])
+            results[one.place] = Appended(
+                Outcome.STORED, claim.seq, claim.at, withheld=claim.withheld, until=claim.until
+            )
+    return row if any(done is not None for done in ended) else 0
+
+
+async def change_settled(
+    session: Cassandra,
+    documents: Documents,
+    conversation: str,
+    decide: Callable[[Document], T],
+    now: int,
+    before: Callable[[Document], Awaitable[None]],
+    change: Callable[..., Awaitable[T | None]] | None = None,
+) -> T | None:
+    """:meth:`Documents.change` of a document whose overdue claims are settled first."""
+    for _ in range(4):
+
+        async def look(document: Document) -> None:
+            if overdue(document) or any(one.state is not State.OPEN for one in document.claims):
+                raise Unsettled
+            await before(document)
+
+        try:
+            return await (change or documents.change)(conversation, decide, now, look)
+        except Unsettled:
+            await end_claims(session, documents, conversation, now)
+    raise Unavailable("what others left behind could not be settled")
+
+
+async def end_claims(session: Cassandra, documents: Documents, conversation: str, now: int) -> None:
+    """Decide what is overdue, and do what was decided about claims."""
+    await settle(session, documents, conversation, now)
+
+    def look(document: Document) -> list[Claim]:
+        raise Keep([one for one in document.claims if one.state is not State.OPEN])
+
+    decided = await documents.change(conversation, look, now)
+    if decided:
+        await finish(session, documents, conversation, decided, now)
+
+
+async def numbers(session: Cassandra, document: Document, sends: Iterable[Send]) -> dict[str, int]:
+    """The last numbers of counting devices that the document does not know (R22)."""
+    missing = {send.device: send.conversation for send in sends if send.seq_num}
+    asked = [(d, c) for d, c in missing.items() if d not in document.lasts]
+    found = await session.each(_SEQNUM, asked)
+    return {device: one[0][0] or 0 for (device, _), one in zip(asked, found, strict=True) if one}
+
+
+async def push_out(session: Cassandra, conversation: str, full: Full, now: int) -> None:
+    """Keep a device's last number where the document has no room for it."""
+    cql, params = rows.of(
+        "seqnum", device=full.device, conversation=conversation, last=full.last, stamp=now * 1000 + full.last
+    )
+    await session.run(cql, *params)
+
+
+async def is_active(session: Cassandra, document: Document, conversation: str, now: int) -> None:
+    """Before the first number of a day: retention finds the conversation."""
+    if document.day < now // rows.DAY_MS or not document.oldest_at:
+        await _all(session, rows.activity(conversation, now))
+
+
+async def _allocate(
+    session: Cassandra, documents: Documents, conversation: str, sends: Sequence[Send], now: int
+) -> Judged:
+    found: Known = {}
+    lasts: dict[str, int] = {}
+    written: dict[str, int] = {}
+    message_ids = [send.message_id for send in sends]
+
+    async def look(document: Document) -> None:
+        asked = [*message_ids, *(claim.message_id for claim in document.claims)]
+        there, counted, _ = await asyncio.gather(
+            known(session, asked),
+            numbers(session, document, sends),
+            is_active(session, document, conversation, now),
+        )
+        found.clear()
+        found.update(there)
+        lasts.clear()
+        lasts.update(counted)
+
+    def decide(document: Document) -> Judged:
+        head = document.head
+        ended = len(document.claims)
+        document.claims = [one for one in document.claims if not ends(one, conversation, found)]
+        judged = judge(document, sends, found, lasts, written, now)
+        if document.head == head and ended == len(document.claims):
+            raise Keep(judged)
+        document.day = max(document.day, now // rows.DAY_MS)
+        return judged
+
+    for _ in range(8):
+        try:
+            judged = await change_settled(session, documents, conversation, decide, now, look)
+        except Full as full:
+            await push_out(session, conversation, full, now)
+            written[full.device] = full.last
+            continue
+        if judged is not None:
+            return judged
+        found = await known(session, message_ids)
+        return Judged([_nowhere(send, found) for send in sends], [None] * len(sends))
+    raise Unavailable("too many devices at once")
+
+
+def _nowhere(send: Send, found: Known) -> Appended:
+    """The answer to a send to no conversation."""
+    used = (send.sender, send.message_id) in found
+    return Appended(Outcome.CONFLICT if used else Outcome.NO_CONVERSATION)
+
+
+def ends(claim: Claim, conversation: str, found: Known) -> bool:
+    """Whether the message of a claim is found by its id: then its rows are durable."""
+    there = found.get((claim.sender, claim.message_id))
+    return there is not None and there[0] == conversation and there[1] == claim.seq
+
+
+async def _still_open(
+    session: Cassandra, again: list[Taken], results: list[Appended | None]
+) -> list[Taken]:
+    """Of claims that an earlier attempt was given, those that it does not end while a retry may wait for it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _WAIT_S
+    pause = 0.01
+    while again:
+        found = await known(session, [one.send.message_id for one in again])
+        left = []
+        for one in again:
+            if ends(one.claim, one.send.conversation, found):
+                results[one.place] = Appended(Outcome.DUPLICATE, one.claim.seq, one.claim.at)
+            else:
+                left.append(one)
+        again = left
+        dead = clock.now_ms() - _ALIVE_MS
+        if loop.time() >= deadline or all(one.claim.allocated_at < dead for one in again):
+            return again
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 0.1)
+    return again
+
+
+def _writing(session: Cassandra) -> Callable[[str, Sequence[Taken]], Awaitable[None]]:
+    async def write(conversation: str, items: Sequence[Taken]) -> None:
+        """In the order of their numbers, a partition after the other, so that none is there whose predecessor is not (R21)."""
+        start = 0
+        while start < len(items):
+            bucket = items[start].claim.seq // rows.BUCKET
+            end = start + 1
+            while end < len(items) and items[end].claim.seq // rows.BUCKET == bucket:
+                end += 1
+            events = [rows.event(one.claim, conversation, one.send, one.target) for one in items[start:end]]
+            for part in cut(events):
+                await session.batch(part)
+            start = end
+
+    return write
+
+
+async def _rows(
+    session: Cassandra,
+    accept: Accept,
+    write: Callable[[str, Sequence[Taken]], Awaitable[None]],
+    conversation: str,
+    items: Sequence[Taken],
+    now: int,
+) -> None:
+    """Everything that a reader, the sweep and the list of conversations find of these."""
+    beside: list[Statement] = []
+    for one in items:
+        if one.claim.until and rows.is_message(one.send.kind):
+            beside += rows.vanishing(one.claim, conversation)
+        mentioned = [user for user in dict.fromkeys(one.send.mentions) if user != one.send.sender]
+        if mentioned:
+            owed = await owed_at(session, conversation, mentioned, one.claim.seq)
+            beside += rows.mentions(one.claim, conversation, owed)
+    await _all(session, beside)
+    await write(conversation, items)
+    answered = dict.fromkeys((conversation, one.send.sender) for one in items if one.send.answers)
+    if answered:
+        await accept(list(answered), now)
+
+
+async def _all(session: Cassandra, statements: Sequence[Statement]) -> None:
+    await gather(session.run(cql, *params) for cql, params in statements)
+
+
+async def _known_only(request: Awaitable[T]) -> T | None:
+    """None where the outcome is unknown, () in place of a result that is None."""
+    try:
+        result = await request
+    except Unavailable:
+        return None
+    return () if result is None else result  # type: ignore[return-value]

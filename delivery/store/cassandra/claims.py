@@ -1,0 +1,124 @@
+"""Claims: numbers that were given out, and what became of them.
+
+A claim ends in one of three ways. Who gave it out writes its rows in time, then the row by message id, and drops it. Or somebody
+else finds the row by message id, and drops it. Or nobody has for SETTLE_MS: then one conditional write decides, for everybody and
+for good, whether its event is there or void; what decided it is done afterwards, by whoever meets the claim, as often as it takes.
+
+Times: a writer tells its sender only of rows that were durable within CLAIM_MS of the allocation, and a claim is decided no
+earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s between do no harm (rules R23 and R25).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import uuid4
+
+from delivery.store.cassandra import rows
+from delivery.store.cassandra.document import Claim, Document, State
+from delivery.store.cassandra.documents import Documents, Keep
+from delivery.store.cassandra.session import Cassandra, Statement, gather
+from whatsapp.infra import clock
+
+CLAIM_MS = 10_000
+SETTLE_MS = 15_000
+
+_THERE = "SELECT message_id FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
+_VOID = "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
+_MESSAGE = "SELECT sender, conversation, seq, at, body_hash, withheld FROM $.message WHERE message_id = ?"
+
+#: (sender, message_id) → conversation, seq, at, body_hash, withheld
+Known = dict[tuple[str, str], tuple[str, int, int, bytes, bool]]
+
+
+async def known(session: Cassandra, message_ids: Iterable[str]) -> Known:
+    """The messages with these ids, of whatever sender."""
+    ids = list(dict.fromkeys(message_ids))
+    found = await session.each(_MESSAGE, [(one,) for one in ids])
+    return {
+        (sender, one): (conversation, seq, at, body_hash, bool(withheld))
+        for one, there in zip(ids, found, strict=True)
+        for sender, conversation, seq, at, body_hash, withheld in there
+        if seq is not None
+    }
+
+
+def overdue(document: Document) -> bool:
+    """Whether somebody has to :func:`settle`."""
+    latest = clock.now_ms() - SETTLE_MS
+    return any(claim.state is State.OPEN and claim.allocated_at <= latest for claim in document.claims)
+
+
+async def settle(session: Cassandra, documents: Documents, conversation: str, now: int) -> None:
+    """Decide every overdue claim of the conversation, and do what was decided."""
+    there: set[int] = set()
+    overdue_at = 0
+
+    async def look(document: Document) -> None:
+        nonlocal overdue_at
+        # The clock is read before the rows.
+        overdue_at = clock.now_ms() - SETTLE_MS
+        late = _late(document, overdue_at)
+        found = await session.each(
+            _THERE, [(conversation, one.seq // rows.BUCKET, one.seq, one.message_id) for one in late]
+        )
+        there.clear()
+        there.update(one.seq for one, row in zip(late, found, strict=True) if row)
+
+    def decide(document: Document) -> list[Claim]:
+        late = _late(document, overdue_at)
+        if not late:
+            raise Keep([one for one in document.claims if one.state is not State.OPEN])
+        for claim in late:
+            if claim.seq in there:
+                claim.state = State.THERE
+                continue
+            claim.state = State.VOID
+            # Its sender sends it again under the same seqNum.
+            if claim.seq_num and document.lasts.get(claim.device) == claim.seq_num:
+                document.lasts[claim.device] = claim.seq_num - 1
+        return [one for one in document.claims if one.state is not State.OPEN]
+
+    decided = await documents.change(conversation, decide, now, look)
+    if decided:
+        await finish(session, documents, conversation, decided, now)
+
+
+async def finish(
+    session: Cassandra, documents: Documents, conversation: str, decided: Sequence[Claim], now: int
+) -> None:
+    """Do what was decided about claims; the next change of the document drops them.
+
+    What is there is announced under a writer without heartbeat, which the sweep looks after, and found by its message id. What
+    is void is deleted by a timestamp above its row's, so that the row is not seen even if it comes yet.
+    """
+    there = [claim for claim in decided if claim.state is State.THERE]
+    void = [claim for claim in decided if claim.state is State.VOID]
+    writes: list[Statement] = [
+        (
+            _VOID,
+            (claim.stamp, conversation, claim.seq // rows.BUCKET, claim.seq, claim.message_id),
+        )
+        for claim in void
+    ]
+    if there:
+        _, announced = rows.OutboxRows().add(
+            str(uuid4()), [(conversation, max(claim.seq for claim in there))], now
+        )
+        await gather(session.run(cql, *params) for cql, params in announced)
+        writes += [rows.message(claim, conversation) for claim in there]
+    await gather(session.run(cql, *params) for cql, params in writes)
+    documents.settled(conversation, [claim.seq for claim in decided])
+
+
+def _late(document: Document, overdue_at: int) -> list[Claim]:
+    return [
+        one for one in document.claims if one.state is State.OPEN and one.allocated_at <= overdue_at
+    ]
+
+
+def unsettled(document: Document) -> dict[int, Claim]:
+    """By seq what may not be there, or must not be seen if it is."""
+    return {claim.seq: claim for claim in document.claims}
+
+

@@ -1,0 +1,175 @@
+"""What becomes of the sends to one conversation: decided on its document, in the order of the list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from delivery.store.cassandra import rows
+from delivery.store.cassandra.claims import Known
+from delivery.store.cassandra.document import MAX_LASTS, Block, Claim, Document, State
+from delivery.store.interface import Appended, Outcome, Send
+from whatsapp.infra import clock
+
+
+@dataclass
+class Judged:
+    """Per send either what is answered at once, or its claim; neither: an earlier send of its device has an unknown outcome."""
+
+    answers: list[Appended | None]
+    claims: list[Claim | None]
+    #: Places of claims that an earlier attempt was given: it may be alive.
+    again: list[int] = field(default_factory=list)
+
+
+class Full(Exception):
+    """The document has no room for another device: this one's last number has to be written elsewhere first."""
+
+    def __init__(self, device: str, last: int) -> None:
+        super().__init__(device)
+        self.device = device
+        self.last = last
+
+
+def judge(
+    document: Document,
+    sends: Sequence[Send],
+    known: Known,
+    lasts: dict[str, int],
+    written: dict[str, int],
+    now: int,
+) -> Judged:
+    """Number what is new, on ``document`` itself. ``known``: messages that are durable, read after the document. ``lasts``: of
+    devices that the document does not know. ``written``: last numbers that are durable outside the document."""
+    judged = Judged([None] * len(sends), [None] * len(sends))
+    ours: set[int] = set()
+    allocated_at = clock.now_ms()
+    for i, send in enumerate(sends):
+        first = known.get((send.sender, send.message_id))
+        if first is not None and (first[0] != send.conversation or first[1] > document.floor):
+            judged.answers[i] = repeated(first, send)
+            continue
+        claim = _claimed(document.claims, send)
+        if claim is not None:
+            if claim.body_hash != send.body_hash:
+                judged.answers[i] = Appended(Outcome.CONFLICT)
+                continue
+            judged.claims[i] = claim
+            judged.again.append(i)
+            ours.add(claim.seq)
+            continue
+        if send.seq_num:
+            if waits(document.claims, send.device, ours):
+                continue
+            refused = out_of_order(document, send, lasts)
+            if refused is not None:
+                judged.answers[i] = refused
+                continue
+        claim = take(document, send, now, allocated_at)
+        count(document, send, written)
+        document.claims.append(claim)
+        judged.claims[i] = claim
+        ours.add(claim.seq)
+    return judged
+
+
+def repeated(first: tuple[str, int, int, bytes, bool], send: Send) -> Appended:
+    """The answer to a message that is stored."""
+    conversation, seq, at, body_hash, _ = first
+    if conversation == send.conversation and body_hash == send.body_hash:
+        return Appended(Outcome.DUPLICATE, seq, at)
+    return Appended(Outcome.CONFLICT)
+
+
+def waits(claims: Iterable[Claim], device: str, ours: set[int]) -> bool:
+    """Whether an earlier counted send of the device has an unknown outcome: what comes behind would overtake it (R21)."""
+    return any(one.seq_num and one.device == device and one.seq not in ours for one in claims)
+
+
+def out_of_order(document: Document, send: Send, lasts: dict[str, int]) -> Appended | None:
+    last = document.lasts.get(send.device, lasts.get(send.device, 0))
+    if send.seq_num == last + 1:
+        return None
+    return Appended(Outcome.OUT_OF_ORDER, expected=last + 1)
+
+
+def count(document: Document, send: Send, written: dict[str, int]) -> None:
+    """Note the device's last number; the devices heard of last stay in the document."""
+    if not send.seq_num:
+        return
+    document.lasts.pop(send.device, None)
+    document.lasts[send.device] = send.seq_num
+    if len(document.lasts) > MAX_LASTS:
+        # Not one whose latest send may turn out void: its number would have to go back.
+        claimed = {claim.device for claim in document.claims} | {send.device}
+        for device, last in document.lasts.items():
+            if device not in claimed:
+                if written.get(device) != last:
+                    raise Full(device, last)
+                del document.lasts[device]
+                break
+
+
+def take(
+    document: Document,
+    send: Send,
+    now: int,
+    allocated_at: int,
+    *,
+    withheld: bool = False,
+    until: int = 0,
+    amends: bool = False,
+) -> Claim:
+    """The next number. ``withheld``, ``until``: of what it is about, if it is about a message."""
+    message = rows.is_message(send.kind)
+    block = block_of(document, send.sender)
+    withheld = withheld or (block is not None and block.active)
+    document.head += 1
+    if message and not withheld:
+        document.ordinal += 1
+    if withheld and block is not None:
+        if block.through != document.head - 1:
+            block.owed = document.head - 1
+        block.through = document.head
+    document.oldest_at = document.oldest_at or now
+    return Claim(
+        sender=send.sender,
+        message_id=send.message_id,
+        body_hash=send.body_hash,
+        seq=document.head,
+        ordinal=document.ordinal,
+        stamp=document.next_stamp(now),
+        at=now,
+        allocated_at=allocated_at,
+        device=send.device,
+        seq_num=send.seq_num,
+        withheld=withheld,
+        until=_ends(document, send, block, now) if message else until,
+        amends=amends,
+    )
+
+
+def block_of(document: Document, sender: str) -> Block | None:
+    """The block of the other user of a direct conversation against ``sender``, in force or past."""
+    for block in document.blocks.values():
+        if block.sender == sender:
+            return block
+    return None
+
+
+def _ends(document: Document, send: Send, block: Block | None, now: int) -> int:
+    """When a message's content goes, 0: never."""
+    timer = block.timer if block is not None and block.timer >= 0 else document.timer
+    ends = [now + lasts for lasts in (send.lasts, 1000 * timer) if lasts]
+    return min(ends, default=0)
+
+
+def _claimed(claims: Iterable[Claim], send: Send) -> Claim | None:
+    for claim in claims:
+        if (
+            claim.message_id == send.message_id
+            and claim.sender == send.sender
+            and claim.state is State.OPEN
+        ):
+            return claim
+    return None
