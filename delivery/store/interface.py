@@ -144,12 +144,15 @@ class Page(NamedTuple):
     """``events`` are owed to the user, ordered by seq. ``through``: nothing at or below it is owed beyond ``events`` (it passes
     what is not owed, expired or void, but never ``head``: who has left learns nothing of what came after). ``head``: the last
     seq owed to this user now. ``floor``: everything up to it has expired. The page is the last one when ``through >= head``. A
-    user who was never a member gets an empty page with head 0."""
+    user who was never a member gets an empty page with head 0. ``wait_ms``: the page ends before an event that may or may not
+    come; whoever wants more asks again after so long, and knows then (a store that decides order and contents in one transaction
+    never says so)."""
 
     events: list[Logged]
     through: int
     head: int
     floor: int = 0
+    wait_ms: int = 0
 
 
 class Interval(NamedTuple):

@@ -15,7 +15,7 @@ from delivery.store.cassandra.claims import CLAIM_MS, Known, finish, known, over
 from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.judge import Full, Judged, judge
-from delivery.store.cassandra.members import owed_at
+from delivery.store.cassandra.members import is_owed, of_members
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
 from delivery.store.interface import Appended, Outcome, Send, Unavailable
@@ -26,6 +26,8 @@ T = TypeVar("T")
 #: An attempt that gave out a number this long ago may still be at work: a retry waits for it before it does the work itself.
 _ALIVE_MS = 2_000
 _WAIT_S = 0.5
+
+_NONE = Document("", 0)
 
 _SEQNUM = "SELECT last FROM $.seqnum WHERE device = ? AND conversation = ?"
 
@@ -43,6 +45,7 @@ class Taken(NamedTuple):
     place: int  # in the list of sends
     send: Send
     claim: Claim
+    document: Document  # as it was when the number was given out or found
     target: int = 0
 
 
@@ -76,7 +79,7 @@ async def append_messages(
             if claim is None:
                 results[place] = one.answers[k]
                 continue
-            found = Taken(place, sends[place], claim)
+            found = Taken(place, sends[place], claim, one.document)
             (again if k in repeats else taken.setdefault(conversation, [])).append(found)
     for one_again in await _still_open(session, again, results):
         taken.setdefault(one_again.send.conversation, []).append(one_again)
@@ -106,29 +109,29 @@ async def store(
     write = write or _writing(session)
     told, *durable = await gather(
         (
-            _known_only(_all(session, announced)),
-            *(_known_only(_rows(session, accept, write, c, items, now)) for c, items in taken.items()),
+            _done(_all(session, announced)),
+            *(_done(_rows(session, accept, write, c, items, now)) for c, items in taken.items()),
         )
     )
-    if told is None:
+    if not told:
         raise Unavailable("the outbox row may not be there")
     latest = clock.now_ms() - CLAIM_MS
     stored: list[Taken] = []
     for items, done in zip(taken.values(), durable, strict=True):
-        if done is not None:
+        if done:
             # Only what was durable in time counts: later, somebody may have decided that it is void (R23).
             stored += [one for one in items if one.claim.allocated_at >= latest]
     ended = await gather(
-        _known_only(session.batch([rows.message(one.claim, one.send.conversation)])) for one in stored
+        _done(session.batch([rows.message(one.claim, one.send.conversation)])) for one in stored
     )
     for one, done in zip(stored, ended, strict=True):
-        if done is not None:
+        if done:
             claim = one.claim
             documents.settled(one.send.conversation, [claim.seq])
             results[one.place] = Appended(
                 Outcome.STORED, claim.seq, claim.at, withheld=claim.withheld, until=claim.until
             )
-    return row if any(done is not None for done in ended) else 0
+    return row if any(ended) else 0
 
 
 async def change_settled(
@@ -229,7 +232,7 @@ async def _allocate(
         if judged is not None:
             return judged
         found = await known(session, message_ids)
-        return Judged([_nowhere(send, found) for send in sends], [None] * len(sends))
+        return Judged(_NONE, [_nowhere(send, found) for send in sends], [None] * len(sends))
     raise Unavailable("too many devices at once")
 
 
@@ -245,9 +248,7 @@ def ends(claim: Claim, conversation: str, found: Known) -> bool:
     return there is not None and there[0] == conversation and there[1] == claim.seq
 
 
-async def _still_open(
-    session: Cassandra, again: list[Taken], results: list[Appended | None]
-) -> list[Taken]:
+async def _still_open(session: Cassandra, again: list[Taken], results: list[Appended | None]) -> list[Taken]:
     """Of claims that an earlier attempt was given, those that it does not end while a retry may wait for it."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _WAIT_S
@@ -301,8 +302,18 @@ async def _rows(
             beside += rows.vanishing(one.claim, conversation)
         mentioned = [user for user in dict.fromkeys(one.send.mentions) if user != one.send.sender]
         if mentioned:
-            owed = await owed_at(session, conversation, mentioned, one.claim.seq)
-            beside += rows.mentions(one.claim, conversation, owed)
+            owed = await of_members(
+                session, {conversation: one.document}, [(conversation, user) for user in mentioned]
+            )
+            beside += rows.mentions(
+                one.claim,
+                conversation,
+                [
+                    user
+                    for user, intervals in zip(mentioned, owed, strict=True)
+                    if is_owed(intervals, one.claim.seq)
+                ],
+            )
     await _all(session, beside)
     await write(conversation, items)
     answered = dict.fromkeys((conversation, one.send.sender) for one in items if one.send.answers)
@@ -315,9 +326,17 @@ async def _all(session: Cassandra, statements: Sequence[Statement]) -> None:
 
 
 async def _known_only(request: Awaitable[T]) -> T | None:
-    """None where the outcome is unknown, () in place of a result that is None."""
+    """None where the outcome is unknown."""
     try:
-        result = await request
+        return await request
     except Unavailable:
         return None
-    return () if result is None else result  # type: ignore[return-value]
+
+
+async def _done(request: Awaitable[None]) -> bool:
+    """False where the outcome is unknown."""
+    try:
+        await request
+    except Unavailable:
+        return False
+    return True

@@ -1,8 +1,9 @@
 """Claims: numbers that were given out, and what became of them.
 
 A claim ends in one of three ways. Who gave it out writes its rows in time, then the row by message id, and drops it. Or somebody
-else finds the row by message id, and drops it. Or nobody has for SETTLE_MS: then one conditional write decides, for everybody and
-for good, whether its event is there or void; what decided it is done afterwards, by whoever meets the claim, as often as it takes.
+else finds the row by message id, and drops it. Or nobody has for SETTLE_MS: then one conditional write decides, for everybody
+and for good, whether its event is there or void; what was decided is done afterwards, by whoever meets the claim, as often as
+it takes.
 
 Times: a writer tells its sender only of rows that were durable within CLAIM_MS of the allocation, and a claim is decided no
 earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s between do no harm (rules R23 and R25).
@@ -11,7 +12,6 @@ earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s bet
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 from uuid import uuid4
 
 from delivery.store.cassandra import rows
@@ -112,13 +112,9 @@ async def finish(
 
 
 def _late(document: Document, overdue_at: int) -> list[Claim]:
-    return [
-        one for one in document.claims if one.state is State.OPEN and one.allocated_at <= overdue_at
-    ]
+    return [one for one in document.claims if one.state is State.OPEN and one.allocated_at <= overdue_at]
 
 
 def unsettled(document: Document) -> dict[int, Claim]:
     """By seq what may not be there, or must not be seen if it is."""
     return {claim.seq: claim for claim in document.claims}
-
-

@@ -16,6 +16,7 @@ from whatsapp.infra import clock
 class Judged:
     """Per send either what is answered at once, or its claim; neither: an earlier send of its device has an unknown outcome."""
 
+    document: Document
     answers: list[Appended | None]
     claims: list[Claim | None]
     #: Places of claims that an earlier attempt was given: it may be alive.
@@ -41,7 +42,7 @@ def judge(
 ) -> Judged:
     """Number what is new, on ``document`` itself. ``known``: messages that are durable, read after the document. ``lasts``: of
     devices that the document does not know. ``written``: last numbers that are durable outside the document."""
-    judged = Judged([None] * len(sends), [None] * len(sends))
+    judged = Judged(document, [None] * len(sends), [None] * len(sends))
     ours: set[int] = set()
     allocated_at = clock.now_ms()
     for i, send in enumerate(sends):
@@ -166,10 +167,6 @@ def _ends(document: Document, send: Send, block: Block | None, now: int) -> int:
 
 def _claimed(claims: Iterable[Claim], send: Send) -> Claim | None:
     for claim in claims:
-        if (
-            claim.message_id == send.message_id
-            and claim.sender == send.sender
-            and claim.state is State.OPEN
-        ):
+        if claim.message_id == send.message_id and claim.sender == send.sender and claim.state is State.OPEN:
             return claim
     return None

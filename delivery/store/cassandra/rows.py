@@ -29,7 +29,7 @@ _OPTIONAL = ("extra", "envelopes", "target", "withheld", "until")
 def insert(table: str, columns: tuple[str, ...]) -> str:
     """CQL: ``columns``, then the timestamp."""
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-    return f"INSERT INTO $.{table} ({names}) VALUES ({marks}) USING TIMESTAMP ?"  # noqa: S608 - names from this package
+    return f"INSERT INTO $.{table} ({names}) VALUES ({marks}) USING TIMESTAMP ?"
 
 
 def event(claim: Claim, conversation: str, send: Send, target: int = 0) -> Statement:
