@@ -6,6 +6,8 @@ import sys
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["sync_cassandra"]:
+        os.environ["DJANGO_SETTINGS_MODULE"] = "whatsapp.settings.schema"
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

@@ -7,6 +7,8 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +25,9 @@ class Package(NamedTuple):
     why: str
 
 
+#: Debian's name of this machine's architecture.
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
 NEEDED = (
     Package("chromium", "/usr/bin/chromium", "the browser that opens the pages of the admin and of the API"),
     Package(
@@ -38,26 +43,27 @@ NEEDED = (
 )
 
 
-def missing() -> list[Package]:
-    return [package for package in NEEDED if not Path(package.proof).exists()]
+def missing(needed: Sequence[Package] | None = None) -> list[Package]:
+    return [package for package in (NEEDED if needed is None else needed) if not Path(package.proof).exists()]
 
 
-def ensure() -> None:
-    """Make sure that all of them are there. Raises :class:`DevError` that names what is not, and what to type."""
-    wanted = missing()
+def ensure(needed: Sequence[Package] | None = None, who: str = "test --all") -> None:
+    """Make sure that all of them are there; ``who`` begins the sentence that says they are needed. Raises :class:`DevError`
+    that names what is not there, and what to type."""
+    wanted = missing(needed)
     if not wanted:
         return
     names = [package.name for package in wanted]
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         reasons = "".join(f"\n  {package.name:20} {package.why}" for package in wanted)
         raise DevError(
-            f"test --all needs packages of the operating system that are not installed:{reasons}\n"
+            f"{who} needs packages of the operating system that are not installed:{reasons}\n"
             f"run: sudo apt-get install --no-install-recommends {' '.join(names)}   (then this command again)"
         )
-    print(f"installing {', '.join(names)} with apt-get", flush=True)
+    print(f"installing {', '.join(names)} with apt-get", file=sys.stderr, flush=True)
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", *names]):
         _apt(arguments)
-    left = missing()
+    left = missing(needed)
     if left:
         raise DevError(
             "apt-get has installed "

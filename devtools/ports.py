@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from devtools.errors import DevError
@@ -25,24 +25,25 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def choose(taken: Iterable[int] = ()) -> int:
-    """A free port of :data:`RANGE` that is not in ``taken``."""
+def choose(taken: Iterable[int] = (), hosts: Sequence[str] = ("127.0.0.1",)) -> int:
+    """A port of :data:`RANGE` that is free on each of ``hosts`` and is not in ``taken``."""
     avoid = set(taken)
     for port in random.sample(RANGE, 200):
-        if port not in avoid and is_free(port):
+        if port not in avoid and all(is_free(port, host) for host in hosts):
             return port
-    raise DevError(f"no free port between {RANGE.start} and {RANGE.stop} on 127.0.0.1")
+    raise DevError(f"no free port between {RANGE.start} and {RANGE.stop} on {', '.join(hosts)}")
 
 
-def remembered(file: Path) -> int:
-    """The port kept in ``file`` while it is free, else a new one, which is written there."""
+def remembered(file: Path, *hosts: str) -> int:
+    """The port kept in ``file`` while it is free on ``hosts`` (127.0.0.1), else a new one, which is written there."""
+    on = hosts or ("127.0.0.1",)
     try:
         port = int(file.read_text())
-        if is_free(port):
+        if all(is_free(port, host) for host in on):
             return port
     except (OSError, ValueError):
         pass
-    port = choose()
+    port = choose(hosts=on)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{port}\n")
     return port

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from devtools import bootstrap, packages
+from devtools import bootstrap, java, packages
 from devtools.audit import WARNING
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
@@ -30,13 +30,15 @@ def test(arguments: list[str]) -> int:
     env = dict(os.environ)
     if everything:
         packages.ensure()
+        java.program()
         env["WHATSAPP_TEST_ALL"] = "1"
     elif not any(word.startswith("-m") for word in arguments):
         print(
-            "leaving out tests that need packages of the operating system (marked needs_packages); ./dev test --all runs them",
+            "leaving out tests that need packages of the operating system (marked needs_packages) or Cassandra, which needs "
+            "Java (needs_cassandra); ./dev test --all runs them",
             flush=True,
         )
-        arguments = ["-m", "not needs_packages", *arguments]
+        arguments = ["-m", "not needs_packages and not needs_cassandra", *arguments]
     return subprocess.run(
         [VENV_PYTHON, "-m", "pytest", *arguments], cwd=REPO, env=env, check=False
     ).returncode

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import early
+from tests.support.cassandra import Cassandra
 from tests.support.servers import Postgres, Valkey
 
 
@@ -48,6 +49,21 @@ def valkey_url(valkey_server: Valkey) -> str:
 
 
 @pytest.fixture(scope="session")
+def cassandra_node() -> Iterator[Cassandra]:
+    """A Cassandra node for this session. ``.host``, ``.port``, ``.new_keyspace()``, ``.env(keyspace)``; not to be killed."""
+    with Cassandra(early.FOLDER) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def cassandra_keyspace(cassandra_node: Cassandra) -> Iterator[str]:
+    """The name of a keyspace for this module's tests, with the tables as ``manage.py sync_cassandra`` makes them."""
+    name = cassandra_node.new_keyspace()
+    yield name
+    cassandra_node.drop(name)
+
+
+@pytest.fixture(scope="session")
 def django_db_modify_db_settings(postgres_server: Postgres) -> None:
     """Let pytest-django make its test database from the migrated template: migrations run once a session, not twice."""
     from django.db import connections  # Django is set up by now, not when this file is read
@@ -57,9 +73,12 @@ def django_db_modify_db_settings(postgres_server: Postgres) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that ask for a running system are marked ``needs_system``, so that none forgets it."""
+    """Tests that ask for a running system are marked ``needs_system``, those on Cassandra ``needs_cassandra``, so that none
+    forgets it."""
     for item in items:
         names = getattr(item, "fixturenames", ())
+        if "cassandra_node" in names:
+            item.add_marker(pytest.mark.needs_cassandra)
         if "stack" in names or "own_stack" in names:
             item.add_marker(pytest.mark.needs_system)
 

@@ -1,0 +1,58 @@
+"""``manage.py sync_cassandra``: makes the keyspace and its tables, or brings them up to date with the models.
+
+The work is django-cassandra-engine's; it never changes the replication of a keyspace that is there, which is this command's.
+Run it once at a time: changes of the schema from two places at once may disagree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable
+from cassandra.cqlengine import CQLEngineException
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import connections
+from django_cassandra_engine.management.commands.sync_cassandra import Command as EngineCommand
+
+ALIAS = "cassandra"
+
+
+class Command(EngineCommand):
+    help = "Makes the tables of the store on Cassandra, or brings them up to date; replication as CASSANDRA_REPLICATION says"
+
+    def handle(self, **options: Any) -> None:
+        self._import_management()
+        wanted = dict(settings.CASSANDRA_REPLICATION)
+        connections[ALIAS].settings_dict["OPTIONS"]["replication"] = {
+            "strategy_class": "NetworkTopologyStrategy",
+            **wanted,
+        }
+        try:
+            self.sync(ALIAS)
+            self._replicate(wanted)
+        except (NoHostAvailable, DriverException, CQLEngineException) as error:
+            raise CommandError(f"Cassandra could not be brought up to date: {error}") from None
+        finally:
+            with contextlib.suppress(CQLEngineException):  # there was no connection
+                connections[ALIAS].connection.cluster.shutdown()
+
+    def _replicate(self, wanted: dict[str, int]) -> None:
+        """Change the replication of a keyspace that was made with another one."""
+        session: Any = connections[ALIAS].connection.session
+        keyspace = settings.CASSANDRA_KEYSPACE
+        statement = session.prepare("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?")
+        found = session.execute(statement, [keyspace]).one()["replication"]
+        there = {name: int(copies) for name, copies in dict(found).items() if name != "class"}
+        if there == wanted and str(found["class"]).endswith("NetworkTopologyStrategy"):
+            return
+        copies = ", ".join(f"'{name}': {number}" for name, number in wanted.items())
+        session.execute(
+            f"ALTER KEYSPACE {keyspace} WITH replication = {{'class': 'NetworkTopologyStrategy', {copies}}}"
+        )
+        self.stdout.write(
+            f"replication of {keyspace} was {there} and is {wanted}: run `nodetool repair --full {keyspace}` on each node, "
+            "or new copies stay empty"
+        )

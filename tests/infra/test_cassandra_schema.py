@@ -1,0 +1,77 @@
+"""The tables on Cassandra, as ``manage.py sync_cassandra`` makes them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from devtools.paths import REPO
+from tests.support.cassandra import Cassandra, sync
+
+
+def _described(node: Cassandra, keyspace: str) -> dict[str, str]:
+    return {
+        (row[2] or b"").decode(): (row[3] or b"").decode()
+        for row in node.node.cql(f"DESCRIBE KEYSPACE {keyspace}")
+    }
+
+
+def test_tables_age_as_their_models_say(cassandra_node: Cassandra, cassandra_keyspace: str) -> None:
+    tables = _described(cassandra_node, cassandra_keyspace)
+    event = tables["event"]
+    assert "PRIMARY KEY ((conversation, bucket), seq, message_id)" in event
+    assert "default_time_to_live = 2592000" in event
+    assert "TimeWindowCompactionStrategy', 'compaction_window_size': '1'" in event
+    assert "LeveledCompactionStrategy" in tables["conversation"]
+    assert "'class': 'org.apache.cassandra.locator.NetworkTopologyStrategy'" in tables[
+        cassandra_keyspace
+    ] or ("'class': 'NetworkTopologyStrategy'" in tables[cassandra_keyspace])
+
+
+def test_a_second_run_changes_nothing_and_a_new_replication_is_taken_over(cassandra_node: Cassandra) -> None:
+    keyspace = "again"
+    sync(cassandra_node.env(keyspace))
+    before = _described(cassandra_node, keyspace)
+    assert "replication of" not in sync(cassandra_node.env(keyspace))
+    assert _described(cassandra_node, keyspace) == before
+    more = {**cassandra_node.env(keyspace), "CASSANDRA_REPLICATION": "datacenter1:3"}
+    assert "nodetool repair" in sync(more)
+    after = _described(cassandra_node, keyspace)
+    assert "'datacenter1': '3'" in after.pop(keyspace)
+    before.pop(keyspace)
+    assert after == before
+    cassandra_node.drop(keyspace)
+
+
+def test_a_column_that_a_model_has_and_the_table_has_not_is_added(
+    cassandra_node: Cassandra, cassandra_keyspace: str
+) -> None:
+    cassandra_node.node.cql(f"ALTER TABLE {cassandra_keyspace}.message DROP body_hash")
+    assert "body_hash" not in _described(cassandra_node, cassandra_keyspace)["message"]
+    sync(cassandra_node.env(cassandra_keyspace))
+    assert "body_hash blob" in _described(cassandra_node, cassandra_keyspace)["message"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"CASSANDRA_CONTACT_POINTS": ""}, "CASSANDRA_CONTACT_POINTS names no node"),
+        ({"CASSANDRA_CONTACT_POINTS": "127.0.0.1:1"}, "could not be brought up to date"),
+    ],
+)
+def test_what_hinders_it_is_one_sentence(environment: dict[str, str], said: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "manage.py", "sync_cassandra"],
+        cwd=REPO,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
