@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     forgets it."""
     for item in items:
         names = getattr(item, "fixturenames", ())
-        if "cassandra_node" in names:
+        if "cassandra_node" in names or "cassandra_at" in names:
             item.add_marker(pytest.mark.needs_cassandra)
         if "stack" in names or "own_stack" in names:
             item.add_marker(pytest.mark.needs_system)

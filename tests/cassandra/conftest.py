@@ -1,6 +1,7 @@
 """Tests of what is Cassandra's alone; what every store promises is in ``tests/contract``.
 
-``WHATSAPP_TEST_CASSANDRA=host:port/keyspace`` names a running node and a keyspace with the tables.
+``WHATSAPP_TEST_CASSANDRA=host:port/keyspace`` names a running node and a keyspace with the tables; otherwise the session's own
+node is started.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import pytest
 from delivery.store.cassandra.session import Cassandra
 
 
-@pytest.fixture(scope="session")
-def cassandra_at() -> tuple[str, int, str]:
+@pytest.fixture(scope="module")
+def cassandra_at(request: pytest.FixtureRequest) -> tuple[str, int, str]:
     """Host, port and keyspace."""
     where = os.environ.get("WHATSAPP_TEST_CASSANDRA")
     if not where:
-        pytest.skip("no Cassandra: set WHATSAPP_TEST_CASSANDRA=host:port/keyspace")
+        node = request.getfixturevalue("cassandra_node")
+        return node.host, node.port, request.getfixturevalue("cassandra_keyspace")
     address, keyspace = where.split("/")
     host, port = address.rsplit(":", 1)
     return host, int(port), keyspace

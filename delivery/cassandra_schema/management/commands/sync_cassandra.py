@@ -36,7 +36,7 @@ class Command(EngineCommand):
         except (NoHostAvailable, DriverException, CQLEngineException) as error:
             raise CommandError(f"Cassandra could not be brought up to date: {error}") from None
         finally:
-            with contextlib.suppress(CQLEngineException):  # there was no connection
+            with contextlib.suppress(CQLEngineException, NoHostAvailable):  # there was no connection
                 connections[ALIAS].connection.cluster.shutdown()
 
     def _replicate(self, wanted: dict[str, int]) -> None:
