@@ -13,8 +13,8 @@ from whatsapp.infra.build import data_folder
 from whatsapp.settings import env
 from whatsapp.settings.accounts import *  # noqa: F403
 from whatsapp.settings.breaker import *  # noqa: F403
-from whatsapp.settings.databases import *  # noqa: F403
 from whatsapp.settings.cassandra import *  # noqa: F403
+from whatsapp.settings.databases import *  # noqa: F403
 from whatsapp.settings.devices import *  # noqa: F403
 from whatsapp.settings.pins import *  # noqa: F403
 from whatsapp.settings.rest import *  # noqa: F403
