@@ -49,7 +49,7 @@ _LISTENERS_TOO = frozenset(("delete", "reaction", "vote"))
 #: What an amendment may be refused for.
 _REFUSED = {
     Outcome.NO_TARGET: (Code.NOT_FOUND, "there is no such message"),
-    Outcome.FORBIDDEN: (Code.FORBIDDEN, "it is somebody else's message"),
+    Outcome.FORBIDDEN: (Code.FORBIDDEN, "it is somebody else's message, or may be seen once"),
     Outcome.GONE: (Code.GONE, "the message was deleted"),
     Outcome.TOO_LATE: (Code.WINDOW_EXPIRED, "the message is too old for that"),
     Outcome.TOO_MANY: (Code.LIMIT_EXCEEDED, "the message has too many different reactions"),

@@ -26,6 +26,9 @@ DEVICE_LIST_MAX_AGE_MS = 5_000
 NEW_DEVICE_MS = 2 * DEVICE_LIST_MAX_AGE_MS
 
 
+#: In a msgpack map of optional fields: the message may be seen once. Nobody could take the content of an edit away again.
+VIEW_ONCE = b"\xa9view_once\xc3"
+
 #: Up to so many members each receipt is told to each; above, senders are told counts.
 RECEIPTS_EACH = 32
 
@@ -46,7 +49,7 @@ class Outcome(enum.IntEnum):
     NO_CONVERSATION = 4  # there is no head for this conversation
     # Of an :class:`Amendment` only; nothing was stored, and its ``seq_num`` does not count. (5 is the implementation's.)
     NO_TARGET = 6  # no such message, or none that the sender is owed; or there is no reaction to take back
-    FORBIDDEN = 7  # it is somebody else's message
+    FORBIDDEN = 7  # it is somebody else's message, or one that may be seen once
     GONE = 8  # the message was deleted
     TOO_LATE = 9  # the message is older than ``oldest``
     TOO_MANY = 10  # the message has ``distinct`` other reactions
@@ -81,7 +84,8 @@ class Amendment(Send):
     ``target`` is the first *message* with this id in the conversation, and the sender must be owed it. With the event, in
     one step, and before anybody reads either:
 
-    - ``edit`` (one's own message): the message's content becomes that of the event; earlier edits of it are superseded.
+    - ``edit`` (one's own message, and none whose extra holds :data:`VIEW_ONCE`): the message's content becomes that of the
+      event; earlier edits of it are superseded.
     - ``delete`` (one's own, or in a group anybody's by a member who may always speak): the message loses content, extra and
       envelopes for good; edits, reactions and votes of it are superseded.
     - ``reaction`` (``content``: the emoji in UTF-8, empty to take it back): the sender's earlier one is superseded.

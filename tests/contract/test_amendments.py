@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from delivery.drain import DrainRequest, write_backlog
-from delivery.store.interface import Appended, Change, Logged, Outcome, PageRequest
+from delivery.store.interface import VIEW_ONCE, Appended, Change, Logged, Outcome, PageRequest
+from delivery.view import pack_extra
 from tests.contract.harness import T0, People, amendment, new_id, send, seqs
+from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON
 
 STORED, DUPLICATE, CONFLICT, OUT_OF_ORDER = (
@@ -443,3 +445,22 @@ async def test_c4_nor_is_their_list(people: People, harness: Any) -> None:
 
     assert await last(people.bob) == [(1, "text", None, False)]
     assert await last(people.alice) == [(2, "edit", b"without him", False)]
+
+
+async def test_a_message_that_may_be_seen_once_is_not_edited(people: People) -> None:
+    frame = frames.SendMessage(
+        message_id=new_id(),
+        conversation_id=people.conversation,
+        encrypted_content=b"x",
+        timestamp=1,
+        view_once=True,
+    )
+    once = people.send(extra=pack_extra(frame))
+    assert VIEW_ONCE in once.extra
+    (stored,) = await people.append(once)
+    assert stored.outcome == STORED
+    refused, deleted = await people.append(
+        people.amend(once.message_id, "edit", b"again"), people.amend(once.message_id, "delete")
+    )
+    assert (refused.outcome, deleted.outcome) == (FORBIDDEN, STORED)
+    assert [event.kind for event in await people.read(people.bob, stored.seq)] == ["delete"]
