@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from delivery.store.cassandra import events
 from delivery.store.cassandra.append import end_claims
+from delivery.store.cassandra.changes import finish_abandoned
 from delivery.store.cassandra.claims import known, overdue
 from delivery.store.cassandra.document import Document, State
 from delivery.store.cassandra.documents import Documents
@@ -123,7 +124,7 @@ async def _page(
             return page
         if overdue(document):
             await end_claims(session, documents, request.conversation, clock.now_ms())
-        else:
+        elif not await finish_abandoned(session, documents, {request.conversation: document}):
             await asyncio.sleep(pause)
         document = (await documents.read([request.conversation]))[request.conversation]
         (intervals,) = await of_members(

@@ -119,22 +119,27 @@ class OutboxRows:
     def __init__(self) -> None:
         self._last = 0
 
+    def next(self, now: int) -> int:
+        row = self._last = max(now * 1000, self._last + 1)
+        return row
+
     def add(self, writer: str, heads: Sequence[tuple[str, int]], now: int) -> tuple[int, list[Statement]]:
         """The number of a new row, and what to write; ``heads``: conversations and their highest seq in the batch."""
-        row = self._last = max(now * 1000, self._last + 1)
-        conversations = [conversation for conversation, _ in heads]
-        seqs = [seq for _, seq in heads]
-        stamp = now * 1000
-        return row, [
-            (
-                insert("writer", ("part", "writer", "row", "at")),
-                (int(writer[0], 16), writer, row, now, row),
-            ),
-            (
-                insert("outbox", ("writer", "row", "at", "conversations", "seqs")),
-                (writer, row, now, conversations, seqs, stamp),
-            ),
-        ]
+        row = self.next(now)
+        return row, announced(writer, row, heads, now)
+
+
+def announced(writer: str, row: int, heads: Sequence[tuple[str, int]], now: int) -> list[Statement]:
+    """What leaves an outbox row with this number."""
+    conversations = [conversation for conversation, _ in heads]
+    seqs = [seq for _, seq in heads]
+    return [
+        (insert("writer", ("part", "writer", "row", "at")), (int(writer[0], 16), writer, row, now, row)),
+        (
+            insert("outbox", ("writer", "row", "at", "conversations", "seqs")),
+            (writer, row, now, conversations, seqs, now * 1000),
+        ),
+    ]
 
 
 def of(table: str, **values: Any) -> Statement:
