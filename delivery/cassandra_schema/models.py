@@ -160,13 +160,16 @@ class Device(Model):
 
 
 class Linked(Model):
-    """The same by device."""
+    """The life of a device, changed by conditional writes; one that has ended is remembered for ten days."""
 
     __table_name__ = "linked"
     __options__: ClassVar = _LEVELED
     device = columns.UUID(partition_key=True)
     member = columns.UUID()
-    link = columns.BigInt()
+    link = columns.BigInt()  # ascends: the time of its beginning in microseconds, or one more than the last
+    linked_at = columns.BigInt()
+    ready = columns.Boolean()  # its positions are written
+    ended = columns.Boolean()
 
 
 class Position(Model):
@@ -193,7 +196,8 @@ class SeqNum(Model):
 
 
 class Receipt(Model):
-    """How far a user received and read a conversation; each of the first three has its own value as its timestamp."""
+    """How far a user received and read a conversation. Each of the first three has its own value as its timestamp, so it only
+    rises; so has the time beside it, which is kept negative: of two writes of one value the first is the one that counts."""
 
     __table_name__ = "receipt"
     __options__: ClassVar = _LEVELED
@@ -202,8 +206,10 @@ class Receipt(Model):
     delivered = columns.BigInt()
     read = columns.BigInt()
     sent = columns.BigInt()
-    changed_at = columns.BigInt()
-    delivered_at = columns.BigInt()
+    delivered_at = columns.BigInt()  # negative
+    read_at = columns.BigInt()  # negative
+    renewed_at = columns.BigInt()  # others have learned of it only then
+    delivered_renewed_at = columns.BigInt()
 
 
 class Silent(Model):
@@ -261,6 +267,7 @@ class Writer(Model):
     writer = columns.UUID(primary_key=True)
     row = columns.BigInt()
     at = columns.BigInt()
+    trimmed = columns.BigInt()  # rows up to here were looked at by the trimming
 
 
 class Progress(Model):
@@ -302,6 +309,7 @@ class Pending(Model):
     __options__: ClassVar = _LEVELED
     kind = columns.Text(partition_key=True)  # activity | vanishing
     at = columns.BigInt(primary_key=True, clustering_order="ASC")  # day or hour
+    cursor = columns.Text()  # of a day that has passed: how far the retention has come with it
 
 
 class Lease(Model):

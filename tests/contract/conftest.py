@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.contract.cassandra import CassandraHarness
 from tests.contract.harness import DjangoHarness, People, PostgresHarness
 
 IMPLEMENTATIONS = {"postgres": PostgresHarness, "django": DjangoHarness}
+
+#: Files whose tests run on Cassandra too.
+ON_CASSANDRA: frozenset[str] = frozenset()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked ``sql_only`` is about the inside of PostgreSQL."""
+    if "harness" not in metafunc.fixturenames:
+        return
+    names: list[Any] = list(IMPLEMENTATIONS)
+    if (
+        os.environ.get("WHATSAPP_TEST_CASSANDRA")
+        and metafunc.module.__name__.rpartition(".")[2] in ON_CASSANDRA
+        and not any(metafunc.definition.iter_markers("sql_only"))
+    ):
+        names.append("cassandra")
+    metafunc.parametrize("harness", names, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -18,12 +37,23 @@ def contract_url(postgres_server: Any) -> str:
     return postgres_server.create("contract")
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
-async def harness(
-    request: pytest.FixtureRequest, contract_url: str, django_db_blocker: Any
-) -> AsyncIterator[Any]:
+@pytest.fixture(scope="session")
+def cassandra_at() -> tuple[str, int, str]:
+    """Host, port and keyspace of the suite's Cassandra."""
+    address, keyspace = os.environ["WHATSAPP_TEST_CASSANDRA"].split("/")
+    host, port = address.rsplit(":", 1)
+    return host, int(port), keyspace
+
+
+@pytest.fixture
+async def harness(request: pytest.FixtureRequest, django_db_blocker: Any) -> AsyncIterator[Any]:
+    if request.param == "cassandra":
+        async with CassandraHarness(request.getfixturevalue("cassandra_at")) as harness:
+            yield harness
+        return
+    url = request.getfixturevalue("contract_url")
     with django_db_blocker.unblock():
-        async with IMPLEMENTATIONS[request.param](contract_url) as harness:
+        async with IMPLEMENTATIONS[request.param](url) as harness:
             yield harness
 
 

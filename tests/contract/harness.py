@@ -142,6 +142,44 @@ class PostgresHarness:
             user,
         )
 
+    async def let_speak(self, conversation: str) -> None:
+        """Its members may send when only speakers may."""
+        await self.sql("UPDATE delivery_member SET speaker = true WHERE conversation = %s", conversation)
+
+    async def raise_floor(self, conversation: str, floor: int) -> None:
+        """As if everything up to it had expired."""
+        await self.sql("UPDATE delivery_head SET floor = %s WHERE conversation = %s", floor, conversation)
+        await self.sql(
+            "DELETE FROM delivery_event WHERE conversation = %s AND seq <= %s", conversation, floor
+        )
+
+    async def acked(self, device: str) -> list[int]:
+        """What the device has acknowledged of whatever conversations, those of strangers too."""
+        rows = await self.sql("SELECT acked FROM delivery_position WHERE device = %s", device)
+        return [row[0] for row in rows]
+
+    async def contents(self, conversation: str) -> list[bytes]:
+        """Everything that is stored of what its messages say: content, extra and envelopes of all of its events."""
+        rows = await self.sql(
+            "SELECT content, extra, envelopes FROM delivery_event WHERE conversation = %s", conversation
+        )
+        return [bytes(value) for row in rows for value in row if value is not None]
+
+    async def enveloped(self, conversation: str) -> list[int]:
+        """The seqs of its events that have envelopes."""
+        rows = await self.sql(
+            "SELECT seq FROM delivery_event WHERE conversation = %s AND envelopes IS NOT NULL ORDER BY seq",
+            conversation,
+        )
+        return [row[0] for row in rows]
+
+    async def mentions(self, conversation: str, *users: str) -> list[tuple[str, int]]:
+        """(user, seq) of the mentions that are kept of these users."""
+        return await self.sql(  # type: ignore[return-value]
+            "SELECT member::text, seq FROM delivery_mention WHERE conversation = %s AND member = ANY (%s::uuid[]) ORDER BY 1, 2",
+            conversation, list(users),
+        )  # fmt: skip
+
     @contextlib.asynccontextmanager
     async def held(self, conversation: str) -> AsyncIterator[None]:
         """While this is open, another transaction holds the conversation."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from delivery.store.interface import Behind, DeviceRow, Position, PositionWrite, Receipt, ReceiptWrite
 from tests.contract.harness import T0, People, new_id, seqs
 
@@ -115,13 +117,13 @@ async def test_a_window_of_history_lowers_the_start(people: People, harness: Any
     assert await start(1) == {"quiet": 0, "young": 0, "empty": 0, "daily": 0, "left": 0, "late": 7}
     # What the user reads of it is what the user may read: nothing of the time before and after.
     assert seqs(await people.read(people.bob, 3, left)) == [4, 5, 6]
-    await harness.sql("UPDATE delivery_head SET floor = 15 WHERE conversation = %s", conversation)
-    await harness.sql("DELETE FROM delivery_event WHERE conversation = %s AND seq <= 15", conversation)
+    await harness.raise_floor(conversation, 15)
     assert (await start(1))["daily"] == 15
     assert (await start(T0 + 18 * day))["daily"] == 17
     assert await store.receipts([], people.alice, 0) == []
 
 
+@pytest.mark.sql_only
 async def test_the_window_of_a_long_log_costs_a_few_looks(people: People, harness: Any) -> None:
     """Not a read of the log: the blocks that a hundred of them touch are counted."""
     await harness.sql(
@@ -289,7 +291,4 @@ async def test_saves_from_several_gateways_never_deadlock(people: People, harnes
         await asyncio.gather(
             push(people.store, conversations, receipts), push(other, conversations[::-1], receipts)
         )
-    acked = await harness.sql(
-        "SELECT count(*), min(acked) FROM delivery_position WHERE device = %s", people.tablet
-    )
-    assert acked == [(300, 8)]
+    assert await harness.acked(people.tablet) == [8] * 300

@@ -1,0 +1,192 @@
+"""The store on Cassandra. The operations are in the modules of this package, one a noun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from delivery.store.cassandra import devices, outbox, pages, receipts, retention
+from delivery.store.cassandra.documents import Documents
+from delivery.store.cassandra.positions import Positions
+from delivery.store.cassandra.session import Cassandra
+from delivery.store.interface import (
+    AppendResult,
+    Behind,
+    Change,
+    Changed,
+    Conversation,
+    DeviceRow,
+    Flags,
+    ListedConversation,
+    MemberReceipt,
+    OutboxRow,
+    OwnFlags,
+    Page,
+    PageRequest,
+    Position,
+    PositionWrite,
+    Receipt,
+    ReceiptCount,
+    ReceiptWrite,
+    RosterHead,
+    Send,
+    TimerSet,
+)
+
+
+class Missing(Exception):
+    """This operation is not made yet. No setting leads here as long as one is missing."""
+
+
+class CassandraStore:
+    """Implements :class:`delivery.store.interface.Store`. ``db`` is opened by the process in the event loop that uses it, and
+    closed by :meth:`close`. ``lock_ms``: longest wait for a conversation that another operation holds."""
+
+    def __init__(self, db: Cassandra, lock_ms: int = 1_000) -> None:
+        self._db = db
+        self._lock_ms = lock_ms
+        self._documents = Documents(db)
+        self._positions = Positions(db, self._documents)
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    # -- log
+    async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
+        raise Missing("append")
+
+    async def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
+        return await pages.pages(self._db, self._documents, requests)
+
+    async def history(self, conversation: str, user: str, after: int, before: int, limit: int) -> Page:
+        return await pages.history(self._db, self._documents, conversation, user, after, before, limit)
+
+    async def find(self, conversation: str, message_id: str) -> int:
+        return await pages.find(self._db, self._documents, conversation, message_id)
+
+    async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
+        return await pages.knows(self._db, self._documents, asked)
+
+    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
+        return await pages.stored(self._db, asked)
+
+    # -- blocks
+    async def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
+        raise Missing("withhold")
+
+    async def silent(self, users: Sequence[str]) -> dict[str, frozenset[str]]:
+        raise Missing("silent")
+
+    async def withheld_after(self, conversations: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+        raise Missing("withheld_after")
+
+    # -- roster
+    async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
+        raise Missing("ensure_direct")
+
+    async def request(self, conversation: str, members: Sequence[str]) -> None:
+        raise Missing("request")
+
+    async def accept(
+        self, user: str, now: int, *, conversations: Sequence[str] = (), others: Sequence[str] = ()
+    ) -> list[tuple[str, str]]:
+        raise Missing("accept")
+
+    async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
+        raise Missing("conversations")
+
+    async def create_group(self, conversation: str, now: int) -> None:
+        raise Missing("create_group")
+
+    async def change(
+        self, writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
+    ) -> Changed:
+        raise Missing("change")
+
+    async def set_timer(
+        self,
+        writer: str,
+        conversation: str,
+        sender: str,
+        message_id: str,
+        seconds: int,
+        extra: bytes,
+        now: int,
+    ) -> TimerSet | None:
+        raise Missing("set_timer")
+
+    async def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:
+        raise Missing("roster_heads")
+
+    async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
+        raise Missing("listed")
+
+    async def direct_peers(self, user: str, limit: int, after: str) -> list[str]:
+        raise Missing("direct_peers")
+
+    async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
+        raise Missing("badges")
+
+    # -- flags
+    async def flags(self, user: str, conversation: str) -> OwnFlags | None:
+        raise Missing("flags")
+
+    async def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
+        raise Missing("set_flags")
+
+    async def forget_flags(self, user: str) -> None:
+        raise Missing("forget_flags")
+
+    # -- devices
+    async def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:
+        await devices.link(self._db, self._documents, user, device, now, since)
+
+    async def unlink_device(self, user: str, device: str, now: int) -> None:
+        await devices.unlink(self._db, self._documents, user, device, now)
+
+    async def devices(self, users: Sequence[str]) -> dict[str, tuple[DeviceRow, ...]]:
+        return await devices.devices(self._db, users)
+
+    # -- positions and receipts
+    async def positions(self, user: str, device: str, conversations: Sequence[str]) -> dict[str, Position]:
+        return await self._positions.positions(user, device, conversations)
+
+    async def behind(self, user: str, device: str) -> list[Behind]:
+        return await self._positions.behind(user, device)
+
+    async def save(
+        self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int
+    ) -> None:
+        await self._positions.save(positions, receipts, now)
+
+    async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
+        return await receipts.receipts(self._db, self._documents, conversations, user, since)
+
+    async def receipt_counts(self, events: Sequence[tuple[str, str, int]]) -> list[ReceiptCount]:
+        return await receipts.receipt_counts(self._db, self._documents, events)
+
+    async def message_receipts(
+        self, conversation: str, user: str, seq: int, after: str, limit: int
+    ) -> list[MemberReceipt]:
+        return await receipts.message_receipts(
+            self._db, self._documents, conversation, user, seq, after, limit
+        )
+
+    # -- outbox
+    async def outbox(self, writer: str, epoch: str, now: int, limit: int = 1000) -> list[OutboxRow]:
+        return await outbox.outbox(self._db, writer, epoch, now, limit)
+
+    async def outbox_done(self, writer: str, epoch: str, row: int, now: int) -> None:
+        await outbox.done(self._db, writer, epoch, row, now)
+
+    async def outbox_writers(self, now: int, epoch: str | None = None) -> list[str]:
+        return await outbox.writers(self._db, now, epoch)
+
+    async def trim_outbox(self, now: int) -> int:
+        return await outbox.trim(self._db, now)
+
+    # -- retention
+    async def vanish(self, now: int, limit: int = 1000) -> int:
+        raise Missing("vanish")
+
+    async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
+        return await retention.expire(self._db, self._documents, now, retention_ms, limit)

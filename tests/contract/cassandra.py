@@ -1,0 +1,167 @@
+"""The contract suite's harness of the store on Cassandra."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+
+from delivery.store.cassandra.document import Document
+from delivery.store.cassandra.documents import Documents
+from delivery.store.cassandra.session import Cassandra
+from delivery.store.cassandra.store import CassandraStore
+from delivery.store.interface import Store
+from tests.contract.harness import T0, new_id
+
+_STAMP = itertools.count(T0 * 1000)
+
+
+class CassandraHarness:
+    """Each gateway has a session of its own, as another process would."""
+
+    ALONE = True
+
+    def __init__(self, at: tuple[str, int, str]) -> None:
+        self._at = at
+        self._closing = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> CassandraHarness:
+        self.db = await self._session()
+        self.documents = Documents(self.db)
+        self.store = await self.gateway()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._closing.aclose()
+
+    async def _session(self) -> Cassandra:
+        host, port, keyspace = self._at
+        session = await Cassandra([host], keyspace, port=port).open()
+        self._closing.push_async_callback(session.close)
+        return session
+
+    async def gateway(self, *, lock_ms: int = 5_000, size: int = 2) -> Store:
+        del size
+        return CassandraStore(await self._session(), lock_ms)
+
+    # -- groups, without the events that change them
+
+    async def group(self, *members: str) -> str:
+        conversation = new_id()
+        assert await self.documents.create(conversation, Document("group", T0))
+        for member in members:
+            await self.join(conversation, member, 1)
+        return conversation
+
+    async def join(self, conversation: str, user: str, seq: int) -> None:
+        stamp = next(_STAMP)
+        await self.db.run(
+            "INSERT INTO $.member (conversation, member, joined_seq, left_seq, speaker) VALUES (?, ?, ?, 0, false)"
+            " USING TIMESTAMP ?",
+            conversation, user, seq, stamp,
+        )  # fmt: skip
+        await self.db.run(
+            "INSERT INTO $.roster (member, conversation, joined_seq, left_seq, kind) VALUES (?, ?, ?, 0, 'group')"
+            " USING TIMESTAMP ?",
+            user, conversation, seq, stamp,
+        )  # fmt: skip
+
+    async def leave(self, conversation: str, user: str, seq: int) -> None:
+        stamp = next(_STAMP)
+        for table in ("member", "roster"):
+            rows = await self.db.rows(
+                f"SELECT joined_seq, left_seq FROM $.{table} WHERE conversation = ? AND member = ?",
+                *((conversation, user)),
+            )
+            for joined, left in rows:
+                if not left:
+                    await self.db.run(
+                        f"UPDATE $.{table} USING TIMESTAMP ? SET left_seq = ?"
+                        " WHERE conversation = ? AND member = ? AND joined_seq = ?",
+                        stamp, seq, conversation, user, joined,
+                    )  # fmt: skip
+
+    async def let_speak(self, conversation: str) -> None:
+        stamp = next(_STAMP)
+        rows = await self.db.rows(
+            "SELECT member, joined_seq FROM $.member WHERE conversation = ?", conversation
+        )
+        for member, joined in rows:
+            await self.db.run(
+                "UPDATE $.member USING TIMESTAMP ? SET speaker = true WHERE conversation = ? AND member = ? AND joined_seq = ?",
+                stamp, conversation, member, joined,
+            )  # fmt: skip
+
+    # -- what others do to it
+
+    @contextlib.asynccontextmanager
+    async def held(self, conversation: str) -> AsyncIterator[None]:
+        """While this is open, another operation holds the conversation."""
+        async with Documents(self.db).exclusive(conversation, T0) as held:
+            assert held is not None
+            yield
+
+    async def erase(self) -> None:
+        """Empty what is seen without knowing an id: the rest is reached by ids alone, and each test has its own."""
+        for table, keys in _FOUND.items():
+            names = ", ".join(keys)
+            for row in await self.db.rows(f"SELECT DISTINCT {names} FROM $.{table}"):
+                where = " AND ".join(f"{key} = ?" for key in keys)
+                await self.db.run(f"DELETE FROM $.{table} USING TIMESTAMP {2**62} WHERE {where}", *row)
+
+    # -- what is stored
+
+    async def raise_floor(self, conversation: str, floor: int) -> None:
+        """As if everything up to it had expired."""
+
+        def decide(document: Document) -> None:
+            document.floor = floor
+
+        await self.documents.change(conversation, decide, T0)
+        await self.db.run(
+            f"DELETE FROM $.event USING TIMESTAMP {2**62} WHERE conversation = ? AND bucket = 0 AND seq <= ?",
+            conversation, floor,
+        )  # fmt: skip
+
+    async def acked(self, device: str) -> list[int]:
+        """What the device has acknowledged of whatever conversations, those of strangers too."""
+        ((link,),) = await self.db.rows("SELECT link FROM $.linked WHERE device = ?", device)
+        rows = await self.db.rows("SELECT acked FROM $.position WHERE device = ? AND link = ?", device, link)
+        return [row[0] for row in rows]
+
+    async def contents(self, conversation: str) -> list[bytes]:
+        """Everything that is stored of what its messages say, wherever."""
+        rows = []
+        for bucket in range(3):
+            rows += await self.db.rows(
+                "SELECT content, extra, envelopes FROM $.event WHERE conversation = ? AND bucket = ?",
+                conversation,
+                bucket,
+            )
+        for (target,) in await self.db.rows(
+            "SELECT DISTINCT target FROM $.about WHERE conversation = ? ALLOW FILTERING", conversation
+        ):
+            rows += await self.db.rows(
+                "SELECT content FROM $.about WHERE conversation = ? AND target = ?", conversation, target
+            )
+        return [bytes(value) for row in rows for value in row if value is not None]
+
+    async def enveloped(self, conversation: str) -> list[int]:
+        """The seqs of its events that have envelopes."""
+        rows = await self.db.rows(
+            "SELECT seq, envelopes FROM $.event WHERE conversation = ? AND bucket = 0", conversation
+        )
+        return [seq for seq, envelopes in rows if envelopes is not None]
+
+    async def mentions(self, conversation: str, *users: str) -> list[tuple[str, int]]:
+        """(user, seq) of the mentions that are kept of these users."""
+        return [
+            (user, row[0])
+            for user in sorted(users)
+            for row in await self.db.rows(
+                "SELECT seq FROM $.mention WHERE conversation = ? AND member = ?", conversation, user
+            )
+        ]
+
+
+_FOUND = {"writer": ("part",), "activity": ("day", "part"), "pending": ("kind",), "vanishing": ("hour",)}
