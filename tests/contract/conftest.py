@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +22,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "harness" not in metafunc.fixturenames:
         return
     names: list[Any] = list(IMPLEMENTATIONS)
-    if (
-        os.environ.get("WHATSAPP_TEST_CASSANDRA")
-        and metafunc.module.__name__.rpartition(".")[2] in ON_CASSANDRA
-        and not any(metafunc.definition.iter_markers("sql_only"))
-    ):
-        names.append("cassandra")
+    there = metafunc.module.__name__.rpartition(".")[2] in ON_CASSANDRA
+    if there and not any(metafunc.definition.iter_markers("sql_only")):
+        names.append(pytest.param("cassandra", marks=pytest.mark.needs_cassandra))
     metafunc.parametrize("harness", names, indirect=True)
 
 
@@ -38,17 +35,23 @@ def contract_url(postgres_server: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def cassandra_at() -> tuple[str, int, str]:
-    """Host, port and keyspace of the suite's Cassandra."""
-    address, keyspace = os.environ["WHATSAPP_TEST_CASSANDRA"].split("/")
-    host, port = address.rsplit(":", 1)
-    return host, int(port), keyspace
+def contract_cassandra(request: pytest.FixtureRequest) -> Iterator[tuple[str, int, str]]:
+    """Host, port and keyspace: the session's node, or ``WHATSAPP_TEST_CASSANDRA=host:port/keyspace``."""
+    if where := os.environ.get("WHATSAPP_TEST_CASSANDRA"):
+        address, keyspace = where.split("/")
+        host, port = address.rsplit(":", 1)
+        yield host, int(port), keyspace
+        return
+    node = request.getfixturevalue("cassandra_node")
+    keyspace = node.new_keyspace()
+    yield node.host, node.port, keyspace
+    node.drop(keyspace)
 
 
 @pytest.fixture
 async def harness(request: pytest.FixtureRequest, django_db_blocker: Any) -> AsyncIterator[Any]:
     if request.param == "cassandra":
-        async with CassandraHarness(request.getfixturevalue("cassandra_at")) as harness:
+        async with CassandraHarness(request.getfixturevalue("contract_cassandra")) as harness:
             yield harness
         return
     url = request.getfixturevalue("contract_url")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store.cassandra import devices, outbox, pages, receipts, retention
+from delivery.store.cassandra import changes as member_changes
+from delivery.store.cassandra import devices, flags, outbox, pages, receipts, retention, roster
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.positions import Positions
+from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.interface import (
     AppendResult,
@@ -45,6 +47,7 @@ class CassandraStore:
         self._db = db
         self._lock_ms = lock_ms
         self._documents = Documents(db)
+        self._outbox = OutboxRows()
         self._positions = Positions(db, self._documents)
 
     async def close(self) -> None:
@@ -81,7 +84,7 @@ class CassandraStore:
 
     # -- roster
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
-        raise Missing("ensure_direct")
+        return await roster.open_direct(self._db, self._documents, a, b, new_id, now)
 
     async def request(self, conversation: str, members: Sequence[str]) -> None:
         raise Missing("request")
@@ -92,15 +95,17 @@ class CassandraStore:
         raise Missing("accept")
 
     async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
-        raise Missing("conversations")
+        return await roster.conversations(self._db, self._documents, ids)
 
     async def create_group(self, conversation: str, now: int) -> None:
-        raise Missing("create_group")
+        await member_changes.create_group(self._documents, conversation, now)
 
     async def change(
         self, writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
     ) -> Changed:
-        raise Missing("change")
+        return await member_changes.change(
+            self._db, self._documents, self._outbox, writer, conversation, sender, changes, now
+        )
 
     async def set_timer(
         self,
@@ -112,29 +117,40 @@ class CassandraStore:
         extra: bytes,
         now: int,
     ) -> TimerSet | None:
-        raise Missing("set_timer")
+        return await member_changes.set_timer(
+            self._db,
+            self._documents,
+            self._outbox,
+            writer,
+            conversation,
+            sender,
+            message_id,
+            seconds,
+            extra,
+            now,
+        )
 
     async def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:
-        raise Missing("roster_heads")
+        return await member_changes.roster_heads(self._documents, ids)
 
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
         raise Missing("listed")
 
     async def direct_peers(self, user: str, limit: int, after: str) -> list[str]:
-        raise Missing("direct_peers")
+        return await roster.direct_peers(self._db, user, limit, after)
 
     async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         raise Missing("badges")
 
     # -- flags
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:
-        raise Missing("flags")
+        return await flags.flags(self._db, user, conversation)
 
     async def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
-        raise Missing("set_flags")
+        return await flags.set_flags(self._db, user, conversation, new, now)
 
     async def forget_flags(self, user: str) -> None:
-        raise Missing("forget_flags")
+        await flags.forget_flags(self._db, user)
 
     # -- devices
     async def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:
