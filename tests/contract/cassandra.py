@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
+from typing import Any
 
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents
-from delivery.store.cassandra.session import Cassandra
+from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import Store
+from delivery.store.interface import Store, Unavailable
 from tests.contract.harness import T0, new_id
 
 _STAMP = itertools.count(T0 * 1000)
+
+
+class _Held(Cassandra):
+    """A session whose conditional writes may be held up on their way to the server (:meth:`CassandraHarness.held`), at most
+    as long as a request waits for its answer."""
+
+    harness: CassandraHarness
+    lock_ms: int
+
+    async def swap(self, cql: str, *params: Any) -> tuple[bool, Row | None]:
+        for one in params:
+            if isinstance(one, str) and one in self.harness._held:
+                await self._wait(self.harness._held[one])
+        return await super().swap(cql, *params)
+
+    async def _wait(self, freed: asyncio.Event) -> None:
+        self.harness._waiting += 1
+        try:
+            async with asyncio.timeout(self.lock_ms / 1000):
+                await freed.wait()
+        except TimeoutError:
+            raise Unavailable("held") from None
+        finally:
+            self.harness._waiting -= 1
 
 
 class CassandraHarness:
@@ -24,6 +50,8 @@ class CassandraHarness:
     def __init__(self, at: tuple[str, int, str]) -> None:
         self._at = at
         self._closing = contextlib.AsyncExitStack()
+        self._held: dict[str, asyncio.Event] = {}
+        self._waiting = 0
 
     async def __aenter__(self) -> CassandraHarness:
         self.db = await self._session()
@@ -34,15 +62,16 @@ class CassandraHarness:
     async def __aexit__(self, *error: object) -> None:
         await self._closing.aclose()
 
-    async def _session(self) -> Cassandra:
+    async def _session(self, lock_ms: int = 5_000) -> Cassandra:
         host, port, keyspace = self._at
-        session = await Cassandra([host], keyspace, port=port).open()
+        session = await _Held([host], keyspace, port=port).open()
+        session.harness, session.lock_ms = self, lock_ms
         self._closing.push_async_callback(session.close)
         return session
 
     async def gateway(self, *, lock_ms: int = 5_000, size: int = 2) -> Store:
         del size
-        return CassandraStore(await self._session(), lock_ms)
+        return CassandraStore(await self._session(lock_ms), lock_ms)
 
     # -- groups, without the events that change them
 
@@ -96,10 +125,18 @@ class CassandraHarness:
 
     @contextlib.asynccontextmanager
     async def held(self, conversation: str) -> AsyncIterator[None]:
-        """While this is open, another operation holds the conversation."""
-        async with Documents(self.db).exclusive(conversation, T0) as held:
-            assert held is not None
+        """While this is open, no change of the conversation is heard of by the server."""
+        self._held[conversation] = asyncio.Event()
+        try:
             yield
+        finally:
+            self._held.pop(conversation).set()
+
+    async def waiting(self, count: int = 1) -> None:
+        """Return when ``count`` changes wait for :meth:`held`."""
+        async with asyncio.timeout(10):
+            while self._waiting < count:
+                await asyncio.sleep(0.005)
 
     async def erase(self) -> None:
         """Empty what is seen without knowing an id: the rest is reached by ids alone, and each test has its own."""

@@ -107,7 +107,7 @@ async def before(db: Cassandra, conversation: str, floor: int, head: int, since:
         rows = await db.rows(_NEAREST, conversation, bucket, middle)
         if not rows:
             high = max(low, bucket * BUCKET - 1)
-        elif rows[0][1] < since:
+        elif rows[0][1] is not None and rows[0][1] < since:
             low = middle
         else:
             high = max(low, rows[0][0] - 1)
