@@ -232,11 +232,11 @@ async def _allocate(
         if judged is not None:
             return judged
         found = await known(session, message_ids)
-        return Judged(_NONE, [_nowhere(send, found) for send in sends], [None] * len(sends))
+        return Judged(_NONE, [nowhere(send, found) for send in sends], [None] * len(sends))
     raise Unavailable("too many devices at once")
 
 
-def _nowhere(send: Send, found: Known) -> Appended:
+def nowhere(send: Send, found: Known) -> Appended:
     """The answer to a send to no conversation."""
     used = (send.sender, send.message_id) in found
     return Appended(Outcome.CONFLICT if used else Outcome.NO_CONVERSATION)

@@ -40,6 +40,10 @@ class Claim(msgspec.Struct, array_like=True, gc=False):
     amends: bool = False  # other rows change with it: nobody decides on rows before it is settled
     state: State = State.OPEN
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.sender, self.message_id
+
 
 class Block(msgspec.Struct, array_like=True):
     """Of a direct conversation, by the member who has blocked: a block in force or past (:meth:`Store.withhold`)."""

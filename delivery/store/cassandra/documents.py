@@ -12,7 +12,7 @@ import contextlib
 import random
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -114,11 +114,18 @@ class Documents:
             raise Unavailable("the conversation is changed by too many at once")
 
     @contextlib.asynccontextmanager
-    async def exclusive(self, conversation: str, now: int) -> AsyncIterator[Held | None]:
+    async def exclusive(
+        self,
+        conversation: str,
+        now: int,
+        before: Callable[[Document], Awaitable[None]] | None = None,
+        resumes: Collection[tuple[str, str]] = (),
+    ) -> AsyncIterator[Held | None]:
         """The lock of a document, for what reads rows, decides and writes rows: whoever else takes it waits. None without such a
         conversation. Plain appends do not take it and go on meanwhile.
 
-        Whoever holds it sees no half-done change of rows: claims that change other rows are settled first.
+        Whoever holds it sees no half-done change of rows: claims that change other rows are settled first, but those of the
+        messages ``resumes`` (sender, message id). ``before``: as of :meth:`change`.
         """
         token = secrets.randbits(62)
 
@@ -126,15 +133,16 @@ class Documents:
             clock_ms = clock.now_ms()
             if document.lock is not None and document.lock.until > clock_ms:
                 raise Keep(False)
-            if any(claim.amends and claim.state is State.OPEN for claim in document.claims):
-                raise Keep(False)
+            for claim in document.claims:
+                if claim.amends and claim.state is State.OPEN and claim.key not in resumes:
+                    raise Keep(False)
             document.lock = Lock(token, clock_ms + LOCK_MS)
             return True
 
         deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
         pause = 0.005
         while True:
-            taken = await self.change(conversation, take, now)
+            taken = await self.change(conversation, take, now, before)
             if taken is None:
                 yield None
                 return
@@ -225,7 +233,9 @@ class Held:
         self._conversation = conversation
         self._now = now
 
-    async def change(self, decide: Callable[[Document], T]) -> T:
+    async def change(
+        self, decide: Callable[[Document], T], before: Callable[[Document], Awaitable[None]] | None = None
+    ) -> T:
         """Change the document, as long as the lock is held: raises :class:`Unavailable` when it was lost."""
 
         def checked(document: Document) -> T:
@@ -239,7 +249,7 @@ class Held:
             except Keep as keep:
                 raise Keep((keep.result,)) from None
 
-        changed = await self._documents.change(self._conversation, kept, self._now)
+        changed = await self._documents.change(self._conversation, kept, self._now, before)
         if changed is None:
             raise Unavailable("the conversation is gone")
         return changed[0]

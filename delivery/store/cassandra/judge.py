@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from delivery.store.cassandra import rows
 from delivery.store.cassandra.claims import Known
@@ -23,6 +24,13 @@ class Judged:
     again: list[int] = field(default_factory=list)
 
 
+class About(NamedTuple):
+    """Of the message that a send is about."""
+
+    withheld: bool = False
+    until: int = 0
+
+
 class Full(Exception):
     """The document has no room for another device: this one's last number has to be written elsewhere first."""
 
@@ -39,9 +47,12 @@ def judge(
     lasts: dict[str, int],
     written: dict[str, int],
     now: int,
+    about: Callable[[Send], Appended | About] | None = None,
+    done: Callable[[Send, Claim], None] | None = None,
 ) -> Judged:
     """Number what is new, on ``document`` itself. ``known``: messages that are durable, read after the document. ``lasts``: of
-    devices that the document does not know. ``written``: last numbers that are durable outside the document."""
+    devices that the document does not know. ``written``: last numbers that are durable outside the document. ``about``: judges
+    amendments; ``done`` is told of each number before the next send is judged."""
     judged = Judged(document, [None] * len(sends), [None] * len(sends))
     ours: set[int] = set()
     allocated_at = clock.now_ms()
@@ -58,6 +69,8 @@ def judge(
             judged.claims[i] = claim
             judged.again.append(i)
             ours.add(claim.seq)
+            if done is not None:
+                done(send, claim)
             continue
         if send.seq_num:
             if waits(document.claims, send.device, ours):
@@ -66,11 +79,20 @@ def judge(
             if refused is not None:
                 judged.answers[i] = refused
                 continue
-        claim = take(document, send, now, allocated_at)
+        of = About()
+        if about is not None:
+            found = about(send)
+            if isinstance(found, Appended):
+                judged.answers[i] = found
+                continue
+            of = found
+        claim = take(document, send, now, allocated_at, of, amends=about is not None)
         count(document, send, written)
         document.claims.append(claim)
         judged.claims[i] = claim
         ours.add(claim.seq)
+        if done is not None:
+            done(send, claim)
     return judged
 
 
@@ -116,15 +138,14 @@ def take(
     send: Send,
     now: int,
     allocated_at: int,
+    about: About = About(),
     *,
-    withheld: bool = False,
-    until: int = 0,
     amends: bool = False,
 ) -> Claim:
-    """The next number. ``withheld``, ``until``: of what it is about, if it is about a message."""
+    """The next number."""
     message = rows.is_message(send.kind)
     block = block_of(document, send.sender)
-    withheld = withheld or (block is not None and block.active)
+    withheld = about.withheld or (block is not None and block.active)
     document.head += 1
     if message and not withheld:
         document.ordinal += 1
@@ -145,7 +166,7 @@ def take(
         device=send.device,
         seq_num=send.seq_num,
         withheld=withheld,
-        until=_ends(document, send, block, now) if message else until,
+        until=_ends(document, send, block, now) if message else about.until,
         amends=amends,
     )
 

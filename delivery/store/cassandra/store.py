@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from delivery.store.cassandra import changes as member_changes
-from delivery.store.cassandra import devices, flags, outbox, pages, receipts, retention, roster
+from delivery.store.cassandra import (
+    devices,
+    flags,
+    log,
+    outbox,
+    pages,
+    receipts,
+    retention,
+    roster,
+    vanishing,
+)
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.positions import Positions
 from delivery.store.cassandra.rows import OutboxRows
@@ -55,7 +65,11 @@ class CassandraStore:
 
     # -- log
     async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
-        raise Missing("append")
+        return await log.append(self._db, self._documents, self._outbox, self._answered, writer, sends, now)
+
+    async def _answered(self, pairs: Sequence[tuple[str, str]], now: int) -> None:
+        for conversation, user in pairs:
+            await self.accept(user, now, conversations=[conversation])
 
     async def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
         return await pages.pages(self._db, self._documents, requests)
@@ -202,7 +216,7 @@ class CassandraStore:
 
     # -- retention
     async def vanish(self, now: int, limit: int = 1000) -> int:
-        raise Missing("vanish")
+        return await vanishing.vanish(self._db, self._documents, now, limit)
 
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         return await retention.expire(self._db, self._documents, now, retention_ms, limit)
