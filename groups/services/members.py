@@ -159,7 +159,7 @@ def leave(*, account: Account, group_id: uuid.UUID) -> None:
 def leave_locked(*, group: Group, member: Membership) -> None:
     """:func:`leave`, in a transaction that has locked the group; its last statement."""
     changes: list[Change] = []
-    heir = _heir(group, member) if member.role == Role.CREATOR else None
+    heir = heir_of(group, member) if member.role == Role.CREATOR else None
     _end(group=group, member=member, removed=False)
     if heir is not None:
         heir.role = Role.CREATOR
@@ -220,8 +220,11 @@ def change_role(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID, ro
         return member
 
 
-def _heir(group: Group, leaver: Membership) -> Membership | None:
-    others = Membership.objects.filter(group=group, left_at=None).exclude(pk=leaver.pk)
+def heir_of(group: Group, leaver: Membership | None = None) -> Membership | None:
+    """Who becomes the creator when ``leaver`` is none any more: the oldest admin, else the oldest member."""
+    others = Membership.objects.filter(group=group, left_at=None)
+    if leaver is not None:
+        others = others.exclude(pk=leaver.pk)
     admins_first = Case(When(role=Role.ADMIN, then=0), default=1)
     return others.order_by(admins_first, "joined_at", "pk").first()
 

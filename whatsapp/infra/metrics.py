@@ -158,6 +158,10 @@ ASIDE = Counters(
     "Entries that no pass of a lane could fan out; their rows of the outbox are marked again by their writer or the sweep.",
     (),
 )
+FSCK_CHECKED = Counters("whatsapp_fsck_checked", "What fsck has looked at, by section.", ("section",))
+FSCK_FINDINGS = Counters(
+    "whatsapp_fsck_findings", "What fsck found to disagree, and whether it mended it.", ("kind", "mended")
+)
 LINES = Counters("whatsapp_log_lines", "Log lines written, by level.", ("level",))
 SUPPRESSED = Counters(
     "whatsapp_log_lines_suppressed", "Log lines not written because they repeat others.", ()

@@ -16,6 +16,7 @@ from whatsapp.settings.breaker import *  # noqa: F403
 from whatsapp.settings.cassandra import *  # noqa: F403
 from whatsapp.settings.databases import *  # noqa: F403
 from whatsapp.settings.devices import *  # noqa: F403
+from whatsapp.settings.fsck import *  # noqa: F403
 from whatsapp.settings.pins import *  # noqa: F403
 from whatsapp.settings.rest import *  # noqa: F403
 from whatsapp.settings.security import *  # noqa: F403
@@ -164,6 +165,7 @@ CELERY_TASK_ROUTES = (
         ("delivery.tasks.*", {"queue": "maintenance"}),
         ("accounts.tasks.*", {"queue": "maintenance"}),
         ("groups.tasks.*", {"queue": "maintenance"}),
+        ("chats.tasks.*", {"queue": "maintenance"}),
         ("whatsapp.staff.tasks.*", {"queue": "maintenance"}),
     ],
 )
@@ -177,6 +179,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 600.0,
         "options": {"expires": 600},
     },
+    "chats-fsck": {"task": "chats.tasks.fsck", "schedule": 300.0, "options": {"expires": 300}},
     "accounts-prune": {
         "task": "accounts.tasks.prune",
         "schedule": crontab(minute=17),
