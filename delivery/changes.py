@@ -7,7 +7,6 @@ heartbeat.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from delivery.store.interface import Change, Changed, Logged, TimerSet
 from delivery.store.sync import store
 from whatsapp.infra.bus import channel
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.valkey import ANSWER_TIMEOUT_S, Address, Connection, HotUnavailable
+from whatsapp.infra.visit import visit
 
 log = logging.getLogger(__name__)
 
@@ -69,28 +68,22 @@ def set_timer(*, conversation: str, sender: str, seconds: int) -> TimerSet | Non
 def _tell(entry: Entry) -> None:
     lane, token = lane_of(entry.events[0].conversation), lanes.new_token()
     try:
-        if not async_to_sync(_add)(Address(settings.HOT_URL), lane, token, entry):
+        if not async_to_sync(_add)(settings.HOT_URL, lane, token, entry):
             tasks.submit_lane_soon(lane, token)
     except Exception as error:
         log.warning("a change of a conversation is left to the sweep: %s", type(error).__name__)
 
 
-async def _add(address: Address, lane: int, token: str, entry: Entry) -> bool:
+async def _add(url: str, lane: int, token: str, entry: Entry) -> bool:
     """Whether somebody works on the lane already. In a gateway this runs on the loop that serves the sockets."""
     # A connection of its own: elsewhere async_to_sync brings a new loop with each call.
-    connection = await Connection.open(address, lambda _: None)
-    try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            (answer,) = await connection.run(
-                [("EVAL", lanes.ADD, 3, *lanes.keys(lane), *lanes.add_arguments(token, entry))]
-            )
-            if isinstance(answer, Exception):
-                raise HotUnavailable(str(answer))
-            _, holder, _, _ = answer
-            process = holder.decode().partition(":")[0]
-            if process:
-                wake = msgspec.msgpack.encode([(lanes.WAKE, (lane, holder.decode()))])
-                await connection.run([("SPUBLISH", channel(process), wake)])
-    finally:
-        connection.close()
+    async with visit(url) as hot:
+        (answer,) = await hot.run(
+            [("EVAL", lanes.ADD, 3, *lanes.keys(lane), *lanes.add_arguments(token, entry))]
+        )
+        _, holder, _, _ = answer
+        process = holder.decode().partition(":")[0]
+        if process:
+            wake = msgspec.msgpack.encode([(lanes.WAKE, (lane, holder.decode()))])
+            await hot.run([("SPUBLISH", channel(process), wake)])
     return bool(holder)

@@ -46,6 +46,8 @@ POKE = "poke"  # payload: [conversation, seq, [users]]: there is something up to
 
 Deliver = Callable[[Event, Sequence[str]], None]
 Marks = dict[tuple[str, str], dict[str, int]]
+#: Whether a replay is for this user.
+Only = Callable[[str], bool]
 
 
 class Batch:
@@ -107,6 +109,7 @@ class Fanout:
         started, self.oldest = time(), batches[0].durable
         hot = self._bus.hot
         epoch = hot.epoch
+        lost: list[Exception] = []
         try:
             targets = await self._targets(events)
             everyone = unique([user for users in targets for user in users])
@@ -117,7 +120,7 @@ class Fanout:
             faults.point("before-mark")
             marks = _marks([event.logged for event in events], targets, devices)
             rewritten = emptied(event for batch in batches for event in batch.events)
-            sessions = await self._mark(marks, everyone, by_lane, rewritten)
+            sessions = await self._mark(marks, everyone, by_lane, rewritten, lost)
             metrics.MARK.observe(time() - started, len(events))
         except (HotUnavailable, Unavailable, hiredis.ReplyError):
             self.progress.failed()
@@ -141,10 +144,14 @@ class Fanout:
                         by_process.setdefault(process, []).append(user)
             for process, there in by_process.items():
                 self._bus.send(process, LIVE, (wired(event.logged), there))
-        self.progress.done(batches[-1].writer, epoch, batches[-1].row)
+        if lost:
+            self.progress.failed()  # who is on the other nodes has heard of it
+        else:
+            self.progress.done(batches[-1].writer, epoch, batches[-1].row)
 
-    async def replay(self, rows: Sequence[OutboxRow]) -> None:
-        """Mark and publish rows again, as "there is something up to seq". Raises what the hot node or the store raise."""
+    async def replay(self, rows: Sequence[OutboxRow], only: Only | None = None) -> None:
+        """Mark and publish rows again, as "there is something up to seq"; ``only``: for whom it is not done already. Raises what
+        the hot node or the store raise."""
         heads: dict[str, int] = {}
         for row in rows:
             for conversation, seq in row.heads:
@@ -156,6 +163,8 @@ class Fanout:
             for conversation in some:
                 known = lists.get(conversation)
                 part[conversation] = last_owed(known, heads[conversation]) if known else {}
+                if only is not None:
+                    part[conversation] = {u: seq for u, seq in part[conversation].items() if only(u)}
                 for user, seq in list(part[conversation].items()):
                     before, through = hidden.get((conversation, user), (0, 0))
                     if before < seq <= through:  # all of it up to there is withheld from this user
@@ -225,6 +234,8 @@ class Fanout:
         now = asyncio.get_running_loop().time()
         opened: dict[tuple[str, int], dict[int, tuple[int, int]]] = {}
         for (lane, entry), token, answer in zip(by_lane, tokens, answers, strict=True):
+            if isinstance(answer, HotUnavailable):
+                continue  # the whole batch counts as failed
             added = self._lanes.added(lane, token, answer)
             if added.id is None:
                 self.progress.failed()  # the lane is full: the writer marks the row itself, in its own time
@@ -241,8 +252,10 @@ class Fanout:
         users: Sequence[str],
         by_lane: Sequence[tuple[int, Entry]] = (),
         rewritten: Sequence[str] = (),
+        lost: list[Exception] | None = None,
     ) -> dict[str, dict[str, SessionEntry]]:
-        """Write marks and entries of lanes, and read the sessions of ``users``, in one pipeline; marks come before the
+        """With ``lost`` a node of several that is away takes nothing from the others: what its commands failed with is added
+        there. Write marks and entries of lanes, and read the sessions of ``users``, in one pipeline; marks come before the
         look-up, because a device registers before it reads its marks. Drained copies of what was ``rewritten`` go."""
         commands: list[Command] = []
         tokens: list[str] = []
@@ -252,17 +265,34 @@ class Fanout:
             tokens.append(token)
         looks = look(rewritten)
         commands += [*looks, *mark_commands(marks)]
-        if users:
-            commands.append(("MGET", *[sessions_key(user) for user in users]))
-        answers = await self._bus.hot.run(commands) if commands else []
+        hot = self._bus.hot
+        look_ups = hot.mget([sessions_key(user) for user in users]) if users else []
+        commands += look_ups
+        if lost is None or hot.one_node:
+            answers = await hot.run(commands) if commands else []
+        else:
+            answers = await hot.run_each(commands)
+            lost += [answer for answer in answers if isinstance(answer, HotUnavailable)]
+            for answer in answers:
+                if isinstance(answer, Exception) and not isinstance(answer, HotUnavailable):
+                    raise answer
         if looks:
             found = answers[len(by_lane) : len(by_lane) + len(looks)]
-            await take_away(self._bus.hot, dict(zip(rewritten, found, strict=True)))
+            there = {
+                conversation: streams
+                for conversation, streams in zip(rewritten, found, strict=True)
+                if not isinstance(streams, HotUnavailable)
+            }
+            await take_away(hot, there)
         if by_lane:
             self._queued(by_lane, tokens, answers[: len(by_lane)])
         if not users:
             return {}
-        return {user: parse_sessions(raw) for user, raw in zip(users, answers[-1], strict=True)}
+        raws = hot.values(answers[-len(look_ups) :])
+        return {
+            user: parse_sessions(raw) if not isinstance(raw, HotUnavailable) else {}
+            for user, raw in zip(users, raws, strict=True)
+        }
 
 
 def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

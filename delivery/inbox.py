@@ -17,7 +17,7 @@ from delivery.store.interface import Behind
 from whatsapp.infra import faults
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 from whatsapp.infra.hot import Hot
-from whatsapp.infra.valkey import Command
+from whatsapp.infra.valkey import Command, HotUnavailable
 
 #: A session record that nobody has touched for a day belongs to a process that died long ago.
 SESSION_TTL_S = 86_400
@@ -129,8 +129,8 @@ class Inbox:
         self._complete = hot.script(_COMPLETE)
         self._clean = hot.script(_CLEAN)
 
-    async def register(self, requests: Sequence[Registration]) -> list[Registered]:
-        """Write the records of many sessions in one pipeline."""
+    async def register(self, requests: Sequence[Registration]) -> list[Registered | None]:
+        """Write the records of many sessions in one pipeline. None: that one's node of several is away."""
         commands = [
             self._register.call(
                 [sessions_key(r.user), marker_key(r.user, r.device), dirty_key(r.user, r.device)],
@@ -147,8 +147,14 @@ class Inbox:
             )
             for r in requests
         ]
-        answers = []
-        for generation, replaced, old_generation, marker, pending in await self._hot.run(commands):
+        answers: list[Registered | None] = []
+        for answer in await self._hot.run_each(commands):
+            if isinstance(answer, Exception):
+                if not isinstance(answer, HotUnavailable):
+                    raise answer
+                answers.append(None)
+                continue
+            generation, replaced, old_generation, marker, pending = answer
             answers.append(
                 Registered(
                     max(0, int(generation)),
@@ -182,14 +188,19 @@ class Inbox:
     async def clean(self, acked: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
         """Remove the marks that the acknowledged positions of ``(user, device)`` cover."""
         keys: list[str] = []
-        args: list[Any] = []
+        all_args: list[list[Any]] = []
         for (user, device), positions in acked.items():
             keys.append(dirty_key(user, device))
-            args.append(len(positions))
+            args: list[Any] = [len(positions)]
             for conversation, seq in positions.items():
                 args += [conversation, _ANY_MARK if faults.off("clean") else seq]
-        if keys:
-            await self._hot.run([self._clean.call(keys, args)])
+            all_args.append(args)
+        if keys and self._hot.one_node:
+            await self._hot.run([self._clean.call(keys, [arg for args in all_args for arg in args])])
+        elif keys:
+            await self._hot.run(
+                [self._clean.call([key], args) for key, args in zip(keys, all_args, strict=True)]
+            )
 
     async def forget(self, user: str, device: str) -> None:
         """The device is unlinked."""
@@ -198,8 +209,8 @@ class Inbox:
     async def sessions(self, users: Sequence[str]) -> list[dict[str, SessionEntry]]:
         if not users:
             return []
-        (raws,) = await self._hot.run([("MGET", *[sessions_key(user) for user in users])])
-        return [parse_sessions(raw) for raw in raws]
+        answers = await self._hot.run(self._hot.mget([sessions_key(user) for user in users]))
+        return [parse_sessions(raw) for raw in self._hot.values(answers)]
 
 
 def mark_commands(marks: Mapping[tuple[str, str], Mapping[str, int]]) -> Iterable[Command]:

@@ -317,9 +317,10 @@ class LaneWorker:
                     if seq:
                         marks.setdefault((user, row.device), {})[conversation] = seq
         commands: list[Command] = list(mark_commands(marks))
-        commands.append(("MGET", *[sessions_key(user) for user in everyone]))
+        look_ups = self._hot.mget([sessions_key(user) for user in everyone])
         # Marks before the look-up: a device registers before it reads its marks.
-        sessions = (await self._hot.run(commands))[-1]
+        answers = await self._hot.run([*commands, *look_ups])
+        sessions = self._hot.values(answers[-len(look_ups) :])
         processes = {
             user: self._where(user, raw) for user, raw in zip(everyone, sessions, strict=True) if raw
         }

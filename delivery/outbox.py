@@ -4,6 +4,10 @@ Every batch left one outbox row with its append. A row is done under an epoch on
 had that epoch before they were sent. The watermark is the highest row below which all are done; it is written behind, once
 a second, because a lower one only repeats marks, and marks are harmless.
 
+On a cluster the epoch is that of all nodes together: a row is done when each of them has answered, and a new epoch of one opens
+the rows of the last minutes again. A living writer knows on which nodes they were done under the last epoch, and marks them again
+for the users of the others alone; for a dead writer all is marked again.
+
 What groups are owed goes by lanes (:mod:`delivery.lanes`); such a row stays open until each of its lanes was reported (R13).
 If no report comes and the lane has the entry no more, the row is marked again like one whose marks failed.
 
@@ -17,7 +21,8 @@ import asyncio
 import logging
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import groupby
 
 from delivery.store.interface import OutboxRow, Store, Unavailable
 from whatsapp.infra import clock, faults, metrics
@@ -26,10 +31,13 @@ from whatsapp.infra.valkey import HotUnavailable
 
 log = logging.getLogger(__name__)
 
-Replay = Callable[[list[OutboxRow]], Awaitable[None]]
+#: ``replay(rows)`` for all users, ``replay(rows, only)`` for those for whom ``only`` is true.
+Replay = Callable[..., Awaitable[None]]
 #: ``oldest(lanes)``: id of the first entry of each lane, None for an empty one.
 Oldest = Callable[[list[int]], Awaitable[dict[int, tuple[int, int] | None]]]
 
+#: Ends of epochs that a writer remembers; older ones cost some marks more.
+PAST_EPOCHS = 8
 OVERDUE_S = 5.0
 #: Rows that wait in their lanes and are looked at in one turn: an outage leaves many, and a lost one among the oldest is enough.
 LOOK_AT = 10_000
@@ -74,6 +82,9 @@ class Progress:
         self._told = 0  # the newest row that was opened or done
         self._reached = 0  # done up to here, but for the open ones
         self._epoch = ""  # under which ``_row`` was earned
+        self._nodes: frozenset[str] = frozenset()  # the epochs of the nodes of which it is made
+        #: (row, epochs of nodes): up to there all is done on these, whatever became of the others. Newest last.
+        self._past: deque[tuple[int, frozenset[str]]] = deque(maxlen=PAST_EPOCHS)
         self._row = 0
         self._saved = 0
         self.broken_at = clock.now_ms()  # since when rows may be open that nobody will mark but a replay
@@ -103,6 +114,7 @@ class Progress:
         self.writer = str(uuid.uuid4())
         self._bus.names.add(self.writer)
         self._epoch, self._row, self._saved = "", 0, 0
+        self._past.clear()
         self._open.clear()
         self._due.clear()
         self._reached = self._told = 0
@@ -183,16 +195,24 @@ class Progress:
 
     async def _catch_up(self) -> None:
         epoch, failures, writer = self._hot.epoch, self._failures, self.writer
+        nodes = self._hot.epochs()
         if self._epoch != epoch:
             await self._save()
+            if self._row:
+                self._past.append((self._row, self._nodes))
             self._broken, self._epoch, self._row, self._saved = True, epoch, 0, 0
+            self._nodes = nodes
             self._reached = 0
         while True:
             newest = next(reversed(self._open), 0)
             rows = await self._store.outbox(writer, kept_under(epoch), clock.now_ms())
             if not rows:
                 break
-            await self._replay(rows)
+            for part, done_on in self._by_nodes(rows):
+                if done_on:
+                    await self._replay(part, lambda user, on=done_on: self._hot.under(user)[1] not in on)
+                else:
+                    await self._replay(part)
             metrics.REPLAYED.add(number=len(rows))
             if self.writer != writer or self._epoch != epoch:
                 return
@@ -204,6 +224,17 @@ class Progress:
             self._close(newest)
         if self._failures == failures and self._hot.epoch == epoch:
             self._broken = False
+
+    def _by_nodes(self, rows: list[OutboxRow]) -> Iterator[tuple[list[OutboxRow], frozenset[str]]]:
+        """The rows in parts, each with the epochs of those nodes of now on which it was done before."""
+        now = self._hot.epochs()
+
+        def done_on(row: OutboxRow) -> frozenset[str]:
+            known = [nodes for up_to, nodes in self._past if row.row <= up_to]
+            return now.intersection(frozenset().union(*known))
+
+        for nodes, part in groupby(rows, done_on):
+            yield list(part), nodes
 
     async def _look_for_lost(self) -> None:
         """Rows that wait for long: their entries are still in their lanes, or the stream or the report was lost."""

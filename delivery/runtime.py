@@ -21,6 +21,7 @@ from delivery.store.interface import Store
 from delivery.store.postgres import PostgresStore
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.hot import Hot
+from whatsapp.infra.hot_cluster import open_hot
 from whatsapp.infra.postgres import open_pool
 from whatsapp.infra.threads import shown
 
@@ -43,7 +44,7 @@ class Runtime:
         pool = open_pool(settings.DATABASE_URL, low=0, high=2)
         await pool.open(wait=False)
         self.store = from_settings(PostgresStore(pool), "postgresql")
-        self.hot = Hot(settings.HOT_URL)
+        self.hot = open_hot(settings.HOT_URL)
         await self.hot.start()
 
     def lanes(self) -> LaneWorker:

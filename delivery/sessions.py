@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -96,32 +96,36 @@ class Sessions:
         if old is not None:
             self.end(old, Close.REPLACED, "a newer session of this device")
         rebuilt: bool = await self._opens.ask(session)
-        if not session.term and self._bus.hot.available:  # the term began in between
+        if not session.term and self._bus.hot.under(session.user)[0]:  # the term began in between
             rebuilt = await self._opens.ask(session)
         if session.state is not State.CLOSED:
             self._presence.opened(session.user)
         return rebuilt
 
     async def _open_all(self, sessions: list[Session]) -> list[bool]:
-        rebuilt = [True] * len(sessions)
+        hot = self._bus.hot
+        rebuilt: dict[Session, bool] = {}
+        left = sessions
         for _ in range(3):
-            term, epoch = self._bus.hot.term, self._bus.hot.epoch
-            if not term:
+            under = {session: hot.under(session.user) for session in left}
+            there = {session: epoch for session, (term, epoch) in under.items() if term}
+            if not there:
                 break
             try:
-                rebuilt = await self._open_under(epoch, sessions)
+                opened = await self._open_under(there)
             except (HotUnavailable, Unavailable, hiredis.ReplyError):
                 break
-            if self._bus.hot.term == term:
-                for session in sessions:
-                    session.term, session.epoch = term, epoch
-                return rebuilt
-        # Without the hot node a session is served from the store; the next term opens it again.
-        for session in sessions:
+            for session, was_rebuilt in opened.items():
+                if hot.under(session.user) == under[session]:
+                    session.term, session.epoch = under[session]
+                    rebuilt[session] = was_rebuilt
+            left = [session for session in left if session not in rebuilt]
+        # Without its hot node a session is served from the store; the next term opens it again.
+        for session in left:
             session.term, session.complete = 0, False
-            session.epoch = session.epoch or self._bus.hot.epoch
-        await asyncio.gather(*[self._count_pending(session) for session in sessions])
-        return [True] * len(sessions)
+            session.epoch = session.epoch or hot.under(session.user)[1]
+        await asyncio.gather(*[self._count_pending(session) for session in left])
+        return [rebuilt.get(session, True) for session in sessions]
 
     async def _count_pending(self, session: Session) -> None:
         """What ``ready`` tells of a session that has no marks to count: heads above positions."""
@@ -129,12 +133,17 @@ class Sessions:
             with contextlib.suppress(Unavailable):
                 session.pending = len(await self._store.behind(session.user, session.device))
 
-    async def _open_under(self, epoch: str, sessions: list[Session]) -> list[bool]:
+    async def _open_under(self, epochs: Mapping[Session, str]) -> dict[Session, bool]:
+        """Whether the marks of each were rebuilt; who is absent was not reached."""
         # A session that ended meanwhile must not displace anybody.
-        living = [session for session in sessions if session.state is not State.CLOSED]
+        living = [session for session in epochs if session.state is not State.CLOSED]
         answers = await self._inbox.register([self._registration(session) for session in living])
         rebuild: list[Session] = []
+        reached = dict.fromkeys(epochs, False)
         for session, answer in zip(living, answers, strict=True):
+            if answer is None:
+                del reached[session]
+                continue
             if not answer.generation:
                 self.end(session, Close.REPLACED, "a newer session of this device")
                 continue
@@ -146,7 +155,7 @@ class Sessions:
             if answer.replaced and answer.replaced != self._bus.process:
                 self._bus.send(answer.replaced, REPLACED, (session.user, session.device, session.generation))
             session.pending = answer.pending
-            session.complete = answer.marker == epoch or faults.off("marker")
+            session.complete = answer.marker == epochs[session] or faults.off("marker")
             if not session.complete:
                 rebuild.append(session)
         if rebuild:
@@ -154,10 +163,10 @@ class Sessions:
                 self._roster.forget_devices(session.user)  # young or not: read now
             devices = await self._roster.devices([session.user for session in rebuild])
             await asyncio.gather(
-                *[self._rebuild(epoch, session, devices[session.user]) for session in rebuild]
+                *[self._rebuild(epochs[session], session, devices[session.user]) for session in rebuild]
             )
-        again = set(map(id, rebuild))
-        return [id(session) in again for session in sessions]
+            reached.update(dict.fromkeys(rebuild, True))
+        return reached
 
     def _registration(self, session: Session) -> Registration:
         status = "away" if session.away else "online"
@@ -178,7 +187,8 @@ class Sessions:
         behind = await self._store.behind(session.user, session.device)
         now = clock.now_ms()
         linked = next((row.linked_at for row in devices if row.device == session.device), now)
-        young = now - linked < NEW_DEVICE_MS
+        # Where others may still have marked elsewhere, the set is not complete yet: the next check looks again.
+        young = now - linked < NEW_DEVICE_MS or not self._bus.hot.settled(session.user)
         session.pending = await self._inbox.complete(
             session.user, session.device, "" if young else epoch, behind
         )
@@ -210,7 +220,8 @@ class Sessions:
         self._reopening = asyncio.get_running_loop().create_task(self._reopen_all())
 
     async def _reopen_all(self) -> None:
-        sessions = [session for session in self._hub.all() if session.state is not State.OPENING]
+        under = self._bus.hot.under
+        sessions = [s for s in self._hub.all() if s.state is not State.OPENING and s.term != under(s.user)[0]]
         rate = max(REOPEN_AT_LEAST, len(sessions) / REOPEN_SPREAD_S)
         for start in range(0, len(sessions), OPEN_AT_ONCE):
             chunk = [s for s in sessions[start : start + OPEN_AT_ONCE] if s.state is not State.CLOSED]
@@ -330,8 +341,9 @@ class Sessions:
                 try:
                     await self._check_accounts(chunk)
                     await self._silence.check(chunk)
-                    if self._bus.hot.available and chunk:
-                        await self._check(chunk)
+                    there = [s for s in chunk if self._bus.hot.under(s.user)[0]]
+                    if there:
+                        await self._check(there)
                 except (HotUnavailable, Unavailable, hiredis.ReplyError):
                     pass
                 except Exception:
@@ -341,7 +353,8 @@ class Sessions:
         """It could not be registered when it should have been; at a new term :meth:`_reopen_all` spreads the work."""
         hot = self._bus.hot
         reopening = self._reopening is not None and not self._reopening.done()
-        return hot.available and not reopening and session.term != hot.term
+        term, _ = hot.under(session.user)
+        return bool(term) and not reopening and session.term != term
 
     async def _check_accounts(self, sessions: Sequence[Session]) -> None:
         if not sessions:
@@ -354,7 +367,7 @@ class Sessions:
                 await self.forget(session.user, session.device)
 
     async def _check(self, sessions: Sequence[Session]) -> None:
-        epoch = self._bus.hot.epoch
+        under = [self._bus.hot.under(session.user) for session in sessions]
         commands: list[Command] = []
         for s in sessions:
             commands.append(("GET", sessions_key(s.user)))
@@ -373,7 +386,8 @@ class Sessions:
                 and entry.process == self._bus.process
                 and entry.generation == session.generation
             )
-            if not ours or not marker or marker.decode() != epoch or session.term != self._bus.hot.term:
+            term, epoch = under[index]
+            if not ours or not marker or marker.decode() != epoch or session.term != term:
                 again.append(session)
                 continue
             for i in range(0, len(flat), 2):

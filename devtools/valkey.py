@@ -25,7 +25,11 @@ class ValkeyServer:
         env: dict[str, str] | None = None,
         port: int | None = None,
         options: list[str] | None = None,
+        name: str = "valkey",
+        config: list[str] | None = None,
     ) -> None:
+        self.name = name
+        self.config = config or []  # lines of its configuration file: what must not be seen on a command line
         self.folder = folder
         self.password = password
         self.log = log
@@ -39,10 +43,10 @@ class ValkeyServer:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             config = self.folder / "valkey.conf"  # a file, so that the password is on no command line
             config.touch(mode=0o600)
-            config.write_text(f"requirepass {self.password}\n")
+            config.write_text("\n".join([f"requirepass {self.password}", *self.config, ""]))
 
         return Spec(
-            name="valkey",
+            name=self.name,
             argv=[
                 str(wheels.valkey_server()), str(self.folder / "valkey.conf"),
                 "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder),

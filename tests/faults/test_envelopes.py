@@ -15,7 +15,6 @@ from tests.faults.engine import Process, Seat, World
 from tests.faults.test_lanes import Room, nobody
 from tests.gateway.peer import new_id, until
 from whatsapp.infra.layer import BusLayer
-from whatsapp.infra.valkey import Address
 from whatsapp.wire import frames
 from whatsapp.wire.frames import Envelope
 
@@ -67,7 +66,7 @@ class Talk:
 
     async def tell(self) -> None:
         layer = BusLayer()
-        layer._address = Address(self.world.hot_url)
+        layer._url = self.world.hot_url
         await layer.tell_all([self.bob])
 
     async def attempt(self, *devices: str, message_id: str = "") -> str:

@@ -20,7 +20,7 @@ import msgspec
 
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
-from whatsapp.infra.hot import Hot
+from whatsapp.infra.hot_cluster import open_hot
 from whatsapp.infra.logs import process_name
 from whatsapp.infra.valkey import HotUnavailable
 
@@ -79,7 +79,7 @@ class Bus:
             process_name()
         )  # what the heartbeat says: which of the processes of a machine this one is
         self.names = {process}  # what this process keeps alive: itself, and what it writes as
-        self.hot = Hot(url, channel=channel(process), on_message=self._received)
+        self.hot = open_hot(url, channel=channel(process), on_message=self._received)
         self._handlers: dict[str, Callable[[Any], None]] = {}
         self._undelivered: dict[str, Callable[[Any], None]] = {}
         self._out: Batcher[tuple[str, str, Any]] = Batcher(self._publish, max_batch=2048)
@@ -138,13 +138,13 @@ class Bus:
         """Publish what belongs together; False when the node did not take it."""
         answered = True
         try:
-            receivers = await self.hot.run(
+            receivers = await self.hot.run_each(
                 [("SPUBLISH", channel(process), data) for process, _, data in flight]
             )
         except (HotUnavailable, hiredis.ReplyError):
             receivers, answered = [0] * len(flight), False
         for (_, batch, _), count in zip(flight, receivers, strict=True):
-            if not count:
+            if not count or isinstance(count, Exception):
                 for topic, payload in batch:
                     handler = self._undelivered.get(topic)
                     if handler is not None:

@@ -22,10 +22,10 @@ from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script, V
 
 log = logging.getLogger(__name__)
 
-_EPOCH_COMMAND: Command = ("INFO", "server", "replication", "commandstats")
+EPOCH_COMMAND: Command = ("INFO", "server", "replication", "commandstats")
 _RUN_ID = re.compile(rb"run_id:(\w+)")
 _REPLID = re.compile(rb"master_replid:(\w+)")
-_FLUSHES = re.compile(rb"cmdstat_flush(?:all|db):calls=(\d+)")
+_FLUSHES = re.compile(rb"cmdstat_(?:flush(?:all|db)|cluster\|flushslot):calls=(\d+)")
 
 
 def parse_epoch(info: bytes | str) -> str:
@@ -43,6 +43,9 @@ class Hot:
 
     ``on_term`` is called (on the loop) whenever a new term begins; ``term`` is 0 while the node is away.
     """
+
+    #: Whether all keys are on one server: then a command may have keys of many users.
+    one_node = True
 
     def __init__(
         self, url: str, *, channel: str = "", on_message: Callable[[bytes], None] | None = None
@@ -85,15 +88,38 @@ class Hot:
         """A pipeline; see :meth:`Valkey.run`."""
         return await self.commands.run(commands)
 
+    async def run_each(self, commands: Sequence[Command]) -> list[Any]:
+        """:meth:`run`, where a node of several that is away leaves ``HotUnavailable`` in the place of its answers."""
+        return await self.run(commands)
+
     def script(self, text: str) -> Script:
         return self.commands.add_script(Script(text))
+
+    def mget(self, keys: Sequence[str]) -> list[Command]:
+        """What reads strings of many users; :meth:`values` makes one list of the answers."""
+        return [("MGET", *keys)]
+
+    def values(self, answers: Sequence[Any]) -> list[Any]:
+        return answers[0]
+
+    def under(self, key: str) -> tuple[int, str]:
+        """Term and epoch of the node that has what belongs to ``key``: a user, a conversation."""
+        return self.term, self.epoch
+
+    def epochs(self) -> frozenset[str]:
+        """The epochs of all nodes."""
+        return frozenset((self.epoch,))
+
+    def settled(self, key: str) -> bool:
+        """Whether no other node may have taken marks for ``key`` a moment ago that are lost."""
+        return True
 
     @property
     def available(self) -> bool:
         return self.term != 0
 
     async def _read_epoch(self, connection: Connection) -> None:
-        (info,) = await connection.run([_EPOCH_COMMAND])
+        (info,) = await connection.run([EPOCH_COMMAND])
         if isinstance(info, Exception):
             raise HotUnavailable(str(info))
         self._known = parse_epoch(info)
@@ -151,7 +177,7 @@ class Hot:
             if not self.commands.connected:
                 continue
             try:
-                (info,) = await self.run([_EPOCH_COMMAND])
+                (info,) = await self.run([EPOCH_COMMAND])
                 epoch = parse_epoch(info)
             except (HotUnavailable, hiredis.ReplyError):
                 continue

@@ -7,8 +7,7 @@ other names live on the second layer (``admin``, channels_redis).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +17,8 @@ from django.conf import settings
 from whatsapp.infra import clock
 from whatsapp.infra.bus import DEVICES, VISIBILITY, channel, process_of
 from whatsapp.infra.directory import parse_sessions, sessions_key, watch_key
-from whatsapp.infra.valkey import Address, Command, Connection, HotUnavailable
+from whatsapp.infra.valkey import Command
+from whatsapp.infra.visit import Visitor, visit
 
 LAYER = "layer"  # payload: [user, event]
 PREFIX = "user."
@@ -31,7 +31,7 @@ class BusLayer(BaseChannelLayer):
 
     def __init__(self, expiry: int = 60, capacity: int = 100, **kwargs: Any) -> None:
         super().__init__(expiry=expiry, capacity=capacity, **kwargs)
-        self._address = Address(settings.HOT_URL)
+        self._url = settings.HOT_URL
 
     async def group_add(self, group: str, channel: str) -> None:
         """Consumers belong to their user's group by being open."""
@@ -71,37 +71,27 @@ class BusLayer(BaseChannelLayer):
 
     async def tell_all(self, users: Sequence[str]) -> None:
         """The devices of these users, or their keys, have changed: to every process that listens, for any may have them in its
-        cache. (On a cluster each node knows the channels of its own slots.) Raises ``HotUnavailable``."""
-        await self._tell(
-            [("PUBSUB", "SHARDCHANNELS", channel("*"))] * len(users),
-            lambda raw: [process_of(name) for name in raw],
-            [(DEVICES, user) for user in users],
-        )
+        cache. Raises ``HotUnavailable``."""
+        async with visit(self._url) as hot:
+            # Each node knows the channels of its own slots.
+            found = await hot.everywhere(("PUBSUB", "SHARDCHANNELS", channel("*")))
+            processes = {process_of(name) for names in found for name in names}
+            await _publish(hot, {process: [(DEVICES, user) for user in users] for process in processes})
 
     async def _tell(
         self, look_up: list[Command], processes: Callable[[Any], list[str]], items: list[tuple[str, Any]]
     ) -> None:
         """Each item to the processes that the answer to its look-up names, in one publish a process."""
         # A connection of its own: async_to_sync brings a new loop with each call.
-        connection = await Connection.open(self._address, lambda _: None)
-        try:
-            async with asyncio.timeout(3):
-                out: dict[
-                    str, dict[int, Any]
-                ] = {}  # an item that two look-ups ask for goes to a process once
-                for item, raw in zip(items, await connection.run(look_up), strict=True):
-                    if isinstance(raw, Exception):
-                        raise HotUnavailable(str(raw))
-                    for process in set(processes(raw)):
-                        out.setdefault(process, {})[id(item)] = item
-                encode = msgspec.msgpack.encode
-                await connection.run(
-                    [
-                        ("SPUBLISH", channel(process), encode(list(batch.values())))
-                        for process, batch in out.items()
-                    ]
-                )
-        except TimeoutError:
-            raise HotUnavailable("timed out") from None
-        finally:
-            connection.close()
+        async with visit(self._url) as hot:
+            # An item that two look-ups ask for goes to a process once.
+            out: dict[str, dict[int, Any]] = {}
+            for item, raw in zip(items, await hot.run(look_up), strict=True):
+                for process in set(processes(raw)):
+                    out.setdefault(process, {})[id(item)] = item
+            await _publish(hot, {process: list(batch.values()) for process, batch in out.items()})
+
+
+async def _publish(hot: Visitor, out: Mapping[str, list[Any]]) -> None:
+    encode = msgspec.msgpack.encode
+    await hot.run([("SPUBLISH", channel(process), encode(batch)) for process, batch in out.items()])

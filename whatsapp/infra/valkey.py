@@ -20,6 +20,9 @@ import hiredis
 #: No answer for this long: the connection is given up and every waiting command fails.
 ANSWER_TIMEOUT_S = 3.0
 
+#: Error replies of a node that cannot serve now.
+AWAY = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "OOM")
+
 Command = tuple[Any, ...]
 
 
@@ -199,8 +202,8 @@ class Valkey:
     and tried again.
     """
 
-    def __init__(self, url: str) -> None:
-        self.address = Address(url)
+    def __init__(self, url: str | Address) -> None:
+        self.address = Address(url) if isinstance(url, str) else url
         self.scripts: dict[str, Script] = {}
         self.on_connect: Callable[[Connection], Any] | None = None
         self.on_push: Callable[[list[Any]], None] | None = None
@@ -246,9 +249,7 @@ class Valkey:
             if isinstance(reply, Exception):
                 command = commands[index]
                 if command[0] != "EVALSHA" or not str(reply).startswith("NOSCRIPT"):
-                    if str(reply).startswith(
-                        ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "OOM")
-                    ):
+                    if str(reply).startswith(AWAY):
                         raise HotUnavailable(str(reply))
                     raise reply
                 text = self.scripts[command[1]].text
@@ -257,8 +258,16 @@ class Valkey:
                     raise replies[index]
         return replies
 
+    def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        """A pipeline whose error replies are the caller's. Raises :class:`HotUnavailable`."""
+        connection = self._connection
+        if connection is None:
+            raise HotUnavailable("not connected to the hot node")
+        return connection.run(commands)
+
     async def _connect(self) -> None:
-        connection = await Connection.open(self.address, self._lost, self.on_push)
+        address = self.address
+        connection = await Connection.open(address, self._lost, self.on_push)
         if self.on_connect is not None:
             try:
                 await self.on_connect(connection)
@@ -267,6 +276,9 @@ class Valkey:
                 raise
         if not connection.alive:
             raise HotUnavailable("the connection was lost at once")
+        if address is not self.address:
+            connection.close()
+            raise HotUnavailable("it is to be somewhere else by now")
         self._connection = connection
 
     def drop(self) -> None:
