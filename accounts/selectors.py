@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from accounts.errors import Refused
 from accounts.models import Account, Block, Contact, Device, Photo
 from accounts.visibility import visible
+from whatsapp.infra import replica
 from whatsapp.wire.errors import Code
 
 
@@ -46,7 +47,8 @@ def contacts(*, account: Account, since: int, after: str, limit: int) -> list[Co
     found = found.filter(updated_at__gt=since) if since else found.filter(removed=False)
     if after:
         found = found.filter(user_id__gt=after)
-    return list(found[:limit])
+    with replica.reads():
+        return list(found[:limit])
 
 
 def blocks(*, account: Account, after: str, limit: int) -> list[Block]:

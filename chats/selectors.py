@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
+from django.conf import settings
 
 from accounts.errors import Refused
 from accounts.visibility import reads_shown
 from delivery.ids import is_direct
 from delivery.store.interface import Flags, ListedConversation, Logged, Page
-from delivery.store.sync import store
+from delivery.store.sync import SyncStore, store
 from delivery.view import item_for
 from groups import selectors as group_selectors
+from whatsapp.infra import replica
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.codec import JSON
 from whatsapp.wire.errors import Code
 
 MAX_EVENTS: Final = 100
+_ON_REPLICA: Final = SyncStore(using=replica.ALIAS)
 
 #: A list since some moment begins so long before it: what has just been written may carry an older time, by clocks that differ
 #: and transactions that take a while. So an item may come twice, and none is passed over.
@@ -31,12 +36,23 @@ def event_json(logged: Logged, user_id: str, device_id: str) -> dict[str, Any]:
     return shown
 
 
+@contextmanager
+def _shown() -> Iterator[Any]:
+    """The store, for what is only shown: on the replica when it has everything that was there when this request came."""
+    if settings.LOG_STORE != "postgres":
+        yield store
+        return
+    with replica.reads() as alias:
+        yield store if alias == replica.PRIMARY else _ON_REPLICA
+
+
 def conversations(
     *, user_id: str, device_id: str, since: int, after: str, limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
     """A page of the user's conversations by id, and the cursor of the next. With ``since`` (ms) only those in which something
     is younger: the last event, what the user has set, or how far the user has read."""
-    listed = store.listed(user_id, limit + 1, after)
+    with _shown() as source:
+        listed = source.listed(user_id, limit + 1, after)
     more = len(listed) > limit
     listed = listed[:limit]
     shown = [item for item in listed if not since or _changed_at(item) > since - SINCE_SLACK_MS]
@@ -93,7 +109,8 @@ def _last(item: ListedConversation, user_id: str, device_id: str) -> dict[str, A
 def badge(*, user_id: str) -> int:
     """The number on the user's badge: unread messages (not events, not one's own) of conversations that are neither muted nor
     archived, and mentions in those. One query, whatever the number of conversations."""
-    return store.badges([user_id], now_ms())[user_id]
+    with _shown() as source:
+        return source.badges([user_id], now_ms())[user_id]
 
 
 def events(*, user_id: str, conversation_id: str, after: int, before: int, limit: int) -> Page:

@@ -116,7 +116,8 @@ class Cluster:
         names = [f"p{number}" for number in range(len(ports))]
         own = dict(os.environ if env is None else env)
         shared = {**SETTINGS, **(settings or {})}
-        shared["synchronous_standby_names"] = f"ANY 1 ({', '.join(names)})" if synchronous else ""
+        self.names = f"ANY 1 ({', '.join(names)})"
+        self._synchronous = synchronous
         self.password = password
         self.ports = list(ports)
         self.servers: list[Standby] = [
@@ -134,6 +135,7 @@ class Cluster:
         first = self.primary
         PostgresServer.prepare(first)
         self._start(first)
+        self.synchronous(self._synchronous)  # the base backups take it over
         for server in self.servers[1:]:
             server.prepare()
             self._start(server)
@@ -166,6 +168,18 @@ class Cluster:
     def sql(self, statement: str, *, database: str = DATABASE) -> str:
         """Run one statement on the primary."""
         return self.primary.sql(statement, database=database)
+
+    def synchronous(self, on: bool) -> None:
+        """Whether a commit waits for a standby, from now on."""
+        self._synchronous = on
+        for server in [self.primary, *self.standbys()]:
+            server.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{self.names if on else ''}'")
+            server.sql("SELECT pg_reload_conf()")
+
+    def cut_replication(self) -> None:
+        """The primary sends nothing to its standbys any more, and does not notice."""
+        for pid in self.primary.sql("SELECT pid FROM pg_stat_replication").split():
+            _kill(int(pid), signal.SIGSTOP)
 
     def kill_primary(self) -> None:
         """As if its machine had lost power: the server and all its backends are gone when this returns."""

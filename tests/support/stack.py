@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from devtools import ports, unprivileged
 from devtools.environment import URL_VARIABLES
@@ -19,6 +20,12 @@ from devtools.paths import DataFolder
 from devtools.processes import Child, children, is_alive
 from devtools.stack import Stack
 from tests.support import early
+
+
+class Database(Protocol):
+    def url(self) -> str: ...
+    def sql(self, statement: str, *, database: str) -> str: ...
+
 
 _numbers = itertools.count(1)
 _template_lock = threading.Lock()
@@ -30,7 +37,8 @@ class System:
 
     ``gateways`` (2), ``worker`` (True), ``fanout`` (False; the worker of groups' lanes), ``beat`` (False); ``env``: variables
     for the application's processes, such as WHATSAPP_TEST_BUILD; ``limits``: entries of the limits table that go over
-    development's.
+    development's; ``database``: servers of the test's own instead of one PostgreSQL of the system's, such as a
+    :class:`devtools.standby.Cluster`.
     """
 
     def __init__(
@@ -42,12 +50,14 @@ class System:
         beat: bool = False,
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
+        database: Database | None = None,
     ) -> None:
         root = early.FOLDER / f"system-{next(_numbers)}"
         root.mkdir(mode=0o711)
         data = DataFolder(root)
         data.create()
-        _copy_template(data)
+        self.database = database
+        _copy_template(data, servers=database is None)
         self.stack = Stack(
             data,
             port=ports.choose(),
@@ -55,6 +65,7 @@ class System:
             worker=worker,
             fanout=fanout,
             beat=beat,
+            external={} if database is None else {"DATABASE_URL": database.url()},
             caller=_caller(),
             # Tests put rows where they are not right: those that want them mended say so.
             overrides={"FSCK_REPAIR": "0", **(env or {})},
@@ -155,8 +166,9 @@ class System:
 
     def sql(self, statement: str) -> str:
         """Run one statement in the database; its rows as text, columns separated by ``|``."""
-        assert self.stack.postgres is not None
-        return self.stack.postgres.sql(statement, database="whatsapp")
+        server = self.database or self.stack.postgres
+        assert server is not None
+        return server.sql(statement, database="whatsapp")
 
     def _child(self, name: str) -> Child:
         return self.stack.children[name]
@@ -174,17 +186,29 @@ def _caller() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
-def _copy_template(data: DataFolder) -> None:
-    """Give ``data`` a migrated database: initdb and migrations run once a session."""
+def _template_folder() -> Path:
     global _template
     with _template_lock:
         if _template is None:
             _template = _make_template()
-    shutil.copy2(_template / "secrets.json", data.secrets)
-    target = unprivileged.data_folder(data.postgres)
+    return _template
+
+
+def _copy_template(data: DataFolder, *, servers: bool) -> None:
+    """Give ``data`` a migrated database: initdb and migrations run once a session."""
+    shutil.copy2(_template_folder() / "secrets.json", data.secrets)
+    if servers:
+        copy_database(data.postgres)
+
+
+def copy_database(folder: Path) -> str:
+    """Make ``folder`` the data folder of a migrated server that never ran; returns its password."""
+    template = _template_folder()
+    target = unprivileged.data_folder(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(unprivileged.data_folder(_template / "postgres"), target)
+    shutil.copytree(unprivileged.data_folder(template / "postgres"), target)
     unprivileged.hand_over(target)
+    return str(json.loads((template / "secrets.json").read_text())["POSTGRES_PASSWORD"])
 
 
 def _make_template() -> Path:

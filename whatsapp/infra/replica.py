@@ -121,16 +121,17 @@ def _rest() -> None:
 
 
 class Router:
-    """Django's ``DATABASE_ROUTERS``: the primary, but for what :func:`reads` lets go elsewhere."""
+    """Django's ``DATABASE_ROUTERS``: no opinion, which is the primary, but on what :func:`reads` lets go elsewhere."""
 
-    def db_for_read(self, model: Any, **hints: Any) -> str:
-        return ALIAS if _chosen.get() and model._meta.label_lower in SHOWN else PRIMARY
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        # An instance that came from the replica is no reason to read what belongs to it there.
+        return ALIAS if _chosen.get() and model._meta.label_lower in SHOWN else self.db_for_write(model)
 
-    def db_for_write(self, model: Any, **hints: Any) -> str:
-        return PRIMARY
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return PRIMARY if _configured() else None
 
-    def allow_relation(self, one: Any, other: Any, **hints: Any) -> bool:
-        return True
+    def allow_relation(self, one: Any, other: Any, **hints: Any) -> bool | None:
+        return True if {one._state.db, other._state.db} <= {PRIMARY, ALIAS} else None
 
-    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
-        return db == PRIMARY
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return False if db == ALIAS else None
