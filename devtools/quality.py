@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -14,6 +15,19 @@ from devtools.audit import WARNING
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
 
+#: Each has servers and systems of its own: more than two want more memory and cores than a laptop has to spare.
+_WORKERS = ["-n", "2", "--dist", "loadfile"]
+
+
+def _says_how_many(word: str) -> bool:
+    """Whether an argument of pytest chooses the number of processes, or is about one test that somebody looks at."""
+    return bool(
+        re.match(
+            r"-n(\d+|auto|logical|=.*)?$|--numprocesses|--dist\b|--pdb|--trace$|--co$|--collect-only|-s$",
+            word,
+        )
+    )
+
 
 def install(development: bool) -> int:
     """What ``up`` needs and, with ``development``, what tests and lint need."""
@@ -22,8 +36,8 @@ def install(development: bool) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """pytest on real servers. Its summary is the last line. ``--all`` takes in those that need packages
-    of the operating system, and forbids skipping."""
+    """pytest on real servers, in two processes (``-n 0``: in one). Its summary is the last line. ``--all`` takes in those
+    that need packages of the operating system, and forbids skipping."""
     bootstrap.ensure(development=True)
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
@@ -39,6 +53,8 @@ def test(arguments: list[str]) -> int:
             flush=True,
         )
         arguments = ["-m", "not needs_packages and not needs_cassandra", *arguments]
+    if not any(_says_how_many(word) for word in arguments):
+        arguments = [*_WORKERS, *arguments]
     return subprocess.run(
         [VENV_PYTHON, "-m", "pytest", *arguments], cwd=REPO, env=env, check=False
     ).returncode

@@ -83,6 +83,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.needs_system)
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist may be off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``-n``: whole files, the longest first; another ``--dist`` than loadfile is left to pytest-xdist."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.support.by_file import ByFile
+
+    return ByFile(config, log)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """``./dev test --all``: what is missing is a failure, never a skip."""

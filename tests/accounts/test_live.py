@@ -21,6 +21,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.accounts.conftest import new_number
+from tests.support import early
 from whatsapp.infra.layer import BusLayer
 
 REPO = Path(__file__).resolve().parents[2]
@@ -88,7 +89,7 @@ async def test_removing_a_device_closes_its_socket_on_any_gateway(live: Live, ga
     )
     assert answer.status_code == 204
     assert await close_code(ended) == 4410
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < (4 if early.WORKER else 1)
     # The other device's socket lives.
     await (await kept.ping())
     await kept.close()
@@ -127,7 +128,7 @@ async def test_verifying_a_device_again_closes_the_socket_of_its_earlier_session
     again = await live.sign_in(phone, refreshToken=person["refreshToken"])
     assert again["deviceId"] == person["deviceId"]
     assert await close_code(earlier) == 4401
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < (12 if early.WORKER else 3)
     async with await live.socket(again, gateway) as socket:
         await (await socket.ping())
     await (await other.ping())

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable
 
 from devtools.processes import children, is_alive
+from tests.support import early
 from tests.support.stack import System
 
 
@@ -37,8 +38,8 @@ def test_a_shared_system_has_every_part(stack: System) -> None:
 def test_a_system_of_ones_own(own_stack: Callable[..., System], stack: System) -> None:
     started = time.monotonic()
     own = own_stack(gateways=2, worker=False, env={"SOME_OVERRIDE": "1"}, limits={"messages_per_minute": 7})
-    assert (
-        time.monotonic() - started < 8
+    assert time.monotonic() - started < (
+        25 if early.WORKER else 8
     )  # about 3 s on an idle machine; it must stay small enough to have one a test
     assert set(own.processes) == {"gateway-1", "gateway-2", "postgres", "valkey"}
     assert own.http != stack.http

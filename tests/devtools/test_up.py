@@ -23,7 +23,9 @@ from tests.devtools.test_supervisor import eventually
 from tests.support import early
 from tests.support.stack import _caller
 
-_LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".local", ".cache", "__pycache__", "*_cache")
+_LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".local", ".cache", ".hypothesis", "__pycache__", "*_cache"
+)
 
 
 class Clone:
@@ -137,9 +139,11 @@ def test_a_killed_worker_takes_its_pool_along_and_is_back(clone: Callable[[], Cl
     assert len(pool) >= 2
     os.kill(worker, signal.SIGKILL)
     started = time.monotonic()
-    eventually(lambda: not set(pool) & set(system.pids()), 5)
-    eventually(lambda: system.status()["processes"]["worker-1"] not in (None, worker), 10)
-    assert time.monotonic() - started < 8  # dead to ready; a status in between takes its time too
+    eventually(lambda: not set(pool) & set(system.pids()), 20)
+    eventually(lambda: system.status()["processes"]["worker-1"] not in (None, worker), 40)
+    assert time.monotonic() - started < (
+        30 if early.WORKER else 8
+    )  # dead to ready; a status in between takes its time too
 
 
 @pytest.mark.needs_system

@@ -1,6 +1,9 @@
 """Chooses the test servers' addresses before Django reads its settings (loaded by ``-p`` in pyproject.toml).
 
 The servers themselves start when the first fixture asks for them, so that tests which need none do not wait.
+
+With pytest-xdist every worker process loads this too: each has a folder, servers and ports of its own. The process that gives
+out the tests has a folder, in which theirs are, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,9 +17,27 @@ from pathlib import Path
 
 from devtools import ports
 
-#: Data folders and logs of this session's servers; removed at its end, kept if WHATSAPP_KEEP is set.
-FOLDER = Path(tempfile.mkdtemp(prefix="whatsapp-test-"))
-FOLDER.chmod(0o711)  # PostgreSQL may run as another user
+#: ``gw0``, ``gw1`` …, or nothing in a process that runs all tests by itself.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+_PARENT = "WHATSAPP_TEST_FOLDER"
+
+
+def _folder() -> Path:
+    if WORKER and (parent := os.environ.get(_PARENT)):
+        folder = Path(tempfile.mkdtemp(prefix=f"{WORKER}-", dir=parent))
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="whatsapp-test-"))
+        os.environ[_PARENT] = str(folder)
+    folder.chmod(0o711)  # PostgreSQL may run as another user
+    return folder
+
+
+#: Data folders and logs of this process's servers; removed at its end, kept if WHATSAPP_KEEP is set.
+FOLDER = _folder()
+if WORKER:
+    # Two that choose at random from the same ports sometimes choose the same one, and gateways would then share it in silence.
+    share = ports.share(int(WORKER.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ[ports.VARIABLE] = f"{share.start}-{share.stop - 1}"
 SECRET = secrets.token_hex(12)
 POSTGRES_PORT = ports.choose()
 VALKEY_PORT = ports.choose({POSTGRES_PORT})
