@@ -1,4 +1,5 @@
 """What one user may see of another: blocks, privacy settings and message requests, in one query for any number of pairs.
+Where the log is outside this database, whether a request is accepted is asked of its store.
 
 A block hides both from each other. Who has not accepted a stranger who opened a conversation shows the stranger neither
 presence nor typing nor receipts. The audience ``contacts`` is who stands in the owner's address book, whatever stands in the
@@ -7,11 +8,13 @@ viewer's. Last seen and read receipts are reciprocal: who hides theirs from some
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from django.db import connection
 from psycopg_pool import AsyncConnectionPool
+
+from delivery.store import chosen
 
 #: (user, viewer)
 Pair = tuple[str, str]
@@ -92,8 +95,10 @@ def _parameters(pairs: Sequence[Pair]) -> dict[str, list[str]]:
     return {"users": [user for user, _ in pairs], "viewers": [viewer for _, viewer in pairs]}
 
 
-def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool]) -> Visible:
+def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool], stranger: bool) -> Visible:
+    """``stranger``: a store outside this database says that the user has not accepted the viewer."""
     blocked, unaccepted, online, last_seen, photo, about = row
+    unaccepted = unaccepted or stranger
     if pair[0] == pair[1]:
         return EVERYTHING
     if blocked:
@@ -104,21 +109,31 @@ def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool]) -> Visib
 
 
 def visible(pairs: Sequence[Pair]) -> list[Visible]:
-    """For each pair, in order."""
+    """For each pair, in order. Raises ``Unavailable`` where the log is elsewhere."""
     if not pairs:
         return []
+    strangers: Sequence[bool] = [False] * len(pairs)
+    if chosen.elsewhere():
+        strangers = chosen.background.ask(lambda store: store.unaccepted(pairs))
     with connection.cursor() as cursor:
         cursor.execute(_VISIBLE, _parameters(pairs))
-        return [_answer(pair, row) for pair, row in zip(pairs, cursor.fetchall(), strict=True)]
+        rows = cursor.fetchall()
+    return [_answer(pair, row, stranger) for pair, row, stranger in zip(pairs, rows, strangers, strict=True)]
 
 
-async def visible_async(pool: AsyncConnectionPool, pairs: Sequence[Pair]) -> list[Visible]:
-    """The same for the gateway. Raises psycopg's errors; the caller shows nothing then."""
+async def visible_async(
+    pool: AsyncConnectionPool,
+    pairs: Sequence[Pair],
+    unaccepted: Callable[[Sequence[Pair]], Awaitable[list[bool]]] | None = None,
+) -> list[Visible]:
+    """The same for the gateway. ``unaccepted``: asks the store, where the log is elsewhere. Raises its ``Unavailable`` and
+    psycopg's errors; the caller shows nothing then."""
     if not pairs:
         return []
+    strangers = [False] * len(pairs) if unaccepted is None else await unaccepted(pairs)
     async with pool.connection() as link:
         rows = await (await link.execute(_VISIBLE, _parameters(pairs))).fetchall()
-        return [_answer(pair, row) for pair, row in zip(pairs, rows, strict=True)]
+    return [_answer(pair, row, stranger) for pair, row, stranger in zip(pairs, rows, strangers, strict=True)]
 
 
 def reads_shown(pairs: Sequence[Pair]) -> list[bool]:

@@ -13,7 +13,7 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from django.conf import settings
@@ -32,8 +32,10 @@ from delivery.node import Node
 from delivery.ports import NOTHING, Reads, Shown
 from delivery.session import Session, State
 from delivery.sessions import CLOSE_OF
+from delivery.store import chosen
 from delivery.store.guarded import from_settings
 from delivery.store.interface import Unavailable
+from delivery.store.pending import Elsewhere
 from delivery.store.postgres import PostgresStore
 from whatsapp.infra import metrics
 from whatsapp.infra.batcher import AskBatcher
@@ -103,8 +105,9 @@ class Gateway:
 
     async def _shows(self, pairs: Sequence[Pair]) -> list[Shown]:
         try:
-            found = await visible_async(self.pool, pairs)
-        except (psycopg.Error, PoolTimeout, OSError):
+            unaccepted = cast(Elsewhere, self.store).unaccepted if chosen.elsewhere() else None
+            found = await visible_async(self.pool, pairs, unaccepted)
+        except (psycopg.Error, PoolTimeout, OSError, Unavailable):
             return [NOTHING] * len(pairs)
         return [Shown(one.typing, one.online, one.last_seen) for one in found]
 

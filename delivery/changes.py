@@ -1,5 +1,7 @@
 """Changes of a conversation by Django code: durable with the caller's transaction, told to everybody right after its commit.
 
+Where the log is in another database, what they return does not say which seqs they have: those are given out after the commit.
+
 The lane takes them like what a gateway stored, so that live members see them in order, and its worker says that the row is
 done. Should nothing of that happen, the sweep finds the row within a second, because its writer, made for this one row, has no
 heartbeat.
@@ -14,7 +16,6 @@ from collections.abc import Sequence
 import msgspec
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.db import transaction
 
 from delivery import lanes, tasks
 from delivery.lanes import Entry, lane_of
@@ -34,17 +35,29 @@ def change_group(*, conversation: str, sender: str, changes: Sequence[Change]) -
     See :meth:`delivery.store.interface.Store.change`. Raises ``Unavailable``.
     """
     writer, now = str(uuid.uuid4()), now_ms()
-    changed = store.change(writer, conversation, sender, changes, now)
-    if changed.row:
-        events = [
-            Logged(
-                conversation, seq, 0, sender, NO_DEVICE, one.message_id, one.kind, b"", now, now, 0, one.extra
-            )
-            for seq, one in zip(changed.seqs, changes, strict=True)
-        ]
-        entry = Entry(writer, changed.row, "", events)
-        transaction.on_commit(lambda: _tell(entry))
-    return changed
+
+    def then(changed: Changed) -> None:
+        if changed.row:
+            events = [
+                Logged(
+                    conversation,
+                    seq,
+                    0,
+                    sender,
+                    NO_DEVICE,
+                    one.message_id,
+                    one.kind,
+                    b"",
+                    now,
+                    now,
+                    0,
+                    one.extra,
+                )
+                for seq, one in zip(changed.seqs, changes, strict=True)
+            ]
+            _tell(Entry(writer, changed.row, "", events))
+
+    return store.change(writer, conversation, sender, changes, now, then)
 
 
 def set_timer(*, conversation: str, sender: str, seconds: int) -> TimerSet | None:
@@ -55,14 +68,15 @@ def set_timer(*, conversation: str, sender: str, seconds: int) -> TimerSet | Non
     """
     writer, message_id, now = str(uuid.uuid4()), str(uuid.uuid4()), now_ms()
     extra = msgspec.msgpack.encode({"seconds": seconds or None})
-    done = store.set_timer(writer, conversation, sender, message_id, seconds, extra, now)
-    if done is not None and done.row:
-        event = Logged(
-            conversation, done.seq, 0, sender, NO_DEVICE, message_id, "timer", b"", now, now, 0, extra
-        )
-        entry = Entry(writer, done.row, "", [event], sender if done.withheld else "")
-        transaction.on_commit(lambda: _tell(entry))
-    return done
+
+    def then(done: TimerSet | None) -> None:
+        if done is not None and done.row:
+            event = Logged(
+                conversation, done.seq, 0, sender, NO_DEVICE, message_id, "timer", b"", now, now, 0, extra
+            )
+            _tell(Entry(writer, done.row, "", [event], sender if done.withheld else ""))
+
+    return store.set_timer(writer, conversation, sender, message_id, seconds, extra, now, then)
 
 
 def _tell(entry: Entry) -> None:

@@ -1,13 +1,16 @@
 """The same operations for Django code: synchronous, on Django's own connection, inside its transaction.
 
+Where the log is elsewhere, :data:`store` is a :class:`delivery.store.deferred.DeferredStore` instead: whatever is changed comes
+to pass right after the commit, and what a change returns says less.
+
 Call them within ``transaction.atomic()``; an append is the last statement before the commit, because it holds the locks of the
 conversations until then. Nothing is durable before that commit, :meth:`SyncStore.save` included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, transaction
 from django.db import utils as db
@@ -15,6 +18,7 @@ from psycopg import errors as pg
 
 from delivery.store import changes as member_changes
 from delivery.store import (
+    chosen,
     devices,
     flags,
     log,
@@ -163,11 +167,21 @@ class SyncStore:
         self._run(member_changes.create_group(conversation, now))
 
     def change(
-        self, writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
+        self,
+        writer: str,
+        conversation: str,
+        sender: str,
+        changes: Sequence[Change],
+        now: int,
+        then: Callable[[Changed], None] | None = None,
     ) -> Changed:
-        return self._run(
+        """``then`` is called with the result after the commit."""
+        changed = self._run(
             member_changes.change(writer, conversation, sender, changes, now), transactional=True
         )
+        if then is not None:
+            transaction.on_commit(lambda: then(changed), using=self._using)
+        return changed
 
     def set_timer(
         self,
@@ -178,10 +192,15 @@ class SyncStore:
         seconds: int,
         extra: bytes,
         now: int,
+        then: Callable[[TimerSet | None], None] | None = None,
     ) -> TimerSet | None:
-        return self._run(
+        """``then`` is called with the result after the commit."""
+        done = self._run(
             member_changes.set_timer(writer, conversation, sender, message_id, seconds, extra, now)
         )
+        if then is not None:
+            transaction.on_commit(lambda: then(done), using=self._using)
+        return done
 
     def roster_heads(self, ids: Sequence[str]) -> dict[str, RosterHead]:
         return self._run(member_changes.roster_heads(ids))
@@ -257,4 +276,17 @@ class SyncStore:
         return self._run(retention.expire(now, retention_ms, limit))
 
 
-store = SyncStore()
+_postgres = SyncStore()
+
+
+class _Chosen:
+    """The store that settings name, looked up with each call."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(chosen.deferred if chosen.elsewhere() else _postgres, name)
+
+
+if TYPE_CHECKING:
+    store = SyncStore()
+else:
+    store = _Chosen()

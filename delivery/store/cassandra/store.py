@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store.cassandra import changes as member_changes
 from delivery.store.cassandra import (
+    blocks,
     devices,
     flags,
+    listed,
     log,
     outbox,
     pages,
     receipts,
+    requests,
     retention,
     roster,
+    unread,
     vanishing,
 )
+from delivery.store.cassandra import changes as member_changes
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.positions import Positions
 from delivery.store.cassandra.rows import OutboxRows
@@ -43,10 +47,6 @@ from delivery.store.interface import (
     Send,
     TimerSet,
 )
-
-
-class Missing(Exception):
-    """This operation is not made yet. No setting leads here as long as one is missing."""
 
 
 class CassandraStore:
@@ -88,25 +88,39 @@ class CassandraStore:
 
     # -- blocks
     async def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
-        raise Missing("withhold")
+        return await blocks.withhold(self._db, self._documents, member, sender, on, now)
 
     async def silent(self, users: Sequence[str]) -> dict[str, frozenset[str]]:
-        raise Missing("silent")
+        return await blocks.silent(self._db, self._documents, users)
 
     async def withheld_after(self, conversations: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
-        raise Missing("withheld_after")
+        return await blocks.withheld_after(self._documents, conversations)
 
     # -- roster
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
         return await roster.open_direct(self._db, self._documents, a, b, new_id, now)
 
+    async def open_direct(
+        self, a: str, b: str, new_id: str, now: int, unaccepted: Sequence[str], blocked: Sequence[str]
+    ) -> str:
+        """See :class:`delivery.store.pending.Elsewhere`."""
+        return await roster.open_direct(self._db, self._documents, a, b, new_id, now, unaccepted, blocked)
+
+    async def directs(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """See :class:`delivery.store.pending.Elsewhere`."""
+        return await roster.directs(self._db, pairs)
+
+    async def unaccepted(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """See :class:`delivery.store.pending.Elsewhere`."""
+        return await requests.unaccepted(self._db, self._documents, pairs)
+
     async def request(self, conversation: str, members: Sequence[str]) -> None:
-        raise Missing("request")
+        await requests.request(self._documents, conversation, members)
 
     async def accept(
         self, user: str, now: int, *, conversations: Sequence[str] = (), others: Sequence[str] = ()
     ) -> list[tuple[str, str]]:
-        raise Missing("accept")
+        return await requests.accept(self._db, self._documents, user, now, conversations, others)
 
     async def conversations(self, ids: Sequence[str]) -> dict[str, Conversation]:
         return await roster.conversations(self._db, self._documents, ids)
@@ -148,13 +162,13 @@ class CassandraStore:
         return await member_changes.roster_heads(self._documents, ids)
 
     async def listed(self, user: str, limit: int, after: str = "") -> list[ListedConversation]:
-        raise Missing("listed")
+        return await listed.listed(self._db, self._documents, user, limit, after)
 
     async def direct_peers(self, user: str, limit: int, after: str) -> list[str]:
         return await roster.direct_peers(self._db, user, limit, after)
 
     async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
-        raise Missing("badges")
+        return await unread.badges(self._db, self._documents, users, now)
 
     # -- flags
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:
