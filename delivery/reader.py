@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from delivery.store.interface import Page, PageRequest, Position, Store
@@ -19,7 +20,11 @@ class Reader:
         self._pages: AskBatcher[PageRequest] = AskBatcher(store.pages, PAGES_AT_ONCE)
 
     async def page(self, request: PageRequest) -> Page:
+        """A page with something in it, or with what is owed read to its end: before an event that is under way it waits."""
         page: Page = await self._pages.ask(request)
+        while page.wait_ms and not page.events and page.through <= request.after:
+            await asyncio.sleep(page.wait_ms / 1000)
+            page = await self._pages.ask(request)
         return page
 
     async def position(self, user: str, device: str, conversation: str) -> Position | None:

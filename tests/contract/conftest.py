@@ -14,7 +14,7 @@ from tests.contract.harness import DjangoHarness, People, PostgresHarness
 IMPLEMENTATIONS = {"postgres": PostgresHarness, "django": DjangoHarness}
 
 #: Files whose tests run on Cassandra too.
-ON_CASSANDRA: frozenset[str] = frozenset()
+ON_CASSANDRA: frozenset[str] = frozenset(("test_append", "test_pages", "test_races", "test_vanishing"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -86,6 +86,8 @@ class PostgresHarness:
 
     #: Each call is its own transaction, not part of one of the caller's.
     ALONE = True
+    #: A message id is unique over all conversations, whoever races it into two of them.
+    ONE_KEY = True
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -142,9 +144,17 @@ class PostgresHarness:
             user,
         )
 
-    async def let_speak(self, conversation: str) -> None:
-        """Its members may send when only speakers may."""
-        await self.sql("UPDATE delivery_member SET speaker = true WHERE conversation = %s", conversation)
+    async def let_speak(self, conversation: str, *users: str) -> None:
+        """These members may send when only speakers may; without a name all of them."""
+        await self.sql(
+            "UPDATE delivery_member SET speaker = true WHERE conversation = %s AND (%s OR member = ANY (%s::uuid[]))",
+            conversation, not users, list(users),
+        )  # fmt: skip
+
+    async def deadlocks(self) -> int:
+        """How often the server had to end a deadlock."""
+        statement = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        return int((await self.sql(statement))[0][0])
 
     async def raise_floor(self, conversation: str, floor: int) -> None:
         """As if everything up to it had expired."""

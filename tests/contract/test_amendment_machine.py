@@ -86,11 +86,7 @@ class AmendmentMachine(RuleBasedStateMachine):
         a, b, c = self.users
         direct = self.run(self.store.ensure_direct(a, b, new_id(), T0))
         group = self.run(self.harness.group(a, b, c))
-        self.run(
-            self.harness.sql(
-                "UPDATE delivery_member SET speaker = true WHERE conversation = %s AND member = %s", group, a
-            )
-        )
+        self.run(self.harness.let_speak(group, a))
         self.talks = [direct, group]
         self.model.talks[direct] = Talk("direct", intervals={a: [(1, 0)], b: [(1, 0)]})
         self.model.talks[group] = Talk("group", intervals={u: [(1, 0)] for u in self.users}, speakers={a})

@@ -46,8 +46,7 @@ async def test_an_edit_leaves_it_and_a_delete_takes_it(people: People, harness: 
     assert [(e.kind, e.envelopes) for e in events] == [
         ("edit", None), ("text", b"in the same batch"), ("delete", None),
     ]  # fmt: skip
-    left = "SELECT seq FROM delivery_event WHERE conversation = %s AND envelopes IS NOT NULL ORDER BY seq"
-    assert await harness.sql(left, people.conversation) == [(1,), (5,)]
+    assert await harness.enveloped(people.conversation) == [1, 5]
 
 
 async def test_other_envelopes_make_no_other_message(people: People) -> None:

@@ -72,11 +72,7 @@ class StoreMachine(RuleBasedStateMachine):
                 "direct", intervals={self.users[a]: [(1, 0)], self.users[b]: [(1, 0)]}
             )
         self.talks.append(self.run(self.harness.group(self.users[0])))
-        self.run(
-            self.harness.sql(
-                "UPDATE delivery_member SET speaker = true WHERE conversation = %s", self.talks[3]
-            )
-        )
+        self.run(self.harness.let_speak(self.talks[3], self.users[0]))
         self.model.talks[self.talks[3]] = Talk(
             "group", intervals={self.users[0]: [(1, 0)]}, speakers={self.users[0]}
         )

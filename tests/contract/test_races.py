@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from delivery.store.errors import Blocked
-from delivery.store.interface import Outcome, Send, Unavailable
+from delivery.store.interface import Change, Outcome, Send, Unavailable
 from tests.contract.harness import T0, People, new_id, read_all, seqs
 
 STORED, DUPLICATE, CONFLICT, OUT_OF_ORDER = (
@@ -37,7 +37,8 @@ async def test_c2_the_same_sends_over_two_gateways_are_stored_once(people: Peopl
 async def test_c2_one_message_id_raced_into_two_conversations_lands_in_one(
     people: People, harness: Any
 ) -> None:
-    """Neither batch waits for the other's head; the unique key decides, and the loser answers as for a retry."""
+    """Neither batch waits for the other's head; the unique key decides, and the loser answers as for a retry. A store without a
+    key over all conversations may let both win; a message that is stored is known to both of them."""
     other = await harness.gateway()
     second = await people.store.ensure_direct(people.alice, new_id(), new_id(), T0)
     for _ in range(15):
@@ -48,10 +49,17 @@ async def test_c2_one_message_id_raced_into_two_conversations_lands_in_one(
             people.store.append(people.writer, here, T0), other.append(new_id(), there, T0)
         )
         found = Counter(result.outcome for answer in answers for result in answer.results)
-        assert found == {STORED: 2, CONFLICT: 2}
-    events = await people.read(people.bob) + await read_all(people.store, second, people.alice)
-    assert len(events) == 30
-    assert len({event.message_id for event in events}) == 30
+        if harness.ONE_KEY:
+            assert found == {STORED: 2, CONFLICT: 2}
+        else:
+            assert found[STORED] >= 2 and found[STORED] + found[CONFLICT] == 4
+            again = await people.append(here[0], people.send(message_id=ids[0], conversation=second))
+            assert {result.outcome for result in again} <= {DUPLICATE, CONFLICT}
+    logs = [await people.read(people.bob), await read_all(people.store, second, people.alice)]
+    for log in logs:
+        assert len({event.message_id for event in log}) == len(log)
+    if harness.ONE_KEY:
+        assert len({event.message_id for log in logs for event in log}) == sum(map(len, logs)) == 30
 
 
 async def test_c3_numbers_of_one_device_over_two_gateways_stay_in_order(people: People, harness: Any) -> None:
@@ -81,7 +89,7 @@ async def test_r17_heads_are_locked_in_one_order_so_random_batches_never_deadloc
 ) -> None:
     conversations = [await people.store.ensure_direct(people.alice, new_id(), new_id(), T0) for _ in range(6)]
     stores = [people.store, *[await harness.gateway() for _ in range(3)]]
-    before = await harness.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    before = await harness.deadlocks()
 
     async def push(store: Any, seed: int) -> list[Send]:
         dice = random.Random(seed)
@@ -99,9 +107,7 @@ async def test_r17_heads_are_locked_in_one_order_so_random_batches_never_deadloc
         mine = [one.message_id for one in sent if one.conversation == conversation]
         assert seqs(events) == list(range(1, len(mine) + 1))
         assert sorted(event.message_id for event in events) == sorted(mine)
-    assert before == await harness.sql(
-        "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    )
+    assert before == await harness.deadlocks()
 
 
 async def test_a_reader_never_sees_a_hole(people: People, harness: Any) -> None:
@@ -166,22 +172,19 @@ async def test_a_lock_that_is_given_back_in_time_costs_nothing(people: People, h
 
 
 async def test_r17_a_member_list_is_as_of_its_head(people: People, harness: Any) -> None:
-    """Head and intervals come from one snapshot: a list read at head h knows every change up to h."""
+    """A list that says it was read at head h knows every change up to h."""
     group = await harness.group(people.alice)
     other = await harness.gateway()
 
     async def change() -> None:
         for seq in range(1, 40):
-            # As the groups' service will do it: event and roster row in one transaction.
-            await harness.sql(
-                "WITH h AS (UPDATE delivery_head SET head = head + 1 WHERE conversation = %s RETURNING head)"
-                " INSERT INTO delivery_member (conversation, member, joined_seq) SELECT %s, %s, head FROM h",
-                group, group, new_id(),
-            )  # fmt: skip
-            assert seq
+            joins = [Change(new_id(), "member_added", joins=(new_id(),))]
+            changed = await people.store.change(people.writer, group, people.alice, joins, T0)
+            assert changed.seqs == [seq]
 
     task = asyncio.create_task(change())
     while not task.done():
         conversation = (await other.conversations([group]))[group]
-        assert len(conversation.members) - 1 == conversation.head
+        joined = {interval.joined for interval in conversation.members}
+        assert joined >= set(range(1, conversation.head + 1))
     await task
