@@ -130,7 +130,7 @@ class _Work:
                 )
             except Full as full:
                 await push_out(self._session, self._conversation, full, self._now)
-                self._written[full.device] = full.last
+                self._written |= full.lasts
         raise Unavailable("too many devices at once")
 
     async def _change(self, _conversation: str, decide, _now: int, before):  # type: ignore[no-untyped-def]

@@ -70,6 +70,7 @@ async def append_messages(
     )
     taken: dict[str, list[Taken]] = {}
     again: list[Taken] = []
+    late = clock.now_ms() - CLAIM_MS
     for (conversation, places), one in zip(by_conversation.items(), judged, strict=True):
         if one is None:
             continue
@@ -79,6 +80,8 @@ async def append_messages(
             if claim is None:
                 results[place] = one.answers[k]
                 continue
+            if claim.allocated_at < late:
+                continue  # its time is over: somebody will find out whether it is there, and until then nobody knows
             found = Taken(place, sends[place], claim, one.document)
             (again if k in repeats else taken.setdefault(conversation, [])).append(found)
     for one_again in await _still_open(session, again, results):
@@ -179,11 +182,14 @@ async def numbers(session: Cassandra, document: Document, sends: Iterable[Send])
 
 
 async def push_out(session: Cassandra, conversation: str, full: Full, now: int) -> None:
-    """Keep a device's last number where the document has no room for it."""
-    cql, params = rows.of(
-        "seqnum", device=full.device, conversation=conversation, last=full.last, stamp=now * 1000 + full.last
+    """Keep the last numbers of devices where the document has no room for them."""
+    await _all(
+        session,
+        [
+            rows.of("seqnum", device=device, conversation=conversation, last=last, stamp=now * 1000 + last)
+            for device, last in full.lasts.items()
+        ],
     )
-    await session.run(cql, *params)
 
 
 async def is_active(session: Cassandra, document: Document, conversation: str, now: int) -> None:
@@ -227,7 +233,7 @@ async def _allocate(
             judged = await change_settled(session, documents, conversation, decide, now, look)
         except Full as full:
             await push_out(session, conversation, full, now)
-            written[full.device] = full.last
+            written |= full.lasts
             continue
         if judged is not None:
             return judged

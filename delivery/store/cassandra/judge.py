@@ -32,12 +32,11 @@ class About(NamedTuple):
 
 
 class Full(Exception):
-    """The document has no room for another device: this one's last number has to be written elsewhere first."""
+    """The document has no room for more devices: the last numbers of these have to be written elsewhere first."""
 
-    def __init__(self, device: str, last: int) -> None:
-        super().__init__(device)
-        self.device = device
-        self.last = last
+    def __init__(self, lasts: dict[str, int]) -> None:
+        super().__init__(len(lasts))
+        self.lasts = lasts
 
 
 def judge(
@@ -87,12 +86,15 @@ def judge(
                 continue
             of = found
         claim = take(document, send, now, allocated_at, of, amends=about is not None)
-        count(document, send, written)
+        if send.seq_num:
+            document.lasts.pop(send.device, None)
+            document.lasts[send.device] = send.seq_num
         document.claims.append(claim)
         judged.claims[i] = claim
         ours.add(claim.seq)
         if done is not None:
             done(send, claim)
+    make_room(document, written)
     return judged
 
 
@@ -116,21 +118,19 @@ def out_of_order(document: Document, send: Send, lasts: dict[str, int]) -> Appen
     return Appended(Outcome.OUT_OF_ORDER, expected=last + 1)
 
 
-def count(document: Document, send: Send, written: dict[str, int]) -> None:
-    """Note the device's last number; the devices heard of last stay in the document."""
-    if not send.seq_num:
+def make_room(document: Document, written: dict[str, int]) -> None:
+    """The devices heard of last stay in the document. :class:`Full`: the others' numbers are not written elsewhere yet."""
+    excess = len(document.lasts) - MAX_LASTS
+    if excess <= 0:
         return
-    document.lasts.pop(send.device, None)
-    document.lasts[send.device] = send.seq_num
-    if len(document.lasts) > MAX_LASTS:
-        # Not one whose latest send may turn out void: its number would have to go back.
-        claimed = {claim.device for claim in document.claims} | {send.device}
-        for device, last in document.lasts.items():
-            if device not in claimed:
-                if written.get(device) != last:
-                    raise Full(device, last)
-                del document.lasts[device]
-                break
+    # Not one whose latest send may turn out void: its number would have to go back.
+    claimed = {claim.device for claim in document.claims}
+    out = [(device, last) for device, last in document.lasts.items() if device not in claimed][:excess]
+    missing = {device: last for device, last in out if written.get(device) != last}
+    if missing:
+        raise Full(missing)
+    for device, _ in out:
+        del document.lasts[device]
 
 
 def take(
