@@ -152,7 +152,8 @@ class Device:
                 await self._ack(peer, frame.conversation_id, frame.seq)
             elif isinstance(frame, frames.SyncBatch):
                 for event in frame.events:
-                    self.history.received(self.id, event)
+                    if isinstance(event, frames.Message):  # not a change of members
+                        self.history.received(self.id, event)
                 if frame.events:
                     await self._ack(peer, frame.conversation_id, frame.events[-1].seq)
             elif isinstance(frame, frames.SyncComplete):

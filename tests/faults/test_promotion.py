@@ -1,0 +1,222 @@
+"""The primary dies under load and a standby takes its place. What was confirmed is there, nothing that was gone comes back, and
+every process finds the new primary by itself. With asynchronous replication (the twin) the same fault loses confirmed things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from devtools import ports
+from devtools.standby import Cluster
+from tests.faults.ledger import BLOCKED, KEY, MESSAGE, REMOVED, SIGNED_OUT, Ledger
+from tests.faults.people import Device
+from tests.faults.rig import Cast, Rig, meeting, stays
+from tests.gateway.metrics import scrape
+from tests.gateway.peer import until
+from tests.observability.manage import managed
+from tests.support import early
+from tests.support.stack import System, copy_database
+
+pytestmark = [pytest.mark.needs_system, pytest.mark.slow, pytest.mark.timeout(240)]
+
+CROWD = 24  # so that receipts in the group name who has read
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A primary with two standbys, one of which confirms each commit."""
+    folder = Path(early.FOLDER) / "cluster"
+    folder.mkdir(mode=0o711)
+    password = copy_database(folder / "p0")
+    taken: list[int] = []
+    for _ in range(3):
+        taken.append(ports.choose(taken))
+    cluster = Cluster(folder, password=password, ports=taken)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def rig(cluster: Cluster) -> Iterator[Rig]:
+    with System(fanout=True, beat=True, env={"WHATSAPP_TEST_BUILD": "1"}, database=cluster) as system:
+        yield Rig(system)
+
+
+@pytest.fixture
+async def whole(cluster: Cluster) -> AsyncIterator[Cluster]:
+    """All three servers live and stream, before and after."""
+    yield cluster
+    for server in cluster.servers:
+        if server is not cluster.primary:
+            cluster.signal(server, signal.SIGCONT)
+            if cluster.children[server.name].pid is None:
+                await asyncio.to_thread(cluster.rejoin, server)
+    cluster.synchronous(True)
+    await until(lambda: list(cluster.streaming().values()) == ["quorum"] * 2, "both standbys stream", 60)
+
+
+class Load:
+    """People who chat, and the ledger's crowd, until told to stop."""
+
+    def __init__(self, cast: Cast, ledger: Ledger) -> None:
+        self.cast, self.ledger = cast, ledger
+        self.stop = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def _chat(self, device: Device, conversation: str) -> None:
+        while not self.stop.is_set():
+            await device.say(conversation, "x", timeout=60)
+            await asyncio.sleep(0.02)  # a backlog of hundreds, not of thousands
+
+    @property
+    def confirmed(self) -> int:
+        """Messages and other things."""
+        return sum(1 for sent in self.cast.history.sends if sent.seq) + self.ledger.count()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        cast = self.cast
+        self.tasks = [
+            asyncio.create_task(self._chat(cast.ann, cast.conversation)),
+            asyncio.create_task(self._chat(cast.phone, self.ledger.group)),
+            asyncio.create_task(self.ledger.live()),
+        ]
+        try:
+            yield
+        finally:
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def end(self) -> None:
+        """Everybody comes to an end in good order."""
+        self.stop.set()
+        await asyncio.gather(*self.tasks)
+
+
+async def loaded(rig: Rig, cast: Cast) -> Load:
+    ledger = await Ledger.open(rig.system, cast.ann.phone, cast.phone.phone, CROWD)
+    cast.history.talk(ledger.group, [cast.ann.phone.user, cast.phone.phone.user])
+    return Load(cast, ledger)
+
+
+async def under_way(load: Load) -> None:
+    """Some of everything is confirmed."""
+    await until(
+        lambda: (
+            all(load.ledger.count(kind) > 3 for kind in (KEY, BLOCKED, REMOVED, SIGNED_OUT))
+            and len(load.cast.history.sends) > 60
+        ),
+        "some of everything is confirmed",
+        60,
+    )
+
+
+async def test_nothing_confirmed_is_lost_by_a_promotion_under_load(rig: Rig, whole: Cluster) -> None:
+    async with meeting(rig) as cast:
+        load = await loaded(rig, cast)
+        async with load.running():
+            await under_way(load)
+            await asyncio.to_thread(whole.kill_primary)
+            await asyncio.to_thread(whole.promote)
+            before, sends = load.ledger.count(), len(cast.history.sends)
+            await until(lambda: load.ledger.count() > before + 20, "changes are confirmed again", 60)
+            await until(lambda: len(cast.history.sends) > sends + 60, "messages are confirmed again", 60)
+            await load.end()
+        assert load.ledger.count() > 4 * CROWD * 0.6, "most were confirmed"
+        assert await load.ledger.breaches(rig.system, cast.history.sends) == {}
+        assert any(sent.attempts > 1 for sent in cast.history.sends), "the server died under a send"
+        await cast.laptop.online(timeout=60)
+        await cast.all_here(*cast.devices, timeout=40)
+        for device in (cast.ann, cast.phone):
+            assert not device.closes, "sockets stay"
+        await _all_parts_have_found_it(rig)
+
+
+async def _all_parts_have_found_it(rig: Rig) -> None:
+    """Django in gateways, tasks and beat, the workers' own pools, the sweep."""
+    system = rig.system
+    addresses = {
+        name: url.removesuffix("/metrics") for name, url in system.stack.describe()["metrics"].items()
+    }
+
+    async def ready(name: str) -> bool:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            return (await client.get(addresses[name] + "/health/ready")).status_code == 200
+
+    for name in addresses:
+        await until(lambda name=name: ready(name), f"{name} is ready", 40)
+    done = 'whatsapp_celery_tasks_total{state="success",task="accounts.tasks.prune"}'
+
+    async def succeeded() -> float:
+        return (await scrape(addresses["worker-1"] + "/metrics")).get(done, 0)
+
+    before = await succeeded()
+    await managed(
+        system, "shell", "-c", "import whatsapp.celery\nfrom accounts.tasks import prune\nprune.delay()"
+    )
+    await until(lambda: _more(succeeded, before), "a task of the worker wrote to the new primary", 40)
+
+
+async def _more(read: object, before: float) -> bool:
+    return (await read()) > before  # type: ignore[operator]
+
+
+async def test_what_no_standby_has_is_not_confirmed(rig: Rig, whole: Cluster) -> None:
+    """The primary hears nothing of its standbys, and dies."""
+    async with meeting(rig) as cast:
+        load = await loaded(rig, cast)
+        async with load.running():
+            await under_way(load)
+            whole.cut_replication()
+            await asyncio.sleep(0.3)  # answers that are on their way
+            confirmed = load.confirmed
+            await stays(lambda: load.confirmed == confirmed, "nothing is confirmed", 1.5)
+            await asyncio.to_thread(whole.kill_primary)
+            await asyncio.to_thread(whole.promote)
+            await until(lambda: load.confirmed > confirmed + 100, "all goes on", 60)
+            await load.end()
+        assert await load.ledger.breaches(rig.system, cast.history.sends) == {}
+        await cast.laptop.online(timeout=60)
+        await cast.all_here(*cast.devices, timeout=40)
+
+
+async def test_twin_without_synchronous_replication_confirmed_things_are_lost(
+    rig: Rig, whole: Cluster
+) -> None:
+    whole.synchronous(False)
+    async with meeting(rig) as cast:
+        load = await loaded(rig, cast)
+        async with load.running():
+            await under_way(load)
+            whole.cut_replication()
+            counts = {kind: load.ledger.count(kind) for kind in (KEY, BLOCKED, REMOVED, SIGNED_OUT)}
+            sends = len(cast.history.sends)
+            await until(
+                lambda: (
+                    all(load.ledger.count(kind) > number + 2 for kind, number in counts.items())
+                    and len(cast.history.sends) > sends + 20
+                ),
+                "some of everything is confirmed, and no standby has it",
+                60,
+            )
+        await asyncio.to_thread(whole.kill_primary)
+        await asyncio.to_thread(whole.promote)
+        await until(lambda: _answers(rig), "the gateways are back", 60)
+        lost = await load.ledger.breaches(rig.system, cast.history.sends)
+        assert set(lost) == {MESSAGE, REMOVED, SIGNED_OUT, BLOCKED, KEY}, lost
+
+
+async def _answers(rig: Rig) -> bool:
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        answers = [await client.get(gate["http"] + "/health/ready") for gate in rig.system.gateways.values()]
+    return all(answer.status_code == 200 for answer in answers)
