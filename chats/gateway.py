@@ -33,10 +33,9 @@ from delivery.ports import NOTHING, Reads, Shown
 from delivery.session import Session, State
 from delivery.sessions import CLOSE_OF
 from delivery.store import chosen
-from delivery.store.guarded import from_settings
 from delivery.store.interface import Unavailable
+from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
-from delivery.store.postgres import PostgresStore
 from whatsapp.infra import metrics
 from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.layer import LAYER
@@ -66,8 +65,8 @@ class Gateway:
         self.draining = False
         self.rates: dict[str, Rate] = {}  # messages, by user
         self.pool = open_pool(settings.DATABASE_URL)
-        self._log = PostgresStore(self.pool)
-        self.store = from_settings(self._log, "postgresql")
+        self._log = LogStore(self.pool)
+        self.store = self._log.store
         self.node = Node(
             process=self.process,
             store=self.store,
@@ -91,6 +90,7 @@ class Gateway:
 
     async def start(self) -> None:
         await self.pool.open(wait=False)
+        await self._log.open()
         await self.node.start()
         self.last_seen.start()
         self._pinger = asyncio.get_running_loop().create_task(self._ping_for_ever())

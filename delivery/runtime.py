@@ -16,9 +16,8 @@ import uvloop
 from django.conf import settings
 
 from delivery.lane_worker import LaneWorker
-from delivery.store.guarded import from_settings
 from delivery.store.interface import Store
-from delivery.store.postgres import PostgresStore
+from delivery.store.log_store import LogStore
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.hot_cluster import open_hot
@@ -43,7 +42,9 @@ class Runtime:
     async def _open(self) -> None:
         pool = open_pool(settings.DATABASE_URL, low=0, high=2)
         await pool.open(wait=False)
-        self.store = from_settings(PostgresStore(pool), "postgresql")
+        log = LogStore(pool)
+        await log.open()
+        self.store = log.store
         self.hot = open_hot(settings.HOT_URL)
         await self.hot.start()
 

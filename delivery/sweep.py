@@ -19,9 +19,8 @@ import hiredis
 from delivery.fanout import Fanout
 from delivery.outbox import kept_under
 from delivery.roster import Roster
-from delivery.store.guarded import from_settings
 from delivery.store.interface import Store, Unavailable
-from delivery.store.postgres import PostgresStore
+from delivery.store.log_store import LogStore
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus, alive_key
 from whatsapp.infra.postgres import open_pool
@@ -113,7 +112,9 @@ def start_in_thread(database_url: str, hot_url: str) -> Callable[[], bool]:
     async def main() -> None:
         pool = open_pool(database_url, low=0, high=2)
         await pool.open(wait=False)
-        sweep = Sweep(from_settings(PostgresStore(pool), "postgresql"), hot_url)
+        log = LogStore(pool)
+        await log.open()
+        sweep = Sweep(log.store, hot_url)
         _show(sweep)
         running.append(sweep)
         await sweep.run()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from devtools import java, maven, ports
 from devtools.bootstrap import say
-from devtools.cql import Cql, CqlError, Row
+from devtools.cql import Cql, CqlError, NotLoggedIn, Row
 from devtools.errors import DevError
 from devtools.processes import Child, Spec
 
@@ -135,9 +135,10 @@ class CassandraNode:
         """Whether it answers a query: its port opens before that."""
         try:
             self.cql("SELECT key FROM system.local", timeout=2.0)
-        except CqlError as error:
-            # One that asks who we are is there.
-            return "Provided username" in str(error) or "credentials" in str(error)
+        except NotLoggedIn:  # it looked us up
+            return True
+        except CqlError:
+            return False
         return True
 
     def cql(self, statement: str, *, timeout: float = 30.0, **login: str) -> list[Row]:

@@ -40,6 +40,16 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--gateways", type=int, metavar="N", help="gateway processes (default: one a core, at least 2)"
     )
+    up.add_argument(
+        "--cassandra",
+        action="store_true",
+        help="keep the messages on Cassandra (a new data folder; it remembers). Gets it the first time; needs Java",
+    )
+    up.add_argument(
+        "--cluster",
+        action="store_true",
+        help="three nodes of Cassandra on addresses of their own, three copies",
+    )
     up.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)  # what --detach starts
 
     status = command("status", running.status, "what runs, and where; non-zero exit when something is down")

@@ -18,8 +18,15 @@ ONE, QUORUM = 0x0001, 0x0004
 Row = tuple[bytes | None, ...]
 
 
+_BAD_CREDENTIALS = 0x0100
+
+
 class CqlError(DevError):
     """What the server answered, or why it did not."""
+
+
+class NotLoggedIn(CqlError):
+    """The server is there, and does not know the user or the password."""
 
 
 class Cql:
@@ -74,8 +81,9 @@ class Cql:
         except (OSError, EOFError, struct.error) as error:
             raise CqlError(f"Cassandra at {self._where} did not answer: {error}") from None
         if answered == _ERROR:
-            (size,) = struct.unpack_from(">H", content, 4)
-            raise CqlError(f"Cassandra at {self._where}: {content[6 : 6 + size].decode('utf-8', 'replace')}")
+            code, size = struct.unpack_from(">iH", content)
+            kind = NotLoggedIn if code == _BAD_CREDENTIALS else CqlError
+            raise kind(f"Cassandra at {self._where}: {content[6 : 6 + size].decode('utf-8', 'replace')}")
         return answered, content
 
     def _read(self, count: int) -> bytes:

@@ -61,6 +61,7 @@ def load_secrets(data: DataFolder) -> dict[str, str]:
         "TOKEN_KEYS": lambda: f"dev:{secrets.token_urlsafe(48)}",
         "POSTGRES_PASSWORD": lambda: secrets.token_hex(16),
         "VALKEY_PASSWORD": lambda: secrets.token_hex(16),
+        "CASSANDRA_PASSWORD": lambda: secrets.token_hex(16),
     }
     missing = [name for name in made if name not in known]
     if missing:

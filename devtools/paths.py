@@ -27,6 +27,9 @@ class DataFolder:
         self.lock = self.run / "lock"
         self.postgres = self.root / "postgres"
         self.valkey = self.root / "valkey"
+        self.cassandra = self.root / "cassandra"
+        #: How many nodes the messages of this folder are on; the file is not there when they are in PostgreSQL.
+        self.nodes = self.cassandra / "nodes"
 
     def create(self) -> None:
         """Make the folders that are missing. The root keeps the mode it has, else it is for its owner only."""

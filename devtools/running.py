@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from devtools import bootstrap, external, ports, record, unprivileged
+from devtools import bootstrap, external, java, ports, record, unprivileged
 from devtools.bootstrap import say
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
@@ -21,6 +21,8 @@ from devtools.stack import Stack
 from devtools.supervisor import Supervisor
 
 _START_TIMEOUT = 120.0
+#: The first time Cassandra is downloaded, and three nodes of it take a while on a small machine.
+_CASSANDRA_TIMEOUT = 600.0
 
 
 def up(args: argparse.Namespace) -> int:
@@ -40,6 +42,7 @@ def up(args: argparse.Namespace) -> int:
         raise DevError(
             f"port {args.port} is in use by another program; choose another: ./dev up --port {_another(args.port)}"
         )
+    nodes = _nodes(args, data)
     urls = external.chosen(os.environ)
     external.check(urls)
     if args.detach and not args.supervise:
@@ -49,10 +52,33 @@ def up(args: argparse.Namespace) -> int:
         port=args.port,
         gateways=max(1, args.gateways or max(2, os.cpu_count() or 1)),
         external=urls,
+        cassandra=nodes,
         say=say,
     )
     Supervisor(stack, say=say, on_ready=lambda: print(_addresses(stack.describe()), flush=True)).run()
     return 0
+
+
+def _nodes(args: argparse.Namespace, data: DataFolder) -> int:
+    """How many nodes of Cassandra keep the messages of this folder; 0: PostgreSQL does. Raises :class:`DevError`."""
+    wanted = 3 if args.cluster else 1 if args.cassandra else 0
+    known = int(data.nodes.read_text()) if data.nodes.exists() else 0
+    if wanted and not known and unprivileged.data_folder(data.postgres).exists():
+        raise DevError(
+            f"the data folder {data.root} keeps its messages in PostgreSQL; choose another: --data DIR, or ./dev reset"
+        )
+    if args.cluster and known == 1:
+        raise DevError(
+            f"the data folder {data.root} has one node of Cassandra, no cluster; choose another: --data DIR"
+        )
+    nodes = known or wanted
+    if nodes:
+        if os.environ.get("CASSANDRA_CONTACT_POINTS"):
+            raise DevError(
+                "CASSANDRA_CONTACT_POINTS names a cluster of yours: set LOG_STORE=cassandra instead of --cassandra"
+            )
+        java.program()
+    return nodes
 
 
 def _detached(args: argparse.Namespace, data: DataFolder) -> int:
@@ -72,6 +98,7 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
     ]
     if args.gateways:
         command += ["--gateways", str(args.gateways)]
+    command += ["--cassandra"] * args.cassandra + ["--cluster"] * args.cluster
     with log.open("ab") as out:
         shown = out.tell()
         child = subprocess.Popen(
@@ -82,7 +109,8 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    deadline = time.monotonic() + _START_TIMEOUT
+    patience = _CASSANDRA_TIMEOUT if args.cassandra or args.cluster or data.nodes.exists() else _START_TIMEOUT
+    deadline = time.monotonic() + patience
     while True:
         ended = child.poll() is not None
         with log.open("rb") as lines:
@@ -98,7 +126,7 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
             return 0
         if time.monotonic() > deadline:
             child.terminate()
-            raise DevError(f"not everything was ready after {_START_TIMEOUT:.0f} s; see {data.logs}")
+            raise DevError(f"not everything was ready after {patience:.0f} s; see {data.logs}")
         time.sleep(0.05)
 
 
@@ -114,6 +142,7 @@ def status(args: argparse.Namespace) -> int:
             "gateways": {},
             "metrics": {},
             "urls": {},
+            "log": {},
             "data": str(data.root),
         }
         print(
@@ -128,7 +157,8 @@ def status(args: argparse.Namespace) -> int:
         if not pid or not is_alive(pid) or name in state["starting"]
     )
     shown = {
-        key: state.get(key, {}) for key in ("http", "ws", "processes", "gateways", "metrics", "urls", "data")
+        key: state.get(key, {})
+        for key in ("http", "ws", "processes", "gateways", "metrics", "urls", "log", "data")
     }
     shown["processes"] = {name: None if name in down else pid for name, pid in state["processes"].items()}
     if args.json:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from devtools import environment, ports, valkey
+from devtools import environment, ports, ring, valkey
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec, end_all, of_stack
+from devtools.ring import Ring
 from devtools.valkey import ValkeyServer
 
 QUEUES = "drain,push,media,maintenance,celery"
@@ -29,7 +30,8 @@ class Stack:
     """Servers from wheels (those that no URL of ``external`` replaces), gateways on one port, a worker, beat.
 
     ``caller`` is the environment the children inherit from; ``overrides`` are variables for the application's processes only;
-    ``extra_limits`` go over the development table. Nothing runs before :meth:`start`.
+    ``extra_limits`` go over the development table. ``cassandra``: how many nodes keep the messages (1 or 3); 0: PostgreSQL does.
+    Nothing runs before :meth:`start`.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Stack:
         caller: Mapping[str, str] | None = None,
         overrides: Mapping[str, str] | None = None,
         extra_limits: Mapping[str, int] | None = None,
+        cassandra: int = 0,
+        quick: bool = False,
         python: Path = VENV_PYTHON,
         say: Callable[[str], None] = _silent,
     ) -> None:
@@ -74,8 +78,16 @@ class Stack:
                 data.valkey, password=known["VALKEY_PASSWORD"], log=data.logs / "valkey.log", env=server_env
             )
         self.urls = {**self._own_urls(), **self.external}
+        self.ring = (
+            self._ring(cassandra, known["CASSANDRA_PASSWORD"], server_env, quick) if cassandra else None
+        )
+        self.log = {"LOG_STORE": "cassandra", **self.ring.variables()} if self.ring else {}
         self.env = environment.application(
-            data, urls=self.urls, caller=caller, overrides=overrides, extra_limits=extra_limits
+            data,
+            urls=self.urls,
+            caller=caller,
+            overrides={**self.log, **(overrides or {})},
+            extra_limits=extra_limits,
         )
         taken = {port}
         self.private_ports: dict[str, int] = {}
@@ -100,20 +112,30 @@ class Stack:
             self.add(self.valkey.spec)
         if self.postgres:
             self.add(self.postgres.spec)
+        for node in self.ring.nodes if self.ring else []:
+            self.add(node.spec)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self, *, migrate: bool = True, abort: Callable[[], bool] = lambda: False) -> None:
         """Start everything and wait until it is ready. Raises :class:`DevError`; what was started is then for :meth:`stop`."""
         self.end_strays()
-        servers = [self.children[name] for name in ("postgres", "valkey") if name in self.children]
+        servers = [self.children[name] for name in self._servers() if name in self.children]
         if self.postgres:
             self.postgres.prepare()
+        for node in self.ring.nodes if self.ring else []:
+            node.prepare()
         self._start(servers, abort)
         if self.postgres:
             self.postgres.create_database()
+        if self.ring:
+            self.ring.secure()
+            self.ring.wait_whole()
+            self.data.nodes.write_text(f"{len(self.ring.nodes)}\n")
         if migrate:
             self.migrate()
+        if migrate or self.ring:
+            self.sync()
         self._start([child for child in self.children.values() if child not in servers], abort)
 
     def _start(self, children: list[Child], abort: Callable[[], bool]) -> None:
@@ -144,9 +166,9 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything in order: gateways drain, worker and beat finish, then the servers. What remains is killed."""
-        last = ("worker-1", "fanout-1", "beat", "valkey", "postgres")
+        last = ("worker-1", "fanout-1", "beat", *self._servers())
         gateways = [name for name in self.children if name not in last]
-        for names in (gateways, ["worker-1", "fanout-1", "beat"], ["valkey"], ["postgres"]):
+        for names in (gateways, ["worker-1", "fanout-1", "beat"], ["valkey"], self._nodes(), ["postgres"]):
             group = [self.children[name] for name in names if name in self.children]
             for child in group:
                 child.send(child.spec.stop_signal)
@@ -171,6 +193,19 @@ class Stack:
     def strays(self) -> list[int]:
         """The processes of this data folder."""
         return of_stack(self.data.id, self.postgres.folder if self.postgres else None)
+
+    def _nodes(self) -> list[str]:
+        return [node.name for node in self.ring.nodes] if self.ring else []
+
+    def _servers(self) -> list[str]:
+        return [*self._nodes(), "postgres", "valkey"]
+
+    def sync(self) -> None:
+        """Bring the tables on Cassandra up to date, where the messages are there. Raises :class:`DevError`."""
+        if self.env.get("LOG_STORE") == "cassandra":
+            started = time.monotonic()
+            ring.sync(self.python, self.env, self.data.logs / "sync_cassandra.log")
+            self.say(f"tables on Cassandra up to date after {time.monotonic() - started:.1f} s")
 
     def migrate(self) -> None:
         """Bring the database's tables up to date. Raises :class:`DevError` with what Django said."""
@@ -216,6 +251,7 @@ class Stack:
                 for name, port in {**self.private_ports, **self.metrics_ports}.items()
             },
             "urls": {name.removesuffix("_URL").lower(): url for name, url in self.urls.items()},
+            "log": self.log,
             "data": str(self.data.root),
         }
 
@@ -244,6 +280,16 @@ class Stack:
             urls["BROKER_URL"] = self.valkey.url(valkey.BROKER)
             urls["CACHE_URL"] = self.valkey.url(valkey.CACHE)
         return urls
+
+    def _ring(self, count: int, password: str, env: dict[str, str], quick: bool) -> Ring:
+        return Ring(
+            self.data.cassandra,
+            self.data.logs,
+            count,
+            password=password,
+            env=env,
+            compilers="quick" if quick else "full",
+        )
 
     def add(self, spec: Spec) -> None:
         """Make one more process part of the stack."""

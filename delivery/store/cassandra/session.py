@@ -43,7 +43,11 @@ Statement = tuple[str, Sequence[Any]]
 
 
 class Cassandra:
-    """Open it inside the event loop that uses it, after any fork. ``$.`` in a statement stands for the keyspace."""
+    """Open it inside the event loop that uses it, after any fork; if no node answered then, the first statement that one does
+    answer opens it. ``$.`` in a statement stands for the keyspace.
+
+    ``trusted``: the certificates (PEM) that may vouch for a node, which turn TLS on; ``certificate`` and ``key`` are ours.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,9 @@ class Cassandra:
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         username: str | None = None,
         password: str | None = None,
+        trusted: str = "",
+        certificate: str = "",
+        key: str = "",
     ) -> None:
         self.keyspace = keyspace
         self._timeout = request_timeout_s
@@ -63,6 +70,10 @@ class Cassandra:
             port=port,
             username=username,
             password=password,
+            ssl_enabled=bool(trusted),
+            ssl_trusted_cert=trusted or None,
+            ssl_cert=certificate or None,
+            ssl_private_key=key or None,
             connect_timeout=request_timeout_s,
             request_timeout=request_timeout_s,
             consistency="LOCAL_QUORUM",
@@ -75,15 +86,22 @@ class Cassandra:
             log_level="error",
         )
         self._session: Any = None
+        self._closed = False
+        self._opening = asyncio.Lock()
         self._prepared: dict[str, Any] = {}
         self._preparing: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> Cassandra:
-        with _unavailable():
-            self._session = await self._cluster.create_session()
+        """Raises :class:`Unavailable` when no node answers."""
+        async with self._opening:
+            if self._session is None and not self._closed:
+                with _unavailable():
+                    async with asyncio.timeout(self._timeout * 2 + 1):
+                        self._session = await self._cluster.create_session()
         return self
 
     async def close(self) -> None:
+        self._closed = True
         if self._session is not None:
             session, self._session = self._session, None
             with contextlib.suppress(errors.CassException):
@@ -147,7 +165,10 @@ class Cassandra:
 
     async def _statement(self, cql: str, params: Sequence[Any]) -> Any:
         if self._session is None:
-            raise Unavailable("the session is closed")
+            if not self._closed:
+                await self.open()
+            if self._session is None:
+                raise Unavailable("the session is closed")
         prepared = self._prepared.get(cql)
         if prepared is None:
             prepared = await self._prepare(cql)

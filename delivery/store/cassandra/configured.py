@@ -1,0 +1,33 @@
+"""The store on Cassandra as settings say, not opened yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from delivery.store.cassandra.session import Cassandra
+
+
+def session() -> Cassandra:
+    """Opened by ``open()``, or by its first statement. Raises ``ImproperlyConfigured`` when a certificate cannot be read."""
+    return Cassandra(
+        settings.CASSANDRA_CONTACT_POINTS,
+        settings.CASSANDRA_KEYSPACE,
+        port=settings.CASSANDRA_PORT,
+        data_center=settings.CASSANDRA_DATA_CENTRE,
+        username=settings.CASSANDRA_USER or None,
+        password=settings.CASSANDRA_PASSWORD or None,
+        trusted=_pem("CASSANDRA_CA_FILE"),
+        certificate=_pem("CASSANDRA_CERT_FILE"),
+        key=_pem("CASSANDRA_KEY_FILE"),
+    )
+
+
+def _pem(name: str) -> str:
+    file = getattr(settings, name)
+    try:
+        return Path(file).read_text(encoding="ascii") if file else ""
+    except (OSError, UnicodeError) as error:
+        raise ImproperlyConfigured(f"{name} cannot be read: {error}.") from None
