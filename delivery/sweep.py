@@ -13,14 +13,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from typing import cast
 
 import hiredis
 
 from delivery.fanout import Fanout
 from delivery.outbox import kept_under
+from delivery.pending import PendingSweep
 from delivery.roster import Roster
+from delivery.store import chosen
 from delivery.store.interface import Store, Unavailable
 from delivery.store.log_store import LogStore
+from delivery.store.pending import Elsewhere
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus, alive_key
 from whatsapp.infra.postgres import open_pool
@@ -117,7 +121,11 @@ def start_in_thread(database_url: str, hot_url: str) -> Callable[[], bool]:
         sweep = Sweep(log.store, hot_url)
         _show(sweep)
         running.append(sweep)
-        await sweep.run()
+        if chosen.elsewhere():
+            services = PendingSweep(pool, cast(Elsewhere, log.store))
+            await asyncio.gather(sweep.run(), services.run())
+        else:
+            await sweep.run()
 
     def turns() -> bool:
         return bool(running) and time.monotonic() - running[0].turned_at < LATE_S

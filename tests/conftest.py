@@ -107,26 +107,36 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Any]:
+def log_store(request: pytest.FixtureRequest) -> Callable[[], dict[str, str]]:
+    """Makes the variables that give one more system a log of its own: nothing for PostgreSQL, which each has already; a new
+    keyspace of the session's node if ``./dev test --store cassandra`` asks for that."""
+    if os.environ.get("WHATSAPP_TEST_STORE") != "cassandra":
+        return dict
+    node: Cassandra = request.getfixturevalue("cassandra_node")
+    return lambda: {"LOG_STORE": "cassandra", **node.env(node.new_keyspace())}
+
+
+@pytest.fixture(scope="session")
+def stack(log_store: Callable[[], dict[str, str]]) -> Iterator[Any]:
     """A whole running system that tests share: 2 gateways on one port, a worker, beat. See :class:`tests.support.stack.System`.
 
     Tests leave it running and use people of their own; a test that kills something takes ``own_stack``.
     """
     from tests.support.stack import System
 
-    with System(fanout=True, beat=True) as system:
+    with System(fanout=True, beat=True, env=log_store()) as system:
         yield system
 
 
 @pytest.fixture
-def own_stack() -> Iterator[Callable[..., Any]]:
+def own_stack(log_store: Callable[[], dict[str, str]]) -> Iterator[Callable[..., Any]]:
     """Makes systems for one test: ``own_stack(gateways=2, worker=True, beat=False, env={…}, limits={…})``."""
     from tests.support.stack import System
 
     made: list[System] = []
 
     def make(**options: Any) -> System:
-        system = System(**options)
+        system = System(**{**options, "env": {**log_store(), **(options.get("env") or {})}})
         made.append(system)
         return system.start()
 
