@@ -14,7 +14,18 @@ from tests.contract.harness import DjangoHarness, People, PostgresHarness
 IMPLEMENTATIONS = {"postgres": PostgresHarness, "django": DjangoHarness}
 
 #: Files whose tests run on Cassandra too.
-ON_CASSANDRA: frozenset[str] = frozenset(("test_append", "test_pages", "test_races", "test_vanishing"))
+ON_CASSANDRA = frozenset(
+    {
+        "test_append",
+        "test_devices",
+        "test_group_receipts",
+        "test_outbox",
+        "test_pages",
+        "test_races",
+        "test_retention",
+        "test_vanishing",
+    }
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
