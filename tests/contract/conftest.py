@@ -17,13 +17,20 @@ IMPLEMENTATIONS = {"postgres": PostgresHarness, "django": DjangoHarness}
 ON_CASSANDRA = frozenset(
     {
         "test_append",
+        "test_badges",
+        "test_changes",
         "test_devices",
         "test_group_receipts",
+        "test_mentions",
         "test_outbox",
         "test_pages",
         "test_races",
+        "test_requests",
         "test_retention",
+        "test_roster",
+        "test_timers",
         "test_vanishing",
+        "test_withheld",
     }
 )
 

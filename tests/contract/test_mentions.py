@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import psycopg
+import pytest
 
 from delivery.store.interface import Outcome, ReceiptWrite
 from tests.contract.harness import T0, People, new_id
@@ -40,8 +42,7 @@ async def test_who_is_not_owed_the_message_has_no_mention(people: People, harnes
     await harness.leave(group, left, 1)
     everybody = [people.bob, left, later, stranger]
     await people.append(people.send(conversation=group, mentions=everybody))
-    rows = await harness.sql("SELECT member::text, seq FROM delivery_mention WHERE conversation = %s", group)
-    assert rows == [(people.bob, 2)]
+    assert await harness.mentions(group, *everybody) == [(people.bob, 2)]
     await harness.join(group, later, 3)
     await people.append(people.send(conversation=group))
     assert await mentioned(people, later, group) == 0
@@ -51,6 +52,7 @@ async def test_who_is_not_owed_the_message_has_no_mention(people: People, harnes
     assert await mentioned(people, left, group) == 1
 
 
+@pytest.mark.sql_only
 async def test_who_joins_while_the_message_waits_for_its_turn_has_the_mention(
     people: People, harness: Any
 ) -> None:
@@ -87,10 +89,10 @@ async def test_in_a_batch_each_mention_is_of_its_own_message(people: People, har
     assert [result.outcome for result in results] == [
         Outcome.STORED, Outcome.DUPLICATE, Outcome.NO_CONVERSATION, Outcome.OUT_OF_ORDER, Outcome.STORED, Outcome.STORED,
     ]  # fmt: skip
-    rows = await harness.sql(
-        "SELECT conversation::text, seq FROM delivery_mention WHERE member = %s ORDER BY 1, 2", people.bob
-    )
-    assert rows == sorted([(people.conversation, 1), (people.conversation, 3), (group, 2)])
+    rows = [(c, *row) for c in (people.conversation, group) for row in await harness.mentions(c, people.bob)]
+    assert rows == [
+        (people.conversation, people.bob, 1), (people.conversation, people.bob, 3), (group, people.bob, 2),
+    ]  # fmt: skip
 
 
 async def test_a_deleted_message_mentions_nobody(people: People) -> None:
@@ -102,13 +104,23 @@ async def test_a_deleted_message_mentions_nobody(people: People) -> None:
     assert await mentioned(people, people.bob) == 1
 
 
-async def test_mentions_end_with_their_messages(people: People, harness: Any) -> None:
-    old = T0 - 40 * DAY
+async def test_mentions_end_with_their_messages(people: People) -> None:
+    await _mention_and_expire(people)
+    assert await mentioned(people, people.bob) == 1
+
+
+@pytest.mark.sql_only  # elsewhere they go by their time to live
+async def test_mentions_of_expired_messages_take_no_room(people: People, harness: Any) -> None:
+    await _mention_and_expire(people)
+    assert await harness.mentions(people.conversation, people.bob) == [(people.bob, 2)]
+
+
+async def _mention_and_expire(people: People) -> None:
+    old = (
+        T0 - random.randrange(1_000, 10_000) * DAY
+    )  # a day of its own: what others expire is not looked at again
     await people.append(people.send(mentions=[people.bob]), now=old)
     await people.append(people.send(mentions=[people.bob]), now=T0)
     assert await mentioned(people, people.bob) == 2
     while await people.store.expire(T0, 30 * DAY):
         pass
-    assert await mentioned(people, people.bob) == 1
-    rows = await harness.sql("SELECT seq FROM delivery_mention WHERE member = %s", people.bob)
-    assert rows == [(2,)]

@@ -116,6 +116,7 @@ async def test_all_of_what_was_said_is_withheld_so_it_is_no_request(harness: Any
     assert not (await people.listed(people.bob)).request
 
 
+@pytest.mark.sql_only
 async def test_who_accepts_in_a_long_transaction_holds_up_that_conversation_alone(harness: Any) -> None:
     """An address book is added in one transaction with all that it accepts: the sends of others do not wait for its end."""
     people = await meet(harness)

@@ -65,9 +65,14 @@ async def test_messages_behind_the_event_end_by_the_timer(people: People) -> Non
     assert third.until == now + 2 + HOUR, "it still says for how long it was kept"
 
 
-async def test_what_is_set_already_is_no_event_and_outsiders_set_nothing(
-    people: People, harness: Any
-) -> None:
+async def test_what_is_set_already_is_no_event_and_outsiders_set_nothing(people: People) -> None:
+    writers: list[str] = []
+
+    async def set_timer(people: People, user: str, seconds: int) -> TimerSet | None:
+        writers.append(new_id())
+        c = people.conversation
+        return await people.store.set_timer(writers[-1], c, user, new_id(), seconds, b"\x80", T0)
+
     assert await set_timer(people, people.alice, 0) == TimerSet(0, 0, False)
     answer = await set_timer(people, people.alice, 60)
     assert answer is not None
@@ -78,10 +83,8 @@ async def test_what_is_set_already_is_no_event_and_outsiders_set_nothing(
     assert await timers(people) == [60, 60]
     (event,) = await people.read(people.bob)
     assert (event.kind, event.sender, event.extra, event.ordinal) == ("timer", people.alice, b"\x80", 0)
-    rows = await harness.sql(
-        "SELECT count(*) FROM delivery_outbox WHERE conversations = ARRAY[%s::uuid]", people.conversation
-    )
-    assert rows == [(1,)]
+    rows = [row for writer in writers for row in await people.store.outbox(writer, "epoch", T0)]
+    assert [row.heads for row in rows] == [((people.conversation, 1),)]
 
 
 async def test_a_member_who_left_knows_no_timer(people: People, harness: Any) -> None:

@@ -166,7 +166,7 @@ def take(
         device=send.device,
         seq_num=send.seq_num,
         withheld=withheld,
-        until=_ends(document, send, block, now) if message else about.until,
+        until=_ends(document, send, block, now) if message else 0 if send.kind == "delete" else about.until,
         amends=amends,
     )
 
