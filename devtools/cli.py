@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from devtools import manage, quality, running
+from devtools import manage, quality, running, vaults
 from devtools.errors import DevError
 
 DESCRIPTION = "One command for everything: runs the system on this machine, tests it, measures it."
@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="three nodes of Cassandra on addresses of their own, three copies",
     )
+    up.add_argument(
+        "--backups",
+        metavar="DIR",
+        help="keep base backups, PostgreSQL's log as it is written, and the media in this folder",
+    )
     up.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)  # what --detach starts
 
     status = command("status", running.status, "what runs, and where; non-zero exit when something is down")
@@ -72,6 +77,23 @@ def parser() -> argparse.ArgumentParser:
         command(name, functools.partial(_rest, act), text).set_defaults(takes_rest=True)
     bench = command("bench", lambda args: running.bench(args.rest), "measure: ./dev bench NAME [--json FILE]")
     bench.set_defaults(takes_rest=True)
+
+    for name, make, text in (
+        ("backup", vaults.backup, "make a base backup of the running system now: ./dev backup --to DIR"),
+        ("backups", vaults.backups, "what can be restored from a folder: ./dev backups --from DIR"),
+        (
+            "restore",
+            vaults.restore,
+            "make a data folder from backups: ./dev restore --from DIR [--until TIME]",
+        ),
+    ):
+        sub = command(name, make, text)
+        vaults.arguments(name, sub)
+        data(sub)
+    drills = command(
+        "drill", lambda args: running.drill(args.rest), "rehearse a disaster: ./dev drill restore"
+    )
+    drills.set_defaults(takes_rest=True)
 
     test = command("test", lambda args: quality.test(args.rest), "run the tests: [--all] [pytest arguments]")
     test.set_defaults(takes_rest=True)
@@ -123,6 +145,6 @@ def _rest(act: Callable[[list[str]], int], args: argparse.Namespace) -> int:
 
 def _without_help(words: list[str]) -> list[str]:
     """``--help`` of a command that passes its arguments on is the other program's."""
-    if words and words[0] in ("admin", "bench", "chat", "demo", "manage", "test"):
+    if words and words[0] in ("admin", "bench", "chat", "demo", "drill", "manage", "test"):
         return words[:1]
     return words

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from devtools import bootstrap, external, java, ports, record, unprivileged
@@ -53,6 +54,7 @@ def up(args: argparse.Namespace) -> int:
         gateways=max(1, args.gateways or max(2, os.cpu_count() or 1)),
         external=urls,
         cassandra=nodes,
+        vault=Path(args.backups).resolve() if args.backups else None,
         say=say,
     )
     Supervisor(stack, say=say, on_ready=lambda: print(_addresses(stack.describe()), flush=True)).run()
@@ -99,6 +101,8 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
     if args.gateways:
         command += ["--gateways", str(args.gateways)]
     command += ["--cassandra"] * args.cassandra + ["--cluster"] * args.cluster
+    if args.backups:
+        command += ["--backups", args.backups]
     with log.open("ab") as out:
         shown = out.tell()
         child = subprocess.Popen(
@@ -241,6 +245,13 @@ def bench(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in names:
         raise DevError(f"say which: ./dev bench {{{','.join(names)}}} [--json FILE]", code=2)
     run_module(f"bench.{arguments[0]}", arguments[1:])
+
+
+def drill(arguments: list[str]) -> int:
+    """``drill NAME …``."""
+    if arguments[:1] != ["restore"]:
+        raise DevError("say which: ./dev drill restore [--seconds N] [--json FILE]", code=2)
+    run_module("devtools.drill", arguments[1:])
 
 
 def _another(port: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from devtools import environment, ports, ring, valkey
+from devtools import archiver, backup, environment, ports, ring, valkey
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
 from devtools.postgres import PostgresServer
@@ -50,6 +50,7 @@ class Stack:
         cassandra: int = 0,
         quick: bool = False,
         python: Path = VENV_PYTHON,
+        vault: Path | None = None,
         say: Callable[[str], None] = _silent,
     ) -> None:
         data.create()
@@ -71,7 +72,7 @@ class Stack:
                 password=known["POSTGRES_PASSWORD"],
                 log=data.logs / "postgres.log",
                 env=server_env,
-                settings=connections,
+                settings=connections | (backup.SETTINGS if vault else {}),
             )
         if not {"HOT_URL", "BROKER_URL", "CACHE_URL"} <= self.external.keys():
             self.valkey = ValkeyServer(
@@ -112,6 +113,8 @@ class Stack:
             self.add(self.valkey.spec)
         if self.postgres:
             self.add(self.postgres.spec)
+            if vault:
+                self.add(self._archive(self.postgres, vault))
         for node in self.ring.nodes if self.ring else []:
             self.add(node.spec)
 
@@ -166,9 +169,10 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything in order: gateways drain, worker and beat finish, then the servers. What remains is killed."""
-        last = ("worker-1", "fanout-1", "beat", *self._servers())
+        last = ("worker-1", "fanout-1", "beat", *self._servers(), "archive")
         gateways = [name for name in self.children if name not in last]
-        for names in (gateways, ["worker-1", "fanout-1", "beat"], ["valkey"], self._nodes(), ["postgres"]):
+        workers = ["worker-1", "fanout-1", "beat"]
+        for names in (gateways, workers, ["valkey"], self._nodes(), ["postgres"], ["archive"]):
             group = [self.children[name] for name in names if name in self.children]
             for child in group:
                 child.send(child.spec.stop_signal)
@@ -348,6 +352,21 @@ class Stack:
             cwd=REPO,
             log=self.data.logs / "beat.log",
             stop_timeout=5,
+        )  # fmt: skip
+
+    def _archive(self, server: PostgresServer, vault: Path) -> Spec:
+        """What keeps backups. It ends last, and so has what PostgreSQL wrote at its end."""
+        return Spec(
+            name="archive",
+            argv=[
+                str(self.python), "-m", "devtools.archiver", "--data", str(self.data.root), "--port", str(server.port),
+                "--vault", str(vault),
+            ],
+            env=self.env,
+            cwd=REPO,
+            log=self.data.logs / "archive.log",
+            ready=lambda child: archiver.READY in child.output(),
+            stop_timeout=10,
         )  # fmt: skip
 
 
