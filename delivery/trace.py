@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -28,8 +28,10 @@ from redis.retry import Retry
 
 from delivery.inbox import dirty_key
 from delivery.roster import owed
+from delivery.store import chosen
 from delivery.store import trace as store_trace
 from delivery.store.interface import Conversation
+from delivery.store.operation import Operation
 from delivery.store.outbox import KEEP_MS
 from delivery.store.sync import SyncStore
 from delivery.tracing import MAX_WATCHED, WATCHED, events_key
@@ -37,6 +39,9 @@ from whatsapp.infra.bus import alive_key
 from whatsapp.infra.directory import parse_sessions, sessions_key
 from whatsapp.infra.hot import parse_epoch
 from whatsapp.infra.valkey import HotUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TERMINAL = frozenset(("acknowledged", "expired", "unlinked", "sender", "passed", "linked_later"))
@@ -76,10 +81,16 @@ class Tracer:
             hot_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
         )
 
+    def _ask(self, question: Callable[P, Operation[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The answer to one of the questions of :mod:`delivery.store.trace`, wherever the log is."""
+        if chosen.elsewhere():
+            return self._store.traced(question.__name__, *args)  # type: ignore[attr-defined, no-any-return]
+        return self._store.ask(question(*args, **kwargs))
+
     def message(self, message_id: str) -> list[dict[str, Any]]:
         """One trace for each sender that used this id. Raises :class:`TraceError` when there is none."""
         message_id = an_id(message_id)
-        places = self._store.ask(store_trace.by_message(message_id))
+        places = self._ask(store_trace.by_message, message_id)
         if not places:
             raise TraceError(
                 f"No message {message_id} is in the log: it was never stored (its sender has no ✓), or the retention has "
@@ -90,15 +101,15 @@ class Tracer:
     def position(self, conversation: str, seq: int) -> dict[str, Any]:
         """The trace of a place in a log, whose message may have expired. Raises :class:`TraceError`."""
         conversation = an_id(conversation)
-        places = self._store.ask(store_trace.by_seq(conversation, seq))
+        places = self._ask(store_trace.by_seq, conversation, seq)
         return self._trace(conversation, seq, places[0] if places else None)
 
     def conversation_of(self, some_id: str) -> str:
         """The conversation with this id, or that of the message with this id. Raises :class:`TraceError`."""
         some_id = an_id(some_id)
-        if self._store.ask(store_trace.head(some_id)) is not None:
+        if self._ask(store_trace.head, some_id) is not None:
             return some_id
-        places = self._store.ask(store_trace.by_message(some_id))
+        places = self._ask(store_trace.by_message, some_id)
         if not places:
             raise TraceError(f"There is no conversation and no message {some_id}.")
         return places[0].conversation
@@ -133,14 +144,13 @@ class Tracer:
     # from the stores
 
     def _trace(self, conversation: str, seq: int, place: store_trace.Place | None) -> dict[str, Any]:
-        ask = self._store.ask
-        head = ask(store_trace.head(conversation))
+        head = self._ask(store_trace.head, conversation)
         if head is None:
             raise TraceError(f"There is no conversation {conversation}.")
         if not 0 < seq <= head.head:
             raise TraceError(f"The log of this conversation ends at {head.head}: there is no seq {seq}.")
         known = Conversation(
-            conversation, head.kind, head.head, tuple(ask(store_trace.members(conversation)))
+            conversation, head.kind, head.head, tuple(self._ask(store_trace.members, conversation))
         )
         users = [place.sender] if place is not None and place.withheld else owed(known, seq)
         stored: dict[str, Any] = {
@@ -157,11 +167,11 @@ class Tracer:
         }
 
     def _outbox(self, conversation: str, seq: int, place: store_trace.Place | None) -> dict[str, Any]:
-        row = self._store.ask(store_trace.outbox(conversation, seq, place.at)) if place is not None else None
+        row = self._ask(store_trace.outbox, conversation, seq, place.at) if place is not None else None
         if row is None:
             old = place is None or place.at < self._now - KEEP_MS
             return {"state": "trimmed" if old else "missing"}
-        marks = self._store.ask(store_trace.watermarks(row.writer))
+        marks = self._ask(store_trace.watermarks, row.writer)
         done = [mark for mark in marks if mark.row >= row.row]
         return {
             "state": "marked" if done else "open",
@@ -176,7 +186,7 @@ class Tracer:
         self, conversation: str, seq: int, users: list[str], place: store_trace.Place | None
     ) -> list[dict[str, Any]]:
         found = []
-        for state in self._store.ask(store_trace.devices(conversation, users)):
+        for state in self._ask(store_trace.devices, conversation, users):
             acked = state.acked if state.acked is not None else 0
             if place is not None and state.device == place.device:
                 name = "sender"
@@ -197,7 +207,7 @@ class Tracer:
         return sorted(found, key=lambda one: (one["userId"], one["linkedAt"], one["deviceId"]))
 
     def _users(self, conversation: str, seq: int, users: list[str]) -> list[dict[str, Any]]:
-        receipts = self._store.ask(store_trace.receipts(conversation, users))
+        receipts = self._ask(store_trace.receipts, conversation, users)
         shown = []
         for user in users:
             state = receipts.get(user)

@@ -173,6 +173,10 @@ class CassandraHarness:
         rows = await self.db.rows("SELECT acked FROM $.position WHERE device = ? AND link = ?", device, link)
         return [row[0] for row in rows]
 
+    async def traced(self, question: str, *args: Any) -> Any:
+        """The answer to a question of :mod:`delivery.store.trace`."""
+        return await self.store.traced(question, *args)  # type: ignore[attr-defined]
+
     async def contents(self, conversation: str) -> list[bytes]:
         """Everything that is stored of what its messages say, wherever."""
         rows = []

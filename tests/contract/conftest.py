@@ -29,6 +29,7 @@ ON_CASSANDRA = frozenset(
         "test_retention",
         "test_roster",
         "test_timers",
+        "test_trace",
         "test_vanishing",
         "test_withheld",
     }

@@ -15,6 +15,7 @@ import psycopg
 from django.db import connections, transaction
 from psycopg_pool import AsyncConnectionPool
 
+from delivery.store import trace
 from delivery.store.interface import Amendment, Logged, PageRequest, Send, Store
 from delivery.store.postgres import PostgresStore
 from delivery.store.sync import SyncStore
@@ -168,6 +169,10 @@ class PostgresHarness:
         rows = await self.sql("SELECT acked FROM delivery_position WHERE device = %s", device)
         return [row[0] for row in rows]
 
+    async def traced(self, question: str, *args: Any) -> Any:
+        """The answer to a question of :mod:`delivery.store.trace`."""
+        return await self.store._run(getattr(trace, question)(*args))
+
     async def contents(self, conversation: str) -> list[bytes]:
         """Everything that is stored of what its messages say: content, extra and envelopes of all of its events."""
         rows = await self.sql(
@@ -270,6 +275,9 @@ class DjangoHarness(PostgresHarness):
         store = _Threaded(SyncStore(self._ALIAS, lock_ms), self._ALIAS)
         self._closing.push_async_callback(store.close)
         return store  # type: ignore[return-value]
+
+    async def traced(self, question: str, *args: Any) -> Any:
+        return await self.store.ask(getattr(trace, question)(*args))
 
 
 class People:

@@ -66,7 +66,7 @@ class Command(BaseCommand):
         except TraceError as error:
             raise CommandError(str(error)) from None
         except Unavailable:
-            raise CommandError("PostgreSQL cannot be reached: nothing can be proved now.") from None
+            raise CommandError("The store cannot be reached: nothing can be proved now.") from None
 
     def _watch(self, tracer: Tracer, some_id: str, for_ms: int) -> None:
         conversation = tracer.conversation_of(some_id)

@@ -54,30 +54,33 @@ async def done(db: Cassandra, writer: str, epoch: str, row: int, now: int) -> No
     )  # fmt: skip
 
 
-class _Newest(NamedTuple):
+class Newest(NamedTuple):
+    """A writer and its newest row."""
+
     writer: str
     row: int
     at: int
     trimmed: int | None  # rows up to here were looked at by :func:`trim`
 
 
-async def _all(db: Cassandra) -> list[_Newest]:
+async def everybody(db: Cassandra) -> list[Newest]:
+    """Every writer that had a row in the last hours."""
     sql = "SELECT writer, row, at, trimmed FROM $.writer WHERE part = ?"
     found = await db.each(sql, [(number,) for number in PARTS])
     # A row that only says how far it was trimmed has no writer behind it any more.
-    return [_Newest(*row) for rows in found for row in rows if row[1] is not None]
+    return [Newest(*row) for rows in found for row in rows if row[1] is not None]
 
 
 async def writers(db: Cassandra, now: int, epoch: str | None) -> list[str]:
     """See :meth:`Store.outbox_writers`."""
-    living = [one for one in await _all(db) if one.at >= now - KEEP_MS]
+    living = [one for one in await everybody(db) if one.at >= now - KEEP_MS]
     if epoch is None:
         return [one.writer for one in living]
     marks = await db.each(_MARKS, [(one.writer,) for one in living])
     return [one.writer for one, of in zip(living, marks, strict=True) if _open(one, dict(of), epoch, now)]
 
 
-def _open(newest: _Newest, marks: dict[str, int], epoch: str, now: int) -> bool:
+def _open(newest: Newest, marks: dict[str, int], epoch: str, now: int) -> bool:
     """The same question as :func:`outbox`'s, of the newest row."""
     if epoch in marks:
         return newest.row > marks[epoch]
@@ -90,10 +93,10 @@ _TRIM_ROWS = 5_000
 async def trim(db: Cassandra, now: int) -> int:
     """See :meth:`Store.trim_outbox`. In a running system the time to live has come first, and nothing is found."""
     before = now - KEEP_MS
-    return sum(await gather(_trim(db, one, before) for one in await _all(db)))
+    return sum(await gather(_trim(db, one, before) for one in await everybody(db)))
 
 
-async def _trim(db: Cassandra, writer: _Newest, before: int) -> int:
+async def _trim(db: Cassandra, writer: Newest, before: int) -> int:
     start = writer.trimmed or 0
     sql = "SELECT row, at FROM $.outbox WHERE writer = ? AND row > ? AND row < ? LIMIT ?"
     gone: list[Row] = await db.rows(sql, writer.writer, start, before * 1000, _TRIM_ROWS)

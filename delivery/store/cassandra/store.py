@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from delivery.store.cassandra import (
     blocks,
@@ -16,6 +17,7 @@ from delivery.store.cassandra import (
     requests,
     retention,
     roster,
+    trace,
     unread,
     vanishing,
 )
@@ -234,3 +236,23 @@ class CassandraStore:
 
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         return await retention.expire(self._db, self._documents, now, retention_ms, limit)
+
+    # -- for operators
+    async def traced(self, question: str, *args: Any) -> Any:
+        """The answer to a question of :mod:`delivery.store.trace`."""
+        return await _QUESTIONS[question](self._db, self._documents, *args)
+
+
+_QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
+    question.__name__: question
+    for question in (
+        trace.by_message,
+        trace.by_seq,
+        trace.head,
+        trace.members,
+        trace.outbox,
+        trace.watermarks,
+        trace.devices,
+        trace.receipts,
+    )
+}
