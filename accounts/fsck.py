@@ -238,10 +238,9 @@ def _is_hex(text: str) -> bool:
     return len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)
 
 
-def sections(store: SyncStore) -> list[Any]:
-    return [
-        Devices(store),
-        Blocks(store),
-        Pictures("photos", Photo, Account, "photo"),
-        Files("photo-files", Photo, "photos"),
-    ]
+def against_engine(store: SyncStore) -> list[Any]:
+    return [Devices(store), Blocks(store)]
+
+
+def sections() -> list[Any]:
+    return [Pictures("photos", Photo, Account, "photo"), Files("photo-files", Photo, "photos")]

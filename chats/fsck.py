@@ -14,6 +14,7 @@ from delivery.fsck.hot import Lanes, Leftovers, Users, connect
 from delivery.fsck.runner import Cursor, Report, run
 from delivery.fsck.section import Finding, Section
 from delivery.fsck.tables import Recent, Tables
+from delivery.store.chosen import elsewhere
 from delivery.store.fsck import ALL
 from delivery.store.sync import store
 from groups import fsck as groups_fsck
@@ -27,17 +28,23 @@ RECENT_MS = 10 * 60_000
 
 
 def sections(hot: Any, tail: int = ALL) -> list[Section]:
-    """In an order in which each may rely on what those before have mended."""
+    """In an order in which each may rely on what those before have mended. With the log on Cassandra those that compare with the
+    engine's tables in PostgreSQL are left out: there are none."""
+    pictures = [*groups_fsck.sections(), *accounts_fsck.sections()]
+    lanes = Lanes(hot, tasks.submit_lane_soon)
+    if elsewhere():
+        return [*pictures, lanes]
     return [
         Tables(store, "conversations", tail),
         Tables(store, "directs", tail),
-        *groups_fsck.sections(store),
-        *accounts_fsck.sections(store),
+        *groups_fsck.against_engine(store),
+        *accounts_fsck.against_engine(store),
+        *pictures,
         Tables(store, "devices", tail),
         Tables(store, "progress", tail),
         Users(store, hot),
         Leftovers(store, hot),
-        Lanes(hot, tasks.submit_lane_soon),
+        lanes,
     ]
 
 
@@ -54,7 +61,8 @@ def scheduled(tell: Callable[[str, Finding], None]) -> Report | None:
 
 def _scheduled(hot: Any, tell: Callable[[str, Finding], None]) -> Report:
     repair, half = settings.FSCK_REPAIR, settings.FSCK_SECONDS / 2
-    recent: Sequence[Section] = [Recent(store, now_ms() - RECENT_MS, settings.FSCK_TAIL)]
+    lately = Recent(store, now_ms() - RECENT_MS, settings.FSCK_TAIL)
+    recent: Sequence[Section] = [] if elsewhere() else [lately]
     first = run(recent, repair=repair, tell=tell, seconds=half)
     raw = hot.get(CURSOR_KEY)
     start = Cursor(*json.loads(raw)) if raw else None

@@ -122,9 +122,9 @@ class Groups:
             change_group(conversation=key, sender=actor, changes=changes)
 
 
-def sections(store: SyncStore) -> list[Any]:
-    return [
-        Groups(store),
-        Pictures("icons", Icon, Group, "icon"),
-        Files("icon-files", Icon, "groups"),
-    ]
+def against_engine(store: SyncStore) -> list[Any]:
+    return [Groups(store)]
+
+
+def sections() -> list[Any]:
+    return [Pictures("icons", Icon, Group, "icon"), Files("icon-files", Icon, "groups")]
