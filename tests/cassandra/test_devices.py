@@ -1,0 +1,240 @@
+"""The lives of devices: whoever dies in the middle of a link, an unlink or an expiry leaves behind what the next call ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from delivery.store.cassandra import devices
+from delivery.store.cassandra.positions import acked
+from delivery.store.cassandra.session import Cassandra
+from delivery.store.cassandra.store import CassandraStore
+from delivery.store.interface import (
+    DeviceRow,
+    Outcome,
+    PageRequest,
+    Position,
+    PositionWrite,
+    ReceiptWrite,
+    Unavailable,
+)
+from tests.contract.harness import T0, People, send
+
+DAY = 86_400_000
+
+
+class Dying(Cassandra):
+    """From its ``left``-th statement on nothing is sent any more; ``answers``: that one is, but its answer is lost."""
+
+    left = 10_000
+    answers = True
+
+    async def _ask(self, operation: str, request: Awaitable[Any]) -> Any:
+        if operation != "prepare":
+            self.left -= 1
+            if self.left < 0 or (self.left == 0 and self.answers):
+                request.close()  # type: ignore[attr-defined]
+                raise Unavailable("dead")
+        answer = await super()._ask(operation, request)
+        if self.left == 0 and operation != "prepare":
+            raise Unavailable("dead")
+        return answer
+
+
+@pytest.fixture
+async def dying(cassandra_at: tuple[str, int, str]) -> AsyncIterator[Dying]:
+    host, port, keyspace = cassandra_at
+    session = Dying([host], keyspace, port=port)
+    await session.open()
+    yield session
+    await session.close()
+
+
+@pytest.fixture
+async def people(session: Cassandra) -> People:
+    return await People(CassandraStore(session)).meet()  # type: ignore[arg-type]
+
+
+async def at_every_step(
+    dying: Dying,
+    begin: Callable[[], Awaitable[Any]],
+    call: Callable[[CassandraStore, Any], Awaitable[Any]],
+    end: Callable[[Any], Awaitable[None]],
+) -> int:
+    """``call`` dies at its first statement, at its second, … before or after it has happened; ``end`` is told of each. How many
+    statements it has."""
+    for step in range(1, 150):
+        for answers in (True, False) if step < 20 else (step % 2 == 0,):
+            subject = await begin()
+            dying.left, dying.answers = step, answers
+            try:
+                await call(CassandraStore(dying), subject)
+                died = False
+            except Unavailable:
+                died = True
+            dying.left = 10_000
+            await end(subject)
+            if not died:
+                return step - 1
+    raise AssertionError("it has no end")
+
+
+async def test_a_link_that_dies_anywhere_is_ended_by_the_next(people: People, dying: Dying) -> None:
+    store = people.store
+    await people.say(b"1", b"2", b"3")
+
+    async def begin() -> str:
+        return str(uuid4())
+
+    async def link(dead: CassandraStore, device: str) -> None:
+        await dead.link_device(people.bob, device, T0)
+
+    async def end(device: str) -> None:
+        await store.link_device(people.bob, device, T0)
+        at = (await store.positions(people.bob, device, [people.conversation]))[people.conversation]
+        assert at == Position(3, 3)
+        assert DeviceRow(device, T0) in (await store.devices([people.bob]))[people.bob]
+        # All of it is one life: what is saved counts.
+        await store.save([PositionWrite(device, people.conversation, 5)], [], T0)
+        assert (await store.positions(people.bob, device, [people.conversation]))[people.conversation] == (
+            5,
+            3,
+            0,
+        )
+        await store.unlink_device(people.bob, device, T0)
+        assert device not in [row.device for row in (await store.devices([people.bob]))[people.bob]]
+
+    assert await at_every_step(dying, begin, link, end) >= 5
+
+
+async def test_an_unlink_that_dies_anywhere_is_ended_by_the_next(people: People, dying: Dying) -> None:
+    store = people.store
+    await people.say(b"1", b"2", b"3")
+
+    async def begin() -> str:
+        device = str(uuid4())
+        await store.link_device(people.bob, device, T0)
+        await store.append(people.writer, [send(people.conversation, people.bob, device, seq_num=1)], T0)
+        return device
+
+    async def unlink(dead: CassandraStore, device: str) -> None:
+        await dead.unlink_device(people.bob, device, T0)
+
+    async def end(device: str) -> None:
+        await store.unlink_device(people.bob, device, T0)
+        assert device not in [row.device for row in (await store.devices([people.bob]))[people.bob]]
+        assert await store.positions(people.bob, device, [people.conversation]) == {}
+        await store.link_device(people.bob, device, T0)
+        head = (await store.conversations([people.conversation]))[people.conversation].head
+        assert (await store.positions(people.bob, device, [people.conversation]))[people.conversation] == (
+            head, head, 0,
+        )  # fmt: skip
+        one = send(people.conversation, people.bob, device, seq_num=1)
+        (result,) = (await store.append(people.writer, [one], T0)).results
+        assert result.outcome is Outcome.STORED, "it counts from 1 again"
+        await store.unlink_device(people.bob, device, T0)
+
+    assert await at_every_step(dying, begin, unlink, end) >= 5
+
+
+async def test_what_comes_late_of_an_earlier_life_is_not_of_this_one(
+    people: People, session: Cassandra
+) -> None:
+    store, device = people.store, str(uuid4())
+    await people.say(b"1", b"2", b"3")
+    await store.link_device(people.bob, device, T0, 1)
+    ((first,),) = await session.rows("SELECT link FROM $.linked WHERE device = ?", device)
+    await store.unlink_device(people.bob, device, T0)
+    cql, params = acked(device, first, people.conversation, 3)
+    await session.run(cql, *params)
+    await session.run(
+        "INSERT INTO $.device (member, device, linked_at, link) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
+        people.bob, device, T0, first, first,
+    )  # fmt: skip
+    assert device not in [row.device for row in (await store.devices([people.bob]))[people.bob]]
+    await store.link_device(people.bob, device, T0, 1)
+    assert await store.positions(people.bob, device, [people.conversation]) == {
+        people.conversation: Position(0, 3)
+    }
+
+
+async def test_links_and_unlinks_at_once_leave_one_state(people: People, session: Cassandra) -> None:
+    stores = [people.store, *(CassandraStore(session) for _ in range(2))]
+    for _ in range(6):
+        device = str(uuid4())
+        calls = [store.link_device(people.bob, device, T0) for store in stores for _ in range(2)]
+        calls += [store.unlink_device(people.bob, device, T0) for store in stores]
+        await asyncio.gather(*calls)
+        listed = device in [row.device for row in (await people.store.devices([people.bob]))[people.bob]]
+        there = await people.store.positions(people.bob, device, [people.conversation])
+        assert listed is bool(there)
+        rows = await session.rows("SELECT link, ended, ready FROM $.linked WHERE device = ?", device)
+        assert listed is (bool(rows) and not rows[0][1])
+
+
+async def test_a_position_in_doubt_is_repeated_not_lost(people: People, dying: Dying) -> None:
+    """Written twice, late, or in the wrong order it is the same."""
+    await people.say(*[b"x"] * 5)
+    store = people.store
+    dying.left, dying.answers = 2, False
+    acks = [PositionWrite(people.tablet, people.conversation, 4)]
+    receipts = [ReceiptWrite(people.conversation, people.bob, 4, 4)]
+    with pytest.raises(Unavailable):
+        await CassandraStore(dying).save(acks, receipts, T0 + 5)
+    await store.save([PositionWrite(people.tablet, people.conversation, 2)], [], T0)
+    await store.save(acks, receipts, T0 + 9)
+    at = await store.positions(people.bob, people.tablet, [people.conversation])
+    assert at == {people.conversation: Position(4, 5)}
+    (told,) = await store.receipts([people.conversation], people.alice, 0)
+    assert (told.delivered, told.read) == (4, 4)
+
+
+async def test_an_expiry_that_dies_anywhere_is_ended_by_the_next(people: People, dying: Dying) -> None:
+    store = people.store
+    # A day that was swept is not swept again: each run over the same tables has its own.
+    days = iter(range(10_000 + random.randrange(50), 0, -50))
+
+    async def begin() -> tuple[str, int]:
+        past = next(days) * DAY
+        conversation = await store.ensure_direct(people.alice, str(uuid4()), str(uuid4()), T0)
+        sends = [send(conversation, people.alice, people.phone) for _ in range(4)]
+        await store.append(people.writer, sends[:3], past)
+        await store.append(people.writer, sends[3:], past + 20 * DAY)
+        await store.save([PositionWrite(people.phone, conversation, 1)], [], past)
+        return conversation, past
+
+    async def expire(dead: CassandraStore, subject: tuple[str, int]) -> None:
+        await dead.expire(subject[1] + 35 * DAY, 30 * DAY)
+
+    async def end(subject: tuple[str, int]) -> None:
+        conversation, past = subject
+        while await store.expire(past + 35 * DAY, 30 * DAY):
+            pass
+        (page,) = await store.pages([PageRequest(conversation, people.alice, 0)])
+        assert ([event.seq for event in page.events], page.floor, page.head) == ([4], 3, 4)
+        assert page.events[0].ordinal == 4
+        assert (await store.positions(people.alice, people.phone, [conversation]))[conversation] == (3, 4, 3)
+
+    assert await at_every_step(dying, begin, expire, end) >= 8
+
+
+async def test_a_window_of_a_long_log_costs_a_few_looks(
+    people: People, dying: Dying, session: Cassandra
+) -> None:
+    conversation = people.conversation
+    insert = """INSERT INTO $.event (conversation, bucket, seq, message_id, ordinal, at, sender, kind)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 'text') USING TIMESTAMP ?"""
+    await session.write([
+        (insert, (conversation, n // 4096, n, str(uuid4()), n, T0 + n, people.alice, T0 + n))
+        for n in range(1, 9_001) if n % 7  # some never came to be
+    ])  # fmt: skip
+    dying.left = 1_000
+    assert await devices.before(dying, conversation, 0, 9_000, T0 + 7_001) == 7_000
+    assert dying.left >= 1_000 - 16
+    assert await devices.before(dying, conversation, 0, 9_000, T0 + 9_001) == 9_000
+    assert await devices.before(dying, conversation, 0, 9_000, T0) == 0
