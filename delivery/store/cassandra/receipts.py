@@ -9,21 +9,23 @@ the document says what the other user is shown instead.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from delivery.store.cassandra import members
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.owed import Owed, owed
-from delivery.store.cassandra.session import Cassandra, Row, Statement
+from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.interface import RECEIPTS_EACH, MemberReceipt, Receipt, ReceiptCount, ReceiptWrite
 
 #: Longest answer of :func:`receipts` when no conversation was named.
 _NEWEST = 500
 
-_MARK = """SELECT member, delivered, read, sent, delivered_at, read_at, renewed_at, delivered_renewed_at
-FROM $.receipt WHERE conversation = ?"""
+_MARK = """SELECT conversation, member, delivered, read, sent, delivered_at, read_at, renewed_at, delivered_renewed_at
+FROM $.receipt WHERE conversation IN ?"""
 _MARK_OF = _MARK + " AND member = ?"
+#: Conversations of one read.
+_AT_ONCE: Final = 32
 
 _WRITE = "UPDATE $.receipt USING TIMESTAMP ? SET {0} = ?, {0}_at = ? WHERE conversation = ? AND member = ?"
 _DELIVERED = _WRITE.format("delivered")
@@ -43,7 +45,7 @@ class Mark(NamedTuple):
     delivered_at: int = 0
 
 
-def _mark(row: Row) -> Mark:
+def _mark(row: Sequence[Any]) -> Mark:
     delivered, read, sent, delivered_at, read_at, renewed_at, delivered_renewed_at = (
         one or 0 for one in row[1:]
     )
@@ -54,18 +56,28 @@ def _mark(row: Row) -> Mark:
 
 async def marks(db: Cassandra, conversations: Collection[str]) -> dict[str, dict[str, Mark]]:
     """By conversation and user all that is stored."""
-    asked = list(conversations)
-    found = await db.each(_MARK, [(conversation,) for conversation in asked])
-    return {
-        conversation: {row[0]: _mark(row) for row in rows}
-        for conversation, rows in zip(asked, found, strict=True)
-    }
+    found: dict[str, dict[str, Mark]] = {conversation: {} for conversation in conversations}
+    for rows in await db.each(_MARK, [(part,) for part in _parts(list(found))]):
+        for conversation, *mark in rows:
+            found[conversation][mark[0]] = _mark(mark)
+    return found
 
 
 async def marks_of(db: Cassandra, asked: Sequence[tuple[str, str]]) -> list[Mark]:
     """For each (conversation, user) what is stored."""
-    found = await db.each(_MARK_OF, asked)
-    return [_mark(rows[0]) if rows else Mark(user) for rows, (_, user) in zip(found, asked, strict=True)]
+    of_users: dict[str, list[str]] = {}
+    for conversation, user in dict.fromkeys(asked):
+        of_users.setdefault(user, []).append(conversation)
+    looks = [(part, user) for user, conversations in of_users.items() for part in _parts(conversations)]
+    found: dict[tuple[str, str], Mark] = {}
+    for rows in await db.each(_MARK_OF, looks):
+        for conversation, *mark in rows:
+            found[conversation, mark[0]] = _mark(mark)
+    return [found.get((conversation, user), Mark(user)) for conversation, user in asked]
+
+
+def _parts(conversations: list[str]) -> list[list[str]]:
+    return [conversations[i : i + _AT_ONCE] for i in range(0, len(conversations), _AT_ONCE)]
 
 
 def written(writes: Iterable[ReceiptWrite], now: int) -> list[Statement]:
