@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from devtools import manage, quality, running, vaults
+from devtools import faults, manage, quality, running, vaults
 from devtools.errors import DevError
 
 DESCRIPTION = "One command for everything: runs the system on this machine, tests it, measures it."
@@ -95,8 +95,16 @@ def parser() -> argparse.ArgumentParser:
     )
     drills.set_defaults(takes_rest=True)
 
-    test = command("test", lambda args: quality.test(args.rest), "run the tests: [--all] [pytest arguments]")
+    test = command(
+        "test",
+        lambda args: quality.test(args.rest),
+        "run the tests: [--all | --store cassandra] [pytest arguments]",
+    )
     test.set_defaults(takes_rest=True)
+    fault = command("faults", faults.run, "three nodes of Cassandra under load: killed, frozen, restarted")
+    fault.add_argument("--seed", type=int, default=1, metavar="N", help="another choice of nodes (default 1)")
+    fault.add_argument("--only", metavar="NAME", help="those whose name has it, such as killed or frozen")
+    fault.add_argument("--json", metavar="FILE", help="write the printed figures there")
     command(
         "lint",
         lambda args: quality.lint(),

@@ -37,27 +37,49 @@ def install(development: bool) -> int:
 
 def test(arguments: list[str]) -> int:
     """pytest on real servers, in two processes (``-n 0``: in one). Its summary is the last line. ``--all`` takes in those
-    that need packages of the operating system, and forbids skipping."""
+    that need packages of the operating system, and forbids skipping. ``--store cassandra``: the tests of whole systems, with
+    their messages on Cassandra; those that look into PostgreSQL's tables are skipped."""
     bootstrap.ensure(development=True)
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
-    env = dict(os.environ)
+    store, arguments = _store(arguments)
+    env = {**os.environ, "WHATSAPP_TEST_STORE": store}
     if everything:
         packages.ensure()
         java.program()
         env["WHATSAPP_TEST_ALL"] = "1"
+        if not any(word.startswith("-m") for word in arguments):
+            arguments = ["-m", "not needs_cluster", *arguments]  # for ./dev faults
+    elif store == "cassandra" and not any(word.startswith("-m") for word in arguments):
+        java.program()
+        print(
+            "only tests of whole systems (marked needs_system), which keep their messages on Cassandra",
+            flush=True,
+        )
+        arguments = ["-m", "needs_system and not needs_packages and not needs_cluster", *arguments]
     elif not any(word.startswith("-m") for word in arguments):
         print(
             "leaving out tests that need packages of the operating system (marked needs_packages) or Cassandra, which needs "
             "Java (needs_cassandra); ./dev test --all runs them",
             flush=True,
         )
-        arguments = ["-m", "not needs_packages and not needs_cassandra", *arguments]
+        arguments = ["-m", "not needs_packages and not needs_cassandra and not needs_cluster", *arguments]
     if not any(_says_how_many(word) for word in arguments):
         arguments = [*_WORKERS, *arguments]
     return subprocess.run(
         [VENV_PYTHON, "-m", "pytest", *arguments], cwd=REPO, env=env, check=False
     ).returncode
+
+
+def _store(arguments: list[str]) -> tuple[str, list[str]]:
+    """The value of ``--store`` (postgres), and the other words. Raises :class:`DevError`."""
+    for at, word in enumerate(arguments):
+        if word == "--store" or word.startswith("--store="):
+            value = word.partition("=")[2] or "".join(arguments[at + 1 : at + 2])
+            if value not in ("postgres", "cassandra"):
+                raise DevError("say which: --store postgres or --store cassandra", code=2)
+            return value, [*arguments[:at], *arguments[at + 1 + (word == "--store") :]]
+    return "postgres", arguments
 
 
 @dataclass

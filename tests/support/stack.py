@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -27,6 +28,8 @@ class Database(Protocol):
     def sql(self, statement: str, *, database: str) -> str: ...
 
 
+#: Tables and functions of the log; what services have left for it stays in their own database.
+_LOG = re.compile(r"\bdelivery_(?!pending)")
 _numbers = itertools.count(1)
 _template_lock = threading.Lock()
 _template: Path | None = None
@@ -38,7 +41,7 @@ class System:
     ``gateways`` (2), ``worker`` (True), ``fanout`` (False; the worker of groups' lanes), ``beat`` (False); ``env``: variables
     for the application's processes, such as WHATSAPP_TEST_BUILD; ``limits``: entries of the limits table that go over
     development's; ``database``: servers of the test's own instead of one PostgreSQL of the system's, such as a
-    :class:`devtools.standby.Cluster`.
+    :class:`devtools.standby.Cluster`; ``cassandra`` (0): nodes of its own, that may be killed, for its messages (1 or 3).
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class System:
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
         database: Database | None = None,
+        cassandra: int = 0,
     ) -> None:
         root = early.FOLDER / f"system-{next(_numbers)}"
         root.mkdir(mode=0o711)
@@ -70,6 +74,8 @@ class System:
             # Tests put rows where they are not right: those that want them mended say so.
             overrides={"FSCK_REPAIR": "0", **(env or {})},
             extra_limits=limits,
+            cassandra=cassandra,
+            quick=True,
             python=Path(sys.executable),
         )
 

@@ -81,7 +81,5 @@ def logging_config(hash_key: str, default_format: str = "json") -> dict[str, Any
             "psycopg": {"level": "INFO"},
             "psycopg.pool": {"level": "WARNING"},  # a line for each connection that is asked for
             "asyncio": {"level": "INFO"},
-            # An "error" for each connection to a server that is not ScyllaDB; what fails is raised.
-            "acsylla": {"level": "CRITICAL"},
         },
     }
