@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
+import pytest
+
 from devtools import ports, unprivileged
 from devtools.environment import URL_VARIABLES
 from devtools.paths import DataFolder
