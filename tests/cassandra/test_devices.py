@@ -223,6 +223,27 @@ async def test_an_expiry_that_dies_anywhere_is_ended_by_the_next(people: People,
     assert await at_every_step(dying, begin, expire, end) >= 8
 
 
+async def test_two_expiries_at_once_end_each_event_once(people: People, session: Cassandra) -> None:
+    past = (
+        random.randrange(20_000, 1_000_000) * DAY
+    )  # so long after the others' days that nothing of them is due twice
+    others = [
+        await people.store.ensure_direct(people.alice, str(uuid4()), str(uuid4()), T0) for _ in range(5)
+    ]
+    for conversation in others:
+        await people.append(*(send(conversation, people.alice, people.phone) for _ in range(7)), now=past)
+    while await people.store.expire(past - 1, 0):
+        pass  # what other tests have left behind
+    stores = [people.store, CassandraStore(session)]
+    gone = await asyncio.gather(
+        *(store.expire(past + 31 * DAY, 30 * DAY, 20) for store in stores for _ in range(2))
+    )
+    gone += [await people.store.expire(past + 31 * DAY, 30 * DAY)]
+    assert sum(gone) == 35
+    for conversation in others:
+        assert await people.read(people.alice, conversation=conversation) == []
+
+
 async def test_a_window_of_a_long_log_costs_a_few_looks(
     people: People, dying: Dying, session: Cassandra
 ) -> None:

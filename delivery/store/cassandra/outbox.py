@@ -7,17 +7,20 @@ it would count what is dead.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from delivery.store.cassandra.session import Cassandra, Row, gather
 from delivery.store.interface import OutboxRow
 from delivery.store.outbox import KEEP_MS, REPLAY_MS
 
 #: Partitions of the table ``writer``: the first hex digit of an id.
-PARTS = range(16)
+PARTS: Final = list(range(16))
 
 _ROWS = "SELECT row, at, conversations, seqs FROM $.outbox WHERE writer = ? AND row > ? LIMIT ?"
 _MARKS = "SELECT epoch, row FROM $.progress WHERE writer = ?"
+_MARKS_OF = "SELECT writer, epoch, row FROM $.progress WHERE writer IN ?"
+#: Writers of one read.
+_AT_ONCE: Final = 32
 
 
 def part(writer: str) -> int:
@@ -65,10 +68,9 @@ class Newest(NamedTuple):
 
 async def everybody(db: Cassandra) -> list[Newest]:
     """Every writer that had a row in the last hours."""
-    sql = "SELECT writer, row, at, trimmed FROM $.writer WHERE part = ?"
-    found = await db.each(sql, [(number,) for number in PARTS])
+    rows = await db.rows("SELECT writer, row, at, trimmed FROM $.writer WHERE part IN ?", PARTS)
     # A row that only says how far it was trimmed has no writer behind it any more.
-    return [Newest(*row) for rows in found for row in rows if row[1] is not None]
+    return [Newest(*row) for row in rows if row[1] is not None]
 
 
 async def writers(db: Cassandra, now: int, epoch: str | None) -> list[str]:
@@ -76,8 +78,13 @@ async def writers(db: Cassandra, now: int, epoch: str | None) -> list[str]:
     living = [one for one in await everybody(db) if one.at >= now - KEEP_MS]
     if epoch is None:
         return [one.writer for one in living]
-    marks = await db.each(_MARKS, [(one.writer,) for one in living])
-    return [one.writer for one, of in zip(living, marks, strict=True) if _open(one, dict(of), epoch, now)]
+    marks: dict[str, dict[str, int]] = {one.writer: {} for one in living}
+    asked = list(marks)
+    parts = [asked[i : i + _AT_ONCE] for i in range(0, len(asked), _AT_ONCE)]
+    for rows in await db.each(_MARKS_OF, [(part,) for part in parts]):
+        for writer, known, row in rows:
+            marks[writer][known] = row
+    return [one.writer for one in living if _open(one, marks[one.writer], epoch, now)]
 
 
 def _open(newest: Newest, marks: dict[str, int], epoch: str, now: int) -> bool:
