@@ -13,38 +13,32 @@ from tests.contract.harness import DjangoHarness, People, PostgresHarness
 
 IMPLEMENTATIONS = {"postgres": PostgresHarness, "django": DjangoHarness}
 
-#: Files whose tests run on Cassandra too.
-ON_CASSANDRA = frozenset(
-    {
-        "test_append",
-        "test_badges",
-        "test_changes",
-        "test_devices",
-        "test_group_receipts",
-        "test_mentions",
-        "test_outbox",
-        "test_pages",
-        "test_races",
-        "test_requests",
-        "test_retention",
-        "test_roster",
-        "test_timers",
-        "test_trace",
-        "test_vanishing",
-        "test_withheld",
-    }
-)
+#: Files about the inside of PostgreSQL.
+SQL_ONLY = frozenset(("test_older_callers",))
+#: For tests that make a store of their own by :func:`alone`.
+ALL = [*IMPLEMENTATIONS, pytest.param("cassandra", marks=pytest.mark.needs_cassandra)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test marked ``sql_only`` is about the inside of PostgreSQL."""
     if "harness" not in metafunc.fixturenames:
         return
-    names: list[Any] = list(IMPLEMENTATIONS)
-    there = metafunc.module.__name__.rpartition(".")[2] in ON_CASSANDRA
-    if there and not any(metafunc.definition.iter_markers("sql_only")):
-        names.append(pytest.param("cassandra", marks=pytest.mark.needs_cassandra))
+    inside = metafunc.module.__name__.rpartition(".")[2] in SQL_ONLY
+    inside = inside or any(metafunc.definition.iter_markers("sql_only"))
+    names: list[Any] = list(IMPLEMENTATIONS) if inside else ALL
     metafunc.parametrize("harness", names, indirect=True)
+
+
+def alone(name: str, request: pytest.FixtureRequest) -> Any:
+    """A harness that is not entered yet, of a store that nobody else uses."""
+    if name == "cassandra":
+        if "WHATSAPP_TEST_CASSANDRA" in os.environ:
+            return CassandraHarness(request.getfixturevalue("contract_cassandra"))
+        node = request.getfixturevalue("cassandra_node")
+        keyspace = node.new_keyspace()
+        request.addfinalizer(lambda: node.drop(keyspace))
+        return CassandraHarness((node.host, node.port, keyspace))
+    return IMPLEMENTATIONS[name](request.getfixturevalue("new_postgres_url"))
 
 
 @pytest.fixture(scope="session")
