@@ -244,7 +244,9 @@ def test_amendments_are_the_model(name: str, request: pytest.FixtureRequest, dja
                 run_state_machine_as_test(
                     type("Machine", (AmendmentMachine,), own),
                     settings=settings(
-                        max_examples=2 if name == "cassandra" else 10,  # a step asks for everything of everybody
+                        max_examples=2
+                        if name == "cassandra"
+                        else 10,  # a step asks for everything of everybody
                         stateful_step_count=25,
                         deadline=None,
                         suppress_health_check=list(HealthCheck),
