@@ -304,6 +304,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert read == seqs(self.model.owed(conversation, user, start))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ALL)
 def test_the_store_is_the_model(name: str, request: pytest.FixtureRequest, django_db_blocker: Any) -> None:
     with asyncio.Runner() as runner, django_db_blocker.unblock():

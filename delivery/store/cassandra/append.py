@@ -105,28 +105,30 @@ async def store(
     rows of one conversation are written, if not as those of messages are."""
     if not taken:
         return 0
+    plain = write is None
     heads = sorted((c, max(one.claim.seq for one in items)) for c, items in taken.items())
     row, announced = outbox.add(writer, heads, now)
     for items in taken.values():
         items.sort(key=lambda one: one.claim.seq)
     write = write or _writing(session)
-    told, *durable = await gather(
-        (
-            _done(_all(session, announced)),
-            *(_done(_rows(session, accept, write, c, items, now)) for c, items in taken.items()),
-        )
+    # Single rows of many conversations go together.
+    together = {c: items for c, items in taken.items() if _is_plain(items)} if plain else {}
+    alone = {c: items for c, items in taken.items() if c not in together}
+    events = [rows.event(items[0].claim, c, items[0].send) for c, items in together.items()]
+    (told,), shared, durable = await asyncio.gather(
+        gather([_done(_all(session, announced))]),
+        _each_done(session, events),
+        gather(_done(_rows(session, accept, write, c, items, now)) for c, items in alone.items()),
     )
     if not told:
         raise Unavailable("the outbox row may not be there")
     latest = clock.now_ms() - CLAIM_MS
     stored: list[Taken] = []
-    for items, done in zip(taken.values(), durable, strict=True):
+    for items, done in zip((*together.values(), *alone.values()), (*shared, *durable), strict=True):
         if done:
             # Only what was durable in time counts: later, somebody may have decided that it is void (R23).
             stored += [one for one in items if one.claim.allocated_at >= latest]
-    ended = await gather(
-        _done(session.batch([rows.message(one.claim, one.send.conversation)])) for one in stored
-    )
+    ended = await _each_done(session, [rows.message(one.claim, one.send.conversation) for one in stored])
     for one, done in zip(stored, ended, strict=True):
         if done:
             claim = one.claim
@@ -276,6 +278,14 @@ async def _still_open(session: Cassandra, again: list[Taken], results: list[Appe
     return again
 
 
+def _is_plain(items: Sequence[Taken]) -> bool:
+    """Whether one row is all that is written of these before they are found by their ids."""
+    if len(items) != 1:
+        return False
+    send = items[0].send
+    return not (items[0].claim.until or send.mentions or send.answers)
+
+
 def _writing(session: Cassandra) -> Callable[[str, Sequence[Taken]], Awaitable[None]]:
     async def write(conversation: str, items: Sequence[Taken]) -> None:
         """In the order of their numbers, a partition after the other, so that none is there whose predecessor is not (R21)."""
@@ -346,3 +356,16 @@ async def _done(request: Awaitable[None]) -> bool:
     except Unavailable:
         return False
     return True
+
+
+async def _each_done(session: Cassandra, statements: Sequence[Statement]) -> list[bool]:
+    """Which of these writes happened. They go together, but one that fails costs the others a second try, not their outcome."""
+
+    async def one(part: Sequence[Statement]) -> list[bool]:
+        if await _done(session.batch(part)):
+            return [True] * len(part)
+        if len(part) == 1:
+            return [False]
+        return await gather(_done(session.batch([statement])) for statement in part)
+
+    return [done for part in await gather(map(one, cut(statements))) for done in part]

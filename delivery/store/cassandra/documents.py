@@ -52,6 +52,7 @@ class Documents:
         self._session = session
         self._kept: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._holders: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._settled: dict[str, set[int]] = {}
 
     async def read(self, ids: Iterable[str]) -> dict[str, Document]:
@@ -84,7 +85,7 @@ class Documents:
         ``before`` is awaited with the same document ahead of each decision: what it reads was read after the document, and the
         decision counts only if the document is still that one. A decision may raise :class:`Keep`.
         """
-        async with self._turn(conversation):
+        async with self._one_at_a_time(self._turns, conversation):
             token = secrets.randbits(62)
             fresh = False
             for attempt in range(_ATTEMPTS):
@@ -127,7 +128,35 @@ class Documents:
         Whoever holds it sees no half-done change of rows: claims that change other rows are settled first, but those of the
         messages ``resumes`` (sender, message id). ``before``: as of :meth:`change`.
         """
-        token = secrets.randbits(62)
+        mine = self._one_at_a_time(self._holders, conversation)
+        try:
+            async with asyncio.timeout(2 * LOCK_WAIT_S):
+                await mine.acquire()  # those of one process do not race each other
+        except TimeoutError:
+            raise Unavailable("other operations hold the conversation") from None
+        try:
+            token = secrets.randbits(62)
+            taken = await self._take(conversation, token, now, before, resumes)
+            if not taken:
+                yield None
+                return
+            held = Held(self, conversation, token, now)
+            try:
+                yield held
+            finally:
+                await held.release()
+        finally:
+            mine.release()
+
+    async def _take(
+        self,
+        conversation: str,
+        token: int,
+        now: int,
+        before: Callable[[Document], Awaitable[None]] | None,
+        resumes: Collection[tuple[str, str]],
+    ) -> bool:
+        """Wait for the lock; False without such a conversation."""
 
         def take(document: Document) -> bool:
             clock_ms = clock.now_ms()
@@ -144,19 +173,13 @@ class Documents:
         while True:
             taken = await self.change(conversation, take, now, before)
             if taken is None:
-                yield None
-                return
+                return False
             if taken:
-                break
+                return True
             if asyncio.get_running_loop().time() > deadline:
                 raise Unavailable("another operation holds the conversation")
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - only spreads
             pause = min(pause * 1.5, 0.1)
-        held = Held(self, conversation, token, now)
-        try:
-            yield held
-        finally:
-            await held.release()
 
     def settled(self, conversation: str, seqs: Iterable[int]) -> None:
         """The rows of these claims are durable, those by message id too: the next change drops them."""
@@ -180,12 +203,13 @@ class Documents:
             if not left:
                 del self._settled[conversation]
 
-    def _turn(self, conversation: str) -> asyncio.Lock:
-        """Changes of one process do not race each other."""
-        turn = self._turns.get(conversation)
-        if turn is None:
-            turn = self._turns[conversation] = asyncio.Lock()
-        return turn
+    def _one_at_a_time(
+        self, locks: WeakValueDictionary[str, asyncio.Lock], conversation: str
+    ) -> asyncio.Lock:
+        lock = locks.get(conversation)
+        if lock is None:
+            lock = locks[conversation] = asyncio.Lock()
+        return lock
 
     def _forget(self, conversation: str) -> bool:
         self._kept.pop(conversation, None)
