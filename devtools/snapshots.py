@@ -1,0 +1,109 @@
+"""Snapshots of a Cassandra node that runs, without JMX: ``python -m devtools.snapshots take NODE TO`` and ``restore FROM NODE``.
+
+Its tables are files that are never changed, so a hard link keeps them; what is not in a table yet is in the commit log, which
+is copied *first*: whatever is written to a table meanwhile is there twice, and Cassandra does not mind. A folder whose files
+change while they are linked (a compaction has ended) is linked again, so that of each compaction either side is whole; logs
+of unfinished ones come along, and the node tidies up after them when it starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from devtools.errors import DevError
+
+_ATTEMPTS = 50
+
+
+def take(node: Path, target: Path) -> int:
+    """Everything that was acknowledged before is in it. Returns how many files were linked. Raises :class:`DevError`."""
+    if not (node / "data").is_dir():
+        raise DevError(f"{node} is no folder of a Cassandra node")
+    draft = target.with_name(f".{target.name}-{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    _copy_log(node / "commitlog", draft / "commitlog")
+    number = 0
+    for table in _tables(node / "data"):
+        number += _link(table, draft / "data" / table.relative_to(node / "data"))
+    draft.rename(target)
+    return number
+
+
+def _copy_log(source: Path, target: Path) -> None:
+    """A segment that goes meanwhile has become tables, which are linked afterwards."""
+    target.mkdir(parents=True, mode=0o700)
+    for segment in sorted(source.glob("CommitLog-*")):
+        try:
+            shutil.copy2(segment, target / segment.name)
+        except FileNotFoundError:
+            continue
+
+
+def _tables(data: Path) -> list[Path]:
+    """Folders that hold files; tables of system keyspaces too, for they say what the others are."""
+    return sorted(Path(folder) for folder, _, names in os.walk(data) if names)
+
+
+def _link(source: Path, target: Path) -> int:
+    for _ in range(_ATTEMPTS):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True, mode=0o700)
+        try:
+            before = _files(source)
+            for name in before:
+                _keep(source / name, target / name)
+            if _files(source) == before:
+                return len(before)
+        except FileNotFoundError:
+            continue  # begin this one anew
+    raise DevError(f"{source} changes all the time; try again when less is written")
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+
+
+def _keep(source: Path, target: Path) -> None:
+    if ".log" in source.name or "_txn_" in source.name:
+        shutil.copy2(source, target)  # the one kind of file that is written to
+        return
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk
+        shutil.copy2(source, target)
+
+
+def restore(snapshot: Path, node: Path) -> None:
+    """Into the folder of a node that has no data, at the address that it had. Raises :class:`DevError`."""
+    if (node / "data").exists() and any((node / "data").iterdir()):
+        raise DevError(f"{node} has data; restore into an empty folder")
+    for part in ("data", "commitlog"):
+        shutil.rmtree(node / part, ignore_errors=True)
+        shutil.copytree(snapshot / part, node / part)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="devtools.snapshots")
+    parser.add_argument("what", choices=["take", "restore"])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    args = parser.parse_args()
+    try:
+        if args.what == "take":
+            print(f"{take(args.source.resolve(), args.target.resolve())} files")
+        else:
+            restore(args.source.resolve(), args.target.resolve())
+    except DevError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
