@@ -35,6 +35,7 @@ NEEDED = (
         "/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf",
         "letters for what the pages' own fonts do not have",
     ),
+    Package("pgbouncer", "/usr/sbin/pgbouncer", "the pooler between the system and PostgreSQL"),
     Package(
         "libatomic1",
         f"/usr/lib/{platform.machine()}-linux-gnu/libatomic.so.1",
