@@ -110,6 +110,7 @@ CHECKS = (
     Check("imports", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
     Check("wire files", ["-m", "whatsapp.wire.generate", "--check"]),
     Check("migrations", ["manage.py", "makemigrations", "--check", "--dry-run"]),
+    Check("migration locks", ["-m", "devtools.migration_locks"]),
     Check(
         "deployment",
         ["manage.py", "check", "--deploy", "--tag", "security", "--fail-level", "WARNING"],
