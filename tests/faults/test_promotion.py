@@ -150,7 +150,7 @@ async def _all_parts_have_found_it(rig: Rig) -> None:
     }
 
     async def ready(name: str) -> bool:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
             return (await client.get(addresses[name] + "/health/ready")).status_code == 200
 
     for name in addresses:
@@ -223,6 +223,6 @@ async def test_twin_without_synchronous_replication_confirmed_things_are_lost(
 
 
 async def _answers(rig: Rig) -> bool:
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
         answers = [await client.get(gate["http"] + "/health/ready") for gate in rig.system.gateways.values()]
     return all(answer.status_code == 200 for answer in answers)
