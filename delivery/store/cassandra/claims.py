@@ -74,7 +74,8 @@ async def settle(session: Cassandra, documents: Documents, conversation: str, no
         late = _late(document, overdue_at)
         if not late:
             raise Keep([one for one in document.claims if one.state is not State.OPEN])
-        for claim in late:
+        # The last one first, so that several numbers of a device go back one after the other.
+        for claim in sorted(late, key=lambda one: one.seq, reverse=True):
             if claim.seq in there:
                 claim.state = State.THERE
                 continue

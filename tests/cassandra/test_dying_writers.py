@@ -1,0 +1,128 @@
+"""A gateway dies at every statement of an append, before it or after it: a retry over another gateway ends in one place, in
+order, and what it is told is stored was announced."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
+
+import pytest
+
+from delivery.store.cassandra import claims, documents
+from delivery.store.cassandra.session import Cassandra, Row, Statement
+from delivery.store.cassandra.store import CassandraStore
+from delivery.store.interface import AppendResult, Outcome, Send
+from tests.contract.harness import T0, People, new_id
+from whatsapp.infra import clock
+
+T = TypeVar("T")
+
+#: More statements than any append here has.
+_MANY = 60
+
+
+class _Dead(Exception):
+    pass
+
+
+class _Dying(Cassandra):
+    """Dies at its ``at``-th statement, ``before`` it or after it; nothing of it is heard or sent any more."""
+
+    def __init__(self, session: Cassandra, at: int, before: bool) -> None:
+        self.__dict__ = dict(session.__dict__)
+        self.at = at
+        self.before = before
+        self.count = 0
+
+    async def _one(self, call: Awaitable[T]) -> T:
+        self.count += 1
+        if self.count > self.at or (self.count == self.at and self.before):
+            call.close()  # type: ignore[attr-defined]
+            raise _Dead
+        result = await call
+        if self.count >= self.at:
+            raise _Dead
+        return result
+
+    async def rows(self, cql: str, *params: Any, serial: bool = False) -> list[Row]:
+        return await self._one(super().rows(cql, *params, serial=serial))
+
+    async def run(self, cql: str, *params: Any) -> None:
+        await self._one(super().run(cql, *params))
+
+    async def batch(self, statements: Sequence[Statement], *, logged: bool = False) -> None:
+        if len(statements) == 1:  # it is a run
+            await super().batch(statements, logged=logged)
+        else:
+            await self._one(super().batch(statements, logged=logged))
+
+    async def swap(self, cql: str, *params: Any) -> tuple[bool, Row | None]:
+        return await self._one(super().swap(cql, *params))
+
+
+async def _die(session: Cassandra, at: int, before: bool, writer: str, sends: Sequence[Send]) -> bool:
+    """Whether the append was long enough to die in."""
+    dying = _Dying(session, at, before)
+    try:
+        await CassandraStore(dying).append(writer, sends, T0)
+    except _Dead:
+        return True
+    return False
+
+
+async def _announced(store: CassandraStore, writers: Sequence[str], conversation: str, now: int) -> int:
+    """The highest seq of the conversation that an outbox row of any of these writers, or of one that came since, names."""
+    named = {*writers, *await store.outbox_writers(now)}
+    found = 0
+    for writer in named:
+        for row in await store.outbox(writer, "e", now):
+            found = max([found, *(seq for of, seq in row.heads if of == conversation)])
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("later", [3_000, claims.SETTLE_MS], ids=["soon", "settled"])
+@pytest.mark.parametrize("amends", [False, True], ids=["messages", "edit"])
+async def test_a_writer_that_dies_anywhere(
+    session: Cassandra, monkeypatch: pytest.MonkeyPatch, later: int, amends: bool
+) -> None:
+    now = clock.now_ms()
+    monkeypatch.setattr(clock, "now_ms", lambda: now)
+    monkeypatch.setattr(documents, "LOCK_WAIT_S", 0.5)
+    store = CassandraStore(session)
+    for at in range(1, _MANY):
+        longer = False
+        for before in (True, False):
+            people = await People(store).meet()
+            said = people.send(body=b"said", seq_num=1)
+            if amends:
+                await people.append(said)
+                sends: list[Send] = [people.amend(said.message_id, "edit", b"edited", seq_num=2)]
+            else:
+                sends = [said, people.send(body=b"more", seq_num=2, mentions=[people.bob])]
+            writers = [new_id(), new_id()]
+            longer |= await _die(session, at, before, writers[0], sends)
+            # A lock that was held ends by itself; a claim is waited for, or settled.
+            now += max(later, documents.LOCK_MS + 1) if amends else later
+            if amends and later < claims.SETTLE_MS:
+                now += claims.SETTLE_MS
+            answer: AppendResult = await store.append(writers[1], sends, T0)
+            assert {one.outcome for one in answer.results} <= {Outcome.STORED, Outcome.DUPLICATE}, (
+                at,
+                before,
+            )
+            events = await people.read(people.bob)
+            assert [event.message_id for event in events] == [
+                one.message_id for one in ([said, *sends] if amends else sends)
+            ], (at, before)
+            assert [event.content for event in events] == (
+                [b"edited", b"edited"] if amends else [b"said", b"more"]
+            ), (at, before)
+            assert [one.seq for one in answer.results] == [e.seq for e in events[-len(sends) :]]
+            assert (await people.append(people.send(seq_num=3)))[0].outcome is Outcome.STORED
+            if at % 4 == 0:
+                told = await _announced(store, writers, people.conversation, T0 + 1)
+                assert told >= events[-1].seq, (at, before)
+        if not longer:
+            return
+    raise AssertionError("an append has more statements than this test looks at")
