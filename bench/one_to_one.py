@@ -136,7 +136,7 @@ def _measure(bench: Bench) -> Figures:
 
 def _check(bench: Bench, result: Figures) -> None:
     """Every message with a ✓ is a row; then what the generators saw."""
-    stored = int(bench.system.sql("SELECT count(*) FROM delivery_event"))
+    stored = bench.system.stored()
     if stored != bench.sent:
         bench.blame({"stored_differs": abs(stored - bench.sent)})
     result["checks"] = {

@@ -20,7 +20,6 @@ _STOP_S = 30.0
 _SENDERS = 10  # of a backlog, a conversation each
 _CONNECTS_AT_ONCE = 50
 _WARM_SOCKETS = 100
-_GROUPS = ("gateways", "postgresql", "valkey", "workers")
 
 
 @dataclass
@@ -133,7 +132,7 @@ def _lives(bench: Bench, begin: Callable[[], object]) -> Figures:
         "lives_per_cpu_second": round(lives / total, 1),
         "cpu_us_per_life": {
             "total": _us(total, lives),
-            **{name: _us(parts[name], lives) for name in _GROUPS},
+            **{name: _us(parts[name], lives) for name in parts},
         },
         "latency_ms": {
             step: percentiles([us for answer in latencies for us in answer[step]], 1e-3) for step in STEPS
@@ -222,7 +221,7 @@ def idle(bench: Bench, people: Idle) -> Figures:
         "connects_per_second": round(count / connected["seconds"], 1),
         "cpu_us_per_connect": {
             "total": _us(total, count),
-            **{name: _us(parts[name], count) for name in _GROUPS},
+            **{name: _us(parts[name], count) for name in parts},
         },
         "ready_ms": percentiles(connected["each_ms"]),
         "load_average": round(load_average(), 2),
@@ -275,7 +274,7 @@ def offline(bench: Bench, events: int) -> Figures:
         "events_per_second": round(read["events"] / read["last_ack_ms"] * 1000, 1),
         "cpu_us_per_event": {
             "total": _us(sum(parts.values()), events),
-            **{name: _us(parts[name], events) for name in _GROUPS},
+            **{name: _us(parts[name], events) for name in parts},
         },
         "drain_tasks": drains,
         "load_average": round(load_average(), 2),

@@ -33,6 +33,10 @@ def common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="where to make the temporary data folder (default .local)"
     )
+    parser.add_argument(
+        "--cassandra", type=int, choices=(0, 1, 3), default=0, metavar="NODES",
+        help="keep the messages on so many nodes of Cassandra, 1 or 3 (default: on PostgreSQL)",
+    )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="leave the data folder (logs, database)")
 
 
@@ -48,7 +52,7 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=parent)).resolve()
     folder.chmod(0o711)  # PostgreSQL may run as another user
     cores = Cores.choose(args.clients)
-    system = System(folder, cores, say)
+    system = System(folder, cores, say, cassandra=args.cassandra)
     generators = None
     try:
         system.start()

@@ -66,7 +66,7 @@ class Cores:
 class System:
     """A running system. The process that starts it moves to the client's cores when the servers have theirs."""
 
-    def __init__(self, folder: Path, cores: Cores, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, cores: Cores, say: Callable[[str], None], cassandra: int = 0) -> None:
         self.cores = cores
         self.folder = folder
         caller = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
@@ -77,6 +77,7 @@ class System:
             caller=caller,
             python=Path(sys.executable),
             say=say,
+            cassandra=cassandra,
         )
 
     @classmethod
@@ -143,7 +144,16 @@ class System:
             "valkey": [self._pid("valkey")],
             "workers": [self._pid(name) for name in ("worker-1", "fanout-1", "beat")],
         }
+        if self.stack.ring is not None:
+            nodes = [name for name in self.stack.children if name.startswith("cassandra")]
+            groups["cassandra"] = [self._pid(name) for name in nodes]
         return Meter(groups)
+
+    def stored(self) -> int:
+        """Events in the log."""
+        if self.stack.ring is None:
+            return int(self.sql("SELECT count(*) FROM delivery_event"))
+        return int(self._step("bench.stored", {})["events"])
 
     def fanout_threads(self) -> dict[str, float]:
         """CPU-seconds of the worker of the lanes: ``passes`` (the loop that runs them all), ``celery`` (its main thread and the

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
+from weakref import WeakSet
 
 from django.conf import settings
 
@@ -16,6 +17,25 @@ from delivery.store.errors import Busy
 from delivery.store.interface import Store, Unavailable
 from whatsapp.infra import metrics
 from whatsapp.infra.breaker import CLOSED, Breaker, Policy
+
+#: A gateway has two: its own, and the one of the services that run in it.
+_known: WeakSet[Guarded] = WeakSet()
+
+
+def _states() -> dict[tuple[str, str], int]:
+    states: dict[tuple[str, str], int] = {}
+    for one in list(_known):
+        for key, state in one.states().items():
+            states[key] = max(state, states.get(key, CLOSED))
+    return states
+
+
+metrics.source(
+    "whatsapp_breaker_state",
+    "Circuit breakers that are not closed, by node and operation: 1 half open, 2 open.",
+    _states,
+    ("node", "operation"),
+)
 
 
 class CircuitOpen(Unavailable):
@@ -32,16 +52,15 @@ class Guarded:
         self.store = store
         self._node, self._policy = node, policy
         self._breakers: dict[str, Breaker] = {}
-        metrics.source(
-            "whatsapp_breaker_state",
-            "Circuit breakers that are not closed, by node and operation: 1 half open, 2 open.",
-            lambda: {
-                (node, name): state
-                for name, breaker in list(self._breakers.items())
-                if (state := breaker.state) != CLOSED
-            },
-            ("node", "operation"),
-        )
+        _known.add(self)
+
+    def states(self) -> dict[tuple[str, str], int]:
+        """By node and operation the breakers that are not closed."""
+        return {
+            (self._node, name): state
+            for name, breaker in list(self._breakers.items())
+            if (state := breaker.state) != CLOSED
+        }
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.store, name)
