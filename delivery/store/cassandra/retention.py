@@ -77,18 +77,13 @@ class _Sweep:
                 await self._conversations(found)
                 if not self.left:
                     return
-                if len(found) < _TOGETHER:
-                    break
-                after = found[-1]
-                if passed:
+                after = found[-1] if len(found) == _TOGETHER else _DONE
+                if passed and found:
                     await self._keep(day, f"{part:x}/{after}", stamp)
             after = ""
-            if passed:
-                await self._db.run(
-                    "DELETE FROM $.activity USING TIMESTAMP ? WHERE day = ? AND part = ?", stamp, day, part
-                )
-                await self._keep(day, f"{part:x}/{_DONE}", stamp)
         if passed:
+            forget = "DELETE FROM $.activity USING TIMESTAMP ? WHERE day = ? AND part IN ?"
+            await self._db.run(forget, stamp, day, list(PARTS))
             await self._db.run(
                 "DELETE FROM $.pending USING TIMESTAMP ? WHERE kind = 'activity' AND at = ?", stamp, day
             )
