@@ -7,13 +7,15 @@ from typing import cast
 from django.conf import settings
 
 from delivery.store.background import Background
-from delivery.store.cassandra.opened import open_store
+from delivery.store.cassandra.configured import session
+from delivery.store.cassandra.store import CassandraStore
 from delivery.store.deferred import DeferredStore
+from delivery.store.guarded import from_settings
 from delivery.store.pending import Elsewhere
 
 
 async def _open() -> Elsewhere:
-    return cast(Elsewhere, await open_store())
+    return cast(Elsewhere, from_settings(CassandraStore(await session().open()), "cassandra"))
 
 
 background = Background(_open)
