@@ -240,6 +240,7 @@ class Sessions:
         try:
             dirty = await self._inbox.dirty(session.user, session.device)
         except (HotUnavailable, hiredis.ReplyError):
+            session.term = 0  # its slot may be on the move and no term end with it: soon again
             return
         for conversation, seq in dirty.items():
             if seq > session.sent.get(conversation, -1):

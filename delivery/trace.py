@@ -35,9 +35,9 @@ from delivery.store.operation import Operation
 from delivery.store.outbox import KEEP_MS
 from delivery.store.sync import SyncStore
 from delivery.tracing import MAX_WATCHED, WATCHED, events_key
+from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import alive_key
 from whatsapp.infra.directory import parse_sessions, sessions_key
-from whatsapp.infra.hot import parse_epoch
 from whatsapp.infra.valkey import HotUnavailable
 
 P = ParamSpec("P")
@@ -77,7 +77,7 @@ class Tracer:
         self._store = store
         self._former = former
         self._now = now
-        self._hot: Any = redis.Redis.from_url(
+        self._hot: Any = hot_sync.client(
             hot_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1)
         )
 
@@ -228,8 +228,7 @@ class Tracer:
     def _hints(self, conversation: str, seq: int, stored: dict[str, Any]) -> dict[str, Any]:
         devices = stored["devices"]
         try:
-            # In one word: redis-py then leaves the answer as it is.
-            epoch = parse_epoch(self._hot.execute_command("INFO server replication commandstats"))
+            epoch = hot_sync.epoch(self._hot)
             shown = [self._hint(conversation, device["userId"], device["deviceId"]) for device in devices]
         except (redis.RedisError, HotUnavailable) as error:
             return {"reachable": False, "error": type(error).__name__}

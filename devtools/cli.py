@@ -55,6 +55,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="keep base backups, PostgreSQL's log as it is written, and the media in this folder",
     )
+    up.add_argument(
+        "--valkey-cluster",
+        action="store_true",
+        help="hot state on a Valkey Cluster of three masters and three replicas, beside the one server for broker and cache",
+    )
     up.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)  # what --detach starts
 
     status = command("status", running.status, "what runs, and where; non-zero exit when something is down")

@@ -351,10 +351,10 @@ def show_postgres(url: str, conversation: str) -> None:
 
 def show_valkey(url: str, people: dict[str, str]) -> None:
     """Keys of both users, with sizes. All of it can be lost: it is made again from PostgreSQL."""
-    import redis
+    from whatsapp.infra import hot_sync
 
     say("Valkey, hints only (a flush loses nothing):")
-    with redis.Redis.from_url(url, socket_timeout=5, decode_responses=True) as hot:
+    with hot_sync.client(url, socket_timeout=5, decode_responses=True) as hot:
         for name, user_id in people.items():
             keys = sorted(hot.scan_iter(match=f"{{{user_id}}}*", count=1000))
             for key in keys:

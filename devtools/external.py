@@ -13,7 +13,7 @@ from devtools.paths import REPO, VENV_PYTHON
 
 _SCHEMES = {
     "DATABASE_URL": ("postgresql", "postgres"),
-    "HOT_URL": ("redis", "rediss", "valkey", "valkeys", "unix"),
+    "HOT_URL": ("redis", "rediss", "valkey", "valkeys", "unix", "cluster", "clusters"),
     "BROKER_URL": ("redis", "rediss", "sentinel", "amqp", "amqps", "unix"),
     "CACHE_URL": ("redis", "rediss", "unix"),
 }
@@ -50,6 +50,11 @@ def address(url: str) -> str:
 
 
 def _malformed(name: str, url: str) -> str | None:
+    if "://" in url and "," in url:  # nodes of a cluster: each must be one
+        scheme, _, rest = url.partition("://")
+        login, at, hosts = rest.rpartition("@")
+        problems = [_malformed(name, f"{scheme}://{login}{at}{host}") for host in hosts.split(",")]
+        return next((problem for problem in problems if problem), None)
     try:
         parts = urlsplit(url)
         if (

@@ -27,13 +27,22 @@ def valkey(url: str) -> None:
 def broker(url: str) -> None:
     import kombu
 
-    if url.startswith(("redis", "unix")):
+    if url.startswith(("redis", "unix", "valkey")):
         return valkey(url)
     with kombu.Connection(url, connect_timeout=_TIMEOUT) as connection:
         connection.ensure_connection(max_retries=1, timeout=_TIMEOUT)
 
 
-PROBES = {"DATABASE_URL": database, "HOT_URL": valkey, "BROKER_URL": broker, "CACHE_URL": valkey}
+def hot(url: str) -> None:
+    from whatsapp.infra import hot_sync, slots
+
+    if not slots.is_cluster(url):
+        return valkey(url)
+    with hot_sync.client(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT) as client:
+        client.ping()
+
+
+PROBES = {"DATABASE_URL": database, "HOT_URL": hot, "BROKER_URL": broker, "CACHE_URL": valkey}
 
 
 def main() -> None:

@@ -55,6 +55,7 @@ def up(args: argparse.Namespace) -> int:
         external=urls,
         cassandra=nodes,
         vault=Path(args.backups).resolve() if args.backups else None,
+        valkey_cluster=args.valkey_cluster,
         say=say,
     )
     Supervisor(stack, say=say, on_ready=lambda: print(_addresses(stack.describe()), flush=True)).run()
@@ -103,6 +104,8 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
     command += ["--cassandra"] * args.cassandra + ["--cluster"] * args.cluster
     if args.backups:
         command += ["--backups", args.backups]
+    if args.valkey_cluster:
+        command.append("--valkey-cluster")
     with log.open("ab") as out:
         shown = out.tell()
         child = subprocess.Popen(

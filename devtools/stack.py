@@ -18,6 +18,7 @@ from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec, end_all, of_stack
 from devtools.ring import Ring
 from devtools.valkey import ValkeyServer
+from devtools.valkey_cluster import ValkeyCluster
 
 QUEUES = "drain,push,media,maintenance,celery"
 
@@ -49,6 +50,7 @@ class Stack:
         extra_limits: Mapping[str, int] | None = None,
         cassandra: int = 0,
         quick: bool = False,
+        valkey_cluster: bool = False,
         python: Path = VENV_PYTHON,
         vault: Path | None = None,
         say: Callable[[str], None] = _silent,
@@ -77,6 +79,12 @@ class Stack:
         if not {"HOT_URL", "BROKER_URL", "CACHE_URL"} <= self.external.keys():
             self.valkey = ValkeyServer(
                 data.valkey, password=known["VALKEY_PASSWORD"], log=data.logs / "valkey.log", env=server_env
+            )
+        self.hot_cluster: ValkeyCluster | None = None
+        if valkey_cluster and "HOT_URL" not in self.external:
+            folder = data.valkey.with_name("valkey-cluster")
+            self.hot_cluster = ValkeyCluster(
+                folder, password=known["VALKEY_PASSWORD"], logs=data.logs, env=server_env
             )
         self.urls = {**self._own_urls(), **self.external}
         self.ring = (
@@ -111,6 +119,9 @@ class Stack:
             self.add(self._beat())
         if self.valkey:
             self.add(self.valkey.spec)
+        if self.hot_cluster:
+            for server in self.hot_cluster.members:
+                self.add(server.spec)
         if self.postgres:
             self.add(self.postgres.spec)
             if vault:
@@ -129,6 +140,8 @@ class Stack:
         for node in self.ring.nodes if self.ring else []:
             node.prepare()
         self._start(servers, abort)
+        if self.hot_cluster:
+            self.hot_cluster.form()
         if self.postgres:
             self.postgres.create_database()
         if self.ring:
@@ -172,7 +185,14 @@ class Stack:
         last = ("worker-1", "fanout-1", "beat", *self._servers(), "archive")
         gateways = [name for name in self.children if name not in last]
         workers = ["worker-1", "fanout-1", "beat"]
-        for names in (gateways, workers, ["valkey"], self._nodes(), ["postgres"], ["archive"]):
+        for names in (
+            gateways,
+            workers,
+            ["valkey", *self._cluster_names()],
+            self._nodes(),
+            ["postgres"],
+            ["archive"],
+        ):
             group = [self.children[name] for name in names if name in self.children]
             for child in group:
                 child.send(child.spec.stop_signal)
@@ -202,7 +222,7 @@ class Stack:
         return [node.name for node in self.ring.nodes] if self.ring else []
 
     def _servers(self) -> list[str]:
-        return [*self._nodes(), "postgres", "valkey"]
+        return [*self._nodes(), "postgres", "valkey", *self._cluster_names()]
 
     def sync(self) -> None:
         """Bring the tables on Cassandra up to date, where the messages are there. Raises :class:`DevError`."""
@@ -283,6 +303,8 @@ class Stack:
             urls["HOT_URL"] = self.valkey.url(valkey.HOT)
             urls["BROKER_URL"] = self.valkey.url(valkey.BROKER)
             urls["CACHE_URL"] = self.valkey.url(valkey.CACHE)
+        if self.hot_cluster:
+            urls["HOT_URL"] = self.hot_cluster.url()
         return urls
 
     def _ring(self, count: int, password: str, env: dict[str, str], quick: bool) -> Ring:
@@ -294,6 +316,9 @@ class Stack:
             env=env,
             compilers="quick" if quick else "full",
         )
+
+    def _cluster_names(self) -> list[str]:
+        return [server.name for server in self.hot_cluster.members] if self.hot_cluster else []
 
     def add(self, spec: Spec) -> None:
         """Make one more process part of the stack."""

@@ -29,7 +29,8 @@ class Talk:
     def __init__(self, port: int, password: str, *, timeout: float = 5.0) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self._file = self._socket.makefile("rb")
-        self("AUTH", password)
+        if password:
+            self("AUTH", password)
 
     def __call__(self, *words: str | bytes | int) -> Any:
         """Raises :class:`ReplyError`, ``OSError``."""
@@ -111,6 +112,8 @@ class ValkeyCluster:
                         "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", str(node_timeout_ms),
                         # A part that is away must not take the others with it.
                         "--cluster-require-full-coverage", "no",
+                        # An old copy is better than none: all of it is hints.
+                        "--cluster-replica-validity-factor", "0",
                         "--cluster-allow-pubsubshard-when-down", "no",
                         "--cluster-migration-barrier", "100",
                         "--repl-diskless-sync-delay", "0",
@@ -123,6 +126,15 @@ class ValkeyCluster:
         """``cluster://`` with every node: any one that answers is enough."""
         nodes = ",".join(f"127.0.0.1:{server.port}" for server in self.members[: self.count])
         return f"cluster://:{self.password}@{nodes}"
+
+    def in_step(self) -> bool:
+        """Whether every living member is a master or follows one."""
+        for server in self.members[: self.count]:
+            if server.answers():
+                with self.talk(server) as talk:
+                    if not _in_step(talk):
+                        return False
+        return True
 
     def talk(self, server: ValkeyServer, *, timeout: float = 5.0) -> Talk:
         return Talk(server.port, self.password, timeout=timeout)

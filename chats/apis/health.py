@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -18,6 +19,7 @@ from rest_framework.response import Response
 from accounts.errors import Refused
 from accounts.rest.schema import operation
 from accounts.rest.views import DocumentView
+from whatsapp.infra import hot_sync
 from whatsapp.wire.errors import Code
 
 log = logging.getLogger(__name__)
@@ -81,8 +83,8 @@ def _database() -> bool:
 
 
 @cache
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(
+def _client() -> Any:
+    return hot_sync.client(
         settings.HOT_URL,
         socket_timeout=_TIMEOUT_S,
         socket_connect_timeout=_TIMEOUT_S,

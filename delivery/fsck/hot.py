@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -22,10 +21,10 @@ from delivery.lanes import LANES, LEASE_MS, new_token
 from delivery.lanes import keys as lane_keys
 from delivery.store import fsck as store_fsck
 from delivery.store.sync import SyncStore
+from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import alive_key
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
-from whatsapp.infra.hot import parse_epoch
 
 APART_S: Final = 3.0
 #: What is younger may be on its way: a lane may lag.
@@ -67,7 +66,7 @@ return {held, said}
 
 def connect(url: str) -> Any:
     """To the hot node. Commands raise ``redis.RedisError``."""
-    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
+    return hot_sync.client(url, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
 
 
 class _Twice:
@@ -108,13 +107,12 @@ class Users(_Twice):
 
     def _examine(self, keys: Sequence[str]) -> list[Finding]:
         devices = {user: [row.device for row in rows] for user, rows in self._store.devices(keys).items()}
-        # In one word: redis-py then leaves the answer as it is.
-        epoch = parse_epoch(self._hot.execute_command("INFO server replication commandstats"))
+        epochs = hot_sync.epochs_of(self._hot, keys)
         pairs = [(user, device) for user, own in devices.items() for device in own]
         # First what is owed, then what is marked, then the heads: a mark is younger than its event and older than its head.
         owed = self._store.ask(store_fsck.owed([device for _, device in pairs], now_ms() - ON_ITS_WAY_MS))
         states = [self._state(user, device) for user, device in pairs]
-        sessions = self._hot.mget([sessions_key(user) for user in keys]) if keys else []
+        sessions = hot_sync.mget(self._hot, [sessions_key(user) for user in keys])
         heads = self._store.ask(
             store_fsck.member_heads(
                 [(user, c) for (user, _), (marks, _, _) in zip(pairs, states, strict=True) for c in marks]
@@ -125,7 +123,7 @@ class Users(_Twice):
             found += self._of_marks(user, device, marks, heads)
             for kind in endless:
                 found.append(Finding(f"{kind}.endless", user, facts(device=device)))
-            if marker == epoch:
+            if marker == epochs[user]:
                 found += [
                     Finding("mark.missing", user, facts(device=device, conversation=conversation, seq=seq))
                     for (whose, conversation), seq in owed.items()
@@ -208,9 +206,9 @@ class Leftovers(_Twice):
         self._store, self._hot = store, hot
 
     def keys(self, after: str, limit: int) -> Keys:
-        cursor, found = self._hot.scan(int(after or 0), match="{*}:*", count=max(limit, 100))
+        cursor, found = hot_sync.scan(self._hot, after, "{*}:*", max(limit, 100))
         names = [name.decode("ascii", "replace") for name in found]
-        return Keys([name for name in names if _KEY.fullmatch(name)], str(cursor) if cursor else "")
+        return Keys([name for name in names if _KEY.fullmatch(name)], cursor)
 
     def _examine(self, keys: Sequence[str]) -> list[Finding]:
         there = self._hot.pipeline(transaction=False)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import redis
 
 from delivery.drain import DrainRequest
 from delivery.envelopes import Seal, pack
@@ -30,7 +29,7 @@ from devtools.processes import Child
 from devtools.valkey import ValkeyServer
 from tests.faults.wire import Wire
 from tests.gateway.peer import new_id, until
-from whatsapp.infra import clock
+from whatsapp.infra import clock, hot_sync
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.postgres import open_pool
 from whatsapp.wire import frames
@@ -263,7 +262,7 @@ class World:
     def __init__(self, database_url: str, hot_url: str) -> None:
         self.database_url = database_url
         self.hot_url = hot_url
-        self.redis = redis.Redis.from_url(hot_url)
+        self.redis: Any = hot_sync.client(hot_url)
         self._closing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> World:

@@ -34,6 +34,9 @@ PUBLISH_BYTES = 1024 * 1024
 #: Of publishes that wait for the node's answer together.
 FLIGHT_BYTES = 4 * PUBLISH_BYTES
 
+#: When what one node of several did not take is published again (seconds between two attempts).
+LATE_S = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+
 #: Topic: a user has other devices, or other keys on one; payload: the user. To every process.
 DEVICES = "devices"
 
@@ -83,6 +86,8 @@ class Bus:
         self._handlers: dict[str, Callable[[Any], None]] = {}
         self._undelivered: dict[str, Callable[[Any], None]] = {}
         self._out: Batcher[tuple[str, str, Any]] = Batcher(self._publish, max_batch=2048)
+        self._retries: set[asyncio.Task[None]] = set()
+        self._late = 0  # bytes that wait to be published again
         self._heart: asyncio.Task[None] | None = None
         self._beaten = asyncio.Event()  # beat at once when the node is there
 
@@ -101,6 +106,8 @@ class Bus:
     async def stop(self) -> None:
         if self._heart is not None:
             self._heart.cancel()
+        for task in self._retries:
+            task.cancel()
         try:
             await self.hot.run([("DEL", alive_key(name)) for name in self.names])
         except (HotUnavailable, hiredis.ReplyError):
@@ -136,20 +143,55 @@ class Bus:
 
     async def _send(self, flight: list[tuple[str, list[tuple[str, Any]], bytes]]) -> bool:
         """Publish what belongs together; False when the node did not take it."""
-        answered = True
+        answered, failed = True, []
         try:
             receivers = await self.hot.run_each(
                 [("SPUBLISH", channel(process), data) for process, _, data in flight]
             )
         except (HotUnavailable, hiredis.ReplyError):
             receivers, answered = [0] * len(flight), False
-        for (_, batch, _), count in zip(flight, receivers, strict=True):
+        for part, count in zip(flight, receivers, strict=True):
+            _, batch, data = part
+            if isinstance(count, HotUnavailable) and self._late + len(data) <= FLIGHT_BYTES:
+                self._late += len(data)
+                failed.append(part)
+                continue
             if not count or isinstance(count, Exception):
                 for topic, payload in batch:
                     handler = self._undelivered.get(topic)
                     if handler is not None:
                         handler(payload)
+        if failed:
+            task = asyncio.get_running_loop().create_task(self._send_late(failed))
+            self._retries.add(task)
+            task.add_done_callback(self._retries.discard)
         return answered
+
+    async def _send_late(self, flight: list[tuple[str, list[tuple[str, Any]], bytes]]) -> None:
+        """One node of several did not take these. Those who listen there may be back before this process is, and then nothing but
+        the check of their sessions would find what was published in between. They need no order: ``seq`` has it."""
+        try:
+            for delay in LATE_S:
+                if faults.off("publish_late"):
+                    break
+                await asyncio.sleep(delay)
+                receivers = await self.hot.run_each(
+                    [("SPUBLISH", channel(process), data) for process, _, data in flight]
+                )
+                flight = [
+                    part
+                    for part, count in zip(flight, receivers, strict=True)
+                    if isinstance(count, Exception)
+                ]
+                if not flight:
+                    return
+            for _, batch, _ in flight:
+                for topic, payload in batch:
+                    handler = self._undelivered.get(topic)
+                    if handler is not None:
+                        handler(payload)
+        finally:
+            self._late = 0 if len(self._retries) <= 1 else self._late
 
     def _received(self, data: bytes) -> None:
         try:

@@ -55,6 +55,7 @@ silent          receipts are told whatever block is in force
 reads           what was read is told, whoever hides it
 requests        receipts are told to strangers whom their user has not accepted
 pending         nobody looks for changes that Django code has left for the store elsewhere
+publish_late    what one node of a cluster did not take is not published again
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================
 """

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import hiredis
@@ -36,6 +37,11 @@ def parse_epoch(info: bytes | str) -> str:
         raise HotUnavailable("INFO names no run id")
     flushes = sum(int(number) for number in _FLUSHES.findall(data))
     return f"{run_id[1][:16].decode()}.{replid[1][:16].decode()}.{flushes}"
+
+
+def epoch_of_all(epochs: Iterable[str]) -> str:
+    """The epoch of a cluster from those of its nodes."""
+    return blake2b("|".join(sorted(epochs)).encode(), digest_size=12).hexdigest()
 
 
 class Hot:

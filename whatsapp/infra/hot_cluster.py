@@ -19,13 +19,12 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import hiredis
 
 from whatsapp.infra import clock, metrics
-from whatsapp.infra.hot import EPOCH_COMMAND, Hot, parse_epoch
+from whatsapp.infra.hot import EPOCH_COMMAND, Hot, epoch_of_all, parse_epoch
 from whatsapp.infra.router import Router
 from whatsapp.infra.slots import Place, at, is_cluster, parse_nodes, seeds, slot_of_key
 from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script, Valkey
@@ -257,7 +256,7 @@ class ClusterHot(Hot, Router):
         epochs = frozenset(node.epoch for node in self._nodes.values())
         if epochs and all(epochs) and self.table.whole and epochs != self._epochs:
             self._epochs = epochs
-            self.epoch = blake2b("|".join(sorted(epochs)).encode(), digest_size=12).hexdigest()
+            self.epoch = epoch_of_all(epochs)
         self._settle_term()
         if begun:
             self._tell()

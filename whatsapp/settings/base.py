@@ -10,7 +10,7 @@ from celery.schedules import crontab
 from kombu import Queue
 
 from whatsapp.infra.build import data_folder
-from whatsapp.settings import env
+from whatsapp.settings import env, servers
 from whatsapp.settings.accounts import *  # noqa: F403
 from whatsapp.settings.breaker import *  # noqa: F403
 from whatsapp.settings.cassandra import *  # noqa: F403
@@ -113,9 +113,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 # -- other servers ---------------------------------------------------------------------------------------------------------
 #: For the asynchronous pools of gateways and workers; Django reads DATABASES, made from the same URL.
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
-HOT_URL = os.environ.get("HOT_URL", "redis://127.0.0.1:6379/0")
-BROKER_URL = os.environ.get("BROKER_URL", HOT_URL)
-CACHE_URL = os.environ.get("CACHE_URL", HOT_URL)
+HOT_URL, BROKER_URL, CACHE_URL, ADMIN_LAYER_URL = servers.urls(os.environ)
 
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
@@ -132,18 +130,14 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     # Admin live pages and runserver. Without ``socket_timeout: None`` redis-py 8 ends every idle consumer after 5 s.
     "admin": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [{"address": HOT_URL, "socket_timeout": None}], "prefix": "admin"},
+        "CONFIG": {"hosts": [{"address": ADMIN_LAYER_URL, "socket_timeout": None}], "prefix": "admin"},
     },
 }
 
 # -- Celery ----------------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 3600,
-    "socket_connect_timeout": 5,
-    "health_check_interval": 10,
-}
+CELERY_BROKER_TRANSPORT_OPTIONS = servers.broker_options(BROKER_URL, os.environ)
 CELERY_RESULT_BACKEND = None
 CELERY_RESULT_EXPIRES = None  # or beat would add a task that cleans up results
 CELERY_TASK_IGNORE_RESULT = True

@@ -24,7 +24,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         reports = gateways.read(hot)
     except (redis.RedisError, OSError):
         reports = None
-    servers = [health.postgres(), health.valkey("Valkey (hot node)", hot)]
+    servers = [health.postgres(), *health.hot(hot)]
     hot.close()
     jobs = (
         [job for job in job_state.all_jobs() if job.trouble] if user.has_perm("staff.view_taskrun") else None

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-import redis
 from django.conf import settings
 
+from whatsapp.infra import hot_sync
 from whatsapp.infra.clock import now_ms
 
 KEY: Final = "staff:gateways"
@@ -57,9 +57,9 @@ def is_forgotten(line: bytes) -> bool:
         return True
 
 
-def hot_client() -> redis.Redis:
+def hot_client() -> Any:
     """A blocking client for pages; each call waits at most a second."""
-    return redis.Redis.from_url(settings.HOT_URL, socket_timeout=1, socket_connect_timeout=1)
+    return hot_sync.client(settings.HOT_URL, socket_timeout=1, socket_connect_timeout=1)
 
 
 def parse(lines: Any) -> list[Report]:
@@ -78,7 +78,7 @@ def living(lines: Any) -> list[Report]:
     return [report for report in parse(lines) if report.state != "gone"][:MAX_SHOWN]
 
 
-def read(client: redis.Redis) -> list[Report]:
+def read(client: Any) -> list[Report]:
     """All gateways that were heard of in the last ten minutes, by name. Raises redis' errors."""
     now = now_ms()
     reports = [report for report in parse(client.hgetall(KEY)) if now - report.at < FORGET_MS]

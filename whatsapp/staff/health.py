@@ -9,6 +9,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 
+from whatsapp.infra import hot_sync
 from whatsapp.staff.times import size, span
 
 
@@ -51,6 +52,17 @@ def postgres() -> Health:
         ("answer", span(took)),
     ]
     return Health("PostgreSQL", _state(took), facts)
+
+
+def hot(client: Any) -> list[Health]:
+    """The hot node, or each node of the cluster that serves something."""
+    try:
+        nodes = hot_sync.each_node(client)
+    except (redis.RedisError, OSError) as error:
+        return [Health("Valkey (hot state)", "down", [("error", type(error).__name__)])]
+    if len(nodes) == 1:
+        return [valkey("Valkey (hot node)", nodes[0])]
+    return [valkey(f"Valkey (hot node {number})", node) for number, node in enumerate(nodes, 1)]
 
 
 def valkey(name: str, client: redis.Redis) -> Health:

@@ -13,6 +13,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from delivery.sweep import LEASE_KEY
+from whatsapp.infra import hot_sync
 
 TIMEOUT_S = 2.0
 
@@ -56,7 +57,7 @@ def _hot(key: str = "") -> bool:
     """The hot node answers; with ``key``, it exists there."""
     options = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
     try:
-        with redis.Redis.from_url(settings.HOT_URL, **options) as client:
+        with hot_sync.client(settings.HOT_URL, **options) as client:
             return bool(client.exists(key) if key else client.ping())
     except redis.RedisError:
         return False
