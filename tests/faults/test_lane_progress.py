@@ -57,11 +57,11 @@ async def test_r13_a_row_that_a_replay_has_marked_waits_for_no_report(
     progress, mark, store = fanout.progress, fanout._mark, room.here.store
     reached, go_on = asyncio.Event(), asyncio.Event()
 
-    async def held(marks: Any, users: Any, by_lane: Any = (), *rest: Any) -> Any:
+    async def held(marks: Any, users: Any, by_lane: Any = (), *rest: Any, **more: Any) -> Any:
         if by_lane:
             reached.set()
             await go_on.wait()
-        return await mark(marks, users, by_lane, *rest)
+        return await mark(marks, users, by_lane, *rest, **more)
 
     monkeypatch.setattr(fanout, "_mark", held)
     await room.ann.say(room.conversation)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,11 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from devtools.paths import REPO
+from devtools.processes import Child, Spec
 from tests.gateway.peer import until
 from tests.support.sentinel import SentinelBroker
-from tests.support.stack import System
 from whatsapp.settings import servers
-
-pytestmark = pytest.mark.needs_system
 
 PATIENCE_S = 60.0
 
@@ -34,34 +35,54 @@ def client(broker: SentinelBroker) -> Celery:
     return app
 
 
+@pytest.fixture
+def worker(broker: SentinelBroker, tmp_path: Path) -> Iterator[Child]:
+    child = Child(
+        Spec(
+            name="worker",
+            argv=[
+                sys.executable, "-m", "celery", "-A", "tests.support.sentinel_worker", "worker", "--pool", "solo",
+                "--without-mingle", "--without-gossip",
+            ],
+            env={**os.environ, **broker.env, "PYTHONPATH": str(REPO)},
+            cwd=REPO,
+            log=tmp_path / "worker.log",
+            ready=lambda child: "ready." in child.output(),
+        )
+    )  # fmt: skip
+    child.start()
+    yield child
+    child.kill()
+
+
 @pytest.mark.slow
-async def test_tasks_are_run_before_and_after_a_failover(broker: SentinelBroker) -> None:
+async def test_tasks_are_run_before_and_after_a_failover(
+    broker: SentinelBroker, worker: Child, tmp_path: Path
+) -> None:
     await until(broker.ready, "the Sentinels know each other", PATIENCE_S)
     app = client(broker)
-    with System(gateways=1, worker=True, env=broker.env) as system:
 
-        def run(name: str) -> bool:
-            return f"[{name}] succeeded" in system.log("worker-1")
+    def publish(name: str) -> str:
+        app.send_task("noted.run", (str(tmp_path), name), retry=False)
+        return name
 
-        def publish(name: str) -> str:
-            app.send_task("delivery.tasks.trim_outbox", queue="maintenance", task_id=name, retry=False)
-            return name
+    def ran(name: str) -> bool:
+        return (tmp_path / f"ran-{name}").exists()
 
-        first = await asyncio.to_thread(publish, "before")
-        await until(lambda: run(first), "a task is run", PATIENCE_S)
-        old = await asyncio.to_thread(broker.kill_master)
-        await until(lambda: broker.master() is not old, "the replica is the master", PATIENCE_S)
+    await asyncio.to_thread(publish, "before")
+    await until(lambda: ran("before"), "a task is run", PATIENCE_S)
+    old = await asyncio.to_thread(broker.kill_master)
+    await until(lambda: broker.master() is not old, "the replica is the master", PATIENCE_S)
 
-        async def published() -> Any:
-            try:
-                return await asyncio.to_thread(publish, "after")
-            except Exception:
-                return None  # the old connection says so once
+    async def published() -> Any:
+        try:
+            return await asyncio.to_thread(publish, "after")
+        except Exception:
+            return None  # the old connection says so once
 
-        second = await until(published, "a task is published", PATIENCE_S)
-        await until(lambda: run(second), "the worker has found the new master", PATIENCE_S)
-        assert system.processes["worker-1"], "by itself"
-        assert system.processes["gateway-1"]
+    await until(published, "a task is published", PATIENCE_S)
+    await until(lambda: ran("after"), "the worker has found the new master", PATIENCE_S)
+    assert worker.pid, "by itself"
 
 
 async def test_twin_a_url_of_the_master_alone_is_lost_with_it(broker: SentinelBroker) -> None:
