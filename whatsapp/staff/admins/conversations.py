@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import connection
 from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
@@ -15,6 +15,7 @@ from unfold.decorators import display
 
 from accounts.models import Account
 from delivery.models import Event, Member
+from delivery.store import chosen
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.models import Conversation
@@ -72,6 +73,15 @@ class ConversationAdmin(ReadOnlyAdmin):
         return queryset.annotate(
             member_count=Subquery(members, output_field=IntegerField()), last_at=Subquery(last)
         )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        if chosen.elsewhere():
+            messages.warning(
+                request,
+                "Messages are kept in Cassandra: this page shows only what PostgreSQL has of them. "
+                "manage.py trace follows a single message there.",
+            )
+        return super().changelist_view(request, extra_context)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Conversation], search_term: str
