@@ -82,7 +82,7 @@ async def test_a_reader_ends_what_was_left_for_a_while(
 async def test_a_write_that_fails_is_no_answer(
     store: CassandraStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group, ann, bob, coming = await left(store, monkeypatch)
+    group, ann, _, coming = await left(store, monkeypatch)
 
     async def fail(*_: Any) -> None:
         raise Unavailable("no quorum")
