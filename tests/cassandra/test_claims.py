@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.cassandra import append, claims, documents, judge, pages
+from delivery.store.cassandra import append, claims, devices, documents, judge, pages
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, Statement
@@ -300,6 +300,33 @@ async def test_twin_r22_without_its_row_it_is_refused(two: Two, monkeypatch: pyt
     monkeypatch.setattr(append, "numbers", nothing)
     with pytest.raises(AssertionError):
         await device_is_remembered(two)
+
+
+# -- C4: a device that is linked meanwhile
+
+
+async def is_owed_to_a_new_device(two: Two) -> None:
+    one, tablet = two.people.send(), new_id()
+    await two.over(two.other, two.people.send())
+    await two.fails(one)
+    await two.other.link_device(two.people.bob, tablet, T0)
+    two.now += 3_000
+    assert (await two.over(two.other, one))[0].outcome is STORED  # told after the link
+    behind = {one.conversation: one.acked for one in await two.other.behind(two.people.bob, tablet)}
+    assert behind == {two.people.conversation: 1}
+
+
+async def test_c4_what_is_under_way_when_a_device_is_linked_is_owed_to_it(two: Two) -> None:
+    await is_owed_to_a_new_device(two)
+
+
+async def test_twin_c4_a_head_alone_is_above_it(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: Any) -> dict[str, int]:
+        return {}
+
+    monkeypatch.setattr(devices, "under_way", nothing)
+    with pytest.raises(AssertionError):
+        await is_owed_to_a_new_device(two)
 
 
 # -- amendments

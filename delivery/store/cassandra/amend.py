@@ -12,14 +12,13 @@ from delivery.store.cassandra.append import (
     Taken,
     change_settled,
     end_claims,
-    ends,
     is_active,
     nowhere,
     numbers,
     push_out,
     store,
 )
-from delivery.store.cassandra.claims import Known, known, overdue
+from delivery.store.cassandra.claims import Known, ends, known, overdue
 from delivery.store.cassandra.document import Claim, Document
 from delivery.store.cassandra.documents import Documents, Held, Keep
 from delivery.store.cassandra.judge import About, Full, Judged, judge

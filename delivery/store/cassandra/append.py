@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from delivery.store.cassandra import rows
-from delivery.store.cassandra.claims import CLAIM_MS, Known, finish, known, overdue, settle
+from delivery.store.cassandra.claims import CLAIM_MS, Known, ends, finish, known, overdue, settle
 from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.judge import Full, Judged, judge
@@ -248,12 +248,6 @@ def nowhere(send: Send, found: Known) -> Appended:
     """The answer to a send to no conversation."""
     used = (send.sender, send.message_id) in found
     return Appended(Outcome.CONFLICT if used else Outcome.NO_CONVERSATION)
-
-
-def ends(claim: Claim, conversation: str, found: Known) -> bool:
-    """Whether the message of a claim is found by its id: then its rows are durable."""
-    there = found.get((claim.sender, claim.message_id))
-    return there is not None and there[0] == conversation and there[1] == claim.seq
 
 
 async def _still_open(session: Cassandra, again: list[Taken], results: list[Appended | None]) -> list[Taken]:

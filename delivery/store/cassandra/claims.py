@@ -11,7 +11,7 @@ earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s bet
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from delivery.store.cassandra import rows
@@ -46,6 +46,25 @@ async def known(session: Cassandra, message_ids: Iterable[str]) -> Known:
         for one, sender, conversation, seq, at, body_hash, withheld in there
         if seq is not None
     }
+
+
+async def under_way(session: Cassandra, documents: Mapping[str, Document]) -> dict[str, int]:
+    """Of conversations in which something was given a number and may be acknowledged only from now on, the lowest such seq."""
+    claims = [(c, claim) for c, document in documents.items() for claim in document.claims]
+    if not claims:
+        return {}
+    found = await known(session, [claim.message_id for _, claim in claims])
+    lowest: dict[str, int] = {}
+    for conversation, claim in claims:
+        if claim.state is not State.VOID and not ends(claim, conversation, found):
+            lowest[conversation] = min(claim.seq, lowest.get(conversation, claim.seq))
+    return lowest
+
+
+def ends(claim: Claim, conversation: str, found: Known) -> bool:
+    """Whether the message of a claim is found by its id: then its rows are durable."""
+    there = found.get((claim.sender, claim.message_id))
+    return there is not None and there[0] == conversation and there[1] == claim.seq
 
 
 def overdue(document: Document) -> bool:

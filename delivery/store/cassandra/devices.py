@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from delivery.store.cassandra.claims import under_way
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.owed import owed
@@ -60,6 +61,8 @@ async def link(db: Cassandra, documents: Documents, user: str, device: str, now:
     # From here on whoever appends finds the device; so what comes after the heads that are read now is marked for it.
     mine = await owed(db, documents, user)
     starts = {conversation: of.last for conversation, of in mine.items() if of.last}
+    coming = await under_way(db, {conversation: mine[conversation].document for conversation in starts})
+    starts |= {conversation: min(starts[conversation], seq - 1) for conversation, seq in coming.items()}
     if since:
         looks = [
             before(
