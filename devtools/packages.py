@@ -41,6 +41,7 @@ NEEDED = (
         f"/usr/lib/{platform.machine()}-linux-gnu/libatomic.so.1",
         "what drives the browser is linked against it",
     ),
+    Package("haproxy", "/usr/sbin/haproxy", "the balancer that docker/haproxy.cfg is for"),
 )
 
 

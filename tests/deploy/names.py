@@ -1,0 +1,50 @@
+"""A name server with one name, as Docker and Kubernetes have one for the containers of a service: an address for each."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Self
+
+
+class Names:
+    """Answers every question for an IPv4 address with ``addresses`` (RFC 1035; other types get none), in a thread of its own."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = [socket.inet_aton(one) for one in addresses]
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._thread = threading.Thread(target=self._serve, name="names", daemon=True)
+
+    @property
+    def address(self) -> str:
+        host, port = self._socket.getsockname()
+        return f"{host}:{port}"
+
+    def __enter__(self) -> Self:
+        self._socket.bind(("127.0.0.1", 0))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            question, source = self._socket.recvfrom(4_096)
+            if not question:
+                return
+            self._socket.sendto(self._answer(question), source)
+
+    def _answer(self, question: bytes) -> bytes:
+        end = question.index(0, 12) + 1
+        kind = struct.unpack_from("!H", question, end)[0]
+        found = self._addresses if kind == 1 else []
+        head = question[:2] + struct.pack("!HHHHH", 0x8580, 1, len(found), 0, 0)
+        # 0xC00C: the name of the question, which begins at byte 12
+        answers = [struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + one for one in found]
+        return head + question[12 : end + 4] + b"".join(answers)
