@@ -13,6 +13,7 @@ from devtools.valkey import ValkeyServer
 from tests.gateway.peer import new_id, until
 from tests.support import early
 from tests.support.cluster import Cluster
+from whatsapp.infra import faults
 from whatsapp.infra.bus import Bus, channel
 from whatsapp.infra.hot_cluster import ClusterHot, open_hot
 from whatsapp.infra.slots import Table, is_cluster, parse_nodes, seeds, slot_of, slot_of_key
@@ -296,3 +297,32 @@ async def test_a_shard_joins(cluster: Cluster) -> None:
             "a command may run twice, and never not at all"
         )
         assert hot.table.owners[moved[0]] == ("127.0.0.1", new.port)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+async def test_what_one_node_did_not_take_is_published_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, protected: bool
+) -> None:
+    """Who listens there may be back before the sender has found the new master; the twin shows that nothing else would tell."""
+    if not protected:
+        monkeypatch.setattr(faults, "off", "publish_late".__eq__)
+    async with started(Bus(cluster.url, new_id())) as one, started(Bus(cluster.url, new_id())) as other:
+        got: list[Any] = []
+        other.subscribe("t", got.append)
+        run_each = one.hot.run_each
+        away = 3
+
+        async def sometimes(commands: Any) -> Any:
+            nonlocal away
+            away -= 1
+            return [HotUnavailable("away")] * len(commands) if away > 0 else await run_each(commands)
+
+        monkeypatch.setattr(one.hot, "run_each", sometimes)
+        one.send(other.process, "t", 1)
+        await until(lambda: away < 3, "it was tried")
+        if protected:
+            await until(lambda: got == [1], "it is heard")
+        else:
+            await until(lambda: not one._retries, "nobody tries again")
+            assert got == []
+            assert away == 2
