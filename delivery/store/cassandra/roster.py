@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
 from delivery.store.cassandra import members
@@ -101,7 +102,8 @@ async def conversations(db: Cassandra, documents: Documents, ids: Sequence[str])
     """See :meth:`Store.conversations`."""
     found = await documents.read(ids)
     rows = await members.of_conversations(db, found)
-    await finish_abandoned(db, documents, found)  # what was read has the unfinished change in it
+    with contextlib.suppress(Unavailable):  # what was read has the unfinished change in it
+        await finish_abandoned(db, documents, found)
     return {
         conversation: Conversation(
             conversation,
