@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from delivery.inbox import dirty_key
 from tests.faults.history import History
 from tests.faults.people import Device
 from tests.gateway.peer import couple, link, until
 from tests.support.stack import System
+from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import ALIVE_TTL_MS
 
 PARTS = ("postgres", "valkey", "worker-1", "gateway-1", "gateway-2")
@@ -28,7 +27,7 @@ class Rig:
         self.system = system
         self.folder: Path = system.data / "faults"
         self.folder.mkdir(exist_ok=True)
-        self.hot = redis.Redis.from_url(system.hot_url, socket_timeout=5)
+        self.hot: Any = hot_sync.client(system.hot_url, socket_timeout=5)
 
     # addresses
 

@@ -57,6 +57,7 @@ class System:
         limits: Mapping[str, int] | None = None,
         database: Database | None = None,
         cassandra: int = 0,
+        valkey_cluster: bool = False,
     ) -> None:
         root = early.FOLDER / f"system-{next(_numbers)}"
         root.mkdir(mode=0o711)
@@ -77,6 +78,7 @@ class System:
             overrides={"FSCK_REPAIR": "0", **(env or {})},
             extra_limits=limits,
             cassandra=cassandra,
+            valkey_cluster=valkey_cluster,
             quick=True,
             python=Path(sys.executable),
         )
