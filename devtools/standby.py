@@ -17,8 +17,8 @@ from devtools.processes import Child, children
 #: Over those of one server. WAL is kept for a standby that was away for a while; production uses slots with a bound instead.
 SETTINGS = {
     "wal_keep_size": "256MB",
+    "wal_receiver_timeout": "120s",
     "shared_buffers": "32MB",
-    "wal_receiver_timeout": "10s",
     "wal_retrieve_retry_interval": "200ms",  # 5 s by default: so long would writes wait after a promotion
 }
 
@@ -177,7 +177,7 @@ class Cluster:
             server.sql("SELECT pg_reload_conf()")
 
     def cut_replication(self) -> None:
-        """The primary sends nothing to its standbys any more, and does not notice."""
+        """The primary sends nothing to its standbys any more. A standby asks again after ``wal_receiver_timeout``."""
         for pid in self.primary.sql("SELECT pid FROM pg_stat_replication").split():
             _kill(int(pid), signal.SIGSTOP)
 
@@ -193,6 +193,8 @@ class Cluster:
     def promote(self) -> Standby:
         """Make the standby that has most of the log the primary. With ``ANY 1`` any one of them may hold what was confirmed last,
         so all of them must be asked. The old primary must be dead before. Returns the new one."""
+        for server in self.standbys():
+            self.signal(server, signal.SIGCONT)
         best = max(self.standbys(), key=lambda server: server.received())
         best.promote()
         self.primary = best

@@ -171,6 +171,7 @@ async def _more(read: object, before: float) -> bool:
     return (await read()) > before  # type: ignore[operator]
 
 
+@pytest.mark.needs_cluster
 async def test_what_no_standby_has_is_not_confirmed(rig: Rig, whole: Cluster) -> None:
     """The primary hears nothing of its standbys, and dies."""
     async with meeting(rig) as cast:
@@ -196,6 +197,7 @@ async def _quiet(load: Load) -> bool:
     return load.confirmed == before
 
 
+@pytest.mark.needs_cluster
 async def test_twin_without_synchronous_replication_confirmed_things_are_lost(
     rig: Rig, whole: Cluster
 ) -> None:
