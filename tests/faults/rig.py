@@ -106,7 +106,7 @@ class Cast:
     @classmethod
     async def meet(cls, rig: Rig, device: Any = Device) -> Cast:
         """``device``: what they use, :class:`Device` or one that behaves like it."""
-        ann, bob, conversation = await couple(rig.system)
+        ann, bob, conversation = await until(lambda: _couple(rig), "REST answers", 30)
         second = await link(bob)
         history = History()
         history.talk(conversation, [ann.user, bob.user])
@@ -148,6 +148,16 @@ class Cast:
 
     async def leave(self) -> None:
         await asyncio.gather(*[device.leave() for device in self.devices], return_exceptions=True)
+
+
+async def _couple(rig: Rig) -> Any:
+    """Two people and their conversation; None while a connection that died with an earlier server is met once more."""
+    try:
+        return await couple(rig.system)
+    except AssertionError as error:
+        if '"code":"unavailable"' not in str(error):
+            raise
+        return None
 
 
 async def stays(check: Callable[[], object], what: str, seconds: float) -> None:

@@ -50,6 +50,7 @@ class Chat:
         self._lines: list[Own] = []
         self._typed_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[str] = set()  # conversations whose end is being read
         self._was_online = False
         self._told_offline = False
         self._told_groups: set[str] = set()
@@ -170,10 +171,10 @@ class Chat:
             delay = min(20.0, delay * 1.3)
         if told:
             self._say(f"{peer.label} is here now.")
+        if peer is self._current:
+            await self._open(peer)  # before anything is sent: an answer may come at once
         while peer.unsent:
             self._transmit(peer, peer.unsent.popleft())
-        if peer is self._current:
-            await self._open(peer)
 
     def _forget(self, peer: Peer) -> None:
         self._people.forget(peer)
@@ -184,10 +185,13 @@ class Chat:
     async def _open(self, peer: Peer) -> None:
         """Show the end of the conversation, and follow the other's presence."""
         self._client.watch_presence([peer.user_id])
+        self._opening.add(peer.conversation_id)
         try:
             page = await self._client.rest.events(peer.conversation_id, before=NEWEST, limit=EARLIER)
         except ClientError:
             page = []
+        finally:
+            self._opening.discard(peer.conversation_id)
         entries = [Entry.from_frame(item, peer.conversation_id) for item in page]
         self._client.history[peer.conversation_id].earlier(entries)
         for entry in self._client.history[peer.conversation_id].entries[-EARLIER:]:
@@ -329,7 +333,8 @@ class Chat:
         if entry.seq > peer.shown:
             if peer is not self._current:
                 peer.unread += 1
-            self._show(peer, entry)
+            if peer.conversation_id not in self._opening:  # else it is shown with what came before it
+                self._show(peer, entry)
         if peer is self._current:
             self._mark_read(peer)
 
