@@ -170,6 +170,7 @@ class Bus:
     async def _send_late(self, flight: list[tuple[str, list[tuple[str, Any]], bytes]]) -> None:
         """One node of several did not take these. Those who listen there may be back before this process is, and then nothing but
         the check of their sessions would find what was published in between. They need no order: ``seq`` has it."""
+        size = sum(len(data) for _, _, data in flight)
         try:
             for delay in LATE_S:
                 if faults.off("publish_late"):
@@ -191,7 +192,7 @@ class Bus:
                     if handler is not None:
                         handler(payload)
         finally:
-            self._late = 0 if len(self._retries) <= 1 else self._late
+            self._late -= size
 
     def _received(self, data: bytes) -> None:
         try:
