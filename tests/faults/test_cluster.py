@@ -37,7 +37,7 @@ Off = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with Cluster(early.FOLDER / "faults-cluster", spare=1) as cluster:
+    with Cluster(early.folder("cluster"), spare=1) as cluster:
         yield cluster
 
 

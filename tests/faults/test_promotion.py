@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -31,8 +30,7 @@ CROWD = 24  # so that receipts in the group name who has read
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A primary with two standbys, one of which confirms each commit."""
-    folder = Path(early.FOLDER) / "cluster"
-    folder.mkdir(mode=0o711)
+    folder = early.folder("promotion")
     password = copy_database(folder / "p0")
     taken: list[int] = []
     for _ in range(3):

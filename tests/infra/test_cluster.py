@@ -27,7 +27,7 @@ FAILOVER_S = 20.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Whole when a test begins; a test that kills a node starts it again."""
-    with Cluster(early.FOLDER / "cluster", spare=1) as cluster:
+    with Cluster(early.folder("cluster"), spare=1) as cluster:
         yield cluster
 
 

@@ -78,11 +78,9 @@ class Pooler:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder() -> Path:
     """One that pgbouncer's own user can reach."""
-    made = early.FOLDER / f"pooler-{tmp_path.name}"
-    made.mkdir(mode=0o711)
-    return made
+    return early.folder("pooler")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,12 +36,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 @pytest.fixture(scope="module")
 def standby(postgres_server: Postgres) -> Iterator[Standby]:
     """A standby of this session's server."""
-    folder = Path(early.FOLDER) / "replica"
+    folder = early.folder("replica")
     server = Standby(
         folder / "data", name="replica", peers=[postgres_server.server.port], password=early.SECRET,
         log=folder / "log", port=ports.choose(), settings={"max_connections": "200"},
     )  # fmt: skip
-    folder.mkdir(mode=0o711)
     child = server.start()
     yield server
     child.stop()

@@ -32,6 +32,13 @@ def _folder() -> Path:
     return folder
 
 
+def folder(name: str) -> Path:
+    """A new folder in FOLDER for what one fixture starts: whatever else runs in this process, its name is used once."""
+    made = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=FOLDER))
+    made.chmod(0o711)  # PostgreSQL may run as another user
+    return made
+
+
 #: Data folders and logs of this process's servers; removed at its end, kept if WHATSAPP_KEEP is set.
 FOLDER = _folder()
 if WORKER:
