@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
+from accounts import events
 from whatsapp.infra.limits import LIMITS
 
 _numbers = itertools.count(secrets.randbelow(5_000_000) + 1_000_000)
@@ -228,3 +229,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         offset += by_ms
 
     return move
+
+
+@pytest.fixture
+def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Tasks that were enqueued; there is no broker here."""
+    found: list[Any] = []
+    monkeypatch.setattr("delivery.tasks.enqueue_soon", lambda task, *args: found.append(task))
+    return found
+
+
+@pytest.fixture
+def lists_changed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Users whose gateways were told that other devices take envelopes."""
+    found: list[str] = []
+    monkeypatch.setattr(events, "devices_changed", lambda *, user_id: found.append(user_id))
+    return found
