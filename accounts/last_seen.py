@@ -57,7 +57,8 @@ class LastSeen:
         if self._task is not None:
             self._task.cancel()
         with contextlib.suppress(psycopg.Error, PoolTimeout, OSError, TimeoutError):
-            await asyncio.wait_for(self.write(), 2)
+            async with asyncio.timeout(2):
+                await self.write()
 
     async def _for_ever(self) -> None:
         tick = 0

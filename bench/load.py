@@ -283,7 +283,8 @@ async def _serve() -> None:
         request = json.loads(line)
         try:
             method = getattr(commands, request.pop("do"))
-            answer = {"ok": True, **await asyncio.wait_for(method(**request), _TIMEOUT_S)}
+            async with asyncio.timeout(_TIMEOUT_S):
+                answer = {"ok": True, **await method(**request)}
         except Exception as error:  # told to whoever asked, who decides
             answer = {"error": f"{type(error).__name__}: {error}"}
         sys.stdout.write(json.dumps(answer) + "\n")

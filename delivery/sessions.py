@@ -85,7 +85,8 @@ class Sessions:
             if task is not None:
                 task.cancel()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._unregister.drained(), 2.0)
+            async with asyncio.timeout(2.0):
+                await self._unregister.drained()
 
     # opening
 

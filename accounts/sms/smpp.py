@@ -172,7 +172,8 @@ class Link:
             connect_timeout_ms=_CONNECT_MS,
         )
         try:
-            return await asyncio.wait_for(self._client.connect(), _CONNECT_MS / 1000 + 1)
+            async with asyncio.timeout(_CONNECT_MS / 1000 + 1):
+                return await self._client.connect()
         except BaseException:
             await self._drop()
             raise
@@ -181,7 +182,8 @@ class Link:
         client, self._client = self._client, None
         if client is not None:
             try:
-                await asyncio.wait_for(client.stop(), 2)
+                async with asyncio.timeout(2):
+                    await client.stop()
             except Exception as error:
                 log.info("a bind did not end in order: %s", type(error).__name__)
 

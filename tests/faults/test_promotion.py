@@ -93,7 +93,8 @@ class Load:
         finally:
             for task in self.tasks:
                 task.cancel()
-            await asyncio.gather(*self.tasks, return_exceptions=True)
+            _, left = await asyncio.wait(self.tasks, timeout=30)
+            assert not left, "the load does not end"
 
     async def end(self) -> None:
         """Everybody comes to an end in good order."""

@@ -341,7 +341,8 @@ class Peer:
                 )
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), max(0.0, deadline - loop.time()))
+                async with asyncio.timeout_at(deadline):
+                    await self._news.wait()
             except TimeoutError:
                 raise AssertionError(
                     f"no {what or wanted} in {timeout:.0f} s; waiting: {self.inbox[-20:]}"

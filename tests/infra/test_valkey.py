@@ -99,6 +99,24 @@ async def test_a_lost_connection_fails_what_waits_and_comes_back(own_valkey: Ser
         assert await valkey.run([("PING",)]) == [b"PONG"]
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_it_stops_also_when_it_was_woken_a_moment_before(own_valkey: Server, turns: int) -> None:
+    """``asyncio.wait_for`` of Python 3.11 forgets a cancellation that comes with the result: the keeper would go on, and who
+    waits for its end would wait for ever."""
+    valkey = Valkey(own_valkey.url())
+    await valkey.start(wait=True)
+    for _ in range(10):
+        await asyncio.sleep(0)  # its keeper waits
+    valkey._wake.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(valkey.stop())
+    done, _ = await asyncio.wait([stopping], timeout=10)
+    assert valkey._keeper is not None
+    valkey._keeper.cancel()
+    assert done == {stopping}
+
+
 async def test_nothing_is_queued_while_the_node_is_away() -> None:
     valkey = Valkey(f"redis://127.0.0.1:{ports.choose()}/0")
     await valkey.start()

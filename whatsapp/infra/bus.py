@@ -221,5 +221,6 @@ class Bus:
             except (HotUnavailable, hiredis.ReplyError):
                 pass
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._beaten.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._beaten.wait()
             self._beaten.clear()

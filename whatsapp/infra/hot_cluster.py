@@ -89,7 +89,8 @@ class _Node:
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         if not self.valkey.connected and not self._first.done():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._first), FIRST_S)
+                async with asyncio.timeout(FIRST_S):
+                    await asyncio.shield(self._first)
             await asyncio.sleep(0)  # the connection is taken over in the same turn
         return await self.valkey.send(commands)
 
@@ -275,7 +276,8 @@ class ClusterHot(Hot, Router):
         while True:
             calm = self.available and not self._looking.is_set()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._looking.wait(), POLL_S if calm else AWAY_POLL_S)
+                async with asyncio.timeout(POLL_S if calm else AWAY_POLL_S):
+                    await self._looking.wait()
             if self._looking.is_set():
                 self._looking.clear()
             try:

@@ -299,7 +299,8 @@ class Valkey:
             if self._connection is not None:
                 self._connection.check()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        await self._wake.wait()
                 self._wake.clear()
                 delay = 0.05
                 continue

@@ -122,7 +122,8 @@ class OnlineConsumer(AsyncJsonWebsocketConsumer):
                 await self._tell({"type": "problem", "text": "The sessions cannot be read now."})
             await asyncio.sleep(AT_LEAST_S)
             try:
-                await asyncio.wait_for(self._now.wait(), EVERY_S)
+                async with asyncio.timeout(EVERY_S):
+                    await self._now.wait()
             except TimeoutError:
                 pass
             self._now.clear()
@@ -144,7 +145,8 @@ class OnlineConsumer(AsyncJsonWebsocketConsumer):
             bus.send(process, ASK, msgspec.to_builtins(ask))
         if known:
             try:
-                await asyncio.wait_for(self._answered.wait(), GATHER_S)
+                async with asyncio.timeout(GATHER_S):
+                    await self._answered.wait()
             except TimeoutError:
                 pass
         rows = sorted((row for _, found in self._heard.values() for row in found), key=lambda row: -row.since)
