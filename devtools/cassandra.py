@@ -7,11 +7,13 @@ import hashlib
 import os
 import shutil
 import signal
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from devtools import java, maven, ports
+from devtools import java, maven, nodetool, ports
 from devtools.bootstrap import say
 from devtools.cql import Cql, CqlError, NotLoggedIn, Row
 from devtools.errors import DevError
@@ -25,18 +27,6 @@ USER = "whatsapp"
 
 #: A node for tests and small machines: starts in 4 s of CPU, and its compiled code is slower. ``full`` has both compilers.
 _COMPILERS = {"quick": ["-XX:TieredStopAtLevel=1"], "full": []}
-_EXPORTS = (
-    "java.base/jdk.internal.misc java.base/java.lang.ref java.management.rmi/com.sun.jmx.remote.internal.rmi "
-    "java.rmi/sun.rmi.registry java.rmi/sun.rmi.server java.sql/java.sql jdk.unsupported/sun.misc "
-    "jdk.compiler/com.sun.tools.javac.file jdk.attach/sun.tools.attach"
-)
-_OPENS = (
-    "java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref java.base/jdk.internal.reflect "
-    "java.base/jdk.internal.math java.base/jdk.internal.module java.base/jdk.internal.util.jar java.base/sun.nio.ch "
-    "java.base/java.io java.base/java.lang.reflect java.base/java.lang java.base/java.util java.base/java.nio "
-    "java.base/java.util.concurrent java.base/java.util.concurrent.atomic jdk.management/com.sun.management.internal "
-    "jdk.compiler/com.sun.tools.javac"
-)
 _LOGBACK = """<configuration>
 <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender"><encoder>
 <pattern>%-5level %date{ISO8601,UTC} %logger{0}:%line - %msg%n</pattern></encoder></appender>
@@ -50,9 +40,11 @@ class CassandraNode:
 
     ``address`` and ``storage_port`` are where other nodes find it, ``port`` is where clients do. ``seeds``: the addresses of
     the cluster's first nodes, its own by default; ``token``: the only token it owns. ``bootstrap``: it joins a cluster that
-    has data, and takes its part over. ``sync``: ``batch`` writes to disk before it answers, for one node alone; ``periodic``
-    once a second, as clusters do, whose other replicas have it. ``lasting=False`` is for throw-away nodes only: cheaper
-    changes of the schema, which do not survive a kill.
+    has data, and takes its part over; it is then none of the seeds, which never do that. ``replaces``: the address of a dead
+    node whose part and token it takes instead. ``manager``: port of 127.0.0.1 and password for ``nodetool``. ``tls``: how we
+    reach a node whose ``settings`` ask clients for it. ``sync``: ``batch`` writes to disk before it answers, for one node
+    alone; ``periodic`` once a second, as clusters do, whose other replicas have it. ``lasting=False`` is for throw-away nodes
+    only: cheaper changes of the schema, which do not survive a kill.
     """
 
     def __init__(
@@ -67,6 +59,8 @@ class CassandraNode:
         seeds: Sequence[str] = (),
         token: int = -(2**63),
         bootstrap: bool = False,
+        replaces: str = "",
+        manager: tuple[int, str] | None = None,
         data_centre: str = DATA_CENTRE,
         compilers: str = "full",
         heap_mb: int = 1024,
@@ -76,6 +70,7 @@ class CassandraNode:
         env: dict[str, str] | None = None,
         settings: dict[str, str] | None = None,
         options: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
         say: Callable[[str], None] = say,
     ) -> None:
         self.folder = folder
@@ -88,7 +83,9 @@ class CassandraNode:
         )
         self.seeds = list(seeds) or [address]
         self.token = token
-        self.bootstrap = bootstrap
+        self.bootstrap = bootstrap or bool(replaces)
+        self.replaces = replaces
+        self.manager = manager
         self.data_centre = data_centre
         self.compilers = compilers
         self.heap_mb = heap_mb
@@ -98,6 +95,7 @@ class CassandraNode:
         self.env = dict(os.environ if env is None else env)
         self.settings = dict(settings or {})
         self.options = list(options)
+        self.tls = tls
         self.say = say
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -143,7 +141,7 @@ class CassandraNode:
 
     def cql(self, statement: str, *, timeout: float = 30.0, **login: str) -> list[Row]:
         """Run one statement; values are bytes. Raises :class:`CqlError`."""
-        with Cql(self.address, self.port, timeout=timeout, **login) as connection:
+        with Cql(self.address, self.port, timeout=timeout, tls=self.tls, **login) as connection:
             return connection.run(statement)
 
     def peers(self) -> int:
@@ -152,6 +150,10 @@ class CassandraNode:
             return len(self.cql("SELECT peer FROM system.peers_v2", timeout=2.0))
         except CqlError:
             return 0
+
+    def nodetool(self, *words: str, timeout: float = 300.0) -> str:
+        """What ``nodetool WORDS`` printed. Raises :class:`DevError`."""
+        return nodetool.run(_classpath(self.say), self.folder, words, timeout)
 
     # -- the command -----------------------------------------------------------------------------------------------------
 
@@ -176,13 +178,16 @@ class CassandraNode:
             "cassandra.gossip_settle_min_wait_ms": "0",
             "cassandra.ring_delay_ms": str(self.ring_delay_ms),
             "cassandra.superuser_setup_delay_ms": "0",
-            "cassandra.consistent.rangemovement": "false",
             # The password is a long random one: it needs no slow hash.
             "cassandra.auth_bcrypt_gensalt_log2_rounds": "4",
             "cassandra.system_auth.default_rf": str(len(self.seeds)),
         }
         if not self.lasting:
             properties["cassandra.unsafesystem"] = "true"
+        if self.replaces:
+            properties["cassandra.replace_address_first_boot"] = self.replaces
+        if self.manager:
+            properties |= nodetool.options(folder, self.manager[0])
         shared = []
         if archive is not None:
             name = "-XX:ArchiveClassesAtExit" if write_archive else "-XX:SharedArchiveFile"
@@ -196,9 +201,7 @@ class CassandraNode:
             "-Xms256m", f"-Xmx{self.heap_mb}m", "-Xss512k", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError",
             "-XX:+PerfDisableSharedMem", *_COMPILERS[self.compilers], *shared,
             *(f"-D{name}={value}" for name, value in properties.items()),
-            *(f"--add-exports={one}=ALL-UNNAMED" for one in _EXPORTS.split()),
-            *(f"--add-opens={one}=ALL-UNNAMED" for one in _OPENS.split()),
-            f"-javaagent:{agent}", *self.options,
+            *java.access(), f"-javaagent:{agent}", *self.options,
             "-cp", ":".join(map(str, jars)), "org.apache.cassandra.service.CassandraDaemon",
         ]  # fmt: skip
 
@@ -212,6 +215,9 @@ class CassandraNode:
         (self.folder / "cassandra.yaml").write_text("\n".join(lines) + "\n")
         (self.folder / "rackdc.properties").write_text(f"dc={self.data_centre}\nrack=rack1\n")
         (self.folder / "logback.xml").write_text(_LOGBACK)
+        if self.manager:
+            (self.folder / "logback-tools.xml").write_text(_LOGBACK.replace('"INFO"', '"WARN"'))
+            nodetool.write(self.folder, *self.manager)
 
     def _settings(self) -> dict[str, str]:
         seeds = ",".join(f"{seed}:{self.storage_port}" for seed in self.seeds)
@@ -224,7 +230,7 @@ class CassandraNode:
         return {
             "cluster_name": "whatsapp",
             "num_tokens": "1",
-            "initial_token": f'"{self.token}"',
+            **({} if self.replaces else {"initial_token": f'"{self.token}"'}),
             "auto_bootstrap": str(self.bootstrap).lower(),
             "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
             "seed_provider": (
@@ -255,6 +261,8 @@ class CassandraNode:
             "concurrent_compactors": "1",
             "auto_snapshot": "false",
             "storage_compatibility_mode": "NONE",
+            # The first version loses what conditional writes have decided when a part of the data gets another owner.
+            "paxos_variant": "v2",
             "batch_size_warn_threshold": "64KiB",
             "batch_size_fail_threshold": "640KiB",
             "unlogged_batch_across_partitions_warn_threshold": "100",
@@ -263,6 +271,12 @@ class CassandraNode:
 
 def _classpath(say: Callable[[str], None]) -> list[Path]:
     return maven.fetch(JARS, maven.cache() / f"cassandra-{VERSION}", say=say)
+
+
+def become_nodetool(folder: Path, words: Sequence[str]) -> NoReturn:
+    """This process is ``nodetool WORDS`` for the node in ``folder``. Raises :class:`DevError`."""
+    argv = nodetool.command(_classpath(say), folder, words)
+    os.execv(argv[0], argv)
 
 
 def class_archive() -> Path:

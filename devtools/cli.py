@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     for name, act, text in (
         ("admin", manage.admin, "a way into the admin of the running system: name, password, code"),
         ("manage", manage.manage, "Django's manage.py for the running system: ./dev manage createsuperuser"),
+        ("nodetool", manage.nodetool, "look after a node of Cassandra: ./dev nodetool cassandra-1 status"),
     ):
         command(name, functools.partial(_rest, act), text).set_defaults(takes_rest=True)
     bench = command("bench", lambda args: running.bench(args.rest), "measure: ./dev bench NAME [--json FILE]")
@@ -158,6 +159,6 @@ def _rest(act: Callable[[list[str]], int], args: argparse.Namespace) -> int:
 
 def _without_help(words: list[str]) -> list[str]:
     """``--help`` of a command that passes its arguments on is the other program's."""
-    if words and words[0] in ("admin", "bench", "chat", "demo", "drill", "manage", "test"):
+    if words and words[0] in ("admin", "bench", "chat", "demo", "drill", "manage", "nodetool", "test"):
         return words[:1]
     return words

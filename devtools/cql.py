@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from types import TracebackType
 from typing import Self
@@ -33,11 +34,20 @@ class Cql:
     """One connection. Raises :class:`CqlError` from every method when the server refuses or is not there."""
 
     def __init__(
-        self, host: str, port: int, *, user: str = "", password: str = "", timeout: float = 10.0
+        self,
+        host: str,
+        port: int,
+        *,
+        user: str = "",
+        password: str = "",
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._where = f"{host}:{port}"
         try:
             self._socket = socket.create_connection((host, port), timeout=timeout)
+            if tls:
+                self._socket = tls.wrap_socket(self._socket, server_hostname=host)
         except OSError as error:
             raise CqlError(f"no Cassandra at {self._where}: {error}") from None
         try:

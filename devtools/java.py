@@ -18,6 +18,27 @@ PACKAGE = packages.Package(
     f"/usr/lib/jvm/java-17-openjdk-{packages.ARCHITECTURE}/bin/java",
     "Java, which Cassandra runs on",
 )
+#: Parts of Java that Cassandra and its tools reach into (``jvm17-server.options`` of its distribution).
+_EXPORTS = (
+    "java.base/jdk.internal.misc java.base/java.lang.ref java.management.rmi/com.sun.jmx.remote.internal.rmi "
+    "java.rmi/sun.rmi.registry java.rmi/sun.rmi.server java.sql/java.sql jdk.unsupported/sun.misc "
+    "jdk.compiler/com.sun.tools.javac.file jdk.attach/sun.tools.attach java.management/com.sun.jmx.remote.security"
+)
+_OPENS = (
+    "java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref java.base/jdk.internal.reflect "
+    "java.base/jdk.internal.math java.base/jdk.internal.module java.base/jdk.internal.util.jar java.base/sun.nio.ch "
+    "java.base/java.io java.base/java.lang.reflect java.base/java.lang java.base/java.util java.base/java.nio "
+    "java.base/java.util.concurrent java.base/java.util.concurrent.atomic jdk.management/com.sun.management.internal "
+    "jdk.compiler/com.sun.tools.javac"
+)
+
+
+def access() -> list[str]:
+    """Options without which neither starts."""
+    return [
+        *(f"--add-exports={one}=ALL-UNNAMED" for one in _EXPORTS.split()),
+        *(f"--add-opens={one}=ALL-UNNAMED" for one in _OPENS.split()),
+    ]
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from devtools import bootstrap, environment, record
+from devtools import bootstrap, cassandra, environment, record
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
 
@@ -32,3 +32,17 @@ def admin(arguments: list[str]) -> int:
     if state:
         print(f"  {state['http']}/admin/", flush=True)
     return manage([*options, "development_admin", *arguments[len(options) :]])
+
+
+def nodetool(arguments: list[str]) -> int:
+    """Become ``nodetool`` for one node of the running system: ``./dev nodetool cassandra-1 status``."""
+    explicit = None
+    if arguments[:1] == ["--data"] and len(arguments) > 1:
+        explicit, arguments = arguments[1], arguments[2:]
+    data = record.find(explicit)
+    names = {folder.name.replace("node-", "cassandra-"): folder for folder in data.cassandra.glob("node-*/")}
+    if not names:
+        raise DevError(f"the data folder {data.root} has no node of Cassandra")
+    if len(arguments) < 2 or arguments[0] not in names:
+        raise DevError(f"say which, and what: ./dev nodetool {{{','.join(sorted(names))}}} status", code=2)
+    cassandra.become_nodetool(names[arguments[0]], arguments[1:])

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from devtools import ports
 from devtools.cassandra import DATA_CENTRE, USER, CassandraNode
@@ -40,32 +41,54 @@ class Ring:
         self.password = password
         hosts = ["127.0.0.1"] if count == 1 else list(addresses[:count])
         self.hosts = hosts
+        self._logs = logs
+        self._env = dict(env)
+        self._compilers = compilers
         self.port = ports.remembered(folder / "port", *hosts)
-        storage = ports.remembered(folder / "storage-port", *hosts)
+        self._storage = ports.remembered(folder / "storage-port", *hosts)
         self.nodes = [
-            CassandraNode(
-                folder / f"node-{number}",
-                log=logs / f"cassandra-{number}.log",
-                name=f"cassandra-{number}",
-                address=host,
-                port=self.port,
-                storage_port=storage,
-                seeds=hosts,
-                token=-(2**63) + (number - 1) * (2**64 // count),
-                compilers=compilers,
-                heap_mb=1024 if count == 1 else 640,
-                # One node alone has nobody else who knows what it answered for.
-                sync="batch" if count == 1 else "periodic",
-                ring_delay_ms=0 if count == 1 else 2_000,
-                env=dict(env),
-                settings={
-                    "authenticator": "PasswordAuthenticator",
-                    "role_manager": "CassandraRoleManager",
-                    "authorizer": "CassandraAuthorizer",
-                },
-            )
+            self._node(number, host, token=-(2**63) + (number - 1) * (2**64 // count))
             for number, host in enumerate(hosts, 1)
         ]
+
+    def _node(self, number: int, host: str, *, seeds: Sequence[str] = (), **options: Any) -> CassandraNode:
+        alone = len(self.hosts) == 1
+        managed = ports.remembered(self.folder / f"node-{number}.nodetool-port")
+        return CassandraNode(
+            self.folder / f"node-{number}",
+            log=self._logs / f"cassandra-{number}.log",
+            name=f"cassandra-{number}",
+            address=host,
+            port=self.port,
+            storage_port=self._storage,
+            seeds=seeds or self.hosts,
+            manager=(managed, self.password),
+            compilers=self._compilers,
+            heap_mb=1024 if alone else 640,
+            # One node alone has nobody else who knows what it answered for.
+            sync="batch" if alone else "periodic",
+            ring_delay_ms=0 if alone else 2_000,
+            env=self._env,
+            settings={
+                "authenticator": "PasswordAuthenticator",
+                "role_manager": "CassandraRoleManager",
+                "authorizer": "CassandraAuthorizer",
+            },
+            **options,
+        )
+
+    def one_more(self, number: int, host: str, token: int, *, bootstrap: bool = True) -> CassandraNode:
+        """A node that is to join the running ring, and takes over what it is to own before it answers anybody."""
+        node = self._node(number, host, token=token, bootstrap=bootstrap)
+        self.nodes.append(node)
+        return node
+
+    def replacement(self, number: int, dead: CassandraNode, host: str | None = None) -> CassandraNode:
+        """A node with an empty folder that takes the place of ``dead``, at its address or at another one."""
+        seeds = [seed for seed in self.hosts if seed != dead.address]
+        node = self._node(number, host or dead.address, seeds=seeds, replaces=dead.address)
+        self.nodes[self.nodes.index(dead)] = node
+        return node
 
     @property
     def copies(self) -> int:

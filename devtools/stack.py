@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devtools import archiver, backup, environment, ports, ring, valkey
+from devtools.cassandra import CassandraNode
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
 from devtools.postgres import PostgresServer
@@ -287,6 +288,21 @@ class Stack:
         self.add(self._gateway(name))
         self.children[name].start()
         self._wait_ready(self.children[name], lambda: False)
+
+    def join_node(self, node: CassandraNode) -> None:
+        """Start one more node of Cassandra and wait until it has its part. Raises :class:`DevError`."""
+        node.prepare()
+        self.add(node.spec)
+        self.children[node.name].start()
+        self.children[node.name].wait_ready()
+
+    def leave_node(self, name: str) -> None:
+        """Let a node of Cassandra hand over its part, then end it for good. Raises :class:`DevError`."""
+        assert self.ring is not None
+        node = next(node for node in self.ring.nodes if node.name == name)
+        node.nodetool("decommission")
+        self.children.pop(name).stop()
+        self.ring.nodes.remove(node)
 
     def leave_gateway(self, name: str) -> None:
         """End a gateway in its orderly way, for good."""

@@ -20,14 +20,17 @@ _DAY_S = 86_400
 KEEP_S = 30 * _DAY_S
 _INDEX_S = 31 * _DAY_S
 _OUTBOX_S = 2 * 3_600
-_GC_GRACE_S = 10_800
+#: How long a deletion is remembered, so that a node that missed it learns of it (by hints, later by repair) and does not bring
+#: back what was deleted. Short where nothing but age deletes, or what came back would say nothing.
+_SHORT_GRACE_S = 3 * 3_600
+_GRACE_S = 10 * _DAY_S
 
 
-def _by_age(ttl: int, window: str = "DAYS", size: str = "1") -> dict[str, Any]:
+def _by_age(ttl: int, window: str = "DAYS", size: str = "1", grace: int = _SHORT_GRACE_S) -> dict[str, Any]:
     """Rows that are written once and go by age."""
     return {
         "default_time_to_live": ttl,
-        "gc_grace_seconds": _GC_GRACE_S,
+        "gc_grace_seconds": grace,
         "compaction": {
             "class": "TimeWindowCompactionStrategy",
             "compaction_window_unit": window,
@@ -54,7 +57,7 @@ class Event(Model):
     number, which only a lost counter could give, never overwrite each other."""
 
     __table_name__ = "event"
-    __options__: ClassVar = _by_age(KEEP_S)
+    __options__: ClassVar = _by_age(KEEP_S, grace=_GRACE_S)
     conversation = columns.UUID(partition_key=True)
     bucket = columns.BigInt(partition_key=True)
     seq = columns.BigInt(primary_key=True, clustering_order="ASC")
@@ -100,7 +103,7 @@ class About(Model):
     """What is in force about a message: its edits, reactions and votes."""
 
     __table_name__ = "about"
-    __options__: ClassVar = _by_age(_INDEX_S)
+    __options__: ClassVar = _by_age(_INDEX_S, grace=_GRACE_S)
     conversation = columns.UUID(partition_key=True)
     target = columns.BigInt(partition_key=True)
     seq = columns.BigInt(primary_key=True)
@@ -285,7 +288,7 @@ class Vanishing(Model):
     """Messages whose content goes before their age ends it, by the hour in which it goes."""
 
     __table_name__ = "vanishing"
-    __options__: ClassVar = {"gc_grace_seconds": _GC_GRACE_S, **_LEVELED}
+    __options__: ClassVar = {"gc_grace_seconds": _SHORT_GRACE_S, **_LEVELED}
     hour = columns.BigInt(partition_key=True)
     at = columns.BigInt(primary_key=True, clustering_order="ASC")
     conversation = columns.UUID(primary_key=True)

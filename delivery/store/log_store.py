@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 
 from django.conf import settings
 from psycopg_pool import AsyncConnectionPool
@@ -13,6 +13,8 @@ from delivery.store.cassandra.store import CassandraStore
 from delivery.store.guarded import from_settings
 from delivery.store.interface import Store, Unavailable
 from delivery.store.postgres import PostgresStore
+
+log = logging.getLogger(__name__)
 
 
 class LogStore:
@@ -34,8 +36,10 @@ class LogStore:
     async def open(self) -> None:
         """Connect, if the servers are there; if not, the first operation after they are back does."""
         if self._session is not None:
-            with contextlib.suppress(Unavailable):
+            try:
                 await self._session.open()
+            except Unavailable as error:
+                log.warning("the log cannot be reached yet: %s", error)
 
     async def close(self) -> None:
         await self._own.close()

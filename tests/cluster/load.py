@@ -81,6 +81,7 @@ class Load:
     async def goes_on(self, phase: str, count: int) -> None:
         """In this phase, until every writer has ``count`` more ✓."""
         self.phase = phase
+        print(f"\n{time.strftime('%H:%M:%S')} {phase}", end="", flush=True)
         # A message under way at the change counts to the phase before.
         sent = {device.id: self._ticks(device) for device in self.writers}
         for device in self.writers:

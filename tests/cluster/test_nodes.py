@@ -15,11 +15,11 @@ from tests.cluster.load import Load
 from tests.gateway.peer import until
 from tests.support.stack import System
 
-pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(1200, func_only=True)]
 
 NODES = ("cassandra-1", "cassandra-2", "cassandra-3")
 #: ✓ of each writer in a phase.
-SOME = 40
+SOME = 25
 
 
 async def test_a_node_is_killed_and_comes_back(cluster: System, chance: random.Random) -> None:

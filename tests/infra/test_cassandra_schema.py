@@ -24,6 +24,9 @@ def test_tables_age_as_their_models_say(cassandra_node: Cassandra, cassandra_key
     event = tables["event"]
     assert "PRIMARY KEY ((conversation, bucket), seq, message_id)" in event
     assert "default_time_to_live = 2592000" in event
+    assert (
+        "gc_grace_seconds = 864000" in event
+    )  # deletions of people are remembered for as long as a repair may take
     assert "TimeWindowCompactionStrategy', 'compaction_window_size': '1'" in event
     assert "LeveledCompactionStrategy" in tables["conversation"]
     assert "'class': 'org.apache.cassandra.locator.NetworkTopologyStrategy'" in tables[
@@ -35,7 +38,9 @@ def test_a_second_run_changes_nothing_and_a_new_replication_is_taken_over(cassan
     keyspace = "again"
     sync(cassandra_node.env(keyspace))
     before = _described(cassandra_node, keyspace)
-    assert "replication of" not in sync(cassandra_node.env(keyspace))
+    said = sync(cassandra_node.env(keyspace))
+    assert "replication of" not in said
+    assert "is needed in its cassandra.yaml" not in said
     assert _described(cassandra_node, keyspace) == before
     more = {**cassandra_node.env(keyspace), "CASSANDRA_REPLICATION": "datacenter1:3"}
     assert "nodetool repair" in sync(more)

@@ -54,6 +54,7 @@ def test_messages_are_in_postgresql_until_settings_say_otherwise(tmp_path: Path)
         ({"CASSANDRA_REPLICATION": "eu:3"}, "has no copies in 'datacenter1'"),
         ({"CASSANDRA_USER": "me"}, "CASSANDRA_USER and CASSANDRA_PASSWORD go together."),
         ({"CASSANDRA_CERT_FILE": "/x"}, "go together, and with CASSANDRA_CA_FILE."),
+        ({"CASSANDRA_CHECK_HOST": "no"}, "CASSANDRA_CHECK_HOST is 'no'; it must be 1 or 0."),
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, environment: dict[str, str], sentence: str) -> None:

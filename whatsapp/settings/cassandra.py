@@ -25,6 +25,8 @@ CASSANDRA_PASSWORD = os.environ.get("CASSANDRA_PASSWORD") or ""
 CASSANDRA_CA_FILE = os.environ.get("CASSANDRA_CA_FILE") or ""
 CASSANDRA_CERT_FILE = os.environ.get("CASSANDRA_CERT_FILE") or ""
 CASSANDRA_KEY_FILE = os.environ.get("CASSANDRA_KEY_FILE") or ""
+#: Whether a node's certificate must name the address at which we reach it. "0": any that the authority vouches for will do.
+CASSANDRA_CHECK_HOST = env.flag("CASSANDRA_CHECK_HOST", default=True)
 
 
 def _replication(text: str) -> dict[str, int]:

@@ -51,9 +51,9 @@ def number(name: str, default: int) -> int:
         raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number.") from None
 
 
-def flag(name: str) -> bool:
-    """``1`` or ``0``, which is the default."""
-    text = os.environ.get(name, "") or "0"
+def flag(name: str, *, default: bool = False) -> bool:
+    """``1`` or ``0``."""
+    text = os.environ.get(name, "") or str(int(default))
     if text not in ("0", "1"):
         raise ImproperlyConfigured(f"{name} is {text!r}; it must be 1 or 0.")
     return text == "1"

@@ -14,6 +14,7 @@ from whatsapp.settings import *  # noqa: F403
 from whatsapp.settings import (
     CASSANDRA_CA_FILE,
     CASSANDRA_CERT_FILE,
+    CASSANDRA_CHECK_HOST,
     CASSANDRA_CONTACT_POINTS,
     CASSANDRA_DATA_CENTRE,
     CASSANDRA_KEY_FILE,
@@ -46,7 +47,7 @@ def _database() -> dict[str, Any]:
                 context.load_cert_chain(CASSANDRA_CERT_FILE, CASSANDRA_KEY_FILE)
         except (OSError, ssl.SSLError) as error:
             raise ImproperlyConfigured(f"the certificates of Cassandra cannot be read: {error}.") from None
-        context.check_hostname = False  # nodes are known by address; their authority is ours alone
+        context.check_hostname = CASSANDRA_CHECK_HOST
         connection["ssl_context"] = context
     return {
         "ENGINE": "django_cassandra_engine",

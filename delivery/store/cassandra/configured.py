@@ -22,6 +22,7 @@ def session() -> Cassandra:
         trusted=_pem("CASSANDRA_CA_FILE"),
         certificate=_pem("CASSANDRA_CERT_FILE"),
         key=_pem("CASSANDRA_KEY_FILE"),
+        check_host=settings.CASSANDRA_CHECK_HOST,
     )
 
 

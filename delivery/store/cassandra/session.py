@@ -47,6 +47,7 @@ class Cassandra:
     answer opens it. ``$.`` in a statement stands for the keyspace.
 
     ``trusted``: the certificates (PEM) that may vouch for a node, which turn TLS on; ``certificate`` and ``key`` are ours.
+    ``check_host``: a node's certificate must name the address at which we reach it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Cassandra:
         trusted: str = "",
         certificate: str = "",
         key: str = "",
+        check_host: bool = True,
     ) -> None:
         self.keyspace = keyspace
         self._timeout = request_timeout_s
@@ -74,6 +76,7 @@ class Cassandra:
             ssl_trusted_cert=trusted or None,
             ssl_cert=certificate or None,
             ssl_private_key=key or None,
+            ssl_verify_flags="PEER_IDENTITY" if check_host else "PEER_CERT",
             connect_timeout=request_timeout_s,
             request_timeout=request_timeout_s,
             consistency="LOCAL_QUORUM",

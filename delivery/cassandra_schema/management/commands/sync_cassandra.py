@@ -7,6 +7,7 @@ Run it once at a time: changes of the schema from two places at once may disagre
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from cassandra import DriverException
@@ -18,6 +19,19 @@ from django.db import connections
 from django_cassandra_engine.management.commands.sync_cassandra import Command as EngineCommand
 
 ALIAS = "cassandra"
+#: Settings of the servers that the store counts on: what is good enough, what to write, and what happens otherwise.
+NEEDED: dict[str, tuple[Callable[[str], bool], str, str]] = {
+    "paxos_variant": (
+        lambda value: value == "v2",
+        "v2",
+        "without it a conversation may be decided twice when a node joins or leaves",
+    ),
+    "batch_size_fail_threshold_in_kb": (
+        lambda value: int(value) >= 640,
+        "640",
+        "a smaller one refuses edits of long messages",
+    ),
+}
 
 
 class Command(EngineCommand):
@@ -33,6 +47,7 @@ class Command(EngineCommand):
         try:
             self.sync(ALIAS)
             self._replicate(wanted)
+            self._advise()
         except (NoHostAvailable, DriverException, CQLEngineException) as error:
             raise CommandError(f"Cassandra could not be brought up to date: {error}") from None
         finally:
@@ -56,3 +71,18 @@ class Command(EngineCommand):
             f"replication of {keyspace} was {there} and is {wanted}: run `nodetool repair --full {keyspace}` on each node, "
             "or new copies stay empty"
         )
+
+    def _advise(self) -> None:
+        """Say which nodes are set up otherwise than the store counts on. Who may not read their settings is told nothing."""
+        session: Any = connections[ALIAS].connection.session
+        for host in session.cluster.metadata.all_hosts():
+            try:
+                rows = session.execute("SELECT name, value FROM system_views.settings", host=host)
+                there = {row["name"]: row["value"] for row in rows}
+            except (NoHostAvailable, DriverException):
+                continue
+            for name, (good, needed, otherwise) in NEEDED.items():
+                if name in there and not good(there[name]):
+                    self.stdout.write(
+                        f"{host.address} has {name} {there[name]}, and {needed} is needed in its cassandra.yaml: {otherwise}"
+                    )
