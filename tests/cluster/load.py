@@ -32,6 +32,7 @@ class Load:
         self.conversations: list[str] = []
         self.took: list[tuple[str, float]] = []  # phase, seconds from the first attempt to the ✓
         self.phase = "quiet"
+        self.settled = 0.0  # when the last phase had a ✓ of every writer
         self._stop = asyncio.Event()
         self._writing: list[asyncio.Task[None]] = []
 
@@ -84,6 +85,13 @@ class Load:
         print(f"\n{time.strftime('%H:%M:%S')} {phase}", end="", flush=True)
         # A message under way at the change counts to the phase before.
         sent = {device.id: self._ticks(device) for device in self.writers}
+        for device in self.writers:
+            await until(
+                lambda d=device: self._failed() or self._ticks(d) > sent[d.id],
+                f"{phase}: the first ✓ of each",
+                PATIENCE_S,
+            )
+        self.settled = time.monotonic()
         for device in self.writers:
             await until(
                 lambda d=device: self._failed() or self._ticks(d) >= sent[d.id] + count,

@@ -30,6 +30,8 @@ from whatsapp.settings import (
 if not CASSANDRA_CONTACT_POINTS:
     raise ImproperlyConfigured("CASSANDRA_CONTACT_POINTS names no node.")
 
+_PATIENCE_S = 60
+
 
 def _database() -> dict[str, Any]:
     connection: dict[str, Any] = {
@@ -39,6 +41,10 @@ def _database() -> dict[str, Any]:
         "retry_connect": True,
         "lazy_connect": True,
         "consistency": None,
+        # A change of the schema on a busy cluster takes seconds on each node; nobody waits for this command.
+        "idle_heartbeat_timeout": _PATIENCE_S,
+        "control_connection_timeout": _PATIENCE_S,
+        "max_schema_agreement_wait": _PATIENCE_S,
     }
     if CASSANDRA_CA_FILE:
         try:
@@ -58,6 +64,7 @@ def _database() -> dict[str, Any]:
         "OPTIONS": {
             "replication": {"strategy_class": "NetworkTopologyStrategy", **CASSANDRA_REPLICATION},
             "connection": connection,
+            "session": {"default_timeout": _PATIENCE_S},
         },
     }
 
