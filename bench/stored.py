@@ -12,8 +12,13 @@ import sys
 import django
 
 from delivery.store.cassandra.configured import session
-from delivery.store.cassandra.document import unpack
+from delivery.store.cassandra.document import Document, unpack
 from delivery.store.cassandra.rows import BUCKET
+
+
+def _last(document: Document) -> int:
+    """The last seq that there can be, on a copy of the document too."""
+    return max(document.head, document.hot.limit if document.hot is not None else 0)
 
 
 async def _count() -> int:
@@ -23,7 +28,7 @@ async def _count() -> int:
         buckets = [
             (conversation, bucket)
             for conversation, document in documents
-            for bucket in range(unpack(document).head // BUCKET + 1)
+            for bucket in range(_last(unpack(document)) // BUCKET + 1)
         ]
         counted = await log.each(
             "SELECT count(*) FROM $.event WHERE conversation = ? AND bucket = ?", buckets

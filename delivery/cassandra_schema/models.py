@@ -315,12 +315,12 @@ class Pending(Model):
     cursor = columns.Text()  # of a day that has passed: how far the retention has come with it
 
 
-class Lease(Model):
-    """Who hands out numbers for a shard of conversations, moved by compare and set (R24)."""
+class HotLease(Model):
+    """Whether copies of state documents on a hot node of this epoch count; changed by compare and set on ``number`` (R24)."""
 
-    __table_name__ = "lease"
+    __table_name__ = "hot_lease"
     __options__: ClassVar = _LEVELED
-    shard = columns.Integer(partition_key=True)
-    number = columns.BigInt()
-    source = columns.Text()  # epoch of the hot node, or "lwt"
+    epoch = columns.Text(primary_key=True)
+    number = columns.BigInt()  # ascends; copies count under the number that they were made under
+    open = columns.Boolean()
     moved_at = columns.BigInt()

@@ -7,15 +7,20 @@ from typing import cast
 from django.conf import settings
 
 from delivery.store.background import Background
-from delivery.store.cassandra.configured import session
-from delivery.store.cassandra.store import CassandraStore
+from delivery.store.cassandra.configured import store
 from delivery.store.deferred import DeferredStore
 from delivery.store.guarded import from_settings
 from delivery.store.pending import Elsewhere
 
 
 async def _open() -> Elsewhere:
-    return cast(Elsewhere, from_settings(CassandraStore(await session().open()), "cassandra"))
+    opened = store()
+    try:
+        await opened.open()
+    except BaseException:
+        await opened.close()
+        raise
+    return cast(Elsewhere, from_settings(opened, "cassandra"))
 
 
 background = Background(_open)

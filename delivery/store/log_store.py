@@ -7,8 +7,7 @@ import logging
 from django.conf import settings
 from psycopg_pool import AsyncConnectionPool
 
-from delivery.store.cassandra.configured import session
-from delivery.store.cassandra.session import Cassandra
+from delivery.store.cassandra.configured import store
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.guarded import from_settings
 from delivery.store.interface import Store, Unavailable
@@ -25,19 +24,17 @@ class LogStore:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         if settings.LOG_STORE == "cassandra":
-            self._session: Cassandra | None = session()
-            self._own: CassandraStore | PostgresStore = CassandraStore(self._session)
+            self._own: CassandraStore | PostgresStore = store()
             self.store = from_settings(self._own, "cassandra")
         else:
-            self._session = None
             self._own = PostgresStore(pool)
             self.store = from_settings(self._own, "postgresql")
 
     async def open(self) -> None:
         """Connect, if the servers are there; if not, the first operation after they are back does."""
-        if self._session is not None:
+        if isinstance(self._own, CassandraStore):
             try:
-                await self._session.open()
+                await self._own.open()
             except Unavailable as error:
                 log.warning("the log cannot be reached yet: %s", error)
 

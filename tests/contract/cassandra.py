@@ -8,12 +8,15 @@ import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
+from delivery.store.cassandra.copies import Copies
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents
+from delivery.store.cassandra.leases import Leases
 from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Store, Unavailable
 from tests.contract.harness import T0, new_id
+from whatsapp.infra.hot import Hot
 
 _STAMP = itertools.count(T0 * 1000)
 
@@ -43,20 +46,23 @@ class _Held(Cassandra):
 
 
 class CassandraHarness:
-    """Each gateway has a session of its own, as another process would."""
+    """Each gateway has a session of its own, as another process would. ``hot_url``: of a Valkey on which it makes copies of state
+    documents, from the first append of a conversation on; empty: every number is given out by a conditional write."""
 
     ALONE = True
     ONE_KEY = False
 
-    def __init__(self, at: tuple[str, int, str]) -> None:
+    def __init__(self, at: tuple[str, int, str], hot_url: str = "") -> None:
         self._at = at
+        self._hot_url = hot_url
         self._closing = contextlib.AsyncExitStack()
         self._held: dict[str, asyncio.Event] = {}
         self._waiting = 0
 
     async def __aenter__(self) -> CassandraHarness:
         self.db = await self._session()
-        self.documents = Documents(self.db)
+        hot = await self._hot()
+        self.documents = Documents(self.db, Leases(self.db, hot), Copies(hot)) if hot else Documents(self.db)
         self.store = await self.gateway()
         return self
 
@@ -72,7 +78,18 @@ class CassandraHarness:
 
     async def gateway(self, *, lock_ms: int = 5_000, size: int = 2) -> Store:
         del size
-        return CassandraStore(await self._session(lock_ms), lock_ms)
+        return CassandraStore(await self._session(lock_ms), lock_ms, await self._hot(), eager=True)
+
+    async def _hot(self) -> Hot | None:
+        if not self._hot_url:
+            return None
+        hot = Hot(self._hot_url)
+        await hot.start()
+        self._closing.push_async_callback(hot.stop)
+        async with asyncio.timeout(10):
+            while not hot.available:
+                await asyncio.sleep(0.005)
+        return hot
 
     # -- groups, without the events that change them
 

@@ -29,15 +29,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("harness", names, indirect=True)
 
 
+def _hot_url(request: pytest.FixtureRequest) -> str:
+    """Where copies of state documents are made; ``WHATSAPP_TEST_COPIES=0``: nowhere."""
+    return "" if os.environ.get("WHATSAPP_TEST_COPIES") == "0" else request.getfixturevalue("valkey_url")
+
+
 def alone(name: str, request: pytest.FixtureRequest) -> Any:
     """A harness that is not entered yet, of a store that nobody else uses."""
     if name == "cassandra":
         if "WHATSAPP_TEST_CASSANDRA" in os.environ:
-            return CassandraHarness(request.getfixturevalue("contract_cassandra"))
+            return CassandraHarness(request.getfixturevalue("contract_cassandra"), _hot_url(request))
         node = request.getfixturevalue("cassandra_node")
         keyspace = node.new_keyspace()
         request.addfinalizer(lambda: node.drop(keyspace))
-        return CassandraHarness((node.host, node.port, keyspace))
+        return CassandraHarness((node.host, node.port, keyspace), _hot_url(request))
     return IMPLEMENTATIONS[name](request.getfixturevalue("new_postgres_url"))
 
 
@@ -64,7 +69,8 @@ def contract_cassandra(request: pytest.FixtureRequest) -> Iterator[tuple[str, in
 @pytest.fixture
 async def harness(request: pytest.FixtureRequest, django_db_blocker: Any) -> AsyncIterator[Any]:
     if request.param == "cassandra":
-        async with CassandraHarness(request.getfixturevalue("contract_cassandra")) as harness:
+        at = request.getfixturevalue("contract_cassandra")
+        async with CassandraHarness(at, _hot_url(request)) as harness:
             yield harness
         return
     url = request.getfixturevalue("contract_url")

@@ -18,11 +18,12 @@ from delivery.store.cassandra.append import (
     push_out,
     store,
 )
-from delivery.store.cassandra.claims import Known, ends, known, overdue
+from delivery.store.cassandra.claims import ends, overdue
 from delivery.store.cassandra.document import Claim, Document
 from delivery.store.cassandra.documents import Documents, Held, Keep
 from delivery.store.cassandra.judge import About, Full, Judged, judge
 from delivery.store.cassandra.members import Membership, of_members
+from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut
 from delivery.store.cassandra.targets import ABOUT, Target, fresh, target_of

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from delivery.store.cassandra import rows
-from delivery.store.cassandra.claims import CLAIM_MS, Known, ends, finish, known, overdue, settle
-from delivery.store.cassandra.document import Claim, Document, State
-from delivery.store.cassandra.documents import Documents, Keep
+from delivery.store.cassandra import hot, rows
+from delivery.store.cassandra.claims import CLAIM_MS, ends, finish, overdue, settle
+from delivery.store.cassandra.document import Claim, Document, Lost, State
+from delivery.store.cassandra.documents import Documents, IsHot, Keep
 from delivery.store.cassandra.judge import Full, Judged, judge
+from delivery.store.cassandra.lost import never
 from delivery.store.cassandra.members import is_owed, of_members
+from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
 from delivery.store.interface import Appended, Outcome, Send, Unavailable
@@ -27,7 +29,11 @@ T = TypeVar("T")
 _ALIVE_MS = 2_000
 _WAIT_S = 0.5
 
+#: Turns between copies and durable documents in one append.
+_TURNS = 4
+
 _NONE = Document("", 0)
+IS_HOT: Final = object()
 
 _SEQNUM = "SELECT last FROM $.seqnum WHERE device = ? AND conversation = ?"
 
@@ -64,14 +70,14 @@ async def append_messages(
     for i, send in enumerate(sends):
         by_conversation.setdefault(send.conversation, []).append(i)
     results: list[Appended | None] = [None] * len(sends)
-    judged = await gather(
-        _known_only(_allocate(session, documents, conversation, [sends[i] for i in places], now))
-        for conversation, places in by_conversation.items()
+    judged = await _numbers_of(
+        session, documents, {c: [sends[i] for i in places] for c, places in by_conversation.items()}, now
     )
     taken: dict[str, list[Taken]] = {}
     again: list[Taken] = []
     late = clock.now_ms() - CLAIM_MS
-    for (conversation, places), one in zip(by_conversation.items(), judged, strict=True):
+    for conversation, places in by_conversation.items():
+        one = judged[conversation]
         if one is None:
             continue
         repeats = set(one.again)
@@ -88,6 +94,38 @@ async def append_messages(
         taken.setdefault(one_again.send.conversation, []).append(one_again)
     row = await store(session, documents, outbox, accept, writer, taken, results, now)
     return results, row
+
+
+async def _numbers_of(
+    session: Cassandra, documents: Documents, asked: dict[str, list[Send]], now: int
+) -> dict[str, Judged | None]:
+    """What became of the sends by conversation, None where that is unknown: from copies on the hot node where there are some,
+    else by a conditional write of the document."""
+    done: dict[str, Judged | None] = {}
+    cold: set[str] = set()
+    left = asked
+    for _ in range(_TURNS):
+        tried = [conversation for conversation in left if conversation in documents.copied]
+        if tried:
+            try:
+                numbered, stuck = await hot.number(session, documents, {c: left[c] for c in tried}, now)
+                done |= numbered
+                cold |= stuck
+            except Unavailable:
+                done |= dict.fromkeys(tried)
+        durable = [conversation for conversation in left if conversation not in done]
+        judged = await gather(
+            _known_only(_allocate(session, documents, c, left[c], now, cold=c in cold)) for c in durable
+        )
+        left = {}
+        for conversation, one in zip(durable, judged, strict=True):
+            if one is IS_HOT:
+                left[conversation] = asked[conversation]
+            else:
+                done[conversation] = one  # type: ignore[assignment]
+        if not left:
+            return done
+    return done | dict.fromkeys(left)
 
 
 async def store(
@@ -123,11 +161,18 @@ async def store(
     if not told:
         raise Unavailable("the outbox row may not be there")
     latest = clock.now_ms() - CLAIM_MS
+    over = await documents.over(one.document for items in taken.values() for one in items)
     stored: list[Taken] = []
     for items, done in zip((*together.values(), *alone.values()), (*shared, *durable), strict=True):
         if done:
-            # Only what was durable in time counts: later, somebody may have decided that it is void (R23).
-            stored += [one for one in items if one.claim.allocated_at >= latest]
+            # Only what was durable in time counts: later, somebody may have decided that it is void (R23); and a copy only while
+            # its lease is known to be open: later, somebody may have read what is there without it.
+            stored += [
+                one
+                for one in items
+                if one.claim.allocated_at >= latest
+                and (one.document.hot is None or one.document.hot.token not in over)
+            ]
     ended = await _each_done(session, [rows.message(one.claim, one.send.conversation) for one in stored])
     for one, done in zip(stored, ended, strict=True):
         if done:
@@ -148,11 +193,15 @@ async def change_settled(
     before: Callable[[Document], Awaitable[None]],
     change: Callable[..., Awaitable[T | None]] | None = None,
 ) -> T | None:
-    """:meth:`Documents.change` of a document whose overdue claims are settled first."""
+    """:meth:`Documents.change` of a document whose overdue claims are settled first, and the end of whose lost copy is done."""
     for _ in range(4):
 
         async def look(document: Document) -> None:
-            if overdue(document) or any(one.state is not State.OPEN for one in document.claims):
+            if (
+                document.lost is not None
+                or overdue(document)
+                or any(one.state is not State.OPEN for one in document.claims)
+            ):
                 raise Unsettled
             await before(document)
 
@@ -167,10 +216,19 @@ async def end_claims(session: Cassandra, documents: Documents, conversation: str
     """Decide what is overdue, and do what was decided about claims."""
     await settle(session, documents, conversation, now)
 
-    def look(document: Document) -> list[Claim]:
-        raise Keep([one for one in document.claims if one.state is not State.OPEN])
+    def look(document: Document) -> tuple[list[Claim], Lost | None]:
+        raise Keep(([one for one in document.claims if one.state is not State.OPEN], document.lost))
 
-    decided = await documents.change(conversation, look, now)
+    decided, lost = await documents.change(conversation, look, now) or ([], None)
+    if lost is not None:
+        await session.write(never(conversation, lost))
+
+        def ended(document: Document) -> None:
+            if document.lost != lost:
+                raise Keep
+            document.lost = None
+
+        await documents.change(conversation, ended, now)
     if decided:
         await finish(session, documents, conversation, decided, now)
 
@@ -201,8 +259,15 @@ async def is_active(session: Cassandra, document: Document, conversation: str, n
 
 
 async def _allocate(
-    session: Cassandra, documents: Documents, conversation: str, sends: Sequence[Send], now: int
-) -> Judged:
+    session: Cassandra,
+    documents: Documents,
+    conversation: str,
+    sends: Sequence[Send],
+    now: int,
+    *,
+    cold: bool,
+) -> Judged | object:
+    """:data:`IS_HOT`: there is a copy that gives out their numbers; not if they are to be given out ``cold``."""
     found: Known = {}
     lasts: dict[str, int] = {}
     written: dict[str, int] = {}
@@ -230,9 +295,17 @@ async def _allocate(
         document.day = max(document.day, now // rows.DAY_MS)
         return judged
 
+    def change(*args: Any) -> Awaitable[Judged | None]:
+        return documents.change(*args, plain=plain)
+
+    def plain(document: Document) -> bool:
+        return not cold and hot.is_plain(document, len(sends), now)
+
     for _ in range(8):
         try:
-            judged = await change_settled(session, documents, conversation, decide, now, look)
+            judged = await change_settled(session, documents, conversation, decide, now, look, change)
+        except IsHot:
+            return IS_HOT
         except Full as full:
             await push_out(session, conversation, full, now)
             written |= full.lasts

@@ -101,7 +101,7 @@ def _decide(
     moved: dict[tuple[str, int], Membership] = {}
     steps: list[Step] = []
     of_members = 0
-    for seq, one in enumerate(changes, document.head + 1):
+    for seq, one in enumerate(changes, document.given + 1):
         steps.append(Step(seq, one.message_id, one.kind, one.extra))
         for user in one.joins:
             if user not in before:
@@ -279,7 +279,7 @@ def _timer(
             as_before = seconds == document.timer and all(timer == seconds for timer in believed)
         if as_before:
             raise Keep(TimerSet(0, 0, withheld))
-        seq = document.head + 1
+        seq = document.given + 1
         if withheld:
             assert block is not None
             block.timer = seconds

@@ -11,12 +11,13 @@ earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s bet
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 from delivery.store.cassandra import rows
 from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.documents import Documents, Keep
+from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.session import Cassandra, Statement, gather
 from whatsapp.infra import clock
 
@@ -25,27 +26,6 @@ SETTLE_MS = 15_000
 
 _THERE = "SELECT message_id FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
 _VOID = "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
-_MESSAGES = """SELECT message_id, sender, conversation, seq, at, body_hash, withheld FROM $.message
-    WHERE message_id IN ?"""
-#: Ids of one read: more partitions cost the node that asks for them more than a second request costs us.
-_AT_ONCE = 16
-
-#: (sender, message_id) → conversation, seq, at, body_hash, withheld
-Known = dict[tuple[str, str], tuple[str, int, int, bytes, bool]]
-
-
-async def known(session: Cassandra, message_ids: Iterable[str]) -> Known:
-    """The messages with these ids, of whatever sender."""
-    ids = list(dict.fromkeys(message_ids))
-    found = await session.each(
-        _MESSAGES, [(ids[start : start + _AT_ONCE],) for start in range(0, len(ids), _AT_ONCE)]
-    )
-    return {
-        (sender, one): (conversation, seq, at, body_hash, bool(withheld))
-        for there in found
-        for one, sender, conversation, seq, at, body_hash, withheld in there
-        if seq is not None
-    }
 
 
 async def under_way(session: Cassandra, documents: Mapping[str, Document]) -> dict[str, int]:

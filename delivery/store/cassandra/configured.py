@@ -8,6 +8,15 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from delivery.store.cassandra.session import Cassandra
+from delivery.store.cassandra.store import CassandraStore
+from whatsapp.infra.hot_cluster import open_hot
+
+
+def store() -> CassandraStore:
+    """The store of the engine's processes and of the services; not opened yet, closed by its user."""
+    return CassandraStore(
+        session(), hot=open_hot(settings.HOT_URL) if settings.CASSANDRA_HOT_COPIES else None
+    )
 
 
 def session() -> Cassandra:

@@ -90,6 +90,26 @@ class Intent(msgspec.Struct, array_like=True):
     members: list[tuple[str, int, int, bool]] = []
 
 
+class Hot(msgspec.Struct, array_like=True):
+    """That the document is elsewhere: plain appends change a copy on the hot node (:mod:`delivery.store.cassandra.copies`), and
+    what stands here is as old as this mark. Nothing else is changed before the copy was called back."""
+
+    token: int  # names the copy; no other has had it
+    epoch: str  # of the node that has it
+    number: int  # of the lease under which it counts (:mod:`delivery.store.cassandra.leases`)
+    limit: int  # the last seq that may be given out on it
+
+
+class Lost(msgspec.Struct, array_like=True):
+    """A copy was lost: of the seqs ``low < seq <= high`` only those that were there count, and what may still come of the others
+    is deleted by a timestamp above all of theirs."""
+
+    low: int
+    high: int
+    stamp: int
+    there: list[int] = []
+
+
 class Lock(msgspec.Struct, array_like=True):
     token: int
     until: int  # ms of the holder's clock; a lock that nobody gave back ends then
@@ -122,6 +142,16 @@ class Document(msgspec.Struct, array_like=True):
         str, Shown
     ] = {}  # user → what the other is shown of the user's receipt while a block is in force
     intent: Intent | None = None
+    hot: Hot | None = None
+    base: int = (
+        0  # seqs up to it were reserved for a copy that was lost: none of them is given out again (R24)
+    )
+    lost: Lost | None = None
+
+    @property
+    def given(self) -> int:
+        """The last seq that may have been given out: the next is above it."""
+        return max(self.head, self.base)
 
     def next_stamp(self, now: int) -> int:
         """A write timestamp above all earlier ones of the conversation; ``now`` in ms."""

@@ -14,11 +14,13 @@ from typing import NamedTuple
 from delivery.store.cassandra import events
 from delivery.store.cassandra.append import end_claims
 from delivery.store.cassandra.changes import finish_abandoned
-from delivery.store.cassandra.claims import known, overdue
+from delivery.store.cassandra.claims import overdue
 from delivery.store.cassandra.document import Document, State
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.events import EventRow
+from delivery.store.cassandra.lost import is_void
 from delivery.store.cassandra.members import Membership, is_owed, last, of_members, owed
+from delivery.store.cassandra.messages import known
 from delivery.store.cassandra.session import Cassandra, gather
 from delivery.store.interface import Logged, Page, PageRequest
 from whatsapp.infra import clock
@@ -155,7 +157,7 @@ async def _read(
             for row in found:
                 if hole is not None and row.seq > hole:
                     break
-                if row.seq in void or reader.hidden(row):
+                if row.seq in void or is_void(document.lost, row.seq) or reader.hidden(row):
                     continue
                 size += row.size
                 cut = len(rows) == limit or (bool(rows) and size > max_bytes)
@@ -211,7 +213,10 @@ async def history(
             rows += [
                 row
                 for row in found
-                if row.seq not in void and not reader.hidden(row) and not reader.superseded(row)
+                if row.seq not in void
+                and not is_void(document.lost, row.seq)
+                and not reader.hidden(row)
+                and not reader.superseded(row)
             ]
             if len(found) < asked:
                 break

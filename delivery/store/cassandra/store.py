@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -22,7 +24,9 @@ from delivery.store.cassandra import (
     vanishing,
 )
 from delivery.store.cassandra import changes as member_changes
+from delivery.store.cassandra.copies import Copies
 from delivery.store.cassandra.documents import Documents
+from delivery.store.cassandra.leases import Leases
 from delivery.store.cassandra.positions import Positions
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
@@ -49,24 +53,51 @@ from delivery.store.interface import (
     Send,
     TimerSet,
 )
+from whatsapp.infra.hot import Hot
+
+#: Copies that are not used are looked for this often, by a process that appends.
+COOL_EVERY_S = 10.0
 
 
 class CassandraStore:
     """Implements :class:`delivery.store.interface.Store`. ``db`` is opened by the process in the event loop that uses it, and
-    closed by :meth:`close`. ``lock_ms``: longest wait for a conversation that another operation holds."""
+    closed by :meth:`close`. ``lock_ms``: longest wait for a conversation that another operation holds. ``hot``: where copies of
+    state documents are made (:mod:`.copies`), opened and closed likewise; without it every number costs a conditional write, and
+    a conversation that has a copy is ``Unavailable``. ``eager``: see :class:`Documents`."""
 
-    def __init__(self, db: Cassandra, lock_ms: int = 1_000) -> None:
+    def __init__(
+        self, db: Cassandra, lock_ms: int = 1_000, hot: Hot | None = None, *, eager: bool = False
+    ) -> None:
         self._db = db
         self._lock_ms = lock_ms
-        self._documents = Documents(db)
+        self._hot = hot
+        self._documents = (
+            Documents(db, Leases(db, hot), Copies(hot), eager=eager) if hot is not None else Documents(db)
+        )
         self._outbox = OutboxRows()
+        self._cool_at = time.monotonic() + COOL_EVERY_S
+        self._cooling: asyncio.Task[None] | None = None
         self._positions = Positions(db, self._documents)
 
+    async def open(self) -> CassandraStore:
+        """Raises :class:`Unavailable` when no node of Cassandra answers; the first operation that one does answer opens it."""
+        if self._hot is not None:
+            await self._hot.start()
+        await self._db.open()
+        return self
+
     async def close(self) -> None:
+        if self._cooling is not None:
+            self._cooling.cancel()
+        if self._hot is not None:
+            await self._hot.stop()
         await self._db.close()
 
     # -- log
     async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
+        if self._hot is not None and time.monotonic() > self._cool_at:
+            self._cool_at = time.monotonic() + COOL_EVERY_S
+            self._cooling = asyncio.get_running_loop().create_task(self._documents.cool())
         return await log.append(self._db, self._documents, self._outbox, self._answered, writer, sends, now)
 
     async def _answered(self, pairs: Sequence[tuple[str, str]], now: int) -> None:

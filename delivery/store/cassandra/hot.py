@@ -1,0 +1,136 @@
+"""Numbers for plain messages from copies of state documents (:mod:`.copies`): of all conversations of a batch at once, by one
+read of messages by their ids and one pipeline.
+
+What is judged is the same as on a durable document, on the copy as this process has seen it last; a copy that somebody has
+changed meanwhile comes back with the answer, and is judged again. Whatever is not plain (claims that nobody has ended, a block
+of numbers that is used up, something that is called back) is left to the conditional write of the document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from delivery.store.cassandra import rows
+from delivery.store.cassandra.claims import ends, overdue
+from delivery.store.cassandra.copies import Copy, Swap
+from delivery.store.cassandra.document import Document, State
+from delivery.store.cassandra.documents import Copied, Documents, is_exceptional
+from delivery.store.cassandra.judge import Full, Judged, judge
+from delivery.store.cassandra.messages import Known, known
+from delivery.store.cassandra.session import Cassandra
+from delivery.store.interface import Send
+
+#: Lost races of one batch before what is left of it goes the durable way.
+_ROUNDS = 6
+_SEQNUM = "SELECT last FROM $.seqnum WHERE device = ? AND conversation = ?"
+
+
+async def number(
+    session: Cassandra,
+    documents: Documents,
+    asked: Mapping[str, Sequence[Send]],
+    now: int,
+) -> tuple[dict[str, Judged | None], set[str]]:
+    """What became of the sends, by conversation: None where that is unknown. Others are absent: their copies are not there any
+    more, or, those in the set, cannot give out these numbers. Raises :class:`Unavailable`."""
+    leases, copies = documents.leases, documents.copies
+    if leases is None or copies is None:
+        return {}, set()
+    open_ = {c: one for c in asked if (one := documents.copied.pop(c, None)) is not None}
+    done: dict[str, Judged | None] = {}
+    stuck: set[str] = set()
+    if not open_:
+        return done, stuck
+    await leases.confirm([one.mark for one in open_.values()])
+    for _ in range(_ROUNDS):
+        open_ = await _with_documents(documents, open_)
+        stuck.update(c for c, one in open_.items() if not is_plain(one.document, len(asked[c]), now))
+        open_ = {c: one for c, one in open_.items() if c not in stuck}
+        if not open_:
+            return done, stuck
+        found, lasts = await _read(session, open_, asked)
+        changes: list[Swap] = []
+        judged: dict[str, tuple[Copied, Judged, set[int]]] = {}
+        for conversation, one in open_.items():
+            document = one.document
+            assert document is not None
+            settled = documents.drop_settled(conversation, document)
+            document.claims = [claim for claim in document.claims if not ends(claim, conversation, found)]
+            try:
+                result = judge(document, asked[conversation], found, lasts.get(conversation, {}), {}, now)
+            except Full:
+                stuck.add(conversation)
+                continue  # numbers of some devices have to be written elsewhere first
+            document.day = max(document.day, now // rows.DAY_MS)
+            changes.append(Swap(conversation, one.version, document))
+            judged[conversation] = (one, result, settled)
+        # The lease is known to be open, and the node is the one of the copy, at the moment in which the numbers are asked for.
+        changes = [one for one in changes if leases.holds(one.conversation, judged[one.conversation][0].mark)]
+        open_ = {}
+        for change, outcome in zip(changes, await copies.swap(changes), strict=True):
+            conversation = change.conversation
+            one, result, settled = judged[conversation]
+            if isinstance(outcome, bytes):
+                documents.remember(conversation, one.mark, outcome, change.document)
+                documents.dropped(conversation, settled)
+                done[conversation] = result
+            elif isinstance(outcome, Copy):
+                if not outcome.frozen:
+                    open_[conversation] = Copied(one.mark, outcome.version, outcome.document)
+            elif outcome is not None:
+                done[conversation] = None
+        if not open_:
+            return done, stuck
+    return done, stuck | open_.keys()
+
+
+async def _with_documents(documents: Documents, open_: Mapping[str, Copied]) -> dict[str, Copied]:
+    """The same, with the copies that were not read yet; without those that are not there."""
+    assert documents.copies is not None
+    unread = [(c, one.mark.token) for c, one in open_.items() if one.document is None]
+    found = dict(open_)
+    for (conversation, _), copy in zip(unread, await documents.copies.read(unread), strict=True):
+        one = found.pop(conversation)
+        if isinstance(copy, Copy) and not copy.frozen:
+            found[conversation] = Copied(one.mark, copy.version, copy.document)
+    return found
+
+
+def is_plain(document: Document | None, sends: int, now: int) -> bool:
+    """Whether the sends can be numbered on this copy."""
+    return (
+        document is not None
+        and document.hot is not None
+        and document.given + sends <= document.hot.limit
+        and document.day >= now // rows.DAY_MS
+        and document.oldest_at > 0
+        and not is_exceptional(document)
+        and not overdue(document)
+        and all(claim.state is State.OPEN for claim in document.claims)
+    )
+
+
+async def _read(
+    session: Cassandra, open_: Mapping[str, Copied], asked: Mapping[str, Sequence[Send]]
+) -> tuple[Known, dict[str, dict[str, int]]]:
+    """The messages that are durable, read after the documents; and the last numbers of devices that these do not know (R22), by
+    conversation."""
+    ids: list[str] = []
+    strangers: dict[tuple[str, str], None] = {}
+    for conversation, one in open_.items():
+        assert one.document is not None
+        known_devices = one.document.lasts
+        for send in asked[conversation]:
+            ids.append(send.message_id)
+            if send.seq_num and send.device not in known_devices:
+                strangers[send.device, conversation] = None
+        ids += [claim.message_id for claim in one.document.claims]
+    if not strangers:
+        return await known(session, ids), {}
+    found, lasts = await asyncio.gather(known(session, ids), session.each(_SEQNUM, list(strangers)))
+    counted: dict[str, dict[str, int]] = {}
+    for (device, conversation), there in zip(strangers, lasts, strict=True):
+        if there:
+            counted.setdefault(conversation, {})[device] = there[0][0] or 0
+    return found, counted
