@@ -87,6 +87,17 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "COPY_WAIT_S", 8.0)
 
 
+async def hot(url: str, closing: contextlib.AsyncExitStack) -> Hot:
+    """A connection to a hot node that is there."""
+    made = Hot(url)
+    await made.start()
+    closing.push_async_callback(made.stop)
+    async with asyncio.timeout(10):
+        while not made.available:
+            await asyncio.sleep(0.005)
+    return made
+
+
 class Gateways:
     """Makes gateways, each with a session and a hot connection of its own, and closes them."""
 
@@ -97,18 +108,10 @@ class Gateways:
 
     async def open(self, session: type[Cassandra] = Cassandra) -> Any:
         host, port, keyspace = self._at
-        hot = await self.hot()
-        store = CassandraStore(await session([host], keyspace, port=port).open(), hot=hot, eager=True)
+        there = await hot(self._url, self._closing)
+        store = CassandraStore(await session([host], keyspace, port=port).open(), hot=there, eager=True)
         self._closing.push_async_callback(store.close)
         return store
-
-    async def hot(self) -> Hot:
-        hot = Hot(self._url)
-        await hot.start()
-        async with asyncio.timeout(10):
-            while not hot.available:
-                await asyncio.sleep(0.005)
-        return hot
 
 
 @pytest.fixture

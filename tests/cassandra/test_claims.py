@@ -3,20 +3,23 @@ the rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from delivery.store.cassandra import append, claims, devices, documents, judge, pages
-from delivery.store.cassandra.documents import Documents
+from delivery.store.cassandra import hot as hot_numbers
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.errors import Blocked
 from delivery.store.interface import Appended, Outcome, PageRequest, Send, Unavailable
+from tests.cassandra.hotnode import hot
 from tests.contract.harness import T0, People, amendment, new_id, send, seqs
 from whatsapp.infra import clock
+from whatsapp.infra.hot import Hot
 
 STORED, DUPLICATE, OUT_OF_ORDER = Outcome.STORED, Outcome.DUPLICATE, Outcome.OUT_OF_ORDER
 
@@ -55,11 +58,13 @@ def is_message(statement: Statement) -> bool:
 class Two:
     """Two gateways, one of them with a bad connection, and a clock that tests move."""
 
-    def __init__(self, session: Cassandra, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, session: Cassandra, monkeypatch: pytest.MonkeyPatch, hots: Sequence[Hot | None] = (None, None)
+    ) -> None:
         self.bad = Faulty(session)
-        self.first = CassandraStore(self.bad)
-        self.other = CassandraStore(session)
-        self.documents = Documents(session)
+        self.first = CassandraStore(self.bad, hot=hots[0], eager=True)
+        self.other = CassandraStore(session, hot=hots[1], eager=True)
+        self.documents = self.other._documents
         self.session = session
         self.now = clock.now_ms()
         monkeypatch.setattr(clock, "now_ms", lambda: self.now)
@@ -83,11 +88,18 @@ class Two:
         return page
 
 
-@pytest.fixture
-async def two(session: Cassandra, monkeypatch: pytest.MonkeyPatch) -> Two:
-    two = Two(session, monkeypatch)
-    await two.meet()
-    return two
+@pytest.fixture(params=["durable", "copies"])
+async def two(
+    session: Cassandra, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[Two]:
+    """With numbers from conditional writes, and from copies on a hot node."""
+    async with contextlib.AsyncExitStack() as closing:
+        hots: list[Hot | None] = [None, None]
+        if request.param == "copies":
+            hots = [await hot(request.getfixturevalue("valkey_url"), closing) for _ in range(2)]
+        two = Two(session, monkeypatch, hots)
+        await two.meet()
+        yield two
 
 
 async def test_a_retry_over_another_gateway_ends_in_the_same_place(two: Two) -> None:
@@ -298,6 +310,7 @@ async def test_twin_r22_without_its_row_it_is_refused(two: Two, monkeypatch: pyt
         return {}
 
     monkeypatch.setattr(append, "numbers", nothing)
+    monkeypatch.setattr(hot_numbers, "counted", nothing)
     with pytest.raises(AssertionError):
         await device_is_remembered(two)
 

@@ -15,6 +15,7 @@ from delivery.store.cassandra.leases import Leases
 from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Store, Unavailable
+from tests.cassandra.hotnode import hot
 from tests.contract.harness import T0, new_id
 from whatsapp.infra.hot import Hot
 
@@ -61,8 +62,10 @@ class CassandraHarness:
 
     async def __aenter__(self) -> CassandraHarness:
         self.db = await self._session()
-        hot = await self._hot()
-        self.documents = Documents(self.db, Leases(self.db, hot), Copies(hot)) if hot else Documents(self.db)
+        there = await self._hot()
+        self.documents = (
+            Documents(self.db, Leases(self.db, there), Copies(there)) if there else Documents(self.db)
+        )
         self.store = await self.gateway()
         return self
 
@@ -81,15 +84,7 @@ class CassandraHarness:
         return CassandraStore(await self._session(lock_ms), lock_ms, await self._hot(), eager=True)
 
     async def _hot(self) -> Hot | None:
-        if not self._hot_url:
-            return None
-        hot = Hot(self._hot_url)
-        await hot.start()
-        self._closing.push_async_callback(hot.stop)
-        async with asyncio.timeout(10):
-            while not hot.available:
-                await asyncio.sleep(0.005)
-        return hot
+        return await hot(self._hot_url, self._closing) if self._hot_url else None
 
     # -- groups, without the events that change them
 

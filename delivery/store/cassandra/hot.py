@@ -128,9 +128,14 @@ async def _read(
         ids += [claim.message_id for claim in one.document.claims]
     if not strangers:
         return await known(session, ids), {}
-    found, lasts = await asyncio.gather(known(session, ids), session.each(_SEQNUM, list(strangers)))
-    counted: dict[str, dict[str, int]] = {}
+    return await asyncio.gather(known(session, ids), counted(session, list(strangers)))
+
+
+async def counted(session: Cassandra, strangers: Sequence[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """The last numbers of these (device, conversation), by conversation."""
+    lasts = await session.each(_SEQNUM, strangers)
+    found: dict[str, dict[str, int]] = {}
     for (device, conversation), there in zip(strangers, lasts, strict=True):
         if there:
-            counted.setdefault(conversation, {})[device] = there[0][0] or 0
-    return found, counted
+            found.setdefault(conversation, {})[device] = there[0][0] or 0
+    return found
