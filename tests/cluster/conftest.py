@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from devtools.errors import DevError
 from tests.support.stack import System
 
 
@@ -29,6 +31,9 @@ def cluster(cluster_system: System) -> Iterator[System]:
     for name in nodes:
         if cluster_system.processes[name] is None:
             cluster_system.restart(name)
+    for name in nodes[3:]:  # of a test that failed
+        with contextlib.suppress(DevError):
+            cluster_system.stack.leave_node(name)
 
 
 @pytest.fixture

@@ -53,14 +53,22 @@ class Load:
             asyncio.create_task(load._write(*one))
             for one in zip(load.writers, load.conversations, strict=True)
         ]
+        keeping = [asyncio.create_task(load._keep(reader)) for reader in load.readers]
         try:
             yield load
         finally:
-            for task in load._writing:
+            for task in [*load._writing, *keeping]:
                 task.cancel()
-            await asyncio.gather(*load._writing, return_exceptions=True)
+            await asyncio.gather(*load._writing, *keeping, return_exceptions=True)
             everybody = [*load.writers, *load.readers]
             await asyncio.gather(*[device.leave() for device in everybody], return_exceptions=True)
+
+    async def _keep(self, reader: Device) -> None:
+        """Back at the next gateway when its socket has ended."""
+        while True:
+            if not reader.alive:
+                await reader.connect(timeout=PATIENCE_S)
+            await asyncio.sleep(0.05)
 
     async def _write(self, device: Device, conversation: str) -> None:
         number = 0
