@@ -323,6 +323,41 @@ async def test_what_a_block_withholds_is_known_again(pair: Pair) -> None:
     assert (await pair.other.withheld_after([pair.conversation]))[pair.conversation, people.bob] == (3, 6)
 
 
+async def test_r24_what_another_node_has_answered_is_not_believed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's client asks a promoted replica in place of its master: it may not have the latest numbers."""
+    hot, run = pair.one._hot, pair.one._hot.run_each
+    await pair.stored(pair.one)
+
+    async def elsewhere(commands: Any) -> Any:
+        answers = await run(commands)
+        monkeypatch.setattr(hot, "under", lambda key: (2, "another"))
+        return answers
+
+    monkeypatch.setattr(hot, "run_each", elsewhere)
+    with pytest.raises(Unavailable):
+        await pair.one.append(new_id(), [pair.people.send()], T0)
+
+
+@pytest.mark.parametrize("command", ["append", "recall"])
+async def test_a_hot_node_that_takes_nothing_is_gone_without(pair: Pair, command: str) -> None:
+    with pair.node.redis as node:
+        node.config_set("maxmemory", "1")
+    try:
+        if command == "append":
+            assert (await pair.stored(pair.other)) > [512]
+        else:
+            await pair.over(pair.other, pair.people.amend(new_id(), "edit", b"of nothing"))
+            async with asyncio.timeout(_PATIENCE_S):
+                while (await pair.document()).hot is not None:
+                    await pair.stored(pair.other)
+    finally:
+        with pair.node.redis as node:
+            node.config_set("maxmemory", "0")
+    assert (await pair.page()).head >= 3
+
+
 # -- without a hot node
 
 

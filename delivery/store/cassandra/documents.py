@@ -265,11 +265,18 @@ class Documents:
         return None
 
     async def _freeze(self, conversation: str, mark: Hot, copy: Copy) -> bool:
+        """Whether the copy is called back, and was this one: not if another node has answered by now."""
         assert self.leases is not None
         assert self.copies is not None
-        return self.leases.holds(conversation, mark) and await self.copies.freeze(
-            conversation, mark.token, copy.version
-        )
+        if not self.leases.holds(conversation, mark):
+            return False
+        try:
+            frozen = await self.copies.freeze(conversation, mark.token, copy.version)
+        except Unavailable:
+            if self.leases.reachable(conversation, mark):
+                await self.leases.close(mark)  # the node is there and takes nothing
+            raise
+        return frozen and self.leases.holds(conversation, mark)
 
     async def _go_on_without(
         self, conversation: str, version: int, document: Document, mark: Hot, deadline: float

@@ -15,6 +15,7 @@ from delivery.store.cassandra import rows
 from delivery.store.cassandra.claims import ends, overdue
 from delivery.store.cassandra.copies import Copy, Swap
 from delivery.store.cassandra.document import Document, State
+from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.documents import Copied, Documents, is_exceptional
 from delivery.store.cassandra.judge import Full, Judged, judge
 from delivery.store.cassandra.messages import Known, known
@@ -68,10 +69,14 @@ async def number(
         # The lease is known to be open, and the node is the one of the copy, at the moment in which the numbers are asked for.
         changes = [one for one in changes if leases.holds(one.conversation, judged[one.conversation][0].mark)]
         open_ = {}
+        refused: Mark | None = None
         for change, outcome in zip(changes, await copies.swap(changes), strict=True):
             conversation = change.conversation
             one, result, settled = judged[conversation]
-            if isinstance(outcome, bytes):
+            if not leases.reachable(conversation, one.mark):
+                # Perhaps another node has answered in place of the one that is away: what it knows of the copy may be old.
+                done[conversation] = None
+            elif isinstance(outcome, bytes):
                 documents.remember(conversation, one.mark, outcome, change.document)
                 documents.dropped(conversation, settled)
                 done[conversation] = result
@@ -80,6 +85,11 @@ async def number(
                     open_[conversation] = Copied(one.mark, outcome.version, outcome.document)
             elif outcome is not None:
                 done[conversation] = None
+                refused = one.mark
+        if refused is not None:
+            await leases.close(
+                refused
+            )  # the node is there and takes nothing (out of memory, a replica by now)
         if not open_:
             return done, stuck
     return done, stuck | open_.keys()

@@ -132,6 +132,8 @@ class Leases:
         before = self._seen.get(epoch)
         if before is not None and before.number > seen.number:
             return  # a read that another has overtaken
+        if before is not None and before.number == seen.number and not before.open:
+            seen = seen._replace(open=False)  # likewise: no number is open again
         self._seen[epoch] = seen
         if before is not None and before.open and (not seen.open or seen.number != before.number):
             self._closed.setdefault((epoch, before.number), _elapsed())

@@ -30,6 +30,9 @@ _AT_ONCE: Final = 32
 _WRITE = "UPDATE $.receipt USING TIMESTAMP ? SET {0} = ?, {0}_at = ? WHERE conversation = ? AND member = ?"
 _DELIVERED = _WRITE.format("delivered")
 _READ = _WRITE.format("read")
+#: Both at once, when they are the same: one timestamp is right for both.
+_BOTH = """UPDATE $.receipt USING TIMESTAMP ? SET delivered = ?, delivered_at = ?, read = ?, read_at = ?
+WHERE conversation = ? AND member = ?"""
 _SENT = "UPDATE $.receipt USING TIMESTAMP ? SET sent = ? WHERE conversation = ? AND member = ?"
 _RENEW = "UPDATE $.receipt USING TIMESTAMP ? SET {0}renewed_at = ? WHERE conversation = ? AND member = ?"
 
@@ -87,11 +90,15 @@ def written(writes: Iterable[ReceiptWrite], now: int) -> list[Statement]:
         old = highest.get((conversation, user), (0, 0, 0))
         highest[conversation, user] = (max(old[0], delivered), max(old[1], read), max(old[2], sent))
     statements: list[Statement] = []
-    for key, (delivered, read, sent) in highest.items():
-        if delivered:
-            statements.append((_DELIVERED, (delivered, delivered, -now, *key)))
-        if read:
-            statements.append((_READ, (read, read, -now, *key)))
+    # What is of one conversation is one partition: next to each other they are one change of it.
+    for key, (delivered, read, sent) in sorted(highest.items()):
+        if delivered and delivered == read:
+            statements.append((_BOTH, (read, read, -now, read, -now, *key)))
+        else:
+            if delivered:
+                statements.append((_DELIVERED, (delivered, delivered, -now, *key)))
+            if read:
+                statements.append((_READ, (read, read, -now, *key)))
         if sent:
             statements.append((_SENT, (sent, sent, *key)))
     return statements

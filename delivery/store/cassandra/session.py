@@ -187,10 +187,14 @@ class Cassandra:
 
     async def _ask(self, operation: str, request: Awaitable[Any]) -> Any:
         """The answer to a request, within a bounded time."""
-        with _unavailable():
+        try:
             # The driver's own limit comes first; this one is for a driver that hears nothing.
             async with asyncio.timeout(self._timeout * 2 + 1):
                 return await request
+        except _OURS:
+            raise
+        except (errors.CassException, TimeoutError) as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -224,13 +228,15 @@ async def gather(requests: Iterable[Awaitable[T]]) -> list[T]:
     waiting = list(requests)
     if len(waiting) == 1:
         return [await waiting[0]]
-    room = asyncio.Semaphore(CONCURRENCY)
+    if len(waiting) > CONCURRENCY:
+        room = asyncio.Semaphore(CONCURRENCY)
 
-    async def one(request: Awaitable[T]) -> T:
-        async with room:
-            return await request
+        async def one(request: Awaitable[T]) -> T:
+            async with room:
+                return await request
 
-    results = await asyncio.gather(*map(one, waiting), return_exceptions=True)
+        waiting = list(map(one, waiting))
+    results = await asyncio.gather(*waiting, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
