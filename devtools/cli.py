@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     test = command(
         "test",
         lambda args: quality.test(args.rest),
-        "run the tests: [--all | --store cassandra] [pytest arguments]",
+        "run the tests: [--all | --store cassandra | --hot cluster] [pytest arguments]",
     )
     test.set_defaults(takes_rest=True)
     fault = command("faults", faults.run, "three nodes of Cassandra under load: killed, frozen, restarted")

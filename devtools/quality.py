@@ -38,12 +38,14 @@ def install(development: bool) -> int:
 def test(arguments: list[str]) -> int:
     """pytest on real servers, in two processes (``-n 0``: in one). Its summary is the last line. ``--all`` takes in those
     that need packages of the operating system, and forbids skipping. ``--store cassandra``: the tests of whole systems, with
-    their messages on Cassandra; those that look into PostgreSQL's tables are skipped."""
+    their messages on Cassandra; those that look into PostgreSQL's tables are skipped. ``--hot cluster``: the tests that need hot
+    state, with it on a Valkey Cluster; those about the connection to one node are skipped."""
     bootstrap.ensure(development=True)
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
-    store, arguments = _store(arguments)
-    env = {**os.environ, "WHATSAPP_TEST_STORE": store}
+    store, arguments = _choice("--store", ("postgres", "cassandra"), arguments)
+    hot, arguments = _choice("--hot", ("node", "cluster"), arguments)
+    env = {**os.environ, "WHATSAPP_TEST_STORE": store, "WHATSAPP_TEST_HOT": hot}
     if everything:
         packages.ensure()
         java.program()
@@ -57,6 +59,13 @@ def test(arguments: list[str]) -> int:
             flush=True,
         )
         arguments = ["-m", "needs_system and not needs_packages and not needs_cluster", *arguments]
+    elif hot == "cluster" and not any(word.startswith("-m") for word in arguments):
+        print("only tests that need hot state (marked needs_hot), which is on a Valkey Cluster", flush=True)
+        arguments = [
+            "-m",
+            "needs_hot and not needs_packages and not needs_cassandra and not needs_cluster",
+            *arguments,
+        ]
     elif not any(word.startswith("-m") for word in arguments):
         print(
             "leaving out tests that need packages of the operating system (marked needs_packages) or Cassandra, which needs "
@@ -71,15 +80,15 @@ def test(arguments: list[str]) -> int:
     ).returncode
 
 
-def _store(arguments: list[str]) -> tuple[str, list[str]]:
-    """The value of ``--store`` (postgres), and the other words. Raises :class:`DevError`."""
+def _choice(option: str, values: tuple[str, ...], arguments: list[str]) -> tuple[str, list[str]]:
+    """The value of an option (the first of ``values`` if it is not there), and the other words. Raises :class:`DevError`."""
     for at, word in enumerate(arguments):
-        if word == "--store" or word.startswith("--store="):
+        if word == option or word.startswith(f"{option}="):
             value = word.partition("=")[2] or "".join(arguments[at + 1 : at + 2])
-            if value not in ("postgres", "cassandra"):
-                raise DevError("say which: --store postgres or --store cassandra", code=2)
-            return value, [*arguments[:at], *arguments[at + 1 + (word == "--store") :]]
-    return "postgres", arguments
+            if value not in values:
+                raise DevError(f"say which: {' or '.join(f'{option} {one}' for one in values)}", code=2)
+            return value, [*arguments[:at], *arguments[at + 1 + (word == option) :]]
+    return values[0], arguments
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import early
 from tests.support.cassandra import Cassandra
+from tests.support.cluster import Cluster
 from tests.support.servers import Postgres, Valkey
 
 
@@ -49,6 +50,13 @@ def valkey_url(valkey_server: Valkey) -> str:
 
 
 @pytest.fixture(scope="session")
+def hot_cluster() -> Iterator[Cluster]:
+    """Three Valkey masters without replicas for this session's hot state; not to be killed."""
+    with Cluster(early.folder("hot-cluster"), replicas=0) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
 def cassandra_node() -> Iterator[Cassandra]:
     """A Cassandra node for this session. ``.host``, ``.port``, ``.new_keyspace()``, ``.env(keyspace)``; not to be killed."""
     with Cassandra(early.FOLDER) as node:
@@ -81,6 +89,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.needs_cassandra)
         if "stack" in names or "own_stack" in names:
             item.add_marker(pytest.mark.needs_system)
+        if {"stack", "own_stack", "rig", "hot_url"}.intersection(names) or item.get_closest_marker(
+            "needs_system"
+        ):
+            item.add_marker(pytest.mark.needs_hot)
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may be off

@@ -11,7 +11,8 @@ import pytest
 from devtools import ports
 from tests.faults.engine import World, valkey
 from tests.faults.rig import Rig
-from tests.support.stack import System
+from tests.support.cluster import Cluster
+from tests.support.stack import System, hot_on_cluster
 from whatsapp.infra import faults
 
 
@@ -24,8 +25,13 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 
 @pytest.fixture
-def hot_url(tmp_path: Path) -> Iterator[str]:
-    """The URL of a Valkey of this test alone."""
+def hot_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a Valkey of this test alone; with ``./dev test --hot cluster`` that of the session's cluster, emptied."""
+    if hot_on_cluster():
+        cluster: Cluster = request.getfixturevalue("hot_cluster")
+        cluster.empty()
+        yield cluster.url
+        return
     with valkey(tmp_path / "hot", ports.choose()) as url:
         yield url
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from delivery.drain import DrainRequest
 from delivery.envelopes import Seal, pack
@@ -32,6 +33,7 @@ from tests.gateway.peer import new_id, until
 from whatsapp.infra import clock, hot_sync
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.postgres import open_pool
+from whatsapp.infra.slots import is_cluster
 from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON
 
@@ -313,6 +315,8 @@ class World:
         return sweep
 
     async def wire(self, url: str) -> Wire:
+        if is_cluster(url):
+            pytest.skip("it is about the connection to one node")
         wire = await Wire(url).start()
         self._closing.push_async_callback(wire.stop)
         return wire

@@ -37,7 +37,7 @@ async def flushed(rig: Rig, cast: Cast) -> None:
 
 async def restored(rig: Rig, cast: Cast) -> None:
     """Its append-only file is copied, 50 more messages are sent, it is killed, the copy put back and started."""
-    folder: Path = rig.system.stack.data.valkey
+    folder: Path = rig.system.hot_folder
     copy = folder.with_name("valkey-copy")
     shutil.rmtree(copy, ignore_errors=True)
     await asyncio.to_thread(shutil.copytree, folder, copy)

@@ -15,9 +15,16 @@ from whatsapp.infra.slots import slot_of_key
 class Cluster:
     """``server_of(key)`` is the master that has a user's or a conversation's keys."""
 
-    def __init__(self, folder: Path, *, spare: int = 0, node_timeout_ms: int = 1_500) -> None:
+    def __init__(
+        self, folder: Path, *, replicas: int = 1, spare: int = 0, node_timeout_ms: int = 1_500
+    ) -> None:
         self.cluster = ValkeyCluster(
-            folder, password="secret", logs=folder, spare=spare, node_timeout_ms=node_timeout_ms
+            folder,
+            password="secret",
+            logs=folder,
+            replicas=replicas,
+            spare=spare,
+            node_timeout_ms=node_timeout_ms,
         )
         self.children: dict[str, Child] = {}
 
@@ -58,6 +65,12 @@ class Cluster:
         with self.cluster.talk(replica) as talk:
             talk("CLUSTER", "FAILOVER")
         return replica
+
+    def empty(self) -> None:
+        """FLUSHALL on every master."""
+        for server in self.cluster.members[: self.cluster.masters]:
+            with self.cluster.talk(server) as talk:
+                talk("FLUSHALL")
 
     def flush(self, tag: str) -> None:
         with self.talk(tag) as talk:

@@ -43,7 +43,9 @@ class System:
     ``gateways`` (2), ``worker`` (True), ``fanout`` (False; the worker of groups' lanes), ``beat`` (False); ``env``: variables
     for the application's processes, such as WHATSAPP_TEST_BUILD; ``limits``: entries of the limits table that go over
     development's; ``database``: servers of the test's own instead of one PostgreSQL of the system's, such as a
-    :class:`devtools.standby.Cluster`; ``cassandra`` (0): nodes of its own, that may be killed, for its messages (1 or 3).
+    :class:`devtools.standby.Cluster`; ``cassandra`` (0): nodes of its own, that may be killed, for its messages (1 or 3);
+    ``valkey_cluster``: hot state on three masters and three replicas. ``./dev test --hot cluster`` gives it to every system:
+    the part that tests call "valkey" is then all of its nodes.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class System:
         cassandra: int = 0,
         valkey_cluster: bool = False,
     ) -> None:
+        valkey_cluster = valkey_cluster or hot_on_cluster()
         root = early.FOLDER / f"system-{next(_numbers)}"
         root.mkdir(mode=0o711)
         data = DataFolder(root)
@@ -145,7 +148,8 @@ class System:
         (which may serve a moment longer than their parent)."""
         child = self._child(name)
         offspring = children(child.pid) if child.pid else []
-        child.kill(number)
+        for one in [*self._hot_nodes(name), child]:
+            one.kill(number)
         if number == signal.SIGKILL:
             deadline = time.monotonic() + 10
             while left := [pid for pid in offspring if is_alive(pid)]:
@@ -155,15 +159,20 @@ class System:
 
     def restart(self, name: str) -> None:
         """Start a part that is dead (or stop it first), and wait until it is ready."""
-        child = self._child(name)
-        if child.pid is not None:
-            child.stop()
-        child.start()
-        child.wait_ready()
+        parts = [self._child(name), *self._hot_nodes(name)]
+        for child in parts:
+            if child.pid is not None:
+                child.stop()
+            child.start()
+        for child in parts:
+            child.wait_ready()
+        if self.stack.hot_cluster is not None and len(parts) > 1:
+            self.stack.hot_cluster.form()
 
     def stop_part(self, name: str) -> None:
         """Ask a part to end in its orderly way and wait for it."""
-        self._child(name).stop()
+        for child in [*self._hot_nodes(name), self._child(name)]:
+            child.stop()
 
     def wait_dead(self, name: str, timeout: float = 10.0) -> None:
         """Until a part has ended by itself, for instance at a fault point."""
@@ -185,6 +194,19 @@ class System:
         assert server is not None
         return server.sql(statement, database="whatsapp")
 
+    @property
+    def hot_folder(self) -> Path:
+        """What the hot node, or all nodes of the cluster, keep on disk."""
+        one = self.stack.data.valkey
+        return one.with_name("valkey-cluster") if self.stack.hot_cluster else one
+
+    def _hot_nodes(self, name: str) -> list[Child]:
+        """What "valkey" is besides the server of that name, where hot state is on a cluster."""
+        cluster = self.stack.hot_cluster
+        if name != "valkey" or cluster is None:
+            return []
+        return [self.stack.children[server.name] for server in cluster.members]
+
     def _child(self, name: str) -> Child:
         return self.stack.children[name]
 
@@ -193,6 +215,11 @@ class System:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def hot_on_cluster() -> bool:
+    """Whether ``./dev test --hot cluster`` asks for hot state on a Valkey Cluster."""
+    return os.environ.get("WHATSAPP_TEST_HOT") == "cluster"
 
 
 def _caller() -> dict[str, str]:
