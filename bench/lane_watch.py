@@ -1,6 +1,7 @@
 """How much waits in the lanes and for how long, looked at while a load runs.
 
-The worker's own gauges move once a second; this asks the hot server itself, one script for all lanes, five times a second.
+The worker's own gauges move once a second; this asks the hot server itself, one script for all lanes, five times a second. On a
+cluster it is one for each lane.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Self
 import redis
 
 from delivery.lanes import LANES, queue_key
+from whatsapp.infra import hot_sync
+from whatsapp.infra.slots import is_cluster
 
 EVERY_S = 0.2
 
@@ -56,8 +59,8 @@ class LaneWatch:
     """``with LaneWatch(url) as watch``: looks until the block ends. ``looks`` grows meanwhile."""
 
     def __init__(self, hot_url: str) -> None:
-        self._client: Any = redis.Redis.from_url(hot_url)
-        self._script = self._client.register_script(_LOOK)
+        self._client: Any = hot_sync.client(hot_url)
+        self._apart = is_cluster(hot_url)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.looks: list[Look] = []
@@ -65,7 +68,11 @@ class LaneWatch:
 
     def look(self) -> Look:
         """Now."""
-        answer = self._script(keys=[queue_key(lane) for lane in range(LANES)])
+        queues = [queue_key(lane) for lane in range(LANES)]
+        if self._apart:
+            answer = [self._client.eval(_LOOK, 1, queue)[0] for queue in queues]
+        else:
+            answer = self._client.eval(_LOOK, len(queues), *queues)
         return Look(time.perf_counter(), tuple((waiting, age) for waiting, age in answer))
 
     def __enter__(self) -> Self:

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any
 
 import psycopg
-import redis
 
 from delivery.inbox import dirty_key
+from whatsapp.infra import hot_sync
 
 _AT_ONCE = 5_000
 
@@ -30,10 +30,9 @@ def check(
     """How many devices were looked at, and those whose mark is not at the head. ``without``: devices that acknowledge."""
     wrong: list[str] = []
     looked = 0
-    client: Any = redis.Redis.from_url(hot_url)
-    with client:
+    with hot_sync.client(hot_url) as client:
         for some in _parts([row for row in rows if row[3] not in without]):
-            pipe = client.pipeline(transaction=False)
+            pipe: Any = client.pipeline(transaction=False)
             for conversation, _, user, device in some:
                 pipe.zscore(dirty_key(user, device), conversation)
             for (conversation, head, _, device), score in zip(some, pipe.execute(), strict=True):

@@ -37,6 +37,11 @@ def common_options(parser: argparse.ArgumentParser) -> None:
         "--cassandra", type=int, choices=(0, 1, 3), default=0, metavar="NODES",
         help="keep the messages on so many nodes of Cassandra, 1 or 3 (default: on PostgreSQL)",
     )  # fmt: skip
+    parser.add_argument(
+        "--valkey-cluster",
+        action="store_true",
+        help="keep hot state on three masters and three replicas (default: on one server)",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the data folder (logs, database)")
 
 
@@ -52,7 +57,7 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=parent)).resolve()
     folder.chmod(0o711)  # PostgreSQL may run as another user
     cores = Cores.choose(args.clients)
-    system = System(folder, cores, say, cassandra=args.cassandra)
+    system = System(folder, cores, say, cassandra=args.cassandra, valkey_cluster=args.valkey_cluster)
     generators = None
     try:
         system.start()

@@ -20,6 +20,7 @@ from devtools import environment, ports
 from devtools.environment import URL_VARIABLES
 from devtools.paths import REPO, DataFolder
 from devtools.stack import Stack
+from whatsapp.infra import hot_sync
 
 #: What a person would be held to is far above what a bench sends, but every check of it runs.
 LIMITS = environment.DEVELOPMENT_LIMITS
@@ -66,7 +67,14 @@ class Cores:
 class System:
     """A running system. The process that starts it moves to the client's cores when the servers have theirs."""
 
-    def __init__(self, folder: Path, cores: Cores, say: Callable[[str], None], cassandra: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cores: Cores,
+        say: Callable[[str], None],
+        cassandra: int = 0,
+        valkey_cluster: bool = False,
+    ) -> None:
         self.cores = cores
         self.folder = folder
         caller = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
@@ -78,6 +86,7 @@ class System:
             python=Path(sys.executable),
             say=say,
             cassandra=cassandra,
+            valkey_cluster=valkey_cluster,
         )
 
     @classmethod
@@ -141,7 +150,8 @@ class System:
         groups = {
             "gateways": list(self.gateway_pids.values()),
             "postgresql": [self._pid("postgres")],
-            "valkey": [self._pid("valkey")],
+            # On a cluster: all of its nodes, replicas too, and the server of broker and cache.
+            "valkey": [self._pid(name) for name in self.stack.children if name.startswith("valkey")],
             "workers": [self._pid(name) for name in ("worker-1", "fanout-1", "beat")],
         }
         if self.stack.ring is not None:
@@ -219,18 +229,14 @@ class System:
         return self.stack.postgres.sql(statement, database="whatsapp")
 
     def valkey(self, *words: str) -> str:
-        """The answer to one command of the hot server, as text."""
-        import redis  # the only place that needs a whole client
-
-        with contextlib.closing(
-            redis.Redis.from_url(self.stack.urls["HOT_URL"], decode_responses=True)
-        ) as client:
-            return json.dumps(client.execute_command(*words))
+        """The answer to one command of the hot server, as text; of a cluster that of one of its masters."""
+        with hot_sync.client(self.stack.urls["HOT_URL"], decode_responses=True) as client:
+            return json.dumps(hot_sync.each_node(client)[0].execute_command(*words))
 
     def valkey_bytes(self) -> int:
-        """What the hot server holds in memory (``used_memory``)."""
-        found: dict[str, Any] = json.loads(self.valkey("INFO", "memory"))
-        return int(found["used_memory"])
+        """What the hot servers hold in memory (``used_memory``), without replicas."""
+        with hot_sync.client(self.stack.urls["HOT_URL"]) as client:
+            return sum(int(node.info("memory")["used_memory"]) for node in hot_sync.each_node(client))
 
     def make_people(
         self,
