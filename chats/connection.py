@@ -16,7 +16,7 @@ from accounts.tokens import Access, TokenError, read_access
 from chats.handlers import HANDLERS
 from chats.outbound import Outlet
 from delivery.session import Session, State
-from delivery.sessions import CLOSE_OF
+from delivery.session_check import CLOSE_OF
 from delivery.store.interface import Unavailable
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.limits import LIMITS, Rate

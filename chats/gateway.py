@@ -31,7 +31,7 @@ from delivery import tasks
 from delivery.node import Node
 from delivery.ports import NOTHING, Reads, Shown
 from delivery.session import Session, State
-from delivery.sessions import CLOSE_OF
+from delivery.session_check import CLOSE_OF
 from delivery.store import chosen
 from delivery.store.interface import Unavailable
 from delivery.store.log_store import LogStore

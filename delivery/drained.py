@@ -15,7 +15,7 @@ from delivery.session import Event
 from delivery.store.interface import Logged
 from whatsapp.infra import faults
 from whatsapp.infra.hot import Hot
-from whatsapp.infra.valkey import Command
+from whatsapp.infra.valkey import Command, HotUnavailable
 
 TTL_S = 600
 #: How long a stream is remembered: a task may write for a minute, and clocks differ.
@@ -55,12 +55,21 @@ def look(conversations: Sequence[str]) -> list[Command]:
     return [] if faults.off("drained") else [("ZRANGE", index_key(one), 0, -1) for one in conversations]
 
 
-async def take_away(hot: Hot, found: Mapping[str, Sequence[bytes]]) -> None:
-    """Delete streams, by conversation. Raises what the hot node raises; may be repeated."""
-    commands: list[Command] = []
-    for conversation, streams in found.items():
-        commands += [("UNLINK", stream) for stream in streams]
-        if streams:
-            commands.append(("ZREM", index_key(conversation), *streams))
-    if commands:
-        await hot.run(commands)
+async def take_away(hot: Hot, found: Mapping[str, Sequence[bytes]]) -> list[HotUnavailable]:
+    """Delete streams, by conversation; what nodes that are away failed with. Raises what the hot node raises; may be repeated.
+
+    What is not deleted stays in the index, or whoever marks the row again would not find it."""
+    streams = [(conversation, stream) for conversation, some in found.items() for stream in some]
+    if not streams:
+        return []
+    answers = await hot.run_each([("UNLINK", stream) for _, stream in streams])
+    gone: list[Command] = [
+        ("ZREM", index_key(conversation), stream)
+        for (conversation, stream), answer in zip(streams, answers, strict=True)
+        if not isinstance(answer, Exception)
+    ]
+    answers += await hot.run_each(gone) if gone else []
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, HotUnavailable):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, HotUnavailable)]

@@ -79,6 +79,8 @@ class Fanout:
         self.added = 0  # batches ever
         self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
         self.tracing = Tracing()
+        #: (conversation, seq) of what could not be put into its lane.
+        self._around: Batcher[tuple[str, int]] = Batcher(self._go_around)
         self.progress = Progress(store, bus, self.replay, self._lanes.oldest if self._lanes else None)
         bus.subscribe(DONE, self._lane_done)
 
@@ -149,13 +151,29 @@ class Fanout:
         else:
             self.progress.done(batches[-1].writer, epoch, batches[-1].row)
 
-    async def replay(self, rows: Sequence[OutboxRow], only: Only | None = None) -> None:
+    async def replay(
+        self, rows: Sequence[OutboxRow], only: Only | None = None, lost: list[Exception] | None = None
+    ) -> None:
         """Mark and publish rows again, as "there is something up to seq"; ``only``: for whom it is not done already. Raises what
-        the hot node or the store raise."""
+        the hot node or the store raise; with ``lost`` a node of several that is away takes nothing from the others, and what
+        its commands failed with is added there."""
+        await self._replay_heads([head for row in rows for head in row.heads], only, lost)
+
+    async def _go_around(self, heads: list[tuple[str, int]]) -> None:
+        """The node that has their lanes is away. Members elsewhere are told all the same, without a lane; the rows stay open."""
+        if faults.off("share"):
+            return
+        try:
+            await self._replay_heads(heads, self._bus.hot.reaches, [])
+        except (HotUnavailable, Unavailable, hiredis.ReplyError):
+            pass
+
+    async def _replay_heads(
+        self, of: Iterable[tuple[str, int]], only: Only | None, lost: list[Exception] | None
+    ) -> None:
         heads: dict[str, int] = {}
-        for row in rows:
-            for conversation, seq in row.heads:
-                heads[conversation] = max(seq, heads.get(conversation, 0))
+        for conversation, seq in of:
+            heads[conversation] = max(seq, heads.get(conversation, 0))
         for some in _batched(heads, REPLAY_CONVERSATIONS):
             lists = await self._roster.lists({conversation: heads[conversation] for conversation in some})
             hidden = await self._store.withheld_after(some)
@@ -172,11 +190,11 @@ class Fanout:
                         if not before:
                             del part[conversation][user]
                 if sum(map(len, part.values())) >= REPLAY_USERS:
-                    await self._replay(part)
+                    await self._replay(part, lost)
                     part = {}
-            await self._replay(part)
+            await self._replay(part, lost)
 
-    async def _replay(self, owed_of: Mapping[str, Mapping[str, int]]) -> None:
+    async def _replay(self, owed_of: Mapping[str, Mapping[str, int]], lost: list[Exception] | None) -> None:
         """``owed_of``: conversation → user → up to where."""
         everyone = unique([user for users in owed_of.values() for user in users])
         devices = await self._roster.devices(everyone)
@@ -186,7 +204,7 @@ class Fanout:
                 for device in devices[user]:
                     marks.setdefault((user, device.device), {})[conversation] = seq
         # What was stored there is not known any more: maybe something that empties.
-        sessions = await self._mark(marks, everyone, rewritten=list(owed_of))
+        sessions = await self._mark(marks, everyone, rewritten=list(owed_of), lost=lost)
         for conversation, users in owed_of.items():
             places: dict[tuple[str, int], list[str]] = {}
             for user, seq in users.items():
@@ -234,8 +252,10 @@ class Fanout:
         now = asyncio.get_running_loop().time()
         opened: dict[tuple[str, int], dict[int, tuple[int, int]]] = {}
         for (lane, entry), token, answer in zip(by_lane, tokens, answers, strict=True):
-            if isinstance(answer, HotUnavailable):
-                continue  # the whole batch counts as failed
+            if isinstance(answer, HotUnavailable):  # the whole batch counts as failed
+                for event in entry.events:
+                    self._around.add((event.conversation, event.seq))
+                continue
             added = self._lanes.added(lane, token, answer)
             if added.id is None:
                 self.progress.failed()  # the lane is full: the writer marks the row itself, in its own time
@@ -283,7 +303,11 @@ class Fanout:
                 for conversation, streams in zip(rewritten, found, strict=True)
                 if not isinstance(streams, HotUnavailable)
             }
-            await take_away(hot, there)
+            failed = await take_away(hot, there)
+            if failed and lost is None:
+                raise failed[0]
+            if lost is not None:
+                lost += failed
         if by_lane:
             self._queued(by_lane, tokens, answers[: len(by_lane)])
         if not users:

@@ -107,11 +107,16 @@ class Forwards:
             if faults.off("forwards"):
                 raise HotUnavailable("counted alone")
             async with asyncio.timeout(WAIT_S):
-                answers = await self._hot.run(commands)
+                answers = await self._hot.run_each(commands)
         except (HotUnavailable, hiredis.ReplyError, TimeoutError):
             # Messages go on without the hot node (C6), and this rule guards nothing that would be worth stopping them for.
             return [self._acts.take(one) for one in forwards]
+        may = []
         for one, answer in zip(forwards, answers, strict=True):
+            if isinstance(answer, Exception):  # its node of several is away
+                may.append(self._acts.take(one))
+                continue
             if answer:
                 self._acts.note(one)
-        return [bool(answer) for answer in answers]
+            may.append(bool(answer))
+        return may

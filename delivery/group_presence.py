@@ -172,13 +172,17 @@ class GroupPresence:
     async def _number(self, conversation: str) -> tuple[int, int]:
         """How many are online, and what it cost. Raises what the hot node and the store raise."""
         hot = self._bus.hot
-        (cached,) = await hot.run([("GET", online_key(conversation))])
-        if cached is not None:
-            return int(cached), CHEAP
+        # Where the number is kept may be away alone: then each gateway counts for itself.
+        kept = hot.one_node or hot.reaches(conversation)
+        if kept:
+            (cached,) = await hot.run([("GET", online_key(conversation))])
+            if cached is not None:
+                return int(cached), CHEAP
         known = (await self._roster.lists({conversation: 0})).get(conversation)
         members = list(known.current) if known is not None else []
         count = 0
         for start in range(0, len(members), LOOK_UP_AT_ONCE):
             count += await self._presence.online(members[start : start + LOOK_UP_AT_ONCE])
-        await hot.run([("SET", online_key(conversation), count, "PX", LIMITS.presence_refresh_ms)])
+        if kept:
+            await hot.run([("SET", online_key(conversation), count, "PX", LIMITS.presence_refresh_ms)])
         return count, max(CHEAP, len(members))

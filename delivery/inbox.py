@@ -206,11 +206,15 @@ class Inbox:
         """The device is unlinked."""
         await self._hot.run([("DEL", dirty_key(user, device), marker_key(user, device))])
 
-    async def sessions(self, users: Sequence[str]) -> list[dict[str, SessionEntry]]:
+    async def sessions(self, users: Sequence[str]) -> list[dict[str, SessionEntry] | None]:
+        """Where each user is. None: that one's node of several is away."""
         if not users:
             return []
-        answers = await self._hot.run(self._hot.mget([sessions_key(user) for user in users]))
-        return [parse_sessions(raw) for raw in self._hot.values(answers)]
+        answers = await self._hot.run_each(self._hot.mget([sessions_key(user) for user in users]))
+        return [
+            parse_sessions(raw) if not isinstance(raw, Exception) else None
+            for raw in self._hot.values(answers)
+        ]
 
 
 def mark_commands(marks: Mapping[tuple[str, str], Mapping[str, int]]) -> Iterable[Command]:

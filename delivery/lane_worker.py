@@ -4,6 +4,9 @@ A task holds a lane while there is something in it and a second longer. It takes
 members by interval from a list that serves these events (R16, R17), marks each device once a conversation, looks up who is
 connected, publishes once per gateway process, and only then trims what it took (R14) and reports the rows (R13). It may
 die anywhere: the next holder begins at the head again, and marks, publishes and reports may all come twice.
+
+Members whose node of several is away hold nobody up: the pass goes on without them, and reports its rows as not done, so that
+their writer marks them again when the node is there.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from delivery.lanes import (
     keys,
     new_token,
     queue_key,
+    tag,
 )
 from delivery.outbox import kept_under
 from delivery.parcels import PARCEL_BYTES, parcels, weight
@@ -119,18 +123,20 @@ class LaneWorker:
         """For ever: lanes with entries that nobody holds are taken here, whatever became of their task (R15)."""
         while True:
             await asyncio.sleep(ORPHANS_EVERY_S)
-            if not self._hot.available or self._leaving or faults.off("orphans"):
+            if not self._hot.partly or self._leaving or faults.off("orphans"):
                 continue
             token = new_token()
             try:
-                answers = await self._hot.run(
+                answers = await self._hot.run_each(
                     [self._orphan.call(keys(lane), [token, LEASE_MS]) for lane in range(LANES)]
                 )
             except (HotUnavailable, hiredis.ReplyError):
                 continue
-            self.waiting = sum(waiting for _, waiting, _ in answers)
-            self.lag_ms = max(age for _, _, age in answers)
-            for lane, (mine, _, _) in enumerate(answers):
+            # Lanes of a node that is away are looked at when it is back.
+            there = {lane: answer for lane, answer in enumerate(answers) if not isinstance(answer, Exception)}
+            self.waiting = sum(waiting for _, waiting, _ in there.values())
+            self.lag_ms = max((age for _, _, age in there.values()), default=0)
+            for lane, (mine, _, _) in there.items():
                 if mine:
                     self._start(self.run(lane, token))
 
@@ -189,7 +195,7 @@ class LaneWorker:
                 size = 1
                 failed += len(found) == 1 and isinstance(error, TimeoutError)
                 await asyncio.sleep(0.2)
-                if not self._hot.available:
+                if not self._hot.reaches(tag(lane)):
                     return passes  # who ever takes it next begins at its head
                 if failed >= ATTEMPTS:
                     failed = await self._set_aside(lane, token, found, error)
@@ -235,21 +241,27 @@ class LaneWorker:
         epoch = self._hot.epoch  # before the marks (R3)
         if faults.off("trim_last"):
             await self._trim_to(lane, token, found)
+        missed: set[str] = set()  # groups of which somebody could not be reached
         deliveries = await self._fan_out(
-            [event for entry in entries if not entry.only for event in entry.events], limit
+            [event for entry in entries if not entry.only for event in entry.events], limit, missed
         )
         if alone := [(entry.events, [entry.only]) for entry in entries if entry.only]:
-            deliveries += await self._push(alone)
+            deliveries += await self._push(alone, missed)
         faults.point("lane-push")
         await self._trim_to(lane, token, found)
         faults.point("lane-trim")
         reports: dict[str, list[tuple[str, int, str, int]]] = {}
         for entry in entries:
             if entry.process:
-                reports.setdefault(entry.process, []).append((entry.writer, entry.row, epoch, lane))
+                under = "" if _missed(entry, missed) else epoch
+                reports.setdefault(entry.process, []).append((entry.writer, entry.row, under, lane))
         for process, rows in reports.items():
             self._bus.send(process, DONE, rows)
-        if orphans := [(entry.writer, entry.row) for entry in entries if not entry.process]:
+        # Rows of which somebody was not reached stay open: their writer, or the sweep, marks them again.
+        orphans = [
+            (entry.writer, entry.row) for entry in entries if not entry.process and not _missed(entry, missed)
+        ]
+        if orphans:
             self._start(self._done(orphans, epoch))
         metrics.batch("lane", len(entries))
         return deliveries
@@ -270,7 +282,14 @@ class LaneWorker:
         except Exception:
             log.exception("rows of changes were not marked as done")
 
-    async def _fan_out(self, events: Sequence[Logged], limit: asyncio.Timeout | None = None) -> int:
+    async def _fan_out(
+        self,
+        events: Sequence[Logged],
+        limit: asyncio.Timeout | None = None,
+        missed: set[str] | None = None,
+    ) -> int:
+        """``missed`` takes the groups of which somebody could not be reached."""
+        missed = missed if missed is not None else set()
         by_conversation: dict[str, dict[int, Logged]] = {}
         for event in events:
             by_conversation.setdefault(event.conversation, {})[event.seq] = event
@@ -280,14 +299,17 @@ class LaneWorker:
         members = sum(heads[c].members for c in small if c in heads)
         deliveries = 0
         if large and small and members <= SMALL:  # they wait for nobody, whatever is beside them in the lane
-            deliveries = await self._reach(small, heads)
+            deliveries = await self._reach(small, heads, missed)
             by_conversation, members = {c: by_conversation[c] for c in large}, 0
         members += sum(heads[c].members for c in large)
         async with self._turns.of(members, limit, PASS_S):
-            return deliveries + await self._reach(by_conversation, heads)
+            return deliveries + await self._reach(by_conversation, heads, missed)
 
     async def _reach(
-        self, by_conversation: Mapping[str, Mapping[int, Logged]], heads: Mapping[str, RosterHead]
+        self,
+        by_conversation: Mapping[str, Mapping[int, Logged]],
+        heads: Mapping[str, RosterHead],
+        missed: set[str],
     ) -> int:
         lists = await self._roster.lists({c: heads[c].changed for c in by_conversation if c in heads})
         step: list[tuple[list[Logged], list[str]]] = []
@@ -297,11 +319,11 @@ class LaneWorker:
                 for part in _parts(lists[conversation], [at[seq] for seq in sorted(at)]):
                     step.append(part)
                     if sum(len(users) for _, users in step) >= PASS_USERS:
-                        deliveries += await self._push(step)
+                        deliveries += await self._push(step, missed)
                         step = []
-        return deliveries + await self._push(step)
+        return deliveries + await self._push(step, missed)
 
-    async def _push(self, parts: Sequence[tuple[list[Logged], list[str]]]) -> int:
+    async def _push(self, parts: Sequence[tuple[list[Logged], list[str]]], missed: set[str]) -> int:
         everyone = unique([user for _, users in parts for user in users])
         if not everyone:
             return 0
@@ -319,10 +341,26 @@ class LaneWorker:
         commands: list[Command] = list(mark_commands(marks))
         look_ups = self._hot.mget([sessions_key(user) for user in everyone])
         # Marks before the look-up: a device registers before it reads its marks.
-        answers = await self._hot.run([*commands, *look_ups])
+        # Who is on a node that is away is reached later; nobody else waits for that.
+        run = self._hot.run if faults.off("share") else self._hot.run_each
+        answers = await run([*commands, *look_ups])
         sessions = self._hot.values(answers[-len(look_ups) :])
+        for error in answers:
+            if isinstance(error, Exception) and not isinstance(error, HotUnavailable):
+                raise error
+        away = {
+            user
+            for (user, _), answer in zip(marks, answers[: len(commands) : 2], strict=True)
+            if isinstance(answer, HotUnavailable)
+        }
+        away.update(
+            user for user, raw in zip(everyone, sessions, strict=True) if isinstance(raw, HotUnavailable)
+        )
+        missed.update(logged[0].conversation for logged, users in parts if not away.isdisjoint(users))
         processes = {
-            user: self._where(user, raw) for user, raw in zip(everyone, sessions, strict=True) if raw
+            user: self._where(user, raw)
+            for user, raw in zip(everyone, sessions, strict=True)
+            if raw and not isinstance(raw, HotUnavailable)
         }
         if self.tracing.watched:
             each = [(event, users) for logged, users in parts for event in logged]
@@ -352,6 +390,10 @@ class LaneWorker:
             known = raw, frozenset(entry.process for entry in parse_sessions(raw).values())
             self._places[user] = known
         return known[1]
+
+
+def _missed(entry: Entry, missed: set[str]) -> bool:
+    return bool(missed) and any(event.conversation in missed for event in entry.events)
 
 
 def _next_size(size: int, found: Sequence[Any]) -> int:

@@ -31,7 +31,8 @@ LEASE_MS = 2_000
 
 #: Topics of the bus.
 WAKE = "lane-wake"  # gateway → worker; payload: [lane, token]
-DONE = "lane-done"  # worker → gateway; payload: [[writer, row, epoch, lane], …]
+#: worker → gateway; payload: [[writer, row, epoch, lane], …], epoch "": not everybody was reached
+DONE = "lane-done"
 GROUP = "group"  # worker → gateway; payload: [[[logged, …], [users]], …]
 
 #: Starts a task for a lane, off the loop: ``submit(lane, token)``.
@@ -83,6 +84,11 @@ class Added(NamedTuple):
 def lane_of(conversation: str) -> int:
     """The last bits of a conversation's id are random."""
     return int(conversation[-2:], 16) % LANES
+
+
+def tag(lane: int) -> str:
+    """What a lane's keys have in common: the node that has them is that of ``hot.reaches(tag)``."""
+    return f"lane:{lane}"
 
 
 def queue_key(lane: int) -> str:

@@ -143,9 +143,17 @@ class Progress:
             self._move()
 
     def lane_done(self, writer: str, row: int, epoch: str, lane: int) -> None:
-        """A worker marked and published what this very row has in this lane (R13). Comes twice, or never."""
+        """A worker marked and published what this very row has in this lane (R13), with ``epoch`` "" but for members whose node
+        of several is away. Comes twice, or never."""
         open_ = self._open.get(row) if writer == self.writer else None
         if open_ is None or lane not in open_.lanes:
+            return
+        if not epoch:
+            # Somebody was not reached. All above the watermark is marked again: there is nothing to wait for.
+            del self._open[row]
+            while self._due and self._due[0][1] not in self._open:
+                self._due.popleft()
+            self.failed()
             return
         if epoch != self._epoch:
             self.failed()

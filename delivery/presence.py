@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -66,8 +66,8 @@ class Presence:
         self._rights: Batcher[str] = Batcher(self._look_at_rights, REFRESH_AT_ONCE)
         self._again: Batcher[str] = Batcher(self._look_again, REFRESH_AT_ONCE)
         self._refresher: asyncio.Task[None] | None = None  # while anybody is followed
-        self._epoch = ""
-        self._records_back = 0.0  # loop time
+        self._epochs: frozenset[str] = frozenset()  # of nodes, ever known
+        self._records_back: dict[str, float] = {}  # epoch of a node → loop time
         bus.hot.on_term.append(self._new_term)
 
     # subscriptions
@@ -97,26 +97,22 @@ class Presence:
 
     async def _answer(self, session: Session, users: Sequence[str], ttl_s: int) -> list[str]:
         """Returns those who have changed meanwhile what they show: the session was told nothing of them yet."""
-        hot = self._bus.hot
-        states: dict[str, tuple[Status, int | None]] | None = None
-        try:
-            # Subscribed first, then read, rights and states: a change in between arrives twice rather than never.
-            await hot.run([command for user in users for command in self._watch_commands(user, ttl_s * 1000)])
-            subscribed = True
-        except (HotUnavailable, hiredis.ReplyError):
-            subscribed = False
+        states: dict[str, tuple[Status, int | None]] = {}
+        # Subscribed first, then read, rights and states: a change in between arrives twice rather than never.
+        subscribed = await self._subscribe(dict.fromkeys(users, ttl_s * 1000))
         watches = {user: self._watchers.get(user, {}).get(session) for user in users}
         before = {user: watch.changes for user, watch in watches.items() if watch is not None}
         shown = dict(zip(users, await self._shows([(user, session.user) for user in users]), strict=True))
         visible = [user for user in users if anything(shown[user])]
-        if subscribed:
+        if readable := [user for user in visible if user in subscribed]:
             try:
-                states = await self._states.read(visible)
+                states = await self._states.read(readable)
             except (HotUnavailable, hiredis.ReplyError):
                 pass
-        if states is None:
-            states = dict.fromkeys(visible, ("unknown", None))
-            self._forgotten.update(visible)
+        for user in visible:
+            if user not in states:
+                states[user] = "unknown", None
+                self._forgotten.add(user)
         now = asyncio.get_running_loop().time()
         again: list[str] = []
         for user in users:
@@ -237,8 +233,10 @@ class Presence:
 
     async def online(self, users: Sequence[str]) -> int:
         """How many of ``users`` are online and show it to everybody: one number is told to all. Raises what the hot node raises,
-        and ``Unavailable``."""
+        also when some cannot be known, and ``Unavailable``."""
         states = await self._states.read(users, with_seen=False)
+        if len(states) < len(users):
+            raise HotUnavailable("some are on a node that is away")
         online = [user for user, (status, _) in states.items() if status == "online"]
         shown = await self._shows([(user, ANYBODY) for user in online]) if online else []
         if any(one == NOTHING for one in shown):
@@ -272,10 +270,12 @@ class Presence:
             for user in users:
                 commands.append(("ZRANGEBYSCORE", watch_key(user), now, "+inf"))
                 commands.append(("SET", seen_key(user), now, "EX", SEEN_TTL_S))
-            answers = await self._bus.hot.run(commands)
+            answers = await self._bus.hot.run_each(commands)
         except (HotUnavailable, hiredis.ReplyError):
             return  # the followers' next refresh finds it
         for user, watching in zip(users, answers[::2], strict=True):
+            if user not in states or isinstance(watching, Exception):
+                continue  # its node is away: the same
             status, seen = states[user]
             for process in watching:
                 told: tuple[Any, ...] = (user, status, now if status == "offline" else seen)
@@ -370,21 +370,38 @@ class Presence:
                     self._again.add(user)  # what was told meanwhile may be older than what was read
 
     def _new_term(self) -> None:
-        epoch = self._bus.hot.epoch
-        if self._epoch and self._epoch != epoch:
-            self._records_back = asyncio.get_running_loop().time() + RECORDS_BACK_S
-            self._forgotten = set(self._watchers)  # the next refresh, which is spread, says it again
-        self._epoch = epoch
+        hot = self._bus.hot
+        new = hot.epochs() - self._epochs
+        if new and self._epochs:
+            back = asyncio.get_running_loop().time() + RECORDS_BACK_S
+            self._records_back = {epoch: self._records_back.get(epoch, 0.0) for epoch in hot.epochs()}
+            self._records_back.update(dict.fromkeys(new, back))
+            # The next refresh, which is spread, says it again.
+            self._forgotten |= {user for user in self._watchers if hot.under(user)[1] in new}
+        self._epochs |= new
 
-    async def _watch_again(self, users: Iterable[str]) -> None:
-        """Changes of these come here. Raises what the hot node raises."""
+    async def _watch_again(self, users: Iterable[str]) -> set[str]:
+        """Changes of these come here. Returns those of whom nothing is left to do."""
         now = asyncio.get_running_loop().time()
-        commands: list[Command] = []
+        done: set[str] = set()
+        again: dict[str, int] = {}
         for user in users:
             left = [end - now for _, watch in self._following(user) for end in watch.until.values()]
             if left:
-                commands += self._watch_commands(user, round(max(left) * 1000))
-        await self._bus.hot.run(commands)
+                again[user] = round(max(left) * 1000)
+            else:
+                done.add(user)
+        return done | await self._subscribe(again)
+
+    async def _subscribe(self, users: Mapping[str, int]) -> set[str]:
+        """Let changes of these come here for so many ms. Returns those whose node has taken it."""
+        commands = [self._watch_commands(user, ms) for user, ms in users.items()]
+        try:
+            answers = await self._bus.hot.run_each([command for pair in commands for command in pair])
+        except (HotUnavailable, hiredis.ReplyError):
+            return set()
+        failed = [isinstance(answer, Exception) for answer in answers]
+        return {user for at, user in enumerate(users) if not any(failed[2 * at : 2 * at + 2])}
 
     def _watch_commands(self, user: str, ms: int) -> list[Command]:
         return [
@@ -415,13 +432,12 @@ class Presence:
         forgotten = self._forgotten.intersection(users)
         try:
             if forgotten:
-                await self._watch_again(forgotten)
-                self._forgotten -= forgotten
+                self._forgotten -= await self._watch_again(forgotten)
             states = await self._states.read(users)
         except (HotUnavailable, hiredis.ReplyError):
             return
         for user, (status, seen) in states.items():
             if status != "offline":
                 self._tell(user, status, seen, began)
-            elif began > self._records_back:
+            elif began > self._records_back.get(self._bus.hot.under(user)[1], 0.0):
                 self._doubt(user)

@@ -201,9 +201,13 @@ class Receipts:
         for payload in payloads:
             there: dict[str, list[str]] = {}
             for user in payload[6]:
-                if not sessions[user] and topic == RECEIPT:
+                found = sessions[user]
+                if found is None:
+                    self._unheard.add((payload[0], payload[1]))
+                    continue
+                if not found and topic == RECEIPT:
                     self._miss(payload[0], payload[1])
-                for process in {entry.process for entry in sessions[user].values()}:
+                for process in {entry.process for entry in found.values()}:
                     if process != own:
                         there.setdefault(process, []).append(user)
             for process, users in there.items():

@@ -65,6 +65,6 @@ class Requests:
         except (HotUnavailable, hiredis.ReplyError):
             return  # lists of members grow old, and a sync reads how far the other is
         for item in items:
-            there = {entry.process for user in item[1:] for entry in sessions[user].values()}
+            there = {entry.process for user in item[1:] for entry in (sessions[user] or {}).values()}
             for process in there - {self._bus.process}:
                 self._bus.send(process, ACCEPTED, item)

@@ -1,8 +1,8 @@
-"""Opening, checking and ending the sessions of a process (R5 to R8).
+"""Opening and ending the sessions of a process (R5 to R7).
 
 Open: subscription confirmed → register → marker and marks → rebuild if the marker is not the epoch's → page. If the term
-changes in between, it begins again. On a new term all sessions are opened again, spread over at most 60 s. Every 60 s each
-session is compared with the hot node and with the accounts.
+changes in between, it begins again. On a new term all sessions are opened again, spread over at most 60 s. The check of them all,
+every 60 s, is :mod:`delivery.session_check`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import hiredis
 
-from delivery.inbox import Inbox, Registration, dirty_key, marker_key
+from delivery.inbox import Inbox, Registration
 from delivery.live import Live
 from delivery.open_chats import OpenChats
 from delivery.ports import Identify
@@ -24,15 +23,14 @@ from delivery.presence import Presence
 from delivery.receipts import RECEIPT_SLACK_MS, send_receipts
 from delivery.roster import Roster
 from delivery.session import Hub, Session, State
+from delivery.session_check import SessionCheck
 from delivery.silence import Silence
 from delivery.store.interface import NEW_DEVICE_MS, DeviceRow, Store, Unavailable
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import AskBatcher, Batcher
 from whatsapp.infra.bus import Bus
-from whatsapp.infra.directory import parse_sessions, sessions_key
-from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.logs import about
-from whatsapp.infra.valkey import Command, HotUnavailable
+from whatsapp.infra.valkey import HotUnavailable
 from whatsapp.wire.errors import Close
 
 log = logging.getLogger(__name__)
@@ -42,8 +40,6 @@ OPEN_AT_ONCE = 128
 REOPEN_SPREAD_S = 60.0
 LEFT_OVER = 100_000
 REOPEN_AT_LEAST = 500  # a second
-
-CLOSE_OF = {"unlinked": Close.UNLINKED, "banned": Close.BANNED, "revoked": Close.UNAUTHENTICATED}
 
 
 class Sessions:
@@ -68,22 +64,21 @@ class Sessions:
         self._live = live
         self._presence = presence
         self._chats = chats
-        self._identify = identify
         self._silence = silence
+        self._check = SessionCheck(bus, hub, inbox, live, identify, silence, self)
         self._opens: AskBatcher[Session] = AskBatcher(self._open_all, OPEN_AT_ONCE)
         self._unregister: Batcher[Session] = Batcher(self._unregister_all)
         self._left_over: list[Session] = []  # ended while the hot node was away
         self._reopening: asyncio.Task[None] | None = None
-        self._checker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._bus.hot.on_term.append(self._new_term)
-        self._checker = asyncio.get_running_loop().create_task(self._check_for_ever())
+        self._check.start()
 
     async def stop(self) -> None:
-        for task in (self._checker, self._reopening):
-            if task is not None:
-                task.cancel()
+        self._check.stop()
+        if self._reopening is not None:
+            self._reopening.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 await self._unregister.drained()
@@ -226,10 +221,15 @@ class Sessions:
         rate = max(REOPEN_AT_LEAST, len(sessions) / REOPEN_SPREAD_S)
         for start in range(0, len(sessions), OPEN_AT_ONCE):
             chunk = [s for s in sessions[start : start + OPEN_AT_ONCE] if s.state is not State.CLOSED]
-            await self._reopen(chunk)
+            await self.reopen(chunk)
             await asyncio.sleep(len(chunk) / rate)
 
-    async def _reopen(self, sessions: Sequence[Session]) -> None:
+    @property
+    def reopening(self) -> bool:
+        """Whether all sessions are being opened again, one after the other."""
+        return self._reopening is not None and not self._reopening.done()
+
+    async def reopen(self, sessions: Sequence[Session]) -> None:
         """Open again and read what the marks say is missing."""
         await asyncio.gather(*[self._opens.ask(session) for session in sessions])
         for session in sessions:
@@ -290,19 +290,20 @@ class Sessions:
             await self._inbox.forget(user, device)
 
     async def _unregister_all(self, sessions: list[Session]) -> None:
+        registered = [session for session in sessions if session.generation]
         try:
-            await self._bus.hot.run(
+            answers = await self._bus.hot.run_each(
                 [
                     self._inbox.unregister_command(s.user, s.device, self._bus.process, s.generation)
-                    for s in sessions
-                    if s.generation
+                    for s in registered
                 ]
             )
-        except (HotUnavailable, hiredis.ReplyError):
-            # Their records would say "online" for a day: they go when the node is back.
-            self._left_over = (self._left_over + sessions)[-LEFT_OVER:]
-            return
-        for session in sessions:
+        except (HotUnavailable, hiredis.ReplyError) as error:
+            answers = [error] * len(registered)
+        # Their records would say "online" for a day: they go when their node is back.
+        left = [s for s, answer in zip(registered, answers, strict=True) if isinstance(answer, Exception)]
+        self._left_over = (self._left_over + left)[-LEFT_OVER:]
+        for session in set(sessions).difference(left):
             if session.user not in self._hub.by_user:
                 self._presence.left(session.user, session.bye)
 
@@ -318,89 +319,3 @@ class Sessions:
             session.newer = max(session.newer, generation)
         elif session.generation < generation:
             self.end(session, Close.REPLACED, "a newer session of this device")
-
-    # the check
-
-    async def _check_for_ever(self) -> None:
-        tick = 0
-        while True:
-            await asyncio.sleep(min(1.0, LIMITS.session_check_ms / 1000))
-            tick += 1
-            if faults.off("check"):
-                continue
-            slots = max(1, LIMITS.session_check_ms // 1000)
-            due = [
-                s
-                for s in self._hub.all()
-                if zlib.crc32(s.device.encode()) % slots == tick % slots or self._unopened(s)
-            ]
-            for start in range(0, len(due), OPEN_AT_ONCE):
-                chunk = [
-                    s
-                    for s in due[start : start + OPEN_AT_ONCE]
-                    if s.state >= State.READY and s.state < State.CLOSED
-                ]
-                try:
-                    await self._check_accounts(chunk)
-                    await self._silence.check(chunk)
-                    there = [s for s in chunk if self._bus.hot.under(s.user)[0]]
-                    if there:
-                        await self._check(there)
-                except (HotUnavailable, Unavailable, hiredis.ReplyError):
-                    pass
-                except Exception:
-                    log.exception("the check of the sessions failed")
-
-    def _unopened(self, session: Session) -> bool:
-        """It could not be registered when it should have been; at a new term :meth:`_reopen_all` spreads the work."""
-        hot = self._bus.hot
-        reopening = self._reopening is not None and not self._reopening.done()
-        term, _ = hot.under(session.user)
-        return bool(term) and not reopening and session.term != term
-
-    async def _check_accounts(self, sessions: Sequence[Session]) -> None:
-        if not sessions:
-            return
-        answers = await self._identify([(s.user, s.device, s.issued_at) for s in sessions])
-        for session, answer in zip(sessions, answers, strict=True):
-            if answer != "ok":
-                self.end(session, CLOSE_OF[answer], answer)
-            if answer == "unlinked":
-                await self.forget(session.user, session.device)
-
-    async def _check(self, sessions: Sequence[Session]) -> None:
-        under = [self._bus.hot.under(session.user) for session in sessions]
-        commands: list[Command] = []
-        for s in sessions:
-            commands.append(("GET", sessions_key(s.user)))
-            commands.append(("GET", marker_key(s.user, s.device)))
-            commands.append(("ZRANGE", dirty_key(s.user, s.device), 0, -1, "WITHSCORES"))
-        answers = await self._bus.hot.run(commands)
-        again: list[Session] = []
-        covered: dict[tuple[str, str], dict[str, int]] = {}
-        for index, session in enumerate(sessions):
-            if session.state is State.CLOSED:
-                continue
-            raw, marker, flat = answers[3 * index : 3 * index + 3]
-            entry = parse_sessions(raw).get(session.device)
-            ours = (
-                entry is not None
-                and entry.process == self._bus.process
-                and entry.generation == session.generation
-            )
-            term, epoch = under[index]
-            if not ours or not marker or marker.decode() != epoch or session.term != term:
-                again.append(session)
-                continue
-            for i in range(0, len(flat), 2):
-                conversation, seq = flat[i].decode(), int(float(flat[i + 1]))
-                if seq <= session.acked.get(conversation, -1):
-                    covered.setdefault((session.user, session.device), {})[conversation] = session.acked[
-                        conversation
-                    ]
-                elif seq > session.sent.get(conversation, -1) and session.state is State.LIVE:
-                    self._live.catch_up(session, conversation, seq)
-        if covered:
-            await self._inbox.clean(covered)
-        if again:
-            await self._reopen(again)

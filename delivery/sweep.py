@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import hiredis
@@ -22,7 +22,7 @@ from delivery.outbox import kept_under
 from delivery.pending import PendingSweep
 from delivery.roster import Roster
 from delivery.store import chosen
-from delivery.store.interface import Store, Unavailable
+from delivery.store.interface import OutboxRow, Store, Unavailable
 from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
 from whatsapp.infra import clock, faults, metrics
@@ -34,6 +34,12 @@ from whatsapp.infra.valkey import HotUnavailable
 log = logging.getLogger(__name__)
 
 LEASE_KEY = "{sweep}:lease"
+#: In turn, where the node of the first is away. Two sweeps that do not agree which it is repeat marks, and marks are harmless.
+LEASE_TAGS = ("sweep", *(f"sweep:{number}" for number in range(1, 8)))
+#: A writer whose heartbeat is on a node that is away is taken for dead after so long (seconds).
+BELIEVED_S = 10.0
+#: Rows of a dead writer that were marked as far as nodes answered are looked at again after so long (seconds).
+AGAIN_S = 10.0
 LEASE_MS = 3_000
 EVERY_S = 1.0
 PAGE = 1000
@@ -48,6 +54,21 @@ return 1
 """
 
 
+class Partly:
+    """The open rows of a writer up to these have been marked on the nodes with these epochs."""
+
+    def __init__(self, rows: Sequence[OutboxRow], on: frozenset[str], again_at: float | None = None) -> None:
+        self.rows = len(rows)
+        self.last = rows[-1].row
+        self.on = on
+        now = asyncio.get_running_loop().time()
+        self._again_at = now + AGAIN_S if again_at is None else again_at
+
+    def covers(self, there: frozenset[str]) -> bool:
+        """Whether there is nothing to do for now."""
+        return there <= self.on and asyncio.get_running_loop().time() < self._again_at
+
+
 class Sweep:
     def __init__(self, store: Store, hot_url: str) -> None:
         self._token = str(uuid.uuid4())
@@ -55,6 +76,9 @@ class Sweep:
         self.bus = Bus(hot_url, self._token)
         self._fanout = Fanout(store, self.bus, Roster(store), lambda event, users: None)
         self._lease = self.bus.hot.script(_LEASE)
+        #: writer → loop time since which nobody can say whether it lives
+        self._unknown: dict[str, float] = {}
+        self._partly: dict[str, Partly] = {}
         self.leads = False
         self.open_writers = 0
         self.turned_at = time.monotonic()  # the last round came to its end
@@ -64,31 +88,41 @@ class Sweep:
         await self.bus.start()
         while True:
             try:
-                if self.bus.hot.available and not faults.off("sweep"):
+                if self.bus.hot.partly and not faults.off("sweep"):
                     await self.once()
                     self.turned_at = time.monotonic()
             except (HotUnavailable, Unavailable, hiredis.ReplyError) as error:
                 log.info("the sweep waits: %s", error)
             except Exception:
                 log.exception("the sweep failed")
-            if not self.bus.hot.available:
+            if not self.bus.hot.partly:
                 self.leads = False
             await asyncio.sleep(EVERY_S)
 
     async def once(self) -> int:
         """One round; returns the number of rows marked again. 0 without the lease: another worker sweeps."""
         hot = self.bus.hot
-        (mine,) = await hot.run([self._lease.call([LEASE_KEY], [self._token, LEASE_MS])])
+        tag = next((tag for tag in LEASE_TAGS if hot.reaches(tag)), LEASE_TAGS[0])
+        (mine,) = await hot.run([self._lease.call([f"{{{tag}}}:lease"], [self._token, LEASE_MS])])
         self.leads, self.open_writers = bool(mine), 0
         if not mine:
             return 0
         # Each change of a group by Django code has a writer of its own: only those with something open are asked for it.
         writers = await self._store.outbox_writers(clock.now_ms(), kept_under(hot.epoch))
+        self._partly = {writer: known for writer, known in self._partly.items() if writer in writers}
         if not writers:
             return 0
-        alive = await hot.run([("EXISTS", alive_key(writer)) for writer in writers])
+        alive = await hot.run_each([("EXISTS", alive_key(writer)) for writer in writers])
+        now = asyncio.get_running_loop().time()
+        self._unknown = {
+            writer: self._unknown.get(writer, now)
+            for writer, lives in zip(writers, alive, strict=True)
+            if isinstance(lives, Exception)
+        }
         marked = 0
         for writer, lives in zip(writers, alive, strict=True):
+            if writer in self._unknown:
+                lives = now - self._unknown[writer] < BELIEVED_S
             if not lives:
                 self.open_writers += 1
                 marked += await self._replay(writer)
@@ -97,12 +131,27 @@ class Sweep:
     async def _replay(self, writer: str) -> int:
         hot, marked = self.bus.hot, 0
         while True:
-            epoch = hot.epoch  # before the marks (R3)
-            rows = await self._store.outbox(writer, kept_under(epoch), clock.now_ms(), PAGE)
-            if not rows:
+            epoch, there = hot.epoch, hot.epochs_there()  # before the marks (R3)
+            known = self._partly.get(writer)
+            if known is not None and known.covers(there):
                 return marked
-            await self._fanout.replay(rows)
-            await self._store.outbox_done(writer, kept_under(epoch), rows[-1].row, clock.now_ms())
+            if known is not None and not there <= known.on:
+                known = None  # a node is back, or another has taken its place
+            before = known.rows if known is not None else 0
+            rows = await self._store.outbox(writer, kept_under(epoch), clock.now_ms(), before + PAGE)
+            new = [row for row in rows if known is None or row.row > known.last]
+            if not new:
+                if rows:
+                    self._partly[writer] = Partly(rows, there)
+                return marked
+            lost: list[Exception] = []
+            await self._fanout.replay(new, lost=None if faults.off("share") else lost)
+            # What is on nodes that are away stays open. Those that answered have it, and are not told again each second.
+            if before or lost or not epoch:
+                self._partly[writer] = Partly(rows, there, again_at=0.0)
+            else:
+                await self._store.outbox_done(writer, kept_under(epoch), rows[-1].row, clock.now_ms())
+            rows = new
             marked += len(rows)
             metrics.SWEPT.add(number=len(rows))
             log.info("marked %d batches of a writer that is gone", len(rows))

@@ -157,10 +157,13 @@ class Typing:
         if not others:
             return
         try:
-            raws = await self._bus.hot.run([("GET", sessions_key(user)) for user in others])
+            raws = await self._bus.hot.run_each([("GET", sessions_key(user)) for user in others])
         except (HotUnavailable, hiredis.ReplyError):
             return
-        sessions = {user: parse_sessions(raw) for user, raw in zip(others, raws, strict=True)}
+        sessions = {
+            user: parse_sessions(raw) if not isinstance(raw, Exception) else {}
+            for user, raw in zip(others, raws, strict=True)
+        }
         for one in told:
             by_process: dict[str, list[str]] = {}
             for other in lists[one.conversation].current:
@@ -177,10 +180,14 @@ class Typing:
             ("ZRANGEBYSCORE", open_key(conversation), now, "+inf") for conversation in conversations
         ]
         try:
-            answers = await self._bus.hot.run(commands)
-        except (HotUnavailable, hiredis.ReplyError):
-            answers = [[self._bus.process.encode()]] * len(conversations)  # those here, at least
-        processes = dict(zip(conversations, answers, strict=True))
+            answers = await self._bus.hot.run_each(commands)
+        except (HotUnavailable, hiredis.ReplyError) as error:
+            answers = [error] * len(conversations)
+        here = [self._bus.process.encode()]  # at least
+        processes = {
+            conversation: answer if not isinstance(answer, Exception) else here
+            for conversation, answer in zip(conversations, answers, strict=True)
+        }
         for one in told:
             for process in processes[one.conversation]:
                 self._bus.send(process.decode(), OPEN_TYPING, tuple(one))

@@ -37,6 +37,14 @@ def hot_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def one_hot_url(hot_url: str) -> str:
+    """The same for what is about one node; ``infra/test_cluster.py`` has its like for several."""
+    if hot_on_cluster():
+        pytest.skip("it is about one node")
+    return hot_url
+
+
+@pytest.fixture
 async def world(new_postgres_url: str, hot_url: str) -> AsyncIterator[World]:
     """A database and a Valkey of this test alone, for processes inside the test."""
     async with World(new_postgres_url, hot_url) as world:

@@ -189,11 +189,12 @@ class Process:
         submit_drain: SubmitDrain | None = None,
         submit_lane: SubmitLane | None = None,
         envelope_devices: EnvelopeDevices = keyless,
+        name: str = "",
     ) -> None:
         self.pool = open_pool(database_url, low=1, high=4)
         self.store = PostgresStore(self.pool)
         self.node = Node(
-            process=new_id(),
+            process=name or new_id(),
             store=self.store,
             hot_url=hot_url,
             identify=_everybody,
@@ -285,6 +286,7 @@ class World:
         submit_drain: SubmitDrain | None = None,
         submit_lane: SubmitLane | None = None,
         envelope_devices: EnvelopeDevices = keyless,
+        name: str = "",
     ) -> Process:
         process = Process(
             database_url or self.database_url,
@@ -292,6 +294,7 @@ class World:
             submit_drain,
             submit_lane,
             envelope_devices,
+            name,
         )
         await process.start()
         self._closing.push_async_callback(process.stop)

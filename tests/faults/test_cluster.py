@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from delivery import sessions
+from delivery import session_check
 from delivery.inbox import dirty_key, marker_key
 from delivery.lanes import lane_of
 from tests.faults.engine import Seat, World, saved
@@ -199,7 +199,7 @@ Fault = Callable[[Talk], Awaitable[None]]
 async def test_c6_loses_and_reorders_nothing(
     here: World, cluster: Cluster, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "LIMITS", replace(LIMITS, session_check_ms=5_000))
+    monkeypatch.setattr(session_check, "LIMITS", replace(LIMITS, session_check_ms=5_000))
     async with talking(here, cluster) as talk:
         await fault(talk)
         await talk.said(5)
@@ -284,6 +284,7 @@ async def came_back_with_a_hole(world: World, cluster: Cluster, off: Off, *more:
     slot, source = slot_of_key(f"{{{bob}}}"), cluster.server_of(bob)
     target = _other(cluster, source)
     await until(lambda: _marker(cluster, bob, tablet) == process.hot.under(bob)[1], "its marker is there")
+    first = process.hot.under(bob)[1]
     await asyncio.to_thread(cluster.cluster.move, slot, target)
     await author.say(conversation)
     with cluster.cluster.talk(target) as server:
@@ -291,6 +292,10 @@ async def came_back_with_a_hole(world: World, cluster: Cluster, off: Off, *more:
         server("ZREM", dirty_key(bob, tablet), conversation)
     await asyncio.to_thread(cluster.cluster.move, slot, source)
     await until(lambda: process.hot.table.owners[slot] == ("127.0.0.1", source.port), "it is known", 10)
+    # Its epoch is new, and the replay that follows from it is over: a later one would mark again what is taken away here.
+    await until(lambda: process.hot.under(bob)[1] not in ("", first), "its epoch is new", 10)
+    progress = process.node.fanout.progress
+    await until(lambda: progress._epoch == process.hot.epoch and not progress._broken, "it is replayed", 10)
     await until(lambda: saved(world, process), "its rows are done")
     with cluster.talk(bob) as server:  # what the new epoch's replay has marked is not what is tried here
         server("ZREM", dirty_key(bob, tablet), conversation)

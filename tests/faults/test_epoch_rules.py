@@ -23,9 +23,9 @@ POLLS_S = 2.5
 # -- R1: the epoch ---------------------------------------------------------------------------------------------------------
 
 
-async def test_r1_epoch_sees_a_flush_and_a_failback(tmp_path: Path, hot_url: str) -> None:
+async def test_r1_epoch_sees_a_flush_and_a_failback(tmp_path: Path, one_hot_url: str) -> None:
     """FLUSHALL keeps run id and replication id; A → B → A brings A's run id back: the epoch differs each time (V1, V6)."""
-    hot = Hot(hot_url)
+    hot = Hot(one_hot_url)
     await hot.start()
     await until(lambda: hot.available, "connected")
     epochs = [hot.epoch]
@@ -34,12 +34,12 @@ async def test_r1_epoch_sees_a_flush_and_a_failback(tmp_path: Path, hot_url: str
         await until(lambda: hot.available and hot.epoch not in epochs, what)
         epochs.append(hot.epoch)
 
-    a = redis.Redis.from_url(hot_url)
+    a = redis.Redis.from_url(one_hot_url)
     a.flushall()
     await next_epoch("the flush is seen")
     with valkey(tmp_path / "other", ports.choose()) as other:
         b = redis.Redis.from_url(other)
-        await follow(b, a, hot_url)
+        await follow(b, a, one_hot_url)
         b.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
         await follow(a, b, other)
         a.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
@@ -64,7 +64,7 @@ async def test_r1_a_flush_is_seen_within_a_second(world: World) -> None:
     before, term = process.hot.epoch, process.hot.term
     world.redis.flushall()
     await until(lambda: process.hot.epoch != before, "the epoch is new", POLLS_S)
-    assert process.hot.term == term + 1
+    assert process.hot.term > term
 
 
 # -- R2 to R4: progress and replay -------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
-import redis.asyncio as redis
 
 from tests.gateway.peer import Peer, link, sign_up, until
+from tests.support.hot import server_of
 from tests.support.stack import System
 from whatsapp.wire import frames
 
@@ -57,8 +57,7 @@ async def test_a_device_that_is_ended_while_it_opens_is_not_served(stack: Any, c
     laptop = await link(bob)
     async with await Peer.open(stack.ws, laptop):
         pass
-    hot = redis.Redis.from_url(stack.hot_url)
-    async with hot:
+    async with server_of(stack.hot_url, bob.user) as hot:
         await until(lambda: _is_gone(hot, bob.user), "the record of the socket before is gone")
 
         async def waiting() -> bool:

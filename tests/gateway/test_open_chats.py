@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-import redis
 
 from tests.gateway.peer import Peer, Phone, couple, link, new_id, sign_up, until
 from tests.groups.test_sockets import change, make
 from tests.support.stack import System
+from whatsapp.infra import hot_sync
 from whatsapp.wire import frames
 
 #: A number of members of which all are shown one by one; a group with one more is a large one.
@@ -451,4 +451,4 @@ async def test_open_chats_outlive_the_hot_node(stack: Any) -> None:
 
 
 def _redis(system: Any) -> Any:
-    return redis.Redis.from_url(system.hot_url)
+    return hot_sync.client(system.hot_url)

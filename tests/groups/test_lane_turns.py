@@ -87,7 +87,7 @@ async def test_in_a_pass_with_a_large_group_small_ones_do_not_wait() -> None:
         async def roster_heads(self, ids: list[str]) -> dict[str, RosterHead]:
             return {id_: head for id_ in ids if (head := heads[id_]) is not None}
 
-    async def reach(by_conversation: dict[str, object], _: object) -> int:
+    async def reach(by_conversation: dict[str, object], *_: object) -> int:
         reached.append(sorted(by_conversation))
         return 1
 

@@ -325,4 +325,4 @@ async def test_what_one_node_did_not_take_is_published_again(
         else:
             await until(lambda: not one._retries, "nobody tries again")
             assert got == []
-            assert away == 2
+            assert away == 1, "on neither channel"

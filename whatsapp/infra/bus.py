@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import hiredis
 import msgspec
@@ -22,7 +22,7 @@ from whatsapp.infra import faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.hot_cluster import open_hot
 from whatsapp.infra.logs import process_name
-from whatsapp.infra.valkey import HotUnavailable
+from whatsapp.infra.valkey import Command, HotUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ VISIBILITY = "visibility"
 #: Topic: a user's name, about or photo has changed; payload: the user.
 PROFILE = "profile"
 
+_SPARE = ".spare"
+
 #: Processes prove that they live by this key; sessions that name a process without it are void.
 ALIVE_TTL_MS = 5_000
 
@@ -53,9 +55,14 @@ def channel(process: str) -> str:
     return f"gw:{{{process}}}"
 
 
+def spare_channel(process: str) -> str:
+    """Where a process listens too: on a cluster this is most likely another node."""
+    return f"gw:{{{process}{_SPARE}}}"
+
+
 def process_of(channel: bytes) -> str:
     """Whose channel it is."""
-    return channel[len("gw:{") : -1].decode()
+    return channel[len("gw:{") : -1].decode().removesuffix(_SPARE)
 
 
 def alive_key(process: str) -> str:
@@ -73,6 +80,30 @@ def _cut(batch: list[tuple[str, Any]]) -> Iterator[tuple[list[tuple[str, Any]], 
         yield from _cut(batch[half:])
 
 
+class Publisher(Protocol):
+    one_node: bool
+
+    async def run_each(self, commands: Sequence[Command]) -> list[Any]: ...
+
+
+async def publish(hot: Publisher, parts: Sequence[tuple[str, bytes]]) -> list[Any]:
+    """Publish (process, data) pairs: how many heard each, or what it failed with. Raises what a single node raises.
+
+    On a cluster what nobody heard goes to the other channel: its node may be away, or a replica has just taken over."""
+    counts = await hot.run_each([("SPUBLISH", channel(process), data) for process, data in parts])
+    if hot.one_node or faults.off("spare"):
+        return counts
+    missed = [at for at, count in enumerate(counts) if not count or isinstance(count, HotUnavailable)]
+    if missed:
+        others = await hot.run_each(
+            [("SPUBLISH", spare_channel(parts[at][0]), parts[at][1]) for at in missed]
+        )
+        for at, count in zip(missed, others, strict=True):
+            if isinstance(count, int) and count:
+                counts[at] = count
+    return counts
+
+
 class Bus:
     """``send`` is fire and forget; ``subscribe(topic, handler)`` before :meth:`start`."""
 
@@ -82,7 +113,9 @@ class Bus:
             process_name()
         )  # what the heartbeat says: which of the processes of a machine this one is
         self.names = {process}  # what this process keeps alive: itself, and what it writes as
-        self.hot = open_hot(url, channel=channel(process), on_message=self._received)
+        self.hot = open_hot(
+            url, channel=channel(process), spare=spare_channel(process), on_message=self._received
+        )
         self._handlers: dict[str, Callable[[Any], None]] = {}
         self._undelivered: dict[str, Callable[[Any], None]] = {}
         self._out: Batcher[tuple[str, str, Any]] = Batcher(self._publish, max_batch=2048)
@@ -145,9 +178,7 @@ class Bus:
         """Publish what belongs together; False when the node did not take it."""
         answered, failed = True, []
         try:
-            receivers = await self.hot.run_each(
-                [("SPUBLISH", channel(process), data) for process, _, data in flight]
-            )
+            receivers = await publish(self.hot, [(process, data) for process, _, data in flight])
         except (HotUnavailable, hiredis.ReplyError):
             receivers, answered = [0] * len(flight), False
         for part, count in zip(flight, receivers, strict=True):
@@ -176,9 +207,7 @@ class Bus:
                 if faults.off("publish_late"):
                     break
                 await asyncio.sleep(delay)
-                receivers = await self.hot.run_each(
-                    [("SPUBLISH", channel(process), data) for process, _, data in flight]
-                )
+                receivers = await publish(self.hot, [(process, data) for process, _, data in flight])
                 flight = [
                     part
                     for part, count in zip(flight, receivers, strict=True)

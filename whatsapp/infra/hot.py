@@ -95,7 +95,8 @@ class Hot:
         return await self.commands.run(commands)
 
     async def run_each(self, commands: Sequence[Command]) -> list[Any]:
-        """:meth:`run`, where a node of several that is away leaves ``HotUnavailable`` in the place of its answers."""
+        """:meth:`run`, where a node of several that is away leaves ``HotUnavailable`` in the place of its answers. Raises what
+        :meth:`run` does for one node."""
         return await self.run(commands)
 
     def script(self, text: str) -> Script:
@@ -116,13 +117,27 @@ class Hot:
         """The epochs of all nodes."""
         return frozenset((self.epoch,))
 
+    def epochs_there(self) -> frozenset[str]:
+        """The epochs of the nodes that can be reached now."""
+        return self.epochs() if self.available else frozenset()
+
     def settled(self, key: str) -> bool:
         """Whether no other node may have taken marks for ``key`` a moment ago that are lost."""
         return True
 
     @property
     def available(self) -> bool:
+        """Whether all of it is there."""
         return self.term != 0
+
+    def reaches(self, key: str) -> bool:
+        """Whether commands for what belongs to ``key`` have a chance: of several nodes one may be away alone."""
+        return self.available
+
+    @property
+    def partly(self) -> bool:
+        """Whether at least a part of it is there."""
+        return self.available
 
     async def _read_epoch(self, connection: Connection) -> None:
         (info,) = await connection.run([EPOCH_COMMAND])

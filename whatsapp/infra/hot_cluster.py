@@ -7,8 +7,9 @@ progress in the outbox is earned. A slot's epoch is that of the node that serves
 *Term of a node*: one stretch of time in which its epoch, the connection to it and the subscription stayed the same. So what a
 session was opened under ends when its slot moves to another node, and only the sessions of what is new are opened again.
 
-The subscription is at the node that serves the channel's slot, and follows it. While it is away every term has ended: nobody
-knows what was published.
+A process listens on two channels, in most cases at two nodes; who cannot publish on the first one takes the other. The first that
+hears counts: when another takes its place all terms end and begin anew, for nobody knows what was published in between. While
+none hears there is no term.
 """
 
 from __future__ import annotations
@@ -17,113 +18,33 @@ import asyncio
 import contextlib
 import logging
 import random
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import hiredis
 
 from whatsapp.infra import clock, metrics
-from whatsapp.infra.hot import EPOCH_COMMAND, Hot, epoch_of_all, parse_epoch
+from whatsapp.infra.cluster_ear import Ear
+from whatsapp.infra.cluster_node import ClusterNode
+from whatsapp.infra.hot import Hot, epoch_of_all
 from whatsapp.infra.router import Router
 from whatsapp.infra.slots import Place, at, is_cluster, parse_nodes, seeds, slot_of_key
-from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script, Valkey
+from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script
 
 log = logging.getLogger(__name__)
 
-#: The map and the epochs are read again after this time, and at once when something says that they are old.
+#: The map is read again after this time, and at once when something says that it is old.
 POLL_S = 1.0
 #: The same while a node is away: its replica may serve at any moment.
 AWAY_POLL_S = 0.1
 ASK_S = 1.0
-#: A node that was never connected is waited for this long.
-FIRST_S = 1.0
+#: A pipeline waits no longer for one node when the others have answered (seconds).
+PATIENCE_S = 1.5
 #: For so long after a slot has moved its old master might still take marks that the new one never sees; far more than a node's
 #: timeout, after which it refuses them.
 UNSETTLED_S = 30.0
 #: Receipts are told from the first of several ends on, if they are closer than this (``sessions.REOPEN_SPREAD_S`` and more).
 ENDS_TOGETHER_MS = 90_000
-
-_CONFIG_EPOCH = re.compile(rb"cluster_my_epoch:(\d+)")
-_INFO: tuple[Command, ...] = (EPOCH_COMMAND, ("CLUSTER", "INFO"))
-
-
-def epoch_of_node(replies: Sequence[Any]) -> str:
-    """From the answers to ``INFO`` and ``CLUSTER INFO``. Raises :class:`HotUnavailable` for anything but a master."""
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise HotUnavailable(str(reply))
-    info, cluster = replies
-    if b"role:master" not in info:
-        raise HotUnavailable("it is a replica")
-    config = _CONFIG_EPOCH.search(cluster)
-    if config is None:
-        raise HotUnavailable("CLUSTER INFO names no epoch")
-    return f"{parse_epoch(info)}.{config[1].decode()}"
-
-
-class _Node:
-    """One node that serves slots, or did, or will: a connection, its epoch and its term (0: none)."""
-
-    def __init__(self, hot: ClusterHot, place: Place) -> None:
-        self.place = place
-        self.epoch = ""
-        self.term = 0
-        self._hot = hot
-        self.valkey = Valkey(at(hot.seeds[0], place))
-        self.valkey.on_connect = self._greeted
-        self.valkey.on_lost = self._lost
-        self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._poller: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        await self.valkey.start()
-        self._poller = asyncio.get_running_loop().create_task(self._poll())
-
-    async def stop(self) -> None:
-        self.term = 0
-        if self._poller is not None:
-            self._poller.cancel()
-        await self.valkey.stop()
-
-    async def send(self, commands: Sequence[Command]) -> list[Any]:
-        if not self.valkey.connected and not self._first.done():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_S):
-                    await asyncio.shield(self._first)
-            await asyncio.sleep(0)  # the connection is taken over in the same turn
-        return await self.valkey.send(commands)
-
-    async def _greeted(self, connection: Connection) -> None:
-        try:
-            self.epoch = epoch_of_node(await connection.run(_INFO))
-        except HotUnavailable:
-            self._hot.look()
-            raise
-        if not self._first.done():
-            self._first.set_result(None)
-        asyncio.get_running_loop().call_soon(self._hot.maybe_begin)
-
-    def _lost(self) -> None:
-        self._hot.ended(self)
-        self._hot.look()
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            if not self.valkey.connected:
-                continue
-            try:
-                epoch = epoch_of_node(await self.valkey.send(_INFO))
-            except HotUnavailable as error:
-                log.info("a hot node is given up: %s", error)
-                self.valkey.drop()
-                continue
-            if epoch != self.epoch:
-                log.warning("a hot node has a new epoch")
-                self._hot.ended(self)
-                self.epoch = epoch
-            self._hot.maybe_begin()
 
 
 class ClusterHot(Hot, Router):
@@ -132,25 +53,32 @@ class ClusterHot(Hot, Router):
     one_node = False
 
     def __init__(
-        self, url: str, *, channel: str = "", on_message: Callable[[bytes], None] | None = None
+        self,
+        url: str,
+        *,
+        channel: str = "",
+        spare: str = "",
+        on_message: Callable[[bytes], None] | None = None,
     ) -> None:
         Router.__init__(self)
+        self.patience_s = PATIENCE_S
         self.seeds = seeds(url)
         self.epoch = ""
         self.term = 0
         self.ended_at = 0
         self.on_term: list[Callable[[], None]] = []
         self._terms = 0
-        self._nodes: dict[Place, _Node] = {}
-        self._guests: dict[Place, _Node] = {}  # where slots are on their way to
+        self._nodes: dict[Place, ClusterNode] = {}
+        self._guests: dict[Place, ClusterNode] = {}  # where slots are on their way to
         self._epochs: frozenset[str] = frozenset()  # of which ``epoch`` is made
         self._moved: dict[int, float] = {}  # slot -> loop time
         self._started = 0.0
-        self._channel = channel
-        self._on_message = on_message
-        self._subscriber: Valkey | None = None
-        self._subscribed_at: Place | None = None
-        self._follows = False  # the subscription was confirmed there
+        self._ears = [
+            Ear(name, self.seeds[0], on_message or (lambda _: None), self._heard, self.look)
+            for name in (channel, spare)
+            if name
+        ]
+        self._hears: Ear | None = None  # that counts
         self._looking = asyncio.Event()
         self._looks = 0
         self._reading = asyncio.Lock()
@@ -167,8 +95,8 @@ class ClusterHot(Hot, Router):
             self._keeper.cancel()
         for task in list(self._tasks):
             task.cancel()
-        if self._subscriber is not None:
-            await self._subscriber.stop()
+        for ear in self._ears:
+            await ear.stop()
         for node in [*self._nodes.values(), *self._guests.values()]:
             await node.stop()
         self.term = 0
@@ -185,14 +113,17 @@ class ClusterHot(Hot, Router):
         node = self._nodes.get(place)
         if node is None:
             return self._to_guest(place, commands)
-        if node.valkey.connected:
+        if node.answers:
             return node.valkey.send(commands)
         return node.send(commands)
+
+    def _node(self, place: Place) -> ClusterNode:
+        return ClusterNode(self, place, at(self.seeds[0], place))
 
     async def _to_guest(self, place: Place, commands: Sequence[Command]) -> list[Any]:
         guest = self._guests.get(place)
         if guest is None:
-            guest = self._guests[place] = _Node(self, place)
+            guest = self._guests[place] = self._node(place)
             await guest.start()
         return await guest.send(commands)
 
@@ -215,12 +146,23 @@ class ClusterHot(Hot, Router):
     def epochs(self) -> frozenset[str]:
         return self._epochs
 
+    def epochs_there(self) -> frozenset[str]:
+        return frozenset(node.epoch for node in self._nodes.values() if node.answers and node.epoch)
+
+    def reaches(self, key: str) -> bool:
+        node = self._node_of(key)
+        return node is not None and node.answers
+
+    @property
+    def partly(self) -> bool:
+        return any(node.answers for node in self._nodes.values())
+
     def settled(self, key: str) -> bool:
         now = asyncio.get_running_loop().time()
         moved = self._moved.get(slot_of_key(f"{{{key}}}"), self._started)
         return now - moved > UNSETTLED_S
 
-    def _node_of(self, key: str) -> _Node | None:
+    def _node_of(self, key: str) -> ClusterNode | None:
         place = self.table.owners[slot_of_key(f"{{{key}}}")]
         return self._nodes.get(place) if place is not None else None
 
@@ -229,9 +171,9 @@ class ClusterHot(Hot, Router):
         """(term, epoch) of each node that serves slots."""
         return {place: (node.term, node.epoch) for place, node in self._nodes.items()}
 
-    def ended(self, node: _Node) -> None:
+    def ended(self, node: ClusterNode) -> None:
         if node.term:
-            log.warning("a hot node is away")
+            log.warning("the hot node %s:%d is away", *node.place)
         node.term = 0
         self._settle_term()
 
@@ -245,7 +187,7 @@ class ClusterHot(Hot, Router):
 
     def maybe_begin(self) -> None:
         """Terms of nodes that are there again; called whenever something has changed."""
-        if self._channel and not (self._follows and self._subscriber and self._subscriber.connected):
+        if self._ears and self._hears is None:
             return
         begun = False
         for node in self._nodes.values():
@@ -344,10 +286,11 @@ class ClusterHot(Hot, Router):
         gone = [self._nodes.pop(place) for place in list(self._nodes) if place not in places]
         for place in places - self._nodes.keys():
             node = self._guests.pop(place, None)
-            self._nodes[place] = node or _Node(self, place)
+            self._nodes[place] = node or self._node(place)
             if node is None:
                 await self._nodes[place].start()
-        await self._follow_channel()
+        for ear in self._ears:
+            await ear.follow(self.table.owners[ear.slot])
         if changed or gone:
             self.maybe_begin()
             self._settle_term()
@@ -355,49 +298,18 @@ class ClusterHot(Hot, Router):
         for node in gone:
             await node.stop()  # what waits for it fails now
 
-    # the subscription
-
-    async def _follow_channel(self) -> None:
-        if not self._channel:
-            return
-        place = self.table.owners[slot_of_key(self._channel)]
-        if place is None or place == self._subscribed_at:
-            return
-        self._subscribed_at = place
-        if self._subscriber is None:
-            self._subscriber = Valkey(at(self.seeds[0], place))
-            self._subscriber.on_connect = self._subscribe
-            self._subscriber.on_push = self._pushed
-            self._subscriber.on_lost = self._unsubscribed
-            await self._subscriber.start()
-        else:
-            self._follows = False
-            self._subscriber.address = at(self.seeds[0], place)
-            self._unsubscribed()
-            self._subscriber.drop()
-
-    async def _subscribe(self, connection: Connection) -> None:
-        (answer,) = await connection.run([("SSUBSCRIBE", self._channel)])
-        if isinstance(answer, Exception):
-            self.look()
-            raise HotUnavailable(str(answer))
-        self._follows = True
-        asyncio.get_running_loop().call_soon(self.maybe_begin)
-
-    def _pushed(self, reply: list[Any]) -> None:
-        if reply[0] == b"smessage":
-            if self._on_message is not None:
-                self._on_message(reply[2])
-        elif reply[0] == b"sunsubscribe" and self._subscriber is not None:  # the slot has moved
-            self._subscriber.drop()
-
-    def _unsubscribed(self) -> None:
-        for node in self._nodes.values():
-            node.term = 0
-        self._settle_term()
-        self.look()
+    def _heard(self) -> None:
+        """One of the subscriptions has changed."""
+        hears = next((ear for ear in self._ears if ear.hears), None)
+        if hears is not self._hears or hears is None:
+            self._hears = hears
+            for node in self._nodes.values():
+                node.term = 0
+            self._settle_term()
+        self.maybe_begin()
 
 
-def open_hot(url: str, **options: Any) -> Hot:
-    """The hot node of a process, or the cluster: whatever the URL says. See :class:`Hot` for the options."""
-    return ClusterHot(url, **options) if is_cluster(url) else Hot(url, **options)
+def open_hot(url: str, *, spare: str = "", **options: Any) -> Hot:
+    """The hot node of a process, or the cluster: whatever the URL says. See :class:`Hot` for the options; ``spare`` is a second
+    channel, for a cluster, in which the first one's node may be away alone."""
+    return ClusterHot(url, spare=spare, **options) if is_cluster(url) else Hot(url, **options)

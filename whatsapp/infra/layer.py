@@ -15,7 +15,7 @@ from channels.layers import BaseChannelLayer
 from django.conf import settings
 
 from whatsapp.infra import clock
-from whatsapp.infra.bus import DEVICES, VISIBILITY, channel, process_of
+from whatsapp.infra.bus import DEVICES, VISIBILITY, channel, process_of, publish
 from whatsapp.infra.directory import parse_sessions, sessions_key, watch_key
 from whatsapp.infra.valkey import Command
 from whatsapp.infra.visit import Visitor, visit
@@ -86,12 +86,20 @@ class BusLayer(BaseChannelLayer):
         async with visit(self._url) as hot:
             # An item that two look-ups ask for goes to a process once.
             out: dict[str, dict[int, Any]] = {}
-            for item, raw in zip(items, await hot.run(look_up), strict=True):
-                for process in set(processes(raw)):
+            found = await hot.run_each(look_up)
+            for item, raw in zip(items, found, strict=True):
+                for process in set(processes(raw)) if not isinstance(raw, Exception) else ():
                     out.setdefault(process, {})[id(item)] = item
             await _publish(hot, {process: list(batch.values()) for process, batch in out.items()})
+            _raise(found)  # who could be told has been
 
 
 async def _publish(hot: Visitor, out: Mapping[str, list[Any]]) -> None:
     encode = msgspec.msgpack.encode
-    await hot.run([("SPUBLISH", channel(process), encode(batch)) for process, batch in out.items()])
+    _raise(await publish(hot, [(process, encode(batch)) for process, batch in out.items()]))
+
+
+def _raise(answers: Sequence[Any]) -> None:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer

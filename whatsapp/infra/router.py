@@ -26,6 +26,8 @@ class Router:
 
     def __init__(self) -> None:
         self.table = Table()
+        #: A pipeline waits no longer (seconds) for a node when the others have answered; None: as long as it takes.
+        self.patience_s: float | None = None
         self.scripts: dict[str, Script] = {}
 
     def send(self, place: Place, commands: Sequence[Command]) -> Awaitable[list[Any]]:
@@ -60,9 +62,7 @@ class Router:
             for place, indexes in groups.items()
         ]
         late: dict[int, list[int]] = {}  # by slot: what must be done again, one by one
-        for (place, indexes), replies in zip(
-            list(groups.items()), await asyncio.gather(*sent, return_exceptions=True), strict=True
-        ):
+        for (place, indexes), replies in zip(list(groups.items()), await self._answers(sent), strict=True):
             if isinstance(replies, BaseException):
                 if not isinstance(replies, HotUnavailable):
                     raise replies
@@ -81,6 +81,25 @@ class Router:
         if late:
             await asyncio.gather(*[self._one_by_one(commands, indexes, answers) for indexes in late.values()])
         return answers
+
+    async def _answers(self, sent: Sequence[asyncio.Future[list[Any]]]) -> list[Any]:
+        """Of each pipeline, or what it raised."""
+        if self.patience_s is None or not sent:
+            return await asyncio.gather(*sent, return_exceptions=True)
+        try:
+            _, pending = await asyncio.wait(sent, timeout=self.patience_s)
+        except asyncio.CancelledError:
+            for future in sent:
+                future.cancel()
+            raise
+        for future in pending:  # it may be done all the same, like everything whose answer is lost
+            future.add_done_callback(_forget)
+        return [
+            HotUnavailable("the node does not answer")
+            if future in pending
+            else future.exception() or future.result()
+            for future in sent
+        ]
 
     async def _one_by_one(
         self, commands: Sequence[Command], indexes: Sequence[int], answers: list[Any]
@@ -121,12 +140,19 @@ class Router:
         raise HotUnavailable("its slot is on the move")
 
     async def everywhere(self, command: Command) -> list[Any]:
-        """A command without keys, to every node that serves slots. Raises ``HotUnavailable``."""
-        answers = await asyncio.gather(*[self.send(place, [command]) for place in self.table.places])
-        for (answer,) in answers:
-            if isinstance(answer, Exception):
-                raise HotUnavailable(str(answer))
-        return [answer for (answer,) in answers]
+        """A command without keys, to every node that serves slots; the answers of those that are there. Raises
+        ``HotUnavailable`` when none is."""
+        sent = [asyncio.ensure_future(self.send(place, [command])) for place in self.table.places]
+        answers = [each[0] for each in await self._answers(sent) if not isinstance(each, Exception)]
+        found = [answer for answer in answers if not isinstance(answer, Exception)]
+        if not found:
+            raise HotUnavailable("no node of the cluster answers")
+        return found
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _passes(error: hiredis.ReplyError) -> bool:

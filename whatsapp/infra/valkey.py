@@ -165,6 +165,13 @@ class Connection(asyncio.Protocol):
             else:
                 self.write(("PING",))
 
+    @property
+    def waits_s(self) -> float:
+        """How long the oldest command without an answer has been sent."""
+        if not self._waiting:
+            return 0.0
+        return ANSWER_TIMEOUT_S - (self._waiting[0][3] - self._loop.time())
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
@@ -215,6 +222,11 @@ class Valkey:
     @property
     def connected(self) -> bool:
         return self._connection is not None
+
+    @property
+    def waits_s(self) -> float:
+        """How long the oldest command without an answer has been sent, 0 without a connection."""
+        return self._connection.waits_s if self._connection is not None else 0.0
 
     async def start(self, *, wait: bool = False) -> None:
         """Begin to keep a connection. With ``wait`` the first attempt is made here and its failure raised."""

@@ -21,16 +21,24 @@ VISIT_S = ANSWER_TIMEOUT_S
 
 
 class Visitor(Protocol):
+    one_node: bool
+
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """A pipeline. Raises ``HotUnavailable``, or ``hiredis.ReplyError``."""
         ...
 
+    async def run_each(self, commands: Sequence[Command]) -> list[Any]:
+        """The same, where a node of several that is away leaves ``HotUnavailable`` in the place of its answers."""
+        ...
+
     async def everywhere(self, command: Command) -> list[Any]:
-        """A command without keys, once a node that serves something; an answer each."""
+        """A command without keys, once a node that serves something; an answer each of those that are there."""
         ...
 
 
 class _One:
+    one_node = True
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -41,6 +49,9 @@ class _One:
                 raise HotUnavailable(str(answer))
         return answers
 
+    async def run_each(self, commands: Sequence[Command]) -> list[Any]:
+        return await self.run(commands)
+
     async def everywhere(self, command: Command) -> list[Any]:
         return await self.run([command])
 
@@ -50,6 +61,8 @@ _tables: dict[str, Table] = {}
 
 
 class _Many(Router):
+    one_node = False
+
     def __init__(self, url: str) -> None:
         super().__init__()
         self.table = _tables.setdefault(url, self.table)
