@@ -15,8 +15,8 @@ from django.db import DatabaseError, transaction
 from accounts.limits import HOUR_MS
 from accounts.models import Account, Block, Device, Photo, Picture
 from accounts.services.devices import end_device
+from delivery.fsck.engine import Engine
 from delivery.fsck.section import BUSY, Finding, Keys, facts, some
-from delivery.store import fsck as store_fsck
 from delivery.store.interface import Unavailable
 from delivery.store.sync import SyncStore
 from whatsapp.infra.clock import now_ms
@@ -34,20 +34,20 @@ class Devices:
 
     name = "linked"
 
-    def __init__(self, store: SyncStore) -> None:
-        self._store = store
+    def __init__(self, store: SyncStore, engine: Engine) -> None:
+        self._store, self._engine = store, engine
 
     def keys(self, after: str, limit: int) -> Keys:
         """Of both sides: what only the engine knows is no device of anybody."""
         ids = Device.objects.filter(pk__gt=_after(after)).order_by("pk").values_list("pk", flat=True)[:limit]
-        known = self._store.ask(store_fsck.keys("devices", after, limit))
+        known = () if self._engine.unordered else self._engine.devices(after, limit).keys
         return some(sorted({*map(str, ids), *known})[:limit], limit)
 
     def look(self, keys: Sequence[str]) -> Iterable[str]:
         return [finding.key for finding in self._examine(keys)]
 
     def _examine(self, keys: Sequence[str]) -> list[Finding]:
-        linked = self._store.ask(store_fsck.linked(keys))
+        linked = self._engine.linked(keys)
         rows = {
             str(device.pk): device for device in Device.objects.filter(pk__in=keys).select_related("user")
         }
@@ -70,7 +70,12 @@ class Devices:
         for key in keys:
             try:
                 with transaction.atomic():
-                    yield from self._settle(key, repair)
+                    found = self._settle(key, repair)
+                if repair and found:
+                    # Elsewhere it is mended with the commit.
+                    left = self._examine([key])
+                    found = [finding._replace(mended=finding not in left) for finding in found]
+                yield from found
             except _AWAY:
                 yield Finding(BUSY, key)
 
@@ -79,12 +84,11 @@ class Devices:
         if device is not None:
             # Linking and unlinking hold the account.
             Account.objects.select_for_update().get(pk=device.user_id)
+            self._store.settle(str(device.user_id))
         found = self._examine([key])
         if repair:
             for finding in found:
                 self._mend(finding)
-            left = self._examine([key])
-            return [finding._replace(mended=finding not in left) for finding in found]
         return found
 
     def _mend(self, finding: Finding) -> None:
@@ -101,13 +105,22 @@ class Devices:
             self._store.link_device(str(device.user_id), finding.key, now, max(1, device.linked_at))
 
 
+class Strangers(Devices):
+    """Of the engine's devices, where they do not come in the order of ids."""
+
+    name = "strangers"
+
+    def keys(self, after: str, limit: int) -> Keys:
+        return self._engine.devices(after, limit)
+
+
 class Blocks:
     """A block withholds, and nothing else does. By who has blocked."""
 
     name = "blocks"
 
-    def __init__(self, store: SyncStore) -> None:
-        self._store = store
+    def __init__(self, store: SyncStore, engine: Engine) -> None:
+        self._store, self._engine = store, engine
 
     def keys(self, after: str, limit: int) -> Keys:
         ids = Account.objects.filter(pk__gt=_after(after)).order_by("pk").values_list("pk", flat=True)[:limit]
@@ -117,11 +130,11 @@ class Blocks:
         return list(dict.fromkeys(finding.key for finding in self._examine(keys)))
 
     def _examine(self, keys: Sequence[str]) -> list[Finding]:
-        engine = self._store.ask(store_fsck.blocked(keys))
+        engine = self._engine.blocked(keys)
         rows = Block.objects.filter(owner__in=keys).values_list("owner_id", "user_id")
         own = {(str(owner), str(user)) for owner, user in rows}
         pairs = {pair: (min(pair), max(pair)) for pair in own - engine}
-        direct = self._store.ask(store_fsck.have_direct(list(pairs.values())))
+        direct = self._engine.have_direct(list(pairs.values()))
         missing = sorted(pair for pair, key in pairs.items() if key in direct)
         return [Finding("block.missing", owner, facts(user=user)) for owner, user in missing] + [
             Finding("block.lifted", owner, facts(user=user)) for owner, user in sorted(engine - own)
@@ -133,16 +146,27 @@ class Blocks:
                 with transaction.atomic():
                     # Who blocks or unblocks holds the account.
                     Account.objects.select_for_update(no_key=True).get(pk=key)
+                    self._settle(key)
                     found = self._examine([key])
                     if repair:
                         for finding in found:
                             user = str(dict(finding.facts)["user"])
                             self._store.withhold(key, user, finding.kind == "block.missing", now_ms())
-                        left = self._examine([key])
-                        found = [finding._replace(mended=finding not in left) for finding in found]
+                if repair and found:
+                    # Elsewhere it is mended with the commit.
+                    left = self._examine([key])
+                    found = [finding._replace(mended=finding not in left) for finding in found]
                 yield from found
             except _AWAY:
                 yield Finding(BUSY, key)
+
+    def _settle(self, key: str) -> None:
+        """Have carried out what is written down of the conversations in which something seems wrong."""
+        users = {str(dict(finding.facts)["user"]) for finding in self._examine([key])}
+        pairs = [(min(key, user), max(key, user)) for user in users]
+        for conversation in self._engine.have_direct(pairs).values():
+            if conversation:
+                self._store.settle(conversation)
 
 
 class Pictures:
@@ -238,8 +262,9 @@ def _is_hex(text: str) -> bool:
     return len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)
 
 
-def against_engine(store: SyncStore) -> list[Any]:
-    return [Devices(store), Blocks(store)]
+def against_engine(store: SyncStore, engine: Engine) -> list[Any]:
+    strangers = [Strangers(store, engine)] if engine.unordered else []
+    return [Devices(store, engine), *strangers, Blocks(store, engine)]
 
 
 def sections() -> list[Any]:

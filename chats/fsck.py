@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 
 from accounts import fsck as accounts_fsck
 from delivery import tasks
+from delivery.fsck import elsewhere as on_cassandra
+from delivery.fsck.engine import CassandraEngine, Engine, PostgresEngine
 from delivery.fsck.hot import Lanes, Leftovers, Users, connect
 from delivery.fsck.runner import Cursor, Report, run
 from delivery.fsck.section import Finding, Section
@@ -28,24 +30,34 @@ RECENT_MS = 10 * 60_000
 
 
 def sections(hot: Any, tail: int = ALL) -> list[Section]:
-    """In an order in which each may rely on what those before have mended. With the log on Cassandra those that compare with the
-    engine's tables in PostgreSQL are left out: there are none."""
-    pictures = [*groups_fsck.sections(), *accounts_fsck.sections()]
-    lanes = Lanes(hot, tasks.submit_lane_soon)
+    """In an order in which each may rely on what those before have mended."""
+    own: list[Section]
+    rest: list[Section]
+    engine: Engine
     if elsewhere():
-        return [*pictures, lanes]
+        engine = CassandraEngine()
+        own = [*on_cassandra.before(), on_cassandra.Conversations(tail)]
+        rest = [*on_cassandra.after()]
+    else:
+        engine = PostgresEngine(store)
+        own = [Tables(store, "conversations", tail), Tables(store, "directs", tail)]
+        rest = [Tables(store, "devices", tail), Tables(store, "progress", tail)]
     return [
-        Tables(store, "conversations", tail),
-        Tables(store, "directs", tail),
-        *groups_fsck.against_engine(store),
-        *accounts_fsck.against_engine(store),
-        *pictures,
-        Tables(store, "devices", tail),
-        Tables(store, "progress", tail),
-        Users(store, hot),
+        *own,
+        *groups_fsck.against_engine(store, engine),
+        *accounts_fsck.against_engine(store, engine),
+        *groups_fsck.sections(),
+        *accounts_fsck.sections(),
+        *rest,
+        Users(store, engine, hot),
         Leftovers(store, hot),
-        lanes,
+        Lanes(hot, tasks.submit_lane_soon),
     ]
+
+
+def recent(since: int, tail: int) -> Section:
+    """What was appended since then (ms)."""
+    return on_cassandra.Recent(since, tail) if elsewhere() else Recent(store, since, tail)
 
 
 def scheduled(tell: Callable[[str, Finding], None]) -> Report | None:
@@ -61,9 +73,8 @@ def scheduled(tell: Callable[[str, Finding], None]) -> Report | None:
 
 def _scheduled(hot: Any, tell: Callable[[str, Finding], None]) -> Report:
     repair, half = settings.FSCK_REPAIR, settings.FSCK_SECONDS / 2
-    lately = Recent(store, now_ms() - RECENT_MS, settings.FSCK_TAIL)
-    recent: Sequence[Section] = [] if elsewhere() else [lately]
-    first = run(recent, repair=repair, tell=tell, seconds=half)
+    lately = recent(now_ms() - RECENT_MS, settings.FSCK_TAIL)
+    first = run([lately], repair=repair, tell=tell, seconds=half)
     raw = hot.get(CURSOR_KEY)
     start = Cursor(*json.loads(raw)) if raw else None
     rest = run(sections(hot, settings.FSCK_TAIL), repair=repair, tell=tell, start=start, seconds=half)

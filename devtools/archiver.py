@@ -1,7 +1,9 @@
-"""``python -m devtools.archiver --data DIR --port N --vault DIR``: keeps a vault up to date while a system runs.
+"""``python -m devtools.archiver --data DIR --port N --vault DIR [--node FOLDER …]``: keeps a vault up to date while a system
+runs.
 
 PostgreSQL's log is streamed into it as it is written, over a slot, so that the server keeps what the vault does not have; media
-and secrets are looked after every :data:`FILES_EVERY_S`, and there is a base backup no older than :data:`BASE_EVERY_S`.
+and secrets are looked after every :data:`FILES_EVERY_S`, and there is a base backup no older than :data:`BASE_EVERY_S`. Of nodes
+of Cassandra the commit log is copied five times a second (:mod:`devtools.node_archive`).
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from devtools import backup, unprivileged
 from devtools.errors import DevError
+from devtools.node_archive import Keeper, Nodes
 from devtools.paths import DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec
@@ -39,7 +43,7 @@ def receiver(server: PostgresServer, wal: Path, log: Path) -> Spec:
     )  # fmt: skip
 
 
-def run(data: DataFolder, port: int, vault: backup.Vault) -> int:
+def run(data: DataFolder, port: int, vault: backup.Vault, nodes: Sequence[Path] = ()) -> int:
     """Until SIGTERM, or until the stream ends for good: then whoever supervises begins anew."""
     ending: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: ending.append(number))
@@ -54,6 +58,10 @@ def run(data: DataFolder, port: int, vault: backup.Vault) -> int:
         )
     if not server.sql(f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{backup.SLOT}'"):
         server.sql(f"SELECT pg_create_physical_replication_slot('{backup.SLOT}', true)")
+    kept = Nodes([Keeper(folder, backup.archive_of(generation, folder)) for folder in nodes])
+    if nodes:
+        backup.keep_ports(nodes[0].parent, generation)
+    kept.start()
     stream = Child(receiver(server, wal, data.logs / "pg_receivewal.log"))
     stream.start()
     try:
@@ -63,6 +71,8 @@ def run(data: DataFolder, port: int, vault: backup.Vault) -> int:
             if stream.pid is None:
                 print(f"the stream ended: {stream.tail()}", flush=True)
                 return 1
+            if kept.failed:
+                return 1
             if time.monotonic() - files_at >= FILES_EVERY_S:
                 _look_after(vault, data, server, generation)
                 files_at = time.monotonic()
@@ -70,6 +80,7 @@ def run(data: DataFolder, port: int, vault: backup.Vault) -> int:
         return 0
     finally:
         stream.stop()
+        kept.stop()
 
 
 def _look_after(vault: backup.Vault, data: DataFolder, server: PostgresServer, generation: Path) -> None:
@@ -89,9 +100,12 @@ def main() -> int:
     parser.add_argument("--data", required=True)
     parser.add_argument("--port", type=int, required=True, help="where its PostgreSQL is")
     parser.add_argument("--vault", required=True)
+    parser.add_argument(
+        "--node", action="append", default=[], type=Path, help="folder of a node of Cassandra"
+    )
     args = parser.parse_args()
     try:
-        return run(DataFolder(Path(args.data)), args.port, backup.Vault(Path(args.vault)))
+        return run(DataFolder(Path(args.data)), args.port, backup.Vault(Path(args.vault)), args.node)
     except DevError as error:
         print(error, file=sys.stderr)
         return 1

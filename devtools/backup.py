@@ -6,6 +6,7 @@ A *vault* is a folder, on another disk or machine than the data::
     <vault>/secrets.json            keys and passwords of the system: who has the vault has the system
     <vault>/<generation>/wal/…      PostgreSQL's log, streamed as it is written (``pg_receivewal``)
     <vault>/<generation>/base/<time>/data, about.json
+    <vault>/<generation>/nodes/…    nodes of Cassandra (:mod:`devtools.node_archive`)
 
 A generation is one life of a database: it begins with a base backup, and a restored database begins another one, whose log
 branches off. So each can be restored from its own folder, whatever was restored before.
@@ -27,6 +28,8 @@ from typing import Any, NamedTuple
 
 from devtools import environment, record, unprivileged
 from devtools.errors import DevError
+from devtools.node_archive import Archive, Keeper
+from devtools.node_archive import parse_time as parse_time
 from devtools.paths import DataFolder
 from devtools.postgres import USER, PostgresServer
 from devtools.processes import Child
@@ -102,6 +105,30 @@ def copy_new(source: Path, target: Path) -> int:
             draft.replace(here / name)
             number += 1
     return number
+
+
+def archive_of(generation: Path, node: Path) -> Archive:
+    """Of the node in this folder."""
+    return Archive(generation / "nodes" / node.name)
+
+
+def keep_ports(ring: Path, generation: Path) -> None:
+    """Where the nodes are, which they remember of each other."""
+    (generation / "nodes").mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in ("port", "storage-port", "nodes"):
+        if (ring / name).exists():
+            shutil.copy2(ring / name, generation / "nodes" / name)
+
+
+def nodes_of(data: DataFolder) -> list[Path]:
+    """Folders of the nodes of Cassandra that a data folder has."""
+    return sorted(path for path in data.cassandra.glob("node-*") if path.is_dir())
+
+
+def take_nodes(vault: Vault, data: DataFolder) -> list[Path]:
+    """Keep the tables of its nodes now. Raises :class:`DevError`."""
+    generation = vault.generation(data)
+    return [Keeper(node, archive_of(generation, node)).take().folder for node in nodes_of(data)]
 
 
 def server_of(data: DataFolder, port: int | None = None) -> PostgresServer:
@@ -213,6 +240,7 @@ def restore(
     if (server.folder / "PG_VERSION").exists():
         raise DevError(f"{server.folder} holds a database; restore into an empty data folder, or say --yes")
     shutil.rmtree(data.valkey, ignore_errors=True)
+    _restore_nodes(base.generation, data, until, say)
     (data.root / "backups.json").unlink(missing_ok=True)
     say(f"base backup of {stamp(base.ended_at)}")
     draft = server.folder.with_name(server.folder.name + ".new")
@@ -234,6 +262,20 @@ def restore(
     number = copy_new(vault.root / "media", data.root / "media")
     say(f"{number} files of media")
     return Restored(base, last)
+
+
+def _restore_nodes(
+    generation: Path, data: DataFolder, until: float | None, say: Callable[[str], None]
+) -> None:
+    """Of each node its tables and the log behind them, which it reads when it starts: nobody may use it before that."""
+    for root in sorted((generation / "nodes").glob("node-*")):
+        base = Archive(root).restore(data.cassandra / root.name, until)
+        say(f"tables of {root.name}, {base.folder.name}")
+        data.life.write_text(f"{int(time.time())}\n")
+    for name in ("port", "storage-port", "nodes"):
+        kept = generation / "nodes" / name
+        if kept.exists():
+            shutil.copy2(kept, data.cassandra / name)
 
 
 def _recover(server: PostgresServer, log: Path, until: float | None) -> str:
@@ -263,15 +305,6 @@ def _recover(server: PostgresServer, log: Path, until: float | None) -> str:
     # A server that is taken up again must not look for the vault.
     found = re.findall(r"last completed transaction was at log time (.+)", child.output())
     return found[-1].strip() if found else ""
-
-
-def parse_time(text: str) -> float:
-    """``2026-11-26T08:30:00Z``, or with another offset; without one it is UTC. Raises :class:`DevError`."""
-    try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise DevError(f"{text!r} is no time such as 2026-11-26T08:30:00Z") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def shown(vault: Vault) -> list[dict[str, Any]]:

@@ -16,12 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 from devtools import backup, ports, unprivileged
+from devtools.cql import QUORUM
 from devtools.errors import DevError
 from devtools.paths import REPO, DataFolder
+from devtools.ring import KEYSPACE
 from devtools.stack import Stack
 
 sys.path.insert(0, str(REPO / "clients" / "python"))
@@ -95,13 +98,14 @@ class Load:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _stack(folder: Path, vault: Path, port: int, overrides: dict[str, str]) -> Stack:
+def _stack(folder: Path, vault: Path, port: int, overrides: dict[str, str], nodes: int) -> Stack:
     return Stack(
         DataFolder(folder),
         port=port,
         gateways=2,
         beat=False,
         vault=vault,
+        cassandra=nodes,
         overrides=overrides,
         python=Path(sys.executable),
         say=say,
@@ -131,22 +135,37 @@ def _destroy(stack: Stack) -> None:
     shutil.rmtree(stack.postgres.folder)
     shutil.rmtree(stack.data.valkey, ignore_errors=True)
     shutil.rmtree(stack.data.root / "media", ignore_errors=True)
+    for node in stack.ring.nodes if stack.ring else []:
+        shutil.rmtree(node.folder)
     stack.data.secrets.unlink()
 
 
 def _stored(stack: Stack) -> set[str]:
     assert stack.postgres is not None
+    if stack.ring:
+        with stack.ring.login(timeout=120.0) as node:
+            rows = node.run(f"SELECT message_id FROM {KEYSPACE}.event", consistency=QUORUM)
+        return {str(uuid.UUID(bytes=row[0])) for row in rows if row[0]}
     return set(stack.postgres.sql("SELECT message_id FROM delivery_event", database="whatsapp").split())
 
 
 async def rehearse(
-    folder: Path, *, seconds: float, per_second: float, port: int, overrides: dict[str, str] | None = None
+    folder: Path,
+    *,
+    seconds: float,
+    per_second: float,
+    port: int,
+    overrides: dict[str, str] | None = None,
+    nodes: int = 0,
 ) -> dict[str, Any]:
-    """The drill, in an empty folder. Returns its figures. Raises :class:`DevError`."""
+    """The drill, in an empty folder; ``nodes``: of Cassandra, on which the messages are then. Returns its figures.
+
+    Raises :class:`DevError`.
+    """
     data, vault = folder / "data", folder / "vault"
     data.mkdir(parents=True, exist_ok=True, mode=0o711)
     own = {"WHATSAPP_BUILD": "drill", **(overrides or {})}
-    stack = _stack(data, vault, port, own)
+    stack = _stack(data, vault, port, own, nodes)
     load: Load | None = None
     try:
         media = data / "media" / "photos" / "drill"
@@ -154,6 +173,7 @@ async def rehearse(
         (media / "file").write_bytes(os.urandom(1000))
         await asyncio.to_thread(stack.start)
         await _until(lambda: bool(backup.Vault(vault).bases()), "the first base backup")
+        await _until(lambda: len(_kept(vault)) == nodes, "the first tables of each node")
         load = Load(stack.http, data, per_second)
         await load.begin()
         await load.sent(1)
@@ -167,7 +187,7 @@ async def rehearse(
         acknowledged = dict(load.acknowledged)
         say(f"{len(acknowledged)} messages had their ✓ when all data were lost")
         done = await asyncio.to_thread(backup.restore, backup.Vault(vault), DataFolder(data), say=say)
-        stack = _stack(data, vault, port, own)
+        stack = _stack(data, vault, port, own, nodes)
         await asyncio.to_thread(stack.start, migrate=False)
         rto = time.monotonic() - clock
         say("ready again")
@@ -183,7 +203,8 @@ async def rehearse(
             "missing": len(missing),
             "rpoSeconds": round(max((lost_at - at for at in missing.values()), default=0.0), 3),
             "rtoSeconds": round(rto, 2),
-            "databaseBytes": sum(f.stat().st_size for f in done.base.folder.rglob("*") if f.is_file()),
+            "databaseBytes": _size(done.base.folder),
+            "nodesBytes": _size(done.base.generation / "nodes"),
             "mediaRestored": (media / "file").is_file(),
             "fsckBefore": before,
             "fsckRepaired": after,
@@ -195,6 +216,11 @@ async def rehearse(
         await asyncio.to_thread(stack.kill)
 
 
+def _kept(vault: Path) -> set[Path]:
+    """The nodes of which the vault has tables."""
+    return {about.parent.parent.parent for about in vault.glob("*/nodes/*/base/*/about.json")}
+
+
 async def _until(check: Any, what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not check():
@@ -203,17 +229,33 @@ async def _until(check: Any, what: str) -> None:
         await asyncio.sleep(0.05)
 
 
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev drill restore")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long people write before the loss")
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second, of all together")
+    parser.add_argument("--cassandra", action="store_true", help="messages on a node of Cassandra")
+    parser.add_argument("--cluster", action="store_true", help="on three of them")
     parser.add_argument("--port", type=int, help="of the system that is made for it")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="whatsapp-drill-"))
     folder.chmod(0o711)
     try:
-        work = rehearse(folder, seconds=args.seconds, per_second=args.rate, port=args.port or ports.choose())
+        work = rehearse(
+            folder,
+            seconds=args.seconds,
+            per_second=args.rate,
+            port=args.port or ports.choose(),
+            nodes=3 if args.cluster else 1 if args.cassandra else 0,
+        )
         figures = asyncio.run(work)
     except DevError as error:
         print(f"./dev drill restore: {error}", file=sys.stderr)
@@ -224,7 +266,8 @@ def main() -> int:
     found, left = figures["fsckRepaired"], figures["fsckLeft"]["found"]
     print(
         f"\nRPO {figures['rpoSeconds']:.3f} s ({figures['missing']} of {figures['acknowledged']} acknowledged messages missing)"
-        f"\nRTO {figures['rtoSeconds']:.2f} s ({figures['databaseBytes'] / 2**20:.0f} MiB of base backup)"
+        f"\nRTO {figures['rtoSeconds']:.2f} s ({_mib(figures['databaseBytes'])} MiB of base backup, "
+        f"{_mib(figures['nodesBytes'])} MiB of nodes)"
         f"\nfsck after the restore: found {found['found']} {found['kinds']}, left {left}"
     )
     if args.json:

@@ -117,5 +117,7 @@ def application(
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPO), env.get("PYTHONPATH", "")])),
         }
     )
+    if data.life.exists():
+        env.setdefault("LOG_LIFE", data.life.read_text().strip())
     env.update(overrides or {})
     return env

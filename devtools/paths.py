@@ -30,6 +30,8 @@ class DataFolder:
         self.cassandra = self.root / "cassandra"
         #: How many nodes the messages of this folder are on; the file is not there when they are in PostgreSQL.
         self.nodes = self.cassandra / "nodes"
+        #: When they were last restored, Unix seconds.
+        self.life = self.cassandra / "life"
 
     def create(self) -> None:
         """Make the folders that are missing. The root keeps the mode it has, else it is for its owner only."""

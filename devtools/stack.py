@@ -402,6 +402,7 @@ class Stack:
             argv=[
                 str(self.python), "-m", "devtools.archiver", "--data", str(self.data.root), "--port", str(server.port),
                 "--vault", str(vault),
+                *(argument for node in (self.ring.nodes if self.ring else ()) for argument in ("--node", str(node.folder))),
             ],
             env=self.env,
             cwd=REPO,

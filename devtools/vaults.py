@@ -48,6 +48,9 @@ def backup(args: argparse.Namespace) -> int:
     made = backups_of.take(vault, data, server)
     print(f"{made.folder}")
     if "archive" not in state["processes"]:
+        for folder in backups_of.take_nodes(vault, data):
+            print(f"{folder}")
+    if "archive" not in state["processes"]:
         say("what is written from now on is not in it: ./dev up --backups DIR keeps that too")
     return 0
 
@@ -73,6 +76,8 @@ def restore(args: argparse.Namespace) -> int:
     if args.yes:
         running.stop(data)
         shutil.rmtree(unprivileged.data_folder(data.postgres), ignore_errors=True)
+        for node in backups_of.nodes_of(data):
+            shutil.rmtree(node)
     bootstrap.ensure(development=False)
     done = backups_of.restore(vault, data, until=until, say=say)
     print(f"restored {data.root}, last commit {done.last_commit or 'that of the base backup'}")

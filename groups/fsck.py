@@ -14,8 +14,8 @@ from django.db import DatabaseError, transaction
 
 from accounts.fsck import Files, Pictures
 from delivery.changes import change_group
+from delivery.fsck.engine import Engine
 from delivery.fsck.section import BUSY, Finding, Keys, facts, some
-from delivery.store import fsck as store_fsck
 from delivery.store.interface import Change, Unavailable
 from delivery.store.sync import SyncStore
 from groups import events
@@ -26,8 +26,8 @@ from groups.services.members import heir_of
 class Groups:
     name = "groups"
 
-    def __init__(self, store: SyncStore) -> None:
-        self._store = store
+    def __init__(self, store: SyncStore, engine: Engine) -> None:
+        self._store, self._engine = store, engine
 
     def keys(self, after: str, limit: int) -> Keys:
         above = uuid.UUID(after) if after else uuid.UUID(int=0)
@@ -38,7 +38,7 @@ class Groups:
         return list(dict.fromkeys(finding.key for finding in self._examine(keys)))
 
     def _examine(self, keys: Sequence[str]) -> list[Finding]:
-        rosters = self._store.ask(store_fsck.rosters(keys))
+        rosters = self._engine.rosters(keys)
         roles: dict[str, dict[str, str]] = {key: {} for key in keys}
         rows = Membership.objects.filter(group__in=keys, left_at=None).values_list(
             "group_id", "user_id", "role"
@@ -77,11 +77,14 @@ class Groups:
                 with transaction.atomic():
                     # As in groups.access.lock, but ended ones too: everything that changes a group holds it.
                     group = Group.objects.select_for_update(no_key=True).get(pk=key)
+                    self._store.settle(key)
                     found = self._examine([key])
                     if repair:
                         self._mend(group, found)
-                        left = {(f.kind, f.facts) for f in self._examine([key])}
-                        found = [f._replace(mended=(f.kind, f.facts) not in left) for f in found]
+                if repair and found:
+                    # Elsewhere it is mended with the commit.
+                    left = {(f.kind, f.facts) for f in self._examine([key])}
+                    found = [f._replace(mended=(f.kind, f.facts) not in left) for f in found]
                 yield from found
             except (Unavailable, DatabaseError):
                 yield Finding(BUSY, key)
@@ -122,8 +125,8 @@ class Groups:
             change_group(conversation=key, sender=actor, changes=changes)
 
 
-def against_engine(store: SyncStore) -> list[Any]:
-    return [Groups(store)]
+def against_engine(store: SyncStore, engine: Engine) -> list[Any]:
+    return [Groups(store, engine)]
 
 
 def sections() -> list[Any]:

@@ -1,8 +1,7 @@
 """The hot node against the tables. Whatever is found here is a hint that went wrong: it costs time or a read, never a message,
 for the sessions' own checks read the tables (R8). What is mended is what those would do later.
 
-Nothing here can be locked, and it moves all the time. So each finding is looked at twice, :data:`APART_S` apart, and counts if
-it has not changed at all; and the scripts that mend compare once more.
+Nothing here can be locked (:class:`delivery.fsck.section.Twice`); the scripts that mend compare once more.
 """
 
 from __future__ import annotations
@@ -15,18 +14,17 @@ from typing import Any, Final
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from delivery.fsck.section import Finding, Keys, facts, some
+from delivery.fsck.engine import Engine
+from delivery.fsck.section import Finding, Keys, Twice, facts
 from delivery.inbox import DIRTY_TTL_S, MARKER_TTL_S, dirty_key, mark_commands, marker_key
 from delivery.lanes import LANES, LEASE_MS, new_token
 from delivery.lanes import keys as lane_keys
-from delivery.store import fsck as store_fsck
 from delivery.store.sync import SyncStore
 from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import alive_key
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 
-APART_S: Final = 3.0
 #: What is younger may be on its way: a lane may lag.
 ON_ITS_WAY_MS: Final = 60_000
 
@@ -69,54 +67,27 @@ def connect(url: str) -> Any:
     return hot_sync.client(url, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 1))
 
 
-class _Twice:
-    """Of a section whose findings are looked at twice."""
-
-    name: str
-    apart_s = APART_S
-
-    def _examine(self, keys: Sequence[str]) -> list[Finding]:
-        raise NotImplementedError
-
-    def _mend(self, finding: Finding) -> bool:
-        raise NotImplementedError
-
-    def look(self, keys: Sequence[str]) -> Iterable[str]:
-        return list(dict.fromkeys(finding.key for finding in self._examine(keys)))
-
-    def settle(self, keys: Sequence[str], repair: bool) -> Iterable[Finding]:
-        first = set(self._examine(keys))
-        if not first:
-            return
-        time.sleep(self.apart_s)
-        for finding in self._examine(keys):
-            if finding in first:
-                yield finding._replace(mended=repair and self._mend(finding))
-
-
-class Users(_Twice):
+class Users(Twice):
     """Marks, markers and sessions of each user's linked devices."""
 
     name = "inboxes"
 
-    def __init__(self, store: SyncStore, hot: Any) -> None:
-        self._store, self._hot = store, hot
+    def __init__(self, store: SyncStore, engine: Engine, hot: Any) -> None:
+        self._store, self._engine, self._hot = store, engine, hot
 
     def keys(self, after: str, limit: int) -> Keys:
-        return some(self._store.ask(store_fsck.keys("users", after, limit)), limit)
+        return self._engine.users(after, limit)
 
     def _examine(self, keys: Sequence[str]) -> list[Finding]:
         devices = {user: [row.device for row in rows] for user, rows in self._store.devices(keys).items()}
         epochs = hot_sync.epochs_of(self._hot, keys)
         pairs = [(user, device) for user, own in devices.items() for device in own]
         # First what is owed, then what is marked, then the heads: a mark is younger than its event and older than its head.
-        owed = self._store.ask(store_fsck.owed([device for _, device in pairs], now_ms() - ON_ITS_WAY_MS))
+        owed = self._engine.owed(pairs, now_ms() - ON_ITS_WAY_MS)
         states = [self._state(user, device) for user, device in pairs]
         sessions = hot_sync.mget(self._hot, [sessions_key(user) for user in keys])
-        heads = self._store.ask(
-            store_fsck.member_heads(
-                [(user, c) for (user, _), (marks, _, _) in zip(pairs, states, strict=True) for c in marks]
-            )
+        heads = self._engine.member_heads(
+            [(user, c) for (user, _), (marks, _, _) in zip(pairs, states, strict=True) for c in marks]
         )
         found: list[Finding] = []
         for (user, device), (marks, marker, endless) in zip(pairs, states, strict=True):
@@ -197,7 +168,7 @@ _KEY = re.compile(
 )
 
 
-class Leftovers(_Twice):
+class Leftovers(Twice):
     """Keys of devices that are linked no more, or of users without a device: found by walking along all keys."""
 
     name = "leftovers"
@@ -234,7 +205,7 @@ class Leftovers(_Twice):
         return not self._hot.exists(finding.key)
 
 
-class Lanes(_Twice):
+class Lanes(Twice):
     """The lanes of groups. ``submit(lane, token)`` starts a task for a lane."""
 
     name = "lanes"

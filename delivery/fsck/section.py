@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 #: A key could not be locked in time, or its server did not answer; another run will look at it.
 BUSY = "busy"
+APART_S: Final = 3.0
 
 
 class Finding(NamedTuple):
@@ -61,3 +63,29 @@ class Section(Protocol):
 def some(keys: Sequence[str], limit: int) -> Keys:
     """Of keys that ascend and were asked for with this limit."""
     return Keys(keys, keys[-1] if len(keys) >= limit and keys else "")
+
+
+class Twice:
+    """A section of what cannot be locked and moves all the time: each finding is looked at twice, :data:`APART_S` apart, and
+    counts if it has not changed at all."""
+
+    name: str
+    apart_s = APART_S
+
+    def _examine(self, keys: Sequence[str]) -> list[Finding]:
+        raise NotImplementedError
+
+    def _mend(self, finding: Finding) -> bool:
+        raise NotImplementedError
+
+    def look(self, keys: Sequence[str]) -> Iterable[str]:
+        return list(dict.fromkeys(finding.key for finding in self._examine(keys)))
+
+    def settle(self, keys: Sequence[str], repair: bool) -> Iterable[Finding]:
+        first = set(self._examine(keys))
+        if not first:
+            return
+        time.sleep(self.apart_s)
+        for finding in self._examine(keys):
+            if finding in first:
+                yield finding._replace(mended=repair and self._mend(finding))

@@ -31,11 +31,13 @@ class Background:
         self._store: Elsewhere | None = None
         self._opening: asyncio.Lock | None = None
 
-    def ask(self, call: Callable[[Elsewhere], Coroutine[Any, Any, Any]]) -> Any:
+    def ask(
+        self, call: Callable[[Elsewhere], Coroutine[Any, Any, Any]], patience_s: float = PATIENCE_S
+    ) -> Any:
         """What the coroutine returns that ``call`` makes of the store. Raises ``Unavailable`` when that takes too long."""
         future = asyncio.run_coroutine_threadsafe(self._answer(call), self._started())
         try:
-            return future.result(PATIENCE_S)
+            return future.result(patience_s)
         except FutureTimeout:
             future.cancel()
             raise Unavailable("the store did not answer in time") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+import time
+from typing import Any, Final, cast
 
 from django.conf import settings
 
@@ -10,6 +11,7 @@ from delivery.store.background import Background
 from delivery.store.cassandra.configured import store
 from delivery.store.deferred import DeferredStore
 from delivery.store.guarded import from_settings
+from delivery.store.interface import Unavailable
 from delivery.store.pending import Elsewhere
 
 
@@ -25,6 +27,26 @@ async def _open() -> Elsewhere:
 
 background = Background(_open)
 deferred = DeferredStore(background.ask)
+
+
+#: Longest wait for one question of fsck, seconds: it may read a whole log.
+_INSPECTION_S: Final = 120.0
+#: Before it is asked again: a walk along a table may take longer than a request.
+_PAUSES_S: Final = (0.5, 2.0)
+
+
+def inspect(question: str, *args: Any) -> Any:
+    """The answer of the store on Cassandra to a question of fsck, all of which may be repeated. Raises ``Unavailable``."""
+
+    def call(store: Any) -> Any:
+        return store.inspected(question, *args)
+
+    for pause_s in _PAUSES_S:
+        try:
+            return background.ask(call, _INSPECTION_S)
+        except Unavailable:
+            time.sleep(pause_s)
+    return background.ask(call, _INSPECTION_S)
 
 
 def elsewhere() -> bool:

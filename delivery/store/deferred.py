@@ -105,6 +105,10 @@ class DeferredStore:
                 done[row] = self._ask(pending.decode(operation).perform)
                 self._sql(pending.DONE, row)
 
+    def settle(self, subject: str) -> None:
+        """Carry out what is written down of a conversation or a user, for who compares. Raises ``Unavailable``."""
+        self._settle(subject)
+
     def _opening(self, a: str, b: str) -> tuple[int, pending.OpenDirect] | None:
         """What opens the conversation of two users, if that is not carried out yet. Its row is locked."""
         for row, operation in self._sql(pending.OPENING, pending.pair_of(a, b)):

@@ -115,6 +115,9 @@ class SyncStore:
         """Run an operation that only Django code needs, such as those of :mod:`delivery.store.trace`."""
         return self._run(operation)
 
+    def settle(self, subject: str) -> None:
+        """Nothing is written down here: what a transaction changes is changed with its commit."""
+
     # -- log
     def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
         return self._run(log.append(writer, sends, now, self._lock_ms, alone=False))

@@ -212,3 +212,16 @@ async def test_a_system_under_load_comes_back_whole(folder: Path) -> None:
     assert figures["mediaRestored"]
     assert figures["fsckBefore"]["found"] == 0, figures["fsckBefore"]
     assert figures["fsckLeft"]["found"] == 0, figures["fsckLeft"]
+
+
+@pytest.mark.needs_cluster
+@pytest.mark.timeout(900)
+async def test_a_system_on_cassandra_under_load_comes_back_whole(folder: Path) -> None:
+    """``./dev drill restore --cassandra``, in short; ``./dev faults`` runs it."""
+    figures = await rehearse(folder, seconds=10, per_second=40, port=ports.choose(), nodes=1)
+    assert figures["acknowledged"] > 0
+    assert figures["rpoSeconds"] < 60
+    assert figures["missing"] < figures["acknowledged"]
+    assert figures["rtoSeconds"] < 15 * 60
+    assert figures["fsckBefore"]["found"] == 0, figures["fsckBefore"]
+    assert figures["fsckLeft"]["found"] == 0, figures["fsckLeft"]

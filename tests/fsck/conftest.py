@@ -37,7 +37,7 @@ def room(limits: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """Limits of development; what goes to the lanes is dropped, for no worker runs beside these tests."""
     limits(groups_per_hour=100_000, group_changes_per_hour=100_000)
     monkeypatch.setattr("delivery.changes._tell", lambda entry: None)
-    monkeypatch.setattr("delivery.fsck.hot._Twice.apart_s", 0.05)
+    monkeypatch.setattr("delivery.fsck.section.Twice.apart_s", 0.05)
 
 
 @pytest.fixture

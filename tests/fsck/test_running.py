@@ -154,13 +154,3 @@ def test_the_schedule_only_tells_if_told_so(world: World, settings: Any) -> None
     sql("UPDATE delivery_head SET ordinal = 99 WHERE conversation = %s", world.direct)
     assert scheduled() == 2  # among what changed lately, and among all
     assert world.head(world.direct, "ordinal")[0] == 99
-
-
-@pytest.mark.django_db
-def test_with_the_log_elsewhere_the_tables_of_postgresql_are_not_asked(world: World, settings: Any) -> None:
-    sql("UPDATE delivery_head SET ordinal = 99 WHERE conversation = %s", world.direct)
-    world.hot.set("{lane:4}:lease", "x")
-    settings.LOG_STORE = "cassandra"
-    assert scheduled() == 1
-    assert world.head(world.direct, "ordinal")[0] == 99
-    assert world.hot.pttl("{lane:4}:lease") > 0 or not world.hot.exists("{lane:4}:lease")

@@ -16,6 +16,8 @@ _POINTS = env.addresses("CASSANDRA_CONTACT_POINTS", default_port=9042)
 CASSANDRA_CONTACT_POINTS = [host for host, _ in _POINTS]
 #: The same on every node: that is what a cluster tells its clients.
 CASSANDRA_PORT = _POINTS[0][1] if _POINTS else 9042
+#: After a log on Cassandra was restored: the time of that (Unix seconds), in every process. 0: never.
+LOG_LIFE = env.number("LOG_LIFE", 0)
 CASSANDRA_KEYSPACE = os.environ.get("CASSANDRA_KEYSPACE") or "whatsapp"
 #: The one whose nodes this process asks, and whose majority decides.
 CASSANDRA_DATA_CENTRE = os.environ.get("CASSANDRA_DATA_CENTRE") or "datacenter1"

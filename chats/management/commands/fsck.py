@@ -13,6 +13,7 @@ from chats.fsck import sections
 from delivery.fsck.hot import connect
 from delivery.fsck.runner import BATCH, Cursor, run
 from delivery.fsck.section import BUSY, Finding
+from delivery.store.chosen import elsewhere
 from delivery.store.fsck import ALL
 from delivery.store.interface import Unavailable
 
@@ -71,7 +72,8 @@ class Command(BaseCommand):
                 batch=max(1, options["batch"]),
             )
         except Unavailable:
-            raise CommandError("PostgreSQL cannot be reached: nothing can be compared now.") from None
+            where = "Cassandra" if elsewhere() else "PostgreSQL"
+            raise CommandError(f"{where} cannot be reached: nothing can be compared now.") from None
         except redis.RedisError as error:
             raise CommandError(f"The hot node cannot be reached: {type(error).__name__}.") from None
         after = f"{report.cursor.section}/{report.cursor.after}" if report.cursor else None

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from delivery.store.cassandra import members
+from delivery.store.cassandra import life, members
 from delivery.store.cassandra.document import Document, Intent, Step
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.members import Membership
@@ -101,6 +101,7 @@ def _decide(
     moved: dict[tuple[str, int], Membership] = {}
     steps: list[Step] = []
     of_members = 0
+    life.begin(document)
     for seq, one in enumerate(changes, document.given + 1):
         steps.append(Step(seq, one.message_id, one.kind, one.extra))
         for user in one.joins:
@@ -279,6 +280,7 @@ def _timer(
             as_before = seconds == document.timer and all(timer == seconds for timer in believed)
         if as_before:
             raise Keep(TimerSet(0, 0, withheld))
+        life.begin(document)
         seq = document.given + 1
         if withheld:
             assert block is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from delivery.store.cassandra import life
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from whatsapp.infra.hot_cluster import open_hot
@@ -21,6 +22,7 @@ def store() -> CassandraStore:
 
 def session() -> Cassandra:
     """Opened by ``open()``, or by its first statement. Raises ``ImproperlyConfigured`` when a certificate cannot be read."""
+    life.set_current(settings.LOG_LIFE)
     return Cassandra(
         settings.CASSANDRA_CONTACT_POINTS,
         settings.CASSANDRA_KEYSPACE,

@@ -147,6 +147,7 @@ class Document(msgspec.Struct, array_like=True):
         0  # seqs up to it were reserved for a copy that was lost: none of them is given out again (R24)
     )
     lost: Lost | None = None
+    life: int = 0  # of the log, when the last number was given out (:mod:`delivery.store.cassandra.life`)
 
     @property
     def given(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from delivery.store.cassandra import rows
+from delivery.store.cassandra import life, rows
 from delivery.store.cassandra.document import MAX_LASTS, Block, Claim, Document, State
 from delivery.store.cassandra.messages import Known
 from delivery.store.interface import Appended, Outcome, Send
@@ -146,6 +146,7 @@ def take(
     message = rows.is_message(send.kind)
     block = block_of(document, send.sender)
     withheld = about.withheld or (block is not None and block.active)
+    life.begin(document)
     document.head = document.given + 1
     if message and not withheld:
         document.ordinal += 1

@@ -22,7 +22,7 @@ from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.interface import ReceiptWrite
 from delivery.store.move import Log, Row, Source
 
-_KEPT: Final = ("recent", "lock", "stamp")
+_KEPT: Final = ("recent", "lock", "stamp", "life")
 _ABOUT: Final = ("edit", "reaction", "vote")
 _SAME = ("seq", "ordinal", "sent_at", "at", "seq_num", "kind", "content", "extra", "envelopes", "sender", "device",
          "message_id", "edited", "until", "withheld", "superseded", "replaced", "target")  # fmt: skip

@@ -11,6 +11,9 @@ from delivery.store.cassandra import (
     blocks,
     devices,
     flags,
+    fsck,
+    fsck_engine,
+    fsck_rows,
     listed,
     log,
     outbox,
@@ -273,7 +276,28 @@ class CassandraStore:
         """The answer to a question of :mod:`delivery.store.trace`."""
         return await _QUESTIONS[question](self._db, self._documents, *args)
 
+    async def inspected(self, question: str, *args: Any) -> Any:
+        """The answer to a question of fsck."""
+        return await _INSPECTIONS[question](self._db, self._documents, *args)
 
+
+_INSPECTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "conversations": fsck.walk,
+    "recent": fsck.recent,
+    "look": fsck.look,
+    "settle": fsck.settle,
+    "walk": fsck_rows.walk,
+    "examine": fsck_rows.examine,
+    "mend": fsck_rows.mend,
+    "users": fsck_engine.users,
+    "devices": fsck_engine.devices,
+    "linked": fsck_engine.linked,
+    "blocked": fsck_engine.blocked,
+    "have_direct": fsck_engine.have_direct,
+    "rosters": fsck_engine.rosters,
+    "owed": fsck_engine.owing,
+    "member_heads": fsck_engine.member_heads,
+}
 _QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     question.__name__: question
     for question in (

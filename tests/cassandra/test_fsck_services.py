@@ -1,0 +1,127 @@
+"""fsck of a log on Cassandra against accounts, groups and the hot node; the schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import Block, Device
+from chats.fsck import sections
+from chats.tasks import fsck as scheduled
+from delivery.fsck.hot import connect
+from delivery.fsck.runner import run
+from delivery.fsck.section import Finding, Twice
+from delivery.inbox import dirty_key, marker_key
+from delivery.store.sync import store
+from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
+from tests.cassandra.test_fsck import ask, cql, emptied, on_cassandra  # noqa: F401 - a fixture
+from tests.chats.conftest import open_direct
+from tests.contract.harness import new_id, send
+from tests.fsck.conftest import hot, room  # noqa: F401 - fixtures
+from tests.groups.conftest import make, sign_in
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.hot import parse_epoch
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+
+
+def fsck(*, repair: bool = False) -> list[Finding]:
+    found: list[Finding] = []
+    chosen = sections(connect(settings.HOT_URL))
+    run(chosen, repair=repair, tell=lambda _, finding: found.append(finding))
+    return found
+
+
+class World:
+    def __init__(self, hot: Any) -> None:  # noqa: F811
+        emptied()
+        self.hot = hot
+        self.ann, self.bob, self.cat, self.dan = (sign_in() for _ in range(4))
+        self.direct, self.blocked = open_direct(self.ann, self.bob), open_direct(self.ann, self.dan)
+        self.group = make(self.ann, self.bob, self.cat)
+        assert self.ann.api.put(f"/blocks/{self.dan.user_id}").status_code in (200, 204)
+        for _ in range(3):
+            one = send(self.direct, self.ann.user_id, self.ann.device_id)
+            store.append(new_id(), [one], now_ms() - 120_000)
+        self.marked()
+
+    def marked(self, **extra: int) -> None:
+        """Bob's dirty set is complete."""
+        dirty = dirty_key(self.bob.user_id, self.bob.device_id)
+        heads = store.roster_heads([self.group])
+        self.hot.delete(dirty)
+        self.hot.zadd(dirty, {self.direct: 3, self.group: heads[self.group].head})
+        self.hot.expire(dirty, 1000)
+        epoch = parse_epoch(self.hot.execute_command("INFO server replication commandstats"))
+        self.hot.set(marker_key(self.bob.user_id, self.bob.device_id), epoch, ex=1000)
+
+    def forget_member(self, person: Person) -> None:
+        for table in ("member", "roster"):
+            cql(f"DELETE FROM $.{table} WHERE conversation = ? AND member = ?", self.group, person.user_id)
+
+
+def _unlink(world: World) -> None:
+    with transaction.atomic():
+        store.unlink_device(world.cat.user_id, world.cat.device_id, now_ms())
+
+
+WRONG: dict[str, Callable[[World], Any]] = {
+    "group.unknown": lambda w: w.forget_member(w.cat),
+    "group.restricted": lambda w: ask(
+        lambda s: s._documents.change(w.group, lambda d: setattr(d, "restricted", True), now_ms())
+    ),
+    "group.head": lambda w: (
+        cql("DELETE FROM $.conversation WHERE conversation = ?", w.group),
+        cql("DELETE FROM $.event WHERE conversation = ? AND bucket = 0", w.group),
+        [w.forget_member(one) for one in (w.ann, w.bob, w.cat)],
+    ),
+    "device.missing": _unlink,
+    "device.unknown": lambda w: ask(lambda s: s.link_device(w.dan.user_id, new_id(), now_ms())),
+    "device.ended": lambda w: Device.objects.filter(pk=w.cat.device_id).update(unlinked_at=1),
+    "block.missing": lambda w: Block.objects.create(owner_id=w.bob.user_id, user_id=w.ann.user_id, at=1),
+    "block.lifted": lambda w: Block.objects.filter(owner=w.ann.user_id).delete(),
+    "mark.missing": lambda w: w.hot.zrem(dirty_key(w.bob.user_id, w.bob.device_id), w.direct),
+    "mark.beyond": lambda w: w.hot.zadd(dirty_key(w.bob.user_id, w.bob.device_id), {w.direct: 99}),
+    "mark.stranger": lambda w: w.hot.zadd(dirty_key(w.bob.user_id, w.bob.device_id), {w.blocked: 1}),
+}
+
+
+@pytest.mark.usefixtures("on_cassandra")
+def test_each_is_found_and_mended(hot: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(Twice, "apart_s", 0.05)
+    world = World(hot)
+    assert fsck() == []
+    for kind, corrupt in WRONG.items():
+        corrupt(world)
+        assert kind in {finding.kind for finding in fsck()}, kind
+        mended = fsck(repair=True)
+        assert kind in {finding.kind for finding in mended}
+        assert [finding for finding in mended if not finding.mended] == []
+        world.marked()
+        assert fsck(repair=True) == [], kind
+
+
+@pytest.mark.usefixtures("on_cassandra")
+def test_the_schedule_mends_what_changed_lately(
+    hot: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
+) -> None:
+    monkeypatch.setattr(Twice, "apart_s", 0.05)
+    monkeypatch.setattr(settings, "FSCK_SECONDS", 60)
+    world = World(hot)
+    cql("DELETE FROM $.message WHERE message_id = ?", _message(world, 2))
+    assert scheduled() == 1
+    assert "fsck found 1, mended 1: message.missing 1" in caplog.text
+    assert scheduled() == 0
+
+
+def _message(world: World, seq: int) -> str:
+    rows = cql(
+        "SELECT message_id FROM $.event WHERE conversation = ? AND bucket = 0 AND seq = ?", world.direct, seq
+    )
+    return str(rows[0][0])
