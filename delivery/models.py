@@ -292,3 +292,29 @@ class Pending(models.Model):
             models.Index(fields=["subject", "id"], name="delivery_pending_subject"),
             models.Index(fields=["due_at"], name="delivery_pending_due"),
         ]
+
+
+class Move(models.Model):
+    """How far the log is on its way to another store (``delivery/store/moving.py``); one row, or none."""
+
+    id = models.SmallIntegerField(primary_key=True)
+    state = models.TextField(help_text="copying, fenced, compared, moved or final")
+    began_at = models.BigIntegerField(db_default=0)
+    fenced_at = models.BigIntegerField(db_default=0, help_text="nobody writes here since")
+    moved_at = models.BigIntegerField(db_default=0)
+
+    class Meta:
+        db_table = "delivery_move"
+
+
+class MovedCopy(models.Model):
+    """What was copied to another store, and as what."""
+
+    pk = models.CompositePrimaryKey("kind", "key")
+    kind = models.TextField(help_text="conversation, device or flags")
+    key = models.UUIDField()
+    prints = models.JSONField(help_text="of what was copied: of the log of a conversation by bucket")
+    compared = models.BooleanField(db_default=False, help_text="and read back since")
+
+    class Meta:
+        db_table = "delivery_moved_copy"

@@ -17,6 +17,7 @@ from typing import cast
 
 import hiredis
 
+from delivery import whereabouts
 from delivery.fanout import Fanout
 from delivery.outbox import kept_under
 from delivery.pending import PendingSweep
@@ -170,11 +171,10 @@ def start_in_thread(database_url: str, hot_url: str) -> Callable[[], bool]:
         sweep = Sweep(log.store, hot_url)
         _show(sweep)
         running.append(sweep)
+        running_for_ever = [sweep.run(), whereabouts.watch(pool)]
         if chosen.elsewhere():
-            services = PendingSweep(pool, cast(Elsewhere, log.store))
-            await asyncio.gather(sweep.run(), services.run())
-        else:
-            await sweep.run()
+            running_for_ever.append(PendingSweep(pool, cast(Elsewhere, log.store)).run())
+        await asyncio.gather(*running_for_ever)
 
     def turns() -> bool:
         return bool(running) and time.monotonic() - running[0].turned_at < LATE_S

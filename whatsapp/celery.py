@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 from typing import Any
 
 import celery.apps.worker
@@ -68,6 +69,12 @@ _tally: workers.Tally | None = None
 def _before_the_pool(**_: Any) -> None:
     global _tally
     _tally = workers.Tally()
+
+    from delivery import whereabouts
+
+    if wrong := whereabouts.look():
+        print(wrong, file=sys.stderr)
+        raise SystemExit(1)
 
 
 @worker_process_init.connect

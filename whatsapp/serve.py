@@ -56,8 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     _raise_descriptors()
     uvloop.install()
-    asyncio.run(_serve(options.name, public, private))
-    return 0
+    return asyncio.run(_serve(options.name, public, private))
 
 
 def _wrong_settings() -> str:
@@ -106,11 +105,12 @@ class _Server(uvicorn.Server):
         return contextlib.nullcontext()
 
 
-async def _serve(name: str, public: socket.socket, private: socket.socket) -> None:
+async def _serve(name: str, public: socket.socket, private: socket.socket) -> int:
     from whatsapp.asgi import application, build  # first: it sets Django up
 
     from chats.gateway import gateway  # isort: skip
     from accounts.rest.address import is_proxy
+    from delivery import whereabouts
     from whatsapp.infra.exposition import with_metrics
     from whatsapp.infra.headers import with_headers
     from whatsapp.infra.http import Http
@@ -119,12 +119,16 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
     from whatsapp.staff.online.reporter import Reporter
 
     catch_the_rest()
+    if wrong := await asyncio.to_thread(whereabouts.look):
+        print(f"{name}: {wrong}", file=sys.stderr)
+        return 1
     here = await gateway()
     Http.door.is_proxy = is_proxy
     reporter = Reporter(here)
     reporter.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    watching = loop.create_task(whereabouts.watch(here.pool))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     servers = [
@@ -144,6 +148,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
     ports = {"port": public.getsockname()[1], "private_port": private.getsockname()[1]}
     print(json.dumps({"name": name, **ports}), flush=True)
     await stop.wait()
+    watching.cancel()
     # 1. nobody new: the kernel gives connections to the other gateways of the port
     for server in servers:
         for listener in server.servers:
@@ -156,6 +161,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> No
     await asyncio.wait(running, timeout=5)
     await reporter.stop()
     await here.stop()
+    return 0
 
 
 def _config(application: Any, protocol: type[asyncio.Protocol]) -> uvicorn.Config:

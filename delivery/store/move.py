@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import namedtuple_row
+
+from delivery.store.moving import PRINTS, Prints, where
+from whatsapp.infra.postgres import behind_pooler
 
 #: Events that are read at once.
 PAGE: Final = 2_000
@@ -25,7 +28,10 @@ class Source:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str) -> AsyncIterator[Source]:
-        async with await psycopg.AsyncConnection.connect(url, row_factory=namedtuple_row) as connection:
+        async with await psycopg.AsyncConnection.connect(
+            where(url), row_factory=namedtuple_row
+        ) as connection:
+            connection.prepare_threshold = None if behind_pooler() else 1
             await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             await connection.set_read_only(True)
             yield cls(connection)
@@ -40,6 +46,11 @@ class Source:
         await self._connection.rollback()
         async with self._connection.transaction():
             yield
+
+    async def prints(self, kind: str, keys: Sequence[str]) -> dict[str, Prints]:
+        """By key what tells whether it has changed."""
+        async with self.snapshot():
+            return {row[0]: row[1] for row in await self.rows(PRINTS[kind], ids=list(keys))}
 
     async def keys(self, sql: str, after: str, limit: int = 1_000) -> list[str]:
         async with self.snapshot():
@@ -64,9 +75,12 @@ WHERE conversation = %(id)s::uuid"""
 _RECEIPTS = """SELECT member::text, delivered, read, sent, changed_at, delivered_at, shown_delivered, shown_read, shown_at
 FROM delivery_receipt WHERE conversation = %(id)s::uuid"""
 _MENTIONS = "SELECT member::text, seq FROM delivery_mention WHERE conversation = %(id)s::uuid"
-_EVENTS = """SELECT seq, ordinal, at, sent_at, seq_num, sender::text, device::text, message_id::text, kind, body_hash, content,
-       extra, envelopes, target, edited, superseded, withheld, replaced, until
-FROM delivery_event WHERE conversation = %(id)s::uuid AND seq > %(after)s ORDER BY seq LIMIT %(limit)s"""
+_COLUMNS = """seq, ordinal, at, sent_at, seq_num, sender::text, device::text, message_id::text, kind, body_hash, content,
+       extra, envelopes, target, edited, superseded, withheld, replaced, until"""
+_EVENTS = f"""SELECT {_COLUMNS} FROM delivery_event
+WHERE conversation = %(id)s::uuid AND seq > %(after)s AND seq <= %(last)s ORDER BY seq LIMIT %(limit)s"""
+_ABOUT = f"""SELECT {_COLUMNS} FROM delivery_event WHERE conversation = %(id)s::uuid AND target = ANY (%(targets)s)
+AND target IS NOT NULL AND superseded IS NULL ORDER BY seq"""
 
 
 class Log(NamedTuple):
@@ -88,12 +102,17 @@ async def log(source: Source, conversation: str) -> Log | None:
     return Log(heads[0], *others)
 
 
-async def events(source: Source, conversation: str) -> AsyncIterator[list[Row]]:
-    """Its events, ascending, some at a time."""
-    after = 0
-    while page := await source.rows(_EVENTS, id=conversation, after=after, limit=PAGE):
+async def events(source: Source, conversation: str, first: int, last: int) -> AsyncIterator[list[Row]]:
+    """Its events of ``first <= seq <= last``, ascending, some at a time."""
+    after = first - 1
+    while page := await source.rows(_EVENTS, id=conversation, after=after, last=last, limit=PAGE):
         yield page
         after = page[-1].seq
+
+
+async def about(source: Source, conversation: str, targets: Sequence[int]) -> list[Row]:
+    """The events in force about these messages."""
+    return await source.rows(_ABOUT, id=conversation, targets=list(targets)) if targets else []
 
 
 _DEVICE = "SELECT device::text, member::text, linked_at FROM delivery_device WHERE device = %(id)s::uuid"

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from delivery.store.cassandra.session import Cassandra
+from tests.contract.both import Both
 from tests.contract.cassandra import CassandraHarness
 from tests.contract.harness import DjangoHarness, People, PostgresHarness
 
@@ -82,3 +84,17 @@ async def harness(request: pytest.FixtureRequest, django_db_blocker: Any) -> Asy
 @pytest.fixture
 async def people(harness: Any) -> People:
     return await People(harness.store).meet()
+
+
+@pytest.fixture
+async def both(
+    new_postgres_url: str, contract_cassandra: tuple[str, int, str], django_db_blocker: Any
+) -> AsyncIterator[Both]:
+    host, port, keyspace = contract_cassandra
+    session = await Cassandra([host], keyspace, port=port).open()
+    with django_db_blocker.unblock():
+        async with PostgresHarness(new_postgres_url) as harness:
+            made = Both(harness, new_postgres_url, session)
+            await made.fill()
+            yield made
+    await session.close()

@@ -6,55 +6,38 @@ empty as empty. Nobody uses the conversation here meanwhile.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from delivery.store import move
 from delivery.store.cassandra import flags, roster, rows
 from delivery.store.cassandra.document import Block, Claim, Document, Shown
 from delivery.store.cassandra.documents import Documents
-from delivery.store.cassandra.events import EventRow, upwards
 from delivery.store.cassandra.positions import acked, expired
 from delivery.store.cassandra.receipts import written
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.interface import ReceiptWrite
 from delivery.store.move import Log, Row, Source
+from delivery.store.moving import Prints
 
-_KEPT: Final = ("recent", "lock", "stamp", "life")
-_ABOUT: Final = ("edit", "reaction", "vote")
-_SAME = ("seq", "ordinal", "sent_at", "at", "seq_num", "kind", "content", "extra", "envelopes", "sender", "device",
+#: Of a document: what is its own, however it came to be.
+KEPT: Final = ("recent", "lock", "stamp", "life")
+ABOUT: Final = ("edit", "reaction", "vote")
+SAME = ("seq", "ordinal", "sent_at", "at", "seq_num", "kind", "content", "extra", "envelopes", "sender", "device",
          "message_id", "edited", "until", "withheld", "superseded", "replaced", "target")  # fmt: skip
 
 
-class Differs(Exception):
-    """What was written is not what was read."""
+_LINKED: Final = (
+    "UPDATE $.linked SET member = ?, link = ?, linked_at = ?, ready = true, ended = false WHERE device = ? "
+)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
 
 
-class Digest:
-    """Of all rows of a log, whichever store they come from."""
-
-    def __init__(self) -> None:
-        self._hash, self.number = hashlib.blake2b(digest_size=16), 0
-
-    def add(self, row: Any) -> None:
-        values = [_plain(getattr(row, name)) for name in _SAME]
-        # False and null are the same to every reader.
-        values = [None if value is False else value for value in values]
-        self._hash.update(repr(values).encode())
-        self.number += 1
-
-    @property
-    def value(self) -> tuple[int, str]:
-        return self.number, self._hash.hexdigest()
-
-
-def _document(log: Log, now: int, stamp: int) -> Document:
+def document_of(log: Log, stamp: int) -> Document:
     head = log.head
     direct = head.kind == "direct"
     people = sorted({one.member for one in log.members}) if direct else []
@@ -94,31 +77,47 @@ class Target:
         self._db, self._now = db, now
         self._documents = Documents(db)
 
-    async def conversation(self, source: Source, conversation: str) -> bool:
-        """Copy one, in a snapshot; whether its events had to be copied too."""
+    async def conversation(
+        self, source: Source, conversation: str, prints: Prints | None = None, known: Prints | None = None
+    ) -> int:
+        """Copy one, in a snapshot; returns of how many buckets the events had to be copied too. ``prints``: of the source;
+        ``known``: those of the copy that is here. Without the two all of it is copied."""
         async with source.snapshot():
             log = await move.log(source, conversation)
             if log is None:
-                return False
+                return 0
             found = await self._documents.read([conversation])
             before = found.get(conversation)
             stamp = max(time.time_ns() // 1_000, before.stamp + 1 if before else 0)
-            document = _document(log, self._now, stamp)
-            changed = before is None or (before.head, before.floor) != (document.head, document.floor)
-            again = before is not None or (changed and await self._began(conversation, document))
+            document = document_of(log, stamp)
+            there = prints["log"] if prints else {}
+            here = known["log"] if known and before is not None else {}
+            buckets = range(document.floor // rows.BUCKET, document.head // rows.BUCKET + 1)
+            changed = [one for one in buckets if prints is None or there.get(str(one)) != here.get(str(one))]
+            again = before is not None or await self._began(conversation, buckets)
             await self._db.write(self._members(conversation, log, stamp))
-            if changed:
-                document.day = await self._events(source, conversation, log, stamp, again=again)
-            elif before is not None:
-                document.day = before.day
+            if again and (known is None or before is None or before.floor != document.floor):
+                await self._expired(conversation, document.floor, stamp)
+            for bucket in changed:
+                if again and not here:  # whatever an earlier copy has left
+                    cql = "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ?"
+                    await self._db.run(cql, stamp - 1, conversation, bucket)
+                day = await self._bucket(source, conversation, bucket, stamp, again=again)
+                document.day = max(document.day, day)
+            if before is not None:
+                document.day = max(document.day, before.day)
+            mentions = [
+                rows.of("mention", conversation=conversation, member=one.member, seq=one.seq, stamp=stamp)
+                for one in log.mentions
+            ]
+            await self._db.write(mentions)
             # Last: who is interrupted before begins this conversation anew.
             await self._write(conversation, document, before)
-            return changed
+            return len(changed)
 
-    async def _began(self, conversation: str, document: Document) -> bool:
+    async def _began(self, conversation: str, buckets: Iterable[int]) -> bool:
         """Whether a pass that was interrupted has left rows."""
         cql = "SELECT seq FROM $.event WHERE conversation = ? AND bucket = ? LIMIT 1"
-        buckets = range(document.head // rows.BUCKET + 1)
         return any(await self._db.each(cql, [(conversation, bucket) for bucket in buckets]))
 
     async def _write(self, conversation: str, document: Document, before: Document | None) -> None:
@@ -128,7 +127,7 @@ class Target:
 
         def replace(there: Document) -> None:
             for name in Document.__struct_fields__:
-                if name not in _KEPT:
+                if name not in KEPT:
                     setattr(there, name, getattr(document, name))
             there.stamp = max(there.stamp, document.stamp)
 
@@ -159,78 +158,42 @@ class Target:
             )
         return statements
 
-    async def _events(self, source: Source, conversation: str, log: Log, stamp: int, *, again: bool) -> int:
-        """The rows of its log, and those that lead to them. Returns the day of the last one."""
+    async def _expired(self, conversation: str, floor: int, stamp: int) -> None:
+        cql = "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ? AND seq <= ?"
+        if floor:
+            buckets = range(floor // rows.BUCKET + 1)
+            await self._db.write([(cql, (stamp - 1, conversation, bucket, floor)) for bucket in buckets])
+
+    async def _bucket(
+        self, source: Source, conversation: str, bucket: int, stamp: int, *, again: bool
+    ) -> int:
+        """The rows of one partition of its log, and those that lead to them. Returns the day of the last one."""
         last = 0
-        if again and log.head.floor:
-            await self._db.write(
-                [
-                    (
-                        "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ? AND seq <= ?",
-                        (stamp - 1, conversation, bucket, log.head.floor),
-                    )
-                    for bucket in range(log.head.floor // rows.BUCKET + 1)
-                ]
-            )
-        async for page in move.events(source, conversation):
-            if again:
-                await self._forget_about(conversation, page, stamp - 1)
-            by_bucket: dict[int, list[Statement]] = {}
+        first = bucket * rows.BUCKET
+        targets: set[int] = set()
+        async for page in move.events(source, conversation, first, first + rows.BUCKET - 1):
+            targets |= {one.seq for one in page if rows.is_message(one.kind)}
+            targets |= {one.target for one in page if one.target}
             beside: list[Statement] = []
             for one in page:
-                by_bucket.setdefault(one.seq // rows.BUCKET, []).append(
-                    _event(conversation, one, stamp, again)
-                )
                 beside += _beside(conversation, one, stamp)
-            for statements in by_bucket.values():
-                await self._db.write(statements)
+            await self._db.write([_event(conversation, one, stamp, again) for one in page])
             await self._db.write(beside)
             for day in sorted({one.at // rows.DAY_MS for one in page}):
                 await self._db.write(rows.activity(conversation, day * rows.DAY_MS))
                 last = max(last, day)
-        await self._db.write(
-            [
-                rows.of("mention", conversation=conversation, member=one.member, seq=one.seq, stamp=stamp)
-                for one in log.mentions
-            ]
-        )
+        if again:
+            await self._forget_about(conversation, targets, stamp - 1)
+        # Those in other buckets too: what was forgotten of a target is written again.
+        in_force = [
+            one for one in await move.about(source, conversation, sorted(targets)) if one.kind in ABOUT
+        ]
+        await self._db.write([_about(conversation, one, stamp) for one in in_force])
         return last
 
-    async def _forget_about(self, conversation: str, page: Sequence[Row], stamp: int) -> None:
-        targets = {one.seq for one in page if rows.is_message(one.kind)}
+    async def _forget_about(self, conversation: str, targets: Iterable[int], stamp: int) -> None:
         cql = "DELETE FROM $.about USING TIMESTAMP ? WHERE conversation = ? AND target = ?"
         await self._db.write([(cql, (stamp, conversation, target)) for target in sorted(targets)])
-
-    async def verify(self, source: Source, conversation: str) -> None:
-        """Read it back, and compare with what there is over there now. Raises :class:`Differs`."""
-        there, here = Digest(), Digest()
-        async with source.snapshot():
-            log = await move.log(source, conversation)
-            document = (await self._documents.read([conversation])).get(conversation)
-            if log is None or document is None:
-                raise Differs(f"{conversation} is on one side only")
-            wanted = _document(log, self._now, document.stamp)
-            for name in Document.__struct_fields__:
-                if name not in (*_KEPT, "day") and getattr(wanted, name) != getattr(document, name):
-                    raise Differs(f"{conversation}: {name} differs")
-            async for page in move.events(source, conversation):
-                for one in page:
-                    there.add(one)
-                for row in await upwards(self._db, conversation, page[0].seq, page[-1].seq, len(page) + 1):
-                    here.add(row)
-        if there.value != here.value:
-            raise Differs(f"{conversation}: {there.number} events there, {here.number} here, or other ones")
-        await self._verify_members(conversation, log)
-
-    async def _verify_members(self, conversation: str, log: Log) -> None:
-        found = await self._db.rows(
-            "SELECT member, joined_seq, left_seq, speaker FROM $.member WHERE conversation = ?", conversation
-        )
-        if log.head.kind == "direct":
-            return  # in the document
-        wanted = {(one.member, one.joined_seq, one.left_seq, one.speaker) for one in log.members}
-        if {(m, joined, left or 0, bool(speaker)) for m, joined, left, speaker in found} != wanted:
-            raise Differs(f"{conversation}: members differ")
 
     async def device(self, source: Source, id_: str) -> None:
         """A device with its positions and numbers."""
@@ -239,11 +202,11 @@ class Target:
         if device is None:
             return
         link = max(1, device.linked_at * 1_000)
-        await self._db.swap(
-            "UPDATE $.linked SET member = ?, link = ?, linked_at = ?, ready = true, ended = false WHERE device = ? "
-            "IF link = null",
-            device.member, link, device.linked_at, id_,
-        )  # fmt: skip
+        applied, there = await self._db.swap(
+            _LINKED + "IF link = null", device.member, link, device.linked_at, id_
+        )
+        if not applied and there is not None and there[0] != link:  # linked anew since an earlier pass
+            await self._db.swap(_LINKED + "IF link = ?", device.member, link, device.linked_at, id_, there[0])
         statements: list[Statement] = [
             rows.of(
                 "device", member=device.member, device=id_, linked_at=device.linked_at, link=link, stamp=link
@@ -275,7 +238,7 @@ class Target:
                 (
                     flags._SET,
                     (
-                        member, one.conversation, one.muted_until, one.pinned, one.archived, _plain(one.draft),
+                        member, one.conversation, one.muted_until, one.pinned, one.archived, plain(one.draft),
                         one.version, one.changed_at, one.changed_at * 1_000 + one.version % 1_000,
                     ),
                 )
@@ -289,10 +252,10 @@ def _event(conversation: str, one: Row, stamp: int, again: bool) -> Statement:
         "conversation": conversation,
         "bucket": one.seq // rows.BUCKET,
         "allocated_at": one.at,
-        "body_hash": _plain(one.body_hash),
+        "body_hash": plain(one.body_hash),
     }
-    for name in _SAME:
-        value = _plain(getattr(one, name))
+    for name in SAME:
+        value = plain(getattr(one, name))
         # A null costs a tombstone; it is written where an earlier copy may have left something.
         if value is not None or again:
             values[name] = value
@@ -302,26 +265,25 @@ def _event(conversation: str, one: Row, stamp: int, again: bool) -> Statement:
 def _beside(conversation: str, one: Row, stamp: int) -> list[Statement]:
     """What leads to an event, or says what is in force about a message."""
     claim = Claim(
-        one.sender, one.message_id, _plain(one.body_hash), one.seq, one.ordinal, stamp, one.at, one.at,
+        one.sender, one.message_id, plain(one.body_hash), one.seq, one.ordinal, stamp, one.at, one.at,
         withheld=bool(one.withheld), until=one.until or 0,
     )  # fmt: skip
     statements = [rows.message(claim, conversation)]
     if one.until and one.content is not None and one.target is None:
         statements += rows.vanishing(claim, conversation)
-    if one.target and one.superseded is None and one.kind in _ABOUT:
-        about: dict[str, Any] = {
-            "conversation": conversation,
-            "target": one.target,
-            "seq": one.seq,
-            "message_id": one.message_id,
-            "sender": one.sender,
-            "kind": one.kind,
-            "content": _plain(one.content),
-        }
-        if one.withheld:
-            about["withheld"] = True
-        statements.append(rows.of("about", **about, stamp=stamp))
     return statements
 
 
-__all__ = ["Differs", "EventRow", "Target"]
+def _about(conversation: str, one: Row, stamp: int) -> Statement:
+    values: dict[str, Any] = {
+        "conversation": conversation,
+        "target": one.target,
+        "seq": one.seq,
+        "message_id": one.message_id,
+        "sender": one.sender,
+        "kind": one.kind,
+        "content": plain(one.content),
+    }
+    if one.withheld:
+        values["withheld"] = True
+    return rows.of("about", **values, stamp=stamp)
