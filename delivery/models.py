@@ -282,7 +282,11 @@ class Pending(models.Model):
         help_text="a conversation or a user: what is about one is carried out in order"
     )
     due_at = models.BigIntegerField(help_text="from then on the sweep carries it out")
+    written_at = models.BigIntegerField(db_default=0, help_text="0: by a version that did not say")
     tries = models.IntegerField(db_default=0)
+    failures = models.IntegerField(db_default=0, help_text="tries that failed although the store answers")
+    parked = models.BooleanField(db_default=False, help_text="nobody tries it until staff say so")
+    error = models.TextField(db_default="", help_text="what the last failure was")
     pair = models.TextField(null=True, unique=True, help_text="of two users whose conversation it opens")
     operation = models.BinaryField(help_text="msgpack")
 

@@ -15,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from delivery.store import pending
 from delivery.store.interface import Unavailable
 from delivery.store.pending import Elsewhere
-from whatsapp.infra import clock, faults
+from whatsapp.infra import clock, faults, metrics
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class PendingSweep:
     def __init__(self, pool: AsyncConnectionPool, store: Elsewhere) -> None:
         self._pool = pool
         self._store = store
+        self.waiting = self.parked = self._oldest = 0  # as the last round has left it
 
     async def run(self) -> None:
         """For ever."""
@@ -52,11 +53,19 @@ class PendingSweep:
             done += await self._carry_out(subject)
         if done:
             log.info("carried out %d changes that were left", done)
+        async with self._pool.connection() as connection:
+            found = await (await connection.execute(pending.STATE)).fetchone()
+        self.waiting, self.parked, self._oldest = found or (0, 0, 0)
         return done
+
+    @property
+    def age_s(self) -> float:
+        """Of the oldest change that waits, seconds; 0: none does."""
+        return max(0, clock.now_ms() - self._oldest) / 1000 if self._oldest else 0.0
 
     async def _carry_out(self, subject: str) -> int:
         """All of one subject, in order; from the first that fails on they wait."""
-        done = tries = 0
+        done = row = tries = failures = 0
         async with self._pool.connection() as connection, connection.transaction():
             try:
                 async with connection.transaction():
@@ -65,14 +74,48 @@ class PendingSweep:
             except psycopg.errors.LockNotAvailable:
                 return 0  # somebody is at it
             try:
-                for row, operation, tries in rows:  # noqa: B007
+                for row, operation, tries, failures in rows:  # noqa: B007
                     await pending.decode(operation).perform(self._store)
                     await connection.execute(pending.DONE, (row,))
                     done += 1
             except Exception as error:
-                await connection.execute(
-                    pending.LATER, (pending.retry_at(clock.now_ms(), tries + 1), subject)
-                )
+                later = pending.retry_at(clock.now_ms(), tries + 1)
+                await connection.execute(pending.LATER, (later, subject))
                 if not isinstance(error, Unavailable):
                     log.exception("a change of %s cannot be carried out", subject)
+                if not isinstance(error, Unavailable) or await self._answers(subject):
+                    parked = failures + 1 >= pending.MOST_FAILURES
+                    if parked:
+                        log.error("a change of %s is parked: %s", subject, type(error).__name__)
+                    # Never what it says beyond that: it may have contents in it.
+                    what = str(error).partition(":")[0] if isinstance(error, Unavailable) else ""
+                    what = f"{type(error).__name__} {what}".strip()[:200]
+                    await connection.execute(pending.FAILED, (parked, what, row))
         return done
+
+    async def _answers(self, subject: str) -> bool:
+        """Whether it is the change that fails, and not the store that is away."""
+        try:
+            await self._store.conversations([subject])
+        except Exception:
+            return False
+        return True
+
+
+def show(sweep: PendingSweep) -> None:
+    """As metrics of this process."""
+    metrics.source(
+        "whatsapp_pending_changes",
+        "Changes of services that the log on Cassandra has not been told of.",
+        lambda: sweep.waiting,
+    )
+    metrics.source(
+        "whatsapp_pending_oldest_seconds",
+        "Age of the oldest of them, 0: there is none.",
+        lambda: sweep.age_s,
+    )
+    metrics.source(
+        "whatsapp_pending_parked",
+        "Changes of services that failed too often: nobody tries them until staff say so.",
+        lambda: sweep.parked,
+    )

@@ -17,10 +17,9 @@ from typing import cast
 
 import hiredis
 
-from delivery import whereabouts
+from delivery import pending, whereabouts
 from delivery.fanout import Fanout
 from delivery.outbox import kept_under
-from delivery.pending import PendingSweep
 from delivery.roster import Roster
 from delivery.store import chosen
 from delivery.store.interface import OutboxRow, Store, Unavailable
@@ -171,10 +170,12 @@ def start_in_thread(database_url: str, hot_url: str) -> Callable[[], bool]:
         sweep = Sweep(log.store, hot_url)
         _show(sweep)
         running.append(sweep)
-        running_for_ever = [sweep.run(), whereabouts.watch(pool)]
+        services = pending.PendingSweep(pool, cast(Elsewhere, log.store))
+        pending.show(services)
+        rounds = [sweep.run(), whereabouts.watch(pool)]
         if chosen.elsewhere():
-            running_for_ever.append(PendingSweep(pool, cast(Elsewhere, log.store)).run())
-        await asyncio.gather(*running_for_ever)
+            rounds.append(services.run())
+        await asyncio.gather(*rounds)
 
     def turns() -> bool:
         return bool(running) and time.monotonic() - running[0].turned_at < LATE_S

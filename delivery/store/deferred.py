@@ -72,7 +72,8 @@ class DeferredStore:
         """Write an operation down, and carry it out after the commit. ``then`` gets its result, if this process gets one.
         ``must``: whoever commits is told ``Unavailable`` when it cannot be carried out yet."""
         written = pending.encode(operation)
-        ((row,),) = self._sql(pending.INSERT, subject, pair, now_ms() + pending.GRACE_MS, written)
+        now = now_ms()
+        ((row,),) = self._sql(pending.INSERT, subject, pair, now + pending.GRACE_MS, now, written)
         transaction.on_commit(lambda: self._committed(subject, row, then, must), using=self._using)
 
     def _committed(self, subject: str, row: int, then: Callable[[Any], None] | None, must: bool) -> None:
@@ -101,7 +102,7 @@ class DeferredStore:
         """Carry out what is written down of a subject. Raises ``Unavailable``."""
         done = self._done()
         with transaction.atomic(using=self._using):
-            for row, operation, _ in self._sql(pending.OF_SUBJECT, subject):
+            for row, operation, *_ in self._sql(pending.OF_SUBJECT, subject):
                 done[row] = self._ask(pending.decode(operation).perform)
                 self._sql(pending.DONE, row)
 
@@ -143,7 +144,7 @@ class DeferredStore:
 
     def request(self, conversation: str, members: Sequence[str]) -> None:
         """In the transaction that makes the conversation."""
-        for row, operation, _ in self._sql(pending.OF_SUBJECT, conversation):
+        for row, operation, *_ in self._sql(pending.OF_SUBJECT, conversation):
             opening = pending.decode(operation)
             if isinstance(opening, pending.OpenDirect):
                 opening.unaccepted = sorted({*opening.unaccepted, *members})

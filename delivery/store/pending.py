@@ -3,6 +3,9 @@
 Each is a row of ``delivery_pending``, committed with whatever it belongs to. Those of one subject (a conversation, or a user) are
 carried out in the order of their rows, each as often as it takes, and the row goes with the last time: every one may be repeated
 without harm. So a crash between the commit and the store loses nothing, and a transaction that fails changes nothing.
+
+One that fails :data:`MOST_FAILURES` times although the store answers is *parked*: what comes behind it goes on, a metric and the
+admin show it, and staff have it tried again.
 """
 
 from __future__ import annotations
@@ -19,16 +22,25 @@ GRACE_MS: Final = 2_000
 #: Longest wait before the sweep tries again what failed.
 LONGEST_MS: Final = 60_000
 
-INSERT: Final = """INSERT INTO delivery_pending (subject, pair, due_at, tries, operation)
-VALUES (%s::uuid, %s, %s::bigint, 0, %s::bytea) RETURNING id"""
-OF_SUBJECT: Final = """SELECT id, operation, tries FROM delivery_pending WHERE subject = %s::uuid
+#: Then a change is parked: about eight minutes of tries.
+MOST_FAILURES: Final = 12
+
+INSERT: Final = """INSERT INTO delivery_pending (subject, pair, due_at, written_at, operation)
+VALUES (%s::uuid, %s, %s::bigint, %s::bigint, %s::bytea) RETURNING id"""
+OF_SUBJECT: Final = """SELECT id, operation, tries, failures FROM delivery_pending WHERE subject = %s::uuid AND NOT parked
 ORDER BY id FOR UPDATE"""
 OF_PAIRS: Final = "SELECT subject::text, pair FROM delivery_pending WHERE pair = ANY (%s)"
-OPENING: Final = "SELECT id, operation FROM delivery_pending WHERE pair = %s FOR UPDATE"
+#: One that is parked is tried again: somebody needs the conversation.
+OPENING: Final = """UPDATE delivery_pending SET parked = false, failures = CASE WHEN parked THEN 0 ELSE failures END
+WHERE pair = %s RETURNING id, operation"""
 REPLACE: Final = "UPDATE delivery_pending SET operation = %s::bytea WHERE id = %s"
 DONE: Final = "DELETE FROM delivery_pending WHERE id = %s"
-DUE: Final = """SELECT DISTINCT subject::text FROM delivery_pending WHERE due_at <= %s::bigint LIMIT %s"""
-LATER: Final = "UPDATE delivery_pending SET tries = tries + 1, due_at = %s::bigint WHERE subject = %s::uuid"
+DUE: Final = """SELECT DISTINCT subject::text FROM delivery_pending WHERE due_at <= %s::bigint AND NOT parked LIMIT %s"""
+LATER: Final = """UPDATE delivery_pending SET tries = tries + 1, due_at = %s::bigint
+WHERE subject = %s::uuid AND NOT parked"""
+FAILED: Final = "UPDATE delivery_pending SET failures = failures + 1, parked = %s, error = %s WHERE id = %s"
+STATE: Final = """SELECT count(*) FILTER (WHERE NOT parked), count(*) FILTER (WHERE parked),
+    coalesce(min(written_at) FILTER (WHERE NOT parked AND written_at > 0), 0) FROM delivery_pending"""
 
 
 class Elsewhere(Store, Protocol):

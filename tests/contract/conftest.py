@@ -95,6 +95,7 @@ async def both(
     with django_db_blocker.unblock():
         async with PostgresHarness(new_postgres_url) as harness:
             made = Both(harness, new_postgres_url, session)
+            made.at = (host, port)
             await made.fill()
             yield made
     await session.close()

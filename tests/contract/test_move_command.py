@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +17,24 @@ import pytest
 import redis
 from django.core.management import CommandError, call_command
 
-from delivery.store.cassandra.session import Cassandra
 from delivery.store.interface import PageRequest, PositionWrite, ReceiptWrite, Unavailable
 from delivery.store.moving import TABLES, Ledger, Running
 from tests.contract.both import Both
-from tests.contract.harness import T0, PostgresHarness, new_id, send
+from tests.contract.harness import T0, new_id, send
 
 pytestmark = pytest.mark.needs_cassandra
 
 
 @pytest.fixture
-async def both(
-    request: pytest.FixtureRequest, new_postgres_url: str, django_db_blocker: Any
-) -> AsyncIterator[Both]:
-    """On a keyspace of its own: the way back looks at all there is."""
-    if where := os.environ.get("WHATSAPP_TEST_CASSANDRA"):
-        address, keyspace = where.split("/")
-        host, port = address.rsplit(":", 1)
-    else:
-        node = request.getfixturevalue("cassandra_node")
-        host, port, keyspace = node.host, node.port, node.new_keyspace()
-    session = await Cassandra([host], keyspace, port=int(port)).open()
-    for (table,) in await session.rows(
-        "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?", keyspace
-    ):
-        await session.run(f"TRUNCATE $.{table}")
-    with django_db_blocker.unblock():
-        async with PostgresHarness(new_postgres_url) as harness:
-            made = Both(harness, new_postgres_url, session)
-            made.at = (host, int(port))
-            await made.fill()
-            yield made
-    await session.close()
-    if not where:
-        node.drop(keyspace)
+async def both(both: Both) -> Both:
+    """Alone in the keyspace, because the way back looks at all there is."""
+    mine = {both.direct, both.blocked, both.group}
+    for (conversation,) in await both.session.rows("SELECT conversation FROM $.conversation"):
+        if conversation not in mine:
+            await both.session.run("DELETE FROM $.conversation WHERE conversation = ?", conversation)
+    for (member,) in await both.session.rows("SELECT DISTINCT member FROM $.device"):
+        await both.session.run(f"DELETE FROM $.device USING TIMESTAMP {2**62} WHERE member = ?", member)
+    return both
 
 
 class Command:

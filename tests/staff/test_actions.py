@@ -13,6 +13,7 @@ from django.contrib.admin.models import LogEntry
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import Account, Device, Pin
+from delivery.models import Pending
 from tests.accounts.conftest import assert_problem, sign_in
 from tests.staff.conftest import Staff
 from tests.staff.world import World, make_world
@@ -145,6 +146,30 @@ def test_unlink_end_and_ban_devices(
     Device.objects.filter(pk=eve.device_id).update(linked_by=bob.device_id)
     page = superuser.page(f"/admin/accounts/device/{eve.device_id}/change/")
     assert f"/admin/accounts/device/{bob.device_id}/change/" in page
+
+
+def test_a_parked_change_is_tried_again_with_a_reason(
+    superuser: Staff, make_staff: Callable[..., Staff], world: World
+) -> None:
+    path = "/admin/staff/pendingchange/"
+    listed = superuser.page(path)
+    assert "SetFlags" in listed
+    assert "CassErrorServerInvalidQuery" in listed
+    waits = Pending.objects.create(
+        subject=uuid.uuid4(), due_at=2**50, tries=3, operation=world.parked.operation
+    )
+    chosen = {"action": "try_again", "_selected_action": [str(world.parked.pk), str(waits.pk)]}
+    looks = make_staff("staff.view_pendingchange")
+    assert "SetFlags" in looks.page(path)
+    looks.client.post(path, {**chosen, "confirmed": "1", "reason": REASON})
+    assert Pending.objects.get(pk=world.parked.pk).parked
+    assert superuser.client.post(path, chosen).status_code == 200  # asks why
+    superuser.client.post(path, {**chosen, "confirmed": "1", "reason": REASON})
+    again = Pending.objects.get(pk=world.parked.pk)
+    assert (again.parked, again.failures, again.tries) == (False, 0, 0)
+    assert again.due_at <= now_ms()
+    assert last_entry(superuser) == (str(world.parked.pk), f"Tried again: {REASON}")
+    assert Pending.objects.get(pk=waits.pk).due_at == 2**50, "what waits has its time"
 
 
 def test_a_device_shows_how_many_keys_it_has_and_none_of_them(superuser: Staff) -> None:

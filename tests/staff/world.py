@@ -15,7 +15,9 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from delivery.models import Direct, Event, Head, Member
+from delivery.models import Direct, Event, Head, Member, Pending
+from delivery.store import pending
+from delivery.store.interface import Flags
 from tests.accounts.conftest import Person, sign_in
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Outcome, TaskRun
@@ -31,6 +33,7 @@ class World:
     conversation: uuid.UUID
     job: PeriodicTask
     run: TaskRun
+    parked: Pending
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
@@ -67,6 +70,9 @@ class World:
             f"{staff}/conversation/",
             f"{staff}/conversation/?q={user}",
             f"{staff}/conversation/{self.conversation}/change/",
+            f"{staff}/pendingchange/",
+            f"{staff}/pendingchange/?parked__exact=1",
+            f"{staff}/pendingchange/{self.parked.pk}/change/",
             f"{staff}/taskrun/",
             f"{staff}/taskrun/?task={self.run.task}",
             f"{staff}/taskrun/{self.run.pk}/change/",
@@ -122,4 +128,9 @@ def make_world() -> World:
         duration_ms=12,
         outcome=Outcome.SUCCEEDED,
     )
-    return World(ann, bob, conversation, job, run)
+    change = pending.SetFlags(ann.user_id, str(conversation), Flags(draft=SECRET), now)
+    parked = Pending.objects.create(
+        subject=ann.user_id, due_at=now, written_at=now - 9_000, tries=12, failures=12, parked=True,
+        error="Unavailable CassErrorServerInvalidQuery", operation=pending.encode(change),
+    )  # fmt: skip
+    return World(ann, bob, conversation, job, run, parked)

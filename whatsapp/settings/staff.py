@@ -96,6 +96,12 @@ UNFOLD = {
                     _item("Jobs", "event_repeat", "jobs", "staff.view_taskrun"),
                     _item("Runs", "history", "staff_taskrun_changelist", "staff.view_taskrun"),
                     _item("Schedules", "schedule", "schedules", "django_celery_beat.view_periodictask"),
+                    _item(
+                        "Pending changes",
+                        "pending_actions",
+                        "staff_pendingchange_changelist",
+                        "staff.view_pendingchange",
+                    ),
                     _item("Limits", "speed", "limits", "staff.view_limits"),
                 ],
             },

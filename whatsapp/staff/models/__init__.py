@@ -3,6 +3,7 @@
 from whatsapp.staff.models.conversation import Conversation
 from whatsapp.staff.models.factor import Authenticator, BackupCode
 from whatsapp.staff.models.page import Page
+from whatsapp.staff.models.pending_change import PendingChange
 from whatsapp.staff.models.task_run import Outcome, TaskRun
 
-__all__ = ["Authenticator", "BackupCode", "Conversation", "Outcome", "Page", "TaskRun"]
+__all__ = ["Authenticator", "BackupCode", "Conversation", "Outcome", "Page", "PendingChange", "TaskRun"]

@@ -17,8 +17,8 @@ _COLOURS = {
     "success": ("ok", "good", "linked", "succeeded", "up", "ready"),
     "info": ("running", "direct"),
     "primary": ("group",),
-    "warning": ("signed out", "slow", "draining", "degraded", "overdue"),
-    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone"),
+    "warning": ("signed out", "slow", "draining", "degraded", "overdue", "waits"),
+    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone", "parked"),
 }
 _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
 
