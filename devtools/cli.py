@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from devtools import faults, manage, quality, running, vaults
+from devtools import faults, manage, move, quality, running, vaults
 from devtools.errors import DevError
 
 DESCRIPTION = "One command for everything: runs the system on this machine, tests it, measures it."
@@ -69,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
     reset = command("reset", running.reset, "stop everything and delete the data folder")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     data(reset)
+
+    move_ = command("move", move.run, "move the messages of a data folder from PostgreSQL to Cassandra")
+    move_.add_argument("--cluster", action="store_true", help="to three nodes instead of one")
+    move_.add_argument("--back", action="store_true", help="and back, while nothing was written on Cassandra")
+    data(move_)
 
     for name, module, text in (
         ("chat", "devtools.chat", "interactive client: ./dev chat +15550001 --to +15550002"),

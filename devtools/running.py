@@ -68,11 +68,17 @@ def _nodes(args: argparse.Namespace, data: DataFolder) -> int:
     known = int(data.nodes.read_text()) if data.nodes.exists() else 0
     if wanted and not known and unprivileged.data_folder(data.postgres).exists():
         raise DevError(
-            f"the data folder {data.root} keeps its messages in PostgreSQL; choose another: --data DIR, or ./dev reset"
+            f"the data folder {data.root} keeps its messages in PostgreSQL; move them: ./dev move --data {data.root}"
+            f"{' --cluster' * args.cluster}, or choose another: --data DIR"
         )
     if args.cluster and known == 1:
         raise DevError(
             f"the data folder {data.root} has one node of Cassandra, no cluster; choose another: --data DIR"
+        )
+    if known and os.environ.get("LOG_STORE") == "postgres":
+        raise DevError(
+            f"the data folder {data.root} keeps its messages on Cassandra, and LOG_STORE says postgres; the way back, while"
+            f" nothing was written there: ./dev move --back --data {data.root}"
         )
     nodes = known or wanted
     if nodes:

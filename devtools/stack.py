@@ -87,6 +87,8 @@ class Stack:
             self.hot_cluster = ValkeyCluster(
                 folder, password=known["VALKEY_PASSWORD"], logs=data.logs, env=server_env
             )
+        #: Where its messages are is written into the data folder.
+        self.remembers = True
         self.urls = {**self._own_urls(), **self.external}
         self.ring = (
             self._ring(cassandra, known["CASSANDRA_PASSWORD"], server_env, quick) if cassandra else None
@@ -148,7 +150,8 @@ class Stack:
         if self.ring:
             self.ring.secure()
             self.ring.wait_whole()
-            self.data.nodes.write_text(f"{len(self.ring.nodes)}\n")
+            if self.remembers:
+                self.data.nodes.write_text(f"{len(self.ring.nodes)}\n")
         if migrate:
             self.migrate()
         if migrate or self.ring:

@@ -197,6 +197,7 @@ async def test_a_planted_difference_stops_the_cut_over(both: Both, command: Comm
     assert new == await both.old.pages([PageRequest(both.direct, both.bob, 0)])
 
 
+@pytest.mark.timeout(400)  # three processes, one after the other
 @pytest.mark.parametrize("point", ["move-copied", "move-fenced", "move-compared", "move-emptied"])
 async def test_it_is_killed_and_run_again(both: Both, command: Command, point: str) -> None:
     arguments = ("--to", "cassandra", "--cut-over", "--wait", "0")
@@ -215,6 +216,7 @@ async def test_it_is_killed_and_run_again(both: Both, command: Command, point: s
         assert new[name] == old[name], name
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("point", ["move-fenced", "move-compared"])
 async def test_it_is_killed_and_taken_back(both: Both, command: Command, point: str) -> None:
     assert await command.alone("--to", "cassandra", "--cut-over", die=point) == -signal.SIGKILL, command.said
