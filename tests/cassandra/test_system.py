@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from devtools import running
+from devtools import move, running
 from devtools.cql import Cql, NotLoggedIn
+from devtools.environment import URL_VARIABLES
 from devtools.errors import DevError
 from devtools.paths import DataFolder
 from tests.gateway.peer import Peer, couple, new_id, until
@@ -71,5 +72,64 @@ def test_a_folder_with_messages_elsewhere_is_refused_and_one_with_nodes_remember
     other = DataFolder(tmp_path / "other")
     other.create()
     other.postgres.mkdir()
-    with pytest.raises(DevError, match="keeps its messages in PostgreSQL"):
+    with pytest.raises(
+        DevError, match=f"keeps its messages in PostgreSQL; .*/dev move --data {other.root}, or"
+    ):
         running._nodes(arguments(cassandra=True), other)
+    with pytest.raises(DevError, match=r"/dev move .* --cluster, or"):
+        running._nodes(arguments(cluster=True), other)
+    monkeypatch.setenv("LOG_STORE", "postgres")
+    assert running._nodes(arguments(), other) == 0
+    with pytest.raises(DevError, match=r"keeps its messages on Cassandra, .*/dev move --back"):
+        running._nodes(arguments(), data)
+
+
+def test_what_cannot_be_moved_is_said_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    def asked(**options: bool) -> argparse.Namespace:
+        return argparse.Namespace(data=str(data.root), **{"cluster": False, "back": False, **options})
+
+    data = DataFolder(tmp_path / "data")
+    data.create()
+    with pytest.raises(DevError, match="there are no messages"):
+        move.run(asked())
+    with pytest.raises(DevError, match="are not on Cassandra"):
+        move.run(asked(back=True))
+    data.cassandra.mkdir()
+    data.nodes.write_text("1\n")
+    with pytest.raises(DevError, match="are on Cassandra already"):
+        move.run(asked())
+
+
+@pytest.mark.needs_cluster  # for ./dev faults: servers start four times
+@pytest.mark.timeout(900)
+async def test_a_data_folder_is_moved_by_one_command_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with System(gateways=1) as system:
+        ann, _, conversation = await couple(system)
+        async with await Peer.open(system.ws, ann) as peer:
+            await peer.say(conversation, "message 1")
+        data = system.stack.data
+        system.stack.stop()
+        for name in (*URL_VARIABLES, "WHATSAPP_ENV", "WHATSAPP_DATA", "SECRET_KEY", "TOKEN_KEYS"):
+            monkeypatch.delenv(name, raising=False)
+        stack = move.servers(data, 1)
+        try:
+            stack.start()
+            move.forth(stack)
+            assert data.nodes.read_text() == "1\n"
+            move.back(stack)
+            assert not data.nodes.exists()
+            move.forth(stack)
+        finally:
+            stack.stop()
+    assert stack.ring is not None
+    children = stack.ring.start()
+    try:
+        with Cql(stack.ring.hosts[0], stack.ring.port, user="whatsapp", password=stack.ring.password) as cql:
+            assert len(cql.run("SELECT conversation FROM whatsapp.conversation")) == 1
+    finally:
+        for child in children:
+            child.kill()
