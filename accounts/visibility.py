@@ -95,10 +95,12 @@ def _parameters(pairs: Sequence[Pair]) -> dict[str, list[str]]:
     return {"users": [user for user, _ in pairs], "viewers": [viewer for _, viewer in pairs]}
 
 
-def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool], stranger: bool) -> Visible:
-    """``stranger``: a store outside this database says that the user has not accepted the viewer."""
+def _answer(pair: Pair, row: tuple[bool, bool, bool, bool, bool, bool], stranger: bool | None) -> Visible:
+    """``stranger``: whether the user has not accepted the viewer, by a store outside this database. What this one says of it is
+    then nothing, or, where the log has moved, of long ago."""
     blocked, unaccepted, online, last_seen, photo, about = row
-    unaccepted = unaccepted or stranger
+    if stranger is not None:
+        unaccepted = stranger
     if pair[0] == pair[1]:
         return EVERYTHING
     if blocked:
@@ -112,7 +114,7 @@ def visible(pairs: Sequence[Pair]) -> list[Visible]:
     """For each pair, in order. Raises ``Unavailable`` where the log is elsewhere."""
     if not pairs:
         return []
-    strangers: Sequence[bool] = [False] * len(pairs)
+    strangers: Sequence[bool | None] = [None] * len(pairs)
     if chosen.elsewhere():
         strangers = chosen.background.ask(lambda store: store.unaccepted(pairs))
     with connection.cursor() as cursor:
@@ -130,7 +132,7 @@ async def visible_async(
     psycopg's errors; the caller shows nothing then."""
     if not pairs:
         return []
-    strangers = [False] * len(pairs) if unaccepted is None else await unaccepted(pairs)
+    strangers: Sequence[bool | None] = [None] * len(pairs) if unaccepted is None else await unaccepted(pairs)
     async with pool.connection() as link:
         rows = await (await link.execute(_VISIBLE, _parameters(pairs))).fetchall()
     return [_answer(pair, row, stranger) for pair, row, stranger in zip(pairs, rows, strangers, strict=True)]
