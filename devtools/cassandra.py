@@ -151,7 +151,7 @@ class CassandraNode:
         except CqlError:
             return 0
 
-    def nodetool(self, *words: str, timeout: float = 300.0) -> str:
+    def nodetool(self, *words: str, timeout: float = 900.0) -> str:
         """What ``nodetool WORDS`` printed. Raises :class:`DevError`."""
         return nodetool.run(_classpath(self.say), self.folder, words, timeout)
 
