@@ -30,8 +30,8 @@ TABLES: Final = (
 )  # fmt: skip
 _LOCK: Final = 0x6D6F7665  # "move": of whoever runs the command
 #: The fence waits so long (ms) for those who write just now, so often. Shorter than ``deadlock_timeout``: it is the fence that
-#: gives way, never a writer.
-_WAIT_MS, _TRIES = 700, 60
+#: gives way, never a writer. Every few times it waits longer: only from then on PostgreSQL ends an autovacuum that is in the way.
+_WAIT_MS, _LONGER_MS, _EVERY, _TRIES = 700, 1_500, 5, 60
 
 _STATE = "SELECT state, began_at, fenced_at, moved_at FROM delivery_move WHERE id = 1"
 _BEGIN = "INSERT INTO delivery_move (id, state, began_at) VALUES (1, 'copying', %s) ON CONFLICT DO NOTHING"
@@ -150,10 +150,11 @@ class Ledger:
 
     async def fence(self, now: int) -> None:
         """From when this returns on nobody writes the log, and what was written is committed. Raises :class:`NotFenced`."""
-        for _ in range(_TRIES):
+        for attempt in range(1, _TRIES + 1):
+            wait = _WAIT_MS if attempt % _EVERY else _LONGER_MS
             try:
                 async with self._connection.transaction():
-                    await self._rows(f"SET LOCAL lock_timeout = {_WAIT_MS}")
+                    await self._rows(f"SET LOCAL lock_timeout = {wait}")
                     await self._rows(f"LOCK TABLE {', '.join(TABLES)} IN SHARE ROW EXCLUSIVE MODE")
                     for table in TABLES:
                         await self._rows(f"DROP TRIGGER IF EXISTS delivery_moved ON {table}")
