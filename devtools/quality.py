@@ -37,9 +37,10 @@ def install(development: bool) -> int:
 
 def test(arguments: list[str]) -> int:
     """pytest on real servers, in two processes (``-n 0``: in one). Its summary is the last line. ``--all`` takes in those
-    that need packages of the operating system, and forbids skipping. ``--store cassandra``: the tests of whole systems, with
-    their messages on Cassandra; those that look into PostgreSQL's tables are skipped. ``--hot cluster``: the tests that need hot
-    state, with it on a Valkey Cluster; those about the connection to one node are skipped."""
+    that need packages of the operating system, and forbids skipping. ``--store cassandra``: the tests of whole systems and
+    of the engine, with their messages on Cassandra; those about PostgreSQL itself are skipped and say why.
+    ``--hot cluster``: the tests that need hot state, with it on a Valkey Cluster; those about the connection to one node are
+    skipped."""
     bootstrap.ensure(development=True)
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
@@ -55,10 +56,15 @@ def test(arguments: list[str]) -> int:
     elif store == "cassandra" and not any(word.startswith("-m") for word in arguments):
         java.program()
         print(
-            "only tests of whole systems (marked needs_system), which keep their messages on Cassandra",
+            "only tests of whole systems (marked needs_system) and of the engine (any_store), which keep their messages on "
+            "Cassandra",
             flush=True,
         )
-        arguments = ["-m", "needs_system and not needs_packages and not needs_cluster", *arguments]
+        arguments = [
+            "-m",
+            "(needs_system or any_store) and not needs_packages and not needs_cluster",
+            *arguments,
+        ]
     elif hot == "cluster" and not any(word.startswith("-m") for word in arguments):
         print("only tests that need hot state (marked needs_hot), which is on a Valkey Cluster", flush=True)
         arguments = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import early
-from tests.support.cassandra import Cassandra
+from tests.support.cassandra import Cassandra, on_cassandra
 from tests.support.cluster import Cluster
 from tests.support.servers import Postgres, Valkey
 
@@ -81,8 +81,8 @@ def django_db_modify_db_settings(postgres_server: Postgres) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that ask for a running system are marked ``needs_system``, those on Cassandra ``needs_cassandra``, so that none
-    forgets it."""
+    """Tests that ask for a running system are marked ``needs_system``, those on Cassandra ``needs_cassandra``, those of the
+    engine, which run on either store, ``any_store``, so that none forgets it."""
     for item in items:
         names = getattr(item, "fixturenames", ())
         if "cassandra_node" in names or "cassandra_at" in names:
@@ -93,6 +93,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             "needs_system"
         ):
             item.add_marker(pytest.mark.needs_hot)
+        if "log" in names and "tests/faults/" in item.nodeid:
+            item.add_marker(pytest.mark.any_store)
+        if on_cassandra() and (inside := item.get_closest_marker("sql_only")) and inside.args:
+            item.add_marker(pytest.mark.skip(reason=inside.args[0]))
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist may be off
@@ -118,37 +122,36 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.fixture(scope="session")
-def log_store(request: pytest.FixtureRequest) -> Callable[[], dict[str, str]]:
-    """Makes the variables that give one more system a log of its own: nothing for PostgreSQL, which each has already; a new
-    keyspace of the session's node if ``./dev test --store cassandra`` asks for that."""
-    if os.environ.get("WHATSAPP_TEST_STORE") != "cassandra":
-        return dict
-    node: Cassandra = request.getfixturevalue("cassandra_node")
-    return lambda: {"LOG_STORE": "cassandra", **node.env(node.new_keyspace())}
+@pytest.fixture(scope="session", autouse=True)
+def log_store(request: pytest.FixtureRequest) -> None:
+    """``./dev test --store cassandra``: every system has its messages on the session's node, in a keyspace of its own."""
+    if on_cassandra():
+        from tests.support import stack
+
+        stack.log_node = lambda: request.getfixturevalue("cassandra_node")
 
 
 @pytest.fixture(scope="session")
-def stack(log_store: Callable[[], dict[str, str]]) -> Iterator[Any]:
+def stack() -> Iterator[Any]:
     """A whole running system that tests share: 2 gateways on one port, a worker, beat. See :class:`tests.support.stack.System`.
 
     Tests leave it running and use people of their own; a test that kills something takes ``own_stack``.
     """
     from tests.support.stack import System
 
-    with System(fanout=True, beat=True, env=log_store()) as system:
+    with System(fanout=True, beat=True) as system:
         yield system
 
 
 @pytest.fixture
-def own_stack(log_store: Callable[[], dict[str, str]]) -> Iterator[Callable[..., Any]]:
+def own_stack() -> Iterator[Callable[..., Any]]:
     """Makes systems for one test: ``own_stack(gateways=2, worker=True, beat=False, env={…}, limits={…})``."""
     from tests.support.stack import System
 
     made: list[System] = []
 
     def make(**options: Any) -> System:
-        system = System(**{**options, "env": {**log_store(), **(options.get("env") or {})}})
+        system = System(**options)
         made.append(system)
         return system.start()
 

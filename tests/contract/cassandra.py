@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from delivery.store.cassandra.copies import Copies
@@ -16,34 +16,58 @@ from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Store, Unavailable
 from tests.cassandra.hotnode import hot
-from tests.contract.harness import T0, new_id
+from tests.contract.harness import T0, Announced, ReceiptRow, Stored, new_id
+from tests.support.wire import Wire
 from whatsapp.infra.hot import Hot
 
-_STAMP = itertools.count(T0 * 1000)
+#: Those of the first numbers of a conversation, and all of the table of writers.
+_BUCKETS, _PARTS = list(range(3)), list(range(16))
 
 
 class _Held(Cassandra):
     """A session whose conditional writes may be held up on their way to the server (:meth:`CassandraHarness.held`), at most
-    as long as a request waits for its answer."""
+    as long as a request waits for its answer. When its wire is cut meanwhile, the request is on the far side of it: whoever
+    sent it hears that it failed, and it happens once it is free."""
 
     harness: CassandraHarness
     lock_ms: int
+    through: Wire | None
 
     async def swap(self, cql: str, *params: Any) -> tuple[bool, Row | None]:
         for one in params:
             if isinstance(one, str) and one in self.harness._held:
-                await self._wait(self.harness._held[one])
+                await self._wait(self.harness._held[one], cql, params)
         return await super().swap(cql, *params)
 
-    async def _wait(self, freed: asyncio.Event) -> None:
-        self.harness._waiting += 1
+    async def _wait(self, freed: asyncio.Event, cql: str, params: Sequence[Any]) -> None:
+        waiter = _Waiter(freed, asyncio.get_running_loop().create_future())
+        self.harness._waiters.append(waiter)
+        if self.through is not None:
+            self.through.on_cut.append(lambda: self._cut(waiter, cql, params))
         try:
             async with asyncio.timeout(self.lock_ms / 1000):
-                await freed.wait()
+                await waiter.answer
         except TimeoutError:
             raise Unavailable("held") from None
         finally:
-            self.harness._waiting -= 1
+            self.harness._waiters.remove(waiter)
+
+    def _cut(self, waiter: _Waiter, cql: str, params: Sequence[Any]) -> None:
+        async def late() -> None:
+            await waiter.freed.wait()
+            await Cassandra.swap(self.harness.db, cql, *params)
+
+        if not waiter.answer.done():
+            waiter.answer.set_exception(Unavailable("the connection was cut"))
+            self.harness._late.append(asyncio.get_running_loop().create_task(late()))
+
+
+class _Waiter:
+    """A conditional write that is held up."""
+
+    def __init__(self, freed: asyncio.Event, answer: asyncio.Future[None]) -> None:
+        self.freed = freed
+        self.answer = answer
 
 
 class CassandraHarness:
@@ -53,12 +77,18 @@ class CassandraHarness:
     ALONE = True
     ONE_KEY = False
 
-    def __init__(self, at: tuple[str, int, str], hot_url: str = "") -> None:
+    def __init__(
+        self, at: tuple[str, int, str], hot_url: str = "", *, since: int = T0, **credentials: str | None
+    ) -> None:
+        """``since``: time of the first change of members that is made here and not by the store, ms."""
         self._at = at
         self._hot_url = hot_url
+        self._credentials = credentials
+        self._stamp = itertools.count(since * 1000)
         self._closing = contextlib.AsyncExitStack()
         self._held: dict[str, asyncio.Event] = {}
-        self._waiting = 0
+        self._waiters: list[_Waiter] = []
+        self._late: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> CassandraHarness:
         self.db = await self._session()
@@ -70,14 +100,24 @@ class CassandraHarness:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await asyncio.gather(*self._late)
         await self._closing.aclose()
 
-    async def _session(self, lock_ms: int = 5_000) -> Cassandra:
+    async def _session(self, lock_ms: int = 5_000, through: Wire | None = None) -> Cassandra:
         host, port, keyspace = self._at
-        session = await _Held([host], keyspace, port=port).open()
-        session.harness, session.lock_ms = self, lock_ms
+        host, port = through.address if through else (host, port)
+        session = await _Held([host], keyspace, port=port, **self._credentials).open()
+        session.harness, session.lock_ms, session.through = self, lock_ms, through
         self._closing.push_async_callback(session.close)
         return session
+
+    async def process(self, through: Wire | None = None) -> Store:
+        """A store as a process of the engine has it, with its waits and limits. ``through``: what stands before the server."""
+        return CassandraStore(await self._session(3_000, through))
+
+    async def wire(self) -> Wire:
+        host, port, _ = self._at
+        return await Wire(f"cql://{host}:{port}").start()
 
     async def gateway(self, *, lock_ms: int = 5_000, size: int = 2) -> Store:
         del size
@@ -88,15 +128,15 @@ class CassandraHarness:
 
     # -- groups, without the events that change them
 
-    async def group(self, *members: str) -> str:
+    async def group(self, *members: str, created_at: int = T0) -> str:
         conversation = new_id()
-        assert await self.documents.create(conversation, Document("group", T0))
+        assert await self.documents.create(conversation, Document("group", created_at))
         for member in members:
             await self.join(conversation, member, 1)
         return conversation
 
     async def join(self, conversation: str, user: str, seq: int) -> None:
-        stamp = next(_STAMP)
+        stamp = next(self._stamp)
         await self.db.run(
             "INSERT INTO $.member (conversation, member, joined_seq, left_seq, speaker) VALUES (?, ?, ?, 0, false)"
             " USING TIMESTAMP ?",
@@ -109,7 +149,7 @@ class CassandraHarness:
         )  # fmt: skip
 
     async def leave(self, conversation: str, user: str, seq: int) -> None:
-        stamp = next(_STAMP)
+        stamp = next(self._stamp)
         for table in ("member", "roster"):
             rows = await self.db.rows(
                 f"SELECT joined_seq, left_seq FROM $.{table} WHERE conversation = ? AND member = ?",
@@ -124,7 +164,7 @@ class CassandraHarness:
                     )  # fmt: skip
 
     async def let_speak(self, conversation: str, *users: str) -> None:
-        stamp = next(_STAMP)
+        stamp = next(self._stamp)
         rows = await self.db.rows(
             "SELECT member, joined_seq FROM $.member WHERE conversation = ?", conversation
         )
@@ -145,22 +185,40 @@ class CassandraHarness:
     @contextlib.asynccontextmanager
     async def held(self, conversation: str) -> AsyncIterator[None]:
         """While this is open, no change of the conversation is heard of by the server."""
-        self._held[conversation] = asyncio.Event()
+        freed = self._held[conversation] = asyncio.Event()
         try:
             yield
         finally:
-            self._held.pop(conversation).set()
+            self._held.pop(conversation)
+            freed.set()
+            for waiter in self._waiters:
+                if waiter.freed is freed and not waiter.answer.done():
+                    waiter.answer.set_result(None)
 
     async def waiting(self, count: int = 1) -> None:
         """Return when ``count`` changes wait for :meth:`held`."""
         async with asyncio.timeout(10):
-            while self._waiting < count:
+            while len(self._waiters) < count:
                 await asyncio.sleep(0.005)
+
+    async def refuse(self) -> None:
+        """What waits for :meth:`held` fails, and nothing of it happens."""
+        for waiter in self._waiters:
+            if not waiter.answer.done():
+                waiter.answer.set_exception(Unavailable("refused"))
 
     async def erase(self) -> None:
         """Empty what is seen without knowing an id: the rest is reached by ids alone, and each test has its own."""
         for table in ("writer", "activity", "pending", "vanishing"):
             await self.db.run(f"TRUNCATE $.{table}")
+
+    async def forget_writers(self) -> None:
+        """As if everything that waits in the outbox had been told: a sweep finds nothing of others."""
+        rows = await self.db.rows("SELECT part, writer, row FROM $.writer WHERE part IN ?", _PARTS)
+        for part, writer, row in rows:
+            await self.db.run(
+                "DELETE FROM $.writer USING TIMESTAMP ? WHERE part = ? AND writer = ?", row or 0, part, writer
+            )
 
     # -- what is stored
 
@@ -175,6 +233,108 @@ class CassandraHarness:
             f"DELETE FROM $.event USING TIMESTAMP {2**62} WHERE conversation = ? AND bucket = 0 AND seq <= ?",
             conversation, floor,
         )  # fmt: skip
+
+    async def newest(self, writer: str) -> tuple[int | None, int | None]:
+        """A writer's newest row of the outbox, and its highest watermark under whatever epoch."""
+        rows = await self.db.rows("SELECT row FROM $.outbox WHERE writer = ?", writer)
+        done = await self.db.rows("SELECT row FROM $.progress WHERE writer = ?", writer)
+        return max((row[0] for row in rows), default=None), max((row[0] for row in done), default=None)
+
+    async def forget_progress(self, writer: str) -> None:
+        """As if it had not been written down how far its rows are done. (Its highest row is its timestamp.)"""
+        if (done := (await self.newest(writer))[1]) is not None:
+            await self.db.run("DELETE FROM $.progress USING TIMESTAMP ? WHERE writer = ?", done, writer)
+
+    async def events(self, conversation: str) -> list[Stored]:
+        """The rows of its log, in order."""
+        rows = await self.db.rows(
+            "SELECT seq, message_id, content, withheld, at, until FROM $.event WHERE conversation = ? AND bucket IN ?",
+            conversation, _BUCKETS,
+        )  # fmt: skip
+        return sorted(
+            Stored(seq, message_id, content or b"", bool(withheld), at, until or 0)
+            for seq, message_id, content, withheld, at, until in rows
+        )
+
+    async def announced(self, conversation: str) -> list[Announced]:
+        """The outbox rows that name the conversation, the oldest first."""
+        found = []
+        for (writer,) in await self.db.rows("SELECT writer FROM $.writer WHERE part IN ?", _PARTS):
+            rows = await self.db.rows(
+                "SELECT at, row, conversations, seqs FROM $.outbox WHERE writer = ?", writer
+            )
+            if any(conversation in row[2] for row in rows):
+                _, done = await self.newest(writer)
+                found += [
+                    (at, Announced(row, seqs[named.index(conversation)], (done or 0) >= row))
+                    for at, row, named, seqs in rows
+                    if conversation in named
+                ]
+        return [one for _, one in sorted(found)]
+
+    async def receipts(self, conversation: str) -> dict[str, ReceiptRow]:
+        """What is stored for each member."""
+        rows = await self.db.rows(
+            "SELECT member, delivered, read, sent, delivered_at, read_at, renewed_at, delivered_renewed_at"
+            " FROM $.receipt WHERE conversation = ?",
+            conversation,
+        )
+        return {
+            member: ReceiptRow(delivered or 0, read or 0, sent or 0, tuple(times))
+            for member, delivered, read, sent, *times in rows
+        }
+
+    async def received_at(self, conversation: str, at: int) -> None:
+        """As if its members had received at this time what they have. (Not later than they did.)"""
+        for member, row in (await self.receipts(conversation)).items():
+            await self.db.run(
+                "UPDATE $.receipt USING TIMESTAMP ? SET delivered_at = ? WHERE conversation = ? AND member = ?",
+                row.delivered, -at, conversation, member,
+            )  # fmt: skip
+
+    async def position(self, device: str, conversation: str) -> tuple[int, int]:
+        """(acked, expired) of a linked device."""
+        rows = await self.db.rows("SELECT link FROM $.linked WHERE device = ?", device)
+        for (link,) in rows:
+            sql = "SELECT acked, expired FROM $.position WHERE device = ? AND link = ? AND conversation = ?"
+            for acked, expired in await self.db.rows(sql, device, link, conversation):
+                return acked or 0, expired or 0
+        return 0, 0
+
+    async def age(self, conversation: str, ms: int, through: int = 2**62, only: int = 0) -> None:
+        """Its events up to a seq, or only one, are this much older, and so end earlier."""
+        rows = await self.db.rows(
+            "SELECT bucket, seq, message_id, at, until, WRITETIME(at) FROM $.event WHERE conversation = ? AND bucket IN ?",
+            conversation, _BUCKETS,
+        )  # fmt: skip
+        for bucket, seq, message_id, at, until, written in rows:
+            if seq == only if only else seq <= through:
+                await self.db.run(
+                    "UPDATE $.event USING TIMESTAMP ? SET at = ?, until = ?"
+                    " WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?",
+                    written + 1, at - ms, until - ms if until else until, conversation, bucket, seq, message_id,
+                )  # fmt: skip
+
+    async def due(self, conversation: str, ms: int) -> None:
+        """What vanishes of it is to be looked for this much earlier."""
+        rows = await self.db.rows(
+            "SELECT at, seq, hour FROM $.vanishing WHERE conversation = ? ALLOW FILTERING", conversation
+        )
+        for at, seq, hour in rows:
+            await self.db.run(
+                "DELETE FROM $.vanishing WHERE hour = ? AND at = ? AND conversation = ? AND seq = ?",
+                hour, at, conversation, seq,
+            )  # fmt: skip
+            earlier = (at - ms) // 3_600_000
+            await self.db.run("INSERT INTO $.pending (kind, at) VALUES ('vanishing', ?)", earlier)
+            await self.db.run(
+                "INSERT INTO $.vanishing (hour, at, conversation, seq) VALUES (?, ?, ?, ?)",
+                earlier, at - ms, conversation, seq,
+            )  # fmt: skip
+
+    async def floor(self, conversation: str) -> int:
+        """Everything up to it has expired."""
+        return (await self.documents.read([conversation]))[conversation].floor
 
     async def acked(self, device: str) -> list[int]:
         """What the device has acknowledged of whatever conversations, those of strangers too."""

@@ -8,7 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import psycopg
@@ -19,6 +19,8 @@ from delivery.store import trace
 from delivery.store.interface import Amendment, Logged, PageRequest, Send, Store
 from delivery.store.postgres import PostgresStore
 from delivery.store.sync import SyncStore
+from tests.support.wire import Wire
+from whatsapp.infra.postgres import open_pool
 from whatsapp.settings import databases
 
 #: Time of the first thing that happens in a test; far above 0, so that "now - 2 h" is a time.
@@ -82,6 +84,34 @@ def amendment(
     )  # fmt: skip
 
 
+class Stored(NamedTuple):
+    """An event as it is stored."""
+
+    seq: int
+    message_id: str
+    content: bytes
+    withheld: bool
+    at: int
+    until: int
+
+
+class Announced(NamedTuple):
+    """An outbox row that names a conversation: with this seq, and whether a watermark has passed it."""
+
+    row: int
+    seq: int
+    done: bool
+
+
+class ReceiptRow(NamedTuple):
+    """What is stored of how far a member received, read and sent; ``times``: when, in whatever form."""
+
+    delivered: int
+    read: int
+    sent: int
+    times: tuple[int | None, ...]
+
+
 class PostgresHarness:
     """PostgreSQL through the asynchronous pool; each gateway has a pool of its own."""
 
@@ -112,18 +142,28 @@ class PostgresHarness:
         self._closing.push_async_callback(store.close)
         return store
 
+    async def process(self, through: Wire | None = None) -> Store:
+        """A store as a process of the engine has it, with its waits and limits. ``through``: what stands before the server."""
+        pool = open_pool(through.url if through else self.url, low=1, high=4)
+        await pool.open(wait=True)
+        self._closing.push_async_callback(pool.close, timeout=2)
+        return PostgresStore(pool)
+
+    async def wire(self) -> Wire:
+        return await Wire(self.url).start()
+
     async def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
             cursor = await connection.execute(statement, params)
             return await cursor.fetchall() if cursor.description else []
 
-    async def group(self, *members: str) -> str:
+    async def group(self, *members: str, created_at: int = T0) -> str:
         """A conversation of kind "group"; ``members`` joined at seq 1."""
         conversation = new_id()
         await self.sql(
             "INSERT INTO delivery_head (conversation, kind, created_at) VALUES (%s, 'group', %s)",
             conversation,
-            T0,
+            created_at,
         )
         for member in members:
             await self.join(conversation, member, 1)
@@ -163,6 +203,81 @@ class PostgresHarness:
         await self.sql(
             "DELETE FROM delivery_event WHERE conversation = %s AND seq <= %s", conversation, floor
         )
+
+    async def newest(self, writer: str) -> tuple[int | None, int | None]:
+        """A writer's newest row of the outbox, and its highest watermark under whatever epoch."""
+        ((row, done),) = await self.sql(
+            """SELECT (SELECT max("row") FROM delivery_outbox WHERE writer = %s),
+            (SELECT max("row") FROM delivery_progress WHERE writer = %s)""",
+            writer,
+            writer,
+        )
+        return row, done
+
+    async def forget_progress(self, writer: str) -> None:
+        """As if it had not been written down how far its rows are done."""
+        await self.sql("DELETE FROM delivery_progress WHERE writer = %s", writer)
+
+    async def events(self, conversation: str) -> list[Stored]:
+        """The rows of its log, in order."""
+        rows = await self.sql(
+            "SELECT seq, message_id::text, content, withheld, at, until FROM delivery_event WHERE conversation = %s ORDER BY seq",
+            conversation,
+        )
+        return [
+            Stored(seq, message_id, bytes(content or b""), bool(withheld), at, until or 0)
+            for seq, message_id, content, withheld, at, until in rows
+        ]
+
+    async def announced(self, conversation: str) -> list[Announced]:
+        """The outbox rows that name the conversation, the oldest first."""
+        rows = await self.sql(
+            """SELECT o."row", o.seqs[array_position(o.conversations, %s::uuid)],
+            EXISTS (SELECT FROM delivery_progress p WHERE p.writer = o.writer AND p."row" >= o."row")
+            FROM delivery_outbox o WHERE %s::uuid = ANY (o.conversations) ORDER BY o.at, o."row" """,
+            conversation,
+            conversation,
+        )
+        return [Announced(*row) for row in rows]
+
+    async def receipts(self, conversation: str) -> dict[str, ReceiptRow]:
+        """What is stored for each member."""
+        rows = await self.sql(
+            "SELECT member::text, delivered, read, sent, changed_at FROM delivery_receipt WHERE conversation = %s",
+            conversation,
+        )
+        return {member: ReceiptRow(*row, (changed_at,)) for member, *row, changed_at in rows}
+
+    async def received_at(self, conversation: str, at: int) -> None:
+        """As if its members had received at this time what they have."""
+        await self.sql(
+            "UPDATE delivery_receipt SET delivered_at = %s WHERE conversation = %s", at, conversation
+        )
+
+    async def position(self, device: str, conversation: str) -> tuple[int, int]:
+        """(acked, expired) of a linked device."""
+        rows = await self.sql(
+            "SELECT acked, expired FROM delivery_position WHERE device = %s AND conversation = %s",
+            device,
+            conversation,
+        )
+        return rows[0] if rows else (0, 0)  # type: ignore[return-value]
+
+    async def age(self, conversation: str, ms: int, through: int = 2**62, only: int = 0) -> None:
+        """Its events up to a seq, or only one, are this much older, and so end earlier."""
+        await self.sql(
+            "UPDATE delivery_event SET at = at - %s, until = until - %s WHERE conversation = %s AND seq BETWEEN %s AND %s",
+            ms, ms, conversation, only or 1, only or through,
+        )  # fmt: skip
+
+    async def due(self, conversation: str, ms: int) -> None:
+        """What vanishes of it is to be looked for this much earlier."""
+        await self.sql("UPDATE delivery_vanishing SET at = at - %s WHERE conversation = %s", ms, conversation)
+
+    async def floor(self, conversation: str) -> int:
+        """Everything up to it has expired."""
+        ((floor,),) = await self.sql("SELECT floor FROM delivery_head WHERE conversation = %s", conversation)
+        return int(floor)
 
     async def acked(self, device: str) -> list[int]:
         """What the device has acknowledged of whatever conversations, those of strangers too."""
@@ -212,6 +327,13 @@ class PostgresHarness:
         async with asyncio.timeout(10):
             while (await self.sql(statement))[0][0] < count:  # the server tells nobody
                 await asyncio.sleep(0.005)
+
+    async def refuse(self) -> None:
+        """What waits for :meth:`held` fails, and nothing of it happens."""
+        await self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
 
     async def disconnect(self) -> None:
         """End every other connection to the database, as a crash of the server would."""

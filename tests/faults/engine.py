@@ -1,19 +1,19 @@
-"""The engine inside the test: processes without sockets, on real PostgreSQL and Valkey, for interleavings that must be exact.
+"""The engine inside the test: processes without sockets, on a real store (PostgreSQL, or Cassandra with ``--store cassandra``)
+and Valkey, for interleavings that must be exact.
 
 A :class:`Process` is a gateway's :class:`delivery.node.Node`; a :class:`Seat` is a device's session at it, whose frames are kept
-instead of sent. See also :mod:`tests.faults.wire` and :mod:`tests.faults.moments`.
+instead of sent. See also :mod:`tests.support.wire` and :mod:`tests.faults.moments`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from delivery.drain import DrainRequest
@@ -23,16 +23,14 @@ from delivery.lanes import SubmitLane
 from delivery.node import Node
 from delivery.ports import EnvelopeDevices, keyless
 from delivery.session import Session, State
-from delivery.store.interface import Appended, Send
-from delivery.store.postgres import PostgresStore
+from delivery.store.interface import Appended, Send, Store
 from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer
-from tests.faults.wire import Wire
 from tests.gateway.peer import new_id, until
+from tests.support.wire import Wire
 from whatsapp.infra import clock, hot_sync
 from whatsapp.infra.bus import Bus
-from whatsapp.infra.postgres import open_pool
 from whatsapp.infra.slots import is_cluster
 from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON
@@ -184,15 +182,14 @@ class Process:
 
     def __init__(
         self,
-        database_url: str,
+        store: Store,
         hot_url: str,
         submit_drain: SubmitDrain | None = None,
         submit_lane: SubmitLane | None = None,
         envelope_devices: EnvelopeDevices = keyless,
         name: str = "",
     ) -> None:
-        self.pool = open_pool(database_url, low=1, high=4)
-        self.store = PostgresStore(self.pool)
+        self.store = store
         self.node = Node(
             process=name or new_id(),
             store=self.store,
@@ -205,7 +202,6 @@ class Process:
         self.hot = self.node.bus.hot
 
     async def start(self) -> Process:
-        await self.pool.open(wait=True)
         await self.node.start()
         await until(lambda: self.hot.available, "the hot node is there")
         # A writer begins by asking for its rows; its watermark counts from then on.
@@ -214,7 +210,6 @@ class Process:
 
     async def stop(self) -> None:
         await self.node.stop()
-        await self.pool.close(timeout=2)
 
     async def seat(self, user: str, device: str, **options: Any) -> Seat:
         return await Seat(self, user, device).open(**options)
@@ -230,7 +225,7 @@ class Process:
 class Worker:
     """The lanes of one worker process; :meth:`submit` stands for the broker between it and the gateways."""
 
-    def __init__(self, store: PostgresStore, hot_url: str) -> None:
+    def __init__(self, store: Store, hot_url: str) -> None:
         self.bus = Bus(hot_url, new_id())
         self.lanes = LaneWorker(store, self.bus)
         self.submitted: list[tuple[int, str]] = []
@@ -260,19 +255,17 @@ async def _everybody(sessions: Sequence[tuple[str, str, int]]) -> list[str]:
 
 
 class World:
-    """A database and a hot node of a test alone; processes on them, people in them."""
+    """A log and a hot node of a test alone; processes on them, people in them. ``log``: the harness of its store (see
+    :mod:`tests.contract.harness`), for what a store is not asked for."""
 
-    def __init__(self, database_url: str, hot_url: str) -> None:
-        self.database_url = database_url
+    def __init__(self, log: Any, hot_url: str) -> None:
+        self.log = log
         self.hot_url = hot_url
         self.redis: Any = hot_sync.client(hot_url)
         self._closing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> World:
-        pool = open_pool(self.database_url, low=1, high=4)
-        await pool.open(wait=True)
-        self._closing.push_async_callback(pool.close)
-        self.store = PostgresStore(pool)
+        self.store: Store = await self.log.process()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -281,15 +274,16 @@ class World:
     async def process(
         self,
         *,
-        database_url: str = "",
+        through: Wire | None = None,
         hot_url: str = "",
         submit_drain: SubmitDrain | None = None,
         submit_lane: SubmitLane | None = None,
         envelope_devices: EnvelopeDevices = keyless,
         name: str = "",
     ) -> Process:
+        """``through``: what stands between the process and the store's server (:meth:`log_wire`)."""
         process = Process(
-            database_url or self.database_url,
+            await self.log.process(through) if through else await self.log.process(),
             hot_url or self.hot_url,
             submit_drain,
             submit_lane,
@@ -324,6 +318,12 @@ class World:
         self._closing.push_async_callback(wire.stop)
         return wire
 
+    async def log_wire(self) -> Wire:
+        """For a process that is cut off from the store's server."""
+        wire: Wire = await self.log.wire()
+        self._closing.push_async_callback(wire.stop)
+        return wire
+
     async def person(self) -> tuple[str, str]:
         """(user, device), the device an hour old: a younger one rebuilds its dirty set at each opening."""
         user, device = new_id(), new_id()
@@ -335,15 +335,11 @@ class World:
 
     async def group(self, *intervals: tuple[str, int, int]) -> str:
         """A group with these (user, joined, left)."""
-        conversation = new_id()
-        await self.sql(
-            "INSERT INTO delivery_head (conversation, kind, created_at) VALUES (%s, 'group', 1)", conversation
-        )
+        conversation: str = await self.log.group(created_at=1)
         for user, joined, left in intervals:
-            await self.sql(
-                "INSERT INTO delivery_member (conversation, member, joined_seq, left_seq) VALUES (%s, %s, %s, %s)",
-                conversation, user, joined, left,
-            )  # fmt: skip
+            await self.log.join(conversation, user, joined)
+            if left:
+                await self.log.leave(conversation, user, left)
         return conversation
 
     async def append(
@@ -354,43 +350,20 @@ class World:
         send = Send(conversation, user, device, new_id(), "text", body, body_hash(body), 1)
         return (await self.store.append(writer, [send], clock.now_ms())).results[0]
 
-    async def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
-        async with await psycopg.AsyncConnection.connect(self.database_url, autocommit=True) as connection:
-            cursor = await connection.execute(statement, params)
-            return await cursor.fetchall() if cursor.description else []
-
-    @contextlib.asynccontextmanager
-    async def held(self, conversation: str) -> AsyncIterator[None]:
-        """Another transaction holds the conversation: appends to it wait."""
-        async with await psycopg.AsyncConnection.connect(self.database_url) as connection:
-            await connection.execute(
-                "SELECT 1 FROM delivery_head WHERE conversation = %s FOR UPDATE", (conversation,)
-            )
-            yield
-            await connection.rollback()
+    def held(self, conversation: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """Something else holds the conversation: appends to it wait."""
+        held: contextlib.AbstractAsyncContextManager[None] = self.log.held(conversation)
+        return held
 
     async def waiting(self, count: int = 1) -> None:
-        """Until so many statements wait for a lock."""
-
-        async def enough() -> bool:
-            rows = await self.sql(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            return bool(rows[0][0] >= count)
-
-        await until(enough, f"{count} statements wait for a lock")
+        """Until so many appends wait for :meth:`held`."""
+        await self.log.waiting(count)
 
 
 async def saved(world: World, process: Process) -> bool:
     """Whether the durable watermark of a writer stands at its newest row."""
-    writer = process.node.fanout.progress.writer
-    (row,) = await world.sql(
-        """SELECT (SELECT max("row") FROM delivery_outbox WHERE writer = %s),
-        (SELECT max("row") FROM delivery_progress WHERE writer = %s)""",
-        writer,
-        writer,
-    )
-    return row[0] is not None and row[0] == row[1]
+    row, done = await world.log.newest(process.node.fanout.progress.writer)
+    return row is not None and row == done
 
 
 @contextlib.contextmanager

@@ -42,9 +42,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def here(new_postgres_url: str, cluster: Cluster) -> AsyncIterator[World]:
-    """A database of this test alone on the module's cluster, which is whole again afterwards."""
-    async with World(new_postgres_url, cluster.url) as world:
+async def here(log: Any, cluster: Cluster) -> AsyncIterator[World]:
+    """A log of this test alone on the module's cluster, which is whole again afterwards."""
+    async with World(log, cluster.url) as world:
         yield world
     for server in cluster.cluster.members[:6]:
         if not server.answers():

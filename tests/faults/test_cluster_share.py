@@ -40,9 +40,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-async def here(new_postgres_url: str, cluster: Cluster) -> AsyncIterator[World]:
+async def here(log: Any, cluster: Cluster) -> AsyncIterator[World]:
     cluster.empty()
-    async with World(new_postgres_url, cluster.url) as world:
+    async with World(log, cluster.url) as world:
         yield world
         await back(cluster)  # processes end faster with it
 
@@ -290,11 +290,11 @@ async def test_r4_the_sweep_marks_what_it_reaches(
         return place.mark(people["bob"], group)
 
     await until(rest, "so is Bob", PATIENCE_S)
-    await until(lambda: _swept(here), "and the row is done", PATIENCE_S)
+    await until(lambda: _swept(here, group), "and the row is done", PATIENCE_S)
 
 
-async def _swept(world: World) -> bool:
-    return bool(await world.sql("SELECT 1 FROM delivery_progress"))
+async def _swept(world: World, conversation: str) -> bool:
+    return any(one.done for one in await world.log.announced(conversation))
 
 
 async def test_r4_twin_all_or_nobody(

@@ -18,6 +18,8 @@ from tests.gateway.peer import new_id, until
 from whatsapp.infra import clock
 from whatsapp.wire.codec import JSON
 
+pytestmark = pytest.mark.sql_only("it counts PostgreSQL's statements and the bytes of its log")
+
 MEMBERS = 1_024
 MESSAGES = 50
 PAUSE_S = 0.03  # between two messages: so they take a second and a half, or as long as the machine needs
@@ -82,18 +84,18 @@ async def crowd(world: World) -> Crowd:
     people = [(new_id(), new_id()) for _ in range(MEMBERS)]
     group = await world.group()
     users, devices = ([pair[i] for pair in people] for i in (0, 1))
-    await world.sql(
+    await world.log.sql(
         """INSERT INTO delivery_device (member, device, linked_at)
         SELECT d.member, d.device, 1 FROM unnest(%s::uuid[], %s::uuid[]) d (member, device)""",
         users,
         devices,
     )
-    await world.sql(
+    await world.log.sql(
         "INSERT INTO delivery_member (conversation, member, joined_seq, left_seq) SELECT %s, m, 1, 0 FROM unnest(%s::uuid[]) m",
         group,
         users,
     )
-    await world.sql("UPDATE delivery_head SET members = %s WHERE conversation = %s", MEMBERS, group)
+    await world.log.sql("UPDATE delivery_head SET members = %s WHERE conversation = %s", MEMBERS, group)
     ann = await processes[0].seat(*people[0])
     sessions = []
     for user, device in people[1:]:
@@ -110,7 +112,7 @@ async def spell(world: World, writes: Writes) -> tuple[float, int]:
     loop = asyncio.get_running_loop()
     await here.written()
     writes.rows.clear()
-    (before,) = (await world.sql("SELECT pg_current_wal_insert_lsn()"))[0]
+    (before,) = (await world.log.sql("SELECT pg_current_wal_insert_lsn()"))[0]
     began = loop.time()
     for number in range(MESSAGES):
         seq = await here.ann.say(here.group, str(number))
@@ -118,7 +120,7 @@ async def spell(world: World, writes: Writes) -> tuple[float, int]:
         await asyncio.sleep(PAUSE_S)
     await here.written()
     took = loop.time() - began
-    ((wal,),) = await world.sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)::bigint", before)
+    ((wal,),) = await world.log.sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)::bigint", before)
     user = here.ann.session.user
     assert await world.store.receipt_counts([(here.group, user, MESSAGES)]) == [
         ReceiptCount(MEMBERS - 1, MEMBERS - 1)

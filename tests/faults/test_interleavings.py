@@ -214,8 +214,7 @@ async def test_c5_acks_outlive_a_write_that_fails_for_any_reason(world: World) -
     await seat.has(pair.conversation, [2])
 
     async def written() -> bool:
-        rows = await world.sql("SELECT acked FROM delivery_position WHERE device = %s", pair.bob[1])
-        return rows == [(2,)]
+        return bool(await world.log.acked(pair.bob[1]) == [2])
 
     await until(written, "the ack is durable")
     assert happened.is_set()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 
 import pytest
-from psycopg_pool import AsyncConnectionPool
 
 from delivery.store.interface import Send
-from delivery.store.postgres import PostgresStore
 from tests.faults.history import Sent
 from tests.faults.rig import Cast, Rig, meeting, stays
 from tests.gateway.peer import new_id, until
+from whatsapp.infra import clock
 
 pytestmark = pytest.mark.needs_system
 
@@ -24,20 +22,12 @@ async def backlog(rig: Rig, cast: Cast, count: int) -> None:
     sweep marks them. Bob's phone is away."""
     await cast.phone.leave()
     writer = new_id()
-    async with AsyncConnectionPool(rig.system.database_url, min_size=1, max_size=1, open=False) as pool:
-        store = PostgresStore(pool)
+    async with rig.system.stored() as log:
         for start in range(0, count, BATCH):
             wave = [cast.ann.prepare(cast.conversation, f"{start + i}".ljust(300)) for i in range(BATCH)]
-            stored = await store.append(writer, [send_of(sent) for sent in wave], 1)
+            stored = await log.store.append(writer, [send_of(sent) for sent in wave], clock.now_ms())
             for sent, result in zip(wave, stored.results, strict=True):
                 sent.seq = result.seq
-    # Now, so that the sweep looks at them and the retention does not.
-    await asyncio.to_thread(
-        rig.system.sql,
-        f"""UPDATE delivery_outbox SET at = (extract(epoch FROM now()) * 1000)::bigint WHERE writer = '{writer}';
-        UPDATE delivery_event SET at = (extract(epoch FROM now()) * 1000)::bigint WHERE at = 1;
-        UPDATE delivery_head SET oldest_at = NULL""",
-    )
     await until(lambda: cast.marks(rig, cast.laptop).get(cast.conversation.encode()) == count + 3, "marked")
 
 

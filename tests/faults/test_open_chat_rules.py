@@ -48,10 +48,8 @@ class Chat:
 
     async def join(self, users: Sequence[str]) -> None:
         """These are members too, from the beginning."""
-        await self.world.sql(
-            "INSERT INTO delivery_member (conversation, member, joined_seq, left_seq) SELECT %s, unnest(%s::uuid[]), 1, 0",
-            self.conversation, list(users),
-        )  # fmt: skip
+        for user in users:
+            await self.world.log.join(self.conversation, user, 1)
 
     def named(self) -> set[str]:
         """The processes that the node names."""
@@ -62,10 +60,7 @@ class Chat:
         seat.node.typing.typing(seat.session, self.conversation, active, kind, "typed")
 
     async def removed(self, seat: Seat) -> None:
-        await self.world.sql(
-            "UPDATE delivery_member SET left_seq = 1 WHERE conversation = %s AND member = %s",
-            self.conversation, seat.session.user,
-        )  # fmt: skip
+        await self.world.log.leave(self.conversation, seat.session.user, 1)
 
 
 def typed(seat: Seat) -> list[frames.Typing]:

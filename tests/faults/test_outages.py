@@ -11,8 +11,8 @@ import pytest
 
 from delivery.session import State
 from tests.faults.engine import Process, Seat, World
-from tests.faults.wire import Wire
 from tests.gateway.peer import new_id, until
+from tests.support.wire import Wire
 from whatsapp.infra import clock, valkey
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 from whatsapp.infra.valkey import HotUnavailable, Valkey
@@ -176,8 +176,7 @@ async def test_c5_a_receipt_of_an_outage_is_told_when_it_ends(world: World) -> N
     await take_away(there, wire)
     there.node.receipts.read(seat.session, conversation, 1)
     await there.saved()
-    rows = await world.sql("SELECT read FROM delivery_receipt WHERE member = %s", bob[0])
-    assert rows == [(1,)]
+    assert (await world.log.receipts(conversation))[bob[0]].read == 1
     await bring_back(there, wire)
     await until(lambda: writing.told("read") == {(conversation, 1)}, "Ann is told that it was read", 8)
 

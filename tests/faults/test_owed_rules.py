@@ -103,9 +103,7 @@ async def removed_while_cached(world: World) -> tuple[Seat, str]:
     await writing.say(conversation)
     await seat.has(conversation, [1])
     await world.append(conversation, ann, phone, new_id(), "the removal")
-    await world.sql(
-        "UPDATE delivery_member SET left_seq = 2 WHERE conversation = %s AND member = %s", conversation, bob
-    )
+    await world.log.leave(conversation, bob, 2)
     there.node.live.poke(conversation, 2, [bob])
     await seat.has(conversation, [1, 2])
     assert await writing.say(conversation) == 3
@@ -133,11 +131,7 @@ async def test_r17_replay_marks_a_member_who_joined_meanwhile(world: World) -> N
     writer = new_id()
     await world.append(conversation, ann, phone, writer)
     assert await sweep.once() == 1
-    await world.sql(
-        "INSERT INTO delivery_member (conversation, member, joined_seq, left_seq) VALUES (%s, %s, 2, 0)",
-        conversation,
-        bob,
-    )
+    await world.log.join(conversation, bob, 2)
     await world.append(conversation, ann, phone, writer)
     assert await sweep.once() == 1
     await seat.has(conversation, [2])
@@ -150,8 +144,8 @@ async def failing_batch(world: World) -> list[str]:
     """m1 fails for good, m2 and m3 wait behind it in the gateway, uncounted. The codes of the three answers."""
     (ann, phone), (bob, _) = await world.person(), await world.person()
     conversation = await world.direct(ann, bob)
-    wire = await world.wire(world.database_url)
-    process = await world.process(database_url=wire.url)
+    wire = await world.log_wire()
+    process = await world.process(through=wire)
     seat = await process.seat(ann, phone)
     async with world.held(conversation):
         ids = [seat.send(conversation, "m1")]
@@ -190,7 +184,7 @@ async def test_h7_replays_repeat_nothing(world: World) -> None:
         await world.append(conversation, ann, phone, writer)
     for _ in range(3):
         assert await sweep.once() == 3
-        await world.sql("DELETE FROM delivery_progress WHERE writer = %s", writer)
+        await world.log.forget_progress(writer)
     await seat.has(conversation, [1, 2, 3])
     await stays(lambda: seat.seqs(conversation) == [1, 2, 3], "an event came twice", 0.5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -22,12 +23,8 @@ async def expire(rig: Rig) -> None:
         app.send_task("delivery.tasks.expire", queue="maintenance", retry=False)
 
 
-def numbers(rig: Rig, statement: str) -> list[int]:
-    return [int(number or 0) for number in rig.system.sql(statement).strip().split("|")]
-
-
-def floor(rig: Rig, cast: Cast) -> int:
-    return numbers(rig, f"SELECT floor FROM delivery_head WHERE conversation = '{cast.conversation}'")[0]
+async def has_expired(log: Any, cast: Cast, floor: int) -> bool:
+    return bool(await log.floor(cast.conversation) == floor)
 
 
 async def verified_again(rig: Rig, phone: Phone) -> Phone:
@@ -47,27 +44,30 @@ async def verified_again(rig: Rig, phone: Phone) -> Phone:
 async def test_c4_expired_is_recorded_and_the_hole_is_closed(rig: Rig) -> None:
     schedule = settings.CELERY_BEAT_SCHEDULE["delivery-expire"]
     assert schedule["task"] == "delivery.tasks.expire"
-    async with meeting(rig) as cast:
+    async with meeting(rig) as cast, rig.system.stored() as log:
         await cast.say(5)  # seqs 4 to 8: the laptop has not got them
         await until(lambda: cast.marks(rig, cast.laptop), "the laptop is marked")
         rig.move_clock(29 * DAY_MS)
         await expire(rig)
         await cast.say()  # seq 9, young
         await cast.all_here(cast.phone)
-        assert floor(rig, cast) == 0, "nothing is 30 days old yet"
+        assert await has_expired(log, cast, 0), "nothing is 30 days old yet"
 
-        where = f"conversation = '{cast.conversation}'"
-        position = f"SELECT acked, expired FROM delivery_position WHERE {where} AND device = "
-        await until(
-            lambda: numbers(rig, f"{position}'{cast.phone.id}'") == [9, 0], "the phone's acks are written"
-        )
+        async def phone() -> bool:
+            return bool(await log.position(cast.phone.id, cast.conversation) == (9, 0))
+
+        await until(phone, "the phone's acks are written")
 
         rig.move_clock(31 * DAY_MS)
         await expire(rig)
-        await until(lambda: floor(rig, cast) == 8, "the old messages have expired")
-        assert numbers(rig, f"SELECT count(*), min(seq) FROM delivery_event WHERE {where}") == [1, 9]
-        assert numbers(rig, f"{position}'{cast.laptop.id}'") == [8, 8]
-        assert numbers(rig, f"{position}'{cast.phone.id}'") == [9, 0], "the phone had acknowledged all of it"
+        await until(lambda: has_expired(log, cast, 8), "the old messages have expired")
+
+        async def only_the_last() -> bool:  # its rows go after its floor has risen
+            return [one.seq for one in await log.events(cast.conversation)] == [9]
+
+        await until(only_the_last, "their rows are gone")
+        assert await log.position(cast.laptop.id, cast.conversation) == (8, 8)
+        assert await phone(), "the phone had acknowledged all of it"
 
         laptop = await verified_again(rig, cast.laptop.phone)
         async with await Peer.open(rig.two, laptop, sync=False) as peer:
@@ -80,12 +80,12 @@ async def test_c4_expired_is_recorded_and_the_hole_is_closed(rig: Rig) -> None:
 
 
 async def test_c4_hole_of_a_log_that_has_expired_to_its_end(rig: Rig) -> None:
-    async with meeting(rig) as cast:
+    async with meeting(rig) as cast, rig.system.stored() as log:
         await cast.say(5)
         await until(lambda: cast.marks(rig, cast.laptop), "the laptop is marked")
         rig.move_clock(31 * DAY_MS)
         await expire(rig)
-        await until(lambda: floor(rig, cast) == 8, "everything has expired")
+        await until(lambda: has_expired(log, cast, 8), "everything has expired")
         laptop = await verified_again(rig, cast.laptop.phone)
         async with await Peer.open(rig.two, laptop, sync=False) as peer:
             (batch,) = await peer.sync({cast.conversation: 3})

@@ -32,12 +32,9 @@ async def half_drained(rig: Rig, *, killed: bool = False) -> AsyncIterator[tuple
         await Peer.open(rig.one, carl) as c,
     ):
         await fill(a, conversation, EVENTS, lambda n: f"first {n}")
-        ids = {
-            n: rig.system.sql(
-                f"SELECT message_id FROM delivery_event WHERE conversation = '{conversation}' AND seq = {n}"
-            ).strip()
-            for n in (EDITED, DELETED)
-        }
+        async with rig.system.stored() as log:
+            stored = {one.seq: one.message_id for one in await log.events(conversation)}
+        ids = {n: stored[n] for n in (EDITED, DELETED)}
         await b.send(frames.Sync())
         batch = await b.expect(frames.SyncBatch)
         (key,) = await until(

@@ -73,8 +73,8 @@ async def test_r10_ack_counts_up_to_what_was_sent(world: World) -> None:
     seat.ack(conversation, 1_000)
     seat.ack(new_id(), 5)
     await process.saved()
-    assert await world.sql("SELECT acked FROM delivery_position WHERE device = %s", tablet) == [(3,)]
-    assert await world.sql("SELECT delivered FROM delivery_receipt WHERE member = %s", bob) == [(3,)]
+    assert await world.log.acked(tablet) == [3]
+    assert (await world.log.receipts(conversation))[bob].delivered == 3
 
 
 async def test_r9_event_heard_while_a_page_of_a_sync_is_read(world: World) -> None:

@@ -71,7 +71,7 @@ class Scene:
 
     async def turns(self) -> None:
         """Enough turns of the loop for whatever needs no more waiting."""
-        await self.world.sql("SELECT 1")
+        await self.world.store.conversations([self.conversation])
 
 
 @pytest.fixture

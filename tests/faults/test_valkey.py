@@ -116,16 +116,11 @@ async def older_than_the_window(rig: Rig, cast: Cast) -> None:
     rig.hot.flushall()
 
 
-def done(rig: Rig, cast: Cast) -> bool:
+async def done(rig: Rig, cast: Cast) -> bool:
     """Whether a watermark stands at the outbox row of the newest message."""
-    return (
-        rig.system.sql(
-            f"""SELECT count(*) FROM delivery_outbox o JOIN delivery_progress p ON p.writer = o.writer AND p.row >= o.row
-            WHERE '{cast.conversation}'::uuid = ANY (o.conversations) AND o.row = (SELECT max("row") FROM delivery_outbox
-            WHERE '{cast.conversation}'::uuid = ANY (conversations))"""
-        ).strip()
-        != "0"
-    )
+    async with rig.system.stored() as log:
+        rows = await log.announced(cast.conversation)
+    return bool(rows) and max(rows, key=lambda one: one.seq).done
 
 
 async def test_r5_marker_finds_what_no_replay_marks(rig: Rig) -> None:

@@ -84,13 +84,10 @@ async def test_a_gateway_killed_while_it_withholds(rig: Rig, point: str) -> None
             assert await at.late(rig.two) == [b"after"]
 
 
-def _swept(rig: Rig, conversation: str) -> bool:
+async def _swept(rig: Rig, conversation: str) -> bool:
     """Whether every row of this conversation is done by its writer's watermark."""
-    open_rows = rig.system.sql(
-        f"""SELECT count(*) FROM delivery_outbox o WHERE '{conversation}' = ANY (o.conversations) AND NOT EXISTS (
-            SELECT FROM delivery_progress p WHERE p.writer = o.writer AND p."row" >= o."row")"""
-    )
-    return open_rows.strip() == "0"
+    async with rig.system.stored() as log:
+        return all(one.done for one in await log.announced(conversation))
 
 
 async def test_valkey_flushed_while_it_withholds(rig: Rig) -> None:
@@ -145,7 +142,8 @@ async def test_a_block_of_which_no_gateway_was_told(rig: Rig) -> None:
             await at.ann.say(at.conversation, str(n))
         await at.bob.messages(40)
         bob, ann = at.people
-        rig.system.sql(f"SELECT delivery_withhold('{bob.user}', '{ann.user}', true, 1)")
+        async with rig.system.stored() as log:
+            await log.store.withhold(bob.user, ann.user, True, 1)
         assert await _told_after(rig, at, range(2, 42)) is not None
 
 
@@ -231,9 +229,9 @@ async def strangers(rig: Rig) -> AsyncIterator[tuple[Peer, Peer, str]]:
         yield a, b, conversation
 
 
-def _unaccepted(rig: Rig, conversation: str) -> bool:
-    query = f"SELECT count(*) FROM delivery_member WHERE conversation = '{conversation}' AND unaccepted"
-    return bool(rig.system.sql(query).strip() != "0")
+async def _unaccepted(rig: Rig, conversation: str) -> bool:
+    async with rig.system.stored() as log:
+        return bool((await log.store.conversations([conversation]))[conversation].unaccepted)
 
 
 async def test_a_gateway_killed_behind_the_answer(rig: Rig) -> None:
@@ -243,12 +241,12 @@ async def test_a_gateway_killed_behind_the_answer(rig: Rig) -> None:
         assert a.phone is not None
         await b.ack(conversation, 1)
         await saved(rig.system, b.phone, conversation, 1)
-        assert _unaccepted(rig, conversation)
+        assert await _unaccepted(rig, conversation)
         rig.arm("append-ack")
         await b.send(b.message(conversation, "hello"))
         await rig.died("gateway-2")
         rig.forget_heartbeats()
-        assert not _unaccepted(rig, conversation)
+        assert not await _unaccepted(rig, conversation)
         async with await Peer.open(rig.one, await link(a.phone)) as late:
             await late.expect(frames.StatusUpdate, user_id=b.phone.user, status="delivered", up_to=1)
 
@@ -257,7 +255,8 @@ async def test_an_acceptance_of_which_no_gateway_was_told(rig: Rig) -> None:
     """A list that says that somebody has not accepted is 5 s old at most."""
     async with strangers(rig) as (a, b, conversation):
         assert b.phone is not None
-        rig.system.sql(f"SELECT delivery_accept('{{{conversation}}}', '{{{b.phone.user}}}', 1)")
+        async with rig.system.stored() as log:
+            await log.store.accept(b.phone.user, 1, conversations=[conversation])
         for n in range(2, 60):
             await a.say(conversation, str(n))
             await b.expect(frames.Message, seq=n)

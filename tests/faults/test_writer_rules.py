@@ -29,7 +29,7 @@ async def dead_writers_row(world: World) -> tuple[Seat, str, str]:
     seat = await process.seat(bob, tablet)
     writer = new_id()
     await world.append(conversation, ann, phone, writer)
-    ((row,),) = await world.sql('SELECT "row" FROM delivery_outbox WHERE writer = %s', writer)
+    row, _ = await world.log.newest(writer)
     return seat, conversation, f"{writer} {row}"
 
 
@@ -116,8 +116,8 @@ async def unknown_outcome(world: World) -> tuple[Process, str, str, str]:
     row is done. The sender sends again and gets its ✓. Bob was offline all the time, his dirty set complete."""
     (ann, phone), (bob, tablet) = await world.person(), await world.person()
     conversation, other = await world.direct(ann, bob), await world.direct(ann, (await world.person())[0])
-    wire = await world.wire(world.database_url)
-    process, there = await world.process(database_url=wire.url), await world.process()
+    wire = await world.log_wire()
+    process, there = await world.process(through=wire), await world.process()
     (await there.seat(bob, tablet)).leave()
     seat = await process.seat(ann, phone)
     await seat.say(other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tests.faults.history import History
@@ -11,12 +12,18 @@ from tests.faults.people import Device
 from tests.faults.rig import Rig, grow_up
 from tests.gateway.peer import link, sign_up, until
 
+Event = Callable[[], Awaitable[None]]
+
 
 class Town:
-    """Three people with two devices each, all in conversation with each other. ``device``: what they use."""
+    """Three people with two devices each, all in conversation with each other. ``device``: what they use; ``patience_s``: how
+    long they wait for an answer."""
 
-    def __init__(self, rig: Rig, chance: random.Random, device: Any = Device) -> None:
+    def __init__(
+        self, rig: Rig, chance: random.Random, device: Any = Device, patience_s: float = 40.0
+    ) -> None:
         self.rig = rig
+        self.patience_s = patience_s
         self.chance = chance
         self.history = History()
         self.device = device
@@ -49,17 +56,39 @@ class Town:
                 await device.cut()
                 await asyncio.sleep(self.chance.random() / 2)
             if not device.alive:
-                await device.connect(timeout=40)
+                await device.connect(timeout=self.patience_s)
             conversation = self.chance.choice(self.conversations[device.phone.user])
-            await device.say(conversation, f"{device.id} {count}", timeout=40)
+            await device.say(conversation, f"{device.id} {count}", timeout=self.patience_s)
             await asyncio.sleep(self.chance.random() / 20)
 
     async def all_here(self) -> None:
         for device in self.devices:
             if not device.alive:
-                await device.online(timeout=40)
+                await device.online(timeout=self.patience_s)
             await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", 70)
         self.history.check()
+
+    async def live_through(self, events: Sequence[Event], steps: int) -> None:
+        """They chat while one event comes after the other; then everybody has what was confirmed, once and in order."""
+        chatting = [asyncio.create_task(self.chat(device)) for device in self.devices]
+        try:
+            for event in self.chance.choices(events, k=steps):
+                await event()
+                sends = len(self.history.sends)
+                await until(
+                    lambda n=sends: len(self.history.sends) > n + 30,
+                    f"{event.__name__}: they go on",
+                    self.patience_s + 20,
+                )
+            self.stop.set()
+            await asyncio.gather(*chatting)
+            await self.all_here()
+        finally:
+            for task in chatting:
+                task.cancel()
+            await asyncio.gather(*chatting, return_exceptions=True)
+            await asyncio.gather(*[device.leave() for device in self.devices], return_exceptions=True)
+            await self.rig.repair()
 
     # what happens to them
 
@@ -87,6 +116,11 @@ class Town:
         except Exception:  # backends of the killed one still end
             return False
         return True
+
+    async def cassandra(self) -> None:
+        """The only node of the log."""
+        self.rig.system.kill("cassandra-1")
+        await self.rig.run("cassandra-1")
 
     async def worker(self) -> None:
         self.rig.system.kill("worker-1")

@@ -182,8 +182,12 @@ def _code(sms: Path, offset: int, phone_number: str) -> str | None:
 
 async def saved(system: Any, phone: Phone, conversation: str, acked: int) -> None:
     """Wait until this device's position is durable: it is written behind, by less than a second."""
-    query = f"SELECT acked FROM delivery_position WHERE device = '{phone.device}' AND conversation = '{conversation}'"
-    await until(lambda: system.sql(query).strip() == str(acked), f"position {acked} is saved")
+    async with system.stored() as log:
+
+        async def is_saved() -> bool:
+            return bool((await log.position(phone.device, conversation))[0] == acked)
+
+        await until(is_saved, f"position {acked} is saved")
 
 
 # -- sockets -----------------------------------------------------------------------------------------------------------------

@@ -187,16 +187,14 @@ async def _life(stack: Any, codec: str, blocks: bool) -> list[Any]:
     return [_shape(one) for one in seen]
 
 
-def _sent(stack: Any, conversation: str, seq: int) -> bool:
-    query = f"SELECT count(*) FROM delivery_receipt WHERE conversation = '{conversation}' AND sent = {seq}"
-    return bool(stack.sql(query).strip() == "1")
+async def _sent(stack: Any, conversation: str, seq: int) -> bool:
+    async with stack.stored() as log:
+        return [one.sent for one in (await log.receipts(conversation)).values()].count(seq) == 1
 
 
-def _saved(stack: Any, conversation: str, up_to: int) -> bool:
-    query = (
-        f"SELECT count(*) FROM delivery_receipt WHERE conversation = '{conversation}' AND delivered = {up_to}"
-    )
-    return bool(stack.sql(query).strip() == "1")
+async def _saved(stack: Any, conversation: str, up_to: int) -> bool:
+    async with stack.stored() as log:
+        return [one.delivered for one in (await log.receipts(conversation)).values()].count(up_to) == 1
 
 
 def _shape(one: Any) -> str:
@@ -244,11 +242,10 @@ async def test_blocks_while_messages_are_on_their_way(stack: Any) -> None:
         late = await link(bob)
         async with await Peer.open(urls[0], late, sync=False) as fresh:
             assert {e.seq for e in events_of(await fresh.sync({conversation: 0}))} == live
-        withheld = stack.sql(
-            f"SELECT count(*) FROM delivery_event WHERE conversation = '{conversation}' AND withheld"
-        )
-        assert len(live) + int(withheld) == last.seq == 121
-        assert int(withheld) > 0
+        async with stack.stored() as log:
+            withheld = sum(one.withheld for one in await log.events(conversation))
+        assert len(live) + withheld == last.seq == 121
+        assert withheld > 0
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -262,10 +259,10 @@ async def test_a_block_over_the_other_gateway(stack: Any, late: bool) -> None:
         if late:
             await bob.close()
         # Not over the accounts, so that nobody is told.
-        sql = f"SELECT delivery_withhold('{bob.phone.user}', '{ann.phone.user}', true, 1)"
-        stack.sql(sql)
-        await ann.say(conversation, "withheld")
-        stack.sql(sql.replace("true", "false"))
+        async with stack.stored() as log:
+            await log.store.withhold(bob.phone.user, ann.phone.user, True, 1)
+            await ann.say(conversation, "withheld")
+            await log.store.withhold(bob.phone.user, ann.phone.user, False, 1)
         await ann.say(conversation, "after")
         if late:
             bob = await Peer.open(stack.ws, bob.phone)

@@ -196,7 +196,9 @@ async def test_a_revoked_device_is_closed_4410_within_a_second(stack: Any, codec
         async with await Peer.open(second, laptop, codec, auth=False) as again:
             await again.send(frames.Auth(laptop.token))
             assert await again.closed() == 4410
-    assert stack.sql(f"SELECT count(*) FROM delivery_device WHERE device = '{laptop.device}'").strip() == "0"
+    async with stack.stored() as log:
+        found = await log.store.devices([laptop.user])
+    assert laptop.device not in [row.device for row in found.get(laptop.user, ())]
 
 
 async def test_logout_closes_the_socket_4410(stack: Runs) -> None:

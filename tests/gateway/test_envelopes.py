@@ -88,9 +88,9 @@ class Ring:
         return [envelope(phone, content) for phone in self.others if phone is not but]
 
     async def stored(self) -> int:
-        return int(
-            self.system.sql(f"SELECT head FROM delivery_head WHERE conversation = '{self.conversation}'")
-        )
+        async with self.system.stored() as log:
+            found = await log.store.conversations([self.conversation])
+        return int(found[self.conversation].head)
 
     async def items(self, phone: Phone) -> list[dict[str, Any]]:
         answer = await phone.rest("GET", f"/conversations/{self.conversation}/events")
@@ -241,9 +241,8 @@ async def test_a_delete_takes_the_envelopes_and_an_edit_leaves_them(stack: Any, 
         ]
         await done(ann, edit(talk, kept.message_id or "", "one, edited"))
         await done(ann, delete(talk, gone.message_id or ""))
-        stack.sql(
-            f"UPDATE delivery_event SET at = at - 3600001, until = until - 3600001 WHERE message_id = '{brief.message_id}'"
-        )
+        async with stack.stored() as log:
+            await log.age(talk, 3_600_001, only=brief.seq or 0)
         async with await Peer.open(ring.urls[1], web, codec, sync=False) as late:
             events = {e.seq: e for e in events_of(await late.sync()) if isinstance(e, frames.Message)}
         one, two, three = (events[sent.seq or 0] for sent in (kept, gone, brief))
@@ -252,11 +251,11 @@ async def test_a_delete_takes_the_envelopes_and_an_edit_leaves_them(stack: Any, 
             assert (event.deleted, event.encrypted_content, event.envelope) == (True, None, None)
         shown = [opened(item) for item in await ring.items(web)]
         assert [one is not None for one in shown[:3]] == [True, False, False]
-        left = f"SELECT seq FROM delivery_event WHERE conversation = '{talk}' AND envelopes IS NOT NULL ORDER BY seq"
-        assert stack.sql(left).split() == [str(kept.seq), str(brief.seq)]
-        stack.sql(f"UPDATE delivery_vanishing SET at = at - 3600001 WHERE conversation = '{talk}'")
-        stack.sql(f"SELECT delivery_vanish({brief.timestamp}, 1000)")
-        assert stack.sql(left).split() == [str(kept.seq)]
+        async with stack.stored() as log:
+            assert await log.enveloped(talk) == [kept.seq, brief.seq]
+            await log.due(talk, 3_600_001)
+            await log.store.vanish(brief.timestamp, 1000)
+            assert await log.enveloped(talk) == [kept.seq]
 
 
 async def test_gateways_hear_at_once_of_other_devices(stack: Any) -> None:

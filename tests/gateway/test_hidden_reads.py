@@ -28,10 +28,10 @@ def reads(peer: Peer, who: Phone, conversation: str = "") -> list[int | None]:
     ]  # fmt: skip
 
 
-def _read(stack: Any, conversation: str, phone: Phone, seq: int) -> bool:
-    query = f"""SELECT count(*) FROM delivery_receipt
-                WHERE conversation = '{conversation}' AND member = '{phone.user}' AND read = {seq}"""
-    return bool(stack.sql(query).strip() == "1")
+async def _read(stack: Any, conversation: str, phone: Phone, seq: int) -> bool:
+    async with stack.stored() as log:
+        found = (await log.receipts(conversation)).get(phone.user)
+    return found is not None and found.read == seq
 
 
 async def states(phone: Phone, conversation: str, message: str) -> list[str]:
@@ -77,9 +77,8 @@ async def test_hidden_by_every_way_until_it_is_shown_again(stack: Any, codec: st
         assert await states(ann, conversation, sent[0].message_id) == ["delivered"]
         assert await states(bob, conversation, mine.message_id or "") == ["delivered"]
         # After a reconnect, at either gateway, with and without a time; and what is told says nothing of when it was read.
-        stack.sql(
-            f"UPDATE delivery_receipt SET delivered_at = {since - 60_000} WHERE conversation = '{conversation}'"
-        )
+        async with stack.stored() as log:
+            await log.received_at(conversation, since - 60_000)
         for url, fields, told in ((one, {}, [since - 60_000]), (two, {"since": since}, [])):
             async with await Peer.open(url, await link(ann), codec, sync=False) as fresh:
                 await fresh.sync(**fields)

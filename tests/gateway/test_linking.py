@@ -20,20 +20,21 @@ from tests.observability.manage import managed
 from whatsapp.wire import frames
 
 
-def receipts(system: Any, conversation: str) -> str:
-    """Stored receipts of a conversation."""
-    found: str = system.sql(
-        "SELECT member, delivered, read, sent, changed_at FROM delivery_receipt"
-        f" WHERE conversation = '{conversation}' ORDER BY member"
-    )
-    return found
+async def receipts(system: Any, conversation: str) -> Any:
+    """Stored receipts of a conversation, by member."""
+    async with system.stored() as log:
+        return await log.receipts(conversation)
 
 
-def age(system: Any, conversation: str, through: int, days: int) -> None:
+def reached(stored: Any) -> list[tuple[int, int]]:
+    """How far each member received and read."""
+    return [(one.delivered, one.read) for one in stored.values()]
+
+
+async def age(system: Any, conversation: str, through: int, days: int) -> None:
     """Events up to ``through`` were appended so long ago."""
-    system.sql(
-        f"UPDATE delivery_event SET at = at - {days * 86_400_000} WHERE conversation = '{conversation}' AND seq <= {through}"
-    )
+    async with system.stored() as log:
+        await log.age(conversation, days * 86_400_000, through)
 
 
 async def state(phone: Phone, conversation: str) -> tuple[int, int]:
@@ -67,13 +68,13 @@ async def test_c4_a_device_gets_the_agreed_days_and_then_all_that_comes(stack: A
         await a.expect(frames.StatusUpdate, status="delivered", up_to=7)
         await b.read(conversation, 3)
         await a.expect(frames.StatusUpdate, status="read", up_to=3)
-        age(stack, conversation, 3, 8)
+        await age(stack, conversation, 3, 8)
 
         async def written() -> bool:
-            return "|7|3|" in receipts(stack, conversation)
+            return (7, 3) in reached(await receipts(stack, conversation))
 
         await until(written, "the receipts are written")
-        before, unread = receipts(stack, conversation), await state(bob, conversation)
+        before, unread = await receipts(stack, conversation), await state(bob, conversation)
         a.inbox.clear()
         none, week = await link_by_code(bob), await link_by_code(bob, days=7, name="week")
         notice = await b.expect(frames.Notice, kind="device_linked")
@@ -101,10 +102,10 @@ async def test_c4_a_device_gets_the_agreed_days_and_then_all_that_comes(stack: A
         assert {frame.up_to for frame in told if frame.status == "read"} == {3}
 
         async def written_again() -> bool:
-            return receipts(stack, conversation).count("|8|3|") == 1
+            return reached(await receipts(stack, conversation)).count((8, 3)) == 1
 
         await until(written_again, "the receipts are written")
-        assert before.count("|7|3|") == 1
+        assert reached(before).count((7, 3)) == 1
 
 
 async def test_c5_a_device_without_history_says_of_nothing_that_it_was_delivered(
@@ -120,7 +121,7 @@ async def test_c5_a_device_without_history_says_of_nothing_that_it_was_delivered
             assert await c.sync() == []
             await c.round_trip()
             await a.round_trip()
-            assert bob.user not in receipts(stack, conversation)
+            assert bob.user not in await receipts(stack, conversation)
             assert not [f for f in a.waiting(frames.StatusUpdate) if f.status == "delivered"]
         async with await Peer.open(stack.ws, bob, codec, sync=False) as b:
             # It was away when the laptop came.
@@ -207,4 +208,6 @@ async def test_a_device_that_comes_back_too_late_is_told_that_it_is_unlinked(sta
         notice = await b.expect(frames.Notice, kind="device_removed")
         assert notice.data.pop("at")
         assert notice.data == {"deviceId": laptop.device, "name": "laptop", "reason": "idle"}
-    assert stack.sql(f"SELECT count(*) FROM delivery_device WHERE device = '{laptop.device}'").strip() == "0"
+    async with stack.stored() as log:
+        found = await log.store.devices([laptop.user])
+    assert laptop.device not in [row.device for row in found.get(laptop.user, ())]

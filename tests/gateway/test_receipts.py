@@ -205,6 +205,7 @@ async def test_c7_lookups_have_a_rate_of_their_own(stack: Any, codec: str) -> No
         assert "rate_limited" in codes
 
 
+@pytest.mark.sql_only("it locks a table")
 async def test_a_lookup_that_fails_is_answered_with_its_ref(stack: Any, codec: str) -> None:
     async with (
         talking(stack, codec) as (_ann, bob, conversation),

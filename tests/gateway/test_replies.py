@@ -76,10 +76,8 @@ async def test_a_message_that_is_not_to_be_kept(stack: Any, codec: str) -> None:
         got = await bob.expect(frames.Message)
         assert (got.encrypted_content, got.expires_in, got.view_once) == (b"burn", 3_600, True)
         # Its time has come, the task has not: nothing shows it.
-        stack.sql(
-            "UPDATE delivery_event SET at = at - 3600001, until = until - 3600001"
-            f" WHERE conversation = '{conversation}'"
-        )
+        async with stack.stored() as log:
+            await log.age(conversation, 3_600_001)
         (late,) = await history(stack, bob.phone, conversation, codec)
         assert (late.deleted, late.encrypted_content, late.media_url, late.expires_in) == (
             True,
@@ -88,10 +86,10 @@ async def test_a_message_that_is_not_to_be_kept(stack: Any, codec: str) -> None:
             3_600,
         )
         # And then it is nowhere.
-        stack.sql(f"UPDATE delivery_vanishing SET at = at - 3600001 WHERE conversation = '{conversation}'")
-        assert stack.sql(f"SELECT delivery_vanish({sent.timestamp}, 1000)").strip() != "0"
-        left = f"SELECT count(*) FROM delivery_event WHERE conversation = '{conversation}' AND content IS NOT NULL"
-        assert stack.sql(left).strip() == "0"
+        async with stack.stored() as log:
+            await log.due(conversation, 3_600_001)
+            assert await log.store.vanish(sent.timestamp, 1000)
+            assert not any(one.content for one in await log.events(conversation))
         (late,) = await history(stack, bob.phone, conversation, codec)
         assert (late.deleted, late.expires_in) == (True, 3_600), "it still says for how long it was kept"
         too_long = await ann.attempt(conversation, "for ever", expires_in=frames.MAX_LIFETIME + 1)

@@ -69,10 +69,8 @@ async def test_a_timer_puts_its_time_on_every_message_behind_it(stack: Any, code
             (1, None), (3, DAY), (4, 60), (5, DAY), (9, None),
         ]  # fmt: skip
         # The time has come and no task was there yet: nothing is shown, and it still says for how long it was kept.
-        stack.sql(
-            f"UPDATE delivery_event SET at = at - {DAY * 1000}, until = until - {DAY * 1000}"
-            f" WHERE conversation = '{conversation}'"
-        )
+        async with stack.stored() as log:
+            await log.age(conversation, DAY * 1000)
         shown = []
         for event in await history(stack, bob.phone, conversation, codec):
             if isinstance(event, frames.Message):

@@ -188,10 +188,8 @@ async def test_who_left_learns_nothing_of_what_goes_on(rig: Rig) -> None:
                 await probe.read(here.group, 4)
                 await probe.round_trip()
                 assert not probe.waiting(frames.Error)
-        position = rig.system.sql(
-            f"SELECT max(acked) FROM delivery_position WHERE device = '{here.cat.device}'"
-        )
-        assert position.strip() == "4"
+        async with rig.system.stored() as log:
+            assert max(await log.acked(here.cat.device)) == 4
 
 
 async def test_an_edit_behind_the_removal_is_not_shown(rig: Rig) -> None:

@@ -16,6 +16,11 @@ from devtools.processes import Child
 _TEMPLATE = "migrated"
 
 
+def on_cassandra() -> bool:
+    """Whether tests keep their messages there: ``./dev test --store cassandra``."""
+    return os.environ.get("WHATSAPP_TEST_STORE") == "cassandra"
+
+
 class Cassandra:
     """One node without lasting schema (a kill loses it: tests that kill nodes start their own). Keyspaces are copies of one
     that ``manage.py sync_cassandra`` has made."""

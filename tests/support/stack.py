@@ -11,9 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import pytest
 
@@ -23,6 +23,7 @@ from devtools.paths import DataFolder
 from devtools.processes import Child, children, is_alive
 from devtools.stack import Stack
 from tests.support import early
+from tests.support.cassandra import Cassandra
 
 
 class Database(Protocol):
@@ -32,6 +33,8 @@ class Database(Protocol):
 
 #: Tables and functions of the log; what services have left for it stays in their own database.
 _LOG = re.compile(r"\bdelivery_(?!pending)")
+#: Gives the node on which systems have a log of their own, each in a new keyspace: set by ``./dev test --store cassandra``.
+log_node: Callable[[], Cassandra] | None = None
 _numbers = itertools.count(1)
 _template_lock = threading.Lock()
 _template: Path | None = None
@@ -67,6 +70,11 @@ class System:
         data = DataFolder(root)
         data.create()
         self.database = database
+        self._keyspace = ""
+        if log_node is not None and database is None and not cassandra and "LOG_STORE" not in (env or {}):
+            node = log_node()
+            self._keyspace = node.new_keyspace()
+            env = {"LOG_STORE": "cassandra", **node.env(self._keyspace), **(env or {})}
         _copy_template(data, servers=database is None)
         self.stack = Stack(
             data,
@@ -142,6 +150,9 @@ class System:
     def stop(self) -> None:
         """End every process of the data folder, at once. A second call does nothing. (`stop_part` is the orderly way.)"""
         self.stack.kill()
+        if self._keyspace and log_node is not None:
+            log_node().drop(self._keyspace)
+            self._keyspace = ""
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Send a signal to a part. After SIGKILL it is gone when this returns, with the worker's pool and PostgreSQL's backends
@@ -206,6 +217,19 @@ class System:
         if name != "valkey" or cluster is None:
             return []
         return [self.stack.children[server.name] for server in cluster.members]
+
+    def stored(self) -> Any:
+        """For what a test wants to know of its log, wherever that is: ``async with system.stored() as log: await
+        log.events(conversation)``. See :class:`tests.contract.harness.PostgresHarness`; ``log.store`` is a store on it."""
+        from tests.contract.cassandra import CassandraHarness
+        from tests.contract.harness import PostgresHarness
+
+        env = self.stack.env
+        if env.get("LOG_STORE") != "cassandra":
+            return PostgresHarness(self.database_url)
+        host, port = env["CASSANDRA_CONTACT_POINTS"].partition(",")[0].split(":")
+        credentials = {"username": env.get("CASSANDRA_USER"), "password": env.get("CASSANDRA_PASSWORD")}
+        return CassandraHarness((host, int(port), env["CASSANDRA_KEYSPACE"]), **credentials)
 
     def _child(self, name: str) -> Child:
         return self.stack.children[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -31,6 +32,8 @@ class Wire:
         self._open = True
         self._frozen = False
         self._pairs: set[_Pair] = set()
+        #: Called when the connections are cut, for those who hold up what has passed.
+        self.on_cut: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> Wire:
@@ -38,10 +41,13 @@ class Wire:
         return self
 
     @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self._server.sockets[0].getsockname()[1]
+
+    @property
     def url(self) -> str:
-        port = self._server.sockets[0].getsockname()[1]
         login = self._parts.netloc.rpartition("@")[0]
-        return urlunsplit(self._parts._replace(netloc=f"{login}@127.0.0.1:{port}"))
+        return urlunsplit(self._parts._replace(netloc=f"{login}@127.0.0.1:{self.address[1]}"))
 
     def to(self, url: str) -> None:
         parts = urlsplit(url)
@@ -53,6 +59,9 @@ class Wire:
             if pair.frozen or not frozen_only:
                 pair.abort()
                 self._pairs.discard(pair)
+        called, self.on_cut = self.on_cut, []
+        for call in called:
+            call()
 
     def away(self) -> None:
         self._open = False
