@@ -76,6 +76,8 @@ class CassandraHarness:
 
     ALONE = True
     ONE_KEY = False
+    #: The number is given out, the rows are written by the retry.
+    WHOLE = False
 
     def __init__(
         self, at: tuple[str, int, str], hot_url: str = "", *, since: int = T0, **credentials: str | None

@@ -119,6 +119,8 @@ class PostgresHarness:
     ALONE = True
     #: A message id is unique over all conversations, whoever races it into two of them.
     ONE_KEY = True
+    #: An append that happens behind its caller's back happens altogether.
+    WHOLE = True
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -131,7 +131,7 @@ async def unknown_outcome(world: World) -> tuple[Process, str, str, str]:
     await until(lambda: saved(world, process), "the next row is done")
     seat.send(conversation, "m1", message_id=message_id)
     again = await seat.answer(message_id, 2)
-    assert (again.seq, again.duplicate) == (1, True)
+    assert (again.seq, again.duplicate) == (1, world.log.WHOLE)
     for key in world.redis.scan_iter("gw:{*}:alive"):
         world.redis.delete(key)  # five seconds later
     await until(
@@ -146,6 +146,9 @@ async def test_v2_unknown_outcome_of_a_living_writer(world: World) -> None:
     await (await there.seat(bob, tablet)).has(conversation, [1])
 
 
+@pytest.mark.sql_only(
+    "what happens late on Cassandra is a number without an outbox row: the retry writes that"
+)
 async def test_v2_twin_writer_that_keeps_its_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The watermark passes the row that committed late."""
     monkeypatch.setattr(Progress, "rename", lambda self: None)
