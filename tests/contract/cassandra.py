@@ -242,11 +242,6 @@ class CassandraHarness:
         done = await self.db.rows("SELECT row FROM $.progress WHERE writer = ?", writer)
         return max((row[0] for row in rows), default=None), max((row[0] for row in done), default=None)
 
-    async def forget_progress(self, writer: str) -> None:
-        """As if it had not been written down how far its rows are done. (Its highest row is its timestamp.)"""
-        if (done := (await self.newest(writer))[1]) is not None:
-            await self.db.run("DELETE FROM $.progress USING TIMESTAMP ? WHERE writer = ?", done, writer)
-
     async def events(self, conversation: str) -> list[Stored]:
         """The rows of its log, in order."""
         rows = await self.db.rows(

@@ -216,10 +216,6 @@ class PostgresHarness:
         )
         return row, done
 
-    async def forget_progress(self, writer: str) -> None:
-        """As if it had not been written down how far its rows are done."""
-        await self.sql("DELETE FROM delivery_progress WHERE writer = %s", writer)
-
     async def events(self, conversation: str) -> list[Stored]:
         """The rows of its log, in order."""
         rows = await self.sql(

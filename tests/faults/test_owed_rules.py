@@ -8,7 +8,9 @@ from delivery import fanout as fanout_module
 from delivery import roster as roster_module
 from delivery.inbox import dirty_key
 from delivery.log import Log, Pending
+from delivery.store.interface import Unavailable
 from tests.faults.engine import Seat, World
+from tests.faults.moments import failing
 from tests.faults.rig import stays
 from tests.gateway.peer import new_id, until
 from whatsapp.infra import clock
@@ -183,9 +185,11 @@ async def test_h7_replays_repeat_nothing(world: World) -> None:
     writer = new_id()
     for _ in range(3):
         await world.append(conversation, ann, phone, writer)
-    for _ in range(3):
-        assert await sweep.once() == 3
-        await world.log.forget_progress(writer)
+    for _ in range(2):
+        failing(world.store, "outbox_done", Unavailable("it dies"))
+        with pytest.raises(Unavailable):
+            await sweep.once()
+    assert await sweep.once() == 3
     await seat.has(conversation, [1, 2, 3])
     await stays(lambda: seat.seqs(conversation) == [1, 2, 3], "an event came twice", 0.5)
 
