@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from devtools.processes import Child, children
 #: Over those of one server. WAL is kept for a standby that was away for a while; production uses slots with a bound instead.
 SETTINGS = {
     "wal_keep_size": "256MB",
-    "wal_receiver_timeout": "120s",
+    "wal_receiver_timeout": "10s",
     "shared_buffers": "32MB",
     "wal_retrieve_retry_interval": "200ms",  # 5 s by default: so long would writes wait after a promotion
 }
+
+
+#: More than EVERY_S + PROOF_S of whatsapp.infra.primary: so long may a process believe in a primary that no standby follows.
+FENCED_S = 7.0
 
 
 class Standby(PostgresServer):
@@ -80,6 +85,48 @@ class Standby(PostgresServer):
             raise DevError(f"no base backup for the standby {self.name}: {run.stderr.strip()}")
         draft.rename(self.folder)
         return True
+
+    def _source(self, ports: Sequence[int]) -> str:
+        """How it finds the one of these that takes writes."""
+        hosts = ",".join(["127.0.0.1"] * len(ports))
+        return (
+            f"host={hosts} port={','.join(map(str, ports))} user={USER} password={self.password}"
+            f" application_name={self.name} target_session_attrs=read-write"
+        )
+
+    def follow(self, ports: Sequence[int] | None) -> None:
+        """Whom a standby follows from now on; None: nobody, and when this returns it receives nothing more."""
+        source = "" if ports is None else self._source(ports)
+        self.sql(f"ALTER SYSTEM SET primary_conninfo = '{source}'")
+        self.sql("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 30
+        while ports is None and self.sql("SELECT count(*) FROM pg_stat_wal_receiver") != "0":
+            if time.monotonic() > deadline:
+                raise DevError(f"the standby {self.name} still receives")
+            time.sleep(0.05)
+
+    def rewind(self, port: int) -> None:
+        """Make the folder of a former primary, which has ended, that of a standby of the server at ``port``. Raises
+        :class:`DevError`."""
+        self._clear()
+        run = subprocess.run(
+            [
+                *unprivileged.prefix(),
+                str(unprivileged.programs() / "pg_rewind"),
+                f"--target-pgdata={self.folder}",
+                f"--source-server=host=127.0.0.1 port={port} user={USER} dbname=postgres",
+                "--write-recovery-conf",
+            ],
+            env={**self.env, "PGPASSWORD": self.password},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            raise DevError(f"{self.name} could not be rewound: {run.stderr.strip()}")
+        with (self.folder / "postgresql.auto.conf").open("a") as file:  # it is the new primary's own by now
+            file.write(f"primary_conninfo = '{self._source([port])}'\n")
 
     def received(self) -> int:
         """How much WAL it holds, in bytes from the beginning of the cluster's life."""
@@ -177,28 +224,48 @@ class Cluster:
             server.sql("SELECT pg_reload_conf()")
 
     def cut_replication(self) -> None:
-        """The primary sends nothing to its standbys any more. A standby asks again after ``wal_receiver_timeout``."""
+        """The primary sends nothing to its standbys any more. A standby asks again after ``wal_receiver_timeout``: give it a long
+        one in ``settings``."""
         for pid in self.primary.sql("SELECT pid FROM pg_stat_replication").split():
             _kill(int(pid), signal.SIGSTOP)
 
     def kill_primary(self) -> None:
-        """As if its machine had lost power: the server and all its backends are gone when this returns."""
-        child = self.children[self.primary.name]
-        pids = children(child.pid) if child.pid else []
-        child.kill(signal.SIGKILL)
-        for pid in pids:
-            _kill(pid)
-        self.primary._clear()
+        """:meth:`end` of the primary."""
+        self.end(self.primary)
+
+    def fence(self) -> None:
+        """Take all standbys away from the primary, which may hang, or live behind a broken link: it confirms nothing any more,
+        also when it wakes up. Then wait until nobody reads from it either."""
+        for server in self.standbys():
+            server.follow(None)
+        time.sleep(FENCED_S)
 
     def promote(self) -> Standby:
         """Make the standby that has most of the log the primary. With ``ANY 1`` any one of them may hold what was confirmed last,
-        so all of them must be asked. The old primary must be dead before. Returns the new one."""
+        so all of them must be asked. The old primary must be dead before, or fenced (:meth:`fence`). Returns the new one."""
         for server in self.standbys():
             self.signal(server, signal.SIGCONT)
         best = max(self.standbys(), key=lambda server: server.received())
         best.promote()
-        self.primary = best
+        self.primary, old = best, self.primary
+        for server in self.standbys():
+            if server is not old:
+                server.follow([best.port])
         return best
+
+    def end(self, server: Standby) -> None:
+        """As if the machine of a server had lost power: it and all its backends are gone when this returns."""
+        child = self.children[server.name]
+        pids = children(child.pid) if child.pid else []
+        child.kill(signal.SIGKILL)
+        for pid in pids:
+            _kill(pid)
+        server._clear()
+
+    def rewind(self, server: Standby) -> None:
+        """Bring a former primary back as a standby: what it had written and nobody confirmed is undone, the rest is kept."""
+        server.rewind(self.primary.port)
+        self._start(server)
 
     def rejoin(self, server: Standby) -> None:
         """Bring a former primary back as a standby, from a new base backup."""

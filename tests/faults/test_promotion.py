@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from devtools import ports
-from devtools.standby import Cluster
+from devtools.standby import Cluster, Standby
 from tests.faults.ledger import BLOCKED, KEY, MESSAGE, REMOVED, SIGNED_OUT, Ledger
 from tests.faults.people import Device
 from tests.faults.rig import Cast, Rig, meeting
@@ -22,7 +22,7 @@ from tests.observability.manage import managed
 from tests.support import early
 from tests.support.stack import System, copy_database
 
-pytestmark = [pytest.mark.needs_system, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs_system, pytest.mark.slow, pytest.mark.timeout(240, func_only=True)]
 
 CROWD = 24  # so that receipts in the group name who has read
 
@@ -35,7 +35,8 @@ def cluster() -> Iterator[Cluster]:
     taken: list[int] = []
     for _ in range(3):
         taken.append(ports.choose(taken))
-    cluster = Cluster(folder, password=password, ports=taken)
+    # Replication that is cut stays cut.
+    cluster = Cluster(folder, password=password, ports=taken, settings={"wal_receiver_timeout": "120s"})
     try:
         cluster.start()
         yield cluster
@@ -168,6 +169,67 @@ async def _all_parts_have_found_it(rig: Rig) -> None:
 
 async def _more(read: object, before: float) -> bool:
     return (await read()) > before  # type: ignore[operator]
+
+
+@pytest.mark.needs_cluster
+async def test_a_primary_that_hangs_is_left_and_does_nothing_when_it_wakes_up(
+    rig: Rig, whole: Cluster
+) -> None:
+    """It sends no reset: its connections stand, and its kernel answers keepalives."""
+    old = whole.primary
+    async with meeting(rig) as cast:
+        load = await loaded(rig, cast)
+        async with load.running():
+            await under_way(load)
+            await asyncio.to_thread(whole.signal, old, signal.SIGSTOP)
+            await asyncio.to_thread(whole.fence)
+            await asyncio.to_thread(whole.promote)
+            await _goes_on(load)
+            await asyncio.to_thread(whole.signal, old, signal.SIGCONT)
+            await _goes_on(load)
+            # Commits that it had begun wait there for ever: it does not see that nobody listens.
+            await until(
+                lambda: not _clients(old, "wait_event IS DISTINCT FROM 'SyncRep'"),
+                "nobody is left at the old primary",
+                20,
+            )
+            # Who asks it by name can read there, and gets no answer to a commit.
+            asked = asyncio.create_task(asyncio.to_thread(old.sql, "CREATE TABLE unconfirmed ()"))
+            await until(lambda: _clients(old, "wait_event = 'SyncRep'"), "its commit waits")
+            await _goes_on(load)
+            assert not asked.done()
+            await load.end()
+        assert await load.ledger.breaches(rig.system, cast.history.sends) == {}
+        await cast.laptop.online(timeout=60)
+        await cast.all_here(*cast.devices, timeout=40)
+        for device in (cast.ann, cast.phone):
+            assert not device.closes, "sockets stay"
+        await _all_parts_have_found_it(rig)
+        # What it had written by itself is undone, and it follows.
+        await asyncio.to_thread(whole.end, old)
+        await asyncio.gather(asked, return_exceptions=True)
+        await asyncio.to_thread(whole.rewind, old)
+        await until(lambda: list(whole.streaming().values()) == ["quorum"] * 2, "both standbys stream", 60)
+        assert not old.sql("SELECT 1 FROM pg_class WHERE relname = 'unconfirmed'")
+
+
+async def _goes_on(load: Load) -> None:
+    sends, confirmed = len(load.cast.history.sends), load.confirmed
+    await until(
+        lambda: len(load.cast.history.sends) > sends + 60 and load.confirmed > confirmed + 60,
+        "messages are confirmed again",
+        60,
+    )
+
+
+def _clients(server: Standby, which: str = "true") -> int:
+    """How many sessions a server has, besides the one that asks."""
+    return int(
+        server.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            f" AND pid <> pg_backend_pid() AND {which}"
+        )
+    )
 
 
 @pytest.mark.needs_cluster

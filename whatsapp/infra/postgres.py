@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
+
+from whatsapp.infra import primary
 
 #: An append waits for no lock longer than this: the store splits the batch instead.
 #: Statements are prepared and few: planning them anew for each array costs more than a plan for any.
@@ -42,6 +45,14 @@ def parameters(url: str, session: str = "read-write") -> dict[str, Any]:
     return found
 
 
+def guarded(found: dict[str, Any], proven: type[Any], plain: type[Any]) -> type[Any]:
+    """The class of connections to what :func:`parameters` gave: of several servers each has to prove that it is the primary."""
+    if not primary.several(found):
+        return plain
+    primary.guard.start(make_conninfo(**{**found, **KEEPALIVE}))
+    return proven
+
+
 async def _configure(connection: AsyncConnection[tuple[object, ...]]) -> None:
     connection.prepare_threshold = None if behind_pooler() else 1
 
@@ -52,8 +63,10 @@ def open_pool(url: str, *, low: int = 2, high: int = 8) -> AsyncConnectionPool:
 
     A dead connection is found by the statement that fails on it; the next caller gets a new one.
     """
+    found = parameters(url)
     return AsyncConnectionPool(
-        make_conninfo(**parameters(url)),
+        make_conninfo(**found),
+        connection_class=guarded(found, primary.AsyncConnection, psycopg.AsyncConnection),
         min_size=low,
         max_size=high,
         open=False,

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
 
-from whatsapp.infra.postgres import KEEPALIVE, behind_pooler, parameters
+from whatsapp.infra import primary
+from whatsapp.infra.postgres import KEEPALIVE, behind_pooler, guarded, parameters
 from whatsapp.infra.replica import ALIAS
 
 DATABASE_ROUTERS = ["whatsapp.infra.replica.Router"]
@@ -47,6 +48,7 @@ def database(
     except (psycopg.Error, ValueError):
         # The cause would print the URL, which holds a password.
         raise ImproperlyConfigured(f"{name} cannot be read as a postgresql:// URL.") from None
+    kind = psycopg.Connection if reads else guarded(options, primary.Connection, psycopg.Connection)
     entry: dict[str, Any] = {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": options.pop("dbname", ""),
@@ -65,6 +67,7 @@ def database(
             "max_size": max_size,
             "timeout": 5,
             "max_idle": 300,
+            "connection_class": kind,
             # Then the next request tries at once. The pauses of the attempts before double: after a failover of three seconds
             # requests would wait for seven.
             "reconnect_timeout": 2.0,
