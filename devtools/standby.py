@@ -109,6 +109,9 @@ class Standby(PostgresServer):
         """Make the folder of a former primary, which has ended, that of a standby of the server at ``port``. Raises
         :class:`DevError`."""
         self._clear()
+        # The recovery that pg_rewind begins with knows no settings of the command line, and would remove the log that it needs.
+        with (self.folder / "postgresql.auto.conf").open("a") as file:
+            file.write(f"wal_keep_size = '{self.settings['wal_keep_size']}'\n")
         run = subprocess.run(
             [
                 *unprivileged.prefix(),

@@ -4,7 +4,6 @@ every process finds the new primary by itself. With asynchronous replication (th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,9 +12,9 @@ import pytest
 
 from devtools import ports
 from devtools.standby import Cluster, Standby
-from tests.faults.ledger import BLOCKED, KEY, MESSAGE, REMOVED, SIGNED_OUT, Ledger
-from tests.faults.people import Device
-from tests.faults.rig import Cast, Rig, meeting
+from tests.faults.ledger import BLOCKED, KEY, MESSAGE, REMOVED, SIGNED_OUT
+from tests.faults.promoted import CROWD, Load, goes_on, loaded, under_way
+from tests.faults.rig import Rig, meeting
 from tests.gateway.metrics import scrape
 from tests.gateway.peer import until
 from tests.observability.manage import managed
@@ -23,8 +22,6 @@ from tests.support import early
 from tests.support.stack import System, copy_database
 
 pytestmark = [pytest.mark.needs_system, pytest.mark.slow, pytest.mark.timeout(240, func_only=True)]
-
-CROWD = 24  # so that receipts in the group name who has read
 
 
 @pytest.fixture(scope="module")
@@ -61,64 +58,6 @@ async def whole(cluster: Cluster) -> AsyncIterator[Cluster]:
                 await asyncio.to_thread(cluster.rejoin, server)
     cluster.synchronous(True)
     await until(lambda: list(cluster.streaming().values()) == ["quorum"] * 2, "both standbys stream", 60)
-
-
-class Load:
-    """People who chat, and the ledger's crowd, until told to stop."""
-
-    def __init__(self, cast: Cast, ledger: Ledger) -> None:
-        self.cast, self.ledger = cast, ledger
-        self.stop = asyncio.Event()
-        self.tasks: list[asyncio.Task[None]] = []
-
-    async def _chat(self, device: Device, conversation: str) -> None:
-        while not self.stop.is_set():
-            await device.say(conversation, "x", timeout=60)
-            await asyncio.sleep(0.02)  # a backlog of hundreds, not of thousands
-
-    @property
-    def confirmed(self) -> int:
-        """Messages and other things."""
-        return sum(1 for sent in self.cast.history.sends if sent.seq) + self.ledger.count()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        cast = self.cast
-        self.tasks = [
-            asyncio.create_task(self._chat(cast.ann, cast.conversation)),
-            asyncio.create_task(self._chat(cast.phone, self.ledger.group)),
-            asyncio.create_task(self.ledger.live()),
-        ]
-        try:
-            yield
-        finally:
-            for task in self.tasks:
-                task.cancel()
-            _, left = await asyncio.wait(self.tasks, timeout=30)
-            assert not left, "the load does not end"
-
-    async def end(self) -> None:
-        """Everybody comes to an end in good order."""
-        self.stop.set()
-        await asyncio.gather(*self.tasks)
-
-
-async def loaded(rig: Rig, cast: Cast) -> Load:
-    ledger = await Ledger.open(rig.system, cast.ann.phone, cast.phone.phone, CROWD)
-    cast.history.talk(ledger.group, [cast.ann.phone.user, cast.phone.phone.user])
-    return Load(cast, ledger)
-
-
-async def under_way(load: Load) -> None:
-    """Some of everything is confirmed."""
-    await until(
-        lambda: (
-            all(load.ledger.count(kind) > 3 for kind in (KEY, BLOCKED, REMOVED, SIGNED_OUT))
-            and len(load.cast.history.sends) > 60
-        ),
-        "some of everything is confirmed",
-        60,
-    )
 
 
 async def test_nothing_confirmed_is_lost_by_a_promotion_under_load(rig: Rig, whole: Cluster) -> None:
@@ -184,9 +123,9 @@ async def test_a_primary_that_hangs_is_left_and_does_nothing_when_it_wakes_up(
             await asyncio.to_thread(whole.signal, old, signal.SIGSTOP)
             await asyncio.to_thread(whole.fence)
             await asyncio.to_thread(whole.promote)
-            await _goes_on(load)
+            await goes_on(load)
             await asyncio.to_thread(whole.signal, old, signal.SIGCONT)
-            await _goes_on(load)
+            await goes_on(load)
             # Commits that it had begun wait there for ever: it does not see that nobody listens.
             await until(
                 lambda: not _clients(old, "wait_event IS DISTINCT FROM 'SyncRep'"),
@@ -196,7 +135,7 @@ async def test_a_primary_that_hangs_is_left_and_does_nothing_when_it_wakes_up(
             # Who asks it by name can read there, and gets no answer to a commit.
             asked = asyncio.create_task(asyncio.to_thread(old.sql, "CREATE TABLE unconfirmed ()"))
             await until(lambda: _clients(old, "wait_event = 'SyncRep'"), "its commit waits")
-            await _goes_on(load)
+            await goes_on(load)
             assert not asked.done()
             await load.end()
         assert await load.ledger.breaches(rig.system, cast.history.sends) == {}
@@ -211,15 +150,6 @@ async def test_a_primary_that_hangs_is_left_and_does_nothing_when_it_wakes_up(
         await asyncio.to_thread(whole.rewind, old)
         await until(lambda: list(whole.streaming().values()) == ["quorum"] * 2, "both standbys stream", 60)
         assert not old.sql("SELECT 1 FROM pg_class WHERE relname = 'unconfirmed'")
-
-
-async def _goes_on(load: Load) -> None:
-    sends, confirmed = len(load.cast.history.sends), load.confirmed
-    await until(
-        lambda: len(load.cast.history.sends) > sends + 60 and load.confirmed > confirmed + 60,
-        "messages are confirmed again",
-        60,
-    )
 
 
 def _clients(server: Standby, which: str = "true") -> int:

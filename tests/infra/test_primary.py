@@ -14,10 +14,13 @@ from psycopg_pool import AsyncConnectionPool
 
 from delivery.store.libpq import Channel
 from delivery.store.operation import Query
+from devtools.postgres import PostgresServer
 from tests.gateway.peer import until
+from tests.support import early
 from tests.support.proxy import Network
 from whatsapp.infra import primary
 from whatsapp.infra.postgres import open_pool
+from whatsapp.infra.primary_check import proves
 
 SLOW_S = 60.0  # far more than a proof may take
 
@@ -122,3 +125,35 @@ def test_a_server_of_an_older_timeline_is_no_primary_any_more(guard: primary.Gua
     with pytest.raises(psycopg.OperationalError, match="replaced"):
         guard.heard("00000001")
     guard.heard("00000003")
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[PostgresServer]:
+    """A primary that no standby follows."""
+    folder = early.folder("alone")
+    server = PostgresServer(folder / "postgres", password="x", log=folder / "postgres.log")
+    child = server.start()
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (p1, p2)'")
+    server.sql("SELECT pg_reload_conf()")
+    yield server
+    child.kill()
+    server._clear()
+
+
+async def test_a_primary_alone_proves_nothing_and_is_not_asked_over_and_over(alone: PostgresServer) -> None:
+    """A session that waits for a standby stays when its client is gone: who asks again and again would take them all."""
+    url = alone.url("postgres")
+    with psycopg.connect(url) as plain:  # the twin: it says that it takes writes, and can be read
+        assert plain.execute("SHOW transaction_read_only").fetchall() == [("off",)]
+    assert not await asyncio.to_thread(proves, url)
+    for kind in range(10):
+        with pytest.raises(psycopg.OperationalError):
+            if kind % 2:
+                await primary.AsyncConnection.connect(url, connect_timeout=2)
+            else:
+                await asyncio.to_thread(primary.Connection.connect, url, connect_timeout=2)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    assert await asyncio.to_thread(alone.sql, waiting) == "1"
+    alone.sql("ALTER SYSTEM RESET synchronous_standby_names")  # as if a standby had come
+    alone.sql("SELECT pg_reload_conf()")
+    await until(lambda: asyncio.to_thread(proves, url), "it proves again", 20)

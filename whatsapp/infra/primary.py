@@ -62,17 +62,25 @@ class _Proven:
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
         named = psycopg.conninfo.conninfo_to_dict(conninfo)
         server = (str(named.get("host", "")), str(named.get("port", "")))
-        if guard.elsewhere(server):
+        if guard.elsewhere(server) or guard.owes(server):
             raise psycopg.OperationalError(f"{':'.join(server)} is not the primary")
+        # A little less than psycopg's own patience, whose end this would only learn when the exception is forgotten.
+        deadline = time.monotonic() + float(named.get("connect_timeout") or PROOF_S) - 0.3
         try:
             connection: Self = yield from super()._connect_gen(conninfo)  # type: ignore[misc]
             try:
                 proof = _prove(connection.pgconn)
                 step = next(proof)
                 while True:
-                    step = proof.send((yield connection.pgconn.socket, step))
+                    ready = yield connection.pgconn.socket, step  # comes back every 0.1 s
+                    if time.monotonic() > deadline:
+                        guard.owed(server, connection.pgconn)
+                        raise psycopg.errors.ConnectionTimeout("no proof that it is the primary")
+                    step = proof.send(ready)
             except StopIteration:
                 pass
+            except psycopg.errors.ConnectionTimeout:
+                raise
             except BaseException:
                 connection.pgconn.finish()
                 raise
@@ -137,6 +145,7 @@ class Guard:
         self._current: Server | None = None
         self._proven_at = 0.0
         self._timeline = ""
+        self._owed: dict[Server, Any] = {}
         self._thread: threading.Thread | None = None
         self._conninfo = ""
 
@@ -165,6 +174,31 @@ class Guard:
         """It could not be reached, or proved nothing: nobody knows who is the primary."""
         if self._current == server:
             self._current = None
+
+    def owed(self, server: Server, pgconn: Any) -> None:
+        """A proof did not come in time. Who ends such a connection leaves a session at the server that waits for a standby for
+        ever; so one is kept, and no other is made until it is answered."""
+        with self._lock:
+            if server in self._owed:
+                pgconn.finish()
+            else:
+                self._owed[server] = pgconn
+
+    def owes(self, server: Server) -> bool:
+        """Whether a proof is still awaited there."""
+        with self._lock:
+            pgconn = self._owed.get(server)
+            if pgconn is None:
+                return False
+            try:
+                pgconn.consume_input()
+                if pgconn.is_busy():
+                    return True
+            except psycopg.OperationalError:
+                pass  # it has died
+            pgconn.finish()
+            del self._owed[server]
+            return False
 
     def made(self, server: Server, connection: Any) -> None:
         """A connection to it has been made, and it has proven itself."""
@@ -228,7 +262,9 @@ class Guard:
             return None  # it answers
         except Exception as error:
             log.info("no proof from the primary: %s", type(error).__name__)
-            if own is not None:
+            if own is not None and server is not None and isinstance(error, psycopg.errors._WaitTimeout):
+                self.owed(server, own.pgconn)
+            elif own is not None:
                 own.pgconn.finish()
             # Of a server that has died everybody hears at once; its connections may also just have been ended by somebody.
             if server is not None and time.monotonic() - self._proven_at > PROOF_S:
