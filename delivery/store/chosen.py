@@ -32,7 +32,7 @@ deferred = DeferredStore(background.ask)
 #: Longest wait for one question of fsck, seconds: it may read a whole log.
 _INSPECTION_S: Final = 120.0
 #: Before it is asked again: a walk along a table may take longer than a request.
-_PAUSES_S: Final = (0.5, 2.0)
+_PAUSES_S: Final = (0.5, 2.0, 5.0, 10.0)
 
 
 def inspect(question: str, *args: Any) -> Any:

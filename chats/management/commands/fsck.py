@@ -71,9 +71,9 @@ class Command(BaseCommand):
                 seconds=options["seconds"],
                 batch=max(1, options["batch"]),
             )
-        except Unavailable:
+        except Unavailable as error:
             where = "Cassandra" if elsewhere() else "PostgreSQL"
-            raise CommandError(f"{where} cannot be reached: nothing can be compared now.") from None
+            raise CommandError(f"{where} cannot be reached: nothing can be compared now ({error}).") from None
         except redis.RedisError as error:
             raise CommandError(f"The hot node cannot be reached: {type(error).__name__}.") from None
         after = f"{report.cursor.section}/{report.cursor.after}" if report.cursor else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from delivery.store.cassandra import rows
+from delivery.store.cassandra import life, rows
 from delivery.store.cassandra.claims import ends, overdue
 from delivery.store.cassandra.copies import Copy, Swap
 from delivery.store.cassandra.document import Document, State
@@ -113,6 +113,7 @@ def is_plain(document: Document | None, sends: int, now: int) -> bool:
         document is not None
         and document.hot is not None
         and document.given + sends <= document.hot.limit
+        and not life.begins(document)
         and document.day >= now // rows.DAY_MS
         and document.oldest_at > 0
         and not is_exceptional(document)

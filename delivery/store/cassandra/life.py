@@ -23,9 +23,14 @@ def set_current(life: int) -> None:
     _current = life
 
 
+def begins(document: Document) -> bool:
+    """Whether the document has given out no number in this life: its next one is above what a copy of it may give out."""
+    return document.life < _current
+
+
 def begin(document: Document) -> None:
     """Before a number is given out."""
-    if document.life < _current:
+    if begins(document):
         if document.given:
             document.base = document.given + SKIPPED
         document.life = _current
