@@ -37,7 +37,7 @@ async def test_r6_flush_between_register_and_read(world: World) -> None:
     inbox.register = and_flush  # type: ignore[method-assign]
     seat = await process.seat(bob, tablet)
     await seat.has(conversation, [1])
-    assert world.redis.get(marker_key(bob, tablet)) == process.hot.epoch.encode()
+    assert world.redis.get(marker_key(bob, tablet)) == process.hot.under(bob)[1].encode()
     assert seat.session.term == process.hot.term
 
 
