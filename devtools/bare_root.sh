@@ -1,23 +1,26 @@
 #!/usr/bin/env bash
 # Proves that a fresh Debian 12 with nothing but Python 3.11 and git runs the system, and prints how long each step took.
 #
-#   devtools/bare_root.sh [--tests] [--keep] [--root DIR] [--port N]
+#   devtools/bare_root.sh [--tests] [--only ARGUMENTS] [--keep] [--root DIR] [--port N]
 #
 # Makes a bare root with mmdebstrap (installed if missing), clones this repository's HEAD into it, and in a chroot runs
-# ./dev up --detach, status, demo, (with --tests) test --all, down; then up, demo and down as an ordinary user. Needs root. The chroot's network is this machine's: the apt sources,
-# certificates, pip settings and proxy variables of this machine are copied, so that the registries are reached the same way.
-# --keep leaves the root folder for looking around.
+# ./dev up --detach, status, demo, (with --tests) test --all, down; then up, demo and down as an ordinary user. Needs root. The
+# chroot's network is this machine's: the apt sources, certificates, pip and Maven settings and proxy variables of this machine are
+# copied, so that the registries are reached the same way.
+# --only 'tests/deploy -k image': test --all with these arguments. --keep leaves the root folder for looking around;
+# --root with one that was kept goes on there, with this repository's HEAD.
 set -Eeuo pipefail
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
-root="" keep=0 tests=0 port=8000 bundle=/etc/ssl/host-certificates.crt
+root="" keep=0 tests=0 only="" port=8000 bundle=/etc/ssl/host-certificates.crt
 while [ $# -gt 0 ]; do
     case "$1" in
         --tests) tests=1 ;;
+        --only) tests=1 only=$2; shift ;;
         --keep) keep=1 ;;
         --root) root=$2; shift ;;
         --port) port=$2; shift ;;
-        *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+        *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift
 done
@@ -28,6 +31,7 @@ if [ -z "${BARE_ROOT_INNER:-}" ]; then
     root=${root:-$(mktemp -d /tmp/bare-root.XXXXXX)}
     flags=()
     if [ "$tests" = 1 ]; then flags+=(--tests); fi
+    if [ -n "$only" ]; then flags+=(--only "$only"); fi
     status=0
     BARE_ROOT_INNER=1 unshare --mount --pid --fork --kill-child -- "$0" --root "$root" --port "$port" "${flags[@]}" || status=$?
     if [ "$keep" = 1 ]; then echo "kept $root"; else rm -rf --one-file-system "$root"; fi
@@ -57,15 +61,22 @@ make_root() {
     local source
     source=$(grep -lsE 'bookworm' /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list | head -1 || true)
     mkdir -p "$root"
+    if [ -e "$root/srv/whatsapp" ]; then mount_root; return; fi
     mmdebstrap --quiet --mode=root --variant=minbase --include=python3,git bookworm "$root" ${source:+"$source"}
     mkdir -p "$root/etc/ssl" "$root/srv"
     # Under a name of its own: python3-venv brings ca-certificates, which writes its bundle anew.
     cp -L /etc/ssl/certs/ca-certificates.crt "$root$bundle" 2>/dev/null || true
     cp -L /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null || true
     if [ -e /etc/pip.conf ]; then sed "s#^cert *=.*#cert = $bundle#" /etc/pip.conf > "$root/etc/pip.conf"; fi
+    # Where Cassandra's jars come from (devtools/maven.py).
+    if [ -e "$HOME/.m2/settings.xml" ]; then install -D -m 600 "$HOME/.m2/settings.xml" "$root/root/.m2/settings.xml"; fi
     for file in /etc/apt/apt.conf.d/*[Pp]roxy*; do
         if [ -e "$file" ]; then cp "$file" "$root/etc/apt/apt.conf.d/"; fi
     done
+    mount_root
+}
+
+mount_root() {
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
     mount -t tmpfs -o mode=755 tmpfs "$root/dev"
@@ -73,9 +84,9 @@ make_root() {
         touch "$root/dev/$device"
         mount --bind "/dev/$device" "$root/dev/$device"
     done
-    mkdir "$root/dev/shm"
+    mkdir -p "$root/dev/shm"
     mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-    mkdir "$root/dev/pts"
+    mkdir -p "$root/dev/pts"
     mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
     ln -s pts/ptmx "$root/dev/ptmx"
     ln -s /proc/self/fd "$root/dev/fd"
@@ -87,7 +98,7 @@ inside() { # COMMAND…  in the chroot, with a clean environment but for how the
         case "$variable" in
             PIP_FIND_LINKS) ;;
             PIP_CERT | SSL_CERT_FILE | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | GIT_SSL_CAINFO) pass+=("$variable=$bundle") ;;
-            PIP_* | *_proxy | *_PROXY) pass+=("$variable=${!variable}") ;;
+            PIP_* | *_proxy | *_PROXY | MAVEN_CENTRAL_URL) pass+=("$variable=${!variable}") ;;
         esac
     done < /proc/self/environ
     chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb "${pass[@]}" \
@@ -108,7 +119,14 @@ says_what_is_missing() {
     grep -q 'sudo apt-get install python3-venv' <<< "$said" && ! grep -q Traceback <<< "$said"
 }
 
-clone() { git clone -q --no-hardlinks "file://$repo" "$root/srv/whatsapp"; }
+clone() {
+    if [ -e "$root/srv/whatsapp" ]; then
+        git -C "$root/srv/whatsapp" fetch -q origin HEAD
+        git -C "$root/srv/whatsapp" reset -q --hard FETCH_HEAD
+    else
+        git clone -q --no-hardlinks "file://$repo" "$root/srv/whatsapp"
+    fi
+}
 all_up() { inside ./dev status --json; }
 gone() { # nothing of the data folder is left: the processes of this namespace are ours alone
     local left
@@ -121,7 +139,9 @@ for proc in pathlib.Path('/proc').glob('[0-9]*'):
 }
 
 step "making a bare Debian 12 (python3, git)" make_root
-step "an ordinary user is told what is missing" says_what_is_missing
+if [ ! -e "$root/srv/whatsapp" ]; then
+    step "an ordinary user is told what is missing" says_what_is_missing
+fi
 started=$(now)
 step "clone" clone
 step "downloads: what ./dev up installs (apt, pip)" inside ./dev install --runtime
@@ -132,7 +152,8 @@ step "./dev demo" inside ./dev demo
 total=$(since "$started")
 step "./dev up again (changes nothing)" inside ./dev up --detach --port "$port"
 if [ "$tests" = 1 ]; then
-    step "./dev test --all" inside ./dev test --all
+    # shellcheck disable=SC2086 # several words
+    step "./dev test --all $only" inside ./dev test --all $only
 fi
 step "./dev down" inside ./dev down
 step "no process is left" gone

@@ -85,9 +85,27 @@ def parser() -> argparse.ArgumentParser:
         ("manage", manage.manage, "Django's manage.py for the running system: ./dev manage createsuperuser"),
         ("nodetool", manage.nodetool, "look after a node of Cassandra: ./dev nodetool cassandra-1 status"),
     ):
-        command(name, functools.partial(_rest, act), text).set_defaults(takes_rest=True)
+        sub = command(name, functools.partial(_rest, act), text)
+        sub.set_defaults(takes_rest=True)
+        sub.add_argument(
+            "--data", metavar="DIR", help="given first: data folder (default: the running one, else .local)"
+        )
+        if name == "manage":
+            sub.usage = "./dev manage [--data DIR] COMMAND …"
+            sub.epilog = "Its commands: ./dev manage help"
+        elif name == "nodetool":
+            sub.usage = "./dev nodetool [--data DIR] NODE COMMAND …"
+            sub.epilog = "NODE: cassandra-1 … (./dev status). Its commands: ./dev nodetool cassandra-1 help"
+        else:
+            sub.usage = "./dev admin [--data DIR] [NAME] [--password PASSWORD]"
+            sub.epilog = (
+                "NAME (admin) is made the first time; its password is printed then, and set by --password. "
+                "The code is the next one each time."
+            )
     bench = command("bench", lambda args: running.bench(args.rest), "measure: ./dev bench NAME [--json FILE]")
     bench.set_defaults(takes_rest=True)
+    bench.usage = "./dev bench NAME [--json FILE] …"
+    bench.epilog = f"NAME: {', '.join(running.benches())}. What else each takes: ./dev bench NAME --help"
 
     for name, make, text in (
         ("backup", vaults.backup, "make a base backup of the running system now: ./dev backup --to DIR"),
@@ -105,6 +123,8 @@ def parser() -> argparse.ArgumentParser:
         "drill", lambda args: running.drill(args.rest), "rehearse a disaster: ./dev drill restore"
     )
     drills.set_defaults(takes_rest=True)
+    drills.usage = "./dev drill restore …"
+    drills.epilog = "What it takes: ./dev drill restore --help"
 
     test = command(
         "test",
@@ -112,8 +132,33 @@ def parser() -> argparse.ArgumentParser:
         "run the tests: [--all | --store cassandra | --hot cluster] [pytest arguments]",
     )
     test.set_defaults(takes_rest=True)
-    fault = command("faults", faults.run, "three nodes of Cassandra under load: killed, frozen, restarted")
-    fault.add_argument("--seed", type=int, default=1, metavar="N", help="another choice of nodes (default 1)")
+    test.usage = "./dev test [--all | --store cassandra | --hot cluster] [pytest arguments]"
+    test.add_argument(
+        "--all",
+        action="store_true",
+        help="leave nothing out and let nothing be skipped: also what needs packages of the operating system and Java, "
+        "which are installed where that is allowed",
+    )
+    test.add_argument(
+        "--store",
+        choices=("postgres", "cassandra"),
+        help="cassandra: the tests of whole systems, with their messages on Cassandra",
+    )
+    test.add_argument(
+        "--hot", choices=("node", "cluster"), help="cluster: the same tests, with hot state on a Valkey Cluster"
+    )
+    test.epilog = (
+        "In two processes, each with servers of its own (-n 0: in one). What pytest takes: tests/gateway, -k NAME, -x … "
+        "(.venv/bin/python -m pytest --help). What takes long: ./dev faults"
+    )
+    fault = command(
+        "faults",
+        faults.run,
+        "the long tests: three nodes of Cassandra killed, frozen, restarted under load, PostgreSQL's promotion, and more",
+    )
+    fault.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="another choice of victims (default 1)"
+    )
     fault.add_argument("--only", metavar="NAME", help="those whose name has it, such as killed or frozen")
     fault.add_argument("--json", metavar="FILE", help="write the printed figures there")
     command(
@@ -163,7 +208,9 @@ def _rest(act: Callable[[list[str]], int], args: argparse.Namespace) -> int:
 
 
 def _without_help(words: list[str]) -> list[str]:
-    """``--help`` of a command that passes its arguments on is the other program's."""
-    if words and words[0] in ("admin", "bench", "chat", "demo", "drill", "manage", "nodetool", "test"):
+    """What follows a command that passes its arguments on is the other program's; ``--help`` alone is ours, or of our clients."""
+    if words[:1] in (["chat"], ["demo"]):
         return words[:1]
+    if words[:1] in (["admin"], ["bench"], ["drill"], ["manage"], ["nodetool"], ["test"]):
+        return words[:2] if words[1:] in (["-h"], ["--help"]) else words[:1]
     return words

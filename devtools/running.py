@@ -244,13 +244,18 @@ def run_module(module: str, arguments: list[str], *, development: bool = False) 
     os.execv(VENV_PYTHON, [str(VENV_PYTHON), "-m", module, *arguments])
 
 
-def bench(arguments: list[str]) -> int:
-    """``bench NAME …`` becomes ``python -m bench.NAME …``; without a name the benches are listed."""
-    names = sorted(
+def benches() -> list[str]:
+    """Their names."""
+    return sorted(
         file.stem
         for file in (REPO / "bench").glob("*.py")
         if "\ndef main(" in file.read_text() and file.stem != "__init__"
     )
+
+
+def bench(arguments: list[str]) -> int:
+    """``bench NAME …`` becomes ``python -m bench.NAME …``; without a name the benches are listed."""
+    names = benches()
     if not arguments or arguments[0] not in names:
         raise DevError(f"say which: ./dev bench {{{','.join(names)}}} [--json FILE]", code=2)
     run_module(f"bench.{arguments[0]}", arguments[1:])

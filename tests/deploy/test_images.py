@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,43 @@ def test_every_part_of_ours_is_the_image_with_nothing_to_write_on(filled: Path, 
         assert service["environment"]["SECRET_KEY"] == "filled-in"
     assert len({services[part]["image"] for part in OURS}) == 1
     assert [port["target"] for port in services["haproxy"]["ports"]] == [8443]
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.external.yaml"])
+def test_every_part_has_a_limit_and_a_health_and_is_not_root(filled: Path, name: str) -> None:
+    services: dict[str, Any] = json.loads(compose(filled, name).stdout)["services"]
+    image = (FOLDER / "Dockerfile").read_text()
+    assert re.search(r"^USER 10001:10001$", image, re.MULTILINE)
+    assert re.search(r"^HEALTHCHECK .*run\", \"health\"", image, re.MULTILINE)
+    for part, service in services.items():
+        limits = service["deploy"]["resources"]["limits"]
+        assert int(limits["memory"]) >= 2**30, part
+        assert limits["pids"], part
+        assert service["cap_drop"] == ["ALL"], part
+        assert service["security_opt"] == ["no-new-privileges:true"], part
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, part
+        if part == "migrate":  # it ends
+            assert service["healthcheck"]["disable"]
+        elif part not in OURS:
+            assert service["healthcheck"]["test"], part
+        if part in ("postgres", "valkey"):  # HAProxy's image says so itself, ours is above
+            assert service["user"] == part
+
+
+def test_the_balancers_health_is_asked_for_without_other_programs(filled: Path) -> None:
+    services = json.loads(compose(filled, "compose.external.yaml").stdout)["services"]
+    kind, shell, option, words = services["haproxy"]["healthcheck"]["test"]
+    assert (kind, shell, option) == ("CMD", "bash", "-c")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ask = words.replace("/8404", f"/{server.getsockname()[1]}")
+        assert ask != words
+        for answer, code in ((b"HTTP/1.0 200 OK\r\n\r\nok", 0), (b"HTTP/1.0 503 No\r\n\r\nno", 1)):
+            run = subprocess.Popen([shell, option, ask])
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(1000).startswith(b"GET /health/live HTTP/1.0\r\n")
+                connection.sendall(answer)
+            assert run.wait(30) == code
 
 
 def test_on_one_machine_nothing_starts_before_its_engines(filled: Path) -> None:
