@@ -77,6 +77,8 @@ make_root() {
 }
 
 mount_root() {
+    # A mount of its own: Java asks what file system a path is on, and finds none in a chroot whose root is an ordinary folder.
+    mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
     mount -t tmpfs -o mode=755 tmpfs "$root/dev"

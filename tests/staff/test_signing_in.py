@@ -254,8 +254,11 @@ def test_another_superuser_resets_a_lost_factor(make_staff: Make, superuser: Sta
     assert lost.give_password().url == "/admin/enrol/"
     entry = LogEntry.objects.filter(user=superuser.user).latest("pk")
     assert (entry.object_id, "phone was stolen" in entry.change_message) == (str(lost.user.pk), True)
-    own = superuser.client.post(f"/admin/auth/user/{superuser.user.pk}/reset-factor/", {"reason": "mine too"})
-    assert own.status_code == 404  # not one's own: that would be a way around the second factor
+    # Not one's own: that would be a way around the second factor. So nothing leads there.
+    page = f"/admin/auth/user/{superuser.user.pk}"
+    assert superuser.client.post(f"{page}/reset-factor/", {"reason": "mine too"}).status_code == 403
+    assert "reset-factor" not in superuser.client.get(f"{page}/change/").content.decode()
+    assert "reset-factor" in superuser.client.get(path.replace("reset-factor", "change")).content.decode()
 
 
 def test_the_commands_for_recovery_and_development(make_staff: Make, capsys: Any, settings: Any) -> None:
