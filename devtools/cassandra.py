@@ -102,9 +102,10 @@ class CassandraNode:
 
     def prepare(self, *, archive: bool = True) -> None:
         """Get Java and the jars (both the first time only) and write the configuration. Raises :class:`DevError`."""
-        _classpath(self.say)
-        if archive and not class_archive().exists():
-            make_archive(self.say)
+        if archive:
+            ensure(self.say)
+        else:
+            _classpath(self.say)
         self._write()
 
     @property
@@ -277,6 +278,14 @@ def become_nodetool(folder: Path, words: Sequence[str]) -> NoReturn:
     """This process is ``nodetool WORDS`` for the node in ``folder``. Raises :class:`DevError`."""
     argv = nodetool.command(_classpath(say), folder, words)
     os.execv(argv[0], argv)
+
+
+def ensure(say: Callable[[str], None]) -> None:
+    """Java, the jars and the archive of classes: what is slow the first time, for who has a deadline later. Raises
+    :class:`DevError`."""
+    _classpath(say)
+    if not class_archive().exists():
+        make_archive(say)
 
 
 def class_archive() -> Path:

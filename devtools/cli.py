@@ -145,7 +145,9 @@ def parser() -> argparse.ArgumentParser:
         help="cassandra: the tests of whole systems, with their messages on Cassandra",
     )
     test.add_argument(
-        "--hot", choices=("node", "cluster"), help="cluster: the same tests, with hot state on a Valkey Cluster"
+        "--hot",
+        choices=("node", "cluster"),
+        help="cluster: the same tests, with hot state on a Valkey Cluster",
     )
     test.epilog = (
         "In two processes, each with servers of its own (-n 0: in one). What pytest takes: tests/gateway, -k NAME, -x … "

@@ -7,14 +7,14 @@ import os
 import subprocess
 from pathlib import Path
 
-from devtools import bootstrap, java
+from devtools import bootstrap, cassandra
 from devtools.paths import REPO, VENV_PYTHON
 
 
 def run(args: argparse.Namespace) -> int:
     """The tests marked ``needs_cluster``, one after the other in one process; non-zero when a promise is broken."""
     bootstrap.ensure(development=True)
-    java.program()
+    cassandra.ensure(bootstrap.say)
     env = {**os.environ, "WHATSAPP_SEED": str(args.seed), "WHATSAPP_TEST_STORE": "postgres"}
     if args.json:
         file = Path(args.json).resolve()

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from devtools import bootstrap, java, packages
+from devtools import bootstrap, cassandra, packages
 from devtools.audit import WARNING
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
@@ -49,12 +49,12 @@ def test(arguments: list[str]) -> int:
     env = {**os.environ, "WHATSAPP_TEST_STORE": store, "WHATSAPP_TEST_HOT": hot}
     if everything:
         packages.ensure()
-        java.program()
+        cassandra.ensure(bootstrap.say)
         env["WHATSAPP_TEST_ALL"] = "1"
         if not any(word.startswith("-m") for word in arguments):
             arguments = ["-m", "not needs_cluster", *arguments]  # for ./dev faults
     elif store == "cassandra" and not any(word.startswith("-m") for word in arguments):
-        java.program()
+        cassandra.ensure(bootstrap.say)
         print(
             "only tests of whole systems (marked needs_system) and of the engine (any_store), which keep their messages on "
             "Cassandra",

@@ -8,7 +8,9 @@ import re
 import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -157,6 +159,32 @@ def test_an_unknown_command_is_refused() -> None:
     run = subprocess.run([FOLDER / "run", "shell"], capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert "gateway, worker, fanout, beat" in run.stderr
+
+
+def test_health_is_asked_for_under_a_name_that_is_allowed() -> None:
+    """A gateway answers 400 to other names, and its container would be called unhealthy for ever."""
+    (hosts,) = re.findall(r"(?m)^ALLOWED_HOSTS=(.*)$", (FOLDER / "env.example").read_text())
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Host"] in hosts.split(",") else 400)
+            self.end_headers()
+
+        def log_message(self, format: str, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for more, code in ({}, 0), ({"HEALTH_HOST": "chat.example"}, 0), ({"HEALTH_HOST": "127.0.0.1"}, 1):
+            run = subprocess.run(
+                [FOLDER / "run", "health"],
+                env={"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "PRIVATE_PORT": str(server.server_port), **more},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert run.returncode == code, run.stderr
+        server.shutdown()
+    assert run.stderr.startswith("not healthy: HTTP Error 400")
+    assert len(run.stderr.splitlines()) == 1
 
 
 def test_every_variable_of_the_example_is_one_that_something_reads() -> None:
