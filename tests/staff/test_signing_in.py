@@ -256,7 +256,7 @@ def test_another_superuser_resets_a_lost_factor(make_staff: Make, superuser: Sta
     assert (entry.object_id, "phone was stolen" in entry.change_message) == (str(lost.user.pk), True)
     # Not one's own: that would be a way around the second factor. So nothing leads there.
     page = f"/admin/auth/user/{superuser.user.pk}"
-    assert superuser.client.post(f"{page}/reset-factor/", {"reason": "mine too"}).status_code == 403
+    assert superuser.client.post(f"{page}/reset-factor/", {"reason": "mine too"}).status_code in (403, 404)
     assert "reset-factor" not in superuser.client.get(f"{page}/change/").content.decode()
     assert "reset-factor" in superuser.client.get(path.replace("reset-factor", "change")).content.decode()
 

@@ -92,7 +92,7 @@ class StaffUserAdmin(_SuperusersChange, DjangoUserAdmin, ReadOnlyAdmin):
     def reset_factor(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Recovery: somebody lost the phone and the backup codes. Another superuser makes sure who asks, and resets."""
         found = User.objects.filter(pk=int(object_id)).first() if str(object_id).isdigit() else None
-        if found is None:
+        if found is None or found.pk == request.user.pk:
             raise Http404
 
         def do(user: User, form: Form) -> bool:
