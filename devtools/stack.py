@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -306,6 +307,7 @@ class Stack:
         node.nodetool("decommission")
         self.children.pop(name).stop()
         self.ring.nodes.remove(node)
+        shutil.rmtree(node.folder)  # it may not come back with what it had
 
     def leave_gateway(self, name: str) -> None:
         """End a gateway in its orderly way, for good."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import acsylla
 from acsylla import errors
@@ -40,6 +40,13 @@ T = TypeVar("T")
 
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
+
+
+class _Verify(NamedTuple):
+    """What of a node's certificate is verified, as the driver below acsylla counts it: 1 that it is valid, 2 that it names the
+    address. acsylla 1.2.0 takes its own ``PEER_IDENTITY`` for 1."""
+
+    value: int
 
 
 class Cassandra:
@@ -76,7 +83,7 @@ class Cassandra:
             ssl_trusted_cert=trusted or None,
             ssl_cert=certificate or None,
             ssl_private_key=key or None,
-            ssl_verify_flags="PEER_IDENTITY" if check_host else "PEER_CERT",
+            ssl_verify_flags=_Verify(3 if check_host else 1),
             connect_timeout=request_timeout_s,
             request_timeout=request_timeout_s,
             consistency="LOCAL_QUORUM",
