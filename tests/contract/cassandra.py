@@ -150,6 +150,10 @@ class CassandraHarness:
             user, conversation, seq, stamp,
         )  # fmt: skip
 
+    async def join_all(self, conversation: str, users: Sequence[str], seq: int) -> None:
+        """The same for many, side by side."""
+        await asyncio.gather(*(self.join(conversation, user, seq) for user in users))
+
     async def leave(self, conversation: str, user: str, seq: int) -> None:
         stamp = next(self._stamp)
         for table in ("member", "roster"):

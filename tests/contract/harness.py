@@ -179,6 +179,13 @@ class PostgresHarness:
             seq,
         )
 
+    async def join_all(self, conversation: str, users: Sequence[str], seq: int) -> None:
+        """The same for many, in one step."""
+        await self.sql(
+            "INSERT INTO delivery_member (conversation, member, joined_seq) SELECT %s, unnest(%s::uuid[]), %s",
+            conversation, list(users), seq,
+        )  # fmt: skip
+
     async def leave(self, conversation: str, user: str, seq: int) -> None:
         await self.sql(
             "UPDATE delivery_member SET left_seq = %s WHERE conversation = %s AND member = %s AND left_seq = 0",

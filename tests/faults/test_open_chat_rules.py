@@ -48,8 +48,7 @@ class Chat:
 
     async def join(self, users: Sequence[str]) -> None:
         """These are members too, from the beginning."""
-        for user in users:
-            await self.world.log.join(self.conversation, user, 1)
+        await self.world.log.join_all(self.conversation, users, 1)
 
     def named(self) -> set[str]:
         """The processes that the node names."""
