@@ -250,7 +250,7 @@ async def refused(load: Load) -> None:
 async def starts_not(system: System, name: str, why: str) -> None:
     child = system.stack.children[name]
     child.start()
-    assert await asyncio.to_thread(child.wait, 60)
+    assert await asyncio.to_thread(child.wait, 200)
     assert why in system.log(name)
 
 
