@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -100,11 +101,12 @@ class Pipeline:
     async def confirmed(self, seat: Seat, number: int, first: int = 1) -> frames.StatusUpdate:
         """The ✓ of answer ``first`` or of a later one: a client sends again what was unavailable. A store may not know yet what
         became of the one before, or have a connection that is dead."""
-        for count in range(first, 20):
+        for count in range(first, first + 200):
             answer = await seat.answer(self.ids[number], count)
             if isinstance(answer, frames.StatusUpdate):
                 return answer
             assert (answer.code, answer.retryable) == (Code.UNAVAILABLE, True)
+            await asyncio.sleep(0.05)  # as a client waits
             self.send(seat, number)
         raise AssertionError(f"message {number} is never confirmed")
 
