@@ -196,6 +196,8 @@ async def move(system: System, deaths: tuple[str, ...]) -> None:
                 await load.goes_on("taken back", 3)
         # One gateway is as good as dead, and comes back when all is over.
         await asyncio.to_thread(system.stack.join_gateway, OLD)
+        child = system.stack.children[OLD]
+        child.spec.env = dict(child.spec.env)  # its own: it is not switched
         old = Device(load.history, await sign_up(system), [system.gateways[OLD]["ws"]])
         await old.online()
         friend = load.writers[0].phone
