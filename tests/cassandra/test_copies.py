@@ -60,6 +60,10 @@ class Pair:
     async def meet(self) -> Pair:
         self.people = await People(self.other).meet()
         self.conversation = self.people.conversation
+        # A test before this one may have closed the lease of the same node.
+        async with asyncio.timeout(_PATIENCE_S):
+            while not await self.other._documents.leases.usable(self.conversation):
+                await asyncio.sleep(0.05)
         await self.stored(self.other, 3)
         return self
 

@@ -303,14 +303,14 @@ async def test_r4_twin_all_or_nobody(
     monkeypatch.setattr("delivery.sweep.BELIEVED_S", 0.5)
     off("share")
     place = Place(here, cluster, cluster.server_of(LEASE_KEY[1:6]))
-    sweep, _, _ = await dead_writer(place, signal.SIGKILL)
+    sweep, _, group = await dead_writer(place, signal.SIGKILL)
     await until(lambda: not sweep.bus.hot.reaches(LEASE_KEY[1:6]), "it is missed", PATIENCE_S)
     loop = asyncio.get_running_loop()
     ends = loop.time() + 3
     while loop.time() < ends:
         with contextlib.suppress(Exception):
             await sweep.once()
-        assert not await _swept(here)
+        assert not await _swept(here, group)
         await asyncio.sleep(0.1)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import hot_url, world  # noqa: F401 - fixtures: a process inside the test
+from tests.faults.conftest import hot_url, log, world  # noqa: F401 - fixtures: a process inside the test
 from tests.gateway.peer import until
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from delivery.roster import GROUP_MAX_AGE_S
-from tests.faults.conftest import hot_url, off, world  # noqa: F401 - fixtures: a process inside the test
+from tests.faults.conftest import hot_url, log, off, world  # noqa: F401 - fixtures: a process inside the test
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room
 from whatsapp.wire import frames
