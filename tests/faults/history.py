@@ -47,6 +47,8 @@ class Seen:
     ids: set[tuple[str, str]] = field(default_factory=set)
     repeats: int = 0
     acked: dict[str, int] = field(default_factory=dict)
+    #: conversation → what was said up to here is not for it, because it was linked later
+    begins: dict[str, int] = field(default_factory=dict)
 
 
 class History:
@@ -142,6 +144,7 @@ class History:
             if s.seq
             and s.device != device
             and self._is_owed(seen.user, s.conversation, s.seq)
+            and s.seq > seen.begins.get(s.conversation, 0)
             and (s.user, s.message_id) not in seen.ids
         ]
 

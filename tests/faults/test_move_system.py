@@ -179,6 +179,9 @@ async def move(system: System, deaths: tuple[str, ...]) -> None:
         offline = await link(load.readers[0].phone)
         laptop = Device(load.history, offline, [one["ws"] for one in system.gateways.values()])
         await laptop.online()
+        seen = load.history.devices[laptop.id]
+        await until(lambda: seen.got, "the laptop is told what is said behind its linking")
+        seen.begins = {conversation: shown[0].seq - 1 for conversation, shown in seen.got.items()}
         await laptop.leave()
         await load.goes_on("before", 10)
         await mover.run("--to", "cassandra", "--workers", "2")
