@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Self
 
@@ -60,9 +61,14 @@ class Cluster:
         child.wait_ready()
 
     def fail_over(self, server: ValkeyServer) -> ValkeyServer:
-        """Ask a replica of a master to take over, in good order; returns it. Does not wait."""
+        """Ask a replica of a master to take over, in good order, once it follows; returns it. Does not wait for the end."""
         replica = self.cluster.replica_of(server)
         with self.cluster.talk(replica) as talk:
+            # One that has just come back and does not follow yet gives up after 5 s, and says so to nobody.
+            ends = time.monotonic() + 20
+            while b"master_link_status:up" not in _bytes(talk("INFO", "replication")):
+                assert time.monotonic() < ends, "the replica does not follow its master"
+                time.sleep(0.05)
             talk("CLUSTER", "FAILOVER")
         return replica
 
@@ -75,3 +81,7 @@ class Cluster:
     def flush(self, tag: str) -> None:
         with self.talk(tag) as talk:
             talk("FLUSHALL")
+
+
+def _bytes(answer: object) -> bytes:
+    return answer if isinstance(answer, bytes) else str(answer).encode()
