@@ -118,8 +118,3 @@ async def finish(
 
 def _late(document: Document, overdue_at: int) -> list[Claim]:
     return [one for one in document.claims if one.state is State.OPEN and one.allocated_at <= overdue_at]
-
-
-def unsettled(document: Document) -> dict[int, Claim]:
-    """By seq what may not be there, or must not be seen if it is."""
-    return {claim.seq: claim for claim in document.claims}
