@@ -65,26 +65,29 @@ class Standby(PostgresServer):
         others = [port for port in self.peers if port != self.port]
         hosts, ports = ",".join(["127.0.0.1"] * len(others)), ",".join(map(str, others))
         source = f"host={hosts} port={ports} user={USER} application_name={self.name}"
-        run = subprocess.run(
-            [
-                *unprivileged.prefix(),
-                str(unprivileged.programs() / "pg_basebackup"),
-                f"--pgdata={draft}",
-                f"--dbname={source} target_session_attrs=read-write",
-                "--wal-method=stream",
-                "--checkpoint=fast",
-                "--write-recovery-conf",
-            ],
+        run = self._program(
+            "pg_basebackup",
+            f"--pgdata={draft}",
+            f"--dbname={source} target_session_attrs=read-write",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+        )
+        if run.returncode:
+            raise DevError(f"no base backup for the standby {self.name}: {run.stderr.strip()}")
+        draft.rename(self.folder)
+        return True
+
+    def _program(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One of PostgreSQL's own, as the servers' user, with their password."""
+        return subprocess.run(
+            [*unprivileged.prefix(), str(unprivileged.programs() / name), *arguments],
             env={**self.env, "PGPASSWORD": self.password},
             cwd="/",
             capture_output=True,
             text=True,
             check=False,
         )
-        if run.returncode:
-            raise DevError(f"no base backup for the standby {self.name}: {run.stderr.strip()}")
-        draft.rename(self.folder)
-        return True
 
     def _source(self, ports: Sequence[int]) -> str:
         """How it finds the one of these that takes writes."""
@@ -112,19 +115,11 @@ class Standby(PostgresServer):
         # The recovery that pg_rewind begins with knows no settings of the command line, and would remove the log that it needs.
         with (self.folder / "postgresql.auto.conf").open("a") as file:
             file.write(f"wal_keep_size = '{self.settings['wal_keep_size']}'\n")
-        run = subprocess.run(
-            [
-                *unprivileged.prefix(),
-                str(unprivileged.programs() / "pg_rewind"),
-                f"--target-pgdata={self.folder}",
-                f"--source-server=host=127.0.0.1 port={port} user={USER} dbname=postgres",
-                "--write-recovery-conf",
-            ],
-            env={**self.env, "PGPASSWORD": self.password},
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
+        run = self._program(
+            "pg_rewind",
+            f"--target-pgdata={self.folder}",
+            f"--source-server=host=127.0.0.1 port={port} user={USER} dbname=postgres",
+            "--write-recovery-conf",
         )
         if run.returncode:
             raise DevError(f"{self.name} could not be rewound: {run.stderr.strip()}")
