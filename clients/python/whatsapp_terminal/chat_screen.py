@@ -98,6 +98,8 @@ class ChatScreen(ChatActionScreen):
         self.stale()
 
     async def on_mount(self) -> None:
+        if not self.query(Composer):
+            return  # the app ends before this was shown: it takes the widgets away first
         self.query_one(Composer).text = ""
         self.query_one("#nothing", Static).update(
             Content("Choose a chat, or start one with Ctrl+N, a group with F3.\n\nF1 shows all keys.")
