@@ -12,6 +12,8 @@ from delivery.store.cassandra.copies import Copies
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.leases import Leases
+from delivery.store.cassandra.positions import acked as _acked
+from delivery.store.cassandra.positions import expired as _expired
 from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Store, Unavailable
@@ -336,6 +338,44 @@ class CassandraHarness:
     async def floor(self, conversation: str) -> int:
         """Everything up to it has expired."""
         return (await self.documents.read([conversation]))[conversation].floor
+
+    async def grow_up(self, users: Sequence[str], ms: int) -> None:
+        """The devices of these users were linked this much earlier. Not while they are connected: each begins a life of its
+        own, with the positions of the one before, because what is written of a life has its number as its timestamp."""
+        for user, rows in (await self.store.devices(users)).items():
+            for device, linked_at in rows:
+                await self._relink(user, device, linked_at - ms)
+
+    async def _relink(self, user: str, device: str, linked_at: int) -> None:
+        ((link,),) = await self.db.rows(
+            "SELECT link FROM $.device WHERE member = ? AND device = ?", user, device
+        )
+        positions = await self.db.rows(
+            "SELECT conversation, acked, expired FROM $.position WHERE device = ? AND link = ?", device, link
+        )
+        for conversation, acked, expired in positions:
+            values = ((_acked, acked), (_expired, expired))
+            await self.db.write(
+                [of(device, link + 1, conversation, value) for of, value in values if value is not None]
+            )
+        done, _ = await self.db.swap(
+            "UPDATE $.linked SET link = ?, linked_at = ? WHERE device = ? IF link = ? AND ready = true AND ended = false",
+            link + 1, linked_at, device, link,
+        )  # fmt: skip
+        assert done, f"device {device} is being linked or unlinked"
+        await self.db.run(
+            "INSERT INTO $.device (member, device, linked_at, link) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
+            user, device, linked_at, link + 1, link + 1,
+        )  # fmt: skip
+
+    async def open_rows(self) -> int:
+        """How many rows of the outbox no watermark has passed, of whatever writer."""
+        count = 0
+        for (writer,) in await self.db.rows("SELECT writer FROM $.writer WHERE part IN ?", _PARTS):
+            _, done = await self.newest(writer)
+            rows = await self.db.rows("SELECT row FROM $.outbox WHERE writer = ?", writer)
+            count += sum(row > (done or 0) for (row,) in rows)
+        return count
 
     async def acked(self, device: str) -> list[int]:
         """What the device has acknowledged of whatever conversations, those of strangers too."""

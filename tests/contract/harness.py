@@ -284,6 +284,21 @@ class PostgresHarness:
         ((floor,),) = await self.sql("SELECT floor FROM delivery_head WHERE conversation = %s", conversation)
         return int(floor)
 
+    async def grow_up(self, users: Sequence[str], ms: int) -> None:
+        """The devices of these users were linked this much earlier."""
+        await self.sql(
+            "UPDATE delivery_device SET linked_at = linked_at - %s WHERE member = ANY (%s::uuid[])",
+            ms, list(users),
+        )  # fmt: skip
+
+    async def open_rows(self) -> int:
+        """How many rows of the outbox no watermark has passed, of whatever writer."""
+        ((count,),) = await self.sql(
+            """SELECT count(*) FROM delivery_outbox o WHERE NOT EXISTS (
+            SELECT FROM delivery_progress p WHERE p.writer = o.writer AND p."row" >= o."row")"""
+        )
+        return int(count)
+
     async def acked(self, device: str) -> list[int]:
         """What the device has acknowledged of whatever conversations, those of strangers too."""
         rows = await self.sql("SELECT acked FROM delivery_position WHERE device = %s", device)

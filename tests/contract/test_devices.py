@@ -49,6 +49,20 @@ async def test_linking_again_moves_nothing(people: People) -> None:
     assert DeviceRow(people.desk, T0 + 1) in (await people.store.devices([people.bob]))[people.bob]
 
 
+async def test_a_device_that_a_test_lets_grow_up_is_the_same_but_older(people: People, harness: Any) -> None:
+    """What fault tests say of devices behind the store's back: nothing else of them changes, then and afterwards."""
+    await people.say(b"1", b"2")
+    await people.store.save([PositionWrite(people.tablet, people.conversation, 1)], [], T0)
+    await harness.grow_up([people.bob, people.alice], 1_000)
+    assert await people.store.devices([people.bob]) == {people.bob: (DeviceRow(people.tablet, T0 - 1_000),)}
+    assert await position(people, people.bob, people.tablet) == Position(1, 2)
+    gateway = await harness.gateway()
+    await gateway.save([PositionWrite(people.tablet, people.conversation, 2)], [], T0)
+    assert await gateway.behind(people.bob, people.tablet) == []
+    await gateway.unlink_device(people.bob, people.tablet, T0 + 1)
+    assert await gateway.devices([people.bob]) == {people.bob: ()}
+
+
 async def test_c4_a_link_races_appends_and_nothing_falls_between(people: People, harness: Any) -> None:
     """Whatever is stored after the link is above the device's position."""
     other = await harness.gateway()

@@ -17,6 +17,7 @@ from tests.support.stack import System
 from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import ALIVE_TTL_MS
 
+HOUR_MS = 3_600_000
 PARTS = ("postgres", "valkey", "worker-1", "gateway-1", "gateway-2")
 
 
@@ -171,11 +172,8 @@ async def stays(check: Callable[[], object], what: str, seconds: float) -> None:
 
 async def grow_up(rig: Rig, users: list[str]) -> None:
     """Let the devices be older than ``NEW_DEVICE_MS``: a younger one rebuilds its dirty set at each opening."""
-    names = ",".join(f"'{user}'" for user in users)
-    await asyncio.to_thread(
-        rig.system.sql,
-        f"UPDATE delivery_device SET linked_at = linked_at - 3600000 WHERE member IN ({names})",
-    )
+    async with rig.system.stored() as log:
+        await log.grow_up(users, HOUR_MS)
 
 
 @contextlib.asynccontextmanager

@@ -82,6 +82,7 @@ async def test_c4_killed_while_a_backlog_is_read(rig: Rig) -> None:
         await cast.all_here(cast.phone, cast.laptop)
 
 
+@pytest.mark.timeout(400)
 async def test_c3_killed_under_load(rig: Rig) -> None:
     """Two people write to each other without a pause while a gateway is killed twice, at whatever moment that is."""
     async with meeting(rig) as cast:
@@ -98,9 +99,9 @@ async def test_c3_killed_under_load(rig: Rig) -> None:
         talking = [asyncio.create_task(chatter()), asyncio.create_task(answer())]
         for _ in range(2):
             confirmed = len(cast.history.sends)
-            await until(lambda n=confirmed: len(cast.history.sends) > n + 150, "150 more sends")
+            await until(lambda n=confirmed: len(cast.history.sends) > n + 150, "150 more sends", 60)
             rig.system.kill("gateway-1", signal.SIGKILL)
-            await until(lambda n=confirmed: len(cast.history.sends) > n + 250, "100 more sends")
+            await until(lambda n=confirmed: len(cast.history.sends) > n + 250, "100 more sends", 60)
             rig.forget_heartbeats()
             await rig.run("gateway-1")
             await cast.ann.cut()
@@ -123,7 +124,7 @@ async def test_sigterm_under_load_loses_nothing(rig: Rig) -> None:
         await cast.phone.leave()
         await cast.phone.online(rig.one)
         talking = [asyncio.create_task(chatter(device)) for device in (cast.ann, cast.phone)]
-        await until(lambda: len(cast.history.sends) > 100, "100 sends")
+        await until(lambda: len(cast.history.sends) > 100, "100 sends", 60)
         peer = cast.ann.peer
         assert peer is not None
         await asyncio.to_thread(rig.system.stop_part, "gateway-1")
@@ -132,7 +133,7 @@ async def test_sigterm_under_load_loses_nothing(rig: Rig) -> None:
         slot = next(frame for frame in peer.log if isinstance(frame, frames.Reconnect))
         assert (slot.reason, slot.after_ms < 5_000) == ("deploy", True)
         count = len(cast.history.sends)
-        await until(lambda: len(cast.history.sends) > count + 50, "they go on over the other gateway")
+        await until(lambda: len(cast.history.sends) > count + 50, "they go on over the other gateway", 60)
         stop.set()
         await asyncio.gather(*talking)
         await cast.laptop.online(rig.two)

@@ -111,12 +111,8 @@ async def room(rig: Rig) -> AsyncIterator[tuple[Room, Peer, Peer]]:
 
 async def nothing_open(rig: Rig) -> bool:
     """Whether every row of the outbox is done."""
-    rows = await asyncio.to_thread(
-        rig.system.sql,
-        """SELECT count(*) FROM delivery_outbox o WHERE NOT EXISTS (
-        SELECT FROM delivery_progress p WHERE p.writer = o.writer AND p."row" >= o."row")""",
-    )
-    return rows.strip() == "0"
+    async with rig.system.stored() as log:
+        return bool(await log.open_rows() == 0)
 
 
 @pytest.mark.parametrize("point", ["lane-take", "lane-mark", "lane-push", "lane-trim"])

@@ -14,7 +14,12 @@ from tests.gateway.peer import PATIENCE, until
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
 
-pytestmark = pytest.mark.needs_system
+pytestmark = [
+    pytest.mark.needs_system,
+    pytest.mark.sql_only(
+        "it takes PostgreSQL away; cassandra/system, cassandra/chaos and cluster/nodes take nodes away"
+    ),
+]
 
 Fault = Callable[[Rig], None]
 
