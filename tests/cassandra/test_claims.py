@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.cassandra import append, claims, devices, documents, judge, pages
+from delivery.store.cassandra import append, claims, devices, judge, lock, pages
 from delivery.store.cassandra import hot as hot_numbers
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, Statement
@@ -363,7 +363,7 @@ async def test_nobody_decides_on_rows_that_are_half_changed(
     two: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another amendment waits for one with an unknown outcome, and in the end it is settled."""
-    monkeypatch.setattr(documents, "LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.2)
     said = two.people.send(body=b"said")
     await two.over(two.other, said)
     await two.fails(two.people.amend(said.message_id, "edit", b"one"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.cassandra import documents, leases, lost
+from delivery.store.cassandra import copied, documents, leases, lost
 from delivery.store.cassandra.document import Document, Lost
 from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.interface import Appended, Outcome, PageRequest, Send, Unavailable
@@ -62,7 +62,7 @@ class Pair:
         self.conversation = self.people.conversation
         # A test before this one may have closed the lease of the same node.
         async with asyncio.timeout(_PATIENCE_S):
-            while not await self.other._documents.leases.usable(self.conversation):
+            while not await self.other._documents.hot.leases.usable(self.conversation):
                 await asyncio.sleep(0.05)
         await self.stored(self.other, 3)
         return self
@@ -126,7 +126,7 @@ async def test_gateways_that_meet_give_every_number_once(pair: Pair) -> None:
 async def test_a_block_of_numbers_that_is_used_up_is_followed_by_another(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "BLOCK", 4)
+    monkeypatch.setattr(copied, "BLOCK", 4)
     found = [seq for _ in range(8) for seq in await pair.stored(pair.one, 3)]
     assert found == list(range(4, 28))
 
@@ -158,7 +158,7 @@ async def test_a_retry_over_another_gateway_finds_the_claim_of_the_copy(pair: Pa
 async def test_who_dies_after_calling_a_copy_back_holds_nobody_up(pair: Pair) -> None:
     document = await pair.document()
     assert document.hot is not None
-    copies = pair.one._documents.copies
+    copies = pair.one._documents.hot.copies
     (copy,) = await copies.read([(pair.conversation, document.hot.token)])
     assert await copies.freeze(pair.conversation, document.hot.token, copy.version)
     assert seqs((await pair.page()).events) == [1, 2, 3]
@@ -260,7 +260,7 @@ async def test_twin_r23_without_a_lease_it_does(pair: Pair, monkeypatch: pytest.
     async def nothing(*_: Any) -> set[int]:
         return set()
 
-    monkeypatch.setattr(documents.Documents, "over", nothing)
+    monkeypatch.setattr(copied.HotDocuments, "over", nothing)
     with pytest.raises(AssertionError, match="acknowledged, behind what a reader has passed"):
         await paused_writer_is_not_believed(pair, pair.node.flush)
 
@@ -398,7 +398,7 @@ async def test_r24_who_alone_has_no_hot_node_ends_the_lease_for_everybody(
 async def test_a_lease_that_was_closed_is_opened_again(pair: Pair) -> None:
     document = await pair.document()
     assert document.hot is not None
-    await pair.one._documents.leases.close(document.hot)
+    await pair.one._documents.hot.leases.close(document.hot)
     (first,) = await pair.stored(pair.one)
     async with asyncio.timeout(_PATIENCE_S):
         while (again := (await pair.document()).hot) is None:

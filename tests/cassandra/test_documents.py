@@ -10,6 +10,7 @@ import pytest
 
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents, Keep
+from delivery.store.cassandra.lock import exclusive
 from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.interface import Unavailable
 
@@ -102,11 +103,11 @@ async def test_the_lock_keeps_others_out_and_appends_in(session: Cassandra, conv
     order = []
 
     async def second() -> None:
-        async with other.exclusive(conversation, NOW) as held:
+        async with exclusive(other, conversation, NOW) as held:
             assert held is not None
             order.append(await held.change(_more))
 
-    async with one.exclusive(conversation, NOW) as held:
+    async with exclusive(one, conversation, NOW) as held:
         assert held is not None
         waiting = asyncio.create_task(second())
         order.append(await other.change(conversation, _more, NOW))
@@ -122,7 +123,7 @@ async def test_who_has_lost_the_lock_changes_nothing(session: Cassandra, convers
     def rob(document: Document) -> None:
         document.lock = None
 
-    async with documents.exclusive(conversation, NOW) as held:
+    async with exclusive(documents, conversation, NOW) as held:
         assert held is not None
         await documents.change(conversation, rob, NOW)
         with pytest.raises(Unavailable):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from delivery.store.cassandra import claims, documents
+from delivery.store.cassandra import claims, lock
 from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import AppendResult, Outcome, Send
@@ -88,7 +88,7 @@ async def test_a_writer_that_dies_anywhere(
 ) -> None:
     now = clock.now_ms()
     monkeypatch.setattr(clock, "now_ms", lambda: now)
-    monkeypatch.setattr(documents, "LOCK_WAIT_S", 0.5)
+    monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.5)
     store = CassandraStore(session)
     for at in range(1, _MANY):
         longer = False
@@ -103,7 +103,7 @@ async def test_a_writer_that_dies_anywhere(
             writers = [new_id(), new_id()]
             longer |= await _die(session, at, before, writers[0], sends)
             # A lock that was held ends by itself; a claim is waited for, or settled.
-            now += max(later, documents.LOCK_MS + 1) if amends else later
+            now += max(later, lock.LOCK_MS + 1) if amends else later
             if amends and later < claims.SETTLE_MS:
                 now += claims.SETTLE_MS
             answer: AppendResult = await store.append(writers[1], sends, T0)

@@ -383,7 +383,7 @@ def test_the_end_of_a_log_alone_and_where_to_go_on(town: Town) -> None:
 
 
 def test_who_cannot_have_the_lock_says_so(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delivery.store.cassandra.documents.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("delivery.store.cassandra.lock.LOCK_WAIT_S", 0.2)
     town.event("ordinal = 99", 3)
     town.set(lock=Lock(1, now_ms() + 9_000))
     found, report = fsck(only="conversations", repair=True)

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from delivery.store.cassandra.copied import HotDocuments
 from delivery.store.cassandra.copies import Copies
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents
@@ -98,7 +99,9 @@ class CassandraHarness:
         self.db = await self._session()
         there = await self._hot()
         self.documents = (
-            Documents(self.db, Leases(self.db, there), Copies(there)) if there else Documents(self.db)
+            Documents(self.db, HotDocuments(self.db, Leases(self.db, there), Copies(there)))
+            if there
+            else Documents(self.db)
         )
         self.store = await self.gateway()
         return self

@@ -20,8 +20,9 @@ from delivery.store.cassandra.append import (
 )
 from delivery.store.cassandra.claims import ends, overdue
 from delivery.store.cassandra.document import Claim, Document
-from delivery.store.cassandra.documents import Documents, Held, Keep
+from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.judge import About, Full, Judged, judge
+from delivery.store.cassandra.lock import Held, exclusive
 from delivery.store.cassandra.members import Membership, of_members
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.rows import OutboxRows
@@ -54,7 +55,7 @@ async def append_amending(
 
     for _ in range(4):
         try:
-            async with documents.exclusive(conversation, now, settled, resumes) as held:
+            async with exclusive(documents, conversation, now, settled, resumes) as held:
                 if held is None:
                     found = await known(session, [send.message_id for send in sends])
                     return [nowhere(send, found) for send in sends], 0

@@ -105,7 +105,11 @@ async def _numbers_of(
     cold: set[str] = set()
     left = asked
     for _ in range(_TURNS):
-        tried = [conversation for conversation in left if conversation in documents.copied]
+        tried = [
+            conversation
+            for conversation in left
+            if documents.hot is not None and conversation in documents.hot.known
+        ]
         if tried:
             try:
                 numbered, stuck = await hot.number(session, documents, {c: left[c] for c in tried}, now)
@@ -161,7 +165,9 @@ async def store(
     if not told:
         raise Unavailable("the outbox row may not be there")
     latest = clock.now_ms() - CLAIM_MS
-    over = await documents.over(one.document for items in taken.values() for one in items)
+    over: set[int] = set()
+    if documents.hot is not None:
+        over = await documents.hot.over(one.document for items in taken.values() for one in items)
     stored: list[Taken] = []
     for items, done in zip((*together.values(), *alone.values()), (*shared, *durable), strict=True):
         if done:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from delivery.store.cassandra.document import Document
-from delivery.store.cassandra.documents import Documents, Held
+from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.fsck_check import LEFT_BEHIND, Check, Mending, Wrong, quiet
 from delivery.store.cassandra.fsck_log import LOG
 from delivery.store.cassandra.fsck_roster import ROSTER
 from delivery.store.cassandra.fsck_state import Seen, load
+from delivery.store.cassandra.lock import Held, exclusive
 from delivery.store.cassandra.outbox import everybody
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.interface import Unavailable
@@ -82,7 +83,7 @@ async def settle(
         if seen is None:
             return []
         said += await _judge(db, documents, None, seen, LEFT_BEHIND, repair, tail)
-        async with documents.exclusive(conversation, seen.now) as held:
+        async with exclusive(documents, conversation, seen.now) as held:
             if held is not None:
                 seen = await _calm(db, documents, conversation, tail)
                 if seen is not None:

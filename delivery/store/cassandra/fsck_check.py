@@ -9,8 +9,9 @@ from delivery.store.cassandra import rows
 from delivery.store.cassandra.append import end_claims
 from delivery.store.cassandra.changes import finish
 from delivery.store.cassandra.document import Claim, Document
-from delivery.store.cassandra.documents import LOCK_MS, Documents, Held, Keep
+from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.fsck_state import ON_ITS_WAY_MS, LogRow, Seen
+from delivery.store.cassandra.lock import LOCK_MS, Held
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.interface import Unavailable
 

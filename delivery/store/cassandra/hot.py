@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from delivery.store.cassandra import life, rows
 from delivery.store.cassandra.claims import ends, overdue
+from delivery.store.cassandra.copied import Copied, HotDocuments, is_exceptional
 from delivery.store.cassandra.copies import Copy, Swap
 from delivery.store.cassandra.document import Document, State
 from delivery.store.cassandra.document import Hot as Mark
-from delivery.store.cassandra.documents import Copied, Documents, is_exceptional
+from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.judge import Full, Judged, judge
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.session import Cassandra
@@ -35,72 +37,97 @@ async def number(
 ) -> tuple[dict[str, Judged | None], set[str]]:
     """What became of the sends, by conversation: None where that is unknown. Others are absent: their copies are not there any
     more, or, those in the set, cannot give out these numbers. Raises :class:`Unavailable`."""
-    leases, copies = documents.leases, documents.copies
-    if leases is None or copies is None:
+    there = documents.hot
+    if there is None:
         return {}, set()
-    open_ = {c: one for c in asked if (one := documents.copied.pop(c, None)) is not None}
+    open_ = {c: one for c in asked if (one := there.known.pop(c, None)) is not None}
     done: dict[str, Judged | None] = {}
     stuck: set[str] = set()
     if not open_:
         return done, stuck
-    await leases.confirm([one.mark for one in open_.values()])
+    await there.leases.confirm([one.mark for one in open_.values()])
     for _ in range(_ROUNDS):
-        open_ = await _with_documents(documents, open_)
+        open_ = await _with_documents(there, open_)
         stuck.update(c for c, one in open_.items() if not is_plain(one.document, len(asked[c]), now))
         open_ = {c: one for c, one in open_.items() if c not in stuck}
         if not open_:
             return done, stuck
         found, lasts = await _read(session, open_, asked)
-        changes: list[Swap] = []
-        judged: dict[str, tuple[Copied, Judged, set[int]]] = {}
+        tries: list[_Try] = []
         for conversation, one in open_.items():
-            document = one.document
-            assert document is not None
-            settled = documents.drop_settled(conversation, document)
-            document.claims = [claim for claim in document.claims if not ends(claim, conversation, found)]
             try:
-                result = judge(document, asked[conversation], found, lasts.get(conversation, {}), {}, now)
+                tries.append(_judge(documents, conversation, one, asked[conversation], found, lasts, now))
             except Full:
-                stuck.add(conversation)
-                continue  # numbers of some devices have to be written elsewhere first
-            document.day = max(document.day, now // rows.DAY_MS)
-            changes.append(Swap(conversation, one.version, document))
-            judged[conversation] = (one, result, settled)
-        # The lease is known to be open, and the node is the one of the copy, at the moment in which the numbers are asked for.
-        changes = [one for one in changes if leases.holds(one.conversation, judged[one.conversation][0].mark)]
-        open_ = {}
-        refused: Mark | None = None
-        for change, outcome in zip(changes, await copies.swap(changes), strict=True):
-            conversation = change.conversation
-            one, result, settled = judged[conversation]
-            if not leases.reachable(conversation, one.mark):
-                # Perhaps another node has answered in place of the one that is away: what it knows of the copy may be old.
-                done[conversation] = None
-            elif isinstance(outcome, bytes):
-                documents.remember(conversation, one.mark, outcome, change.document)
-                documents.dropped(conversation, settled)
-                done[conversation] = result
-            elif isinstance(outcome, Copy):
-                if not outcome.frozen:
-                    open_[conversation] = Copied(one.mark, outcome.version, outcome.document)
-            elif outcome is not None:
-                done[conversation] = None
-                refused = one.mark
-        if refused is not None:
-            await leases.close(
-                refused
-            )  # the node is there and takes nothing (out of memory, a replica by now)
+                stuck.add(conversation)  # numbers of some devices have to be written elsewhere first
+        open_ = await _swap(documents, there, tries, done)
         if not open_:
             return done, stuck
     return done, stuck | open_.keys()
 
 
-async def _with_documents(documents: Documents, open_: Mapping[str, Copied]) -> dict[str, Copied]:
+class _Try(NamedTuple):
+    """A change of a copy, and what it would mean."""
+
+    one: Copied
+    change: Swap
+    judged: Judged
+    settled: set[int]
+
+
+def _judge(
+    documents: Documents,
+    conversation: str,
+    one: Copied,
+    sends: Sequence[Send],
+    found: Known,
+    lasts: Mapping[str, dict[str, int]],
+    now: int,
+) -> _Try:
+    """Raises :class:`Full`."""
+    document = one.document
+    assert document is not None
+    settled = documents.drop_settled(conversation, document)
+    document.claims = [claim for claim in document.claims if not ends(claim, conversation, found)]
+    judged = judge(document, sends, found, lasts.get(conversation, {}), {}, now)
+    document.day = max(document.day, now // rows.DAY_MS)
+    return _Try(one, Swap(conversation, one.version, document), judged, settled)
+
+
+async def _swap(
+    documents: Documents, there: HotDocuments, tries: Sequence[_Try], done: dict[str, Judged | None]
+) -> dict[str, Copied]:
+    """Change copies; ``done`` is told what that has settled. The copies that somebody has changed meanwhile, as they are now."""
+    leases = there.leases
+    # The lease is known to be open, and the node is the one of the copy, at the moment in which the numbers are asked for.
+    tries = [one for one in tries if leases.holds(one.change.conversation, one.one.mark)]
+    again: dict[str, Copied] = {}
+    refused: Mark | None = None
+    outcomes = await there.copies.swap([one.change for one in tries])
+    for (one, change, judged, settled), outcome in zip(tries, outcomes, strict=True):
+        conversation = change.conversation
+        if not leases.reachable(conversation, one.mark):
+            # Perhaps another node has answered in place of the one that is away: what it knows of the copy may be old.
+            done[conversation] = None
+        elif isinstance(outcome, bytes):
+            there.remember(conversation, one.mark, outcome, change.document)
+            documents.dropped(conversation, settled)
+            done[conversation] = judged
+        elif isinstance(outcome, Copy):
+            if not outcome.frozen:
+                again[conversation] = Copied(one.mark, outcome.version, outcome.document)
+        elif outcome is not None:
+            done[conversation] = None
+            refused = one.mark
+    if refused is not None:
+        await leases.close(refused)  # the node is there and takes nothing (out of memory, a replica by now)
+    return again
+
+
+async def _with_documents(there: HotDocuments, open_: Mapping[str, Copied]) -> dict[str, Copied]:
     """The same, with the copies that were not read yet; without those that are not there."""
-    assert documents.copies is not None
     unread = [(c, one.mark.token) for c, one in open_.items() if one.document is None]
     found = dict(open_)
-    for (conversation, _), copy in zip(unread, await documents.copies.read(unread), strict=True):
+    for (conversation, _), copy in zip(unread, await there.copies.read(unread), strict=True):
         one = found.pop(conversation)
         if isinstance(copy, Copy) and not copy.frozen:
             found[conversation] = Copied(one.mark, copy.version, copy.document)

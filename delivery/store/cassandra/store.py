@@ -27,6 +27,7 @@ from delivery.store.cassandra import (
     vanishing,
 )
 from delivery.store.cassandra import changes as member_changes
+from delivery.store.cassandra.copied import HotDocuments
 from delivery.store.cassandra.copies import Copies
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.leases import Leases
@@ -66,7 +67,7 @@ class CassandraStore:
     """Implements :class:`delivery.store.interface.Store`. ``db`` is opened by the process in the event loop that uses it, and
     closed by :meth:`close`. ``lock_ms``: longest wait for a conversation that another operation holds. ``hot``: where copies of
     state documents are made (:mod:`.copies`), opened and closed likewise; without it every number costs a conditional write, and
-    a conversation that has a copy is ``Unavailable``. ``eager``: see :class:`Documents`."""
+    a conversation that has a copy is ``Unavailable``. ``eager``: see :class:`HotDocuments`."""
 
     def __init__(
         self, db: Cassandra, lock_ms: int = 1_000, hot: Hot | None = None, *, eager: bool = False
@@ -75,7 +76,9 @@ class CassandraStore:
         self._lock_ms = lock_ms
         self._hot = hot
         self._documents = (
-            Documents(db, Leases(db, hot), Copies(hot), eager=eager) if hot is not None else Documents(db)
+            Documents(db, HotDocuments(db, Leases(db, hot), Copies(hot), eager=eager))
+            if hot is not None
+            else Documents(db)
         )
         self._outbox = OutboxRows()
         self._cool_at = time.monotonic() + COOL_EVERY_S

@@ -9,7 +9,8 @@ from delivery.store.cassandra import events, rows
 from delivery.store.cassandra.append import end_claims
 from delivery.store.cassandra.claims import overdue
 from delivery.store.cassandra.document import Document, State
-from delivery.store.cassandra.documents import Documents, Held
+from delivery.store.cassandra.documents import Documents
+from delivery.store.cassandra.lock import Held, exclusive
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.cassandra.targets import ABOUT, target_of
 
@@ -54,7 +55,7 @@ async def _vanish(
 
     while True:
         try:
-            async with documents.exclusive(conversation, now, settled) as held:
+            async with exclusive(documents, conversation, now, settled) as held:
                 if held is None:
                     await _forget(session, conversation, hour, due, now)
                     return len(due)
