@@ -20,6 +20,7 @@ from devtools.processes import Child
 from devtools.valkey import ValkeyServer
 from tests.support import early
 from whatsapp.infra.hot import Hot
+from whatsapp.infra.hot_cluster import open_hot
 
 
 class HotNode:
@@ -89,7 +90,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def hot(url: str, closing: contextlib.AsyncExitStack) -> Hot:
     """A connection to a hot node that is there."""
-    made = Hot(url)
+    made = open_hot(url)
     await made.start()
     closing.push_async_callback(made.stop)
     async with asyncio.timeout(10):

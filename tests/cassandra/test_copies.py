@@ -12,6 +12,7 @@ import pytest
 from delivery.store.cassandra import copied, documents, leases, lost
 from delivery.store.cassandra.document import Document, Lost
 from delivery.store.cassandra.session import Cassandra, Row, Statement
+from delivery.store.errors import Blocked
 from delivery.store.interface import Appended, Outcome, PageRequest, Send, Unavailable
 from tests.cassandra.hotnode import Gateways, HotNode, gateways, hot_node, short
 from tests.cassandra.test_claims import is_event
@@ -340,8 +341,7 @@ async def test_r24_what_another_node_has_answered_is_not_believed(
         return answers
 
     monkeypatch.setattr(hot, "run_each", elsewhere)
-    with pytest.raises(Unavailable):
-        await pair.one.append(new_id(), [pair.people.send()], T0)
+    assert (await pair.stored(pair.one)) == [516], "numbered by what is durable, behind the block of the copy"
 
 
 @pytest.mark.parametrize("command", ["append", "recall"])
@@ -360,6 +360,24 @@ async def test_a_hot_node_that_takes_nothing_is_gone_without(pair: Pair, command
         with pair.node.redis as node:
             node.config_set("maxmemory", "0")
     assert (await pair.page()).head >= 3
+
+
+async def test_who_comes_in_the_same_batch_does_not_wait(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what has a copy on the node that is away; its sender is told to come again."""
+    monkeypatch.setattr(leases, "DEAD_S", 60.0)
+    monkeypatch.setattr(leases, "REOPEN_S", 60.0)
+    people = await People(pair.one).meet()
+    pair.node.flush()
+    lost, other = pair.people.send(), people.send()
+    with pytest.raises(Blocked) as blocked:
+        await pair.one.append(new_id(), [lost, other], T0)
+    results = blocked.value.results
+    assert results[0] is None
+    assert results[1] == Appended(STORED, 1, T0)
+    with pytest.raises(Unavailable):
+        await pair.one.append(new_id(), [lost], T0)  # alone it waits, not for ever
+    monkeypatch.setattr(leases, "DEAD_S", 0.6)
+    assert (await pair.over(pair.one, lost))[0].seq > 3
 
 
 # -- without a hot node

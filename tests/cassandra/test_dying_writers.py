@@ -3,7 +3,8 @@ order, and what it is told is stored was announced."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -12,8 +13,13 @@ from delivery.store.cassandra import claims, lock
 from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import AppendResult, Outcome, Send
+from tests.cassandra.hotnode import hot, hot_node
 from tests.contract.harness import T0, People, new_id
 from whatsapp.infra import clock
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.valkey import Command
+
+__all__ = ["hot_node"]  # fixtures
 
 T = TypeVar("T")
 
@@ -60,11 +66,28 @@ class _Dying(Cassandra):
         return await self._one(super().swap(cql, *params))
 
 
-async def _die(session: Cassandra, at: int, before: bool, writer: str, sends: Sequence[Send]) -> bool:
+class _DyingHot:
+    """The hot node as that process has it: what is asked of it is counted with the statements."""
+
+    def __init__(self, hot: Hot, dying: _Dying) -> None:
+        self._hot = hot
+        self._dying = dying
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hot, name)
+
+    async def run_each(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._dying._one(self._hot.run_each(commands))
+
+
+async def _die(
+    session: Cassandra, hot: Hot | None, at: int, before: bool, writer: str, sends: Sequence[Send]
+) -> bool:
     """Whether the append was long enough to die in."""
     dying = _Dying(session, at, before)
+    there: Any = _DyingHot(hot, dying) if hot is not None else None
     try:
-        await CassandraStore(dying).append(writer, sends, T0)
+        await CassandraStore(dying, hot=there, eager=True).append(writer, sends, T0)
     except _Dead:
         return True
     return False
@@ -80,28 +103,51 @@ async def _announced(store: CassandraStore, writers: Sequence[str], conversation
     return found
 
 
+@pytest.fixture(params=["durable", "making", "copies"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """How numbers are given out: by conditional writes; by one that makes a copy; by a copy."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def there(request: pytest.FixtureRequest, kind: str) -> AsyncIterator[Hot | None]:
+    if kind == "durable":
+        yield None
+        return
+    async with contextlib.AsyncExitStack() as closing:
+        yield await hot(request.getfixturevalue("hot_node").url, closing)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("later", [3_000, claims.SETTLE_MS], ids=["soon", "settled"])
 @pytest.mark.parametrize("amends", [False, True], ids=["messages", "edit"])
 async def test_a_writer_that_dies_anywhere(
-    session: Cassandra, monkeypatch: pytest.MonkeyPatch, later: int, amends: bool
+    session: Cassandra,
+    kind: str,
+    there: Hot | None,
+    monkeypatch: pytest.MonkeyPatch,
+    later: int,
+    amends: bool,
 ) -> None:
     now = clock.now_ms()
     monkeypatch.setattr(clock, "now_ms", lambda: now)
     monkeypatch.setattr(lock, "LOCK_WAIT_S", 0.5)
-    store = CassandraStore(session)
+    store = CassandraStore(session, hot=there, eager=True)
     for at in range(1, _MANY):
         longer = False
         for before in (True, False):
             people = await People(store).meet()
             said = people.send(body=b"said", seq_num=1)
+            earlier = [people.send(body=b"earlier")] if kind == "copies" else []
+            if earlier:
+                await people.append(*earlier)
             if amends:
                 await people.append(said)
                 sends: list[Send] = [people.amend(said.message_id, "edit", b"edited", seq_num=2)]
             else:
                 sends = [said, people.send(body=b"more", seq_num=2, mentions=[people.bob])]
             writers = [new_id(), new_id()]
-            longer |= await _die(session, at, before, writers[0], sends)
+            longer |= await _die(session, there, at, before, writers[0], sends)
             # A lock that was held ends by itself; a claim is waited for, or settled.
             now += max(later, lock.LOCK_MS + 1) if amends else later
             if amends and later < claims.SETTLE_MS:
@@ -113,9 +159,9 @@ async def test_a_writer_that_dies_anywhere(
             )
             events = await people.read(people.bob)
             assert [event.message_id for event in events] == [
-                one.message_id for one in ([said, *sends] if amends else sends)
+                one.message_id for one in [*earlier, *([said, *sends] if amends else sends)]
             ], (at, before)
-            assert [event.content for event in events] == (
+            assert [event.content for event in events[len(earlier) :]] == (
                 [b"edited", b"edited"] if amends else [b"said", b"more"]
             ), (at, before)
             assert [one.seq for one in answer.results] == [e.seq for e in events[-len(sends) :]]

@@ -83,11 +83,19 @@ class CassandraHarness:
     WHOLE = False
 
     def __init__(
-        self, at: tuple[str, int, str], hot_url: str = "", *, since: int = T0, **credentials: str | None
+        self,
+        at: tuple[str, int, str],
+        hot_url: str = "",
+        *,
+        since: int = T0,
+        eager: bool = True,
+        **credentials: str | None,
     ) -> None:
-        """``since``: time of the first change of members that is made here and not by the store, ms."""
+        """``since``: time of the first change of members that is made here and not by the store, ms. ``eager``: else a copy is
+        made by the second append, as usual."""
         self._at = at
         self._hot_url = hot_url
+        self._eager = eager
         self._credentials = credentials
         self._stamp = itertools.count(since * 1000)
         self._closing = contextlib.AsyncExitStack()
@@ -97,14 +105,20 @@ class CassandraHarness:
 
     async def __aenter__(self) -> CassandraHarness:
         self.db = await self._session()
-        there = await self._hot()
-        self.documents = (
-            Documents(self.db, HotDocuments(self.db, Leases(self.db, there), Copies(there)))
-            if there
-            else Documents(self.db)
-        )
+        self.documents = await self._documents()
         self.store = await self.gateway()
         return self
+
+    async def use_copies(self, hot_url: str) -> None:
+        """From now on stores that are made here make copies of state documents there."""
+        self._hot_url = hot_url
+        self.documents = await self._documents()
+
+    async def _documents(self) -> Documents:
+        there = await self._hot()
+        if there is None:
+            return Documents(self.db)
+        return Documents(self.db, HotDocuments(self.db, Leases(self.db, there), Copies(there)))
 
     async def __aexit__(self, *error: object) -> None:
         await asyncio.gather(*self._late)
@@ -118,9 +132,11 @@ class CassandraHarness:
         self._closing.push_async_callback(session.close)
         return session
 
-    async def process(self, through: Wire | None = None) -> Store:
-        """A store as a process of the engine has it, with its waits and limits. ``through``: what stands before the server."""
-        return CassandraStore(await self._session(3_000, through))
+    async def process(self, through: Wire | None = None, hot_url: str = "") -> Store:
+        """A store as a process of the engine has it, with its waits and limits. ``through``: what stands before the server;
+        ``hot_url``: how it reaches the hot node, if there are copies at all."""
+        there = await self._hot(hot_url)
+        return CassandraStore(await self._session(3_000, through), hot=there, eager=self._eager)
 
     async def wire(self) -> Wire:
         host, port, _ = self._at
@@ -128,10 +144,10 @@ class CassandraHarness:
 
     async def gateway(self, *, lock_ms: int = 5_000, size: int = 2) -> Store:
         del size
-        return CassandraStore(await self._session(lock_ms), lock_ms, await self._hot(), eager=True)
+        return CassandraStore(await self._session(lock_ms), lock_ms, await self._hot(), eager=self._eager)
 
-    async def _hot(self) -> Hot | None:
-        return await hot(self._hot_url, self._closing) if self._hot_url else None
+    async def _hot(self, url: str = "") -> Hot | None:
+        return await hot(url or self._hot_url, self._closing) if self._hot_url else None
 
     # -- groups, without the events that change them
 
@@ -196,6 +212,7 @@ class CassandraHarness:
     @contextlib.asynccontextmanager
     async def held(self, conversation: str) -> AsyncIterator[None]:
         """While this is open, no change of the conversation is heard of by the server."""
+        await self.documents.recall(conversation)
         freed = self._held[conversation] = asyncio.Event()
         try:
             yield

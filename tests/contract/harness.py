@@ -144,8 +144,9 @@ class PostgresHarness:
         self._closing.push_async_callback(store.close)
         return store
 
-    async def process(self, through: Wire | None = None) -> Store:
+    async def process(self, through: Wire | None = None, hot_url: str = "") -> Store:
         """A store as a process of the engine has it, with its waits and limits. ``through``: what stands before the server."""
+        del hot_url
         pool = open_pool(through.url if through else self.url, low=1, high=4)
         await pool.open(wait=True)
         self._closing.push_async_callback(pool.close, timeout=2)

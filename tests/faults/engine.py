@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -28,6 +29,7 @@ from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer
 from tests.gateway.peer import new_id, until
+from tests.support.cassandra import on_cassandra
 from tests.support.wire import Wire
 from whatsapp.infra import clock, hot_sync
 from whatsapp.infra.bus import Bus
@@ -265,6 +267,8 @@ class World:
         self._closing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> World:
+        if on_cassandra() and os.environ.get("CASSANDRA_HOT_COPIES", "1") != "0":
+            await self.log.use_copies(self.hot_url)
         self.store: Store = await self.log.process()
         return self
 
@@ -283,7 +287,7 @@ class World:
     ) -> Process:
         """``through``: what stands between the process and the store's server (:meth:`log_wire`)."""
         process = Process(
-            await self.log.process(through) if through else await self.log.process(),
+            await self.log.process(through, hot_url),
             hot_url or self.hot_url,
             submit_drain,
             submit_lane,

@@ -229,7 +229,9 @@ class System:
             return PostgresHarness(self.database_url)
         host, port = env["CASSANDRA_CONTACT_POINTS"].partition(",")[0].split(":")
         credentials = {"username": env.get("CASSANDRA_USER"), "password": env.get("CASSANDRA_PASSWORD")}
-        return CassandraHarness((host, int(port), env["CASSANDRA_KEYSPACE"]), **credentials)
+        return CassandraHarness(
+            (host, int(port), env["CASSANDRA_KEYSPACE"]), self.hot_url, eager=False, **credentials
+        )
 
     def _child(self, name: str) -> Child:
         return self.stack.children[name]

@@ -99,6 +99,15 @@ class Hot:
         :meth:`run` does for one node."""
         return await self.run(commands)
 
+    def parts(self) -> list[Any]:
+        """The nodes that can be asked for what they have (:meth:`run_at`)."""
+        return [None] if self.available else []
+
+    async def run_at(self, part: Any, commands: Sequence[Command]) -> list[Any]:
+        """A pipeline to one of :meth:`parts`, about keys that it has. Raises what :meth:`run` does."""
+        del part
+        return await self.run(commands)
+
     def script(self, text: str) -> Script:
         return self.commands.add_script(Script(text))
 

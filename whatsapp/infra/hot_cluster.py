@@ -109,6 +109,16 @@ class ClusterHot(Hot, Router):
     async def run_each(self, commands: Sequence[Command]) -> list[Any]:
         return await Router.run_each(self, commands)
 
+    def parts(self) -> list[Any]:
+        return [place for place, node in self._nodes.items() if node.term and node.answers]
+
+    async def run_at(self, part: Any, commands: Sequence[Command]) -> list[Any]:
+        answers: list[Any] = await self.send(part, commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise HotUnavailable(str(answer)) from None
+        return answers
+
     def send(self, place: Place, commands: Sequence[Command]) -> Awaitable[list[Any]]:
         node = self._nodes.get(place)
         if node is None:

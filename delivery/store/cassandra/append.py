@@ -13,11 +13,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 from delivery.store.cassandra import hot, rows
 from delivery.store.cassandra.claims import CLAIM_MS, ends, finish, overdue, settle
 from delivery.store.cassandra.document import Claim, Document, Lost, State
+from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.documents import Documents, IsHot, Keep
 from delivery.store.cassandra.judge import Full, Judged, judge
 from delivery.store.cassandra.lost import never
 from delivery.store.cassandra.members import is_owed, of_members
 from delivery.store.cassandra.messages import Known, known
+from delivery.store.cassandra.patience import most
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
 from delivery.store.interface import Appended, Outcome, Send, Unavailable
@@ -53,6 +55,7 @@ class Taken(NamedTuple):
     claim: Claim
     document: Document  # as it was when the number was given out or found
     target: int = 0
+    mark: Mark | None = None  # of the copy whose number it is, not durable yet
 
 
 async def append_messages(
@@ -88,7 +91,7 @@ async def append_messages(
                 continue
             if claim.allocated_at < late:
                 continue  # its time is over: somebody will find out whether it is there, and until then nobody knows
-            found = Taken(place, sends[place], claim, one.document)
+            found = Taken(place, sends[place], claim, one.document, mark=one.mark)
             (again if k in repeats else taken.setdefault(conversation, [])).append(found)
     for one_again in await _still_open(session, again, results):
         taken.setdefault(one_again.send.conversation, []).append(one_again)
@@ -118,11 +121,15 @@ async def _numbers_of(
             except Unavailable:
                 done |= dict.fromkeys(tried)
         durable = [conversation for conversation in left if conversation not in done]
-        judged = await gather(
-            _known_only(_allocate(session, documents, c, left[c], now, cold=c in cold)) for c in durable
-        )
+        requests = {
+            c: _known_only(_allocate(session, documents, c, left[c], now, cold=c in cold)) for c in durable
+        }
+        if documents.hot is not None and len(asked) > 1:
+            judged = await most(requests, lambda: hot.stuck(documents), others=any(done.values()))
+        else:
+            judged = dict(zip(durable, await gather(requests.values()), strict=True))
         left = {}
-        for conversation, one in zip(durable, judged, strict=True):
+        for conversation, one in judged.items():
             if one is IS_HOT:
                 left[conversation] = asked[conversation]
             else:
@@ -167,7 +174,7 @@ async def store(
     latest = clock.now_ms() - CLAIM_MS
     over: set[int] = set()
     if documents.hot is not None:
-        over = await documents.hot.over(one.document for items in taken.values() for one in items)
+        over = await documents.hot.over(one.mark for items in taken.values() for one in items)
     stored: list[Taken] = []
     for items, done in zip((*together.values(), *alone.values()), (*shared, *durable), strict=True):
         if done:
@@ -176,8 +183,7 @@ async def store(
             stored += [
                 one
                 for one in items
-                if one.claim.allocated_at >= latest
-                and (one.document.hot is None or one.document.hot.token not in over)
+                if one.claim.allocated_at >= latest and (one.mark is None or one.mark.token not in over)
             ]
     ended = await _each_done(session, [rows.message(one.claim, one.send.conversation) for one in stored])
     for one, done in zip(stored, ended, strict=True):

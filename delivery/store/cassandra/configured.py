@@ -15,9 +15,7 @@ from whatsapp.infra.hot_cluster import open_hot
 
 def store() -> CassandraStore:
     """The store of the engine's processes and of the services; not opened yet, closed by its user."""
-    return CassandraStore(
-        session(), hot=open_hot(settings.HOT_URL) if settings.CASSANDRA_HOT_COPIES else None
-    )
+    return CassandraStore(session(), hot=open_hot(settings.HOT_URL), makes=settings.CASSANDRA_HOT_COPIES)
 
 
 def session() -> Cassandra:

@@ -41,14 +41,17 @@ class Copied(NamedTuple):
 
 class HotDocuments:
     """``known``: the copies that this process has used, the one used last at the end. ``eager``: a copy is made by the first
-    append, not by the second within a while."""
+    append, not by the second within a while. ``makes``: else copies that others have made are only called back."""
 
-    def __init__(self, session: Cassandra, leases: Leases, copies: Copies, *, eager: bool = False) -> None:
+    def __init__(
+        self, session: Cassandra, leases: Leases, copies: Copies, *, eager: bool = False, makes: bool = True
+    ) -> None:
         self._session = session
         self.leases = leases
         self.copies = copies
         self.known: OrderedDict[str, Copied] = OrderedDict()
         self.eager = eager
+        self.makes = makes
         self._appended: OrderedDict[str, float] = OrderedDict()
 
     def remember(self, conversation: str, mark: Hot, version: bytes, document: Document) -> None:
@@ -72,10 +75,10 @@ class HotDocuments:
                 found[conversation] = copy.document
         return found
 
-    async def over(self, documents: Iterable[Document]) -> set[int]:
+    async def over(self, marks: Iterable[Hot | None]) -> set[int]:
         """The tokens of those copies of which nobody may be told anything: their lease is not known to be open."""
         found = set()
-        for mark in {document.hot.token: document.hot for document in documents if document.hot}.values():
+        for mark in {mark.token: mark for mark in marks if mark is not None}.values():
             try:
                 if not await self.leases.counts(mark):
                     found.add(mark.token)
@@ -88,8 +91,11 @@ class HotDocuments:
         the copy is closed and dead."""
         while not await self.leases.gone(conversation, mark, deadline):
             (copy,) = await self.copies.read([(conversation, mark.token)])
-            if isinstance(copy, Copy | None) and self.leases.holds(conversation, mark):
-                return copy
+            if isinstance(copy, Copy | None):
+                if self.leases.holds(conversation, mark):
+                    return copy
+            elif self.leases.reachable(conversation, mark):
+                await self.leases.close(mark)  # the node is there and says nothing
             await asyncio.sleep(_PAUSE_S)
         return None
 
@@ -118,7 +124,7 @@ class HotDocuments:
     async def make(self, conversation: str, document: Document) -> tuple[Hot, bytes] | None:
         """Mark a document that is about to be written as having a copy, which is made here; the copy's mark and version. None: it
         is not worth it, or cannot be done now."""
-        if is_exceptional(document) or not self._is_warm(conversation):
+        if not self.makes or is_exceptional(document) or not self._is_warm(conversation):
             return None
         lease = await self.leases.usable(conversation)
         if lease is None:

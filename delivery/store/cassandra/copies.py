@@ -9,6 +9,7 @@ Whether a copy counts is for :mod:`delivery.store.cassandra.leases` to say.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from delivery.store.cassandra.document import Document, pack, unpack
 from delivery.store.interface import Unavailable
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import Command, HotUnavailable
+
+#: A node that does not answer for so long is gone on without: what it does of it yet, it does under a lease that is closed.
+PATIENCE_S = 1.5
 
 _SWAP = """local c = redis.call('HMGET', KEYS[1], 'v', 'd', 'f')
 if not c[1] then return 0 end
@@ -115,10 +119,15 @@ class Copies:
         return answers
 
     async def _each(self, commands: Sequence[Command]) -> list[Any]:
+        asked = asyncio.ensure_future(self._hot.run_each(commands))
         try:
-            answers = await self._hot.run_each(commands)
+            if not (await asyncio.wait([asked], timeout=PATIENCE_S))[0]:
+                return [HotUnavailable("the node does not answer")] * len(commands)
+            answers = asked.result()
         except (HotUnavailable, hiredis.ReplyError) as error:
             return [HotUnavailable(str(error))] * len(commands)
+        finally:
+            asked.cancel()
         return [
             HotUnavailable(str(answer)) if isinstance(answer, hiredis.ReplyError) else answer
             for answer in answers

@@ -154,7 +154,7 @@ class Documents:
                     continue
                 copied = there.copy is not None and not there.copy.frozen
                 if plain is not None and copied and plain(there.document):
-                    self._is_hot(conversation, there)
+                    self._use(conversation, there)
                 settled = self.drop_settled(conversation, there.document)
                 if before is not None:
                     await before(there.document)
@@ -199,12 +199,14 @@ class Documents:
                 await self._swap(conversation, version, found, token)
         return None
 
-    def _is_hot(self, conversation: str, there: _There) -> None:
+    def _use(self, conversation: str, there: _There) -> None:
+        """Raises :class:`IsHot`, if this process uses copies at all."""
         assert self.hot is not None
         assert there.mark is not None
         assert there.copy is not None
-        self.hot.remember(conversation, there.mark, there.copy.version, there.document)
-        raise IsHot
+        if self.hot.makes:
+            self.hot.remember(conversation, there.mark, there.copy.version, there.document)
+            raise IsHot
 
     async def _freeze(self, conversation: str, there: _There) -> bool:
         assert self.hot is not None
@@ -244,7 +246,17 @@ class Documents:
         for conversation in idle:
             del known[conversation]
             with contextlib.suppress(Unavailable):
-                await self.change(conversation, _as_it_is, clock.now_ms())
+                await self.recall(conversation)
+
+    async def token(self, conversation: str) -> int:
+        """The token of the copy that a document names, 0: none; whatever is under way is settled by this."""
+        rows = await self._session.rows(_READ, conversation, serial=True)
+        mark = unpack(rows[0][1]).hot if rows else None
+        return mark.token if mark is not None else 0
+
+    async def recall(self, conversation: str) -> None:
+        """Call the copy of a document back, if it has one. Raises :class:`Unavailable`."""
+        await self.change(conversation, _as_it_is, clock.now_ms())
 
     def settled(self, conversation: str, seqs: Iterable[int]) -> None:
         """The rows of these claims are durable, those by message id too: the next change drops them."""

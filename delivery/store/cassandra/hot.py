@@ -35,8 +35,8 @@ async def number(
     asked: Mapping[str, Sequence[Send]],
     now: int,
 ) -> tuple[dict[str, Judged | None], set[str]]:
-    """What became of the sends, by conversation: None where that is unknown. Others are absent: their copies are not there any
-    more, or, those in the set, cannot give out these numbers. Raises :class:`Unavailable`."""
+    """What became of the sends, by conversation. Others are absent: their copies are not there any more, or do not answer, or,
+    those in the set, cannot give out these numbers. Raises :class:`Unavailable`."""
     there = documents.hot
     if there is None:
         return {}, set()
@@ -89,6 +89,7 @@ def _judge(
     settled = documents.drop_settled(conversation, document)
     document.claims = [claim for claim in document.claims if not ends(claim, conversation, found)]
     judged = judge(document, sends, found, lasts.get(conversation, {}), {}, now)
+    judged.mark = one.mark
     document.day = max(document.day, now // rows.DAY_MS)
     return _Try(one, Swap(conversation, one.version, document), judged, settled)
 
@@ -106,9 +107,10 @@ async def _swap(
     for (one, change, judged, settled), outcome in zip(tries, outcomes, strict=True):
         conversation = change.conversation
         if not leases.reachable(conversation, one.mark):
-            # Perhaps another node has answered in place of the one that is away: what it knows of the copy may be old.
-            done[conversation] = None
-        elif isinstance(outcome, bytes):
+            # Perhaps another node has answered in place of the one that is away: what it knows of the copy may be old. Whether
+            # there are numbers is found out the durable way, where a claim is known again.
+            continue
+        if isinstance(outcome, bytes):
             there.remember(conversation, one.mark, outcome, change.document)
             documents.dropped(conversation, settled)
             done[conversation] = judged
@@ -116,7 +118,6 @@ async def _swap(
             if not outcome.frozen:
                 again[conversation] = Copied(one.mark, outcome.version, outcome.document)
         elif outcome is not None:
-            done[conversation] = None
             refused = one.mark
     if refused is not None:
         await leases.close(refused)  # the node is there and takes nothing (out of memory, a replica by now)
@@ -177,3 +178,8 @@ async def counted(session: Cassandra, strangers: Sequence[tuple[str, str]]) -> d
         if there:
             found.setdefault(conversation, {})[device] = there[0][0] or 0
     return found
+
+
+def stuck(documents: Documents) -> set[str]:
+    """The conversations that wait until the lease of a lost copy is dead."""
+    return documents.hot.leases.stuck if documents.hot is not None else set()

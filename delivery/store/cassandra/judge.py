@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from delivery.store.cassandra import life, rows
-from delivery.store.cassandra.document import MAX_LASTS, Block, Claim, Document, State
+from delivery.store.cassandra.document import MAX_LASTS, Block, Claim, Document, Hot, State
 from delivery.store.cassandra.messages import Known
 from delivery.store.interface import Appended, Outcome, Send
 from whatsapp.infra import clock
@@ -22,6 +22,8 @@ class Judged:
     claims: list[Claim | None]
     #: Places of claims that an earlier attempt was given: it may be alive.
     again: list[int] = field(default_factory=list)
+    #: The numbers are of this copy alone: they count only while its lease does.
+    mark: Hot | None = None
 
 
 class About(NamedTuple):

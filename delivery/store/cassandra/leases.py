@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -28,10 +29,13 @@ CONFIRMED_S = 2.0
 #: It is read again when it was seen longer ago than this.
 _AGAIN_S = 1.0
 #: From when a lease was seen closed until nobody acts on having seen it open: more than CONFIRMED_S, as clocks differ in pace.
-DEAD_S = 3.0
+DEAD_S = 2.25
 #: A hot node that is out of reach for so long has its lease closed.
-AWAY_S = 2.0
-#: A lease that was closed may be opened again after this.
+AWAY_S = 1.0
+#: The same of a node that this process has not reached yet: it may be the process that has only just begun.
+FIRST_S = 3.0
+#: A lease that was closed may be opened again after this, by the clocks of two processes: these differ by less than the 5 s that
+#: claims allow for. So one that was opened again, or was closed so long ago, has been dead for a while.
 REOPEN_S = 10.0
 _PAUSE_S = 0.05
 
@@ -66,6 +70,7 @@ class Leases:
         self._closed: dict[tuple[str, int], float] = {}  # seen closed, at
         self._away: dict[str, float] = {}  # epoch → its node was found out of reach, at
         self._reading: dict[str, asyncio.Task[None]] = {}
+        self._stuck: Counter[str] = Counter()
 
     # -- whether a copy counts
 
@@ -135,6 +140,8 @@ class Leases:
         if before is not None and before.number == seen.number and not before.open:
             seen = seen._replace(open=False)  # likewise: no number is open again
         self._seen[epoch] = seen
+        if seen.open:
+            self._closed.pop((epoch, seen.number), None)
         if before is not None and before.open and (not seen.open or seen.number != before.number):
             self._closed.setdefault((epoch, before.number), _elapsed())
         if not seen.open:
@@ -143,6 +150,12 @@ class Leases:
             self._seen.pop(next(iter(self._seen)))
         while len(self._closed) > 1_000:
             self._closed.pop(next(iter(self._closed)))
+
+    @property
+    def stuck(self) -> set[str]:
+        """Conversations that wait in :meth:`gone` at this moment."""
+        self._stuck = +self._stuck
+        return set(self._stuck)
 
     # -- how they change
 
@@ -173,23 +186,41 @@ class Leases:
         loop = asyncio.get_running_loop()
         while True:
             await self.confirm([mark])
-            if not self._is_open(mark.epoch, mark.number):
-                since = self._closed.get((mark.epoch, mark.number))
-                if since is None:
-                    # Of a number before the present one, or of a row that is not there any more.
-                    since = self._closed[mark.epoch, mark.number] = _elapsed()
-                if _elapsed() - since >= DEAD_S:
+            seen = self._seen[mark.epoch]
+            if seen.number < mark.number:  # another has opened it behind what we have read
+                await self._read(mark.epoch)
+                seen = self._seen[mark.epoch]
+            if seen.number != mark.number or not seen.open:
+                if self._is_dead(mark, seen):
                     return True
             elif self.reachable(conversation, mark):
                 self._away.pop(mark.epoch, None)
-                return False
-            else:
-                term, epoch = self._hot.under(conversation)
-                since = self._away.setdefault(mark.epoch, _elapsed())
-                if (term and epoch != mark.epoch) or _elapsed() - since >= AWAY_S:
-                    self._away.pop(mark.epoch, None)
-                    await self.close(mark)
-                    continue
+                if self._is_open(mark.epoch, mark.number):
+                    return False
+            elif self._is_away(conversation, mark):
+                self._away.pop(mark.epoch, None)
+                await self.close(mark)
+                continue
             if loop.time() >= deadline:
                 raise Unavailable("the hot copy of the conversation is out of reach")
-            await asyncio.sleep(_PAUSE_S)
+            self._stuck[conversation] += 1
+            try:
+                await asyncio.sleep(_PAUSE_S)
+            finally:
+                self._stuck[conversation] -= 1
+
+    def _is_dead(self, mark: Mark, seen: _Seen) -> bool:
+        """Whether nobody acts any more on having seen the lease of a copy open, which ``seen`` says is closed."""
+        if seen.number > mark.number or (
+            seen.number == mark.number and clock.now_ms() - seen.moved_at >= REOPEN_S * 1000
+        ):
+            return True
+        # Or a row that is not there any more, or as it was long ago.
+        since = self._closed.setdefault((mark.epoch, mark.number), _elapsed())
+        return _elapsed() - since >= DEAD_S
+
+    def _is_away(self, conversation: str, mark: Mark) -> bool:
+        """Whether a node that cannot be reached now is not to be waited for any longer."""
+        term, epoch = self._hot.under(conversation)
+        since = self._away.setdefault(mark.epoch, _elapsed())
+        return bool(term and epoch != mark.epoch) or _elapsed() - since >= (AWAY_S if epoch else FIRST_S)

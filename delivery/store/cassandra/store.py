@@ -31,6 +31,7 @@ from delivery.store.cassandra.copied import HotDocuments
 from delivery.store.cassandra.copies import Copies
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.leases import Leases
+from delivery.store.cassandra.leftovers import Leftovers
 from delivery.store.cassandra.positions import Positions
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
@@ -67,22 +68,33 @@ class CassandraStore:
     """Implements :class:`delivery.store.interface.Store`. ``db`` is opened by the process in the event loop that uses it, and
     closed by :meth:`close`. ``lock_ms``: longest wait for a conversation that another operation holds. ``hot``: where copies of
     state documents are made (:mod:`.copies`), opened and closed likewise; without it every number costs a conditional write, and
-    a conversation that has a copy is ``Unavailable``. ``eager``: see :class:`HotDocuments`."""
+    a conversation that has a copy is ``Unavailable``. ``eager``, ``makes``: see
+    :class:`HotDocuments`."""
 
     def __init__(
-        self, db: Cassandra, lock_ms: int = 1_000, hot: Hot | None = None, *, eager: bool = False
+        self,
+        db: Cassandra,
+        lock_ms: int = 1_000,
+        hot: Hot | None = None,
+        *,
+        eager: bool = False,
+        makes: bool = True,
     ) -> None:
         self._db = db
         self._lock_ms = lock_ms
         self._hot = hot
         self._documents = (
-            Documents(db, HotDocuments(db, Leases(db, hot), Copies(hot), eager=eager))
+            Documents(db, HotDocuments(db, Leases(db, hot), Copies(hot), eager=eager, makes=makes))
             if hot is not None
             else Documents(db)
         )
         self._outbox = OutboxRows()
         self._cool_at = time.monotonic() + COOL_EVERY_S
         self._cooling: asyncio.Task[None] | None = None
+        there = self._documents.hot
+        self._leftovers = (
+            Leftovers(self._documents, there, hot) if there is not None and hot is not None else None
+        )
         self._positions = Positions(db, self._documents)
 
     async def open(self) -> CassandraStore:
@@ -101,10 +113,16 @@ class CassandraStore:
 
     # -- log
     async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
-        if self._hot is not None and time.monotonic() > self._cool_at:
+        idle = self._cooling is None or self._cooling.done()
+        if self._leftovers is not None and idle and time.monotonic() > self._cool_at:
             self._cool_at = time.monotonic() + COOL_EVERY_S
-            self._cooling = asyncio.get_running_loop().create_task(self._documents.cool())
+            self._cooling = asyncio.get_running_loop().create_task(self._cool())
         return await log.append(self._db, self._documents, self._outbox, self._answered, writer, sends, now)
+
+    async def _cool(self) -> None:
+        await self._documents.cool()
+        if self._leftovers is not None:
+            await self._leftovers.once()
 
     async def _answered(self, pairs: Sequence[tuple[str, str]], now: int) -> None:
         for conversation, user in pairs:
