@@ -267,7 +267,7 @@ class World:
         self._closing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> World:
-        if on_cassandra() and os.environ.get("CASSANDRA_HOT_COPIES", "1") != "0":
+        if on_cassandra() and os.environ.get("CASSANDRA_HOT_COPIES", "0") != "0":
             await self.log.use_copies(self.hot_url)
         self.store: Store = await self.log.process()
         return self
