@@ -31,6 +31,8 @@ pytestmark = [pytest.mark.needs_system, pytest.mark.needs_cassandra, pytest.mark
 USERS = ("gateway-1", "worker-1", "fanout-1")
 #: A gateway that nobody has told.
 OLD = "gateway-2"
+#: What the command says when all is copied and only they keep it from the end.
+WAITS = "stop all gateways"
 
 
 @pytest.fixture
@@ -190,13 +192,22 @@ async def move(system: System, deaths: tuple[str, ...]) -> None:
         await load.goes_on("copied and compared", 10)
         for point in deaths:
             (system.data / "faults" / f"kill-{point}").touch()
-            await mover.run("--to", "cassandra", "--cut-over", "--wait", "0", code=-signal.SIGKILL)
+            async with mover.running("--to", "cassandra", "--cut-over", "--wait", "120") as process:
+                if point == "move-emptied":  # it waits until nobody lives before it empties the hot node
+                    await until(
+                        lambda p=process: WAITS in mover.said or p.returncode is not None, "it waits", 120
+                    )
+                    await stopped(system)
+            assert process.returncode == -signal.SIGKILL, mover.said
             if point == "move-copied":
                 await load.goes_on("killed before the fence", 3)
-            else:
+                continue
+            if point != "move-emptied":
                 await refused(load)
-                await mover.run("--back")
-                await load.goes_on("taken back", 3)
+            await mover.run("--back")
+            if point == "move-emptied":
+                await started(system)
+            await load.goes_on(f"killed at {point} and taken back", 3)
         # One gateway is as good as dead, and comes back when all is over.
         await asyncio.to_thread(system.stack.join_gateway, OLD)
         child = system.stack.children[OLD]
@@ -211,16 +222,13 @@ async def move(system: System, deaths: tuple[str, ...]) -> None:
         async with mover.running("--to", "cassandra", "--cut-over", "--wait", "120") as process:
             await until(lambda: "Writes are stopped" in mover.said or process.returncode, mover.said, 120)
             await refused(load)
-            await until(
-                lambda: "stop all gateways" in mover.said or process.returncode is not None, "it waits", 120
-            )
-            for name in USERS:
-                await asyncio.to_thread(system.stop_part, name)
+            await until(lambda: WAITS in mover.said or process.returncode is not None, "it waits", 120)
+            await stopped(system)
         assert process.returncode == 0, mover.said
         print(f"\n{mover.said}")
         assert re.search(r"Nothing was written for [\d.]+ s", mover.said)
         switch(system)
-        await asyncio.gather(*[asyncio.to_thread(system.restart, name) for name in USERS])
+        await started(system)
         # The old one wakes up: what it is sent it does not confirm, and it ends by itself.
         old.urls.append(system.gateways["gateway-1"]["ws"])
         late = old.prepare(talk, "to the old one")
@@ -243,6 +251,16 @@ async def move(system: System, deaths: tuple[str, ...]) -> None:
         load.tell("the log moves to Cassandra")
     assert await life.told() == before
     await goes_on(system, life)
+
+
+async def stopped(system: System) -> None:
+    """Who uses the log ends in its orderly way."""
+    for name in USERS:
+        await asyncio.to_thread(system.stop_part, name)
+
+
+async def started(system: System) -> None:
+    await asyncio.gather(*[asyncio.to_thread(system.restart, name) for name in USERS])
 
 
 async def refused(load: Load) -> None:
@@ -295,8 +313,7 @@ async def test_a_living_system_moves_although_the_command_is_killed_at_every_ste
 async def test_processes_that_look_for_the_log_where_it_is_not_do_not_start(system: System) -> None:
     async with Load.on(system, pairs=1) as load:
         await load.goes_on("before", 1)
-    for name in USERS:
-        await asyncio.to_thread(system.stop_part, name)
+    await stopped(system)
     switch(system)
     for name in ("gateway-1", "worker-1"):
         await starts_not(system, name, "has not moved")
