@@ -31,6 +31,8 @@ deferred = DeferredStore(background.ask)
 
 #: Longest wait for one question of fsck, seconds: it may read a whole log.
 _INSPECTION_S: Final = 120.0
+#: Longest wait of a page, seconds.
+_PAGE_S: Final = 6.0
 #: Before it is asked again: a walk along a table may take longer than a request.
 _PAUSES_S: Final = (0.5, 2.0, 5.0, 10.0)
 
@@ -47,6 +49,15 @@ def inspect(question: str, *args: Any) -> Any:
         except Unavailable:
             time.sleep(pause_s)
     return background.ask(call, _INSPECTION_S)
+
+
+def shown(question: str, *args: Any) -> Any:
+    """The answer of the store on Cassandra to a question of a page for staff. Raises ``Unavailable``."""
+
+    def call(store: Any) -> Any:
+        return store.traced(question, *args)
+
+    return background.ask(call, _PAGE_S)
 
 
 def elsewhere() -> bool:

@@ -189,6 +189,14 @@ def decode(stored: bytes | memoryview) -> Operation:
     return _decoder.decode(stored)
 
 
+def name_of(stored: bytes | memoryview) -> str:
+    """Which change it is; "unknown": one of a newer version's. Never what it says."""
+    try:
+        return type(decode(stored)).__name__
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "unknown"
+
+
 def retry_at(now: int, tries: int) -> int:
     """When the sweep tries again what has failed ``tries`` times before."""
     return now + min(GRACE_MS << min(tries, 10), LONGEST_MS)

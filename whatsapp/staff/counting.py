@@ -18,7 +18,7 @@ MAX_PAGES: Final = 100
 _ESTIMATES: Final = """
 SELECT c.relname, GREATEST(c.reltuples, s.n_live_tup, 0)::bigint
 FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
-WHERE c.relname = ANY(%s) AND c.relkind = 'r' AND pg_table_is_visible(c.oid)
+WHERE c.relname = ANY(%s) AND c.relkind IN ('r', 'i') AND pg_table_is_visible(c.oid)
 """
 
 
@@ -31,7 +31,7 @@ class Number(NamedTuple):
 
 
 def estimates(tables: Sequence[str]) -> dict[str, int]:
-    """Rows of each table as PostgreSQL's statistics have it; one query."""
+    """Rows of each table, or of an index, as PostgreSQL's statistics have it; one query."""
     with connection.cursor() as cursor:
         cursor.execute(_ESTIMATES, [list(tables)])
         return dict(cursor.fetchall())
@@ -40,6 +40,16 @@ def estimates(tables: Sequence[str]) -> dict[str, int]:
 def bounded(queryset: QuerySet[Any]) -> int:
     """How many rows, at most ``EXACT`` + 1."""
     return queryset.order_by()[: EXACT + 1].count()
+
+
+def about(queryset: QuerySet[Any], index: str) -> Number:
+    """How many rows, exactly up to ``EXACT``, else as the statistics of the partial index on just them have it."""
+    number = bounded(queryset)
+    return (
+        Number(number, True)
+        if number <= EXACT
+        else Number(max(number, estimates([index]).get(index, 0)), False)
+    )
 
 
 def numbers(tables: Sequence[str]) -> dict[str, Number]:

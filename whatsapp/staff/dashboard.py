@@ -9,12 +9,17 @@ from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest
 from django.urls import reverse
 
+from accounts.models import Device
+from delivery.models import Pending
 from delivery.store import chosen
-from whatsapp.staff import counting, gateways, health, job_state
+from delivery.store.interface import Unavailable
+from whatsapp.staff import counting, elsewhere, gateways, health, job_state
+from whatsapp.staff.counting import EXACT, Number
 from whatsapp.staff.times import NONE
 
-_OF_THE_LOG = ("delivery_device", "delivery_head", "delivery_event")
-_TABLES = ("accounts_account", *_OF_THE_LOG)
+_TABLES = ("accounts_account", "delivery_device", "delivery_head", "delivery_event")
+#: Those that say something when the log is on Cassandra.
+_TABLES_ELSEWHERE = ("accounts_account",)
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
@@ -26,7 +31,8 @@ def context(request: HttpRequest) -> dict[str, Any]:
         reports = gateways.read(hot)
     except (redis.RedisError, OSError):
         reports = None
-    servers = [health.postgres(), *health.hot(hot)]
+    log_servers = health.cassandra() if chosen.elsewhere() else []
+    servers = [health.postgres(), *log_servers, *health.hot(hot)]
     hot.close()
     jobs = (
         [job for job in job_state.all_jobs() if job.trouble] if user.has_perm("staff.view_taskrun") else None
@@ -45,50 +51,64 @@ def context(request: HttpRequest) -> dict[str, Any]:
 
 
 def _cards(user: Any, reports: list[gateways.Report] | None) -> list[dict[str, Any]]:
-    rows: dict[str, Any] = {**counting.numbers(_TABLES)}
-    if chosen.elsewhere():
-        # These tables are empty then, and nobody counts a cluster for a page.
-        rows |= dict.fromkeys(_OF_THE_LOG, NONE)
+    away = chosen.elsewhere()
+    rows = counting.numbers(_TABLES_ELSEWHERE if away else _TABLES)
     living = [report for report in reports or () if report.state != "gone"]
 
     def total(name: str) -> str:
         return NONE if reports is None else f"{sum(getattr(report, name) for report in living):,}"
 
-    def link(page: str, permission: str) -> str | None:
-        return reverse(f"admin:{page}") if user.has_perm(permission) else None
+    def card(title: str, icon: str, value: Any, page: str = "", permission: str = "") -> dict[str, Any]:
+        link = reverse(f"admin:{page}") if page and user.has_perm(permission) else None
+        return {"title": title, "icon": icon, "value": value, "link": link}
 
+    devices = (
+        counting.about(Device.objects.filter(unlinked_at=None), "accounts_device_linked")
+        if away
+        else rows["delivery_device"]
+    )
+    conversations = ("staff_conversation_changelist", "staff.view_conversation")
+    log = (
+        [
+            card("Conversations active today", "forum", _active_today(), *conversations),
+            card(
+                "Changes that wait",
+                "pending_actions",
+                _waiting(),
+                "staff_pendingchange_changelist",
+                "staff.view_pendingchange",
+            ),
+        ]
+        if away
+        else [
+            card("Conversations", "forum", rows["delivery_head"], *conversations),
+            card("Events in the log", "database", rows["delivery_event"]),
+        ]
+    )
     return [
-        {
-            "title": "Users",
-            "icon": "group",
-            "value": rows["accounts_account"],
-            "link": link("accounts_account_changelist", "accounts.view_account"),
-        },
-        {
-            "title": "Linked devices",
-            "icon": "smartphone",
-            "value": rows["delivery_device"],
-            "link": link("accounts_device_changelist", "accounts.view_device"),
-        },
-        {
-            "title": "Sessions online",
-            "icon": "sensors",
-            "value": total("sessions"),
-            "link": link("online", "staff.view_online"),
-        },
-        {"title": "Messages a minute", "icon": "bolt", "value": total("messages_per_minute"), "link": None},
-        {
-            "title": "Conversations",
-            "icon": "forum",
-            "value": rows["delivery_head"],
-            "link": link("staff_conversation_changelist", "staff.view_conversation"),
-        },
-        {"title": "Events in the log", "icon": "database", "value": rows["delivery_event"], "link": None},
-        {
-            "title": "Gateways",
-            "icon": "dns",
-            "value": NONE if reports is None else f"{len(living)}",
-            "link": None,
-        },
-        {"title": "Open sockets", "icon": "cable", "value": total("sockets"), "link": None},
+        card(
+            "Users", "group", rows["accounts_account"], "accounts_account_changelist", "accounts.view_account"
+        ),
+        card("Linked devices", "smartphone", devices, "accounts_device_changelist", "accounts.view_device"),
+        card("Sessions online", "sensors", total("sessions"), "online", "staff.view_online"),
+        card("Messages a minute", "bolt", total("messages_per_minute")),
+        *log,
+        card("Gateways", "dns", NONE if reports is None else f"{len(living)}"),
+        card("Open sockets", "cable", total("sockets")),
     ]
+
+
+def _active_today() -> str:
+    """Conversations with an event today; nobody counts a cluster for a page."""
+    try:
+        number = len(elsewhere.active(EXACT, days=1))
+    except Unavailable:
+        return NONE
+    return f"{number:,}{'+' if number >= EXACT else ''}"
+
+
+def _waiting() -> str:
+    """Changes that the log on Cassandra has not been told of."""
+    number = counting.bounded(Pending.objects.filter(parked=False))
+    parked = counting.bounded(Pending.objects.filter(parked=True))
+    return f"{Number(number, number <= EXACT)}{f', {parked} parked' if parked else ''}"

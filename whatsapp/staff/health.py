@@ -9,7 +9,11 @@ import redis
 from django.conf import settings
 from django.db import connection
 
+from delivery.store import chosen
+from delivery.store.cassandra.overview import NodeState
+from delivery.store.interface import Unavailable
 from whatsapp.infra import hot_sync
+from whatsapp.infra.clock import now_ms
 from whatsapp.staff.times import size, span
 
 
@@ -85,6 +89,27 @@ def valkey(name: str, client: redis.Redis) -> Health:
         ("answer", span(took)),
     ]
     return Health(name, _state(took), facts)
+
+
+def cassandra() -> list[Health]:
+    """Each node that the cluster is made of, as it sees itself."""
+    try:
+        nodes: list[NodeState] = chosen.shown("nodes")
+    except Unavailable as error:
+        return [Health("Cassandra", "down", [("error", str(error).partition(":")[0])])]
+    return [_node("Cassandra" if len(nodes) == 1 else f"Cassandra {node.address}", node) for node in nodes]
+
+
+def _node(name: str, node: NodeState) -> Health:
+    place = [("data centre", node.data_center)]
+    if not node.up:
+        return Health(name, "down", [*place, ("error", "no answer")])
+    facts = [("version", node.version), ("up for", span(now_ms() - node.started_at)), *place]
+    if node.disk is not None:
+        facts.append(("size", size(node.disk)))
+    if node.clients is not None:
+        facts.append(("clients", str(node.clients)))
+    return Health(name, _state(node.took_ms), [*facts, ("answer", span(node.took_ms))])
 
 
 def queues() -> list[tuple[str, int]] | None:

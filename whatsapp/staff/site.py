@@ -17,6 +17,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
+from delivery.store.interface import Unavailable
 from whatsapp.staff import dashboard, jobs, limits_page, schedules, signin
 from whatsapp.staff.online import page as online
 
@@ -52,6 +53,13 @@ class StaffSite(UnfoldAdminSite):
                 )
             except Http404:
                 return self._refusal(request, 404, "Nothing here", "There is no such page or object.")
+            except Unavailable:
+                return self._refusal(
+                    request,
+                    503,
+                    "Not now",
+                    "The store of the messages cannot be reached. Try again in a moment.",
+                )
 
         # What decorators have said about the view (csrf_protect, never_cache) is said about this one.
         shown.__dict__.update(getattr(inner, "__dict__", {}))

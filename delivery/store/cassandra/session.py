@@ -133,6 +133,17 @@ class Cassandra:
                 return found
             statement.set_page_state(result.page_state())
 
+    async def asked_of(
+        self, host: str, port: int, cql: str, *params: Any, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> list[Row]:
+        """The rows of a read that this very node answers, of what it knows itself; at most a page of them."""
+        statement = await self._statement(cql, params)
+        statement.set_host(host, port)
+        statement.set_consistency(acsylla.Consistency.ONE)
+        statement.set_timeout(timeout_s)
+        result = await self._ask("read", self._session.execute(statement))
+        return [row.as_tuple() for row in result]
+
     async def run(self, cql: str, *params: Any) -> None:
         """A write that may be repeated: it carries its timestamp, or says the same whenever it runs."""
         statement = await self._statement(cql, params)

@@ -17,6 +17,7 @@ from delivery.store.cassandra import (
     listed,
     log,
     outbox,
+    overview,
     pages,
     receipts,
     requests,
@@ -294,7 +295,7 @@ class CassandraStore:
 
     # -- for operators
     async def traced(self, question: str, *args: Any) -> Any:
-        """The answer to a question of :mod:`delivery.store.trace`."""
+        """The answer to a question of :mod:`delivery.store.trace` or :mod:`delivery.store.cassandra.overview`."""
         return await _QUESTIONS[question](self._db, self._documents, *args)
 
     async def inspected(self, question: str, *args: Any) -> Any:
@@ -330,5 +331,10 @@ _QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
         trace.watermarks,
         trace.devices,
         trace.receipts,
+        overview.nodes,
+        overview.active,
+        overview.of_member,
+        overview.summaries,
+        overview.sizes,
     )
 }

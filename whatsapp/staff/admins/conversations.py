@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db import connection
 from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
@@ -12,10 +12,12 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
+from unfold.views import ChangeList
 
 from accounts.models import Account
 from delivery.models import Event, Member
 from delivery.store import chosen
+from whatsapp.staff import elsewhere
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.models import Conversation
@@ -24,6 +26,8 @@ from whatsapp.staff.times import size, when
 
 #: Sizes are measured over the newest events; a conversation may have millions.
 SAMPLE: Final = 1_000
+#: On Cassandra, where they are read for that.
+SAMPLE_READ: Final = 200
 MEMBERS_SHOWN: Final = 50
 
 # octet_length of a stored value needs its size only, not the value (it is not unpacked). Events of a group have no content.
@@ -74,27 +78,52 @@ class ConversationAdmin(ReadOnlyAdmin):
             member_count=Subquery(members, output_field=IntegerField()), last_at=Subquery(last)
         )
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+    # With the log on Cassandra the rows are made of its answers.
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         if chosen.elsewhere():
-            messages.warning(
-                request,
-                "Messages are kept in Cassandra: this page shows only what PostgreSQL has of them. "
-                "manage.py trace follows a single message there.",
-            )
-        return super().changelist_view(request, extra_context)
+            return elsewhere.ElsewhereChangeList
+        return super().get_changelist(request, **kwargs)
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        return () if chosen.elsewhere() else super().get_sortable_by(request)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        if not chosen.elsewhere():
+            return super().get_object(request, object_id, from_field)
+        found = uuid_of(str(object_id))
+        return next(iter(elsewhere.conversations([str(found)])), None) if found else None
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        answer = super().changeform_view(request, *args, **kwargs)
+        # Fields ask the store too, and only here somebody says that it is away.
+        return answer.render() if chosen.elsewhere() and hasattr(answer, "render") else answer
+
+    def ids_of(self, text: str) -> list[str]:
+        """What a search means on Cassandra. Raises ``Unavailable``."""
+        found = self._meant(text)
+        if found is None:
+            return []
+        return elsewhere.of_member(str(found)) or [str(found)]
+
+    @staticmethod
+    def _meant(text: str) -> Any:
+        """The id of a conversation or user; None: nobody."""
+        found = uuid_of(text)
+        if found is None:
+            number = number_of(text)
+            account = Account.objects.filter(phone=number).first() if number is not None else None
+            found = account.pk if account is not None else None
+        return found
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Conversation], search_term: str
     ) -> tuple[QuerySet[Conversation], bool]:
-        if not search_term.strip():
+        if not search_term.strip() or chosen.elsewhere():
             return queryset, False
-        found = uuid_of(search_term)
+        found = self._meant(search_term)
         if found is None:
-            number = number_of(search_term)
-            account = Account.objects.filter(phone=number).first() if number is not None else None
-            if account is None:
-                return queryset.none(), False
-            found = account.pk
+            return queryset.none(), False
         of_member = Member.objects.filter(member=found, left_seq=0).values("conversation")
         if of_member.exists():
             return queryset.filter(conversation__in=of_member), False
@@ -138,9 +167,12 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     @display(description="Sizes")
     def sizes(self, conversation: Conversation) -> str:
-        with connection.cursor() as cursor:
-            cursor.execute(_SIZES, [conversation.conversation, conversation.floor, SAMPLE])
-            number, total, largest, kept = cursor.fetchone()
+        if chosen.elsewhere():
+            number, total, largest, kept = elsewhere.sizes(str(conversation.pk), SAMPLE_READ)
+        else:
+            with connection.cursor() as cursor:
+                cursor.execute(_SIZES, [conversation.conversation, conversation.floor, SAMPLE])
+                number, total, largest, kept = cursor.fetchone()
         if not number:
             return "no events"
         each = f", {size(total / kept)} a message, the largest {size(largest)}" if kept else ""
@@ -148,11 +180,16 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     @display(description="Members now and before")
     def member_list(self, conversation: Conversation) -> SafeString | str:
-        rows = list(
-            Member.objects.filter(conversation=conversation.conversation)
-            .order_by(F("left_seq").asc(), "joined_seq", "member")
-            .values_list("member", "joined_seq", "left_seq")[:MEMBERS_SHOWN]
-        )
+        rows: list[Any]
+        if chosen.elsewhere():
+            found = elsewhere.members(str(conversation.pk))
+            rows = sorted(found, key=lambda one: (one.left, one.joined, one.user))[:MEMBERS_SHOWN]
+        else:
+            rows = list(
+                Member.objects.filter(conversation=conversation.conversation)
+                .order_by(F("left_seq").asc(), "joined_seq", "member")
+                .values_list("member", "joined_seq", "left_seq")[:MEMBERS_SHOWN]
+            )
         if not rows:
             return "nobody"
         return format_html_join(

@@ -50,10 +50,7 @@ class PendingChangeAdmin(ReadOnlyAdmin):
 
     @display(description="What")
     def what(self, change: PendingChange) -> str:
-        try:
-            return type(pending.decode(change.operation)).__name__
-        except Exception:  # a newer version's
-            return NONE
+        return pending.name_of(change.operation)
 
     @display(description="Conversation or user")
     def about(self, change: PendingChange) -> SafeString:
