@@ -36,7 +36,7 @@ def sections(hot: Any, tail: int = ALL) -> list[Section]:
     engine: Engine
     if elsewhere():
         engine = CassandraEngine()
-        own = [*on_cassandra.before(), on_cassandra.Conversations(tail)]
+        own = [on_cassandra.Changes(store), *on_cassandra.before(), on_cassandra.Conversations(tail)]
         rest = [*on_cassandra.after()]
     else:
         engine = PostgresEngine(store)

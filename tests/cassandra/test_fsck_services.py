@@ -12,10 +12,13 @@ from django.db import transaction
 from accounts.models import Block, Device
 from chats.fsck import sections
 from chats.tasks import fsck as scheduled
+from delivery.fsck.elsewhere import WAITS_MS
 from delivery.fsck.hot import connect
 from delivery.fsck.runner import run
 from delivery.fsck.section import Finding, Twice
 from delivery.inbox import dirty_key, marker_key
+from delivery.store import pending
+from delivery.store.interface import Flags
 from delivery.store.sync import store
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.cassandra.test_fsck import ask, cql, emptied, on_cassandra  # noqa: F401 - a fixture
@@ -125,3 +128,36 @@ def _message(world: World, seq: int) -> str:
         "SELECT message_id FROM $.event WHERE conversation = ? AND bucket = 0 AND seq = ?", world.direct, seq
     )
     return str(rows[0][0])
+
+
+@pytest.mark.usefixtures("on_cassandra")
+def test_changes_that_the_log_was_not_told_of(
+    hot: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is parked is told and left to staff; what nobody has carried out is carried out."""
+    monkeypatch.setattr(Twice, "apart_s", 0.05)
+    world = World(hot)
+    long_ago = now_ms() - 2 * WAITS_MS
+
+    def write(operation: pending.Operation, *, at: int) -> int:
+        rows = store._sql(pending.INSERT, world.ann.user_id, None, 2**50, at, pending.encode(operation))
+        return int(rows[0][0])
+
+    phone = new_id()
+    flags = pending.SetFlags(world.ann.user_id, world.direct, Flags(draft=b"a secret"), long_ago)
+    parked = write(flags, at=long_ago)
+    store._sql("UPDATE delivery_pending SET parked = true, error = 'Unavailable' WHERE id = %s", parked)
+    fresh = write(flags, at=now_ms())
+    assert [(one.kind, one.key) for one in fsck()] == [("change.parked", str(parked))]
+    store._sql("DELETE FROM delivery_pending WHERE id = %s", fresh)
+    late = write(pending.LinkDevice(world.ann.user_id, phone, long_ago, 0), at=long_ago)
+    found = {one.key: one for one in fsck()}
+    assert {one.kind for one in found.values()} == {"change.parked", "change.waits"}
+    assert dict(found[str(late)].facts)["what"] == "LinkDevice"
+    assert dict(found[str(parked)].facts)["error"] == "Unavailable"
+    assert "secret" not in str(found)
+    mended = {one.key: one.mended for one in fsck(repair=True) if one.kind.startswith("change.")}
+    assert mended == {str(parked): False, str(late): True}
+    assert store._sql("SELECT id FROM delivery_pending") == [(parked,)]
+    store._sql("DELETE FROM delivery_pending")
