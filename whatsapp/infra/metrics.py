@@ -143,6 +143,12 @@ REPLICA = Counters(
     "Reads that decide nothing, by the server that answered them, and why that one.",
     ("server", "reason"),
 )
+PRIMARY_LOST = Counters(
+    "whatsapp_primary_given_up",
+    "Times that this process left the primary of PostgreSQL, which did not prove any more that it is one.",
+    (),
+)
+PRIMARY_LOST.add(number=0)  # a series that begins at 1 would never have increased
 SWEPT = Counters("whatsapp_sweep_rows", "Outbox rows of dead writers that this sweep has marked again.", ())
 TERMS = Counters(
     "whatsapp_hot_terms", "Terms of the hot node that began here: new connections and epochs.", ()

@@ -25,6 +25,8 @@ from typing import Any, Final, Self
 import psycopg
 from psycopg import generators, pq
 
+from whatsapp.infra import metrics
+
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0
@@ -224,6 +226,7 @@ class Guard:
     def give_up(self, server: Server) -> None:
         """It does not prove that it is the primary: end all connections to it."""
         log.warning("%s:%s does not prove that it is the primary; its connections end", *server)
+        metrics.PRIMARY_LOST.add()
         self.refused(server)
         with self._lock:
             lost = [one for one in self._made if one.server == server]
