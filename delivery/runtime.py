@@ -7,6 +7,7 @@ worker whose pool is threads it is opened in the one process there is, and all i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
 from collections.abc import Coroutine
@@ -26,6 +27,9 @@ from whatsapp.infra.threads import shown
 
 Result = TypeVar("Result")
 
+#: Longest wait for the end of what is open, seconds.
+CLOSE_S = 4.0
+
 
 class Runtime:
     store: Store
@@ -40,11 +44,12 @@ class Runtime:
         self.run(self._open(), timeout=10)
 
     async def _open(self) -> None:
-        pool = open_pool(settings.DATABASE_URL, low=0, high=2)
-        await pool.open(wait=False)
-        log = LogStore(pool)
-        await log.open()
-        self.store = log.store
+        # Kept also where the log is elsewhere and nothing asks it: a pool that is forgotten while it is open complains.
+        self._pool = open_pool(settings.DATABASE_URL, low=0, high=2)
+        await self._pool.open(wait=False)
+        self._log = LogStore(self._pool)
+        await self._log.open()
+        self.store = self._log.store
         self.hot = open_hot(settings.HOT_URL)
         await self.hot.start()
 
@@ -60,8 +65,28 @@ class Runtime:
         if self._lanes is not None:
             self._lanes.leave()
 
+    def close(self) -> None:
+        """End what it has open, within a few seconds; the process is about to end, and its tasks have."""
+        with contextlib.suppress(Exception):
+            self.run(self._close(), timeout=CLOSE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(1)
+
+    async def _close(self) -> None:
+        if self._lanes is not None:
+            self._orphans.cancel()
+            self._lanes.tracing.stop()
+            await self._bus.stop()
+        await self.hot.stop()
+        await self._log.close()
+        await self._pool.close(timeout=1)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
     async def _open_lanes(self) -> LaneWorker:
-        bus = Bus(settings.HOT_URL, str(uuid.uuid4()))
+        bus = self._bus = Bus(settings.HOT_URL, str(uuid.uuid4()))
         lanes = LaneWorker(self.store, bus)
         await bus.start()
         lanes.tracing.start()

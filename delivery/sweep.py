@@ -8,12 +8,13 @@ worker, under a lease, so that a backed-up queue never holds it up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import hiredis
 
@@ -45,6 +46,8 @@ EVERY_S = 1.0
 PAGE = 1000
 #: A sweep that has not turned for so long (seconds) does not do its work.
 LATE_S = 15.0
+#: Longest wait for its end, seconds.
+STOP_S = 5.0
 
 _LEASE = """
 local holder = redis.call('GET', KEYS[1])
@@ -157,31 +160,62 @@ class Sweep:
             log.info("marked %d batches of a writer that is gone", len(rows))
 
 
-def start_in_thread(database_url: str, hot_url: str) -> Callable[[], bool]:
-    """Run the sweep in a daemon thread with its own loop; for the main process of a worker. Returns what tells whether it
-    turns: it does when another worker holds the lease, it does not while PostgreSQL or the hot node is away."""
-    running: list[Sweep] = []
+class SweepThread:
+    """The sweep in a daemon thread with its own loop; for the main process of a worker."""
 
-    async def main() -> None:
+    def __init__(self, database_url: str, hot_url: str) -> None:
+        self._urls = database_url, hot_url
+        self._sweep: Sweep | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rounds: asyncio.Future[Any] | None = None
+        self._stopping = False
+        self._thread = threading.Thread(
+            target=shown(asyncio.run), args=(self._main(),), name="sweep", daemon=True
+        )
+
+    def start(self) -> SweepThread:
+        self._thread.start()
+        return self
+
+    def turns(self) -> bool:
+        """It does when another worker holds the lease, it does not while PostgreSQL or the hot node is away."""
+        return self._sweep is not None and time.monotonic() - self._sweep.turned_at < LATE_S
+
+    def stop(self) -> None:
+        """End it, and what it has open, within a few seconds: a loop that is found with tasks in it when its process ends
+        complains of each."""
+        self._stopping = True
+        if self._loop is not None and self._rounds is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._rounds.cancel)
+        self._thread.join(STOP_S)
+
+    async def _main(self) -> None:
+        database_url, hot_url = self._urls
         pool = open_pool(database_url, low=0, high=2)
         await pool.open(wait=False)
         log = LogStore(pool)
         await log.open()
         sweep = Sweep(log.store, hot_url)
         _show(sweep)
-        running.append(sweep)
+        self._sweep = sweep
         services = pending.PendingSweep(pool, cast(Elsewhere, log.store))
         pending.show(services)
         rounds = [sweep.run(), whereabouts.watch(pool)]
         if chosen.elsewhere():
             rounds.append(services.run())
-        await asyncio.gather(*rounds)
-
-    def turns() -> bool:
-        return bool(running) and time.monotonic() - running[0].turned_at < LATE_S
-
-    threading.Thread(target=shown(asyncio.run), args=(main(),), name="sweep", daemon=True).start()
-    return turns
+        self._rounds, self._loop = asyncio.gather(*rounds), asyncio.get_running_loop()
+        if self._stopping:
+            self._rounds.cancel()
+        try:
+            await self._rounds
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        finally:
+            await sweep.bus.stop()
+            await log.close()
+            await pool.close(timeout=1)
 
 
 def _show(sweep: Sweep) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import celery.apps.worker
 from celery import Celery
@@ -20,6 +20,7 @@ from celery.signals import (
     worker_init,
     worker_process_init,
     worker_ready,
+    worker_shutdown,
     worker_shutting_down,
 )
 from django.conf import settings
@@ -27,6 +28,9 @@ from django.utils.log import configure_logging
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from whatsapp.infra import logs, metrics, workers
+
+if TYPE_CHECKING:
+    from delivery.sweep import SweepThread
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp.settings")
 
@@ -63,6 +67,7 @@ def _unname_lines(**_: Any) -> None:
 
 after_task_publish.connect(workers.count_published)
 _tally: workers.Tally | None = None
+_sweep: SweepThread | None = None
 
 
 @worker_init.connect
@@ -95,12 +100,14 @@ def _in_pool_child(**_: Any) -> None:
 @worker_ready.connect
 def _in_worker(**_: Any) -> None:
     from delivery.runtime import runtime
-    from delivery.sweep import start_in_thread
+    from delivery.sweep import SweepThread
 
-    sweep_turns = start_in_thread(settings.DATABASE_URL, settings.HOT_URL)
+    global _sweep
+    _sweep = SweepThread(settings.DATABASE_URL, settings.HOT_URL).start()
     depths = workers.Depths(app, [queue.name for queue in settings.CELERY_TASK_QUEUES])
     metrics.source("whatsapp_celery_queue_depth", "Tasks that wait in a queue.", depths, ("queue",))
-    workers.serve(lambda: {"broker": bool(depths()), "sweep": sweep_turns()})
+    turns = _sweep.turns
+    workers.serve(lambda: {"broker": bool(depths()), "sweep": turns()})
     if "fanout" in app.amqp.queues.consume_from:
         runtime().lanes()  # those that nobody holds are taken before the first task comes
 
@@ -113,6 +120,18 @@ def _ending(**_: Any) -> None:
     here = opened()
     if here is not None:
         here.leave_lanes()
+
+
+@worker_shutdown.connect
+def _ended(**_: Any) -> None:
+    """The tasks have ended. Children of a pool end without a word, the main process looks through what is left open."""
+    from delivery.runtime import opened
+
+    if _sweep is not None:
+        _sweep.stop()
+    here = opened()
+    if here is not None:
+        here.close()
 
 
 @beat_init.connect

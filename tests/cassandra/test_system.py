@@ -48,6 +48,8 @@ async def test_what_the_only_node_confirmed_is_there_after_a_kill() -> None:
             batches = await peer.sync()
             events = [event for batch in batches for event in batch.events]
             assert [event.encrypted_content for event in events] == [b"message %d" % n for n in (1, 2, 3, 4)]
+        system.stop_part("worker-1")
+        assert "was destroyed but it is pending" not in system.log("worker-1")
 
 
 def arguments(*, cassandra: bool = False, cluster: bool = False) -> argparse.Namespace:
