@@ -121,13 +121,17 @@ def keep_ports(ring: Path, generation: Path) -> None:
 
 
 def nodes_of(data: DataFolder) -> list[Path]:
-    """Folders of the nodes of Cassandra that a data folder has."""
+    """Folders of the nodes of Cassandra that keep the messages of a data folder."""
+    if not data.nodes.exists():
+        return []  # what is left of nodes there is of before the messages came back to PostgreSQL
     return sorted(path for path in data.cassandra.glob("node-*") if path.is_dir())
 
 
 def take_nodes(vault: Vault, data: DataFolder) -> list[Path]:
     """Keep the tables of its nodes now. Raises :class:`DevError`."""
     generation = vault.generation(data)
+    if nodes_of(data):
+        keep_ports(data.cassandra, generation)
     return [Keeper(node, archive_of(generation, node)).take().folder for node in nodes_of(data)]
 
 
@@ -233,12 +237,18 @@ def restore(
     """Make the database of a data folder that has none, up to ``until`` (seconds; None: everything there is), with media and
     secrets. What the hot node, the broker and the cache held is not kept: it is made again. Raises :class:`DevError`."""
     base = choose(vault, until)
+    databases = [unprivileged.data_folder(data.postgres) / "PG_VERSION"]
+    databases += [node / "data" for node in nodes_of(data)]
+    for there in databases:
+        if there.exists():  # said before its secrets are replaced
+            raise DevError(
+                f"{there.parent} holds a database; restore into an empty data folder, or say --yes"
+            )
     data.create()
+    data.nodes.unlink(missing_ok=True)
     shutil.copy2(vault.root / "secrets.json", data.secrets)
     data.secrets.chmod(0o600)
     server = server_of(data)
-    if (server.folder / "PG_VERSION").exists():
-        raise DevError(f"{server.folder} holds a database; restore into an empty data folder, or say --yes")
     shutil.rmtree(data.valkey, ignore_errors=True)
     _restore_nodes(base.generation, data, until, say)
     (data.root / "backups.json").unlink(missing_ok=True)

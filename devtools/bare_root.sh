@@ -1,26 +1,27 @@
 #!/usr/bin/env bash
 # Proves that a fresh Debian 12 with nothing but Python 3.11 and git runs the system, and prints how long each step took.
 #
-#   devtools/bare_root.sh [--tests] [--only ARGUMENTS] [--keep] [--root DIR] [--port N]
+#   devtools/bare_root.sh [--tests] [--all] [--only ARGUMENTS] [--keep] [--root DIR] [--port N]
 #
 # Makes a bare root with mmdebstrap (installed if missing), clones this repository's HEAD into it, and in a chroot runs
-# ./dev up --detach, status, demo, (with --tests) test --all, down; then up, demo and down as an ordinary user. Needs root. The
+# ./dev up --detach, status, demo, (with --tests) test, down; then up, demo and down as an ordinary user. Needs root. The
 # chroot's network is this machine's: the apt sources, certificates, pip and Maven settings and proxy variables of this machine are
 # copied, so that the registries are reached the same way.
-# --only 'tests/deploy -k image': test --all with these arguments. --keep leaves the root folder for looking around;
+# --all: test --all, which installs packages. --only 'tests/deploy -k image': the tests with these arguments. --keep leaves the root folder for looking around;
 # --root with one that was kept goes on there, with this repository's HEAD.
 set -Eeuo pipefail
 
 repo=$(cd "$(dirname "$0")/.." && pwd)
-root="" keep=0 tests=0 only="" port=8000 bundle=/etc/ssl/host-certificates.crt
+root="" keep=0 tests=0 all="" only="" port=8000 bundle=/etc/ssl/host-certificates.crt
 while [ $# -gt 0 ]; do
     case "$1" in
         --tests) tests=1 ;;
+        --all) tests=1 all=--all ;;
         --only) tests=1 only=$2; shift ;;
         --keep) keep=1 ;;
         --root) root=$2; shift ;;
         --port) port=$2; shift ;;
-        *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+        *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift
 done
@@ -31,6 +32,7 @@ if [ -z "${BARE_ROOT_INNER:-}" ]; then
     root=${root:-$(mktemp -d /tmp/bare-root.XXXXXX)}
     flags=()
     if [ "$tests" = 1 ]; then flags+=(--tests); fi
+    if [ -n "$all" ]; then flags+=(--all); fi
     if [ -n "$only" ]; then flags+=(--only "$only"); fi
     status=0
     BARE_ROOT_INNER=1 unshare --mount --pid --fork --kill-child -- "$0" --root "$root" --port "$port" "${flags[@]}" || status=$?
@@ -155,7 +157,7 @@ total=$(since "$started")
 step "./dev up again (changes nothing)" inside ./dev up --detach --port "$port"
 if [ "$tests" = 1 ]; then
     # shellcheck disable=SC2086 # several words
-    step "./dev test --all $only" inside ./dev test --all $only
+    step "./dev test $all $only" inside ./dev test $all $only
 fi
 step "./dev down" inside ./dev down
 step "no process is left" gone

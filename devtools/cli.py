@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     for name, act, text in (
         ("admin", manage.admin, "a way into the admin of the running system: name, password, code"),
         ("manage", manage.manage, "Django's manage.py for the running system: ./dev manage createsuperuser"),
-        ("nodetool", manage.nodetool, "look after a node of Cassandra: ./dev nodetool cassandra-1 status"),
+        ("nodetool", manage.nodetool, "look after nodes of Cassandra: ./dev nodetool status"),
     ):
         sub = command(name, functools.partial(_rest, act), text)
         sub.set_defaults(takes_rest=True)
@@ -94,8 +94,8 @@ def parser() -> argparse.ArgumentParser:
             sub.usage = "./dev manage [--data DIR] COMMAND …"
             sub.epilog = "Its commands: ./dev manage help"
         elif name == "nodetool":
-            sub.usage = "./dev nodetool [--data DIR] NODE COMMAND …"
-            sub.epilog = "NODE: cassandra-1 … (./dev status). Its commands: ./dev nodetool cassandra-1 help"
+            sub.usage = "./dev nodetool [--data DIR] [NODE] COMMAND …"
+            sub.epilog = "NODE: cassandra-1 … (./dev status); without it, one that runs. Its commands: ./dev nodetool help"
         else:
             sub.usage = "./dev admin [--data DIR] [NAME] [--password PASSWORD]"
             sub.epilog = (

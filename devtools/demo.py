@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from devtools import stored
 from devtools.chat import running_system
 from devtools.errors import DevError
 from devtools.paths import REPO
@@ -164,13 +165,20 @@ async def play(status: dict[str, Any]) -> str:
         await ann.go()
         await bob.go()
     title("6. What is stored where")
-    if await asyncio.to_thread(wait_written, status["urls"]["database"], conversation):
-        show_postgres(status["urls"]["database"], conversation)
+    people = {"Ann": ann.client.session.user_id, "Bob": bob.client.session.user_id}
+    if status["log"]:
+        await asyncio.to_thread(stored.wait_cassandra, status["log"], conversation, people)
+        say("Cassandra, what is durable of the chat (accounts are in PostgreSQL):")
+        stored.show_cassandra(status["log"], conversation, people)
+    elif await asyncio.to_thread(stored.wait_written, status["urls"]["database"], conversation):
+        say("PostgreSQL, what is durable:")
+        stored.show_postgres(status["urls"]["database"], conversation)
     else:
         say(
-            "What is durable is in Cassandra, which the demo does not look into; manage.py trace follows a message there."
+            "What is durable is on a Cassandra of yours, which the demo does not look into; ./dev manage trace follows a message."
         )
-    show_valkey(status["urls"]["hot"], {"Ann": ann.client.session.user_id, "Bob": bob.client.session.user_id})
+    say("Valkey, hints only (a flush loses nothing):")
+    stored.show_valkey(status["urls"]["hot"], people)
     return conversation
 
 
@@ -303,91 +311,6 @@ def _inode_of_peer(port: int) -> str:
         if int(columns[2].rpartition(":")[2], 16) == port and columns[3] == "01":
             return columns[9]
     return ""
-
-
-def wait_written(url: str, conversation: str) -> bool:
-    """Receipts and positions are written behind by at most a second: wait for them, so that the picture is whole. False: the
-    conversation is not kept in PostgreSQL."""
-    import psycopg
-
-    query = (
-        "SELECT head = (SELECT min(acked) FROM delivery_position WHERE conversation = %(c)s)"
-        " AND head = (SELECT max(read) FROM delivery_receipt WHERE conversation = %(c)s)"
-        " FROM delivery_head WHERE conversation = %(c)s"
-    )
-    deadline = time.monotonic() + 3
-    with psycopg.connect(url, connect_timeout=5, autocommit=True) as database:
-        while time.monotonic() < deadline:
-            row = database.execute(query, {"c": conversation}).fetchone()
-            if row is None:
-                return False
-            if row[0]:
-                break
-            time.sleep(0.05)
-    return True
-
-
-def show_postgres(url: str, conversation: str) -> None:
-    """Rows of the conversation by table. Contents are opaque to the server: only their sizes are shown."""
-    import psycopg
-
-    queries = {
-        "delivery_event": "SELECT count(*) AS rows, min(seq) AS from_seq, max(seq) AS to_seq, "
-        "sum(length(content)) AS opaque_bytes FROM delivery_event WHERE conversation = %(c)s",
-        "delivery_head": "SELECT head, ordinal AS messages, floor FROM delivery_head WHERE conversation = %(c)s",
-        "delivery_member": "SELECT member, joined_seq, left_seq FROM delivery_member WHERE conversation = %(c)s ORDER BY member",
-        "delivery_outbox": "SELECT count(*) AS batches, count(DISTINCT writer) AS gateways FROM delivery_outbox "
-        "WHERE conversations @> ARRAY[%(c)s::uuid]",
-        "delivery_progress": "SELECT count(*) AS marks FROM delivery_progress WHERE writer IN "
-        "(SELECT writer FROM delivery_outbox WHERE conversations @> ARRAY[%(c)s::uuid])",
-        "delivery_position": "SELECT device, acked FROM delivery_position WHERE conversation = %(c)s ORDER BY device",
-        "delivery_seqnum": "SELECT device, last AS last_seqnum FROM delivery_seqnum WHERE conversation = %(c)s ORDER BY device",
-        "delivery_receipt": "SELECT member, delivered, read FROM delivery_receipt WHERE conversation = %(c)s ORDER BY member",
-    }
-    say("PostgreSQL, what is durable:")
-    with psycopg.connect(url, connect_timeout=5) as database:
-        for table, query in queries.items():
-            cursor = database.execute(query, {"c": conversation})
-            names = [column.name for column in cursor.description or ()]
-            for row in cursor.fetchall() or [()]:
-                shown = (
-                    ", ".join(f"{name} {_short(value)}" for name, value in zip(names, row, strict=False))
-                    or "no row"
-                )
-                print(f"            {table:18} {shown}")
-
-
-def show_valkey(url: str, people: dict[str, str]) -> None:
-    """Keys of both users, with sizes. All of it can be lost: it is made again from PostgreSQL."""
-    from whatsapp.infra import hot_sync
-
-    say("Valkey, hints only (a flush loses nothing):")
-    with hot_sync.client(url, socket_timeout=5, decode_responses=True) as hot:
-        for name, user_id in people.items():
-            keys = sorted(hot.scan_iter(match=f"{{{user_id}}}*", count=1000))
-            for key in keys:
-                kind = hot.type(key)
-                size = {
-                    "zset": hot.zcard,
-                    "hash": hot.hlen,
-                    "set": hot.scard,
-                    "stream": hot.xlen,
-                    "string": hot.strlen,
-                }.get(kind)
-                unit = "bytes" if kind == "string" else "entries"
-                shown = key.replace(f"{{{user_id}}}", f"{{{name}}}")
-                print(
-                    f"            {shown:58} {kind}, {size(key) if size else '?'} {unit}, expires in {hot.ttl(key)} s"
-                )
-            if not keys:
-                print(
-                    f"            {{{name}}}: none left: everything was delivered, and the sessions are closed"
-                )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return f"…{text[-8:]}" if len(text) == 36 else text
 
 
 def main(arguments: list[str] | None = None) -> int:

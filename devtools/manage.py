@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from devtools import bootstrap, cassandra, environment, record
 from devtools.errors import DevError
-from devtools.paths import REPO, VENV_PYTHON
+from devtools.paths import REPO, VENV_PYTHON, DataFolder
 
 
 def manage(arguments: list[str]) -> int:
@@ -17,7 +18,7 @@ def manage(arguments: list[str]) -> int:
     data = record.find(explicit)
     state = record.state(data)
     if not state:
-        raise DevError(f"nothing runs (data folder {data.root}); start it with ./dev up")
+        raise DevError(f"nothing runs (data folder {data.root}); start it with ./dev up{record.words(data)}")
     urls = {f"{name.upper()}_URL": url for name, url in state["urls"].items()}
     bootstrap.ensure(development=False)
     os.chdir(REPO)
@@ -43,6 +44,14 @@ def nodetool(arguments: list[str]) -> int:
     names = {folder.name.replace("node-", "cassandra-"): folder for folder in data.cassandra.glob("node-*/")}
     if not names:
         raise DevError(f"the data folder {data.root} has no node of Cassandra")
+    if arguments and not arguments[0].startswith("cassandra-"):
+        arguments = [_one_that_runs(data, names), *arguments]  # most commands say the same on every node
     if len(arguments) < 2 or arguments[0] not in names:
         raise DevError(f"say which, and what: ./dev nodetool {{{','.join(sorted(names))}}} status", code=2)
     cassandra.become_nodetool(names[arguments[0]], arguments[1:])
+
+
+def _one_that_runs(data: DataFolder, names: Iterable[str]) -> str:
+    """The first of the nodes that is there, or the first."""
+    pids = record.state(data).get("processes", {})
+    return min(names, key=lambda name: (not pids.get(name), name))

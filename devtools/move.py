@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         raise DevError(f"the messages of {data.root} are on Cassandra already")
     if not unprivileged.data_folder(data.postgres).exists() and "DATABASE_URL" not in os.environ:
         raise DevError(
-            f"there are no messages in {data.root}; ./dev up --cassandra begins there with Cassandra"
+            f"there are no messages in {data.root}; ./dev up --cassandra{record.words(data)} begins there with Cassandra"
         )
     bootstrap.ensure()
     java.program()
@@ -64,9 +64,11 @@ def forth(stack: Stack) -> int:
     if "is on Cassandra" not in _asked(stack, "--status"):
         _ask(stack, "--to", "cassandra", "--cut-over", "--wait", "30")
     stack.data.nodes.write_text(f"{len(stack.ring.nodes)}\n")
+    _begin_backups(stack)
+    words = record.words(stack.data)
     print(
-        f"The messages of {stack.data.root} are on Cassandra: ./dev up. Until something is written there the way back is"
-        " ./dev move --back."
+        f"The messages of {stack.data.root} are on Cassandra. Next: ./dev up{words}\n"
+        f"Until something is written there the way back is ./dev move --back{words}"
     )
     return 0
 
@@ -75,8 +77,14 @@ def back(stack: Stack) -> int:
     if "is on Cassandra" in _asked(stack, "--status"):
         _ask(stack, "--back")
     stack.data.nodes.unlink()
-    print(f"The messages of {stack.data.root} are in PostgreSQL: ./dev up.")
+    _begin_backups(stack)
+    print(f"The messages of {stack.data.root} are in PostgreSQL. Next: ./dev up{record.words(stack.data)}")
     return 0
+
+
+def _begin_backups(stack: Stack) -> None:
+    """The next ones are of another generation: what is restored has its messages where they were then."""
+    (stack.data.root / "backups.json").unlink(missing_ok=True)
 
 
 def _command(stack: Stack, *words: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def forget(data: DataFolder) -> None:
 def find(explicit: str | None) -> DataFolder:
     """The data folder that a command is about: the one named, else the one that ``up`` noted, else the default."""
     return DataFolder(Path(explicit or read_json(CHECKOUT_RECORD).get("data") or DEFAULT_DATA))
+
+
+def words(data: DataFolder) -> str:
+    """What a command says to find a folder from which nothing runs: `` --data DIR``, or nothing for the default."""
+    return "" if data.root == DEFAULT_DATA.resolve() else f" --data {shlex.quote(str(data.root))}"
 
 
 def me() -> dict[str, int]:

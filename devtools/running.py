@@ -161,7 +161,7 @@ def status(args: argparse.Namespace) -> int:
         print(
             json.dumps(empty)
             if args.json
-            else f"not running (data folder {data.root}); start it with ./dev up"
+            else f"not running (data folder {data.root}); start it with ./dev up{record.words(data)}"
         )
         return 1
     down = sorted(
@@ -278,12 +278,15 @@ def _restarts(state: dict[str, Any], name: str) -> str:
 
 
 def _addresses(state: dict[str, Any]) -> str:
+    nodes = sum(name.startswith("cassandra-") for name in state["processes"])
+    log = f"""
+  messages   on {nodes} node{"s" * (nodes > 1)} of Cassandra        (./dev nodetool status)""" * bool(nodes)
     return f"""
   HTTP       {state["http"]}        (health: {state["http"]}/health/ready)
   WebSocket  {state["ws"]}
   API        {state["http"]}/schema/docs        (a page that explains it and makes calls)
   SMS codes  {state["data"]}/sms.jsonl
-  logs       {state["data"]}/logs/
+  logs       {state["data"]}/logs/{log}
 
 Next, in two terminals:
   ./dev chat +15550001

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ def backup(args: argparse.Namespace) -> int:
     data = record.find(args.data)
     state = record.state(data)
     if not state:
-        raise DevError(f"nothing runs (data folder {data.root}); start it with ./dev up")
+        raise DevError(f"nothing runs (data folder {data.root}); start it with ./dev up{record.words(data)}")
     if "postgres" not in state["processes"]:
         raise DevError("its PostgreSQL is an external one: back that up where it runs (docs/backup.md)")
     bootstrap.ensure(development=False)
@@ -50,7 +51,6 @@ def backup(args: argparse.Namespace) -> int:
     if "archive" not in state["processes"]:
         for folder in backups_of.take_nodes(vault, data):
             print(f"{folder}")
-    if "archive" not in state["processes"]:
         say("what is written from now on is not in it: ./dev up --backups DIR keeps that too")
     return 0
 
@@ -76,10 +76,12 @@ def restore(args: argparse.Namespace) -> int:
     if args.yes:
         running.stop(data)
         shutil.rmtree(unprivileged.data_folder(data.postgres), ignore_errors=True)
-        for node in backups_of.nodes_of(data):
-            shutil.rmtree(node)
+        shutil.rmtree(data.cassandra, ignore_errors=True)
     bootstrap.ensure(development=False)
     done = backups_of.restore(vault, data, until=until, say=say)
     print(f"restored {data.root}, last commit {done.last_commit or 'that of the base backup'}")
-    print("Next: ./dev up, then ./dev manage fsck --repair")
+    print(
+        f"Next: ./dev up{record.words(data)} --backups {shlex.quote(str(vault.root))}\n"
+        "and when it is ready: ./dev manage fsck --repair"
+    )
     return 0

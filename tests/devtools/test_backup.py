@@ -105,8 +105,10 @@ def test_everything_up_to_the_loss_or_up_to_a_point_in_time(folder: Path) -> Non
     backup.restore(first.vault, second, until=between)
     assert second.secrets.read_text() == secrets
     assert (second.root / "media" / "picture").read_bytes() == b"p"
+    second.secrets.write_text(f"{secrets}\n")
     with pytest.raises(DevError, match="holds a database"):
         backup.restore(first.vault, second)
+    assert second.secrets.read_text() == f"{secrets}\n", "what is refused has changed nothing"
     # It goes on as another generation of the same vault, which leaves the first one as it is.
     again = Server(folder / "data", folder / "vault")
     try:

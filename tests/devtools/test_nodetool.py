@@ -28,6 +28,18 @@ def test_which_nodes_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str
         )
 
 
+def test_without_a_node_one_is_chosen_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        (tmp_path / "cassandra" / f"node-{number}").mkdir(parents=True)
+    assert "node-1 was not started" in said(capsys, "--data", str(tmp_path), "status")
+    monkeypatch.setattr(
+        "devtools.record.state", lambda data: {"processes": {"cassandra-1": None, "cassandra-2": 7}}
+    )
+    assert "node-2 was not started" in said(capsys, "--data", str(tmp_path), "status")
+
+
 def test_a_node_from_before_there_was_a_door(tmp_path: Path) -> None:
     with pytest.raises(DevError, match="was not started for nodetool"):
         nodetool.command([], tmp_path, ["status"])
