@@ -117,8 +117,11 @@ class Child:
         except OSError:
             return ""
 
-    def tail(self, lines: int = 15) -> str:
-        return "\n".join("    " + line for line in self.output().splitlines()[-lines:])
+    def tail(self, lines: int = 15, width: int = 300) -> str:
+        """The end of its output, for people: Java says its whole class path in one line."""
+        return "\n".join(
+            f"    {line[:width]}{'…' * (len(line) > width)}" for line in self.output().splitlines()[-lines:]
+        )
 
     def send(self, number: int) -> None:
         if self.process and self.process.poll() is None:

@@ -21,9 +21,10 @@ from devtools.processes import end_all, is_alive, of_stack, rotate
 from devtools.stack import Stack
 from devtools.supervisor import Supervisor
 
-_START_TIMEOUT = 120.0
+#: Each part has a limit of its own, and says so; this one is for a start that hangs, on a machine that is busy with other things.
+_START_TIMEOUT = 300.0
 #: The first time Cassandra is downloaded, and three nodes of it take a while on a small machine.
-_CASSANDRA_TIMEOUT = 600.0
+_CASSANDRA_TIMEOUT = 900.0
 
 
 def up(args: argparse.Namespace) -> int:
