@@ -278,10 +278,13 @@ def _restore_nodes(
     generation: Path, data: DataFolder, until: float | None, say: Callable[[str], None]
 ) -> None:
     """Of each node its tables and the log behind them, which it reads when it starts: nobody may use it before that."""
-    for root in sorted((generation / "nodes").glob("node-*")):
+    roots = sorted((generation / "nodes").glob("node-*"))
+    for root in roots:
         base = Archive(root).restore(data.cassandra / root.name, until)
         say(f"tables of {root.name}, {base.folder.name}")
         data.life.write_text(f"{int(time.time())}\n")
+    if len(roots) > 1:
+        data.unrepaired.touch()
     for name in ("port", "storage-port", "nodes"):
         kept = generation / "nodes" / name
         if kept.exists():

@@ -117,7 +117,7 @@ class CassandraNode:
             cwd=Path("/"),
             log=self.log,
             ready=lambda child: self.answers(),
-            ready_timeout=240.0,
+            ready_timeout=900.0,  # what it has to read of its log, or to take over from others, before it answers
             before_start=self._write,
             stop_timeout=60.0,  # it writes its tables to disk
         )

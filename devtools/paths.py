@@ -32,6 +32,8 @@ class DataFolder:
         self.nodes = self.cassandra / "nodes"
         #: When they were last restored, Unix seconds.
         self.life = self.cassandra / "life"
+        #: There while the nodes are as each one's own backup had them, and no repair has made them the same.
+        self.unrepaired = self.cassandra / "unrepaired"
 
     def create(self) -> None:
         """Make the folders that are missing. The root keeps the mode it has, else it is for its owner only."""

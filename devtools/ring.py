@@ -20,7 +20,7 @@ KEYSPACE = "whatsapp"
 #: The nodes of a cluster, all of them on this machine: Linux answers on the whole of 127.0.0.0/8.
 ADDRESSES = ("127.0.2.1", "127.0.2.2", "127.0.2.3")
 _FIRST_LOGIN = "cassandra"  # user and password of a new cluster; that role is closed at once
-_RING_TIMEOUT_S = 120.0
+_RING_TIMEOUT_S = 300.0
 
 
 class Ring:
@@ -131,7 +131,7 @@ class Ring:
 
     def secure(self) -> None:
         """Make our role, once, and close the one that every new cluster has. Raises :class:`DevError`."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _RING_TIMEOUT_S
         while True:
             try:
                 with self.login() as connection:

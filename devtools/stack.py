@@ -151,6 +151,7 @@ class Stack:
         if self.ring:
             self.ring.secure()
             self.ring.wait_whole()
+            self._repair()
             if self.remembers:
                 self.data.nodes.write_text(f"{len(self.ring.nodes)}\n")
         if migrate:
@@ -235,6 +236,14 @@ class Stack:
             started = time.monotonic()
             ring.sync(self.python, self.env, self.data.logs / "sync_cassandra.log")
             self.say(f"tables on Cassandra up to date after {time.monotonic() - started:.1f} s")
+
+    def _repair(self) -> None:
+        """After a restore each node has what its own log had; a majority would say one thing now and another one later."""
+        if self.ring and self.data.unrepaired.exists():
+            started = time.monotonic()
+            self.ring.nodes[0].nodetool("repair", "--full", ring.KEYSPACE)  # its copies are of everything
+            self.data.unrepaired.unlink()
+            self.say(f"nodes repaired after {time.monotonic() - started:.1f} s")
 
     def migrate(self) -> None:
         """Bring the database's tables up to date. Raises :class:`DevError` with what Django said."""

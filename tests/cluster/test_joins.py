@@ -18,7 +18,7 @@ from tests.cluster.test_nodes import NODES, SOME
 from tests.gateway.peer import until
 from tests.support.stack import System
 
-pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(1200, func_only=True)]
+pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(3600, func_only=True)]
 
 FOURTH = "127.0.2.4"
 #: The middle of what cassandra-1 and cassandra-2 have between them.

@@ -15,7 +15,7 @@ from tests.cluster.load import Load
 from tests.gateway.peer import until
 from tests.support.stack import System
 
-pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(1200, func_only=True)]
+pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(3600, func_only=True)]
 
 NODES = ("cassandra-1", "cassandra-2", "cassandra-3")
 #: ✓ of each writer in a phase.

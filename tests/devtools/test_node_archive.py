@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from devtools import node_archive, ports
+from devtools import backup, node_archive, ports
 from devtools.cassandra import CassandraNode
 from devtools.errors import DevError
 from devtools.node_archive import Archive, Keeper
+from devtools.paths import DataFolder
+from devtools.stack import Stack
 
 
 def _segment(folder: Path, number: int, sections: int, *, more: bytes = b"") -> Path:
@@ -143,6 +145,27 @@ def _rows(node: CassandraNode) -> set[int]:
         return {int.from_bytes(row[0] or b"", "big") for row in node.cql("SELECT id FROM k.t")}
     finally:
         child.kill()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_nodes_that_were_restored_are_made_the_same_before_anybody_is_let_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    vault = tmp_path / "vault"
+    for number in range(1, count + 1):
+        node = _node(tmp_path / f"{number}").rename(tmp_path / f"node-{number}")
+        _segment(node / "commitlog", 1, number)  # each has what its own log had
+        Keeper(node, Archive(vault / "nodes" / f"node-{number}")).take()
+    data = DataFolder(tmp_path / "data")
+    data.create()
+    backup._restore_nodes(vault, data, None, lambda text: None)
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(CassandraNode, "nodetool", lambda node, *words: asked.append((node.name, *words)))
+    stack = Stack(data, port=ports.choose(), cassandra=count)
+    stack._repair()
+    assert asked == ([("cassandra-1", "repair", "--full", "whatsapp")] if count > 1 else [])
+    stack._repair()
+    assert len(asked) == (count > 1)
 
 
 @pytest.mark.needs_cassandra
