@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from delivery.store.cassandra import append, claims, devices, judge, lock, pages
+from delivery.store.cassandra import append, claims, devices, judge, lock, pages, settling
 from delivery.store.cassandra import hot as hot_numbers
+from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.rows import BUCKET
-from delivery.store.cassandra.session import Cassandra, Statement
+from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.errors import Blocked
 from delivery.store.interface import Appended, Outcome, PageRequest, Send, Unavailable
@@ -82,6 +83,10 @@ class Two:
 
     async def over(self, store: CassandraStore, *sends: Send) -> list[Appended]:
         return (await store.append(new_id(), sends, T0)).results
+
+    async def document(self) -> Document:
+        (found,) = (await self.documents.read([self.people.conversation])).values()
+        return found
 
     async def page(self, after: int = 0) -> Any:
         (page,) = await self.other.pages([PageRequest(self.people.conversation, self.people.bob, after)])
@@ -234,10 +239,32 @@ async def test_what_is_found_to_be_there_is_announced(two: Two) -> None:
     await two.fails(two.people.send(), lose=is_message)
     before = set(await two.other.outbox_writers(two.now))
     two.now += claims.SETTLE_MS
-    await append.end_claims(two.session, two.documents, two.people.conversation, two.now)
+    await settling.end_claims(two.session, two.documents, two.people.conversation, two.now)
     (writer,) = set(await two.other.outbox_writers(two.now)) - before
     (row,) = await two.other.outbox(writer, "e", two.now)
     assert row.heads == ((two.people.conversation, 1),)
+
+
+async def test_what_has_ended_long_ago_is_dropped_by_the_way(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two people who write now and then: what the other gateway stored is a claim that nobody has dropped."""
+    for store in (two.first, two.other):
+        await two.over(store, two.people.send())
+    applied = 0
+
+    async def counted(self: Cassandra, cql: str, *params: Any) -> tuple[bool, Row | None]:
+        nonlocal applied
+        outcome = await swap(self, cql, *params)
+        applied += outcome[0]
+        return outcome
+
+    swap = Cassandra.swap
+    monkeypatch.setattr(Cassandra, "swap", counted)
+    two.now += claims.SETTLE_MS
+    assert (await two.over(two.first, two.people.send()))[0].seq == 3
+    assert applied <= 1
+    assert len((await two.document()).claims) <= 1
 
 
 # -- R21 and the numbers of a device

@@ -221,7 +221,11 @@ async def test_r24_a_stale_copy_of_the_hot_node_counts_for_nothing(pair: Pair) -
 async def test_twin_r24_who_believes_a_stale_copy_gives_numbers_out_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def not_closed(self: leases.Leases, mark: Any) -> None:
+        """Nor does a writer that finds the node away while it restarts end the lease."""
+
     monkeypatch.setattr(leases.Leases, "reachable", lambda self, conversation, mark: True)
+    monkeypatch.setattr(leases.Leases, "close", not_closed)
     pair.node.dump("old")
     with pytest.raises(AssertionError, match="given out twice"):
         await no_number_twice(pair, _restart(pair, dump="old"))
@@ -277,7 +281,7 @@ async def test_twin_r24_without_a_base_the_number_is_given_out_again(
 async def test_twin_r24_without_the_deletion_a_late_row_is_seen(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("delivery.store.cassandra.append.never", lambda conversation, lost: [])
+    monkeypatch.setattr("delivery.store.cassandra.settling.never", lambda conversation, lost: [])
     with pytest.raises(AssertionError, match="a late row is seen"):
         await paused_writer_is_not_believed(pair, pair.node.flush)
 
@@ -405,12 +409,15 @@ async def test_r24_who_alone_has_no_hot_node_ends_the_lease_for_everybody(
 ) -> None:
     """Nobody is ahead of the other meanwhile: the one gives no number out that the other has."""
     hot = pair.one._hot
+    before = (await pair.document()).hot
     monkeypatch.setattr(hot, "under", lambda key: (0, ""))
     (mine,) = await pair.stored(pair.one)
     assert mine > 512
     theirs = await pair.stored(pair.other, 2)
     assert theirs == [mine + 1, mine + 2]
-    assert (await pair.document()).hot is None
+    after = (await pair.document()).hot
+    # Another one, if the machine was so slow that a lease was to be had again.
+    assert after is None or after.number > before.number
 
 
 async def test_a_lease_that_was_closed_is_opened_again(pair: Pair) -> None:

@@ -10,8 +10,6 @@ from delivery.store.cassandra import events, rows
 from delivery.store.cassandra.append import (
     Accept,
     Taken,
-    change_settled,
-    end_claims,
     is_active,
     nowhere,
     numbers,
@@ -27,6 +25,7 @@ from delivery.store.cassandra.members import Membership, of_members
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut
+from delivery.store.cassandra.settling import change_settled, end_claims
 from delivery.store.cassandra.targets import ABOUT, Target, fresh, target_of
 from delivery.store.interface import Amendment, Appended, Outcome, Send, Unavailable
 

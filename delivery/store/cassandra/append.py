@@ -11,17 +11,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from delivery.store.cassandra import hot, rows
-from delivery.store.cassandra.claims import CLAIM_MS, ends, finish, overdue, settle
-from delivery.store.cassandra.document import Claim, Document, Lost, State
+from delivery.store.cassandra.claims import CLAIM_MS, drop_ended, ends, looked_up
+from delivery.store.cassandra.document import Claim, Document
 from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.documents import Documents, IsHot, Keep
 from delivery.store.cassandra.judge import Full, Judged, judge
-from delivery.store.cassandra.lost import never
 from delivery.store.cassandra.members import is_owed, of_members
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.patience import most
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
+from delivery.store.cassandra.settling import change_settled
 from delivery.store.interface import Appended, Outcome, Send, Unavailable
 from whatsapp.infra import clock
 
@@ -41,10 +41,6 @@ _SEQNUM = "SELECT last FROM $.seqnum WHERE device = ? AND conversation = ?"
 
 #: Accept the other users of these (conversation, user): :mod:`delivery.store.cassandra.requests`.
 Accept = Callable[[Sequence[tuple[str, str]], int], Awaitable[None]]
-
-
-class Unsettled(Exception):
-    """The document has claims that have to be ended before it can be changed."""
 
 
 class Taken(NamedTuple):
@@ -196,55 +192,6 @@ async def store(
     return row if any(ended) else 0
 
 
-async def change_settled(
-    session: Cassandra,
-    documents: Documents,
-    conversation: str,
-    decide: Callable[[Document], T],
-    now: int,
-    before: Callable[[Document], Awaitable[None]],
-    change: Callable[..., Awaitable[T | None]] | None = None,
-) -> T | None:
-    """:meth:`Documents.change` of a document whose overdue claims are settled first, and the end of whose lost copy is done."""
-    for _ in range(4):
-
-        async def look(document: Document) -> None:
-            if (
-                document.lost is not None
-                or overdue(document)
-                or any(one.state is not State.OPEN for one in document.claims)
-            ):
-                raise Unsettled
-            await before(document)
-
-        try:
-            return await (change or documents.change)(conversation, decide, now, look)
-        except Unsettled:
-            await end_claims(session, documents, conversation, now)
-    raise Unavailable("what others left behind could not be settled")
-
-
-async def end_claims(session: Cassandra, documents: Documents, conversation: str, now: int) -> None:
-    """Decide what is overdue, and do what was decided about claims."""
-    await settle(session, documents, conversation, now)
-
-    def look(document: Document) -> tuple[list[Claim], Lost | None]:
-        raise Keep(([one for one in document.claims if one.state is not State.OPEN], document.lost))
-
-    decided, lost = await documents.change(conversation, look, now) or ([], None)
-    if lost is not None:
-        await session.write(never(conversation, lost))
-
-        def ended(document: Document) -> None:
-            if document.lost != lost:
-                raise Keep
-            document.lost = None
-
-        await documents.change(conversation, ended, now)
-    if decided:
-        await finish(session, documents, conversation, decided, now)
-
-
 async def numbers(session: Cassandra, document: Document, sends: Iterable[Send]) -> dict[str, int]:
     """The last numbers of counting devices that the document does not know (R22)."""
     missing = {send.device: send.conversation for send in sends if send.seq_num}
@@ -286,7 +233,7 @@ async def _allocate(
     message_ids = [send.message_id for send in sends]
 
     async def look(document: Document) -> None:
-        asked = [*message_ids, *(claim.message_id for claim in document.claims)]
+        asked = [*message_ids, *looked_up(document, sends)]
         there, counted, _ = await asyncio.gather(
             known(session, asked),
             numbers(session, document, sends),
@@ -300,7 +247,7 @@ async def _allocate(
     def decide(document: Document) -> Judged:
         head = document.head
         ended = len(document.claims)
-        document.claims = [one for one in document.claims if not ends(one, conversation, found)]
+        drop_ended(document, conversation, found)
         judged = judge(document, sends, found, lasts, written, now)
         if document.head == head and ended == len(document.claims):
             raise Keep(judged)

@@ -11,7 +11,7 @@ earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s bet
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from delivery.store.cassandra import rows
@@ -19,10 +19,16 @@ from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.session import Cassandra, Statement, gather
+from delivery.store.interface import Send
 from whatsapp.infra import clock
 
 CLAIM_MS = 10_000
 SETTLE_MS = 15_000
+
+#: A younger claim is left to whoever gave it out, and who mostly drops it itself.
+_LEFT_MS = 5_000
+#: Claims of a document that may be left.
+_MANY = 16
 
 _THERE = "SELECT message_id FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
 _VOID = "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
@@ -45,6 +51,26 @@ def ends(claim: Claim, conversation: str, found: Known) -> bool:
     """Whether the message of a claim is found by its id: then its rows are durable."""
     there = found.get((claim.sender, claim.message_id))
     return there is not None and there[0] == conversation and there[1] == claim.seq
+
+
+def looked_up(document: Document, sends: Iterable[Send]) -> list[str]:
+    """The message ids of the claims of which it matters now whether they have ended: without that, a claim stands in the way of
+    later sends of its device, and one that is left for SETTLE_MS has to be settled. Those of the sends themselves are not among
+    them: they are looked up anyway."""
+    if len(document.claims) > _MANY:
+        return [claim.message_id for claim in document.claims]
+    latest = clock.now_ms() - _LEFT_MS
+    counting = {send.device for send in sends if send.seq_num}
+    return [
+        claim.message_id
+        for claim in document.claims
+        if claim.allocated_at <= latest or claim.device in counting
+    ]
+
+
+def drop_ended(document: Document, conversation: str, found: Known) -> None:
+    """Take the claims out of a document whose messages are found by their ids."""
+    document.claims = [claim for claim in document.claims if not ends(claim, conversation, found)]
 
 
 def overdue(document: Document) -> bool:

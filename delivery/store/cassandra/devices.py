@@ -21,6 +21,8 @@ from delivery.store.interface import DeviceRow, Unavailable
 
 #: Conditional writes that lose against others in one call.
 _ATTEMPTS: Final = 16
+#: Users whose devices one read asks for.
+_AT_ONCE: Final = 16
 #: How long an ended life is remembered, seconds: longer than any write of it may be late.
 _ENDED_S: Final = 10 * 86_400
 #: Above every other timestamp: what it deletes stays deleted, whatever comes late.
@@ -162,11 +164,13 @@ async def _forget_counts(db: Cassandra, documents: Documents, user: str, device:
 
 async def devices(db: Cassandra, users: Sequence[str]) -> dict[str, tuple[DeviceRow, ...]]:
     """See :meth:`Store.devices`."""
-    asked = list(dict.fromkeys(users))
-    found = await db.each(
-        "SELECT device, linked_at FROM $.device WHERE member = ?", [(user,) for user in asked]
-    )
+    found: dict[str, list[DeviceRow]] = {user: [] for user in users}
+    asked = list(found)
+    parts = [(asked[start : start + _AT_ONCE],) for start in range(0, len(asked), _AT_ONCE)]
+    for rows in await db.each("SELECT member, device, linked_at FROM $.device WHERE member IN ?", parts):
+        for user, *row in rows:
+            found[user].append(DeviceRow(*row))
     return {
-        user: tuple(sorted((DeviceRow(*row) for row in rows), key=lambda row: (row.linked_at, row.device)))
-        for user, rows in zip(asked, found, strict=True)
+        user: tuple(sorted(there, key=lambda row: (row.linked_at, row.device)))
+        for user, there in found.items()
     }

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from delivery.store.cassandra import rows
-from delivery.store.cassandra.append import end_claims
 from delivery.store.cassandra.changes import finish
 from delivery.store.cassandra.document import Claim, Document
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.fsck_state import ON_ITS_WAY_MS, LogRow, Seen
 from delivery.store.cassandra.lock import LOCK_MS, Held
 from delivery.store.cassandra.session import Cassandra
+from delivery.store.cassandra.settling import end_claims
 from delivery.store.interface import Unavailable
 
 #: Numbers that are given up at most, when somebody has acknowledged what is not there.

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from delivery.store.cassandra import life, rows
-from delivery.store.cassandra.claims import ends, overdue
+from delivery.store.cassandra.claims import drop_ended, looked_up, overdue
 from delivery.store.cassandra.copied import Copied, HotDocuments, is_exceptional
 from delivery.store.cassandra.copies import Copy, Swap
 from delivery.store.cassandra.document import Document, State
@@ -48,15 +48,21 @@ async def number(
     await there.leases.confirm([one.mark for one in open_.values()])
     for _ in range(_ROUNDS):
         open_ = await _with_documents(there, open_)
-        stuck.update(c for c, one in open_.items() if not is_plain(one.document, len(asked[c]), now))
-        open_ = {c: one for c, one in open_.items() if c not in stuck}
+        read = {c: one.document for c, one in open_.items() if one.document is not None}
+        settled = {c: documents.drop_settled(c, document) for c, document in read.items()}
+        found, lasts = await _read(session, read, asked)
+        for conversation, document in read.items():
+            drop_ended(document, conversation, found)
+            if overdue(document) or not is_plain(document, len(asked[conversation]), now):
+                stuck.add(conversation)
+                del open_[conversation]
         if not open_:
             return done, stuck
-        found, lasts = await _read(session, open_, asked)
         tries: list[_Try] = []
         for conversation, one in open_.items():
             try:
-                tries.append(_judge(documents, conversation, one, asked[conversation], found, lasts, now))
+                change, judged = _judge(conversation, one, asked[conversation], found, lasts, now)
+                tries.append(_Try(one, change, judged, settled[conversation]))
             except Full:
                 stuck.add(conversation)  # numbers of some devices have to be written elsewhere first
         open_ = await _swap(documents, there, tries, done)
@@ -75,23 +81,20 @@ class _Try(NamedTuple):
 
 
 def _judge(
-    documents: Documents,
     conversation: str,
     one: Copied,
     sends: Sequence[Send],
     found: Known,
     lasts: Mapping[str, dict[str, int]],
     now: int,
-) -> _Try:
+) -> tuple[Swap, Judged]:
     """Raises :class:`Full`."""
     document = one.document
     assert document is not None
-    settled = documents.drop_settled(conversation, document)
-    document.claims = [claim for claim in document.claims if not ends(claim, conversation, found)]
     judged = judge(document, sends, found, lasts.get(conversation, {}), {}, now)
     judged.mark = one.mark
     document.day = max(document.day, now // rows.DAY_MS)
-    return _Try(one, Swap(conversation, one.version, document), judged, settled)
+    return Swap(conversation, one.version, document), judged
 
 
 async def _swap(
@@ -135,36 +138,33 @@ async def _with_documents(there: HotDocuments, open_: Mapping[str, Copied]) -> d
     return found
 
 
-def is_plain(document: Document | None, sends: int, now: int) -> bool:
-    """Whether the sends can be numbered on this copy."""
+def is_plain(document: Document, sends: int, now: int) -> bool:
+    """Whether the sends can be numbered on this copy, unless it has claims that are overdue and have not ended either."""
     return (
-        document is not None
-        and document.hot is not None
+        document.hot is not None
         and document.given + sends <= document.hot.limit
         and not life.begins(document)
         and document.day >= now // rows.DAY_MS
         and document.oldest_at > 0
         and not is_exceptional(document)
-        and not overdue(document)
         and all(claim.state is State.OPEN for claim in document.claims)
     )
 
 
 async def _read(
-    session: Cassandra, open_: Mapping[str, Copied], asked: Mapping[str, Sequence[Send]]
+    session: Cassandra, there: Mapping[str, Document], asked: Mapping[str, Sequence[Send]]
 ) -> tuple[Known, dict[str, dict[str, int]]]:
     """The messages that are durable, read after the documents; and the last numbers of devices that these do not know (R22), by
     conversation."""
     ids: list[str] = []
     strangers: dict[tuple[str, str], None] = {}
-    for conversation, one in open_.items():
-        assert one.document is not None
-        known_devices = one.document.lasts
+    for conversation, document in there.items():
+        known_devices = document.lasts
         for send in asked[conversation]:
             ids.append(send.message_id)
             if send.seq_num and send.device not in known_devices:
                 strangers[send.device, conversation] = None
-        ids += [claim.message_id for claim in one.document.claims]
+        ids += looked_up(document, asked[conversation])
     if not strangers:
         return await known(session, ids), {}
     return await asyncio.gather(known(session, ids), counted(session, list(strangers)))

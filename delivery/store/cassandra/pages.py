@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from delivery.store.cassandra import events
-from delivery.store.cassandra.append import end_claims
 from delivery.store.cassandra.changes import finish_abandoned
 from delivery.store.cassandra.claims import overdue
 from delivery.store.cassandra.document import Document, State
@@ -22,6 +21,7 @@ from delivery.store.cassandra.lost import is_void
 from delivery.store.cassandra.members import Membership, is_owed, last, of_members, owed
 from delivery.store.cassandra.messages import known
 from delivery.store.cassandra.session import Cassandra, gather
+from delivery.store.cassandra.settling import end_claims
 from delivery.store.interface import Logged, Page, PageRequest
 from whatsapp.infra import clock
 

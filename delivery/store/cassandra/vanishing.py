@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 
 from delivery.store.cassandra import events, rows
-from delivery.store.cassandra.append import end_claims
 from delivery.store.cassandra.claims import overdue
 from delivery.store.cassandra.document import Document, State
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.lock import Held, exclusive
 from delivery.store.cassandra.session import Cassandra, Statement
+from delivery.store.cassandra.settling import end_claims
 from delivery.store.cassandra.targets import ABOUT, target_of
 
 #: What goes is looked for in the hours before now, and in earlier ones until nothing is left of them.
