@@ -19,6 +19,10 @@ from devtools.paths import REPO, VENV_PYTHON
 _WORKERS = ["-n", "2", "--dist", "loadfile"]
 
 
+#: Deadline of a test on Cassandra: on a busy machine a node and a keyspace of thirty tables may take two minutes of it.
+_PATIENT_S = "300"
+
+
 def _says_how_many(word: str) -> bool:
     """Whether an argument of pytest chooses the number of processes, or is about one test that somebody looks at."""
     return bool(
@@ -63,6 +67,8 @@ def test(arguments: list[str]) -> int:
         arguments = [
             "-m",
             "(needs_system or any_store) and not needs_packages and not needs_cluster",
+            "--timeout",
+            _PATIENT_S,
             *arguments,
         ]
     elif hot == "cluster" and not any(word.startswith("-m") for word in arguments):

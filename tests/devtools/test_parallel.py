@@ -121,3 +121,26 @@ def test_the_longest_files_go_first() -> None:
 
 def test_the_longest_files_are_there() -> None:
     assert [name for name in LONGEST if not (REPO / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        (["--store", "cassandra"], "300"),
+        (["--store", "cassandra", "--timeout", "40"], "40"),
+        (["tests/wire"], ""),
+    ],
+)
+def test_a_test_on_cassandra_has_time_for_its_node(
+    arguments: list[str], seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline of the project is for tests whose servers start in a moment; pytest takes the last that it is told."""
+    ran: list[list[Any]] = []
+    monkeypatch.setattr(quality.bootstrap, "ensure", lambda **_: None)
+    monkeypatch.setattr(quality.cassandra, "ensure", lambda _: None)
+    monkeypatch.setattr(
+        quality.subprocess, "run", lambda words, **_: ran.append(words) or SimpleNamespace(returncode=0)
+    )
+    assert quality.test(arguments) == 0
+    told = [value for name, value in zip(ran[0], ran[0][1:], strict=False) if name == "--timeout"]
+    assert (told or [""])[-1] == seconds
