@@ -28,7 +28,7 @@ from delivery.store.interface import Appended, Send, Store
 from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer
-from tests.gateway.peer import new_id, until
+from tests.gateway.peer import PATIENCE, new_id, until
 from tests.support.cassandra import on_cassandra
 from tests.support.wire import Wire
 from whatsapp.infra import clock, hot_sync
@@ -172,7 +172,7 @@ class Seat:
         updates = [f for f in self.screen.frames if isinstance(f, frames.StatusUpdate) and f.status == status]
         return {(update.conversation_id, update.up_to) for update in updates}
 
-    async def has(self, conversation: str, seqs: Sequence[int], timeout: float = 10.0) -> None:
+    async def has(self, conversation: str, seqs: Sequence[int], timeout: float = PATIENCE) -> None:
         """Until exactly these arrived, in this order."""
         with contextlib.suppress(AssertionError):
             await until(lambda: len(self.seqs(conversation)) >= len(seqs), "it arrives", timeout)

@@ -119,7 +119,7 @@ class Device:
             Sent(conversation, self.phone.user, self.phone.device, new_id(), text.encode())
         )
 
-    async def attempt(self, sent: Sent, timeout: float = 5.0, **fields: Any) -> bool:
+    async def attempt(self, sent: Sent, timeout: float = PATIENCE / 3, **fields: Any) -> bool:
         """Send once; True with a ✓. An error that is not retryable fails the test."""
         if not self.alive:
             return False

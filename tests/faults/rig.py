@@ -12,7 +12,7 @@ from typing import Any
 from delivery.inbox import dirty_key
 from tests.faults.history import History
 from tests.faults.people import Device
-from tests.gateway.peer import couple, link, until
+from tests.gateway.peer import PATIENCE, couple, link, until
 from tests.support.stack import System
 from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import ALIVE_TTL_MS
@@ -132,12 +132,12 @@ class Cast:
     def devices(self) -> list[Any]:
         return [self.ann, self.phone, self.laptop]
 
-    async def say(self, count: int = 1, *, timeout: float = 15.0) -> None:
+    async def say(self, count: int = 1, *, timeout: float = PATIENCE) -> None:
         for _ in range(count):
             self._count += 1
             await self.ann.say(self.conversation, f"message {self._count}", timeout=timeout)
 
-    async def all_here(self, *devices: Any, timeout: float = 15.0) -> None:
+    async def all_here(self, *devices: Any, timeout: float = PATIENCE) -> None:
         """Until these devices have everything that was confirmed; then the contract is checked."""
         for device in devices:
             await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", timeout)

@@ -33,7 +33,7 @@ class Database(Protocol):
 
 #: Tables and functions of the log; what services have left for it stays in their own database.
 _LOG = re.compile(r"\bdelivery_(?!pending)")
-#: Gives the node on which systems have a log of their own, each in a new keyspace: set by ``./dev test --store cassandra``.
+#: Gives the node on which systems have their logs, each in a keyspace that no other uses then: ``./dev test --store cassandra``.
 log_node: Callable[[], Cassandra] | None = None
 _numbers = itertools.count(1)
 _template_lock = threading.Lock()
@@ -73,7 +73,7 @@ class System:
         self._keyspace = ""
         if log_node is not None and database is None and not cassandra and "LOG_STORE" not in (env or {}):
             node = log_node()
-            self._keyspace = node.new_keyspace()
+            self._keyspace = node.lend()
             env = {"LOG_STORE": "cassandra", **node.env(self._keyspace), **(env or {})}
         _copy_template(data, servers=database is None)
         self.stack = Stack(
@@ -151,7 +151,7 @@ class System:
         """End every process of the data folder, at once. A second call does nothing. (`stop_part` is the orderly way.)"""
         self.stack.kill()
         if self._keyspace and log_node is not None:
-            log_node().drop(self._keyspace)
+            log_node().take_back(self._keyspace)
             self._keyspace = ""
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
