@@ -143,6 +143,9 @@ class Stack:
             self.postgres.prepare()
         for node in self.ring.nodes if self.ring else []:
             node.prepare()
+        if self.ring:
+            count = len(self.ring.nodes)
+            self.say(f"starting {count} node{'s' * (count > 1)} of Cassandra, which takes a moment")
         self._start(servers, abort)
         if self.hot_cluster:
             self.hot_cluster.form()

@@ -139,6 +139,24 @@ def test_everything_up_to_the_loss_or_up_to_a_point_in_time(folder: Path) -> Non
         fourth.stop()
 
 
+def test_tables_of_nodes_are_kept_with_where_the_nodes_are(tmp_path: Path) -> None:
+    """A restored folder is to know that its messages are there."""
+    data, vault = DataFolder(tmp_path / "data"), backup.Vault(tmp_path / "vault")
+    data.create()
+    table = data.cassandra / "node-1" / "data" / "k" / "t-1"
+    table.mkdir(parents=True)
+    (table / "nb-1-big-Data.db").write_bytes(b"x")
+    assert backup.take_nodes(vault, data) == [], (
+        "what is left of nodes when the messages are in PostgreSQL again"
+    )
+    data.nodes.write_text("1\n")
+    (data.cassandra / "port").write_text("9042\n")
+    (kept,) = backup.take_nodes(vault, data)
+    assert (kept / "data" / "k" / "t-1" / "nb-1-big-Data.db").read_bytes() == b"x"
+    nodes = vault.generation(data) / "nodes"
+    assert [(nodes / name).read_text() for name in ("nodes", "port")] == ["1\n", "9042\n"]
+
+
 def _numbers(data: DataFolder) -> str:
     port = int(data.postgres.with_name("postgres.port").read_text())
     return backup.server_of(data, port).sql("SELECT string_agg(number::text, ',') FROM note")
