@@ -59,7 +59,12 @@ def up(args: argparse.Namespace) -> int:
         valkey_cluster=args.valkey_cluster,
         say=say,
     )
-    Supervisor(stack, say=say, on_ready=lambda: print(_addresses(stack.describe()), flush=True)).run()
+
+    def tell() -> None:
+        if not args.supervise:  # else whoever started it does
+            print(_addresses(stack.describe()), flush=True)
+
+    Supervisor(stack, say=say, on_ready=tell).run()
     return 0
 
 
@@ -127,6 +132,7 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
     deadline = time.monotonic() + patience
     while True:
         ended = child.poll() is not None
+        state = record.state(data)
         with log.open("rb") as lines:
             lines.seek(shown)
             new = lines.read()
@@ -135,8 +141,8 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
         sys.stderr.flush()
         if ended:
             return child.returncode or 1
-        state = record.state(data)
         if state.get("phase") == "running" and state.get("pid") == child.pid:
+            print(_addresses(state))
             return 0
         if time.monotonic() > deadline:
             child.terminate()

@@ -115,7 +115,7 @@ def test_the_dashboard_knows_the_nodes_and_what_waits(
     assert re.search(r"<strong[^>]*>Cassandra</strong>", page)
     assert re.search(r"<dd>5\.\d+(\.\d+)?</dd>", page), "its version"
     assert int(card(page, "Linked devices")) >= 3
-    assert int(card(page, "Conversations active today")) >= 1
+    assert int(card(page, "Conversations today")) >= 1
     assert card(page, "Changes that wait") == "0"
     change = pending.SetFlags(world.ann.user_id, world.direct, Flags(draft=SECRET), now_ms())
     for parked in (False, True):
@@ -132,7 +132,7 @@ def test_pages_say_that_the_cluster_is_away(superuser: Staff) -> None:  # noqa: 
     page = superuser.page("/admin/")
     server = page.split(">Cassandra</strong>", 1)[1].split("</dl>", 1)[0]
     assert "down" in server
-    assert card(page, "Conversations active today") == "—"
+    assert card(page, "Conversations today") == "—"
     assert "Cassandra cannot be reached" in superuser.page(LIST)
     for path in (f"{LIST}{uuid.uuid4()}/change/", f"{LIST}{uuid.uuid4()}/history/"):
         assert "The store of the messages cannot be reached" in superuser.page(path, 503)

@@ -70,7 +70,7 @@ def _cards(user: Any, reports: list[gateways.Report] | None) -> list[dict[str, A
     conversations = ("staff_conversation_changelist", "staff.view_conversation")
     log = (
         [
-            card("Conversations active today", "forum", _active_today(), *conversations),
+            card("Conversations today", "forum", _active_today(), *conversations),
             card(
                 "Changes that wait",
                 "pending_actions",

@@ -106,7 +106,7 @@ def _node(name: str, node: NodeState) -> Health:
         return Health(name, "down", [*place, ("error", "no answer")])
     facts = [("version", node.version), ("up for", span(now_ms() - node.started_at)), *place]
     if node.disk is not None:
-        facts.append(("size", size(node.disk)))
+        facts.append(("size", size(node.disk) if node.disk else "< 1 MiB"))  # it counts in whole ones
     if node.clients is not None:
         facts.append(("clients", str(node.clients)))
     return Health(name, _state(node.took_ms), [*facts, ("answer", span(node.took_ms))])
