@@ -57,6 +57,7 @@ class Clone:
     def up(self) -> dict[str, Any]:
         run = self.dev("up", "--detach", "--port", str(self.port))
         assert run.returncode == 0, run.stdout + run.stderr
+        assert f"ws://127.0.0.1:{self.port}/ws" in run.stdout
         return self.status()
 
     def status(self) -> dict[str, Any]:
