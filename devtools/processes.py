@@ -119,6 +119,8 @@ class Child:
 
     def tail(self, lines: int = 15, width: int = 300) -> str:
         """The end of its output, for people: Java says its whole class path in one line."""
+        if not self.output().strip():
+            return "    (it has said nothing)"
         return "\n".join(
             f"    {line[:width]}{'…' * (len(line) > width)}" for line in self.output().splitlines()[-lines:]
         )
