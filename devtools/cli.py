@@ -129,10 +129,10 @@ def parser() -> argparse.ArgumentParser:
     test = command(
         "test",
         lambda args: quality.test(args.rest),
-        "run the tests: [--all | --store cassandra | --hot cluster] [pytest arguments]",
+        "run the tests: [--all | --store cassandra | --hot cluster] [--again N] [pytest arguments]",
     )
     test.set_defaults(takes_rest=True)
-    test.usage = "./dev test [--all | --store cassandra | --hot cluster] [pytest arguments]"
+    test.usage = "./dev test [--all | --store cassandra | --hot cluster] [--again N] [pytest arguments]"
     test.add_argument(
         "--all",
         action="store_true",

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from devtools import bootstrap, cassandra, packages
+from devtools import again, bootstrap, cassandra, packages
 from devtools.audit import WARNING
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
@@ -44,12 +44,13 @@ def test(arguments: list[str]) -> int:
     that need packages of the operating system, and forbids skipping. ``--store cassandra``: the tests of whole systems and
     of the engine, with their messages on Cassandra; those about PostgreSQL itself are skipped and say why.
     ``--hot cluster``: the tests that need hot state, with it on a Valkey Cluster; those about the connection to one node are
-    skipped."""
+    skipped. ``--again N``: up to N tests that failed run once more, alone (:mod:`devtools.again`)."""
     bootstrap.ensure(development=True)
     everything = "--all" in arguments
     arguments = [word for word in arguments if word != "--all"]
     store, arguments = _choice("--store", ("postgres", "cassandra"), arguments)
     hot, arguments = _choice("--hot", ("node", "cluster"), arguments)
+    limit, arguments = _choice("--again", ("0", "1", "2", "3"), arguments)
     env = {**os.environ, "WHATSAPP_TEST_STORE": store, "WHATSAPP_TEST_HOT": hot}
     if everything:
         packages.ensure()
@@ -87,9 +88,7 @@ def test(arguments: list[str]) -> int:
         arguments = ["-m", "not needs_packages and not needs_cassandra and not needs_cluster", *arguments]
     if not any(_says_how_many(word) for word in arguments):
         arguments = [*_WORKERS, *arguments]
-    return subprocess.run(
-        [VENV_PYTHON, "-m", "pytest", *arguments], cwd=REPO, env=env, check=False
-    ).returncode
+    return again.run(arguments, env, int(limit))
 
 
 def _choice(option: str, values: tuple[str, ...], arguments: list[str]) -> tuple[str, list[str]]:
