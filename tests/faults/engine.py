@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +28,7 @@ from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer
 from tests.gateway.peer import PATIENCE, new_id, until
-from tests.support.cassandra import on_cassandra
+from tests.support.cassandra import copies_are_on, on_cassandra
 from tests.support.wire import Wire
 from whatsapp.infra import clock, hot_sync
 from whatsapp.infra.bus import Bus
@@ -267,7 +266,7 @@ class World:
         self._closing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> World:
-        if on_cassandra() and os.environ.get("CASSANDRA_HOT_COPIES", "0") != "0":
+        if on_cassandra() and copies_are_on():
             await self.log.use_copies(self.hot_url)
         self.store: Store = await self.log.process()
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -16,10 +17,12 @@ import pytest
 from tests.faults.history import LOST
 from tests.faults.rig import Cast, Rig, meeting, stays
 from tests.gateway.peer import until
+from tests.support.cassandra import copies_are_on, on_cassandra
 
 pytestmark = pytest.mark.needs_system
 
 REPLAY_WINDOW_MS = 600_000
+PATIENCE_S = 40.0
 
 
 async def killed(rig: Rig, cast: Cast) -> None:
@@ -68,6 +71,22 @@ async def test_c6_loses_and_reorders_nothing(rig: Rig, fault: Fault) -> None:
         assert not cast.ann.closes, "sockets stay"
         assert not cast.phone.closes, "sockets stay"
         assert all(sent.attempts == 1 for sent in cast.history.sends), "every send had its ✓ at once"
+
+
+async def test_c6_frozen(rig: Rig) -> None:
+    """It answers nobody, and no connection ends; then it goes on. Whoever has copies there (``--store cassandra``) goes on
+    without them."""
+    async with meeting(rig) as cast:
+        await cast.say(3)
+        if on_cassandra() and copies_are_on():
+            assert list(rig.hot.scan_iter(f"document:{{{cast.conversation}}}:*")), "it has a copy"
+        rig.system.kill("valkey", signal.SIGSTOP)
+        await cast.say(5, timeout=PATIENCE_S)
+        rig.system.kill("valkey", signal.SIGCONT)
+        await cast.say(3, timeout=PATIENCE_S)
+        await cast.all_here(cast.phone, timeout=PATIENCE_S)
+        await cast.laptop.online()
+        await cast.all_here(cast.phone, cast.laptop, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -23,6 +23,11 @@ def on_cassandra() -> bool:
     return os.environ.get("WHATSAPP_TEST_STORE") == "cassandra"
 
 
+def copies_are_on() -> bool:
+    """Whether documents have copies on the hot node there: unless ``CASSANDRA_HOT_COPIES=0``."""
+    return os.environ.get("CASSANDRA_HOT_COPIES", "1") != "0"
+
+
 class Cassandra:
     """One node without lasting schema (a kill loses it: tests that kill nodes start their own). Keyspaces are copies of one
     that ``manage.py sync_cassandra`` has made."""

@@ -22,7 +22,7 @@ CASSANDRA_KEYSPACE = os.environ.get("CASSANDRA_KEYSPACE") or "whatsapp"
 #: The one whose nodes this process asks, and whose majority decides.
 CASSANDRA_DATA_CENTRE = os.environ.get("CASSANDRA_DATA_CENTRE") or "datacenter1"
 #: Whether numbers are given out by copies of state documents on the hot node; "0": by a conditional write each.
-CASSANDRA_HOT_COPIES = os.environ.get("CASSANDRA_HOT_COPIES", "0") != "0"
+CASSANDRA_HOT_COPIES = os.environ.get("CASSANDRA_HOT_COPIES", "1") != "0"
 CASSANDRA_USER = os.environ.get("CASSANDRA_USER") or ""
 CASSANDRA_PASSWORD = os.environ.get("CASSANDRA_PASSWORD") or ""
 #: PEM files. The first turns TLS on: the certificates that may vouch for a node. The other two are ours, if nodes ask for one.
