@@ -12,6 +12,7 @@ import shutil
 
 import pytest
 
+from devtools.cql import CqlError
 from tests.cluster.load import Load
 from tests.cluster.stored import all_is_stored
 from tests.cluster.test_nodes import NODES, SOME
@@ -42,6 +43,22 @@ def differs(system: System, name: str, *, apart: str = "") -> bool:
     assert pairs, said
     here, other = addresses[name], addresses.get(apart)
     return any(here in pair and other not in pair for pair in pairs)
+
+
+def tables(system: System, name: str) -> int:
+    """How many of our tables a node knows; 0 while it lets nobody in."""
+    address = next(node.address for node in system.stack.ring.nodes if node.name == name)
+    try:
+        with system.stack.ring.login(address) as connection:
+            return len(
+                connection.run("SELECT table_name FROM system_schema.tables WHERE keyspace_name = 'whatsapp'")
+            )
+    except CqlError:
+        return 0
+
+
+async def _knows(system: System, name: str, count: int) -> bool:
+    return await asyncio.to_thread(tables, system, name) == count
 
 
 async def test_a_node_joins_under_load_and_an_old_one_is_killed(
@@ -128,6 +145,10 @@ async def test_a_node_that_joins_without_taking_its_part_lacks_it(cluster: Syste
         await load.all_is_well()
     node = ring.one_more(4, FOURTH, TOKEN, bootstrap=False)
     await asyncio.to_thread(cluster.stack.join_node, node)
+    # It answers before it was told of the tables: that, too, is what a bootstrap waits for.
+    whole = await asyncio.to_thread(tables, cluster, NODES[0])
+    assert whole
+    await until(lambda: _knows(cluster, node.name, whole), "it knows the tables", 300)
     assert await asyncio.to_thread(differs, cluster, node.name)
     await asyncio.to_thread(node.nodetool, "repair", "--full", "whatsapp")
     assert not await asyncio.to_thread(differs, cluster, node.name)
