@@ -300,6 +300,35 @@ async def test_r21_the_earlier_message_again_lets_the_later_one_pass(two: Two) -
     assert [(result.outcome, result.seq) for result in results] == [(STORED, 1), (STORED, 2)]
 
 
+async def nothing_follows_what_may_be_void(two: Two, age_ms: int) -> None:
+    """Its sender comes back late, with the earlier message and with what was written since."""
+    sends = [two.people.send(seq_num=number) for number in (1, 2, 3)]
+    await two.fails(sends[0])
+    two.now += age_ms
+    with pytest.raises((Blocked, Unavailable)):
+        await two.over(two.other, *sends)
+    two.now += claims.SETTLE_MS - age_ms
+    results = await two.over(two.other, *sends)
+    assert {result.outcome for result in results} <= {STORED, DUPLICATE}
+    in_order = [result.seq for result in results]
+    assert in_order == sorted(in_order)
+    assert seqs((await two.page()).events) == in_order
+
+
+@pytest.mark.parametrize("age_ms", [5_000, claims.CLAIM_MS + 500, claims.SETTLE_MS - 200])
+async def test_r21_an_earlier_message_that_comes_again_too_late_is_not_followed(
+    two: Two, age_ms: int
+) -> None:
+    await nothing_follows_what_may_be_void(two, age_ms)
+
+
+async def test_twin_r21_followed_too_late_it_comes_last(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "FOLLOWED_MS", 1 << 50)
+    monkeypatch.setattr(append, "FOLLOWED_MS", 1 << 50)
+    with pytest.raises(AssertionError):
+        await nothing_follows_what_may_be_void(two, claims.SETTLE_MS - 200)
+
+
 async def test_r21_a_partition_after_the_other(two: Two) -> None:
     """The second half of a batch is not there without the first."""
     conversation = two.people.conversation

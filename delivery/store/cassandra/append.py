@@ -15,7 +15,7 @@ from delivery.store.cassandra.claims import CLAIM_MS, drop_ended, ends, looked_u
 from delivery.store.cassandra.document import Claim, Document
 from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.documents import Documents, IsHot, Keep
-from delivery.store.cassandra.judge import Full, Judged, judge
+from delivery.store.cassandra.judge import FOLLOWED_MS, Full, Judged, judge
 from delivery.store.cassandra.members import is_owed, of_members
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.patience import most
@@ -74,6 +74,7 @@ async def append_messages(
     )
     taken: dict[str, list[Taken]] = {}
     again: list[Taken] = []
+    over: list[Taken] = []
     late = clock.now_ms() - CLAIM_MS
     for conversation, places in by_conversation.items():
         one = judged[conversation]
@@ -85,12 +86,15 @@ async def append_messages(
             if claim is None:
                 results[place] = one.answers[k]
                 continue
-            if claim.allocated_at < late:
-                continue  # its time is over: somebody will find out whether it is there, and until then nobody knows
             found = Taken(place, sends[place], claim, one.document, mark=one.mark)
+            if claim.allocated_at < late:
+                over.append(found)  # somebody will find out whether it is there, and until then nobody knows
+                continue
             (again if k in repeats else taken.setdefault(conversation, [])).append(found)
-    for one_again in await _still_open(session, again, results):
+    again = await _still_open(session, again, results)
+    for one_again in again:
         taken.setdefault(one_again.send.conversation, []).append(one_again)
+    _not_ahead(taken, [*over, *again])
     row = await store(session, documents, outbox, accept, writer, taken, results, now)
     return results, row
 
@@ -280,6 +284,28 @@ def nowhere(send: Send, found: Known) -> Appended:
     """The answer to a send to no conversation."""
     used = (send.sender, send.message_id) in found
     return Appended(Outcome.CONFLICT if used else Outcome.NO_CONVERSATION)
+
+
+def _not_ahead(taken: dict[str, list[Taken]], again: Sequence[Taken]) -> None:
+    """Take out what was numbered behind a message that is sent again, if too much time has passed to follow it. What was numbered
+    together with it has its fate."""
+    latest = clock.now_ms() - FOLLOWED_MS
+    first: dict[tuple[str, str], Claim] = {}
+    for one in again:
+        if one.claim.seq_num and one.claim.allocated_at < latest:
+            at = (one.send.conversation, one.claim.device)
+            first[at] = min(one.claim, first.get(at, one.claim), key=lambda claim: claim.seq)
+    for conversation in {conversation for conversation, _ in first}:
+        kept = [
+            one
+            for one in taken.pop(conversation, [])
+            if not one.claim.seq_num
+            or (before := first.get((conversation, one.claim.device))) is None
+            or one.claim.seq <= before.seq
+            or one.claim.allocated_at <= before.allocated_at
+        ]
+        if kept:
+            taken[conversation] = kept
 
 
 async def _still_open(session: Cassandra, again: list[Taken], results: list[Appended | None]) -> list[Taken]:

@@ -12,6 +12,11 @@ from delivery.store.cassandra.messages import Known
 from delivery.store.interface import Appended, Outcome, Send
 from whatsapp.infra import clock
 
+#: What was sent behind a message may follow it, when that is sent again, until its claim is this old: then its rows are there, or
+#: nobody is told anything, before its time is over (CLAIM_MS of :mod:`.claims`), whatever two requests take. Later it may be
+#: declared void, and would come behind what followed.
+FOLLOWED_MS = 4_000
+
 
 @dataclass
 class Judged:
@@ -69,7 +74,8 @@ def judge(
                 continue
             judged.claims[i] = claim
             judged.again.append(i)
-            ours.add(claim.seq)
+            if claim.allocated_at >= allocated_at - FOLLOWED_MS:
+                ours.add(claim.seq)
             if done is not None:
                 done(send, claim)
             continue
