@@ -16,7 +16,7 @@ from delivery.store.cassandra.append import (
     push_out,
     store,
 )
-from delivery.store.cassandra.claims import ends, overdue
+from delivery.store.cassandra.claims import drop_ended, overdue
 from delivery.store.cassandra.document import Claim, Document
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.judge import About, Full, Judged, judge
@@ -177,7 +177,7 @@ class _Work:
         self._writes = {}
         self.targets = {}
         head, claims = document.head, len(document.claims)
-        document.claims = [one for one in document.claims if not ends(one, self._conversation, self._known)]
+        drop_ended(document, self._conversation, self._known)
         judged = judge(
             document, self._sends, self._known, self._lasts, self._written, self._now, self._about, self._done
         )

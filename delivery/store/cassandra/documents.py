@@ -191,10 +191,8 @@ class Documents:
         if fresh:
             again = await self._fetch(conversation)
             if again is not None and again[0] == version:
-                found, token = (
-                    await self.hot.without(conversation, document, mark, deadline),
-                    secrets.randbits(62),
-                )
+                found = await self.hot.without(conversation, document, mark, deadline)
+                token = secrets.randbits(62)
                 _note(found, token)
                 await self._swap(conversation, version, found, token)
         return None
