@@ -175,6 +175,16 @@ class CassandraHarness:
         """The same for many, side by side."""
         await asyncio.gather(*(self.join(conversation, user, seq) for user in users))
 
+    async def outlive(self, before: int) -> None:
+        """Rows by message id have a time to live, and the server's clock is not the test's."""
+        rows = await self.db.rows("SELECT message_id, sender, at, WRITETIME(at) FROM $.message")
+        for message_id, sender, at, written in rows:
+            if at is not None and at < before:
+                await self.db.run(
+                    "DELETE FROM $.message USING TIMESTAMP ? WHERE message_id = ? AND sender = ?",
+                    written, message_id, sender,
+                )  # fmt: skip
+
     async def leave(self, conversation: str, user: str, seq: int) -> None:
         stamp = next(self._stamp)
         for table in ("member", "roster"):
@@ -238,7 +248,12 @@ class CassandraHarness:
     async def erase(self) -> None:
         """Empty what is seen without knowing an id: the rest is reached by ids alone, and each test has its own."""
         for table in ("writer", "activity", "pending", "vanishing"):
-            await self.db.run(f"TRUNCATE $.{table}")
+            # It writes all tables of the node to disk first, which on a busy machine takes longer than a request may.
+            async with asyncio.timeout(60):
+                while True:
+                    with contextlib.suppress(Unavailable):
+                        await self.db.run(f"TRUNCATE $.{table}")
+                        break
 
     async def forget_writers(self) -> None:
         """As if everything that waits in the outbox had been told: a sweep finds nothing of others."""

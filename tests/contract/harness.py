@@ -187,6 +187,9 @@ class PostgresHarness:
             conversation, list(users), seq,
         )  # fmt: skip
 
+    async def outlive(self, before: int) -> None:
+        """The server's own clock follows the test's: what ends by itself ends when it is older than ``before``."""
+
     async def leave(self, conversation: str, user: str, seq: int) -> None:
         await self.sql(
             "UPDATE delivery_member SET left_seq = %s WHERE conversation = %s AND member = %s AND left_seq = 0",

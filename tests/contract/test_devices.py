@@ -270,6 +270,14 @@ async def test_an_unlinked_device_has_nothing_and_gets_nothing(people: People) -
     assert result.seq == 4
 
 
+async def test_a_device_that_is_not_linked_has_no_count_once_it_is_unlinked(people: People) -> None:
+    phone = new_id()
+    for _ in range(2):
+        (result,) = await people.append(people.send(device=phone, seq_num=1))
+        assert result.seq
+        await people.store.unlink_device(people.alice, phone, T0 + 1)
+
+
 async def test_a_device_is_unlinked_by_its_owner_only(people: People) -> None:
     await people.store.unlink_device(people.bob, people.phone, T0)
     assert (await people.store.devices([people.alice]))[people.alice] == (DeviceRow(people.phone, T0),)

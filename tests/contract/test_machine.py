@@ -246,6 +246,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert step <= limit
             gone += step
         assert gone == self.model.expire(self.now - KEEP)
+        self.run(self.harness.outlive(self.now - KEEP))
 
     @rule()
     def trim(self) -> None:

@@ -124,7 +124,10 @@ async def unlink(db: Cassandra, documents: Documents, user: str, device: str, no
     """See :meth:`Store.unlink_device`."""
     for _ in range(_ATTEMPTS):
         here = await _linked(db, device)
-        if here is None or here.member != user:
+        if here is None:  # never linked, or long ago; it may have counted all the same
+            await _forget_counts(db, documents, user, device, now)
+            return
+        if here.member != user:
             return
         if here.ended:  # perhaps by somebody who did not come further
             break
