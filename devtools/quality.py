@@ -20,7 +20,7 @@ _WORKERS = ["-n", "2", "--dist", "loadfile"]
 
 
 #: Deadline of a test on Cassandra: on a busy machine a node and a keyspace of thirty tables may take two minutes of it.
-_PATIENT_S = "300"
+_PATIENT_S = "600"
 
 
 def _says_how_many(word: str) -> bool:

@@ -95,6 +95,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.needs_hot)
         if "log" in names and "tests/faults/" in item.nodeid:
             item.add_marker(pytest.mark.any_store)
+        if (
+            on_cassandra()
+            and (bound := item.get_closest_marker("timeout"))
+            and not item.get_closest_marker("needs_cassandra")
+        ):
+            # It is of PostgreSQL; the waits inside are four times as long as well (tests/gateway/peer.py).
+            item.add_marker(pytest.mark.timeout(4 * bound.args[0], **bound.kwargs), append=False)
         if on_cassandra() and (inside := item.get_closest_marker("sql_only")) and inside.args:
             item.add_marker(pytest.mark.skip(reason=inside.args[0]))
 

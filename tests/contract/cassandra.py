@@ -15,16 +15,26 @@ from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.leases import Leases
 from delivery.store.cassandra.positions import acked as _acked
 from delivery.store.cassandra.positions import expired as _expired
-from delivery.store.cassandra.session import Cassandra, Row
+from delivery.store.cassandra.session import REQUEST_TIMEOUT_S, Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Store, Unavailable
 from tests.cassandra.hotnode import hot
 from tests.contract.harness import T0, Announced, ReceiptRow, Stored, new_id
+from tests.gateway import peer
 from tests.support.wire import Wire
 from whatsapp.infra.hot import Hot
 
 #: Those of the first numbers of a conversation, and all of the table of writers.
 _BUCKETS, _PARTS = list(range(3)), list(range(16))
+#: Of the harness's own requests, which no test is about: a busy node may collect its garbage for seconds.
+_OURS_S = 30.0
+
+
+async def _is_open(session: Cassandra) -> bool:
+    with contextlib.suppress(Unavailable):
+        await session.open()
+        return True
+    return False
 
 
 class _Held(Cassandra):
@@ -104,7 +114,7 @@ class CassandraHarness:
         self._late: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> CassandraHarness:
-        self.db = await self._session()
+        self.db = await self._session(timeout_s=_OURS_S)
         self.documents = await self._documents()
         self.store = await self.gateway()
         return self
@@ -124,10 +134,13 @@ class CassandraHarness:
         await asyncio.gather(*self._late)
         await self._closing.aclose()
 
-    async def _session(self, lock_ms: int = 5_000, through: Wire | None = None) -> Cassandra:
+    async def _session(
+        self, lock_ms: int = 5_000, through: Wire | None = None, timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> Cassandra:
         host, port, keyspace = self._at
         host, port = through.address if through else (host, port)
-        session = await _Held([host], keyspace, port=port, **self._credentials).open()
+        session = _Held([host], keyspace, port=port, request_timeout_s=timeout_s, **self._credentials)
+        await peer.until(lambda: _is_open(session), "the node takes us")
         session.harness, session.lock_ms, session.through = self, lock_ms, through
         self._closing.push_async_callback(session.close)
         return session
@@ -137,6 +150,10 @@ class CassandraHarness:
         ``hot_url``: how it reaches the hot node, if there are copies at all."""
         there = await self._hot(hot_url)
         return CassandraStore(await self._session(3_000, through), hot=there, eager=self._eager)
+
+    def looks_after(self, key: bytes) -> bool:
+        """A copy of a document: ``delivery/store/cassandra/leftovers.py``."""
+        return key.startswith(b"document:{")
 
     async def wire(self) -> Wire:
         host, port, _ = self._at
@@ -172,8 +189,9 @@ class CassandraHarness:
         )  # fmt: skip
 
     async def join_all(self, conversation: str, users: Sequence[str], seq: int) -> None:
-        """The same for many, side by side."""
-        await asyncio.gather(*(self.join(conversation, user, seq) for user in users))
+        """The same for many, some side by side."""
+        for at in range(0, len(users), 32):
+            await asyncio.gather(*(self.join(conversation, user, seq) for user in users[at : at + 32]))
 
     async def outlive(self, before: int) -> None:
         """Rows by message id have a time to live, and the server's clock is not the test's."""

@@ -12,7 +12,7 @@ from typing import Any
 from delivery.inbox import dirty_key
 from tests.faults.history import History
 from tests.faults.people import Device
-from tests.gateway.peer import PATIENCE, couple, link, until
+from tests.gateway.peer import LONG, PATIENCE, couple, link, until
 from tests.support.stack import System
 from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import ALIVE_TTL_MS
@@ -107,7 +107,7 @@ class Cast:
     @classmethod
     async def meet(cls, rig: Rig, device: Any = Device) -> Cast:
         """``device``: what they use, :class:`Device` or one that behaves like it."""
-        ann, bob, conversation = await until(lambda: _couple(rig), "REST answers", 30)
+        ann, bob, conversation = await until(lambda: _couple(rig), "REST answers", LONG)
         second = await link(bob)
         history = History()
         history.talk(conversation, [ann.user, bob.user])

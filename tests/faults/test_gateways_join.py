@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.people import Device
 from tests.faults.rig import Rig, meeting
-from tests.gateway.peer import until
+from tests.gateway.peer import LONG, until
 
 pytestmark = pytest.mark.needs_system
 
@@ -20,11 +20,11 @@ async def test_a_gateway_joins_and_one_leaves_under_load(rig: Rig) -> None:
 
         async def chatter(device: Device) -> None:
             while not stop.is_set():
-                await device.say(cast.conversation, "x", timeout=40)
+                await device.say(cast.conversation, "x", timeout=LONG)
 
         async def more(count: int) -> None:
             wanted = len(cast.history.sends) + count
-            await until(lambda: len(cast.history.sends) > wanted, f"{count} more sends", 40)
+            await until(lambda: len(cast.history.sends) > wanted, f"{count} more sends", LONG)
 
         talking = [asyncio.create_task(chatter(device)) for device in (cast.ann, cast.phone)]
         await more(50)

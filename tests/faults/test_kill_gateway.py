@@ -10,7 +10,7 @@ import pytest
 from tests.faults.history import LOST
 from tests.faults.people import Device
 from tests.faults.rig import Cast, Rig, meeting, stays
-from tests.gateway.peer import until
+from tests.gateway.peer import LONG, until
 from whatsapp.wire import frames
 
 pytestmark = pytest.mark.needs_system
@@ -99,9 +99,9 @@ async def test_c3_killed_under_load(rig: Rig) -> None:
         talking = [asyncio.create_task(chatter()), asyncio.create_task(answer())]
         for _ in range(2):
             confirmed = len(cast.history.sends)
-            await until(lambda n=confirmed: len(cast.history.sends) > n + 150, "150 more sends", 60)
+            await until(lambda n=confirmed: len(cast.history.sends) > n + 150, "150 more sends", LONG)
             rig.system.kill("gateway-1", signal.SIGKILL)
-            await until(lambda n=confirmed: len(cast.history.sends) > n + 250, "100 more sends", 60)
+            await until(lambda n=confirmed: len(cast.history.sends) > n + 250, "100 more sends", LONG)
             rig.forget_heartbeats()
             await rig.run("gateway-1")
             await cast.ann.cut()
@@ -124,7 +124,7 @@ async def test_sigterm_under_load_loses_nothing(rig: Rig) -> None:
         await cast.phone.leave()
         await cast.phone.online(rig.one)
         talking = [asyncio.create_task(chatter(device)) for device in (cast.ann, cast.phone)]
-        await until(lambda: len(cast.history.sends) > 100, "100 sends", 60)
+        await until(lambda: len(cast.history.sends) > 100, "100 sends", LONG)
         peer = cast.ann.peer
         assert peer is not None
         await asyncio.to_thread(rig.system.stop_part, "gateway-1")
@@ -133,7 +133,7 @@ async def test_sigterm_under_load_loses_nothing(rig: Rig) -> None:
         slot = next(frame for frame in peer.log if isinstance(frame, frames.Reconnect))
         assert (slot.reason, slot.after_ms < 5_000) == ("deploy", True)
         count = len(cast.history.sends)
-        await until(lambda: len(cast.history.sends) > count + 50, "they go on over the other gateway", 60)
+        await until(lambda: len(cast.history.sends) > count + 50, "they go on over the other gateway", LONG)
         stop.set()
         await asyncio.gather(*talking)
         await cast.laptop.online(rig.two)

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from delivery.store.interface import Send
+from delivery.store.interface import Appended, Send, Unavailable
 from tests.faults.history import Sent
 from tests.faults.rig import Cast, Rig, meeting, stays
-from tests.gateway.peer import new_id, until
+from tests.gateway.peer import LONG, new_id, until
 from whatsapp.infra import clock
 
 pytestmark = pytest.mark.needs_system
@@ -23,10 +23,19 @@ async def backlog(rig: Rig, cast: Cast, count: int) -> None:
     await cast.phone.leave()
     writer = new_id()
     async with rig.system.stored() as log:
+
+        async def append(wave: list[Sent]) -> list[Appended]:
+            try:
+                return list(
+                    (await log.store.append(writer, [send_of(sent) for sent in wave], clock.now_ms())).results
+                )
+            except Unavailable:  # it took longer than a store may; what is there is a duplicate the next time
+                return []
+
         for start in range(0, count, BATCH):
             wave = [cast.ann.prepare(cast.conversation, f"{start + i}".ljust(300)) for i in range(BATCH)]
-            stored = await log.store.append(writer, [send_of(sent) for sent in wave], clock.now_ms())
-            for sent, result in zip(wave, stored.results, strict=True):
+            results = await until(lambda wave=wave: append(wave), "a wave is stored", LONG)
+            for sent, result in zip(wave, results, strict=True):
                 sent.seq = result.seq
     await until(lambda: cast.marks(rig, cast.laptop).get(cast.conversation.encode()) == count + 3, "marked")
 
@@ -63,7 +72,7 @@ async def test_c4_worker_killed_in_the_drain(rig: Rig) -> None:
         ((_, last),) = rig.hot.xrevrange(stream, count=1)
         assert last[b"c"], "killed before the task had written all"
         await cast.laptop.ack_all()
-        await cast.all_here(cast.laptop, timeout=60)
+        await cast.all_here(cast.laptop, timeout=LONG)
         assert cast.laptop.got == 10_003
 
 
@@ -73,7 +82,7 @@ async def test_c4_pool_child_killed_in_the_drain(rig: Rig) -> None:
         await backlog(rig, cast, 2_000)
         rig.arm("drain-batch")
         await cast.laptop.connect()
-        await cast.all_here(cast.laptop, timeout=30)
+        await cast.all_here(cast.laptop, timeout=LONG)
         assert not rig.armed("drain-batch")
         assert rig.system.processes["worker-1"] is not None
 
@@ -83,7 +92,7 @@ async def test_c4_late_worker(rig: Rig) -> None:
         await backlog(rig, cast, 2_000)
         rig.system.kill("worker-1", signal.SIGSTOP)
         await cast.laptop.connect()
-        await cast.all_here(cast.laptop, timeout=30)
+        await cast.all_here(cast.laptop, timeout=LONG)
 
 
 async def test_c4_twin_gateway_that_waits_for_the_worker(rig: Rig) -> None:
@@ -93,7 +102,7 @@ async def test_c4_twin_gateway_that_waits_for_the_worker(rig: Rig) -> None:
             rig.system.kill("worker-1", signal.SIGSTOP)
             await cast.laptop.connect()
             await stays(lambda: cast.laptop.got == 3, "the gateway went on", 3.0)
-        await cast.all_here(cast.laptop, timeout=30)
+        await cast.all_here(cast.laptop, timeout=LONG)
 
 
 async def test_c6_stream_lost_in_the_drain(rig: Rig) -> None:
@@ -102,7 +111,7 @@ async def test_c6_stream_lost_in_the_drain(rig: Rig) -> None:
         await cast.laptop.connect()
         await until(lambda: cast.laptop.got > 500, "some batches are here")
         rig.hot.flushall()
-        await cast.all_here(cast.laptop, timeout=30)
+        await cast.all_here(cast.laptop, timeout=LONG)
 
 
 async def test_c4_gateway_and_worker_killed(rig: Rig) -> None:
@@ -116,5 +125,5 @@ async def test_c4_gateway_and_worker_killed(rig: Rig) -> None:
         assert cast.laptop.got < 10_003
         await until(lambda: not cast.laptop.alive, "the socket ends")
         await cast.laptop.connect()
-        await cast.all_here(cast.laptop, timeout=60)
+        await cast.all_here(cast.laptop, timeout=LONG)
         assert cast.laptop.seen.repeats < 5_000, "it goes on from what was acknowledged a moment before"

@@ -14,7 +14,7 @@ from devtools import ports
 from tests.faults.history import History
 from tests.faults.people import Device
 from tests.faults.rig import Rig, grow_up, stays
-from tests.gateway.peer import Peer, Phone, link, sign_up, until
+from tests.gateway.peer import LONG, Peer, Phone, link, sign_up, until
 from tests.groups.test_sockets import change, got, make, owed
 from tests.support.stack import System
 
@@ -64,7 +64,7 @@ class Room:
     async def say(self, writer: Device, count: int) -> None:
         for _ in range(count):
             self._said += 1
-            await writer.say(self.group, f"{self._said}", timeout=60)
+            await writer.say(self.group, f"{self._said}", timeout=LONG)
 
     async def idle(self) -> None:
         await until(lambda: not self.rig.hot.exists(lease_key(self.lane)), "the lane is given back")
@@ -72,7 +72,7 @@ class Room:
     async def all_here(self) -> None:
         """Everybody has everything, once and in order."""
         for device in self.devices:
-            await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", 40)
+            await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", LONG)
         self.history.check()
 
     def repeats(self) -> int:
@@ -82,7 +82,7 @@ class Room:
         return next((name for name in WORKERS if self.rig.system.processes[name] is None), None)
 
     async def a_death(self, point: str) -> None:
-        await until(self.dead, f"a worker dies at {point}", 30)
+        await until(self.dead, f"a worker dies at {point}", LONG)
         assert not self.rig.armed(point)
 
 
@@ -136,13 +136,13 @@ async def test_c4_a_worker_is_killed_in_a_burst(rig: Rig, point: str) -> None:
         for peer, phone in ((cats, here.cat), (eves, here.eve)):
             wanted = await owed(phone, here.group)
             await until(
-                lambda p=peer, n=len(wanted): len(got(p, here.group)) >= n, "all that is owed is here", 40
+                lambda p=peer, n=len(wanted): len(got(p, here.group)) >= n, "all that is owed is here", LONG
             )
             await peer.round_trip()
             assert got(peer, here.group) == wanted
         everything = 2 + 3 * 41 + 2  # what made the group, what was said, Eve came and Cat went
         assert 2 < len(await owed(here.cat, here.group)) <= everything - 3
-        await until(lambda: nothing_open(rig), "every row is done, also the one whose report died", 30)
+        await until(lambda: nothing_open(rig), "every row is done, also the one whose report died", LONG)
         assert rig.hot.xlen(queue_key(here.lane)) == 0
 
 

@@ -14,7 +14,7 @@ from tests.faults.history import DISHONEST
 from tests.faults.library import LibraryDevice
 from tests.faults.rig import Rig, meeting
 from tests.faults.town import Town
-from tests.gateway.peer import until
+from tests.gateway.peer import LONG, PATIENCE, until
 from whatsapp_client import Database
 
 pytestmark = pytest.mark.needs_system
@@ -70,7 +70,7 @@ async def test_library_network_cut_down_and_silent(rig: Rig) -> None:
         await cast.say(3)
         await until(lambda: phone.client.state.status == "waiting", "the phone waits for the network")
         phone.network.restore()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*[outgoing.sent() for outgoing in written])
         assert [outgoing.seq for outgoing in written] == sorted(outgoing.seq for outgoing in written)
         await cast.all_here(phone)
@@ -83,7 +83,7 @@ async def test_library_network_cut_down_and_silent(rig: Rig) -> None:
         await cast.say(2)
         await until(lambda: phone.client.state.status != "online", "the phone notices")
         phone.network.restore()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             await outgoing.sent()
         await cast.all_here(phone)
         assert phone.client.connects > connects
@@ -116,7 +116,7 @@ async def test_library_whatever_comes(rig: Rig) -> None:
             await happens()
             sends = len(town.history.sends)
             await until(
-                lambda n=sends: len(town.history.sends) > n + 30, f"{happens.__name__}: they go on", 60
+                lambda n=sends: len(town.history.sends) > n + 30, f"{happens.__name__}: they go on", LONG
             )
         town.stop.set()
         await asyncio.gather(*chatting)

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.history import LEAKED, LOST, History, Seen, Sent
 from tests.faults.library import LibraryDevice
 from tests.faults.rig import Rig, grow_up
-from tests.gateway.peer import link, sign_up, until
+from tests.gateway.peer import LONG, link, sign_up, until
 from tests.support.stack import System
 from whatsapp.wire import frames
 
@@ -71,18 +71,18 @@ class Club:
                 return False
             return answer.status_code in (200, 204)
 
-        await until(said, f"{method} of bob", 30)
+        await until(said, f"{method} of bob", LONG)
 
     async def say(self, device: LibraryDevice, count: int = 1) -> None:
         for i in range(count):
-            await device.say(self.group, f"{device.id} {i}", timeout=40)
+            await device.say(self.group, f"{device.id} {i}", timeout=LONG)
 
     async def settle(self) -> None:
         """Everybody has what they are owed, by the log as Ann reads it, and nothing more; nobody waits for anything."""
         await self.learn()
         for device in self.devices:
-            await device.online(timeout=40)
-            await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", 40)
+            await device.online(timeout=LONG)
+            await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", LONG)
         self.history.check()
         for device in self.devices:
             await until(
@@ -169,12 +169,12 @@ async def test_library_members_come_and_go(rig: Rig) -> None:
 
         async def pause() -> None:
             count = len(people.history.sends)
-            await until(lambda: len(people.history.sends) > count + 5, "they go on", 60)
+            await until(lambda: len(people.history.sends) > count + 5, "they go on", LONG)
 
         async def away(device: LibraryDevice) -> None:
             await device.leave()
             await pause()
-            await device.online(timeout=40)
+            await device.online(timeout=LONG)
 
         async def die() -> None:
             rig.system.kill("gateway-1")

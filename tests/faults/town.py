@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults.history import History
 from tests.faults.people import Device
 from tests.faults.rig import Rig, grow_up
-from tests.gateway.peer import link, sign_up, until
+from tests.gateway.peer import LONG, link, sign_up, until
 
 Event = Callable[[], Awaitable[None]]
 
@@ -20,7 +20,7 @@ class Town:
     long they wait for an answer."""
 
     def __init__(
-        self, rig: Rig, chance: random.Random, device: Any = Device, patience_s: float = 40.0
+        self, rig: Rig, chance: random.Random, device: Any = Device, patience_s: float = LONG
     ) -> None:
         self.rig = rig
         self.patience_s = patience_s
@@ -65,7 +65,7 @@ class Town:
         for device in self.devices:
             if not device.alive:
                 await device.online(timeout=self.patience_s)
-            await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", 70)
+            await until(lambda d=device: not self.history.missing(d.id), f"{device.id} has all", LONG)
         self.history.check()
 
     async def live_through(self, events: Sequence[Event], steps: int) -> None:
@@ -108,7 +108,7 @@ class Town:
 
     async def postgres(self) -> None:
         self.rig.system.kill("postgres")
-        await until(self._postgres_runs, "PostgreSQL runs again", 40)
+        await until(self._postgres_runs, "PostgreSQL runs again", LONG)
 
     async def _postgres_runs(self) -> bool:
         try:

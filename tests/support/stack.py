@@ -35,6 +35,8 @@ class Database(Protocol):
 _LOG = re.compile(r"\bdelivery_(?!pending)")
 #: Gives the node on which systems have their logs, each in a keyspace that no other uses then: ``./dev test --store cassandra``.
 log_node: Callable[[], Cassandra] | None = None
+#: Within which a part of a system answers for the first time beside a node of Cassandra, which takes its share of the processors.
+_READY_S = 240.0
 _numbers = itertools.count(1)
 _template_lock = threading.Lock()
 _template: Path | None = None
@@ -141,6 +143,9 @@ class System:
 
     def start(self) -> Self:
         try:
+            if self.stack.env.get("LOG_STORE") == "cassandra":
+                for child in self.stack.children.values():
+                    child.spec.ready_timeout = max(child.spec.ready_timeout, _READY_S)
             self.stack.start(migrate=False)  # the template's tables are up to date
         except BaseException:
             self.stop()
