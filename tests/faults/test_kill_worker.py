@@ -10,11 +10,15 @@ from delivery.store.interface import Appended, Send, Unavailable
 from tests.faults.history import Sent
 from tests.faults.rig import Cast, Rig, meeting, stays
 from tests.gateway.peer import LONG, new_id, until
+from tests.support.cassandra import on_cassandra
 from whatsapp.infra import clock
 
 pytestmark = pytest.mark.needs_system
 
 BATCH = 500
+#: How long a gateway waits for a task: one that has gone on alone too early has no stream that a test could look at.
+WAIT_S = 20.0 if on_cassandra() else 2.0
+LIMITS = {"drain_wait_ms": int(1000 * WAIT_S)}
 
 
 async def backlog(rig: Rig, cast: Cast, count: int) -> None:
@@ -101,7 +105,7 @@ async def test_c4_twin_gateway_that_waits_for_the_worker(rig: Rig) -> None:
         with rig.off("drain_wait"):
             rig.system.kill("worker-1", signal.SIGSTOP)
             await cast.laptop.connect()
-            await stays(lambda: cast.laptop.got == 3, "the gateway went on", 3.0)
+            await stays(lambda: cast.laptop.got == 3, "the gateway went on", 1.5 * WAIT_S)
         await cast.all_here(cast.laptop, timeout=LONG)
 
 
