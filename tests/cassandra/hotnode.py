@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from devtools.processes import Child
 from devtools.valkey import ValkeyServer
 from tests.support import early
 from whatsapp.infra.hot import Hot
-from whatsapp.infra.hot_cluster import open_hot
+from whatsapp.infra.hot_cluster import ClusterHot, open_hot
+from whatsapp.infra.valkey import Command
 
 
 class HotNode:
@@ -86,6 +87,17 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "AWAY_S", 0.3)
     monkeypatch.setattr(leases, "REOPEN_S", 1.0)
     monkeypatch.setattr(documents, "COPY_WAIT_S", 8.0)
+
+
+@pytest.fixture
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy is believed wherever and whenever it is found: the protection that twins take away."""
+
+    async def run_under(self: Hot, asked: Sequence[tuple[str, Command]], patience_s: float) -> list[Any]:
+        return await self.run_each([command for _, command in asked])
+
+    monkeypatch.setattr(Hot, "run_under", run_under)
+    monkeypatch.setattr(ClusterHot, "run_under", run_under)
 
 
 async def hot(url: str, closing: contextlib.AsyncExitStack) -> Hot:

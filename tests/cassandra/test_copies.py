@@ -14,11 +14,11 @@ from delivery.store.cassandra.document import Document, Lost
 from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.errors import Blocked
 from delivery.store.interface import Appended, Outcome, PageRequest, Send, Unavailable
-from tests.cassandra.hotnode import Gateways, HotNode, gateways, hot_node, short
+from tests.cassandra.hotnode import Gateways, HotNode, anywhere, gateways, hot_node, short
 from tests.cassandra.test_claims import is_event
 from tests.contract.harness import T0, People, new_id, seqs
 
-__all__ = ["gateways", "hot_node", "short"]  # fixtures
+__all__ = ["anywhere", "gateways", "hot_node", "short"]  # fixtures
 
 STORED, DUPLICATE, OUT_OF_ORDER = Outcome.STORED, Outcome.DUPLICATE, Outcome.OUT_OF_ORDER
 #: How a test waits for what a process finds out by itself.
@@ -160,8 +160,8 @@ async def test_who_dies_after_calling_a_copy_back_holds_nobody_up(pair: Pair) ->
     document = await pair.document()
     assert document.hot is not None
     copies = pair.one._documents.hot.copies
-    (copy,) = await copies.read([(pair.conversation, document.hot.token)])
-    assert await copies.freeze(pair.conversation, document.hot.token, copy.version)
+    (copy,) = await copies.read([(pair.conversation, document.hot)])
+    assert await copies.freeze(pair.conversation, document.hot, copy.version)
     assert seqs((await pair.page()).events) == [1, 2, 3]
     assert await pair.stored(pair.other) == [4]
     assert len(pair.node.copies(pair.conversation)) == 1
@@ -218,6 +218,7 @@ async def test_r24_a_stale_copy_of_the_hot_node_counts_for_nothing(pair: Pair) -
     await no_number_twice(pair, _restart(pair, dump="old"))
 
 
+@pytest.mark.usefixtures("anywhere")
 async def test_twin_r24_who_believes_a_stale_copy_gives_numbers_out_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,15 +337,15 @@ async def test_r24_what_another_node_has_answered_is_not_believed(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster's client asks a promoted replica in place of its master: it may not have the latest numbers."""
-    hot, run = pair.one._hot, pair.one._hot.run_each
+    hot, run = pair.one._hot, pair.one._hot.run_under
     await pair.stored(pair.one)
 
-    async def elsewhere(commands: Any) -> Any:
-        answers = await run(commands)
+    async def elsewhere(*asked: Any) -> Any:
+        answers = await run(*asked)
         monkeypatch.setattr(hot, "under", lambda key: (2, "another"))
         return answers
 
-    monkeypatch.setattr(hot, "run_each", elsewhere)
+    monkeypatch.setattr(hot, "run_under", elsewhere)
     assert (await pair.stored(pair.one)) == [516], "numbered by what is durable, behind the block of the copy"
 
 

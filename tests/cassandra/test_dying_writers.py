@@ -76,8 +76,11 @@ class _DyingHot:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._hot, name)
 
-    async def run_each(self, commands: Sequence[Command]) -> list[Any]:
-        return await self._dying._one(self._hot.run_each(commands))
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        return await self._dying._one(self._hot.run(commands))
+
+    async def run_under(self, asked: Sequence[tuple[str, Command]], patience_s: float) -> list[Any]:
+        return await self._dying._one(self._hot.run_under(asked, patience_s))
 
 
 async def _die(

@@ -100,10 +100,11 @@ class Place:
         return user, device
 
     async def group(self, *users: str, lane_away: bool = False) -> str:
-        """Whose lane is, or is not, on the server that goes."""
+        """Whose lane is, or is not, on the server that goes. What the log keeps of it on a hot node (copies of documents, with
+        messages on Cassandra) is elsewhere: its own writers would have to wait."""
         while True:
             group = await self.world.group(*[(user, 1, 0) for user in users])
-            if self.there(tag(lane_of(group))) != lane_away:
+            if self.there(group) and self.there(tag(lane_of(group))) != lane_away:
                 return group
 
     async def process(self, *, away: bool = False, **options: Any) -> Process:

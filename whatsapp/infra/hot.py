@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -37,6 +37,61 @@ def parse_epoch(info: bytes | str) -> str:
         raise HotUnavailable("INFO names no run id")
     flushes = sum(int(number) for number in _FLUSHES.findall(data))
     return f"{run_id[1][:16].decode()}.{replid[1][:16].decode()}.{flushes}"
+
+
+#: Behind commands that only count under an epoch: what of it may change on a connection without its end.
+_STILL: Command = ("INFO", "replication")
+
+
+async def run_fenced(
+    valkey: Valkey,
+    commands: Sequence[Command],
+    epoch: str,
+    known: Callable[[], str],
+    scripts: Mapping[str, Script],
+) -> list[Any]:
+    """A pipeline to a node that was of this epoch when it was ``known`` last, and still is behind the commands; the answers with
+    errors in them. The epoch is polled: by then a node may have followed another, with older data, and serve again. Raises
+    :class:`HotUnavailable`."""
+    if known() != epoch:
+        raise HotUnavailable("the node has another epoch")
+    *answers, info = await valkey.send([*commands, _STILL])
+    if not isinstance(info, bytes) or b"master_replid:" + epoch.split(".")[1].encode() not in info:
+        valkey.drop()  # whoever connects again reads it
+        raise HotUnavailable("the node has another epoch than was known")
+    texts = {
+        index: ("EVAL", scripts[command[1]].text, *command[2:])
+        for index, (command, answer) in enumerate(zip(commands, answers, strict=True))
+        if command[0] == "EVALSHA" and isinstance(answer, Exception) and str(answer).startswith("NOSCRIPT")
+    }
+    if texts:
+        again = await run_fenced(valkey, list(texts.values()), epoch, known, scripts)
+        for index, answer in zip(texts, again, strict=True):
+            answers[index] = answer
+    return answers
+
+
+async def placed(
+    count: int, parts: Sequence[tuple[Sequence[int], Coroutine[Any, Any, list[Any]]]], patience_s: float
+) -> list[Any]:
+    """The answers of pipelines to several nodes, each in the places of its commands; ``HotUnavailable`` where there is none in
+    time, which keeps nobody else waiting for longer."""
+    answers: list[Any] = [HotUnavailable("the node has another epoch")] * count
+    sent = {asyncio.ensure_future(pipeline): places for places, pipeline in parts}
+    if not sent:
+        return answers
+    try:
+        _, late = await asyncio.wait(sent, timeout=patience_s)
+    finally:
+        for one in sent:
+            one.cancel()
+    for one, places in sent.items():
+        error = HotUnavailable("the node does not answer") if one in late else one.exception()
+        if error is not None and not isinstance(error, HotUnavailable):
+            raise error
+        for place, reply in zip(places, [error] * len(places) if error else one.result(), strict=True):
+            answers[place] = reply
+    return answers
 
 
 def epoch_of_all(epochs: Iterable[str]) -> str:
@@ -99,6 +154,20 @@ class Hot:
         :meth:`run` does for one node."""
         return await self.run(commands)
 
+    async def run_under(self, asked: Sequence[tuple[str, Command]], patience_s: float) -> list[Any]:
+        """Commands, each with the epoch under which alone its answer counts: ``HotUnavailable`` stands in its place if the node
+        that has its key is of another one, before or behind it, or does not answer for ``patience_s``. Nobody follows a
+        redirection: what stands elsewhere is another node's, whoever served the key before. Error replies are in their places."""
+        here = [index for index, (epoch, _) in enumerate(asked) if self.term and epoch == self.epoch]
+        parts = []
+        if here:
+            commands = [asked[index][1] for index in here]
+            scripts = self.commands.scripts
+            parts.append(
+                (here, run_fenced(self.commands, commands, self.epoch, lambda: self._known, scripts))
+            )
+        return await placed(len(asked), parts, patience_s)
+
     def parts(self) -> list[Any]:
         """The nodes that can be asked for what they have (:meth:`run_at`)."""
         return [None] if self.available else []
@@ -107,6 +176,11 @@ class Hot:
         """A pipeline to one of :meth:`parts`, about keys that it has. Raises what :meth:`run` does."""
         del part
         return await self.run(commands)
+
+    async def ask_at(self, part: Any, commands: Sequence[Command]) -> list[Any]:
+        """The same, with error replies in their places."""
+        del part
+        return await self.commands.send(commands)
 
     def script(self, text: str) -> Script:
         return self.commands.add_script(Script(text))

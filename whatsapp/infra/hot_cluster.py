@@ -26,9 +26,9 @@ import hiredis
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.cluster_ear import Ear
 from whatsapp.infra.cluster_node import ClusterNode
-from whatsapp.infra.hot import Hot, epoch_of_all
+from whatsapp.infra.hot import Hot, epoch_of_all, placed, run_fenced
 from whatsapp.infra.router import Router
-from whatsapp.infra.slots import Place, at, is_cluster, parse_nodes, seeds, slot_of_key
+from whatsapp.infra.slots import Place, at, is_cluster, parse_nodes, redirect, seeds, slot_of, slot_of_key
 from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script
 
 log = logging.getLogger(__name__)
@@ -109,15 +109,42 @@ class ClusterHot(Hot, Router):
     async def run_each(self, commands: Sequence[Command]) -> list[Any]:
         return await Router.run_each(self, commands)
 
+    async def run_under(self, asked: Sequence[tuple[str, Command]], patience_s: float) -> list[Any]:
+        groups: dict[Place, list[int]] = {}
+        for index, (epoch, command) in enumerate(asked):
+            place = self.table.owners[slot_of(command)]
+            node = self._nodes.get(place) if place is not None else None
+            if place is not None and node is not None and node.term and node.epoch == epoch:
+                groups.setdefault(place, []).append(index)
+        parts = [
+            (indexes, self._fenced(self._nodes[place], [asked[index] for index in indexes]))
+            for place, indexes in groups.items()
+        ]
+        answers = await placed(len(asked), parts, patience_s)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, hiredis.ReplyError) and redirect(answer) is not None:
+                answers[index] = HotUnavailable("its slot is on the move")
+                self.look()
+        return answers
+
+    async def _fenced(self, node: ClusterNode, asked: Sequence[tuple[str, Command]]) -> list[Any]:
+        if not node.answers:
+            raise HotUnavailable("the node does not answer")
+        commands = [command for _, command in asked]
+        return await run_fenced(node.valkey, commands, asked[0][0], lambda: node.epoch, self.scripts)
+
     def parts(self) -> list[Any]:
         return [place for place, node in self._nodes.items() if node.term and node.answers]
 
     async def run_at(self, part: Any, commands: Sequence[Command]) -> list[Any]:
-        answers: list[Any] = await self.send(part, commands)
+        answers = await self.ask_at(part, commands)
         for answer in answers:
             if isinstance(answer, Exception):
                 raise HotUnavailable(str(answer)) from None
         return answers
+
+    async def ask_at(self, part: Any, commands: Sequence[Command]) -> list[Any]:
+        return await self.send(part, commands)
 
     def send(self, place: Place, commands: Sequence[Command]) -> Awaitable[list[Any]]:
         node = self._nodes.get(place)

@@ -68,7 +68,7 @@ class HotDocuments:
         """The copies of documents that were just read, as far as they are there and count."""
         found: dict[str, Document] = {}
         await self.leases.confirm(marks.values())
-        near = [(c, mark.token) for c, mark in marks.items() if self.leases.holds(c, mark)]
+        near = [(c, mark) for c, mark in marks.items() if self.leases.holds(c, mark)]
         for (conversation, _), copy in zip(near, await self.copies.read(near), strict=True):
             # Confirmed behind the read as well: by then nobody has gone on without this copy.
             if isinstance(copy, Copy) and self.leases.holds(conversation, marks[conversation]):
@@ -90,7 +90,7 @@ class HotDocuments:
         """The copy of a document, None: there is none (any more). Waits for a hot node that is out of reach, until the lease of
         the copy is closed and dead."""
         while not await self.leases.gone(conversation, mark, deadline):
-            (copy,) = await self.copies.read([(conversation, mark.token)])
+            (copy,) = await self.copies.read([(conversation, mark)])
             if isinstance(copy, Copy | None):
                 if self.leases.holds(conversation, mark):
                     return copy
@@ -100,15 +100,16 @@ class HotDocuments:
         return None
 
     async def freeze(self, conversation: str, mark: Hot, copy: Copy) -> bool:
-        """Whether the copy is called back, and was this one: not if another node has answered by now."""
+        """Whether the copy is called back, and was this one: not if another node has answered by now. Where it is not known, the
+        next who finds it frozen goes on with it."""
         if not self.leases.holds(conversation, mark):
             return False
         try:
-            frozen = await self.copies.freeze(conversation, mark.token, copy.version)
+            frozen = await self.copies.freeze(conversation, mark, copy.version)
         except Unavailable:
             if self.leases.reachable(conversation, mark):
                 await self.leases.close(mark)  # the node is there and takes nothing
-            raise
+            return False
         return frozen and self.leases.holds(conversation, mark)
 
     async def without(self, conversation: str, document: Document, mark: Hot, deadline: float) -> Document:

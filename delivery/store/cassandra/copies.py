@@ -4,12 +4,14 @@ A copy is a key of its own for each token, in the slot of its conversation: a ha
 that nothing else ever had (``v``), and ``f`` once it was called back: then nothing changes it any more, whoever calls it back
 folds the same document into the durable one, and deletes it. So no step of that can be lost with the process that did it.
 
-Whether a copy counts is for :mod:`delivery.store.cassandra.leases` to say.
+Whether a copy counts is for :mod:`delivery.store.cassandra.leases` to say. Its node has an epoch, under which alone it is looked
+at and changed: a copy of that key at another node, or at the same one in another time, may be behind.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from typing import Any, NamedTuple
 import hiredis
 
 from delivery.store.cassandra.document import Document, pack, unpack
+from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.interface import Unavailable
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import Command, HotUnavailable
@@ -71,16 +74,21 @@ class Copies:
         """A new copy of a document whose mark names it; its version."""
         assert document.hot is not None
         version = _version()
-        await self._run(
-            [("HSET", key_of(conversation, document.hot.token), "v", version, "d", pack(document))]
-        )
+        key = key_of(conversation, document.hot.token)
+        put = (document.hot.epoch, ("HSET", key, "v", version, "d", pack(document)))
+        (answer,) = await self._each([put])
+        if isinstance(answer, Exception):
+            raise Unavailable(f"hot node: {answer}") from answer
         return version
 
-    async def read(self, asked: Sequence[tuple[str, int]]) -> list[Copy | HotUnavailable | None]:
-        """The copies of these (conversation, token)."""
+    async def read(self, asked: Sequence[tuple[str, Mark]]) -> list[Copy | HotUnavailable | None]:
+        """The copies of these (conversation, its mark)."""
         if not asked:
             return []
-        commands: list[Command] = [("HMGET", key_of(*one), "v", "d", "f") for one in asked]
+        commands = [
+            (mark.epoch, ("HMGET", key_of(conversation, mark.token), "v", "d", "f"))
+            for conversation, mark in asked
+        ]
         return [_copy(answer) for answer in await self._each(commands)]
 
     async def swap(self, changes: Sequence[Swap]) -> list[Outcome]:
@@ -92,42 +100,30 @@ class Copies:
         for (conversation, old, document), new in zip(changes, versions, strict=True):
             assert document.hot is not None
             key = key_of(conversation, document.hot.token)
-            commands.append(self._swap.call([key], [old, new, pack(document)]))
+            commands.append((document.hot.epoch, self._swap.call([key], [old, new, pack(document)])))
         answers = await self._each(commands)
         return [
             new if answer == 1 else None if answer == 0 else _copy(answer)
             for new, answer in zip(versions, answers, strict=True)
         ]
 
-    async def freeze(self, conversation: str, token: int, version: bytes) -> bool:
+    async def freeze(self, conversation: str, mark: Mark, version: bytes) -> bool:
         """Call a copy back; False if it is not of this version any more. Raises :class:`Unavailable`."""
-        (answer,) = await self._run([self._freeze.call([key_of(conversation, token)], [version])])
+        freeze = (mark.epoch, self._freeze.call([key_of(conversation, mark.token)], [version]))
+        (answer,) = await self._each([freeze])
+        if isinstance(answer, Exception):
+            raise Unavailable(f"hot node: {answer}") from answer
         return bool(answer == 1)
 
     async def drop(self, conversation: str, token: int) -> None:
-        """Nobody needs it any more: what cannot be deleted now stays there, and counts for nothing."""
-        try:
-            await self._run([("DEL", key_of(conversation, token))])
-        except Unavailable:
-            pass
+        """Nobody needs it any more, wherever it is: what cannot be deleted now stays there, and counts for nothing."""
+        with contextlib.suppress(HotUnavailable, hiredis.ReplyError, TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._hot.run([("DEL", key_of(conversation, token))])
 
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        answers = await self._each(commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise Unavailable(f"hot node: {answer}") from answer
-        return answers
-
-    async def _each(self, commands: Sequence[Command]) -> list[Any]:
-        asked = asyncio.ensure_future(self._hot.run_each(commands))
-        try:
-            if not (await asyncio.wait([asked], timeout=PATIENCE_S))[0]:
-                return [HotUnavailable("the node does not answer")] * len(commands)
-            answers = asked.result()
-        except (HotUnavailable, hiredis.ReplyError) as error:
-            return [HotUnavailable(str(error))] * len(commands)
-        finally:
-            asked.cancel()
+    async def _each(self, asked: Sequence[tuple[str, Command]]) -> list[Any]:
+        """Commands by the epochs under which they count; what failed is ``HotUnavailable`` in its place."""
+        answers = await self._hot.run_under(asked, PATIENCE_S)
         return [
             HotUnavailable(str(answer)) if isinstance(answer, hiredis.ReplyError) else answer
             for answer in answers

@@ -129,7 +129,7 @@ async def _swap(
 
 async def _with_documents(there: HotDocuments, open_: Mapping[str, Copied]) -> dict[str, Copied]:
     """The same, with the copies that were not read yet; without those that are not there."""
-    unread = [(c, one.mark.token) for c, one in open_.items() if one.document is None]
+    unread = [(c, one.mark) for c, one in open_.items() if one.document is None]
     found = dict(open_)
     for (conversation, _), copy in zip(unread, await there.copies.read(unread), strict=True):
         one = found.pop(conversation)

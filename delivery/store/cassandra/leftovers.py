@@ -63,7 +63,7 @@ class Leftovers:
         self._cursors = {part: self._cursors.get(part, b"0") for part in parts}
         gone = 0
         for part in parts:
-            with contextlib.suppress(HotUnavailable, Unavailable, hiredis.ReplyError):
+            with contextlib.suppress(HotUnavailable, hiredis.ReplyError):
                 gone += await self._end(await self._left(part))
         return gone
 
@@ -73,10 +73,11 @@ class Leftovers:
         for _ in range(STEPS):
             step = ("SCAN", self._cursors[part], "MATCH", "document:{*}:*", "COUNT", KEYS)
             ((self._cursors[part], keys),) = await self._hot.run_at(part, [step])
-            idle = await self._hot.run_at(part, [("OBJECT", "IDLETIME", key) for key in keys]) if keys else []
+            idle = await self._hot.ask_at(part, [("OBJECT", "IDLETIME", key) for key in keys]) if keys else []
             for key, seconds in zip(keys, idle, strict=True):
                 named = _COPY.fullmatch(key.decode())
-                if named is not None and seconds is not None and seconds >= LEFT_S:
+                # No number: it is gone, or its slot is not the node's (any more).
+                if named is not None and isinstance(seconds, int) and seconds >= LEFT_S:
                     left.append((named[1], int(named[2])))
             if len(left) >= AT_ONCE or self._cursors[part] == b"0":
                 break
@@ -85,9 +86,10 @@ class Leftovers:
     async def _end(self, left: Sequence[tuple[str, int]]) -> int:
         gone = 0
         for conversation, token in left:
-            if await self._documents.token(conversation) == token:
-                await self._documents.recall(conversation)
-            else:
-                await self._copies.drop(conversation, token)
-            gone += 1
+            with contextlib.suppress(Unavailable):
+                if await self._documents.token(conversation) == token:
+                    await self._documents.recall(conversation)
+                else:
+                    await self._copies.drop(conversation, token)
+                gone += 1
         return gone
