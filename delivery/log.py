@@ -176,6 +176,8 @@ class Log:
             except Blocked as blocked:
                 # The others are stored; those of a conversation that somebody holds are refused below.
                 results, row = blocked.results, blocked.row
+                if blocked.unsure:
+                    progress.rename()  # nobody would tell of it otherwise
             except Exception:
                 progress.rename()  # the outcome is unknown
                 raise

@@ -23,9 +23,13 @@ class Blocked(Busy):
     ``results`` is in the order of the sends, None where the answer is "unavailable"; ``row`` is the outbox row of what was
     stored, 0 if nothing was. A caller that only knows :class:`Unavailable` may drop it: the outbox is swept, and the client
     sends again with the same message id.
+
+    ``unsure``: one that has no result may be stored all the same, and would be a duplicate when it is sent again. ``row`` is its
+    row too, so the writer must not say that it is done: it takes another name, as after :class:`Unavailable`.
     """
 
-    def __init__(self, results: list[Appended | None], row: int) -> None:
+    def __init__(self, results: list[Appended | None], row: int, *, unsure: bool = False) -> None:
         super().__init__(f"{results.count(None)} of {len(results)} sends wait for a locked conversation")
         self.results = results
         self.row = row
+        self.unsure = unsure

@@ -26,11 +26,13 @@ STORED, DUPLICATE, OUT_OF_ORDER = Outcome.STORED, Outcome.DUPLICATE, Outcome.OUT
 
 
 class Faulty(Cassandra):
-    """A session whose batches of events can be lost or late, and whose rows by message id can be lost."""
+    """A session whose batches of events can be lost or late, and whose rows by message id can be lost. What is ``silent`` is
+    written, and nobody is told."""
 
     def __init__(self, session: Cassandra) -> None:
         self.__dict__ = dict(session.__dict__)
         self.lose: Callable[[Statement], bool] = lambda statement: False
+        self.silent: Callable[[Statement], bool] = lambda statement: False
         self.meanwhile: Callable[[], None] = lambda: None
         self.lost: list[tuple[Sequence[Statement], bool]] = []
 
@@ -41,6 +43,8 @@ class Faulty(Cassandra):
         await super().batch(statements, logged=logged)
         if any(is_event(one) for one in statements):
             self.meanwhile()
+        if any(self.silent(one) for one in statements):
+            raise Unavailable("written, but who knows")
 
     async def arrive(self) -> None:
         """What was lost reaches the server after all."""
@@ -440,3 +444,20 @@ async def test_one_conversation_with_an_unknown_outcome_costs_the_others_nothing
         await two.first.append(new_id(), batch, T0)
     assert raised.value.results == [None, Appended(STORED, 1, T0)]
     assert raised.value.row > 0
+    assert not raised.value.unsure
+
+
+async def test_who_writes_is_told_when_what_is_not_answered_may_be_a_duplicate(two: Two) -> None:
+    """It would never be told to anybody: its outbox row is that of the others, who are answered, and its claim has ended."""
+    free = await two.other.ensure_direct(two.people.alice, new_id(), new_id(), T0)
+    batch = [two.people.send(), send(free, two.people.alice, two.people.phone)]
+    two.bad.silent = lambda one: is_message(one) and one[1][2] == two.people.conversation
+    writer = new_id()
+    with pytest.raises(Blocked) as raised:
+        await two.first.append(writer, batch, T0)
+    assert raised.value.results == [None, Appended(STORED, 1, T0)]
+    assert raised.value.unsure
+    assert (await two.over(two.other, batch[0]))[0].outcome is DUPLICATE
+    (row,) = await two.other.outbox(writer, "", T0)
+    assert row.row == raised.value.row
+    assert dict(row.heads) == {two.people.conversation: 1, free: 1}

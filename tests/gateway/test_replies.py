@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from delivery.forwards import MAX_ACTS, Acts, Forward
 from delivery.log import Log
-from delivery.store.interface import Conversation, Interval, Unavailable
+from delivery.store.errors import Blocked
+from delivery.store.interface import Appended, Conversation, Interval, Outcome, Unavailable
 from tests.contract.harness import send
 from tests.gateway.peer import Peer, Runs, link, new_id, sign_up, talking, until
 from tests.gateway.test_amendments import delete, done, history
@@ -138,3 +142,46 @@ def test_acts_are_bounded() -> None:
     for number in range(MAX_ACTS + 5):
         assert acts.take(Forward("ann", str(number), "c", 1))
     assert len(acts) <= MAX_ACTS
+
+
+@pytest.mark.parametrize("unsure", [False, True])
+async def test_a_writer_takes_another_name_when_a_send_may_be_stored_that_was_not_answered(
+    unsure: bool,
+) -> None:
+    """Its row is the one of those who were answered: nobody but the sweep, which looks after old names, would tell of it."""
+    user, sends = new_id(), [send(new_id(), new_id(), new_id()) for _ in range(2)]
+    for one in sends:
+        one.sender = user
+    added: list[Any] = []
+
+    class Store:
+        async def append(self, writer: str, sends: Any, now: int) -> Any:
+            raise Blocked([None, Appended(Outcome.STORED, 1, now)], 7, unsure=unsure)
+
+    class Lists:
+        async def lists(self, heads: Any) -> dict[str, Conversation]:
+            return {c: Conversation(c, "direct", 0, (Interval(user, 1),)) for c in heads}
+
+    class Names:
+        writer = "first"
+
+        def rename(self) -> None:
+            self.writer = "second"
+
+    class Near:
+        async def too_far(self, batch: Any) -> list[Any]:
+            return []
+
+    nobody: Any = SimpleNamespace(sent=lambda *args: None)
+    names = Names()
+    fanout = SimpleNamespace(progress=names, add=added.append, lags=lambda conversation: False)
+    parts: Any = [Store(), Lists(), fanout, nobody, nobody, None, Near()]
+    log = Log(*parts)
+    got: list[Any] = []
+    session: Any = SimpleNamespace(sending=0, first_own={}, send=got.append)
+    for one in sends:
+        log.submit(session, one, "", 0.0)
+    await log.drained()
+    assert {type(frame).__name__ for frame in got} == {"Error", "StatusUpdate"}
+    assert [(batch.writer, batch.row) for batch in added] == [("first", 7)]
+    assert names.writer == ("second" if unsure else "first")

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from delivery.store.cassandra import events, rows
 from delivery.store.cassandra.append import (
+    NOTHING,
     Accept,
     Taken,
+    Written,
     is_active,
     nowhere,
     numbers,
@@ -41,7 +43,7 @@ async def append_amending(
     writer: str,
     sends: Sequence[Send],
     now: int,
-) -> tuple[list[Appended | None], int]:
+) -> tuple[list[Appended | None], Written]:
     """Append sends to one conversation, some of which are amendments, as if each were a call of its own; as
     :func:`.append.append_messages`."""
     conversation = sends[0].conversation
@@ -57,7 +59,7 @@ async def append_amending(
             async with exclusive(documents, conversation, now, settled, resumes) as held:
                 if held is None:
                     found = await known(session, [send.message_id for send in sends])
-                    return [nowhere(send, found) for send in sends], 0
+                    return [nowhere(send, found) for send in sends], NOTHING
                 work = _Work(session, documents, held, conversation, sends, now)
                 judged = await work.judge()
                 taken = []
@@ -67,7 +69,7 @@ async def append_amending(
                         results[i] = judged.answers[i]
                     else:
                         taken.append(Taken(i, send, claim, judged.document, work.targets.get(claim.seq, 0)))
-                row = await store(
+                written = await store(
                     session,
                     documents,
                     outbox,
@@ -78,7 +80,7 @@ async def append_amending(
                     now,
                     work.write,
                 )
-                return results, row
+                return results, written
         except _Overdue:
             await end_claims(session, documents, conversation, now)
     raise Unavailable("what others left behind could not be settled")

@@ -54,6 +54,17 @@ class Taken(NamedTuple):
     mark: Mark | None = None  # of the copy whose number it is, not durable yet
 
 
+class Written(NamedTuple):
+    """The outbox row, 0 when nothing was stored. ``unsure``: it is also that of a message of which nobody knows whether it is
+    found by its id by now, and would be a duplicate."""
+
+    row: int
+    unsure: bool
+
+
+NOTHING: Final = Written(0, unsure=False)
+
+
 async def append_messages(
     session: Cassandra,
     documents: Documents,
@@ -62,9 +73,9 @@ async def append_messages(
     writer: str,
     sends: Sequence[Send],
     now: int,
-) -> tuple[list[Appended | None], int]:
+) -> tuple[list[Appended | None], Written]:
     """Append sends none of which is an amendment, and none of which has the (sender, message_id) of another. Results, None where
-    the outcome is unknown, and the outbox row, 0 when nothing was stored."""
+    the outcome is unknown, and what was written."""
     by_conversation: dict[str, list[int]] = {}
     for i, send in enumerate(sends):
         by_conversation.setdefault(send.conversation, []).append(i)
@@ -95,8 +106,7 @@ async def append_messages(
     for one_again in again:
         taken.setdefault(one_again.send.conversation, []).append(one_again)
     _not_ahead(taken, [*over, *again])
-    row = await store(session, documents, outbox, accept, writer, taken, results, now)
-    return results, row
+    return results, await store(session, documents, outbox, accept, writer, taken, results, now)
 
 
 async def _numbers_of(
@@ -149,11 +159,11 @@ async def store(
     results: list[Appended | None],
     now: int,
     write: Callable[[str, Sequence[Taken]], Awaitable[None]] | None = None,
-) -> int:
-    """Write the rows of numbers that were given out, and note in ``results`` what was stored; the outbox row. ``write``: how the
-    rows of one conversation are written, if not as those of messages are."""
+) -> Written:
+    """Write the rows of numbers that were given out, and note in ``results`` what was stored. ``write``: how the rows of one
+    conversation are written, if not as those of messages are."""
     if not taken:
-        return 0
+        return NOTHING
     plain = write is None
     heads = sorted((c, max(one.claim.seq for one in items)) for c, items in taken.items())
     row, announced = outbox.add(writer, heads, now)
@@ -193,7 +203,7 @@ async def store(
             results[one.place] = Appended(
                 Outcome.STORED, claim.seq, claim.at, withheld=claim.withheld, until=claim.until
             )
-    return row if any(ended) else 0
+    return Written(row if any(ended) else 0, unsure=not all(ended))
 
 
 async def numbers(session: Cassandra, document: Document, sends: Iterable[Send]) -> dict[str, int]:

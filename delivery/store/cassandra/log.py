@@ -8,7 +8,7 @@ from uuid import uuid4
 import msgspec
 
 from delivery.store.cassandra.amend import append_amending
-from delivery.store.cassandra.append import Accept, append_messages
+from delivery.store.cassandra.append import NOTHING, Accept, append_messages
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
@@ -32,7 +32,7 @@ async def append(
         sends = _unprotected(sends)
     results: list[Appended | None] = [None] * len(sends)
     stuck: set[str] = set()
-    row = 0
+    row, unsure = 0, False
     for places in _parts(sends):
         # What comes behind a send with an unknown outcome would overtake it.
         left = [i for i in places if sends[i].conversation not in stuck]
@@ -41,17 +41,17 @@ async def append(
             amends = any(type(one) is Amendment for one in part)
             append_part = append_amending if amends else append_messages
             try:
-                found, part_row = await append_part(session, documents, outbox, accept, writer, part, now)
+                found, written = await append_part(session, documents, outbox, accept, writer, part, now)
             except Unavailable:
-                found, part_row = [None] * len(part), 0
-            row = max(row, part_row)
+                found, written = [None] * len(part), NOTHING
+            row, unsure = max(row, written.row), unsure or written.unsure
             for i, result in zip(group, found, strict=True):
                 results[i] = result
                 if result is None:
                     stuck.add(sends[i].conversation)
     if None in results:
         if any(results):
-            raise Blocked(results, row)
+            raise Blocked(results, row, unsure=unsure)
         raise Unavailable("what became of these is not known")
     return AppendResult(results, row)  # type: ignore[arg-type]  # none of them is None
 
