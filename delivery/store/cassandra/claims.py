@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
-from delivery.store.cassandra import rows
+from delivery.store.cassandra import events, rows
 from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.messages import Known, known
@@ -30,7 +30,6 @@ _LEFT_MS = 5_000
 #: Claims of a document that may be left.
 _MANY = 16
 
-_THERE = "SELECT message_id FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
 _VOID = "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
 
 
@@ -89,11 +88,9 @@ async def settle(session: Cassandra, documents: Documents, conversation: str, no
         # The clock is read before the rows.
         overdue_at = clock.now_ms() - SETTLE_MS
         late = _late(document, overdue_at)
-        found = await session.each(
-            _THERE, [(conversation, one.seq // rows.BUCKET, one.seq, one.message_id) for one in late]
-        )
+        found = await events.there(session, conversation, [(one.seq, one.message_id) for one in late])
         there.clear()
-        there.update(one.seq for one, row in zip(late, found, strict=True) if row)
+        there.update(found)
 
     def decide(document: Document) -> list[Claim]:
         late = _late(document, overdue_at)

@@ -15,6 +15,10 @@ _UP = (
 )
 _DOWN = f"""SELECT {_COLUMNS} FROM $.event WHERE conversation = ? AND bucket = ? AND seq >= ? AND seq <= ?
     ORDER BY seq DESC, message_id DESC LIMIT ?"""
+#: All of an event. A read mends only the columns it asks for where a node has missed the write, so what is to count from now on,
+#: whoever wrote it, is read whole.
+_WHOLE = f"""SELECT {_COLUMNS}, allocated_at, base, body_hash FROM $.event
+    WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"""
 _ONE = f"SELECT {_COLUMNS} FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ?"
 
 
@@ -37,6 +41,11 @@ class EventRow(NamedTuple):
     superseded: bool | None
     replaced: int | None
     target: int | None
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it is only what a change has left of a row whose time to live has ended, or that never came."""
+        return self.kind is None
 
     @property
     def size(self) -> int:
@@ -75,3 +84,12 @@ async def some(session: Cassandra, conversation: str, seqs: Sequence[int]) -> di
     wanted = list(dict.fromkeys(seqs))
     found = await session.each(_ONE, [(conversation, seq // BUCKET, seq) for seq in wanted])
     return {seq: EventRow(*rows[0]) for seq, rows in zip(wanted, found, strict=True) if rows}
+
+
+async def there(session: Cassandra, conversation: str, asked: Sequence[tuple[int, str]]) -> set[int]:
+    """Those of these (seq, message id) that a quorum has, from now on if not before."""
+    found = await session.each(
+        _WHOLE, [(conversation, seq // BUCKET, seq, message_id) for seq, message_id in asked]
+    )
+    kind = EventRow._fields.index("kind")
+    return {seq for (seq, _), rows in zip(asked, found, strict=True) if rows and rows[0][kind] is not None}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from delivery.store.cassandra import rows
+from delivery.store.cassandra import events, rows
 from delivery.store.cassandra.document import Claim, Document, Lost, State, pack, unpack
 from delivery.store.cassandra.judge import block_of
 from delivery.store.cassandra.messages import known
@@ -33,6 +33,10 @@ async def without_copy(session: Cassandra, conversation: str, document: Document
     for bucket in range(low // rows.BUCKET, high // rows.BUCKET + 1):
         behind += await session.rows(_BEHIND, conversation, bucket, low, high)
     there = await known(session, [row[1] for row in behind])
+    # Of those that nobody was told of, which are there for good.
+    untold = {row[0]: row[1] for row in behind if not _is(there.get((row[2], row[1])), conversation, row[0])}
+    kept = await events.there(session, conversation, list(untold.items()))
+    behind = [row for row in behind if row[0] not in untold or row[0] in kept]
     new = unpack(pack(document))
     new.hot = None
     new.base = max(new.base, high)

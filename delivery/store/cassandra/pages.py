@@ -152,12 +152,12 @@ async def _read(
             room = limit - len(rows)
             found = await events.upwards(session, conversation, low, high, room + 1)
             top = high if len(found) <= room else found[-1].seq
-            present = {row.seq for row in found}
+            present = {row.seq for row in found if not row.is_rest}
             hole = next((seq for seq in open_ if low <= seq <= top and seq not in present), None)
             for row in found:
                 if hole is not None and row.seq > hole:
                     break
-                if row.seq in void or is_void(document.lost, row.seq) or reader.hidden(row):
+                if row.is_rest or row.seq in void or is_void(document.lost, row.seq) or reader.hidden(row):
                     continue
                 size += row.size
                 cut = len(rows) == limit or (bool(rows) and size > max_bytes)
@@ -213,7 +213,8 @@ async def history(
             rows += [
                 row
                 for row in found
-                if row.seq not in void
+                if not row.is_rest
+                and row.seq not in void
                 and not is_void(document.lost, row.seq)
                 and not reader.hidden(row)
                 and not reader.superseded(row)

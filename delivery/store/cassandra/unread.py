@@ -27,9 +27,9 @@ async def ordinal(db: Cassandra, conversation: str, document: Document, seq: int
     while seq > document.floor:
         bucket = seq // BUCKET
         rows = await db.rows(_ORDINAL, conversation, bucket, seq, document.floor)
-        if rows:
+        if rows and rows[0][1] is not None:
             return int(rows[0][1])
-        seq = bucket * BUCKET - 1
+        seq = rows[0][0] - 1 if rows else bucket * BUCKET - 1  # or what is left of one that has expired
     return document.floor_ordinal
 
 
