@@ -16,11 +16,16 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from delivery.store.interface import Change, Flags, Store
+from whatsapp.infra import clock
 
 #: Who wrote a row carries it out at once; after so long (ms) the sweep does.
 GRACE_MS: Final = 2_000
 #: Longest wait before the sweep tries again what failed.
 LONGEST_MS: Final = 60_000
+
+#: A change that is carried out so much later (ms) bears the time at which it is, not that of its commit: a row of the outbox that
+#: is old when it is written is told to nobody.
+LATE_MS: Final = 60_000
 
 #: Then a change is parked: about eight minutes of tries.
 MOST_FAILURES: Final = 12
@@ -64,6 +69,12 @@ class _Operation(msgspec.Struct, array_like=True, tag=True):
         raise NotImplementedError
 
 
+def _told_at(now: int) -> int:
+    """The time of a change that was committed at ``now`` and is carried out at this moment."""
+    present = clock.now_ms()
+    return present if present - now > LATE_MS else now
+
+
 class OpenDirect(_Operation):
     low: str
     high: str
@@ -85,7 +96,7 @@ class Withhold(_Operation):
     now: int
 
     async def perform(self, store: Elsewhere) -> str:
-        return await store.withhold(self.member, self.sender, self.on, self.now)
+        return await store.withhold(self.member, self.sender, self.on, _told_at(self.now))
 
 
 class Accept(_Operation):
@@ -94,7 +105,7 @@ class Accept(_Operation):
     conversations: list[str]
 
     async def perform(self, store: Elsewhere) -> Any:
-        return await store.accept(self.user, self.now, conversations=self.conversations)
+        return await store.accept(self.user, _told_at(self.now), conversations=self.conversations)
 
 
 class CreateGroup(_Operation):
@@ -113,7 +124,8 @@ class ChangeMembers(_Operation):
     now: int
 
     async def perform(self, store: Elsewhere) -> Any:
-        return await store.change(self.writer, self.conversation, self.sender, self.changes, self.now)
+        now = _told_at(self.now)
+        return await store.change(self.writer, self.conversation, self.sender, self.changes, now)
 
 
 class SetTimer(_Operation):
@@ -126,8 +138,9 @@ class SetTimer(_Operation):
     now: int
 
     async def perform(self, store: Elsewhere) -> Any:
+        now = _told_at(self.now)
         return await store.set_timer(
-            self.writer, self.conversation, self.sender, self.message_id, self.seconds, self.extra, self.now
+            self.writer, self.conversation, self.sender, self.message_id, self.seconds, self.extra, now
         )
 
 

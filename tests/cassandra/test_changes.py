@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from delivery.store import pending
 from delivery.store.cassandra import changes
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Change, Interval, PageRequest, Unavailable
 from tests.contract.harness import T0, new_id
+from whatsapp.infra import clock
 
 
 @pytest.fixture
@@ -92,3 +94,40 @@ async def test_a_write_that_fails_is_no_answer(
         with pytest.raises(Unavailable):
             await store.change(new_id(), group, ann, coming, T0)
     assert (await store.change(new_id(), group, ann, coming, T0)).seqs == [2]
+
+
+LATER = T0 + 3 * 3_600_000
+
+
+async def told(store: CassandraStore, group: str) -> list[int]:
+    """What the sweep finds of a group."""
+    found = []
+    for writer in await store.outbox_writers(LATER, "an epoch"):
+        for row in await store.outbox(writer, "an epoch", LATER):
+            found += [seq for conversation, seq in row.heads if conversation == group]
+    return sorted(found)
+
+
+async def test_what_was_committed_long_ago_is_told_when_it_is_carried_out(
+    store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage of hours, or when staff have it tried again."""
+    monkeypatch.setattr(clock, "now_ms", lambda: LATER)
+    group, ann = new_id(), new_id()
+    await store.create_group(group, T0)
+    coming = [Change(new_id(), "member_added", b"\x80", (ann,))]
+    await pending.ChangeMembers(new_id(), group, ann, coming, T0).perform(store)  # type: ignore[arg-type]
+    assert await told(store, group) == [1]
+    await pending.SetTimer(new_id(), group, ann, new_id(), 60, b"\x80", T0).perform(store)  # type: ignore[arg-type]
+    assert await told(store, group) == [1, 2]
+
+
+async def test_what_was_decided_long_ago_is_told_when_somebody_ends_it(
+    store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now_ms", lambda: T0)
+    group, _, bob, _ = await left(store, monkeypatch)
+    monkeypatch.setattr(clock, "now_ms", lambda: LATER)
+    assert await told(store, group) == []
+    assert await seqs(store, group, bob) == [2]
+    assert await told(store, group) == [2]

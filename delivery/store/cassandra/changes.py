@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
+from uuid import uuid4
 
 from delivery.store.cassandra import life, members
 from delivery.store.cassandra.document import Document, Intent, Step
@@ -20,6 +21,7 @@ from delivery.store.cassandra.rows import BUCKET, OutboxRows, activity, announce
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.changes import NO_DEVICE
 from delivery.store.interface import Change, Changed, RosterHead, TimerSet, Unavailable
+from delivery.store.outbox import REPLAY_MS
 from whatsapp.infra import clock
 
 #: An intent so old (ms) is finished by whoever meets it.
@@ -158,7 +160,7 @@ async def finish(db: Cassandra, documents: Documents, conversation: str, intent:
         ]
     await db.write([*statements, *activity(conversation, at)])
     # From here on it is told to those whom the rows above name.
-    await db.write(announced(intent.writer, intent.row, [(conversation, intent.steps[-1].seq)], at))
+    await db.write(_announced(conversation, intent))
     # Before the intent goes: a repetition finds one or the other.
     await db.write([_message(conversation, intent, step) for step in intent.steps])
 
@@ -169,6 +171,15 @@ async def finish(db: Cassandra, documents: Documents, conversation: str, intent:
 
     with contextlib.suppress(Unavailable):  # then the next one takes it
         await documents.change(conversation, take, at)
+
+
+def _announced(conversation: str, intent: Intent) -> list[Statement]:
+    writer, row, at = intent.writer, intent.row, intent.at
+    now = clock.now_ms()
+    if now - intent.began_at > REPLAY_MS:
+        # Nobody looks for so old a row (after an outage, say): it is told as by somebody else.
+        writer, row, at = str(uuid4()), now * 1000, now
+    return announced(writer, row, [(conversation, intent.steps[-1].seq)], at)
 
 
 def _event(conversation: str, intent: Intent, step: Step) -> Statement:
