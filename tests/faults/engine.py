@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -23,10 +23,11 @@ from delivery.lanes import SubmitLane
 from delivery.node import Node
 from delivery.ports import EnvelopeDevices, keyless
 from delivery.session import Session, State
-from delivery.store.interface import Appended, Send, Store, Unavailable
+from delivery.store.interface import Appended, Send, Store
 from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer
+from tests.contract.harness import answered
 from tests.gateway.peer import PATIENCE, new_id, until
 from tests.support.cassandra import copies_are_on, on_cassandra
 from tests.support.wire import Wire
@@ -37,7 +38,6 @@ from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON
 
 HOUR_MS = 3_600_000
-T = TypeVar("T")
 
 Message = (frames.Message, frames.Event)  # what has a seq
 SubmitDrain = Callable[[DrainRequest], None]
@@ -331,28 +331,15 @@ class World:
     async def person(self) -> tuple[str, str]:
         """(user, device), the device an hour old: a younger one rebuilds its dirty set at each opening."""
         user, device = new_id(), new_id()
-        await self._answered(lambda: self.store.link_device(user, device, clock.now_ms() - HOUR_MS))
+        await answered(lambda: self.store.link_device(user, device, clock.now_ms() - HOUR_MS))
         return user, device
 
     async def direct(self, a: str, b: str) -> str:
-        return await self._answered(lambda: self.store.ensure_direct(a, b, new_id(), clock.now_ms()))
-
-    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What is asked before a test begins is asked again, as whoever uses the store does, where a busy server gave no answer
-        in time."""
-
-        async def answer() -> list[T]:
-            try:
-                return [await ask()]
-            except Unavailable:
-                return []
-
-        found: list[T] = await until(answer, "the store answers")
-        return found[0]
+        return await answered(lambda: self.store.ensure_direct(a, b, new_id(), clock.now_ms()))
 
     async def group(self, *intervals: tuple[str, int, int]) -> str:
         """A group with these (user, joined, left)."""
-        conversation: str = await self.log.group(created_at=1)
+        conversation: str = await answered(lambda: self.log.group(created_at=1))
         for user, joined, left in intervals:
             await self.log.join(conversation, user, joined)
             if left:

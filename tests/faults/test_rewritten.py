@@ -78,7 +78,7 @@ async def test_a_delete_reaches_what_was_drained(rig: Rig) -> None:
 
 
 async def test_twin_a_copy_is_forwarded_as_it_was(rig: Rig) -> None:
-    with rig.off("rewritten", "drained"), pytest.raises(AssertionError):
+    with rig.off("rewritten", "drained"), pytest.raises(AssertionError, match=f"first {EDITED}"):
         await a_delete_reaches_what_was_drained(rig)
 
 

@@ -97,6 +97,7 @@ class Cassandra:
             log_level="critical",
         )
         self._session: Any = None
+        self._connecting: asyncio.Task[Any] | None = None
         self._closed = False
         self._opening = asyncio.Lock()
         self._prepared: dict[str, Any] = {}
@@ -106,13 +107,30 @@ class Cassandra:
         """Raises :class:`Unavailable` when no node answers."""
         async with self._opening:
             if self._session is None and not self._closed:
-                with _unavailable():
-                    async with asyncio.timeout(self._timeout * 2 + 1):
-                        self._session = await self._cluster.create_session()
+                self._session = await self._connected()
         return self
+
+    async def _connected(self) -> Any:
+        """The driver's session, within a bounded time. One that is given up while it connects, by a deadline or with its caller,
+        is freed, and the driver then waits in the loop's thread for an end that does not come: so nobody cancels it, and who
+        asks next waits for the same."""
+        if self._connecting is None or _failed(self._connecting):
+            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+        done, _ = await asyncio.wait([self._connecting], timeout=self._timeout * 2 + 1)
+        if not done:
+            raise Unavailable("no node has taken us yet")
+        with _unavailable():
+            return self._connecting.result()
+
+    async def _connect(self) -> Any:
+        return await self._cluster.create_session()
 
     async def close(self) -> None:
         self._closed = True
+        if self._session is None and self._connecting is not None:
+            done, _ = await asyncio.wait([self._connecting], timeout=self._timeout * 2 + 1)
+            if done and not _failed(self._connecting):
+                self._session = self._connecting.result()
         if self._session is not None:
             session, self._session = self._session, None
             with contextlib.suppress(errors.CassException):
@@ -213,6 +231,10 @@ class Cassandra:
             raise
         except (errors.CassException, TimeoutError) as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 @contextlib.contextmanager
