@@ -22,7 +22,7 @@ def rig() -> Iterator[Rig]:
         yield Rig(system)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(240, func_only=True)
 async def test_c6_every_master_dies_once(rig: Rig) -> None:
     cluster = rig.system.stack.hot_cluster
     assert cluster is not None
