@@ -11,13 +11,15 @@ from textual import events
 from textual.keys import _character_to_key
 
 from tests.clients.fake_backend import BOB, EVE, FakeBackend
+from tests.support.cassandra import on_cassandra
 from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.chat_screen import ChatScreen
 
+PATIENCE = 60.0 if on_cassandra() else 10.0  # seconds, for what comes at once on an idle machine
 LOOK = 0.05  # seconds between two looks at the screen: drawing it for us costs several times a look at a list
 
 
-async def until(true: Callable[[], Any], timeout: float = 10.0, *, every: float = 0.01) -> None:
+async def until(true: Callable[[], Any], timeout: float = PATIENCE, *, every: float = 0.01) -> None:
     """Wait for something to become true; fails with what it is about."""
     async with asyncio.timeout(timeout):
         while not true():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.test_with_server import eventually, people
+from tests.clients.test_with_server import PATIENCE, eventually, people
 from tests.gateway.peer import Peer, Phone
 from tests.gateway.test_amendments import delete, done, edit, react
 from whatsapp_client import Client, Conversation, Entry, by_name
@@ -91,7 +91,7 @@ async def test_with_the_server(stack: Any, encoding: str):
     async with people(stack, codec=by_name(encoding)) as (conversation, (ann, bob)):
         sent = [bob.send(conversation, f"t{n}") for n in range(3)]
         for outgoing in sent:
-            await asyncio.wait_for(outgoing.sent(), 20)
+            await asyncio.wait_for(outgoing.sent(), PATIENCE)
         await bob.stop()
         session = bob.session
         phone = Phone(stack, "", session.user_id, session.device_id, session.token, "")

@@ -21,7 +21,7 @@ from whatsapp_client import (
     events,
 )
 
-from .test_with_server import eventually, messages, people, register, texts
+from .test_with_server import PATIENCE, eventually, messages, people, register, texts
 
 
 def title(client: Client, conversation: str) -> str:
@@ -95,7 +95,7 @@ async def test_names_roles_and_settings_change_live(stack: Any):
             lambda: (title(bob, group), bob.chat(group).read_only) == ("Rowing", "announcements")
         )
         with pytest.raises(SendFailed, match="forbidden"):
-            await asyncio.wait_for(bob.send(group, "no").sent(), 20)
+            await asyncio.wait_for(bob.send(group, "no").sent(), PATIENCE)
         with pytest.raises(Forbidden):
             await bob.update_group(group, settings={"whoSends": "all"})
         await ann.set_role(group, bob.session.user_id, "admin")
@@ -302,7 +302,7 @@ async def test_ticks_of_a_group_are_those_of_all_others(stack: Any):
         await eventually(lambda: read_by(bob, group, ann) == second.seq)
         await eventually(lambda: read_by(ann, group, bob) == second.seq)
         # A gateway goes by a list of members for 5 s, so it may not have told him who is so new; the details do.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while joe.receipt_of(second) != "read":
                 await joe.receipts(group, second.message_id)
                 await asyncio.sleep(0.05)

@@ -15,7 +15,7 @@ from tests.support.proxy import Network
 from whatsapp_client import Backoff, Client, Database, Rest
 from whatsapp_client.session import new_key
 
-from .test_with_server import eventually, people, register, texts
+from .test_with_server import PATIENCE, eventually, people, register, texts
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ async def test_kill_9_loses_nothing_that_was_stored_and_sends_nothing_twice(stac
             promised = worker.last
             await worker.start(last=promised + 5)
             await eventually(lambda: "through" in worker.lines)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 for outgoing in sent:
                     await outgoing.sent()
             head = max(outgoing.seq for outgoing in sent)

@@ -27,7 +27,7 @@ from whatsapp_client import (
     sign_up,
 )
 
-from .test_with_server import eventually, people, register
+from .test_with_server import PATIENCE, eventually, people, register
 
 
 def seen(client: Client, conversation: str) -> list[Any]:
@@ -38,7 +38,7 @@ def seen(client: Client, conversation: str) -> list[Any]:
 
 
 async def all_sent(*clients: Client) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         for client in clients:
             while len(client.outbox):
                 await asyncio.sleep(0.01)
@@ -80,7 +80,7 @@ async def test_edits_deletes_and_reactions_converge_over_devices_and_while_offli
             stream = desk.events()
             await desk.start()
             with pytest.raises(MessageGone):
-                await asyncio.wait_for(late.sent(), 20)
+                await asyncio.wait_for(late.sent(), PATIENCE)
             await all_sent(desk)
             reply = bob.send(conversation, "reply", replyTo=ids[0])
             await all_sent(bob)
@@ -115,7 +115,7 @@ async def test_changes_survive_lost_answers(stack: Any):
             async with client:
                 await client.wait_online()
                 message = client.send(conversation, "0")
-                await asyncio.wait_for(message.sent(), 20)
+                await asyncio.wait_for(message.sent(), PATIENCE)
                 for n in range(1, 30):
                     client.edit(conversation, message.message_id, str(n))
                     client.react(conversation, message.message_id, "👍" if n % 2 else "")
@@ -197,7 +197,7 @@ async def test_people_contacts_blocks_and_lists(stack: Any):
         Image.new("RGB", (60, 60), "red").save(picture, "PNG")
         await bob.set_photo(picture.getvalue())
         await bob.rest.call("PATCH", "/me", {"name": "Bob"})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while (
                 await ann.profile(bob_id)
             ).name != "Bob":  # it is asked again as the server says that it changed
@@ -223,7 +223,7 @@ async def test_people_contacts_blocks_and_lists(stack: Any):
             assert ann.chat(conversation).blocked
             await eventually(lambda: desk.chat(conversation).blocked)
             withheld = bob.send(conversation, "from the blocked one")
-            await asyncio.wait_for(withheld.sent(), 20)
+            await asyncio.wait_for(withheld.sent(), PATIENCE)
             await ann.unblock(bob_id)
             assert not ann.chat(conversation).blocked
             await eventually(lambda: not desk.chat(conversation).blocked)
@@ -261,7 +261,7 @@ async def test_a_device_is_linked_by_a_code_and_the_account_is_locked_by_a_pin(s
             asked = await ann.look_at_link(offer.qr)
             assert (asked.device_name, asked.status) == ("laptop", "pending")
             await ann.approve_link(f"{offer.qr}:appended", history_days=7)
-            session = await asyncio.wait_for(waiting, 20)
+            session = await asyncio.wait_for(waiting, PATIENCE)
         assert (session.user_id, session.phone_number) == (ann.session.user_id, ann.session.phone_number)
         async with Client(stack.http, session) as laptop:
             await laptop.wait_online()
@@ -271,7 +271,7 @@ async def test_a_device_is_linked_by_a_code_and_the_account_is_locked_by_a_pin(s
         async with link.request(stack.http, "stranger") as offer:
             await ann.reject_link(offer.qr)
             with pytest.raises(link.Gone):
-                await asyncio.wait_for(offer.wait(), 20)
+                await asyncio.wait_for(offer.wait(), PATIENCE)
         for wrong in ("", "wa-link:2:a:b", "https://example.org", "wa-link:1::"):
             with pytest.raises(ValueError, match="no code"):
                 await ann.look_at_link(wrong)

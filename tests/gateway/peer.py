@@ -100,8 +100,7 @@ class Phone:
         """The id of the 1:1 conversation with another user. Both accept each other, unless they are to be ``strangers``; who is
         named by id cannot."""
         user = other if isinstance(other, str) else other.user
-        answer = await self.rest("PUT", f"/conversations/direct/{user}", {})
-        assert answer.status_code == 200, answer.text
+        answer = await self._answer("PUT", f"/conversations/direct/{user}", {})
         conversation = str(answer.json()["conversationId"])
         if not strangers:
             both = (self,) if isinstance(other, str) else (self, other)
@@ -110,8 +109,17 @@ class Phone:
 
     async def accept(self, conversation: str) -> None:
         """Answer a message request."""
-        answer = await self.rest("PATCH", f"/conversations/{conversation}", {"accepted": True})
+        await self._answer("PATCH", f"/conversations/{conversation}", {"accepted": True})
+
+    async def _answer(self, method: str, path: str, body: Any) -> httpx.Response:
+        """``unavailable`` is asked again, as it says: a process opens its session with Cassandra when it is first used, which on
+        a busy machine takes longer than a request waits."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while (answer := await self.rest(method, path, body)).status_code == 503:
+            assert asyncio.get_running_loop().time() < deadline, answer.text
+            await asyncio.sleep(0.1)
         assert answer.status_code == 200, answer.text
+        return answer
 
 
 async def rest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -80,3 +81,20 @@ def test_what_hinders_it_is_one_sentence(environment: dict[str, str], said: str)
     assert run.returncode
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_node_that_is_busy_is_waited_for() -> None:
+    """It has taken the connection and answers nothing yet; by itself the driver tries another one after five seconds, and gives
+    up after four of them."""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = "127.0.0.1:{1}".format(*busy.getsockname())
+        env = {**os.environ, "CASSANDRA_CONTACT_POINTS": address, "CASSANDRA_KEYSPACE": "busy"}
+        with subprocess.Popen([sys.executable, "manage.py", "sync_cassandra"], cwd=REPO, env=env) as run:
+            try:
+                asked, _ = busy.accept()
+                busy.settimeout(7)
+                with asked, pytest.raises(TimeoutError):
+                    busy.accept()
+                assert run.poll() is None
+            finally:
+                run.kill()

@@ -42,6 +42,7 @@ def _database() -> dict[str, Any]:
         "lazy_connect": True,
         "consistency": None,
         # A change of the schema on a busy cluster takes seconds on each node; nobody waits for this command.
+        "connect_timeout": _PATIENCE_S,
         "idle_heartbeat_timeout": _PATIENCE_S,
         "control_connection_timeout": _PATIENCE_S,
         "max_schema_agreement_wait": _PATIENCE_S,
