@@ -16,7 +16,7 @@ import psycopg
 from django.conf import settings
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from delivery.store.moving import COMPARED, COPYING, FENCED, FINAL, MOVED, where
+from delivery.store.moving import COMPARED, COPYING, FENCED, FINAL, MOVED, RETURNING, where
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,10 @@ _ASK: Final = """SELECT coalesce((SELECT state FROM delivery_move WHERE id = 1),
 
 def judge(store: str, state: str, events: bool) -> str:
     """What is wrong with using ``store``, in one sentence; "" for nothing. ``events``: there are some in PostgreSQL."""
+    if state == RETURNING:
+        return (
+            "The log is on its way back from Cassandra: wait for manage.py move_log --back, or run it again."
+        )
     if store == "postgres":
         if state in (MOVED, FINAL):
             return "The log has moved to Cassandra: start with LOG_STORE=cassandra."

@@ -2,8 +2,9 @@
 
 The state is one row. Until there is one, or while it says ``copying``, the log is here and everybody writes it. ``fenced``:
 nobody does, for triggers on its tables refuse every write with :data:`FENCED_OUT`, whoever makes it; the rest is copied and
-compared. ``compared``: the other store has all of it. ``moved``: the other store is the log. ``final``: there is no way back. The
-fence stands from ``fenced`` on; it costs nothing before.
+compared. ``compared``: the other store has all of it. ``moved``: the other store is the log. ``returning``: it still is, but
+nobody may use it, because it is looked whether there is a way back. ``final``: there is none. The fence stands from ``fenced``
+on; it costs nothing before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from psycopg.conninfo import make_conninfo
 
 from whatsapp.infra.postgres import KEEPALIVE, parameters
 
-COPYING, FENCED, COMPARED, MOVED, FINAL = "copying", "fenced", "compared", "moved", "final"
+COPYING, FENCED, COMPARED, MOVED, RETURNING, FINAL = (
+    "copying",
+    "fenced",
+    "compared",
+    "moved",
+    "returning",
+    "final",
+)
 
 #: What the fence refuses a write with (SQLSTATE).
 FENCED_OUT: Final = "55M01"
@@ -104,7 +112,7 @@ class At(NamedTuple):
 
     @property
     def fenced(self) -> bool:
-        return self.state in (FENCED, COMPARED, MOVED, FINAL)
+        return self.state in (FENCED, COMPARED, MOVED, RETURNING, FINAL)
 
 
 def where(url: str) -> str:
@@ -193,6 +201,10 @@ class Ledger:
 
     async def moved(self, now: int) -> None:
         await self._rows("UPDATE delivery_move SET state = 'moved', moved_at = %s WHERE id = 1", now)
+
+    async def returning(self, on: bool) -> None:
+        """Nobody may use the log that is elsewhere, or, not ``on``, everybody again."""
+        await self._rows("UPDATE delivery_move SET state = %s WHERE id = 1", RETURNING if on else MOVED)
 
     async def finish(self) -> None:
         """No way back: the rows here go."""

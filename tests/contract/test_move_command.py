@@ -17,8 +17,10 @@ import pytest
 import redis
 from django.core.management import CommandError, call_command
 
+from delivery.store.cassandra.returned import WayBack
 from delivery.store.interface import PageRequest, PositionWrite, ReceiptWrite, Unavailable
 from delivery.store.moving import TABLES, Ledger, Running
+from delivery.whereabouts import judge
 from tests.contract.both import Both
 from tests.contract.harness import T0, new_id, send
 
@@ -266,6 +268,44 @@ async def test_a_device_that_is_new_is_not_lost_by_going_back(both: Both, comman
     await both.new.link_device(both.ann, device, T0 + 500)
     with pytest.raises(CommandError, match=f"no way back: 1 conversations or devices .* {device}"):
         await command("--back")
+
+
+async def test_a_change_that_waits_is_not_lost_by_going_back(both: Both, command: Command) -> None:
+    """It was told to nobody on Cassandra, and nobody tells it to PostgreSQL: who was removed would stay a member."""
+    await command.cut_over()
+    await both.harness.sql(
+        "INSERT INTO delivery_pending (subject, due_at, written_at, operation, parked, tries, failures, error)"
+        f" VALUES ('{both.group}', 0, 0, '', true, 0, 0, '') RETURNING id"
+    )
+    with pytest.raises(CommandError, match="no way back: 1 changes wait"):
+        await command("--back")
+    assert await state(both) == "moved"
+
+
+async def test_who_starts_while_it_is_taken_back_is_refused(
+    both: Both, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what it confirms behind the look is in neither log."""
+    await command.cut_over()
+    obstacles = WayBack.obstacles
+    judged: list[str] = []
+
+    async def look(way: WayBack) -> list[str]:
+        found = await obstacles(way)
+        judged.append(judge("cassandra", await state(both), True))
+        with redis.Redis.from_url(command.hot_url) as hot:
+            hot.set("gw:{late}:alive", "it had started a moment before")
+        return found
+
+    monkeypatch.setattr(WayBack, "obstacles", look)
+    with pytest.raises(CommandError, match="1 processes use the log"):
+        await command("--back")
+    assert "on its way back" in judged[0]
+    assert await state(both) == "moved"
+    monkeypatch.undo()
+    with redis.Redis.from_url(command.hot_url) as hot:
+        hot.delete("gw:{late}:alive")
+    assert await state(both) == "moved"
 
 
 async def test_finishing_deletes_what_was_left_and_ends_the_way_back(both: Both, command: Command) -> None:

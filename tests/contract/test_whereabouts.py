@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from delivery.store.moving import COMPARED, COPYING, FENCED, FINAL, MOVED
+from delivery.store.moving import COMPARED, COPYING, FENCED, FINAL, MOVED, RETURNING
 from delivery.whereabouts import judge
 
-STATES = ("", COPYING, FENCED, COMPARED, MOVED, FINAL)
+STATES = ("", COPYING, FENCED, COMPARED, MOVED, RETURNING, FINAL)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ _SAID = {
     moving.FENCED: "A cut-over is under way, or was interrupted: nobody writes. Run --cut-over again, or --back.",
     moving.COMPARED: "A cut-over is under way, or was interrupted: nobody writes. Run --cut-over again, or --back.",
     moving.MOVED: "The log is on Cassandra. --back is possible until something is written there; --finish ends that.",
+    moving.RETURNING: "The log is on Cassandra, and the way back is under way or was interrupted: run --back again.",
     moving.FINAL: "The log is on Cassandra, for good.",
 }
 
@@ -104,7 +105,7 @@ class Command(BaseCommand):
                 self._say("What was left of the log in PostgreSQL is deleted. There is no way back.")
             elif options["back"]:
                 await self._back(ledger)
-            elif at.state in (moving.MOVED, moving.FINAL):
+            elif at.state in (moving.MOVED, moving.RETURNING, moving.FINAL):
                 raise CommandError("The log has moved. Start everything with LOG_STORE=cassandra.")
             elif at.fenced and not options["cut_over"]:
                 raise CommandError(_SAID[at.state])
@@ -176,27 +177,45 @@ class Command(BaseCommand):
 
     # -- the way back
 
+    def _stopped(self) -> None:
+        if alive := self._alive():
+            raise CommandError(f"{alive} processes use the log: stop all gateways and workers first.")
+
+    async def _return(self, ledger: Ledger, way: WayBack) -> None:
+        if waiting := await way.waiting():
+            raise CommandError(
+                f"There is no way back: {waiting} changes wait to be carried out (admin: System, Pending changes)."
+            )
+        if obstacles := await way.obstacles():
+            raise CommandError(
+                f"There is no way back: {len(obstacles)} conversations or devices have changed on Cassandra,"
+                f" such as {obstacles[0]}."
+            )
+        self._stopped()
+        await ledger.carry(way.carry)
+        self.hot.flushdb()
+
     async def _back(self, ledger: Ledger) -> None:
         at = await ledger.at()
         if at.state == moving.FINAL:
             raise CommandError("There is no way back: what was in PostgreSQL is deleted.")
-        if at.state != moving.MOVED:
+        if at.state not in (moving.MOVED, moving.RETURNING):
             await ledger.lift()
             self._say("PostgreSQL is the log, and writes go on.")
             return
-        if alive := self._alive():
-            raise CommandError(f"{alive} processes use the log: stop all gateways and workers first.")
-        db = await session().open()
+        self._stopped()
+        await ledger.returning(
+            True
+        )  # who starts now, by a supervisor perhaps, writes nothing that is then lost
         try:
-            async with Source.open(settings.DATABASE_URL) as source:
-                way = WayBack(db, source)
-                if obstacles := await way.obstacles():
-                    raise CommandError(
-                        f"There is no way back: {len(obstacles)} conversations or devices have changed on Cassandra,"
-                        f" such as {obstacles[0]}."
-                    )
-                await ledger.carry(way.carry)
-                self.hot.flushdb()
-        finally:
-            await db.close()
+            db = await session().open()
+            try:
+                async with Source.open(settings.DATABASE_URL) as source:
+                    await self._return(ledger, WayBack(db, source))
+            finally:
+                await db.close()
+        except BaseException:
+            if (await ledger.at()).state == moving.RETURNING:
+                await ledger.returning(False)
+            raise
         self._say("PostgreSQL is the log. Start everything with LOG_STORE=postgres.")

@@ -66,6 +66,12 @@ class WayBack:
             }
         return found + sorted(device for _, device in here ^ there)
 
+    async def waiting(self) -> int:
+        """Changes of services that were made here and not told to the log: nobody would tell them to the one over there."""
+        async with self._source.snapshot():
+            (row,) = await self._source.rows("SELECT count(*) AS number FROM delivery_pending")
+        return int(row.number)
+
     @staticmethod
     def _went_on(here: Document, there: Document) -> bool:
         names = [name for name in Document.__struct_fields__ if name not in _OWN]
