@@ -33,6 +33,8 @@ def up(args: argparse.Namespace) -> int:
     if state := record.state(running):
         if state["phase"] == "failed":
             raise DevError("the last start is still being undone; try again in a moment")
+        if args.cassandra or args.cluster:
+            _nodes(args, running)  # what runs may keep its messages elsewhere
         print(f"already {state['phase']} (data folder {running.root}); nothing was changed")
         print(_addresses(state))
         return 0

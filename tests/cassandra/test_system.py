@@ -53,7 +53,7 @@ async def test_what_the_only_node_confirmed_is_there_after_a_kill() -> None:
 
 
 def arguments(*, cassandra: bool = False, cluster: bool = False) -> argparse.Namespace:
-    return argparse.Namespace(cassandra=cassandra, cluster=cluster)
+    return argparse.Namespace(cassandra=cassandra, cluster=cluster, data=None)
 
 
 def test_a_folder_with_messages_elsewhere_is_refused_and_one_with_nodes_remembers(
@@ -84,6 +84,18 @@ def test_a_folder_with_messages_elsewhere_is_refused_and_one_with_nodes_remember
     assert running._nodes(arguments(), other) == 0
     with pytest.raises(DevError, match=r"keeps its messages on Cassandra, .*/dev move --back"):
         running._nodes(arguments(), data)
+
+
+def test_what_runs_is_not_taken_for_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataFolder(tmp_path / "data")
+    data.create()
+    data.postgres.mkdir()
+    monkeypatch.setattr("devtools.record.state", lambda _: {"phase": "ready"})
+    monkeypatch.setattr("devtools.record.find", lambda _: data)
+    with pytest.raises(DevError, match="keeps its messages in PostgreSQL"):
+        running.up(arguments(cassandra=True))
 
 
 def test_what_cannot_be_moved_is_said_before_anything_is_started(

@@ -28,7 +28,7 @@ _SAID = {
     moving.COPYING: "The log is on PostgreSQL; passes have copied it.",
     moving.FENCED: "A cut-over is under way, or was interrupted: nobody writes. Run --cut-over again, or --back.",
     moving.COMPARED: "A cut-over is under way, or was interrupted: nobody writes. Run --cut-over again, or --back.",
-    moving.MOVED: "The log is on Cassandra. --back is possible until something is written there; --finish ends that.",
+    moving.MOVED: "The log is on Cassandra. --back is possible while nothing was written there; --finish ends that.",
     moving.RETURNING: "The log is on Cassandra, and the way back is under way or was interrupted: run --back again.",
     moving.FINAL: "The log is on Cassandra, for good.",
 }
