@@ -61,6 +61,8 @@ def test_a_folder_with_messages_elsewhere_is_refused_and_one_with_nodes_remember
 ) -> None:
     monkeypatch.delenv("CASSANDRA_CONTACT_POINTS", raising=False)
     monkeypatch.setattr("devtools.java.program", lambda: Path("java"))
+    # As root without namespaces it is elsewhere, and outlives the test.
+    monkeypatch.setattr("devtools.unprivileged.data_folder", lambda folder: folder)
     data = DataFolder(tmp_path / "data")
     data.create()
     assert running._nodes(arguments(), data) == 0
@@ -92,6 +94,7 @@ def test_what_runs_is_not_taken_for_what_was_asked_for(
     data = DataFolder(tmp_path / "data")
     data.create()
     data.postgres.mkdir()
+    monkeypatch.setattr("devtools.unprivileged.data_folder", lambda folder: folder)
     monkeypatch.setattr("devtools.record.state", lambda _: {"phase": "ready"})
     monkeypatch.setattr("devtools.record.find", lambda _: data)
     with pytest.raises(DevError, match="keeps its messages in PostgreSQL"):

@@ -126,7 +126,7 @@ def test_the_longest_files_are_there() -> None:
 @pytest.mark.parametrize(
     ("arguments", "seconds"),
     [
-        (["--store", "cassandra"], "300"),
+        (["--store", "cassandra"], "600"),
         (["--store", "cassandra", "--timeout", "40"], "40"),
         (["tests/wire"], ""),
     ],
