@@ -13,6 +13,7 @@ import pytest
 
 from delivery.store.cassandra import leftovers
 from devtools.valkey import ValkeyServer
+from devtools.valkey_cluster import ReplyError
 from tests.cassandra.hotnode import Gateways, anywhere, short
 from tests.cassandra.test_copies import Pair
 from tests.contract.harness import seqs
@@ -42,7 +43,8 @@ class Slot:
 
     def __init__(self, cluster: Cluster, conversation: str) -> None:
         self.cluster = cluster.cluster
-        self.number = slot_of_key(f"{{{conversation}}}")
+        self.key = f"{{{conversation}}}"
+        self.number = slot_of_key(self.key)
         self.master = self.cluster.owner(self.number)
         self.target = next(one for one in self.masters() if one is not self.master)
 
@@ -66,7 +68,8 @@ class Slot:
 
     def stay(self) -> None:
         for server in self.masters():
-            with self.cluster.talk(server) as talk:
+            # An error: it follows another by now, and nothing is on its way there.
+            with self.cluster.talk(server) as talk, contextlib.suppress(ReplyError):
                 talk("CLUSTER", "SETSLOT", self.number, "STABLE")
 
     @contextlib.contextmanager
@@ -81,6 +84,15 @@ class Slot:
                 yield replica
             finally:
                 other("CONFIG", "SET", "primaryauth", "secret")
+
+    def sends_on_to(self, server: ValkeyServer) -> bool:
+        """Whether that is where the master of a slot on its way says to ask."""
+        with self.cluster.talk(self.master) as talk:
+            try:
+                talk("GET", self.key)
+            except ReplyError as error:
+                return str(error).startswith("ASK ") and str(error).endswith(f":{server.port}")
+        return False
 
     def is_master(self, server: ValkeyServer) -> bool:
         return self._says(server, "role:master")
@@ -133,6 +145,11 @@ def _is_whole(cluster: Cluster) -> bool:
     return replicas == 3 and cluster.cluster.in_step()
 
 
+def knows(hot: ClusterHot, server: ValkeyServer) -> bool:
+    """Whether a process has reached this master."""
+    return any(place[1] == server.port and node.term for place, node in hot._nodes.items())
+
+
 async def ahead_of_its_slot(pair: Moved) -> None:
     """The copy is at the slot's next master already, which dies; the replica that takes over there did not have the latest."""
     slot = pair.slot
@@ -141,6 +158,9 @@ async def ahead_of_its_slot(pair: Moved) -> None:
         first = await pair.stored(pair.one, 2)
         await asyncio.to_thread(pair.node.kill, slot.target)
         await until(lambda: slot.is_master(replica), "it takes over", PATIENCE_S)
+        await until(lambda: slot.sends_on_to(replica), "its master knows", PATIENCE_S)
+    for gateway in (pair.one, pair.other):
+        await until(lambda hot=gateway._hot: knows(hot, replica), "a gateway knows", PATIENCE_S)
     await pair.went_on(first)
 
 
