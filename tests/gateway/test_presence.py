@@ -150,9 +150,8 @@ async def test_subscriptions_that_ended_do_not_count(stack: Any, codec: str) -> 
     async with await Peer.open(stack.ws, await sign_up(stack), codec) as a:
         known = [new_id() for _ in range(5)]
         await a.send(frames.PresenceSubscribe(known, ttl=1))
-        refused = await a.ask(
-            frames.PresenceSubscribe([new_id()], ttl=1)
-        )  # at once: in a second they are over
+        # At once: in a second they are over.
+        refused = await a.ask(frames.PresenceSubscribe([new_id()], ttl=1))
         assert refused.code == "limit_exceeded"
         for user in known:
             await a.expect(frames.Presence, user_id=user)

@@ -26,7 +26,8 @@ import hiredis
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.cluster_ear import Ear
 from whatsapp.infra.cluster_node import ClusterNode
-from whatsapp.infra.hot import Hot, epoch_of_all, placed, run_fenced
+from whatsapp.infra.fenced import placed, run_fenced
+from whatsapp.infra.hot import Hot, epoch_of_all
 from whatsapp.infra.router import Router
 from whatsapp.infra.slots import Place, at, is_cluster, parse_nodes, redirect, seeds, slot_of, slot_of_key
 from whatsapp.infra.valkey import Command, Connection, HotUnavailable, Script

@@ -204,9 +204,8 @@ class Command(BaseCommand):
             self._say("PostgreSQL is the log, and writes go on.")
             return
         self._stopped()
-        await ledger.returning(
-            True
-        )  # who starts now, by a supervisor perhaps, writes nothing that is then lost
+        # Who starts now, by a supervisor perhaps, writes nothing that is then lost.
+        await ledger.returning(True)
         try:
             db = await session().open()
             try:
