@@ -48,10 +48,11 @@ class Pooler:
             ("listen_port = 6432", f"listen_port = {self.port}"),
             ("/etc/pgbouncer/userlist.txt", str(users)),
             ("default_pool_size = 20", f"default_pool_size = {SERVER_CONNECTIONS}"),
+            ("\nchat = host", "\n* = host"),
         ):
             assert old in text
             text = text.replace(old, new)
-        ini.write_text(text.replace("whatsapp = host", "* = host").replace("dbname=whatsapp ", "") + more)
+        ini.write_text(text + more)
         users.chmod(0o644)
         ini.chmod(0o644)
         self.child = Child(
