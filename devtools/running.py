@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from devtools import bootstrap, external, java, ports, record, unprivileged
+from devtools import answering, bootstrap, external, java, ports, record, unprivileged
 from devtools.bootstrap import say
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
@@ -182,18 +182,28 @@ def status(args: argparse.Namespace) -> int:
         key: state.get(key, {})
         for key in ("http", "ws", "processes", "gateways", "metrics", "urls", "log", "data")
     }
+    parts = answering.parts(state["http"]) if state["phase"] == "running" and state["gateways"] else {}
     shown["processes"] = {name: None if name in down else pid for name, pid in state["processes"].items()}
     if args.json:
         print(
             json.dumps(
-                {**shown, "phase": state["phase"], "down": down, "restarts": state["restarts"]}, indent=1
+                {
+                    **shown,
+                    "phase": state["phase"],
+                    "down": down,
+                    "parts": parts,
+                    "restarts": state["restarts"],
+                },
+                indent=1,
             )
         )
     else:
         print(_addresses(state))
         for name, pid in shown["processes"].items():
             print(f"  {name:12} {f'pid {pid}' if pid else 'DOWN'}{_restarts(state, name)}")
-    return 0 if state["phase"] == "running" and not down else 1
+        for line in answering.words(parts):
+            print(f"  {line}")
+    return 0 if state["phase"] == "running" and not down and all(parts.values()) else 1
 
 
 def down(args: argparse.Namespace) -> int:

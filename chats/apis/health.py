@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from accounts.errors import Refused
 from accounts.rest.schema import operation
 from accounts.rest.views import DocumentView
+from delivery.store import chosen
 from whatsapp.infra import hot_sync
 from whatsapp.wire.errors import Code
 
@@ -34,9 +35,11 @@ class LiveOutput(serializers.Serializer):
 class PartsOutput(serializers.Serializer):
     database = serializers.BooleanField()
     hot = serializers.BooleanField()
+    log = serializers.BooleanField(required=False, help_text="Cassandra, where messages are there.")
 
 
-class ReadyOutput(LiveOutput):
+class ReadyOutput(serializers.Serializer):
+    status = serializers.ChoiceField(choices=["ok", "degraded"])
     parts = PartsOutput()
 
 
@@ -59,17 +62,23 @@ class ReadyView(DocumentView):
         refuses=[Code.UNAVAILABLE],
     )
     def get(self, request: Request) -> Response:
-        """PostgreSQL and the hot state answer. Sockets that are open stay, whatever this says."""
-        parts = {"database": _database(), "hot": _hot()}
-        if not all(parts.values()):
-            missing = ", ".join(name for name, up in parts.items() if not up)
+        """PostgreSQL and the hot state answer. Sockets that are open stay, whatever this says.
+
+        Where messages are on Cassandra, `log` says whether a majority of its nodes answers. While it does not, `status` is
+        `degraded`: sessions open as ever, and messages are refused as `unavailable`. Where messages are in PostgreSQL they
+        are in `database`, and there is no `log`.
+        """
+        needed = {"database": _database(), "hot": _hot()}
+        parts = {**needed, "log": _log()} if chosen.elsewhere() else needed
+        if not all(needed.values()):
+            missing = ", ".join(name for name, up in needed.items() if not up)
             raise Refused(
                 Code.UNAVAILABLE,
                 f"Not ready: {missing} does not answer.",
                 details={"parts": parts},
                 retry_after_ms=1000,
             )
-        return Response({"status": "ok", "parts": parts})
+        return Response({"status": "ok" if all(parts.values()) else "degraded", "parts": parts})
 
 
 def _database() -> bool:
@@ -80,6 +89,14 @@ def _database() -> bool:
     except DatabaseError as error:
         log.warning("database is not ready: %s", type(error).__name__)
         return False
+
+
+def _log() -> bool:
+    """Nothing that keeps a gateway from taking sessions: another gateway would have no other log."""
+    if chosen.answers():
+        return True
+    log.warning("the log is not ready: a majority of Cassandra's nodes does not answer")
+    return False
 
 
 @cache

@@ -9,6 +9,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
@@ -35,12 +36,16 @@ class Background:
         self, call: Callable[[Elsewhere], Coroutine[Any, Any, Any]], patience_s: float = PATIENCE_S
     ) -> Any:
         """What the coroutine returns that ``call`` makes of the store. Raises ``Unavailable`` when that takes too long."""
-        future = asyncio.run_coroutine_threadsafe(self._answer(call), self._started())
+        future = self.begin(call)
         try:
             return future.result(patience_s)
         except FutureTimeout:
             future.cancel()
             raise Unavailable("the store did not answer in time") from None
+
+    def begin(self, call: Callable[[Elsewhere], Coroutine[Any, Any, Any]]) -> Future[Any]:
+        """The same without waiting."""
+        return asyncio.run_coroutine_threadsafe(self._answer(call), self._started())
 
     async def _answer(self, call: Callable[[Elsewhere], Coroutine[Any, Any, Any]]) -> Any:
         assert self._opening is not None

@@ -13,6 +13,7 @@ from delivery.store.deferred import DeferredStore
 from delivery.store.guarded import from_settings
 from delivery.store.interface import Unavailable
 from delivery.store.pending import Elsewhere
+from delivery.store.probe import PATIENCE_S, Probe
 
 
 async def _open() -> Elsewhere:
@@ -27,6 +28,11 @@ async def _open() -> Elsewhere:
 
 background = Background(_open)
 deferred = DeferredStore(background.ask)
+_probe = Probe(lambda: background.begin(_asked))
+
+
+async def _asked(store: Any) -> Any:
+    return await store.traced("answers")
 
 
 #: Longest wait for one question of fsck, seconds: it may read a whole log.
@@ -58,6 +64,11 @@ def shown(question: str, *args: Any) -> Any:
         return store.traced(question, *args)
 
     return background.ask(call, _PAGE_S)
+
+
+def answers(patience_s: float = PATIENCE_S) -> bool:
+    """Whether a majority of Cassandra's nodes answers this process."""
+    return _probe.answers(patience_s)
 
 
 def elsewhere() -> bool:

@@ -11,6 +11,8 @@ from django.db import IntegrityError, transaction
 
 from accounts.models import Account, LimitHit, RefreshToken, VerificationCode
 from accounts.tasks import prune
+from delivery.store import chosen
+from delivery.store.background import Background
 from tests.accounts.conftest import Api, assert_problem, code_for, new_number, sign_in
 from whatsapp.infra.clock import now_ms
 from whatsapp.settings.scrub import ScrubbingFormatter, scrub
@@ -38,6 +40,21 @@ def test_not_ready_without_the_hot_state(settings: Any) -> None:
         health._client.cache_clear()
     assert problem["details"]["parts"] == {"database": True, "hot": False}
     assert Api().get("/health/live").status_code == 200
+
+
+def test_a_log_elsewhere_that_does_not_answer_is_shown_and_keeps_nobody_away(
+    settings: Any, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.LOG_STORE, settings.CASSANDRA_CONTACT_POINTS = "cassandra", ["127.0.0.1"]
+    settings.CASSANDRA_PORT = 1
+    elsewhere = Background(chosen._open)
+    monkeypatch.setattr(chosen, "background", elsewhere)
+    try:
+        answer = Api().get("/health/ready")
+    finally:
+        elsewhere.close()
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "degraded", "parts": {"database": True, "hot": True, "log": False}}
 
 
 # -- schemas --------------------------------------------------------------------------------------------------------------

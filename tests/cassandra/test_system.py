@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 from pathlib import Path
 
 import pytest
 
-from devtools import move, running
+from devtools import answering, move, running
 from devtools.cql import Cql, NotLoggedIn
 from devtools.environment import URL_VARIABLES
 from devtools.errors import DevError
 from devtools.paths import DataFolder
-from tests.gateway.peer import Peer, couple, new_id, until
+from tests.gateway.peer import Peer, couple, new_id, rest, until
 from tests.support.stack import System
 from whatsapp.wire import frames
 
@@ -31,6 +33,11 @@ async def test_what_the_only_node_confirmed_is_there_after_a_kill() -> None:
         async with await Peer.open(system.ws, ann) as peer:
             for number in range(1, 4):
                 assert (await peer.say(conversation, f"message {number}")).seq == number
+            await _health_says(system, True)
+            system.kill("cassandra-1", signal.SIGSTOP)
+            await _health_says(system, False)
+            system.kill("cassandra-1", signal.SIGCONT)
+            await _health_says(system, True)
             system.kill("cassandra-1")
             late = new_id()
             refused = await peer.attempt(conversation, "message 4", message_id=late)
@@ -50,6 +57,20 @@ async def test_what_the_only_node_confirmed_is_there_after_a_kill() -> None:
             assert [event.encrypted_content for event in events] == [b"message %d" % n for n in (1, 2, 3, 4)]
         system.stop_part("worker-1")
         assert "was destroyed but it is pending" not in system.log("worker-1")
+
+
+async def _health_says(system: System, log: bool) -> None:
+    """Every gateway takes sessions, and says whether there is a log; so does ``./dev status``."""
+    status = "ok" if log else "degraded"
+    for gateway in system.gateways.values():
+
+        async def told(http: str = gateway["http"]) -> bool:
+            answer = await rest(http, "GET", "/health/ready")
+            assert answer.status_code == 200
+            return answer.json() == {"status": status, "parts": {"database": True, "hot": True, "log": log}}
+
+        await until(told, f"the log's state is {log}", 30)
+    assert (await asyncio.to_thread(answering.parts, system.http))["log"] is log
 
 
 def arguments(*, cassandra: bool = False, cluster: bool = False) -> argparse.Namespace:

@@ -8,6 +8,9 @@ from typing import Any
 
 from tests.gateway.peer import rest, until
 from tests.observability.manage import manage
+from tests.support.cassandra import on_cassandra
+
+_LOG = {"log": True} if on_cassandra() else {}
 
 
 async def test_all_parts_answer(stack: Any) -> None:
@@ -17,7 +20,7 @@ async def test_all_parts_answer(stack: Any) -> None:
 
     found = await until(well, "everything answers", 60)  # a worker may be busy for a moment
     assert found == {
-        "parts": {"database": True, "hot": True, "broker": True, "worker": True, "sweep": True},
+        "parts": {"database": True, "hot": True, **_LOG, "broker": True, "worker": True, "sweep": True},
         "missing": [],
     }
     for name, url in stack.stack.describe()["metrics"].items():
@@ -38,6 +41,7 @@ def test_what_is_missing_is_named(stack: Any) -> None:
     assert lines == {
         "database": "ok",
         "hot": "MISSING",
+        **dict.fromkeys(_LOG, "ok"),
         "broker": "MISSING",
         "worker": "MISSING",
         "sweep": "MISSING",

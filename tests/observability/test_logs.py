@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from tests.gateway.peer import Peer, couple, link, rest, until
 from tests.observability.manage import manage
+from tests.support.cassandra import on_cassandra
 from whatsapp.infra.logs import BadMonth, Formatter, Hasher, Repeats, about
 from whatsapp.settings.logs import hash_key, logging_config
 from whatsapp.settings.scrub import scrub
@@ -179,7 +180,8 @@ async def _postgres_away(system: Any, ann: Peer, conversation: str) -> None:
         return answer if answer.status_code == 503 else None
 
     problem = (await until(not_ready, "not ready")).json()
-    assert problem["details"]["parts"] == {"database": False, "hot": True}
+    log = {"log": True} if on_cassandra() else {}
+    assert problem["details"]["parts"] == {"database": False, "hot": True, **log}
     assert "database" in problem["detail"]
     assert (await rest(system.http, "GET", "/health/live")).status_code == 200
     await asyncio.to_thread(system.restart, "postgres")

@@ -12,14 +12,18 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from delivery.store import chosen
 from delivery.sweep import LEASE_KEY
 from whatsapp.infra import hot_sync
 
 TIMEOUT_S = 2.0
+#: The same for the log on Cassandra: this process begins by opening a session.
+LOG_TIMEOUT_S = 10.0
 
 
 class Command(BaseCommand):
-    help = "Say which parts answer: database, hot node, broker, a worker, the sweep. Exit code 1 when one is missing."
+    help = """Say which parts answer: database, hot node, log (Cassandra, if messages are there), broker, a worker, the sweep.
+    Exit code 1 when one is missing."""
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,6 +34,7 @@ class Command(BaseCommand):
         parts = {
             "database": _database(),
             "hot": _hot(),
+            **({"log": chosen.answers(LOG_TIMEOUT_S)} if chosen.elsewhere() else {}),
             "broker": broker,
             "worker": broker and _worker(),
             "sweep": _hot(LEASE_KEY),

@@ -331,6 +331,7 @@ _QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
         trace.watermarks,
         trace.devices,
         trace.receipts,
+        overview.answers,
         overview.nodes,
         overview.active,
         overview.of_member,
