@@ -33,6 +33,7 @@ from tests.support.cassandra import copies_are_on, on_cassandra
 from tests.support.wire import Wire
 from whatsapp.infra import clock, hot_sync
 from whatsapp.infra.bus import Bus
+from whatsapp.infra.hot_cluster import ClusterHot
 from whatsapp.infra.slots import is_cluster
 from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON
@@ -206,9 +207,20 @@ class Process:
     async def start(self) -> Process:
         await self.node.start()
         await until(lambda: self.hot.available, "the hot node is there")
+        if isinstance(self.hot, ClusterHot):
+            # Who hears by the spare channel first begins anew once it hears by its own, and opens its sessions again.
+            await until(self._hears_well, "it hears by its own channel")
         # A writer begins by asking for its rows; its watermark counts from then on.
         await until(lambda: not self.node.fanout.progress._broken, "its progress counts")
         return self
+
+    def _hears_well(self) -> bool:
+        hot = self.hot
+        assert isinstance(hot, ClusterHot)
+        own = hot._ears[0]
+        place = hot.table.owners[own.slot]
+        node = hot._nodes.get(place) if place is not None else None
+        return hot._hears is own or node is None or not node.answers
 
     async def stop(self) -> None:
         await self.node.stop()
