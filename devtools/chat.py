@@ -30,6 +30,7 @@ from whatsapp_client import (
     sign_up,
 )
 from whatsapp_terminal.chat import Chat
+from whatsapp_terminal.kept import Kept
 from whatsapp_terminal.program import application
 from whatsapp_terminal.screen import open_screen
 
@@ -104,12 +105,12 @@ def where(url: str | None, data: str | None) -> tuple[str, pathlib.Path, bool]:
 
 
 async def chat(args: argparse.Namespace) -> int:
-    """Plain lines, everything in memory."""
+    """Plain lines, everything in memory but what is kept for people who are not registered yet."""
     url, data, ask = where(args.url, args.data)
     session, path = await sign_in(url, args.number, data, ask=ask)
     client = Client(url, session, codec=by_name(args.codec), on_session=lambda changed: changed.save(path))
     with open_screen() as screen:
-        return await Chat(client, screen).run(to=args.to or "")
+        return await Chat(client, screen, Kept(path.with_suffix(".kept"))).run(to=args.to or "")
 
 
 def full_screen(args: argparse.Namespace) -> int:

@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
-from whatsapp_client import Client, ClientError, Entry, Outgoing, RestError, Stopped, Unreachable, events
+from whatsapp_client import Client, ClientError, Entry, Stopped, events
 from whatsapp_client.stream import EventStream
 
 from .facts_of import said_in
+from .finding import Finder
+from .kept import Kept
+from .own_lines import TICKS, OwnLines
 from .people import Peer, People
-from .screen import Line, Screen, harmless
+from .screen import Screen, harmless
 
 EARLIER = 20  # lines of a conversation shown when it is opened
 TYPING_EVERY = 1.5  # below the 2 s after which it ends by itself
 GOODBYE = 3.0
 NEWEST = 2**53 - 1
-TICKS = {"queued": "·", "sent": "✓", "delivered": "✓✓", "read": "✓✓ read", "failed": "✗"}
 
 HELP = """\
   text          send it          /to NUMBER    talk to somebody (a number, or one of /list)
@@ -28,26 +29,26 @@ HELP = """\
   ticks: · waiting   ✓ stored by the server   ✓✓ on their device   ✓✓ read"""
 
 
-@dataclass(slots=True)
-class Own:
-    """A line of ours whose ticks can still change: sent in this run (``outgoing``), or found in the history."""
-
-    conversation_id: str
-    seq: int
-    line: Line
-    state: str
-    outgoing: Outgoing | None = None
-
-
 class Chat:
-    """One person at one terminal."""
+    """One person at one terminal. ``kept``: where lines for people who are not registered yet outlast it."""
 
-    def __init__(self, client: Client, screen: Screen) -> None:
+    def __init__(self, client: Client, screen: Screen, kept: Kept | None = None) -> None:
         self._client = client
         self._screen = screen
         self._people = People()
+        self._kept = kept or Kept()
+        self._finder = Finder(
+            client,
+            self._people,
+            self._kept,
+            say=self._say,
+            open=self._arrived,
+            send=self._transmit,
+            forget=self._forget,
+        )
+        self._meeting: dict[str, list[Entry]] = {}  # from people who may be one of those looked for
         self._current: Peer | None = None
-        self._lines: list[Own] = []
+        self._lines = OwnLines(client)
         self._typed_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[str] = set()  # conversations whose end is being read
@@ -83,6 +84,8 @@ class Chat:
 
     # -- input ---------------------------------------------------------------------------------------------
     async def _read(self, to: str) -> None:
+        for peer in self._finder.restore():
+            self._spawn(self._finder.find(peer))
         if to:
             await self._talk_to(to)
         elif len(self._people):
@@ -138,43 +141,16 @@ class Chat:
         self._current = peer
         self._draw()
         if not peer.conversation_id:
-            self._spawn(self._find(peer))
+            self._spawn(self._finder.find(peer))
         else:
             await self._open(peer)
 
-    async def _find(self, peer: Peer) -> None:
-        """Look the number up, and wait until somebody registers it."""
-        delay, told = 2.0, False
-        while True:
-            try:
-                if not peer.user_id:
-                    found = await self._client.rest.add_contact(peer.label, nickname=peer.label)
-                    self._people.found(peer, str(found["userId"]))
-                peer.conversation_id = await self._client.rest.direct(peer.user_id)
-                break
-            except RestError as error:
-                if error.code == "bad_request":
-                    self._say(f"{peer.label}: {error.message}")
-                    self._forget(peer)
-                    return
-                if error.code == "not_found" and not told:
-                    told = True
-                    self._say(
-                        f"{peer.label} is not registered yet; waiting. Start it in another terminal: ./dev chat {peer.label}"
-                    )
-                elif error.code != "not_found":
-                    self._say(f"{peer.label}: {error.message or error.code}; trying again")
-                    delay = max(delay, error.retry_after or 5.0)
-            except Unreachable:
-                delay = 2.0
-            await asyncio.sleep(delay)
-            delay = min(20.0, delay * 1.3)
-        if told:
-            self._say(f"{peer.label} is here now.")
+    async def _arrived(self, peer: Peer) -> None:
+        """A number that was looked for has a conversation."""
+        if self._current is not None and not any(one is self._current for one in self._people):
+            self._current = peer  # who was known by id only
         if peer is self._current:
-            await self._open(peer)  # before anything is sent: an answer may come at once
-        while peer.unsent:
-            self._transmit(peer, peer.unsent.popleft())
+            await self._open(peer)
 
     def _forget(self, peer: Peer) -> None:
         self._people.forget(peer)
@@ -208,8 +184,7 @@ class Chat:
         if peer is None:
             self._say("To whom? /to NUMBER first.")
         elif not peer.conversation_id:
-            peer.unsent.append(text)
-            self._say(f"kept until {peer.label} is here: {harmless(text)}")
+            self._finder.keep(peer, text)
         else:
             self._transmit(peer, text)
 
@@ -223,20 +198,7 @@ class Chat:
         self._typed_at = 0.0
         shown = f"{_clock(outgoing.timestamp)}  you: {harmless(text)}"
         line = self._screen.line(shown, mark=TICKS["queued"])
-        self._lines.append(Own(peer.conversation_id, 0, line, "queued", outgoing))
-
-    def _tick(self, conversation_id: str) -> None:
-        """Bring the ticks up to date."""
-        for own in [own for own in self._lines if own.conversation_id == conversation_id]:
-            if own.outgoing is not None:
-                state = self._client.receipt_of(own.outgoing)
-            else:
-                state = self._client.receipt_at(conversation_id, own.seq)
-            if state != own.state:
-                own.state = state
-                own.line.mark(TICKS[state])
-            if state in ("read", "failed"):
-                self._lines.remove(own)
+        self._lines.sent(outgoing, line)
 
     def _show(self, peer: Peer, entry: Entry) -> None:
         peer.shown = max(peer.shown, entry.seq)
@@ -251,8 +213,8 @@ class Chat:
         line = self._screen.line(
             f"{at}  {name}: {text}{' (edited)' if entry.edited else ''}", mark=TICKS[state] if mine else " "
         )
-        if mine and state != "read":
-            self._lines.append(Own(entry.conversation_id, entry.seq, line, state))
+        if mine:
+            self._lines.found(entry.conversation_id, entry.seq, line, state)
 
     def _mark_read(self, peer: Peer) -> None:
         peer.unread = 0
@@ -295,12 +257,12 @@ class Chat:
                 case events.Message(entry=entry):
                     self._on_message(entry)
                 case events.Sent(outgoing=outgoing):
-                    self._tick(outgoing.conversation_id)
+                    self._lines.tick(outgoing.conversation_id)
                 case events.Failed(outgoing=outgoing, code=code, message=message):
-                    self._tick(outgoing.conversation_id)
+                    self._lines.tick(outgoing.conversation_id)
                     self._say(f"not sent ({message or code}): {harmless(outgoing.content.decode())}")
                 case events.Receipt(conversation_id=conversation_id):
-                    self._tick(conversation_id)
+                    self._lines.tick(conversation_id)
                 case events.Typing():
                     self._on_typing(event)
                 case events.Presence():
@@ -311,7 +273,15 @@ class Chat:
                     self._say(f"{code}: {message}")
             self._draw()
 
-    def _on_message(self, entry: Entry) -> None:
+    async def _meet(self, conversation_id: str) -> None:
+        """Show what somebody has written who is not known, once it is clear whether it is one of those looked for: otherwise
+        it would stand there under an id, and again under the number."""
+        await self._finder.look_now()
+        for entry in self._meeting.pop(conversation_id):
+            self._on_message(entry, met=True)
+        self._draw()
+
+    def _on_message(self, entry: Entry, *, met: bool = False) -> None:
         chats = {chat.conversation_id: chat for chat in self._client.chats()}
         if (chat := chats.get(entry.conversation_id)) is not None and chat.kind == "group":
             if chat.title not in self._told_groups:
@@ -322,6 +292,12 @@ class Chat:
         if peer is None:
             if entry.sender_id == self._client.session.user_id:
                 return  # from another device of ours, to somebody we have not talked to here
+            looked_for = self._finder.searching and not self._people.knows(entry.sender_id)
+            if not met and (looked_for or entry.conversation_id in self._meeting):
+                self._meeting.setdefault(entry.conversation_id, []).append(entry)
+                if len(self._meeting[entry.conversation_id]) == 1:
+                    self._spawn(self._meet(entry.conversation_id))
+                return
             peer = self._people.user(entry.sender_id)
             peer.conversation_id = entry.conversation_id
             self._spawn(self._name(peer))
@@ -379,8 +355,13 @@ class Chat:
 
     # -- the end -------------------------------------------------------------------------------------------
     async def _say_goodbye(self) -> None:
-        ours = [own.outgoing for own in self._lines if own.outgoing is not None]
-        waiting = [outgoing for outgoing in ours if outgoing.state == "queued"]
+        if count := self._finder.waiting():
+            words = f"{count} messages wait for people who are not here yet"
+            if self._kept.lasts:
+                self._say(f"{words}; the next ./dev chat --plain sends them.")
+            else:
+                self._say(f"{words}; this client keeps them in memory only, so they are gone.")
+        waiting = self._lines.waiting()
         if waiting:
             self._say(f"waiting for the ✓ of {len(waiting)} messages…")
             with contextlib.suppress(TimeoutError, ClientError, Stopped):

@@ -57,6 +57,9 @@ class People:
         self._peers.append(peer)
         return peer
 
+    def knows(self, user_id: str) -> bool:
+        return any(peer.user_id == user_id for peer in self._peers)
+
     def conversation(self, conversation_id: str) -> Peer | None:
         return next((p for p in self._peers if p.conversation_id == conversation_id), None)
 
