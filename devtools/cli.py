@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from devtools import faults, manage, move, quality, running, vaults
 from devtools.errors import DevError
+from devtools.ports import PORT
 
 DESCRIPTION = "One command for everything: runs the system on this machine, tests it, measures it."
 
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--detach", action="store_true", help="return when everything is ready; ./dev down stops it"
     )
     up.add_argument(
-        "--port", type=int, default=8000, metavar="N", help="port of HTTP and WebSocket (default 8000)"
+        "--port", type=int, default=PORT, metavar="N", help=f"port of HTTP and WebSocket (default {PORT})"
     )
     up.add_argument("--data", metavar="DIR", help="data folder (default .local)")
     up.add_argument(

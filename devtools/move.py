@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import time
+from typing import Any
+from urllib.parse import urlsplit
 
 from devtools import bootstrap, external, java, ports, record, ring, running, unprivileged
 from devtools.bootstrap import say
@@ -28,15 +31,31 @@ def run(args: argparse.Namespace) -> int:
         )
     bootstrap.ensure()
     java.program()
-    if record.state(data):
+    ran, stopped = record.state(data), time.monotonic()
+    if ran:
         say("stopping the system")
     running.stop(data)
     stack = servers(data, known or (3 if args.cluster else 1))
     try:
         stack.start()
-        return back(stack) if args.back else forth(stack)
+        (back if args.back else forth)(stack)
     finally:
         stack.stop()
+    print("\n".join(_after(data, ran, time.monotonic() - stopped, back=args.back)))
+    return 0
+
+
+def _after(data: DataFolder, ran: dict[str, Any], down_s: float, *, back: bool) -> list[str]:
+    """What the user is told. ``ran``: what the system that was stopped wrote down about itself, ``down_s`` seconds ago."""
+    words = record.words(data)
+    port = urlsplit(ran.get("http") or "").port
+    up = f"./dev up{f' --port {port}' if port not in (None, ports.PORT) else ''}{words}"
+    lines = [f"The messages of {data.root} are {'in PostgreSQL' if back else 'on Cassandra'}. Next: {up}"]
+    if ran:
+        lines.append(f"The system has been down for {down_s:.0f} s, and is until then.")
+    if not back:
+        lines.append(f"Until something is written there the way back is ./dev move --back{words}")
+    return lines
 
 
 def servers(data: DataFolder, nodes: int) -> Stack:
@@ -57,7 +76,7 @@ def servers(data: DataFolder, nodes: int) -> Stack:
     return stack
 
 
-def forth(stack: Stack) -> int:
+def forth(stack: Stack) -> None:
     assert stack.ring is not None
     ring.sync(stack.python, stack.env, stack.data.logs / "sync_cassandra.log")
     # One that was interrupted when all was done but the note of it has nothing left to do.
@@ -65,21 +84,13 @@ def forth(stack: Stack) -> int:
         _ask(stack, "--to", "cassandra", "--cut-over", "--wait", "30")
     stack.data.nodes.write_text(f"{len(stack.ring.nodes)}\n")
     _begin_backups(stack)
-    words = record.words(stack.data)
-    print(
-        f"The messages of {stack.data.root} are on Cassandra. Next: ./dev up{words}\n"
-        f"Until something is written there the way back is ./dev move --back{words}"
-    )
-    return 0
 
 
-def back(stack: Stack) -> int:
+def back(stack: Stack) -> None:
     if "is on Cassandra" in _asked(stack, "--status"):
         _ask(stack, "--back")
     stack.data.nodes.unlink()
     _begin_backups(stack)
-    print(f"The messages of {stack.data.root} are in PostgreSQL. Next: ./dev up{record.words(stack.data)}")
-    return 0
 
 
 def _begin_backups(stack: Stack) -> None:

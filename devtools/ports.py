@@ -10,6 +10,8 @@ from pathlib import Path
 
 from devtools.errors import DevError
 
+#: Of HTTP and WebSocket, unless ``./dev up`` is told another one.
+PORT = 8000
 #: Below the range that the kernel hands to outgoing connections (32768 and up on Linux), so that no client's own port collides.
 RANGE = range(20_000, 32_000)
 #: Narrows it, ``first-last``: for those who run several test sessions on one machine.

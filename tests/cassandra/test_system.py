@@ -142,6 +142,22 @@ def test_what_cannot_be_moved_is_said_before_anything_is_started(
         move.run(asked())
 
 
+def test_who_moved_is_told_how_long_it_was_away_and_where_it_was(tmp_path: Path) -> None:
+    data = DataFolder(tmp_path / "data")
+    words = f" --data {data.root}"
+    assert move._after(data, {"http": "http://127.0.0.1:8123"}, 40.4, back=False) == [
+        f"The messages of {data.root} are on Cassandra. Next: ./dev up --port 8123{words}",
+        "The system has been down for 40 s, and is until then.",
+        f"Until something is written there the way back is ./dev move --back{words}",
+    ]
+    assert move._after(data, {}, 40.4, back=True) == [  # nothing ran, so nobody missed it
+        f"The messages of {data.root} are in PostgreSQL. Next: ./dev up{words}"
+    ]
+    usual, away = move._after(data, {"http": "http://127.0.0.1:8000"}, 3.0, back=True)
+    assert usual.endswith(f"Next: ./dev up{words}")
+    assert "3 s" in away
+
+
 @pytest.mark.needs_cluster  # for ./dev faults: servers start four times
 @pytest.mark.timeout(900)
 async def test_a_data_folder_is_moved_by_one_command_and_back(monkeypatch: pytest.MonkeyPatch) -> None:

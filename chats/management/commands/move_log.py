@@ -136,6 +136,7 @@ class Command(BaseCommand):
 
     async def _cut_over(self, ledger: Ledger, mover: Mover, options: dict[str, Any]) -> None:
         at = await ledger.at()
+        used = at.fenced or self._alive() > 0  # else nobody wrote since before this began
         if not at.fenced:
             self._told(await mover.pass_())
             await ledger.fence(now_ms())
@@ -156,9 +157,10 @@ class Command(BaseCommand):
         self.hot.flushdb()  # a new epoch: each device compares its positions with the heads at its next connect
         faults.point("move-emptied")
         await ledger.moved(now_ms())
-        self._say(
-            f"Nothing was written for {(now_ms() - stopped) / 1000:.1f} s. Start everything with LOG_STORE=cassandra."
+        since = (
+            f"for {(now_ms() - stopped) / 1000:.1f} s" if used else "since gateways and workers were stopped"
         )
+        self._say(f"Nothing was written {since}. Start everything with LOG_STORE=cassandra.")
 
     def _alive(self) -> int:
         return len(list(self.hot.scan_iter("gw:{*}:alive", count=1_000)))
