@@ -167,7 +167,7 @@ class _Work:
         self._rows = {
             target: (there[seq], things)
             for (target, seq), things in zip(wanted.items(), about, strict=True)
-            if seq in there
+            if seq in there and not there[seq].is_rest
         }
 
     def _decide(self, document: Document) -> Judged:

@@ -8,16 +8,16 @@ from typing import NamedTuple
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra
 
+#: All of an event. A read mends only the columns it asks for where a node has missed the write, so what is shown to somebody, or
+#: is to count from now on, whoever wrote it, is read whole.
 _COLUMNS = """seq, ordinal, sender, device, message_id, kind, content, sent_at, at, seq_num, extra, envelopes, edited, until,
-    withheld, superseded, replaced, target"""
+    withheld, superseded, replaced, target, allocated_at, base, body_hash"""
 _UP = (
     f"SELECT {_COLUMNS} FROM $.event WHERE conversation = ? AND bucket = ? AND seq >= ? AND seq <= ? LIMIT ?"
 )
 _DOWN = f"""SELECT {_COLUMNS} FROM $.event WHERE conversation = ? AND bucket = ? AND seq >= ? AND seq <= ?
     ORDER BY seq DESC, message_id DESC LIMIT ?"""
-#: All of an event. A read mends only the columns it asks for where a node has missed the write, so what is to count from now on,
-#: whoever wrote it, is read whole.
-_WHOLE = f"""SELECT {_COLUMNS}, allocated_at, base, body_hash FROM $.event
+_WHOLE = f"""SELECT {_COLUMNS} FROM $.event
     WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"""
 _ONE = f"SELECT {_COLUMNS} FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ?"
 
@@ -41,11 +41,17 @@ class EventRow(NamedTuple):
     superseded: bool | None
     replaced: int | None
     target: int | None
+    allocated_at: int
+    base: int | None
+    body_hash: bytes
 
     @property
     def is_rest(self) -> bool:
-        """Whether it is only what a change has left of a row whose time to live has ended, or that never came."""
-        return self.kind is None
+        """Whether it is only what a change has left of a row whose time to live has ended, or that never came; or what reads of
+        some of its columns have given to other nodes, of a row that no node has any more."""
+        return (
+            self.kind is None or self.sent_at is None or self.allocated_at is None or self.body_hash is None
+        )
 
     @property
     def size(self) -> int:
@@ -80,7 +86,7 @@ async def downwards(session: Cassandra, conversation: str, low: int, high: int, 
 
 
 async def some(session: Cassandra, conversation: str, seqs: Sequence[int]) -> dict[int, EventRow]:
-    """By seq; what is not there is absent."""
+    """By seq; what is not there is absent, but for what is left of it."""
     wanted = list(dict.fromkeys(seqs))
     found = await session.each(_ONE, [(conversation, seq // BUCKET, seq) for seq in wanted])
     return {seq: EventRow(*rows[0]) for seq, rows in zip(wanted, found, strict=True) if rows}
@@ -91,5 +97,6 @@ async def there(session: Cassandra, conversation: str, asked: Sequence[tuple[int
     found = await session.each(
         _WHOLE, [(conversation, seq // BUCKET, seq, message_id) for seq, message_id in asked]
     )
-    kind = EventRow._fields.index("kind")
-    return {seq for (seq, _), rows in zip(asked, found, strict=True) if rows and rows[0][kind] is not None}
+    return {
+        seq for (seq, _), rows in zip(asked, found, strict=True) if rows and not EventRow(*rows[0]).is_rest
+    }

@@ -97,7 +97,7 @@ async def _last(db: Cassandra, c: str, of: Owed, low: int, user: str, device: st
         rows = await events.downwards(db, c, low + 1, high, _PAGE)
         for row in rows:
             if (
-                row.at is not None
+                not row.is_rest
                 and row.at <= before
                 and row.seq not in busy
                 and row.device != device

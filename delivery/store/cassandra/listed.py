@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from delivery.store.cassandra import flags, members, owed, unread
-from delivery.store.cassandra.document import Document
+from delivery.store.cassandra import events, flags, members, owed, unread
+from delivery.store.cassandra.document import Document, State
 from delivery.store.cassandra.documents import Documents
+from delivery.store.cassandra.events import EventRow
+from delivery.store.cassandra.lost import is_void
 from delivery.store.cassandra.owed import Owed
 from delivery.store.cassandra.receipts import Mark, marks_of
-from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, gather
 from delivery.store.interface import Flags, ListedConversation, Logged
 
 _IDS = "SELECT conversation FROM $.roster WHERE member = ?"
-_LAST = """SELECT seq, ordinal, sender, device, message_id, kind, content, sent_at, at, seq_num, extra, envelopes, edited, until,
-    withheld FROM $.event WHERE conversation = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC LIMIT 16"""
+#: Of these the last one is mostly owed.
+_AT_ONCE = 16
 
 
 async def listed(
@@ -67,39 +65,26 @@ def _timer(document: Document, user: str) -> int:
 
 async def _last(db: Cassandra, user: str, conversation: str, of: Owed) -> Logged | None:
     """The last event that the user is owed, unless it has expired."""
-    seq, floor = of.last, of.document.floor
+    document = of.document
+    seq, floor = of.last, document.floor
+    void = {claim.seq for claim in document.claims if claim.state is State.VOID}
     while seq > floor:
-        bucket = seq // BUCKET
-        rows = await db.rows(_LAST, conversation, bucket, seq)
+        rows = await events.downwards(db, conversation, floor + 1, seq, _AT_ONCE)
         for row in rows:
-            if row[0] <= floor:
-                return None
-            if members.is_owed(of.intervals, row[0]) and (not row[14] or row[2] == user):
+            if row.is_rest or row.seq in void or is_void(document.lost, row.seq):
+                continue
+            if members.is_owed(of.intervals, row.seq) and (not row.withheld or row.sender == user):
                 return _logged(conversation, row, of.last)
-        seq = rows[-1][0] - 1 if rows else bucket * BUCKET - 1
+        if len(rows) < _AT_ONCE:
+            break
+        seq = rows[-1].seq - 1
     return None
 
 
-def _logged(conversation: str, row: Sequence[Any], owed_up_to: int) -> Logged:
-    (
-        seq,
-        ordinal,
-        sender,
-        device,
-        message_id,
-        kind,
-        content,
-        sent_at,
-        at,
-        seq_num,
-        extra,
-        envelopes,
-        edited,
-        until,
-        _,
-    ) = row
+def _logged(conversation: str, row: EventRow, owed_up_to: int) -> Logged:
+    edited = row.edited or 0
     return Logged(
-        conversation, seq, ordinal, sender, device, message_id, kind,
-        None if (edited or 0) > owed_up_to else content, sent_at, at, seq_num or 0, extra, envelopes,
-        0 < (edited or 0) <= owed_up_to, until or 0,
+        conversation, row.seq, row.ordinal, row.sender, row.device, row.message_id, row.kind,
+        None if edited > owed_up_to else row.content, row.sent_at, row.at, row.seq_num or 0, row.extra, row.envelopes,
+        0 < edited <= owed_up_to, row.until or 0,
     )  # fmt: skip

@@ -29,14 +29,16 @@ async def without_copy(session: Cassandra, conversation: str, document: Document
     """The durable document as it has to be after the loss of its copy."""
     assert document.hot is not None
     low, high = document.head, document.hot.limit
-    behind: list[Row] = []
-    for bucket in range(low // rows.BUCKET, high // rows.BUCKET + 1):
-        behind += await session.rows(_BEHIND, conversation, bucket, low, high)
+    behind = await _behind(session, conversation, low, high)
     there = await known(session, [row[1] for row in behind])
     # Of those that nobody was told of, which are there for good.
     untold = {row[0]: row[1] for row in behind if not _is(there.get((row[2], row[1])), conversation, row[0])}
-    kept = await events.there(session, conversation, list(untold.items()))
-    behind = [row for row in behind if row[0] not in untold or row[0] in kept]
+    if untold:
+        kept = await events.there(session, conversation, list(untold.items()))
+        # Again: now a quorum has them whole.
+        behind = await _behind(session, conversation, low, high)
+        told = {(row[0], row[1]) for row in behind if _is(there.get((row[2], row[1])), conversation, row[0])}
+        behind = [row for row in behind if row[0] in kept or (row[0], row[1]) in told]
     new = unpack(pack(document))
     new.hot = None
     new.base = max(new.base, high)
@@ -44,6 +46,13 @@ async def without_copy(session: Cassandra, conversation: str, document: Document
         _replay(new, row, found=_is(there.get((row[2], row[1])), conversation, row[0]))
     new.lost = Lost(low, high, new.next_stamp(clock.now_ms() + _ABOVE_MS), [row[0] for row in behind])
     return new
+
+
+async def _behind(session: Cassandra, conversation: str, low: int, high: int) -> list[Row]:
+    found: list[Row] = []
+    for bucket in range(low // rows.BUCKET, high // rows.BUCKET + 1):
+        found += await session.rows(_BEHIND, conversation, bucket, low, high)
+    return found
 
 
 def _is(found: tuple[str, int, int, bytes, bool] | None, conversation: str, seq: int) -> bool:

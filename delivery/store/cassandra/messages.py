@@ -25,5 +25,5 @@ async def known(session: Cassandra, message_ids: Iterable[str]) -> Known:
         (sender, one): (conversation, seq, at, body_hash, bool(withheld))
         for there in found
         for one, sender, conversation, seq, at, body_hash, withheld in there
-        if seq is not None
+        if seq is not None and body_hash is not None  # or reads of some columns have left that much of it
     }

@@ -17,7 +17,9 @@ _ORDINAL = """SELECT seq, ordinal FROM $.event WHERE conversation = ? AND bucket
 ORDER BY seq DESC LIMIT 1"""
 _OWN = """SELECT seq, sender, withheld, kind FROM $.event WHERE conversation = ? AND bucket = ? AND seq > ? AND seq <= ?"""
 _MENTIONS = "SELECT seq FROM $.mention WHERE conversation = ? AND member = ? AND seq > ? AND seq <= ?"
-_MENTIONED = "SELECT content, withheld, sender FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ?"
+_MENTIONED = (
+    "SELECT content, withheld, sender, kind FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ?"
+)
 
 
 async def ordinal(db: Cassandra, conversation: str, document: Document, seq: int) -> int:
@@ -64,8 +66,8 @@ async def mentioning(
     rows = await db.each(_MENTIONED, [(conversation, seq // BUCKET, seq) for (seq,) in found])
     return sum(
         any(
-            content is not None and (not withheld or sender == one.user)
-            for content, withheld, sender in those
+            content is not None and kind is not None and (not withheld or sender == one.user)
+            for content, withheld, sender, kind in those
         )
         for those in rows
     )
