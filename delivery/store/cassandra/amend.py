@@ -29,7 +29,8 @@ from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut
 from delivery.store.cassandra.settling import change_settled, end_claims
 from delivery.store.cassandra.targets import ABOUT, Target, fresh, target_of
-from delivery.store.interface import Amendment, Appended, Outcome, Send, Unavailable
+from delivery.store.errors import Busy
+from delivery.store.interface import Amendment, Appended, Outcome, Send
 
 #: Statements of one logged batch; what a delete supersedes beyond that is written ahead of it.
 _LOGGED = 64
@@ -83,7 +84,7 @@ async def append_amending(
                 return results, written
         except _Overdue:
             await end_claims(session, documents, conversation, now)
-    raise Unavailable("what others left behind could not be settled")
+    raise Busy("what others left behind could not be settled")
 
 
 class _Overdue(Exception):
@@ -133,7 +134,7 @@ class _Work:
             except Full as full:
                 await push_out(self._session, self._conversation, full, self._now)
                 self._written |= full.lasts
-        raise Unavailable("too many devices at once")
+        raise Busy("too many devices at once")
 
     async def _change(self, _conversation: str, decide, _now: int, before):  # type: ignore[no-untyped-def]
         return await self._held.change(decide, before)

@@ -22,6 +22,7 @@ from delivery.store.cassandra.patience import most
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
 from delivery.store.cassandra.settling import change_settled
+from delivery.store.errors import Busy
 from delivery.store.interface import Appended, Outcome, Send, Unavailable
 from whatsapp.infra import clock
 
@@ -287,7 +288,7 @@ async def _allocate(
             return judged
         found = await known(session, message_ids)
         return Judged(_NONE, [nowhere(send, found) for send in sends], [None] * len(sends))
-    raise Unavailable("too many devices at once")
+    raise Busy("too many devices at once")
 
 
 def nowhere(send: Send, found: Known) -> Appended:

@@ -20,6 +20,7 @@ from delivery.store.cassandra.members import Membership
 from delivery.store.cassandra.rows import BUCKET, OutboxRows, activity, announced, insert
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.changes import NO_DEVICE
+from delivery.store.errors import Busy
 from delivery.store.interface import Change, Changed, RosterHead, TimerSet, Unavailable
 from delivery.store.outbox import REPLAY_MS
 from whatsapp.infra import clock
@@ -80,7 +81,7 @@ async def change(
         await finish(db, documents, conversation, intent)
         if [step.message_id for step in intent.steps] == ids and intent.sender == sender:
             return Changed([step.seq for step in intent.steps], intent.row)
-    raise Unavailable("the conversation is changed by too many at once")
+    raise Busy("the conversation is changed by too many at once")
 
 
 async def _stored(db: Cassandra, conversation: str, sender: str, ids: Sequence[str]) -> list[int]:
@@ -258,7 +259,7 @@ async def set_timer(
         first = result.steps[0]
         if first.message_id == message_id and result.sender == sender:
             return TimerSet(first.seq, result.row, first.withheld)
-    raise Unavailable("the conversation is changed by too many at once")
+    raise Busy("the conversation is changed by too many at once")
 
 
 def _timer(

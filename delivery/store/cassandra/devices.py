@@ -17,7 +17,8 @@ from delivery.store.cassandra.owed import owed
 from delivery.store.cassandra.positions import acked
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, gather
-from delivery.store.interface import DeviceRow, Unavailable
+from delivery.store.errors import Busy
+from delivery.store.interface import DeviceRow
 
 #: Conditional writes that lose against others in one call.
 _ATTEMPTS: Final = 16
@@ -96,7 +97,7 @@ async def _begin(db: Cassandra, user: str, device: str, now: int) -> _Linked | N
             return None
         if done:
             return _Linked(user, number, now, False, False)
-    raise Unavailable("the device is linked and unlinked all the time")
+    raise Busy("the device is linked and unlinked all the time")
 
 
 _NEAREST = """SELECT seq, at FROM $.event WHERE conversation = ? AND bucket = ? AND seq <= ?
@@ -135,7 +136,7 @@ async def unlink(db: Cassandra, documents: Documents, user: str, device: str, no
         if done:
             break
     else:
-        raise Unavailable("the device is linked and unlinked all the time")
+        raise Busy("the device is linked and unlinked all the time")
     await db.run(
         "DELETE FROM $.device USING TIMESTAMP ? WHERE member = ? AND device = ?", here.link, user, device
     )

@@ -26,6 +26,7 @@ from delivery.store.cassandra.copied import HotDocuments
 from delivery.store.cassandra.copies import Copy
 from delivery.store.cassandra.document import MAX_RECENT, Document, Hot, pack, unpack
 from delivery.store.cassandra.session import Cassandra, gather
+from delivery.store.errors import Busy
 from delivery.store.interface import Unavailable
 from whatsapp.infra import clock
 
@@ -172,7 +173,7 @@ class Documents:
                     self.dropped(conversation, settled)
                     return result
                 fresh = self._forget(conversation)
-            raise Unavailable("the conversation is changed by too many at once")
+            raise Busy("the conversation is changed by too many at once")
 
     async def _there(
         self, conversation: str, seen: tuple[int, bytes], deadline: float, *, fresh: bool
@@ -184,7 +185,7 @@ class Documents:
         if mark is None:
             return _There(document)
         if self.hot is None:
-            raise Unavailable("the conversation has a copy on a hot node that this process does not know")
+            raise Busy("the conversation has a copy on a hot node that this process does not know")
         copy = await self.hot.find(conversation, mark, deadline)
         if copy is not None:
             return _There(copy.document, mark, copy)
@@ -316,7 +317,7 @@ class Documents:
         if token in unpack(data).recent:
             return True
         if there - version >= MAX_RECENT:
-            raise Unavailable("too much has changed to say whether this did")
+            raise Busy("too much has changed to say whether this did")
         return False
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.interface import Unavailable
+from delivery.store.errors import Busy
 from whatsapp.infra import clock
 from whatsapp.infra.hot import Hot
 
@@ -182,7 +182,8 @@ class Leases:
 
     async def gone(self, conversation: str, mark: Mark, deadline: float) -> bool:
         """Wait, until the copy can be reached (False), or its lease is dead (True), so that what is stored of it is all that will
-        ever count. A lease whose node is out of reach is closed. ``deadline``: loop time; raises :class:`Unavailable`."""
+        ever count. A lease whose node is out of reach is closed. Raises :class:`Unavailable`; as :class:`Busy` at the
+        ``deadline`` (loop time)."""
         loop = asyncio.get_running_loop()
         while True:
             await self.confirm([mark])
@@ -202,7 +203,7 @@ class Leases:
                 await self.close(mark)
                 continue
             if loop.time() >= deadline:
-                raise Unavailable("the hot copy of the conversation is out of reach")
+                raise Busy("the hot copy of the conversation is out of reach")
             self._stuck[conversation] += 1
             try:
                 await asyncio.sleep(_PAUSE_S)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from delivery.store.cassandra.document import Document, Lock, State
 from delivery.store.cassandra.documents import Documents, Keep
+from delivery.store.errors import Busy
 from delivery.store.interface import Unavailable
 from whatsapp.infra import clock
 
@@ -84,7 +85,7 @@ async def _take(
         if taken:
             return True
         if asyncio.get_running_loop().time() > deadline:
-            raise Unavailable("another operation holds the conversation")
+            raise Busy("another operation holds the conversation")
         await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - only spreads
         pause = min(pause * 1.5, 0.1)
 
@@ -101,11 +102,11 @@ class Held:
     async def change(
         self, decide: Callable[[Document], T], before: Callable[[Document], Awaitable[None]] | None = None
     ) -> T:
-        """Change the document, as long as the lock is held: raises :class:`Unavailable` when it was lost."""
+        """Change the document, as long as the lock is held: raises :class:`Busy` when it was lost."""
 
         def checked(document: Document) -> T:
             if document.lock is None or document.lock.token != self._token:
-                raise Unavailable("the conversation's lock was lost")
+                raise Busy("the conversation's lock was lost")
             return decide(document)
 
         def kept(document: Document) -> tuple[T]:
@@ -116,7 +117,7 @@ class Held:
 
         changed = await self._documents.change(self._conversation, kept, self._now, before)
         if changed is None:
-            raise Unavailable("the conversation is gone")
+            raise Busy("the conversation is gone")
         return changed[0]
 
     async def read(self) -> Document:

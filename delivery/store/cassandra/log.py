@@ -12,7 +12,7 @@ from delivery.store.cassandra.append import NOTHING, Accept, append_messages
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.errors import Blocked
+from delivery.store.errors import Blocked, Busy
 from delivery.store.interface import Amendment, Appended, AppendResult, Send, Unavailable
 from whatsapp.infra import faults
 
@@ -26,12 +26,13 @@ async def append(
     sends: Sequence[Send],
     now: int,
 ) -> AppendResult:
-    """See :meth:`Store.append`. What has an unknown outcome raises :class:`Blocked` with the results of the rest, or
-    :class:`Unavailable` when that is nothing."""
+    """See :meth:`Store.append`. What has an unknown outcome raises :class:`Blocked` with the results of the rest, or, when that
+    is nothing, :class:`Unavailable`: as :class:`Busy` if every request was answered, and the conversations are what is stuck."""
     if faults.off("dedupe") or faults.off("seqnum"):
         sends = _unprotected(sends)
     results: list[Appended | None] = [None] * len(sends)
     stuck: set[str] = set()
+    failures = session.failures
     row, unsure = 0, False
     for places in _parts(sends):
         # What comes behind a send with an unknown outcome would overtake it.
@@ -52,7 +53,8 @@ async def append(
     if None in results:
         if any(results):
             raise Blocked(results, row, unsure=unsure)
-        raise Unavailable("what became of these is not known")
+        of = Unavailable if session.failures > failures else Busy
+        raise of("what became of these is not known")
     return AppendResult(results, row)  # type: ignore[arg-type]  # none of them is None
 
 

@@ -99,6 +99,9 @@ class Cassandra:
         self._session: Any = None
         self._connecting: asyncio.Task[Any] | None = None
         self._closed = False
+        #: Requests that ended without an answer: whoever goes on without a result can tell whether it was the nodes that gave
+        #: none.
+        self.failures = 0
         self._opening = asyncio.Lock()
         self._prepared: dict[str, Any] = {}
         self._preparing: dict[str, asyncio.Lock] = {}
@@ -118,9 +121,14 @@ class Cassandra:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
         done, _ = await asyncio.wait([self._connecting], timeout=self._timeout * 2 + 1)
         if not done:
+            self.failures += 1
             raise Unavailable("no node has taken us yet")
-        with _unavailable():
+        try:
             return self._connecting.result()
+        except _OURS:
+            raise
+        except (errors.CassException, TimeoutError) as error:
+            raise self._unavailable(error) from error
 
     async def _connect(self) -> Any:
         return await self._cluster.create_session()
@@ -230,21 +238,15 @@ class Cassandra:
         except _OURS:
             raise
         except (errors.CassException, TimeoutError) as error:
-            raise Unavailable(f"{type(error).__name__}: {error}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        self.failures += 1
+        return Unavailable(f"{type(error).__name__}: {error}")
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-@contextlib.contextmanager
-def _unavailable() -> Any:
-    try:
-        yield
-    except _OURS:
-        raise
-    except (errors.CassException, TimeoutError) as error:
-        raise Unavailable(f"{type(error).__name__}: {error}") from error
 
 
 def cut(statements: Sequence[Statement]) -> list[Sequence[Statement]]:

@@ -12,7 +12,7 @@ from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.lost import never
 from delivery.store.cassandra.messages import known
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.interface import Unavailable
+from delivery.store.errors import Busy
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ async def change_settled(
             return await (change or documents.change)(conversation, decide, now, look)
         except Unsettled:
             await end_claims(session, documents, conversation, now)
-    raise Unavailable("what others left behind could not be settled")
+    raise Busy("what others left behind could not be settled")
 
 
 async def end_claims(session: Cassandra, documents: Documents, conversation: str, now: int) -> None:
