@@ -172,6 +172,18 @@ def test_a_parked_change_is_tried_again_with_a_reason(
     assert Pending.objects.get(pk=waits.pk).due_at == 2**50, "what waits has its time"
 
 
+def test_an_empty_list_says_what_that_means(superuser: Staff) -> None:
+    path = "/admin/staff/pendingchange/"
+    page = superuser.page(path)
+    assert "Nothing waits" in page
+    assert "Every change that services have made has reached the log" in page
+    assert "Create a new item" not in page
+    filtered = superuser.page(f"{path}?parked__exact=1")
+    assert "Nothing matches" in filtered
+    assert "Show all" in filtered
+    assert "Nothing waits" not in filtered
+
+
 def test_a_device_shows_how_many_keys_it_has_and_none_of_them(superuser: Staff) -> None:
     ann, body = sign_in(), keys(IdentityPair(), classic=2, post_quantum=1)
     assert ann.api.post("/keys", body).status_code == 204

@@ -37,6 +37,9 @@ class ReadOnlyAdmin(ModelAdmin):
     list_disable_select_all = True
     list_fullwidth = True
     actions: Any = ()
+    #: What an empty list means, if it is not searched or filtered.
+    empty_title = "Nothing here"
+    empty_text = ""
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
         return BoundedChangeList

@@ -34,6 +34,11 @@ _TEXT = (
 class PendingChangeAdmin(ReadOnlyAdmin):
     list_display = ("change_id", "what", "about", "state", "written", "tries", "failures", "why")
     list_filter = ("parked",)
+    empty_title = "Nothing waits"
+    empty_text = (
+        "Every change that services have made has reached the log. With messages in PostgreSQL there is never one here: the log "
+        "is changed in the same transaction."
+    )
     ordering = ("id",)
     actions = ("try_again",)
     fieldsets = (
