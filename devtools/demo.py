@@ -190,6 +190,11 @@ async def play(status: dict[str, Any]) -> str:
         say(
             "What is durable is on a Cassandra of yours, which the demo does not look into; ./dev manage trace follows a message."
         )
+    if status["log"]:
+        say(
+            "Valkey, a copy of the conversation's state (a flush loses nothing: it is made again from Cassandra):"
+        )
+        stored.show_copy(status["urls"]["hot"], conversation)
     say("Valkey, hints only (a flush loses nothing):")
     stored.show_valkey(status["urls"]["hot"], people)
     return conversation

@@ -47,7 +47,8 @@ def nodetool(arguments: list[str]) -> int:
     if arguments and not arguments[0].startswith("cassandra-"):
         arguments = [_one_that_runs(data, names), *arguments]  # most commands say the same on every node
     if len(arguments) < 2 or arguments[0] not in names:
-        raise DevError(f"say which, and what: ./dev nodetool {{{','.join(sorted(names))}}} status", code=2)
+        which = "|".join(sorted(names))  # as people write a choice; of one there is none
+        raise DevError(f"say which, and what: ./dev nodetool {which} status", code=2)
     cassandra.become_nodetool(names[arguments[0]], arguments[1:])
 
 

@@ -63,6 +63,20 @@ def show_postgres(url: str, conversation: str) -> None:
                 print(f"            {table:18} {shown}")
 
 
+def show_copy(url: str, conversation: str) -> None:
+    """The document of a busy conversation on Cassandra, as the hot node has it: ahead of the row, and made again from the log
+    when it is lost."""
+    with hot_sync.client(url, socket_timeout=5) as hot:
+        keys = sorted(hot.scan_iter(match=f"document:{{{conversation}}}:*", count=1000))
+        name = "document:{the conversation}:…"
+        for key in keys:
+            print(
+                f"            {name:58} hash, {hot.hstrlen(key, 'd')} bytes: its state, which gives out numbers"
+            )
+        if not keys:
+            print(f"            {name:58} none: nobody has written for a while")
+
+
 def show_valkey(url: str, people: dict[str, str]) -> None:
     """Keys of both users, with sizes. All of it can be lost: it is made again from PostgreSQL."""
     with hot_sync.client(url, socket_timeout=5, decode_responses=True) as hot:

@@ -23,9 +23,16 @@ def test_which_nodes_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for number in (1, 2):
         (tmp_path / "cassandra" / f"node-{number}").mkdir(parents=True)
     for words in (["cassandra-3", "status"], ["cassandra-1"], []):
-        assert "./dev nodetool {cassandra-1,cassandra-2} status" in said(
+        assert "./dev nodetool cassandra-1|cassandra-2 status" in said(
             capsys, "--data", str(tmp_path), *words
         )
+
+
+def test_of_one_node_there_is_no_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cassandra" / "node-1").mkdir(parents=True)
+    assert "say which, and what: ./dev nodetool cassandra-1 status\n" in said(
+        capsys, "--data", str(tmp_path), "cassandra-1"
+    )
 
 
 def test_without_a_node_one_is_chosen_that_runs(

@@ -6,9 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+from io import StringIO
+from types import SimpleNamespace
 
 import pytest
+from cassandra.cluster import NoHostAvailable
 
+from delivery.cassandra_schema.management.commands import sync_cassandra
 from devtools.paths import REPO
 from tests.support.cassandra import Cassandra, sync
 
@@ -42,6 +46,9 @@ def test_a_second_run_changes_nothing_and_a_new_replication_is_taken_over(cassan
     said = sync(cassandra_node.env(keyspace))
     assert "replication of" not in said
     assert "is needed in its cassandra.yaml" not in said
+    assert (
+        said.splitlines()[-1] == "the tables are up to date; 1 node has the settings that the store counts on"
+    )
     assert _described(cassandra_node, keyspace) == before
     more = {**cassandra_node.env(keyspace), "CASSANDRA_REPLICATION": "datacenter1:3"}
     assert "nodetool repair" in sync(more)
@@ -50,6 +57,36 @@ def test_a_second_run_changes_nothing_and_a_new_replication_is_taken_over(cassan
     before.pop(keyspace)
     assert after == before
     cassandra_node.drop(keyspace)
+
+
+class _Nodes:
+    """A session of nodes whose settings are these; None: the node does not answer."""
+
+    def __init__(self, settings: dict[str, dict[str, str] | None]) -> None:
+        self._settings = settings
+        self.session = self.cluster = self.metadata = self
+
+    def all_hosts(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(address=address) for address in self._settings]
+
+    def execute(self, query: str, host: SimpleNamespace) -> list[dict[str, str]]:
+        settings = self._settings[host.address]
+        if settings is None:
+            raise NoHostAvailable("no answer", {})
+        return [{"name": name, "value": value} for name, value in settings.items()]
+
+
+def test_the_last_lines_say_what_is_known_of_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = {"paxos_variant": "v2", "batch_size_fail_threshold_in_kb": "640"}
+    nodes = _Nodes({"a": good, "b": {**good, "paxos_variant": "v1"}, "c": None, "d": {}, "e": good})
+    monkeypatch.setattr(sync_cassandra, "connections", {"cassandra": SimpleNamespace(connection=nodes)})
+    out = StringIO()
+    sync_cassandra.Command(stdout=out)._advise()
+    wrong, silent, last = out.getvalue().splitlines()
+    assert wrong.startswith("b has paxos_variant v1, and v2 is needed")
+    assert silent.startswith("not asked, for they are away or this role may not read their settings: c, d.")
+    assert silent.endswith("paxos_variant v2, batch_size_fail_threshold_in_kb 640")
+    assert last == "the tables are up to date; 2 nodes have the settings that the store counts on"
 
 
 def test_a_column_that_a_model_has_and_the_table_has_not_is_added(

@@ -73,16 +73,34 @@ class Command(EngineCommand):
         )
 
     def _advise(self) -> None:
-        """Say which nodes are set up otherwise than the store counts on. Who may not read their settings is told nothing."""
+        """Say which nodes are set up otherwise than the store counts on, and which have not been asked; last, what all that
+        comes to."""
         session: Any = connections[ALIAS].connection.session
+        right, silent = 0, []
         for host in session.cluster.metadata.all_hosts():
             try:
                 rows = session.execute("SELECT name, value FROM system_views.settings", host=host)
                 there = {row["name"]: row["value"] for row in rows}
             except (NoHostAvailable, DriverException):
-                continue
-            for name, (good, needed, otherwise) in NEEDED.items():
-                if name in there and not good(there[name]):
-                    self.stdout.write(
-                        f"{host.address} has {name} {there[name]}, and {needed} is needed in its cassandra.yaml: {otherwise}"
-                    )
+                there = {}
+            wrong = [name for name, (good, *_) in NEEDED.items() if name in there and not good(there[name])]
+            for name in wrong:
+                _, needed, otherwise = NEEDED[name]
+                self.stdout.write(
+                    f"{host.address} has {name} {there[name]}, and {needed} is needed in its cassandra.yaml: {otherwise}"
+                )
+            if not there.keys() >= NEEDED.keys():
+                silent.append(str(host.address))
+            elif not wrong:
+                right += 1
+        if silent:
+            needed = ", ".join(f"{name} {needed}" for name, (_, needed, _) in NEEDED.items())
+            self.stdout.write(
+                f"not asked, for they are away or this role may not read their settings: {', '.join(silent)}. "
+                f"Needed in their cassandra.yaml: {needed}"
+            )
+        if right:
+            nodes = "1 node has" if right == 1 else f"{right} nodes have"
+            self.stdout.write(f"the tables are up to date; {nodes} the settings that the store counts on")
+        else:
+            self.stdout.write("the tables are up to date")
