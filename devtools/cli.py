@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from devtools import faults, manage, move, quality, running, vaults
+from devtools import faults, manage, model, move, quality, running, vaults
 from devtools.errors import DevError
 from devtools.ports import PORT
 
@@ -164,6 +164,13 @@ def parser() -> argparse.ArgumentParser:
     )
     fault.add_argument("--only", metavar="NAME", help="those whose name has it, such as killed or frozen")
     fault.add_argument("--json", metavar="FILE", help="write the printed figures there")
+    model.arguments(
+        command(
+            "model",
+            model.run,
+            "search the protocol of the engine with a model checker: ./dev model [MODEL [VARIANT]] [--trail]",
+        )
+    )
     command(
         "lint",
         lambda args: quality.lint(),

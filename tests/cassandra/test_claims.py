@@ -4,14 +4,14 @@ the rule."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from delivery.store.cassandra import append, claims, devices, judge, lock, pages, settling
 from delivery.store.cassandra import hot as hot_numbers
-from delivery.store.cassandra.document import Document
+from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.cassandra.store import CassandraStore
@@ -331,6 +331,94 @@ async def test_twin_r21_followed_too_late_it_comes_last(two: Two, monkeypatch: p
     monkeypatch.setattr(append, "FOLLOWED_MS", 1 << 50)
     with pytest.raises(AssertionError):
         await nothing_follows_what_may_be_void(two, claims.SETTLE_MS - 200)
+
+
+async def nothing_is_left_behind(two: Two) -> None:
+    """Nobody knows what became of two; the second comes again before its gateway hears that the first was refused."""
+    sends = [two.people.send(seq_num=number) for number in (1, 2)]
+    await two.fails(*sends)
+    two.now += 3_000
+    with contextlib.suppress(Unavailable):
+        await two.over(two.other, sends[1])
+    two.now += claims.SETTLE_MS
+    await ends_in_order(two, sends)
+
+
+async def ends_in_order(two: Two, sends: Sequence[Send]) -> None:
+    """Sent again, all of it is told, and read in its order."""
+    results = await two.over(two.other, *sends)
+    assert {result.outcome for result in results} <= {STORED, DUPLICATE}
+    in_order = [result.seq for result in results]
+    assert in_order == sorted(in_order)
+    assert seqs((await two.page()).events) == in_order
+
+
+async def test_r21_a_message_that_comes_again_does_not_leave_an_earlier_one_behind(two: Two) -> None:
+    await nothing_is_left_behind(two)
+
+
+async def test_twin_r21_without_it_the_earlier_message_is_never_taken(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "is_behind", lambda claims, claim, ours: False)
+    with pytest.raises(AssertionError):
+        await nothing_is_left_behind(two)
+
+
+async def decided_together(two: Two) -> None:
+    """The second was given its number 3.9 s after the first, which somebody looks at when it alone is old."""
+    sends = [two.people.send(seq_num=number) for number in (1, 2)]
+    await two.fails(sends[0])
+    two.now += judge.FOLLOWED_MS - 100
+    await two.fails(*sends)
+    two.now += claims.SETTLE_MS - judge.FOLLOWED_MS + 200
+    assert (await two.page()).events == []
+    two.now += judge.FOLLOWED_MS
+    assert (await two.page()).events == []
+    await ends_in_order(two, sends)
+
+
+async def test_r21_what_a_device_sent_in_an_order_is_decided_together(two: Two) -> None:
+    await decided_together(two)
+
+
+async def test_twin_r21_alone_the_number_of_the_first_does_not_go_back(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alone(document: Document, overdue_at: int) -> list[Claim]:
+        return [one for one in document.claims if one.state is State.OPEN and one.allocated_at <= overdue_at]
+
+    monkeypatch.setattr(claims, "_late", alone)
+    with pytest.raises(AssertionError):
+        await decided_together(two)
+
+
+async def void_with_what_it_followed(two: Two) -> None:
+    """Of a batch one replica has taken, the reads that decide find the second row alone."""
+    sends = [two.people.send(seq_num=number) for number in (1, 2)]
+    await two.fails(*sends)
+    ((first, second), _), *_ = two.bad.lost
+    two.bad.lost = [([second], False)]
+    await two.bad.arrive()
+    two.now += claims.SETTLE_MS
+    assert (await two.page()).events == []
+    two.bad.lost = [([first, second], False)]
+    await two.bad.arrive()
+    await ends_in_order(two, sends)
+
+
+async def test_r21_what_came_behind_a_void_message_is_void(two: Two) -> None:
+    await void_with_what_it_followed(two)
+
+
+async def test_twin_r21_else_it_is_there_without_the_first(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def all_told(session: Cassandra, message_ids: Iterable[str]) -> dict[Any, Any]:
+        claimed = (await two.document()).claims
+        return {one.key: (two.people.conversation, one.seq, one.at, b"", False) for one in claimed}
+
+    monkeypatch.setattr(claims, "known", all_told)
+    with pytest.raises(AssertionError):
+        await void_with_what_it_followed(two)
 
 
 async def test_r21_a_partition_after_the_other(two: Two) -> None:

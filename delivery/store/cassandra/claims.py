@@ -5,6 +5,9 @@ else finds the row by message id, and drops it. Or nobody has for SETTLE_MS: the
 and for good, whether its event is there or void; what was decided is done afterwards, by whoever meets the claim, as often as
 it takes.
 
+What a device has sent in an order is decided together: what came behind one that is void is void too, and none is decided while a
+later one is too young to be. Else the number of the first could not go back, and it would come last, if at all.
+
 Times: a writer tells its sender only of rows that were durable within CLAIM_MS of the allocation, and a claim is decided no
 earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s between do no harm (rules R23 and R25).
 """
@@ -74,13 +77,13 @@ def drop_ended(document: Document, conversation: str, found: Known) -> None:
 
 def overdue(document: Document) -> bool:
     """Whether somebody has to :func:`settle`."""
-    latest = clock.now_ms() - SETTLE_MS
-    return any(claim.state is State.OPEN and claim.allocated_at <= latest for claim in document.claims)
+    return bool(_late(document, clock.now_ms() - SETTLE_MS))
 
 
 async def settle(session: Cassandra, documents: Documents, conversation: str, now: int) -> None:
     """Decide every overdue claim of the conversation, and do what was decided."""
     there: set[int] = set()
+    told: set[int] = set()
     overdue_at = 0
 
     async def look(document: Document) -> None:
@@ -91,19 +94,29 @@ async def settle(session: Cassandra, documents: Documents, conversation: str, no
         found = await events.there(session, conversation, [(one.seq, one.message_id) for one in late])
         there.clear()
         there.update(found)
+        told.clear()
+        if 0 < len(there) < len(late):
+            by_id = await known(session, [one.message_id for one in late])
+            told.update(one.seq for one in late if ends(one, conversation, by_id))
 
     def decide(document: Document) -> list[Claim]:
         late = _late(document, overdue_at)
         if not late:
             raise Keep([one for one in document.claims if one.state is not State.OPEN])
-        # The last one first, so that several numbers of a device go back one after the other.
-        for claim in sorted(late, key=lambda one: one.seq, reverse=True):
-            if claim.seq in there:
-                claim.state = State.THERE
-                continue
-            claim.state = State.VOID
-            # Its sender sends it again under the same seqNum.
-            if claim.seq_num and document.lasts.get(claim.device) == claim.seq_num:
+        late.sort(key=lambda one: one.seq)
+        lost: set[str] = set()  # devices
+        for claim in late:
+            follows = claim.seq_num and claim.device in lost and claim.seq not in told
+            claim.state = State.THERE if claim.seq in there and not follows else State.VOID
+            if claim.state is State.VOID and claim.seq_num:
+                lost.add(claim.device)
+        # The last one first, so that several numbers of a device go back one after the other: they are sent again under these.
+        for claim in reversed(late):
+            if (
+                claim.state is State.VOID
+                and claim.seq_num
+                and document.lasts.get(claim.device) == claim.seq_num
+            ):
                 document.lasts[claim.device] = claim.seq_num - 1
         return [one for one in document.claims if one.state is not State.OPEN]
 
@@ -140,4 +153,8 @@ async def finish(
 
 
 def _late(document: Document, overdue_at: int) -> list[Claim]:
-    return [one for one in document.claims if one.state is State.OPEN and one.allocated_at <= overdue_at]
+    open_ = [one for one in document.claims if one.state is State.OPEN]
+    young = {one.device for one in open_ if one.seq_num and one.allocated_at > overdue_at}
+    return [
+        one for one in open_ if one.allocated_at <= overdue_at and not (one.seq_num and one.device in young)
+    ]

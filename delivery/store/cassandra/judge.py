@@ -72,6 +72,8 @@ def judge(
             if claim.body_hash != send.body_hash:
                 judged.answers[i] = Appended(Outcome.CONFLICT)
                 continue
+            if is_behind(document.claims, claim, judged.claims):
+                continue
             judged.claims[i] = claim
             judged.again.append(i)
             if claim.allocated_at >= allocated_at - FOLLOWED_MS:
@@ -117,6 +119,15 @@ def repeated(first: tuple[str, int, int, bytes, bool], send: Send) -> Appended:
 def waits(claims: Iterable[Claim], device: str, ours: set[int]) -> bool:
     """Whether an earlier counted send of the device has an unknown outcome: what comes behind would overtake it (R21)."""
     return any(one.seq_num and one.device == device and one.seq not in ours for one in claims)
+
+
+def is_behind(claims: Iterable[Claim], claim: Claim, ours: Sequence[Claim | None]) -> bool:
+    """The same for one that has its number already. Its row alone must not be there: the earlier one may be declared void."""
+    here = {one.seq for one in ours if one is not None}
+    return claim.seq_num > 0 and any(
+        one.seq_num and one.device == claim.device and one.seq < claim.seq and one.seq not in here
+        for one in claims
+    )
 
 
 def out_of_order(document: Document, send: Send, lasts: dict[str, int]) -> Appended | None:

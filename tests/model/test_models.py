@@ -1,0 +1,53 @@
+"""The protocol of the engine, searched to the end in small sizes, and each of its rules shown to be needed: docs/model.md."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from devtools.model import Variant, check, is_broken, models, variants
+from devtools.paths import REPO
+
+ALL = [variant for model in models() for variant in variants(model)]
+
+
+def _ids(variants: list[Variant]) -> list[str]:
+    return [f"{one.model}-{one.name}" for one in variants]
+
+
+SOUND = [one for one in ALL if one.sound]
+BROKEN = [one for one in ALL if not one.sound]
+
+
+@pytest.mark.needs_packages
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("variant", SOUND, ids=_ids(SOUND))
+def test_the_protocol_breaks_nothing(variant: Variant) -> None:
+    found = check(variant.model, variant.switches)
+    assert not found.violated, found.said
+    assert found.complete, found.said
+    assert found.states > 1_000  # else something stands in its way, and it has shown nothing
+
+
+@pytest.mark.needs_packages
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("variant", BROKEN, ids=_ids(BROKEN))
+def test_without_a_rule_it_breaks_something(variant: Variant) -> None:
+    found = check(variant.model, variant.switches, quick=True)
+    assert is_broken(found), found.said
+
+
+@pytest.mark.parametrize("model", models())
+def test_a_model_names_its_variants_and_uses_every_switch(model: str) -> None:
+    text = (REPO / "delivery" / "model" / f"{model}.pml").read_text()
+    named = {variant.name for variant in variants(model) if not variant.sound}
+    assert named
+    assert set(re.findall(r"^#ifn?def (NO_\w+)", text, re.MULTILINE)) == named
+    assert any(variant.sound for variant in variants(model))
+
+
+def test_the_page_has_a_row_for_each_switch() -> None:
+    page = (REPO / "docs" / "model.md").read_text()
+    missing = [f"{one.model} {one.name}" for one in BROKEN if f"`{one.name}`" not in page]
+    assert missing == []
