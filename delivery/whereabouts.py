@@ -17,11 +17,15 @@ from django.conf import settings
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from delivery.store.moving import COMPARED, COPYING, FENCED, FINAL, MOVED, RETURNING, where
+from whatsapp.infra.bus import Bus
 
 log = logging.getLogger(__name__)
 
 #: Between two looks, seconds.
 EVERY_S: Final = 5.0
+
+#: The longest wait until this process is seen, seconds.
+SEEN_S: Final = 2.0
 
 _ASK: Final = """SELECT coalesce((SELECT state FROM delivery_move WHERE id = 1), ''),
     EXISTS (SELECT FROM delivery_event LIMIT 1)"""
@@ -62,6 +66,13 @@ async def look_again(pool: AsyncConnectionPool) -> str:
     except (psycopg.Error, PoolTimeout, OSError):
         return ""
     return judge(settings.LOG_STORE, row[0], False) if row else ""
+
+
+async def look_when_seen(bus: Bus, pool: AsyncConnectionPool) -> str:
+    """The same, before this process serves anybody and after everybody can see that it lives: who moves the log writes down what
+    is going on, and then looks who lives. So one of the two sees the other. A hot node that is away holds nobody up."""
+    await bus.shown(SEEN_S)
+    return await look_again(pool)
 
 
 async def watch(pool: AsyncConnectionPool) -> None:

@@ -123,6 +123,10 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> in
         print(f"{name}: {wrong}", file=sys.stderr)
         return 1
     here = await gateway()
+    if wrong := await whereabouts.look_when_seen(here.node.bus, here.pool):
+        print(f"{name}: {wrong}", file=sys.stderr)
+        await here.stop()
+        return 1
     Http.door.is_proxy = is_proxy
     reporter = Reporter(here)
     reporter.start()

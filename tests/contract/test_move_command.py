@@ -18,6 +18,7 @@ import redis
 from django.core.management import CommandError, call_command
 
 from delivery.store.cassandra.returned import WayBack
+from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import PageRequest, PositionWrite, ReceiptWrite, Unavailable
 from delivery.store.moving import TABLES, Ledger, Running
 from delivery.whereabouts import judge
@@ -306,6 +307,37 @@ async def test_who_starts_while_it_is_taken_back_is_refused(
     with redis.Redis.from_url(command.hot_url) as hot:
         hot.delete("gw:{late}:alive")
     assert await state(both) == "moved"
+
+
+async def test_who_has_looked_before_it_is_taken_back_is_seen(
+    both: Both, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that a supervisor has started, which serves somebody and is ended again while it is looked for obstacles."""
+    await command.cut_over()
+    returning, obstacles = Ledger.returning, WayBack.obstacles
+
+    async def begins(ledger: Ledger, on: bool) -> None:
+        if on:
+            with redis.Redis.from_url(command.hot_url) as hot:
+                hot.set("gw:{early}:alive", "gateway-1")
+            assert judge("cassandra", await state(both), True) == ""
+        await returning(ledger, on)
+
+    async def look(way: WayBack) -> list[str]:
+        found = await obstacles(way)
+        late = send(both.direct, both.ann, both.devices[both.ann])
+        await CassandraStore(way._db).append(new_id(), [late], T0 + 300)
+        with redis.Redis.from_url(command.hot_url) as hot:
+            hot.delete("gw:{early}:alive")
+        return found
+
+    monkeypatch.setattr(Ledger, "returning", begins)
+    monkeypatch.setattr(WayBack, "obstacles", look)
+    with pytest.raises(CommandError, match="1 processes use the log"):
+        await command("--back")
+    assert await state(both) == "moved"
+    with redis.Redis.from_url(command.hot_url) as hot:
+        hot.delete("gw:{early}:alive")
 
 
 async def test_finishing_deletes_what_was_left_and_ends_the_way_back(both: Both, command: Command) -> None:

@@ -241,14 +241,27 @@ class Bus:
         except Exception:
             log.exception("the handler of %s failed", topic)
 
+    async def shown(self, patience_s: float) -> bool:
+        """Whether everybody can see that this process lives, by now or within ``patience_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while not await self._show():
+                    await asyncio.sleep(0.02)
+                return True
+        return False
+
+    async def _show(self) -> bool:
+        try:
+            await self.hot.run(
+                [("SET", alive_key(name), self._name, "PX", ALIVE_TTL_MS) for name in self.names]
+            )
+        except (HotUnavailable, hiredis.ReplyError):
+            return False
+        return True
+
     async def _beat(self) -> None:
         while True:
-            try:
-                await self.hot.run(
-                    [("SET", alive_key(name), self._name, "PX", ALIVE_TTL_MS) for name in self.names]
-                )
-            except (HotUnavailable, hiredis.ReplyError):
-                pass
+            await self._show()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._beaten.wait()

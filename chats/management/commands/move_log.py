@@ -209,6 +209,8 @@ class Command(BaseCommand):
         # Who starts now, by a supervisor perhaps, writes nothing that is then lost.
         await ledger.returning(True)
         try:
+            # And who has looked before shows that it lives before it looks (:mod:`delivery.whereabouts`).
+            self._stopped()
             db = await session().open()
             try:
                 async with Source.open(settings.DATABASE_URL) as source:
