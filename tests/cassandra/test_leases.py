@@ -11,6 +11,7 @@ from delivery.store.cassandra import leases
 from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.leases import Leases
 from delivery.store.cassandra.session import Cassandra
+from delivery.store.interface import Unavailable
 from tests.contract.harness import new_id
 
 
@@ -89,7 +90,7 @@ async def test_a_slow_answer_does_not_make_it_dead(pair: Pair, monkeypatch: pyte
     mark = await pair.mark(pair.one)
     await pair.other.confirm([mark])
     monkeypatch.setattr(leases, "CONFIRMED_S", -1.0)
-    with pytest.raises(leases.Unavailable):
+    with pytest.raises(Unavailable):
         await pair.other.gone("c", mark, asyncio.get_running_loop().time())
     monkeypatch.setattr(leases, "CONFIRMED_S", 0.4)
     await asyncio.sleep(leases.DEAD_S)
@@ -118,7 +119,7 @@ async def test_a_node_that_is_away_has_its_lease_closed(pair: Pair, monkeypatch:
     mark = await pair.mark(pair.one)
     known, pair.node.seen = pair.node.seen[1], (0, "")
     now = asyncio.get_running_loop().time()
-    with pytest.raises(leases.Unavailable):
+    with pytest.raises(Unavailable):
         await pair.other.gone("c", mark, now + 0.5)
     pair.node.seen = (0, known)
     dead, _ = await pair.gone(pair.one, mark)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from delivery.store.cassandra import hot, rows
+from delivery.store.cassandra import clocks, hot, rows
 from delivery.store.cassandra.claims import CLAIM_MS, drop_ended, ends, looked_up
 from delivery.store.cassandra.document import Claim, Document
 from delivery.store.cassandra.document import Hot as Mark
@@ -24,7 +24,6 @@ from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
 from delivery.store.cassandra.settling import change_settled
 from delivery.store.errors import Busy
 from delivery.store.interface import Appended, Outcome, Send, Unavailable
-from whatsapp.infra import clock
 
 T = TypeVar("T")
 
@@ -87,7 +86,7 @@ async def append_messages(
     taken: dict[str, list[Taken]] = {}
     again: list[Taken] = []
     over: list[Taken] = []
-    late = clock.now_ms() - CLAIM_MS
+    late = clocks.latest_ms() - CLAIM_MS
     for conversation, places in by_conversation.items():
         one = judged[conversation]
         if one is None:
@@ -182,7 +181,7 @@ async def store(
     )
     if not told:
         raise Unavailable("the outbox row may not be there")
-    latest = clock.now_ms() - CLAIM_MS
+    latest = clocks.latest_ms() - CLAIM_MS
     over: set[int] = set()
     if documents.hot is not None:
         over = await documents.hot.over(one.mark for items in taken.values() for one in items)
@@ -300,7 +299,7 @@ def nowhere(send: Send, found: Known) -> Appended:
 def _not_ahead(taken: dict[str, list[Taken]], again: Sequence[Taken]) -> None:
     """Take out what was numbered behind a message that is sent again, if too much time has passed to follow it. What was numbered
     together with it has its fate."""
-    latest = clock.now_ms() - FOLLOWED_MS
+    latest = clocks.latest_ms() - FOLLOWED_MS
     first: dict[tuple[str, str], Claim] = {}
     for one in again:
         if one.claim.seq_num and one.claim.allocated_at < latest:
@@ -333,7 +332,7 @@ async def _still_open(session: Cassandra, again: list[Taken], results: list[Appe
             else:
                 left.append(one)
         again = left
-        dead = clock.now_ms() - _ALIVE_MS
+        dead = clocks.latest_ms() - _ALIVE_MS
         if loop.time() >= deadline or all(one.claim.allocated_at < dead for one in again):
             return again
         await asyncio.sleep(pause)

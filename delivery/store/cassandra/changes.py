@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 from uuid import uuid4
 
-from delivery.store.cassandra import life, members
+from delivery.store.cassandra import clocks, life, members
 from delivery.store.cassandra.document import Document, Intent, Step
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.members import Membership
@@ -144,7 +144,7 @@ def _intent(document: Document, writer: str, row: int, sender: str, steps: list[
         now,
         document.ordinal,
         document.next_stamp(now),
-        clock.now_ms(),
+        clocks.latest_ms(),
         steps,
     )
     return document.intent
@@ -218,7 +218,7 @@ async def finish_abandoned(
     db: Cassandra, documents: Documents, found: Mapping[str, Document]
 ) -> Collection[str]:
     """Finish what those who began it have left in these documents; the conversations of which something was."""
-    before = clock.now_ms() - ABANDONED_MS
+    before = clocks.earliest_ms() - ABANDONED_MS
     left = {
         conversation: document.intent
         for conversation, document in found.items()

@@ -9,7 +9,8 @@ What a device has sent in an order is decided together: what came behind one tha
 later one is too young to be. Else the number of the first could not go back, and it would come last, if at all.
 
 Times: a writer tells its sender only of rows that were durable within CLAIM_MS of the allocation, and a claim is decided no
-earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s between do no harm (rules R23 and R25).
+earlier than SETTLE_MS behind it; so clocks that differ by less than the 5 s between do no harm (rules R23 and R25), and those
+that differ by more only where the nodes' clocks do as well (:mod:`.clocks`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
-from delivery.store.cassandra import events, rows
+from delivery.store.cassandra import clocks, events, rows
 from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.session import Cassandra, Statement, gather
 from delivery.store.interface import Send
-from whatsapp.infra import clock
 
 CLAIM_MS = 10_000
 SETTLE_MS = 15_000
@@ -61,7 +61,7 @@ def looked_up(document: Document, sends: Iterable[Send]) -> list[str]:
     them: they are looked up anyway."""
     if len(document.claims) > _MANY:
         return [claim.message_id for claim in document.claims]
-    latest = clock.now_ms() - _LEFT_MS
+    latest = clocks.earliest_ms() - _LEFT_MS
     counting = {send.device for send in sends if send.seq_num}
     return [
         claim.message_id
@@ -77,7 +77,7 @@ def drop_ended(document: Document, conversation: str, found: Known) -> None:
 
 def overdue(document: Document) -> bool:
     """Whether somebody has to :func:`settle`."""
-    return bool(_late(document, clock.now_ms() - SETTLE_MS))
+    return bool(_late(document, clocks.earliest_ms() - SETTLE_MS))
 
 
 async def settle(session: Cassandra, documents: Documents, conversation: str, now: int) -> None:
@@ -89,7 +89,7 @@ async def settle(session: Cassandra, documents: Documents, conversation: str, no
     async def look(document: Document) -> None:
         nonlocal overdue_at
         # The clock is read before the rows.
-        overdue_at = clock.now_ms() - SETTLE_MS
+        overdue_at = clocks.earliest_ms() - SETTLE_MS
         late = _late(document, overdue_at)
         found = await events.there(session, conversation, [(one.seq, one.message_id) for one in late])
         there.clear()

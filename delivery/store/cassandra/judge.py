@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from delivery.store.cassandra import life, rows
+from delivery.store.cassandra import clocks, life, rows
 from delivery.store.cassandra.document import MAX_LASTS, Block, Claim, Document, Hot, State
 from delivery.store.cassandra.messages import Known
 from delivery.store.interface import Appended, Outcome, Send
-from whatsapp.infra import clock
 
 #: What was sent behind a message may follow it, when that is sent again, until its claim is this old: then its rows are there, or
 #: nobody is told anything, before its time is over (CLAIM_MS of :mod:`.claims`), whatever two requests take. Later it may be
@@ -61,7 +60,7 @@ def judge(
     amendments; ``done`` is told of each number before the next send is judged."""
     judged = Judged(document, [None] * len(sends), [None] * len(sends))
     ours: set[int] = set()
-    allocated_at = clock.now_ms()
+    allocated_at = clocks.latest_ms()
     for i, send in enumerate(sends):
         first = known.get((send.sender, send.message_id))
         if first is not None and (first[0] != send.conversation or first[1] > document.floor):

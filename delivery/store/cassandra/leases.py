@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
+from delivery.store.cassandra import clocks
 from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.errors import Busy
@@ -34,8 +35,8 @@ DEAD_S = 2.25
 AWAY_S = 1.0
 #: The same of a node that this process has not reached yet: it may be the process that has only just begun.
 FIRST_S = 3.0
-#: A lease that was closed may be opened again after this, by the clocks of two processes: these differ by less than the 5 s that
-#: claims allow for. So one that was opened again, or was closed so long ago, has been dead for a while.
+#: A lease that was closed may be opened again after this, by the time of two processes (:mod:`.clocks`): they differ by less than
+#: the 5 s that claims allow for. So one that was opened again, or was closed so long ago, has been dead for a while.
 REOPEN_S = 10.0
 _PAUSE_S = 0.05
 
@@ -161,10 +162,10 @@ class Leases:
 
     async def _reopen(self, epoch: str, seen: _Seen) -> bool:
         """Open the lease of the node's present epoch; whether somebody has."""
-        now = clock.now_ms()
+        now = clocks.latest_ms()
         if not seen.number:
             await self._session.swap(_OPEN, epoch, now, now)
-        elif now - seen.moved_at < REOPEN_S * 1000:
+        elif clocks.earliest_ms() - seen.moved_at < REOPEN_S * 1000:
             return False
         else:
             await self._session.swap(
@@ -176,7 +177,9 @@ class Leases:
     async def close(self, mark: Mark) -> None:
         """End the lease of this copy, for everybody."""
         try:
-            await self._session.swap(_MOVE, mark.number, False, clock.now_ms(), mark.epoch, mark.number, True)
+            await self._session.swap(
+                _MOVE, mark.number, False, clocks.latest_ms(), mark.epoch, mark.number, True
+            )
         finally:
             await self._ask(mark.epoch, serial=True)
 
@@ -213,7 +216,7 @@ class Leases:
     def _is_dead(self, mark: Mark, seen: _Seen) -> bool:
         """Whether nobody acts any more on having seen the lease of a copy open, which ``seen`` says is closed."""
         if seen.number > mark.number or (
-            seen.number == mark.number and clock.now_ms() - seen.moved_at >= REOPEN_S * 1000
+            seen.number == mark.number and clocks.earliest_ms() - seen.moved_at >= REOPEN_S * 1000
         ):
             return True
         # Or a row that is not there any more, or as it was long ago.

@@ -9,11 +9,11 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TypeVar
 
+from delivery.store.cassandra import clocks
 from delivery.store.cassandra.document import Document, Lock, State
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.errors import Busy
 from delivery.store.interface import Unavailable
-from whatsapp.infra import clock
 
 T = TypeVar("T")
 
@@ -67,13 +67,12 @@ async def _take(
     """Wait for the lock; False without such a conversation."""
 
     def take(document: Document) -> bool:
-        clock_ms = clock.now_ms()
-        if document.lock is not None and document.lock.until > clock_ms:
+        if document.lock is not None and document.lock.until > clocks.earliest_ms():
             raise Keep(False)
         for claim in document.claims:
             if claim.amends and claim.state is State.OPEN and claim.key not in resumes:
                 raise Keep(False)
-        document.lock = Lock(token, clock_ms + LOCK_MS)
+        document.lock = Lock(token, clocks.latest_ms() + LOCK_MS)
         return True
 
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from delivery.store.cassandra import events, rows
+from delivery.store.cassandra import clocks, events, rows
 from delivery.store.cassandra.document import Claim, Document, Lost, State, pack, unpack
 from delivery.store.cassandra.judge import block_of
 from delivery.store.cassandra.messages import known
 from delivery.store.cassandra.session import Cassandra, Row, Statement
-from whatsapp.infra import clock
 
 #: The timestamps of the lost copy's numbers are of clocks that may go before ours, and were given out before its lease was dead.
 _ABOVE_MS = 10_000
@@ -44,7 +43,7 @@ async def without_copy(session: Cassandra, conversation: str, document: Document
     new.base = max(new.base, high)
     for row in behind:
         _replay(new, row, found=_is(there.get((row[2], row[1])), conversation, row[0]))
-    new.lost = Lost(low, high, new.next_stamp(clock.now_ms() + _ABOVE_MS), [row[0] for row in behind])
+    new.lost = Lost(low, high, new.next_stamp(clocks.latest_ms() + _ABOVE_MS), [row[0] for row in behind])
     return new
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import acsylla
 from acsylla import errors
 
+from delivery.store.cassandra import clocks
 from delivery.store.interface import Unavailable
 
 #: Longest wait for one request, seconds. Above the server's own write timeout (2 s), so that its answer is heard.
@@ -103,6 +104,7 @@ class Cassandra:
         #: none.
         self.failures = 0
         self._opening = asyncio.Lock()
+        self._keeping: asyncio.Task[None] | None = None
         self._prepared: dict[str, Any] = {}
         self._preparing: dict[str, asyncio.Lock] = {}
 
@@ -111,6 +113,8 @@ class Cassandra:
         async with self._opening:
             if self._session is None and not self._closed:
                 self._session = await self._connected()
+                await clocks.measure(self)
+                self._keeping = asyncio.get_running_loop().create_task(clocks.keep(self))
         return self
 
     async def _connected(self) -> Any:
@@ -135,6 +139,9 @@ class Cassandra:
 
     async def close(self) -> None:
         self._closed = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
         if self._session is None and self._connecting is not None:
             done, _ = await asyncio.wait([self._connecting], timeout=self._timeout * 2 + 1)
             if done and not _failed(self._connecting):
