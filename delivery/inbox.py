@@ -25,6 +25,8 @@ SESSION_TTL_S = 86_400
 MARKER_TTL_S = 30 * 86_400
 DIRTY_TTL_S = MARKER_TTL_S + 86_400
 
+# Its number is when a session was opened, or one more than the one it displaces: the node may carry a registration out long after
+# it was asked to, for a session that has ended or been registered again, and must not take it for a newer one then.
 _REGISTER = """
 local raw = redis.call('GET', KEYS[1])
 local all = raw and cjson.decode(raw) or {}
@@ -32,13 +34,12 @@ local old = all[ARGV[1]]
 local own, opened = tonumber(ARGV[3]), tonumber(ARGV[7])
 local late = own == 0 and ARGV[8] == '1'
 if late then own = opened end
-if own > 0 and old and (tonumber(old[2]) > own or late and tonumber(old[2]) == own) then
+if own > 0 and old and (tonumber(old[2]) > own or late and tonumber(old[2]) == own and old[1] ~= ARGV[2]) then
   return {-1, old[1], string.format('%d', old[2]), false, 0}
 end
 local generation = own
 if own == 0 then
-  local t = redis.call('TIME')
-  generation = math.max(t[1] * 1000 + math.floor(t[2] / 1000), opened)
+  generation = opened
   if old and tonumber(old[2]) >= generation then generation = tonumber(old[2]) + 1 end
 end
 all[ARGV[1]] = {ARGV[2], generation, ARGV[4]}

@@ -290,18 +290,20 @@ class Sessions:
             await self._inbox.forget(user, device)
 
     async def _unregister_all(self, sessions: list[Session]) -> None:
-        registered = [session for session in sessions if session.generation]
         try:
+            # Of one without a number the registration may have been carried out, and nobody heard of it.
             answers = await self._bus.hot.run_each(
                 [
-                    self._inbox.unregister_command(s.user, s.device, self._bus.process, s.generation)
-                    for s in registered
+                    self._inbox.unregister_command(
+                        s.user, s.device, self._bus.process, s.generation or s.opened_at
+                    )
+                    for s in sessions
                 ]
             )
         except (HotUnavailable, hiredis.ReplyError) as error:
-            answers = [error] * len(registered)
+            answers = [error] * len(sessions)
         # Their records would say "online" for a day: they go when their node is back.
-        left = [s for s, answer in zip(registered, answers, strict=True) if isinstance(answer, Exception)]
+        left = [s for s, answer in zip(sessions, answers, strict=True) if isinstance(answer, Exception)]
         self._left_over = (self._left_over + left)[-LEFT_OVER:]
         for session in set(sessions).difference(left):
             if session.user not in self._hub.by_user:
