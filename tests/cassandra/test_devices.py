@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from delivery.store.cassandra import devices
+from delivery.store.cassandra import devices, fsck_rows
 from delivery.store.cassandra.positions import acked
-from delivery.store.cassandra.session import Cassandra
+from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import (
     DeviceRow,
@@ -259,3 +259,68 @@ async def test_a_window_of_a_long_log_costs_a_few_looks(
     assert dying.left >= 1_000 - 16
     assert await devices.before(dying, conversation, 0, 9_000, T0 + 9_001) == 9_000
     assert await devices.before(dying, conversation, 0, 9_000, T0) == 0
+
+
+class Meanwhile(Cassandra):
+    """Something happens behind fsck's look for the device in its user's list."""
+
+    def __init__(self, session: Cassandra, then: Callable[[], Awaitable[None]]) -> None:
+        self.__dict__ = dict(session.__dict__)
+        self._then: Callable[[], Awaitable[None]] | None = then
+
+    async def rows(self, cql: str, *params: Any, serial: bool = False) -> list[Row]:
+        found = await super().rows(cql, *params, serial=serial)
+        if cql == fsck_rows._DEVICE and self._then is not None:
+            then, self._then = self._then, None
+            await then()
+        return found
+
+
+async def unlinked_while_it_is_mended(people: People, session: Cassandra) -> None:
+    """fsck has seen twice that a device that lives is in no list of its user's, and cannot put it back."""
+    store: Any = people.store
+    user, phone = people.alice, people.phone
+    await store.link_device(user, phone, T0)
+    cql = f"DELETE FROM $.device USING TIMESTAMP {2**61} WHERE member = ? AND device = ?"
+    await session.run(cql, user, phone)
+    (seen,) = await fsck_rows._lives(session, store._documents, [phone])
+    assert seen.kind == "device.unlisted"
+    meanwhile = Meanwhile(session, lambda: store.unlink_device(user, phone, T0 + 1))
+    await fsck_rows._mend_life(meanwhile, store._documents, seen)
+    assert await fsck_rows._lives_of(session, [phone]) == {}, "it was unlinked, and is linked again"
+
+
+async def test_a_device_that_is_unlinked_while_fsck_mends_it_stays_unlinked(
+    people: People, session: Cassandra
+) -> None:
+    await unlinked_while_it_is_mended(people, session)
+
+
+async def test_twin_fsck_that_links_without_condition(
+    people: People, session: Cassandra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def anew(
+        db: Cassandra, documents: Any, user: str, device: str, life: int, now: int, since: int
+    ) -> bool:
+        await devices.unlink(db, documents, user, device, now)
+        await devices.link(db, documents, user, device, now, since)
+        return True
+
+    monkeypatch.setattr(devices, "anew", anew)
+    with pytest.raises(AssertionError, match="linked again"):
+        await unlinked_while_it_is_mended(people, session)
+
+
+async def test_what_fsck_cannot_put_back_begins_another_life_with_all_that_it_is_owed(
+    people: People, session: Cassandra
+) -> None:
+    store: Any = people.store
+    await store.link_device(people.bob, people.tablet, T0)
+    await store.append(people.writer, [people.send()], T0 + 10)
+    cql = f"DELETE FROM $.device USING TIMESTAMP {T0 * 1000} WHERE member = ? AND device = ?"
+    await session.run(cql, people.bob, people.tablet)
+    (seen,) = await fsck_rows._lives(session, store._documents, [people.tablet])
+    await fsck_rows._mend_life(session, store._documents, seen)
+    assert [row.device for row in (await store.devices([people.bob]))[people.bob]] == [people.tablet]
+    (behind,) = await store.behind(people.bob, people.tablet)
+    assert behind.conversation == people.conversation

@@ -34,6 +34,8 @@ _FIRST = """UPDATE $.linked SET member = ?, link = ?, linked_at = ?, ready = fal
 WHERE device = ? IF link = null"""
 _AGAIN = """UPDATE $.linked SET member = ?, link = ?, linked_at = ?, ready = false, ended = false
 WHERE device = ? IF link = ? AND ended = true"""
+_ANEW = """UPDATE $.linked SET member = ?, link = ?, linked_at = ?, ready = false WHERE device = ?
+IF link = ? AND ended = false"""
 _READY = "UPDATE $.linked SET ready = true WHERE device = ? IF link = ? AND ended = false"
 _END = f"""UPDATE $.linked USING TTL {_ENDED_S} SET member = ?, link = ?, linked_at = ?, ready = false, ended = true
 WHERE device = ? IF link = ? AND ended = false"""
@@ -79,6 +81,18 @@ async def link(db: Cassandra, documents: Documents, user: str, device: str, now:
         [acked(device, here.link, conversation, seq) for conversation, seq in starts.items() if seq]
     )
     await db.swap(_READY, device, here.link)
+
+
+async def anew(
+    db: Cassandra, documents: Documents, user: str, device: str, life: int, now: int, since: int
+) -> bool:
+    """Have a device that lives begin another life, with all since ``since`` (ms), unless it has ended or begun one meanwhile;
+    whether it has. Its counts go on."""
+    done, _ = await db.swap(_ANEW, user, max(now * 1000, life + 1), now, device, life)
+    if done:
+        await _forget_positions(db, device, life)
+        await link(db, documents, user, device, now, since)
+    return done
 
 
 async def _begin(db: Cassandra, user: str, device: str, now: int) -> _Linked | None:
@@ -140,10 +154,14 @@ async def unlink(db: Cassandra, documents: Documents, user: str, device: str, no
     await db.run(
         "DELETE FROM $.device USING TIMESTAMP ? WHERE member = ? AND device = ?", here.link, user, device
     )
-    await db.run(
-        "DELETE FROM $.position USING TIMESTAMP ? WHERE device = ? AND link = ?", _FOR_GOOD, device, here.link
-    )
+    await _forget_positions(db, device, here.link)
     await _forget_counts(db, documents, user, device, now)
+
+
+async def _forget_positions(db: Cassandra, device: str, life: int) -> None:
+    await db.run(
+        "DELETE FROM $.position USING TIMESTAMP ? WHERE device = ? AND link = ?", _FOR_GOOD, device, life
+    )
 
 
 async def _forget_counts(db: Cassandra, documents: Documents, user: str, device: str, now: int) -> None:

@@ -194,9 +194,8 @@ async def _mend_life(db: Cassandra, documents: Documents, row: Row) -> None:
         )
         if await db.rows(_DEVICE, user, row.key):
             return
-        # Something has deleted it for good: it begins another life, with all since it was linked.
-        await devices.unlink(db, documents, user, row.key, now)
-        await devices.link(db, documents, user, row.key, now, max(1, linked_at))
+        # Something has deleted it for good: it begins another life, with all since it was linked, unless it ends just now.
+        await devices.anew(db, documents, user, row.key, int(link), now, max(1, linked_at))
         return
     await devices.link(db, documents, user, row.key, linked_at or now, 0)
 
