@@ -132,7 +132,7 @@ class _Work:
                     self._change,
                 )
             except Full as full:
-                await push_out(self._session, self._conversation, full, self._now)
+                await push_out(self._session, self._conversation, full)
                 self._written |= full.lasts
         raise Busy("too many devices at once")
 

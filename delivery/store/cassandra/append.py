@@ -214,12 +214,12 @@ async def numbers(session: Cassandra, document: Document, sends: Iterable[Send])
     return {device: one[0][0] or 0 for (device, _), one in zip(asked, found, strict=True) if one}
 
 
-async def push_out(session: Cassandra, conversation: str, full: Full, now: int) -> None:
+async def push_out(session: Cassandra, conversation: str, full: Full) -> None:
     """Keep the last numbers of devices where the document has no room for them."""
     await _all(
         session,
         [
-            rows.of("seqnum", device=device, conversation=conversation, last=last, stamp=now * 1000 + last)
+            rows.of("seqnum", device=device, conversation=conversation, last=last, stamp=full.stamp)
             for device, last in full.lasts.items()
         ],
     )
@@ -280,7 +280,7 @@ async def _allocate(
         except IsHot:
             return IS_HOT
         except Full as full:
-            await push_out(session, conversation, full, now)
+            await push_out(session, conversation, full)
             written |= full.lasts
             continue
         if judged is not None:

@@ -38,11 +38,13 @@ class About(NamedTuple):
 
 
 class Full(Exception):
-    """The document has no room for more devices: the last numbers of these have to be written elsewhere first."""
+    """The document has no room for more devices: the last numbers of these have to be written elsewhere first. ``stamp``: the
+    document's when it had them. A higher number of a device is given out under a later stamp, whatever clocks say, so the
+    highest one wins."""
 
-    def __init__(self, lasts: dict[str, int]) -> None:
+    def __init__(self, lasts: dict[str, int], stamp: int) -> None:
         super().__init__(len(lasts))
-        self.lasts = lasts
+        self.lasts, self.stamp = lasts, stamp
 
 
 def judge(
@@ -61,6 +63,7 @@ def judge(
     judged = Judged(document, [None] * len(sends), [None] * len(sends))
     ours: set[int] = set()
     allocated_at = clocks.latest_ms()
+    stamp = document.stamp
     for i, send in enumerate(sends):
         first = known.get((send.sender, send.message_id))
         if first is not None and (first[0] != send.conversation or first[1] > document.floor):
@@ -103,7 +106,7 @@ def judge(
         ours.add(claim.seq)
         if done is not None:
             done(send, claim)
-    make_room(document, written)
+    make_room(document, written, stamp)
     return judged
 
 
@@ -136,8 +139,9 @@ def out_of_order(document: Document, send: Send, lasts: dict[str, int]) -> Appen
     return Appended(Outcome.OUT_OF_ORDER, expected=last + 1)
 
 
-def make_room(document: Document, written: dict[str, int]) -> None:
-    """The devices heard of last stay in the document. :class:`Full`: the others' numbers are not written elsewhere yet."""
+def make_room(document: Document, written: dict[str, int], stamp: int) -> None:
+    """The devices heard of last stay in the document. :class:`Full`: the others' numbers are not written elsewhere yet. ``stamp``:
+    the document's before anything of this was given out."""
     excess = len(document.lasts) - MAX_LASTS
     if excess <= 0:
         return
@@ -146,7 +150,7 @@ def make_room(document: Document, written: dict[str, int]) -> None:
     out = [(device, last) for device, last in document.lasts.items() if device not in claimed][:excess]
     missing = {device: last for device, last in out if written.get(device) != last}
     if missing:
-        raise Full(missing)
+        raise Full(missing, stamp)
     for device, _ in out:
         del document.lasts[device]
 
