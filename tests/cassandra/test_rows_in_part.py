@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from delivery.store.cassandra import claims, events, rows
+from delivery.store.cassandra import changes, claims, events, rows
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.interface import Appended, Outcome, ReceiptWrite, Send, Unavailable
+from delivery.store.interface import Appended, Change, Outcome, ReceiptWrite, Send, Unavailable
 from tests.cassandra.hotnode import gateways, hot_node, short
 from tests.cassandra.test_claims import Two, is_event, is_message, two
 from tests.cassandra.test_copies import Pair, pair
@@ -119,6 +119,57 @@ async def test_twin_what_was_shown_in_part_comes_again_elsewhere(
     monkeypatch.setattr(events, "_UP", events._UP.replace(events._COLUMNS, columns))
     with pytest.raises(AssertionError, match="DUPLICATE"):
         await what_was_shown_stays(pair, monkeypatch)
+
+
+async def what_a_change_is_told_stays(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is repeated, and found by its message id, of which only one node has the row."""
+    group, ann = new_id(), new_id()
+    await two.other.create_group(group, T0)
+    change = Change(new_id(), "member_added", b"", joins=(ann,))
+    done = await two.other.change(new_id(), group, ann, [change], T0)
+    asked: set[str] = set()
+    rows_of = two.session.rows
+
+    async def read(cql: str, *params: Any, **options: Any) -> Any:
+        columns, _, table = cql.partition(" FROM $.message ")
+        if table:
+            asked.update(re.findall(r"\w+", columns))
+        return await rows_of(cql, *params, **options)
+
+    monkeypatch.setattr(two.session, "rows", read)
+    again = await two.other.change(new_id(), group, ann, [change], T0)
+    assert again.seqs == done.seqs
+    key = "WHERE message_id = ? AND sender = ?"
+    cql = "SELECT column_name, kind FROM system_schema.columns WHERE keyspace_name = ? AND table_name = 'message'"
+    missing = [
+        name
+        for name, kind in await rows_of(cql, two.session.keyspace)
+        if kind == "regular" and name not in asked
+    ]
+    if missing:
+        lose = f"DELETE {', '.join(missing)} FROM $.message USING TIMESTAMP ? {key}"
+        await two.session.run(lose, 2**61, change.message_id, ann)
+    assert (
+        None
+        not in (
+            await rows_of(
+                f"SELECT conversation, seq, at, body_hash FROM $.message {key}", change.message_id, ann
+            )
+        )[0]
+    )
+
+
+async def test_what_a_change_is_told_is_there_for_good(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    await what_a_change_is_told_stays(two, monkeypatch)
+
+
+async def test_twin_a_change_that_was_looked_for_in_part_is_not(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = "SELECT conversation, seq FROM $.message WHERE message_id = ? AND sender = ?"
+    monkeypatch.setattr(changes, "_STORED", part)
+    with pytest.raises(AssertionError):
+        await what_a_change_is_told_stays(two, monkeypatch)
 
 
 async def a_part_is_nothing(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,10 @@ _ATTEMPTS: Final = 50
 _MEMBER = ("conversation", "member", "joined_seq", "left_seq", "speaker")
 _ROSTER = ("member", "conversation", "joined_seq", "left_seq", "kind")
 _MESSAGE = ("message_id", "sender", "conversation", "seq", "at", "body_hash")
-_STORED = "SELECT conversation, seq FROM $.message WHERE message_id = ? AND sender = ?"
+#: All columns: a read gives the nodes that lack the row what was asked for and no more, and what is found is not written again.
+_STORED = (
+    """SELECT conversation, seq, at, body_hash, withheld FROM $.message WHERE message_id = ? AND sender = ?"""
+)
 
 
 async def create_group(documents: Documents, conversation: str, now: int) -> None:
@@ -86,7 +89,7 @@ async def change(
 
 async def _stored(db: Cassandra, conversation: str, sender: str, ids: Sequence[str]) -> list[int]:
     found = await db.each(_STORED, [(message_id, sender) for message_id in ids])
-    return [seq for rows in found for where, seq in rows if where == conversation]
+    return [seq for rows in found for where, seq, *_ in rows if where == conversation and seq is not None]
 
 
 def _decide(

@@ -140,8 +140,8 @@ def out_of_order(document: Document, send: Send, lasts: dict[str, int]) -> Appen
 
 
 def make_room(document: Document, written: dict[str, int], stamp: int) -> None:
-    """The devices heard of last stay in the document. :class:`Full`: the others' numbers are not written elsewhere yet. ``stamp``:
-    the document's before anything of this was given out."""
+    """The devices heard of last stay in the document. :class:`Full`: the others' numbers are not written elsewhere yet.
+    ``stamp``: the document's before anything of this was given out."""
     excess = len(document.lasts) - MAX_LASTS
     if excess <= 0:
         return

@@ -13,6 +13,8 @@ from delivery.store.cassandra.lock import Held, exclusive
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.cassandra.settling import end_claims
 from delivery.store.cassandra.targets import ABOUT, target_of
+from delivery.store.errors import Busy
+from delivery.store.interface import Unavailable
 
 #: What goes is looked for in the hours before now, and in earlier ones until nothing is left of them.
 _HOURS = "SELECT at FROM $.pending WHERE kind = 'vanishing' AND at <= ?"
@@ -21,13 +23,16 @@ _DONE = "DELETE FROM $.vanishing USING TIMESTAMP ? WHERE hour = ? AND at = ? AND
 _HOUR_DONE = "DELETE FROM $.pending USING TIMESTAMP ? WHERE kind = 'vanishing' AND at = ?"
 #: Statements of one logged batch.
 _TOGETHER = 64
+#: Conversations in a row of which nobody answers: then it is the store that is away, and each further one would wait as long.
+_AWAY = 3
 
 _Due = tuple[int, int]  # at, seq
 
 
 async def vanish(session: Cassandra, documents: Documents, now: int, limit: int) -> int:
-    """See :meth:`Store.vanish`."""
-    count = 0
+    """See :meth:`Store.vanish`. What goes wrong with a conversation is raised when nothing else was left to do."""
+    count = in_a_row = 0
+    wrong: Unavailable | None = None
     latest = now // rows.HOUR_MS
     for (hour,) in await session.rows(_HOURS, latest):
         due = await session.rows(_DUE, hour, now, limit - count)
@@ -38,9 +43,18 @@ async def vanish(session: Cassandra, documents: Documents, now: int, limit: int)
         for at, conversation, seq in due:
             by_conversation.setdefault(conversation, []).append((at, seq))
         for conversation, some in by_conversation.items():
-            count += await _vanish(session, documents, conversation, hour, some, now)
+            try:
+                count += await _vanish(session, documents, conversation, hour, some, now)
+                in_a_row = 0
+            except Unavailable as error:
+                wrong = wrong or error
+                in_a_row = 0 if isinstance(error, Busy) else in_a_row + 1
+                if in_a_row >= _AWAY:
+                    raise
         if count >= limit:
             break
+    if wrong is not None and not count:
+        raise wrong
     return count
 
 
