@@ -60,6 +60,8 @@ class Live:
         self.tracing = Tracing()
         #: Whether what an older list of members calls a request was accepted a moment ago.
         self.request_ended: Callable[[str, str], bool] = lambda conversation, user: False
+        #: Counts an ack up to this seq.
+        self.acked: Callable[[Session, str, int], None] = lambda session, conversation, seq: None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # from the bus
@@ -175,6 +177,8 @@ class Live:
                 if not own:
                     session.outlet.write(event.frame(session))
                 self._passed(session, conversation, seq)
+                if own and session.early:
+                    self._early(session, conversation, sent, session.sent[conversation])
                 return
             if seq <= sent:
                 return
@@ -228,6 +232,7 @@ class Live:
         """Its ✓ is this event's delivery. It opens no hole by itself; the next foreign event does."""
         if session.sent.get(conversation) == seq - 1 and conversation not in session.catching:
             self._passed(session, conversation, seq)
+            self._early(session, conversation, seq - 1, session.sent[conversation])
             return
         own_seqs = session.own.setdefault(conversation, set())
         if len(own_seqs) < OWN:
@@ -279,10 +284,20 @@ class Live:
         if sent is None:
             return True
         self._passed(session, conversation, sent)
+        self._early(session, conversation, sent, session.sent[conversation])
         while (event := catching.held.pop(session.sent[conversation] + 1, None)) is not None:
             session.outlet.write(event.frame(session))
             self._passed(session, conversation, event.logged.seq)
         return session.sent[conversation] < catching.heard
+
+    def _early(self, session: Session, conversation: str, before: int, through: int) -> None:
+        """Count an ack that came too early, if nothing was written to the device since: of what is owed above ``before`` and up
+        to ``through``, which is its own, its ✓ has told it. What is written later it cannot have meant (R10)."""
+        seq, sent = session.early.pop(conversation, (0, 0))
+        if seq and sent in (before, -1):
+            self.acked(session, conversation, min(seq, through))
+            if seq > through:
+                session.early[conversation] = seq, through
 
     async def _read(self, session: Session, conversation: str, catching: Catching) -> bool:
         """Read and write one page. False when the log has no more for this user."""
@@ -299,6 +314,9 @@ class Live:
         metrics.paged("live_page", started)
         if session.state is not State.LIVE:
             return False
+        through = max(sent, page.through)
+        others = [logged.seq for logged in page.events if logged.device != session.device]
+        self._early(session, conversation, sent, others[0] - 1 if others else through)
         _write_all(
             session,
             [
@@ -307,7 +325,7 @@ class Live:
                 if logged.device != session.device
             ],
         )
-        self._passed(session, conversation, max(sent, page.through))
+        self._passed(session, conversation, through)
         if page.through >= page.head and catching.heard == heard:
             # Marks may be above what is owed. What was heard of meanwhile may be younger than the page: it is read again.
             catching.heard = min(catching.heard, max(page.head, *catching.held, 0))

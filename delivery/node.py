@@ -75,6 +75,7 @@ class Node:
         self.typing = Typing(self.bus, self.hub, self.roster, self.chats, shows)
         drain = Drain(self.bus.hot, submit_drain) if submit_drain is not None else None
         self.sync = Sync(store, self.inbox, self.reader, self.receipts, self.silence, drain)
+        self.live.acked = self.sync.acked
         self.fanout = Fanout(store, self.bus, self.roster, self.live.deliver, submit_lane)
         self.tracing = self.live.tracing = self.fanout.tracing = Tracing(self.bus)
         self.counts = Counts(store, self.hub, self.roster)

@@ -134,6 +134,7 @@ class Session:
         "codec",
         "complete",
         "device",
+        "early",
         "epoch",
         "first_own",
         "generation",
@@ -177,6 +178,9 @@ class Session:
             str, set[int]
         ] = {}  # seqs this device sent above ``sent``: their ✓ stands for the event
         self.first_own: dict[str, int] = {}  # the first seq of its own that this session was told
+        #: Acks above ``sent``: the seq, and what ``sent`` was (-1: not known). A ✓ tells a device of its message sooner than its
+        #: own gateway learns that everything before it was sent.
+        self.early: dict[str, tuple[int, int]] = {}
         self.catching: dict[str, Catching] = {}  # conversations that are being paged
         self.behind: set[str] = set()  # conversations to page once the outlet takes more
         self.sync: Any = None  # delivery.sync.Run

@@ -72,6 +72,9 @@ class Sync:
         """Acknowledge: counts up to what was sent to this session, unknown ids are ignored (R10)."""
         for conversation, seq in positions.items():
             sent = session.sent.get(conversation)
+            before = -1 if sent is None else sent
+            if seq > before and conversation in session.first_own and not faults.off("early"):
+                session.early[conversation] = seq, before
             if sent is None:
                 continue
             run: Run | None = session.sync
@@ -87,6 +90,10 @@ class Sync:
                 continue
             up_to = min(seq, sent)
             self._acked(session, conversation, up_to, up_to)
+
+    def acked(self, session: Session, conversation: str, seq: int) -> None:
+        """Count an ack that came before it was known that ``seq`` was sent."""
+        self._acked(session, conversation, seq, seq)
 
     def _acked(self, session: Session, conversation: str, through: int, delivered: int) -> None:
         if through > session.acked.get(conversation, -1):
@@ -162,6 +169,7 @@ class Sync:
                 run.named[conversation] = position.head
             session.sent[conversation] = after
             session.own.pop(conversation, None)
+            session.early.pop(conversation, None)
             head = max(position.head, run.heads.get(conversation, 0))
             if after < head:
                 run.heads[conversation] = head
@@ -182,6 +190,7 @@ class Sync:
                     run.queue.remove(conversation)
                     continue
                 session.sent[conversation] = position.acked
+                session.early.pop(conversation, None)
                 session.acked.setdefault(conversation, position.acked)
             wanted = run.heads.get(conversation, 0)
             started = asyncio.get_running_loop().time()

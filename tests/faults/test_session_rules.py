@@ -77,6 +77,84 @@ async def test_r10_ack_counts_up_to_what_was_sent(world: World) -> None:
     assert (await world.log.receipts(conversation))[bob].delivered == 3
 
 
+class Early:
+    """Ann's device is back. The first of its conversation is a message of its own: it has the ✓, and has acknowledged it, before
+    its gateway knows what it was sent of the conversation."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.go, self.asked = world, asyncio.Event(), asyncio.Event()
+
+    async def begin(self) -> Early:
+        (ann, self.phone), (self.bob, self.tablet) = await self.world.person(), await self.world.person()
+        self.conversation = await self.world.direct(ann, self.bob)
+        self.process = await self.world.process()
+        seat = await self.process.seat(ann, self.phone)
+        await seat.say(self.conversation)
+        await until(lambda: seat.session.sent.get(self.conversation) == 1, "the conversation is read")
+        seat.ack(self.conversation, 1)
+        await self.process.saved()
+        seat.leave()
+        self.seat = await self.process.seat(ann, self.phone)
+        self.seat.screen.acking = False
+        return self
+
+    def hold(self, of: Any, name: str) -> None:
+        """This call waits until the device has acknowledged."""
+        call = getattr(of, name)
+
+        async def slow(*args: Any) -> Any:
+            self.asked.set()
+            await self.go.wait()
+            return await call(*args)
+
+        setattr(of, name, slow)
+
+    async def acknowledges(self) -> tuple[list[int], list[int]]:
+        """What is saved of it; what the device was sent besides its own."""
+        seq = await self.seat.say(self.conversation)
+        await self.asked.wait()
+        self.seat.ack(self.conversation, seq)
+        self.go.set()
+        await until(lambda: self.seat.session.sent.get(self.conversation) == seq, "the conversation is read")
+        await self.process.saved()
+        return await self.world.log.acked(self.phone), self.seat.seqs(self.conversation)
+
+
+async def test_r10_an_ack_of_ones_own_counts_before_the_conversation_is_read(world: World) -> None:
+    early = await Early(world).begin()
+    early.hold(early.process.node.reader, "position")
+    assert await early.acknowledges() == ([2], [])
+
+
+async def test_r10_and_before_the_event_is_fanned_out(world: World) -> None:
+    early = await Early(world).begin()
+    early.hold(early.process.node.roster, "devices")
+    assert await early.acknowledges() == ([2], [])
+
+
+async def test_r10_and_when_all_before_it_was_sent(world: World) -> None:
+    early = await Early(world).begin()
+    await early.world.append(early.conversation, early.bob, early.tablet, new_id())
+    early.process.node.live.poke(early.conversation, 2, [early.seat.session.user])
+    await early.seat.has(early.conversation, [2])
+    early.hold(early.process.node.roster, "devices")
+    assert await early.acknowledges() == ([3], [2])
+
+
+async def test_r10_but_not_for_what_was_written_after_it_came(world: World) -> None:
+    early = await Early(world).begin()
+    await early.world.append(early.conversation, early.bob, early.tablet, new_id())
+    early.hold(early.process.node.reader, "position")
+    assert await early.acknowledges() == ([1], [2])
+
+
+async def test_r10_twin_it_is_cut(world: World, off: Off) -> None:
+    off("early")
+    early = await Early(world).begin()
+    early.hold(early.process.node.reader, "position")
+    assert await early.acknowledges() == ([1], [])
+
+
 async def test_r9_event_heard_while_a_page_of_a_sync_is_read(world: World) -> None:
     """It is committed after the page's snapshot and heard of before the page is here: the sync reads on."""
     (ann, phone), (bob, tablet) = await world.person(), await world.person()
