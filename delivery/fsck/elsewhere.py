@@ -11,7 +11,8 @@ from django.db import DatabaseError
 from delivery.fsck.section import BUSY, Finding, Keys, Twice, facts, some
 from delivery.models import Pending
 from delivery.store import chosen, pending
-from delivery.store.cassandra.fsck_rows import PARTS, Row
+from delivery.store.cassandra.fsck_rows import PARTS
+from delivery.store.cassandra.fsck_walk import Row
 from delivery.store.fsck import ALL
 from delivery.store.interface import Unavailable
 from delivery.store.sync import SyncStore

@@ -14,24 +14,13 @@ from delivery.store.cassandra import devices, members, rows
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.fsck_check import GIVE_UP, raised
+from delivery.store.cassandra.fsck_messages import forget_message, messages
 from delivery.store.cassandra.fsck_state import ON_ITS_WAY_MS
-from delivery.store.cassandra.fsck_walk import Walk, logs, partitions
+from delivery.store.cassandra.fsck_walk import Row, Walk, logs, partitions
 from delivery.store.cassandra.positions import acked
 from delivery.store.cassandra.roster import _rows as direct_rows
 from delivery.store.cassandra.session import Cassandra
 from whatsapp.infra import clock
-
-#: Events go by their time to live a day before rows about them.
-_EVENTS_MS: Final = 29 * rows.DAY_MS
-
-
-class Row(NamedTuple):
-    """Something that disagrees, by the key it was looked at under."""
-
-    kind: str
-    key: str
-    facts: dict[str, str | int]
-
 
 # -- documents that are gone --------------------------------------------------------------------------------------------------
 
@@ -63,40 +52,6 @@ async def _rebuild(db: Cassandra, documents: Documents, row: Row) -> None:
         document.members = len({one[0] for one in found if not one[2]})
         document.head = max((max(one[1], one[2] or 0) for one in found), default=0)
     await documents.create(c, document)
-
-
-# -- rows by message id -------------------------------------------------------------------------------------------------------
-
-
-_MESSAGE = "SELECT sender, conversation, seq, at, WRITETIME(seq) FROM $.message WHERE message_id = ?"
-_EVENT = "SELECT at FROM $.event WHERE conversation = ? AND bucket = ? AND seq = ? AND message_id = ?"
-
-
-async def _messages(db: Cassandra, documents: Documents, keys: Sequence[str]) -> list[Row]:
-    """Its event is durable before such a row is written; so who sends it again would be told ✓, and it is nowhere."""
-    old = clock.now_ms() - _EVENTS_MS
-    asked = [
-        (key, *row)
-        for key, found in zip(keys, await db.each(_MESSAGE, [(key,) for key in keys]), strict=True)
-        for row in found
-        if row[1] is not None and row[3] > old
-    ]
-    looks = [(c, seq // rows.BUCKET, seq, key) for key, _, c, seq, _, _ in asked]
-    there = await db.each(_EVENT, looks)
-    lost = [one for one, found in zip(asked, there, strict=True) if not found or found[0][0] is None]
-    known = await documents.read(one[2] for one in lost)
-    return [
-        Row("message.nowhere", key, {"sender": sender, "conversation": c, "seq": seq, "written": written})
-        for key, sender, c, seq, _, written in lost
-        if c in known and seq > known[c].floor
-    ]
-
-
-async def _forget_message(db: Cassandra, documents: Documents, row: Row) -> None:
-    await db.run(
-        "DELETE FROM $.message USING TIMESTAMP ? WHERE message_id = ? AND sender = ?",
-        row.facts["written"], row.key, row.facts["sender"],
-    )  # fmt: skip
 
 
 # -- pairs of users -----------------------------------------------------------------------------------------------------------
@@ -362,7 +317,7 @@ PARTS: Final[dict[str, Part]] = {
     "devices": Part(partitions("device", "member", distinct=True), _listed_devices, _forget_device),
     "positions": Part(partitions("position", "device", "link", distinct=True), _positions, _mend_position),
     "counts": Part(partitions("seqnum", "device", distinct=True), _counts, _forget_counts),
-    "messages": Part(partitions("message", "message_id", distinct=True), _messages, _forget_message),
+    "messages": Part(partitions("message", "message_id", distinct=True), messages, forget_message),
     "writers": Part(partitions("outbox", "writer", distinct=True), _writers, _mend_writer),
     "progress": Part(partitions("progress", "writer", distinct=True), _progress, _forget_progress),
 }

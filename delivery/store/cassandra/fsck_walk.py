@@ -1,10 +1,20 @@
-"""How fsck walks along tables: in the order of the cluster, so many keys at a time, from where it stopped."""
+"""How fsck walks along tables: in the order of the cluster, so many keys at a time, from where it stopped; and what it says."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from delivery.store.cassandra.session import Cassandra
+
+
+class Row(NamedTuple):
+    """Something that disagrees, by the key it was looked at under."""
+
+    kind: str
+    key: str
+    facts: dict[str, str | int]
+
 
 Walk = Callable[[Cassandra, str, int], Awaitable[tuple[list[str], str]]]
 
