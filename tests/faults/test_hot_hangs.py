@@ -1,4 +1,5 @@
-"""The hot node hangs, and carries out later what it was asked meanwhile, for sessions that nobody waits for any more (C6, R20)."""
+"""The hot node hangs, and carries out later what it was asked meanwhile, for sessions that nobody waits for any more (C6,
+R20)."""
 
 from __future__ import annotations
 
