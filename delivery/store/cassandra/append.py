@@ -263,7 +263,7 @@ async def _allocate(
         ended = len(document.claims)
         drop_ended(document, conversation, found)
         judged = judge(document, sends, found, lasts, written, now)
-        if document.head == head and ended == len(document.claims):
+        if document.head == head and ended == len(document.claims) and not _of_copy(document, judged):
             raise Keep(judged)
         document.day = max(document.day, now // rows.DAY_MS)
         return judged
@@ -288,6 +288,12 @@ async def _allocate(
         found = await known(session, message_ids)
         return Judged(_NONE, [nowhere(send, found) for send in sends], [None] * len(sends))
     raise Busy("too many devices at once")
+
+
+def _of_copy(document: Document, judged: Judged) -> bool:
+    """Whether an earlier attempt was given these numbers by a copy, of which this one knows no more than that: they count when
+    the durable document has them."""
+    return document.hot is not None and bool(judged.again)
 
 
 def nowhere(send: Send, found: Known) -> Appended:
