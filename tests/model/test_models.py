@@ -43,8 +43,14 @@ def test_a_model_names_its_variants_and_uses_every_switch(model: str) -> None:
     text = (REPO / "delivery" / "model" / f"{model}.pml").read_text()
     named = {variant.name for variant in variants(model) if not variant.sound}
     assert named
-    assert set(re.findall(r"^#ifn?def (NO_\w+)", text, re.MULTILINE)) == named
-    assert any(variant.sound for variant in variants(model))
+    switches = re.findall(r"^#ifn?def (NO_\w+)|defined\((NO_\w+)\)", text, re.MULTILINE)
+    assert {one or other for one, other in switches} == named
+
+
+@pytest.mark.parametrize("variant", BROKEN, ids=_ids(BROKEN))
+def test_nothing_but_its_rule_is_taken_from_a_broken_variant(variant: Variant) -> None:
+    sound = [set(one.switches) for one in variants(variant.model) if one.sound]
+    assert set(variant.switches) - {f"-D{variant.name}"} in sound
 
 
 def test_the_page_has_a_row_for_each_switch() -> None:
