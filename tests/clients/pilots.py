@@ -11,11 +11,10 @@ from textual import events
 from textual.keys import _character_to_key
 
 from tests.clients.fake_backend import BOB, EVE, FakeBackend
-from tests.support.cassandra import on_cassandra
+from tests.support.patience import PATIENCE
 from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.chat_screen import ChatScreen
 
-PATIENCE = 60.0 if on_cassandra() else 10.0  # seconds, for what comes at once on an idle machine
 LOOK = 0.05  # seconds between two looks at the screen: drawing it for us costs several times a look at a list
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cassandra import on_cassandra
+from tests.support.patience import PATIENCE
 from whatsapp_client import (
     JSON,
     Backoff,
@@ -30,8 +30,6 @@ from whatsapp_client import (
 )
 from whatsapp_client.stream import EventStream
 
-#: As :data:`tests.gateway.peer.PATIENCE`: what is slow is slow, what never comes fails after so many seconds.
-PATIENCE = 60.0 if on_cassandra() else 20.0
 _numbers = itertools.count(random.Random(os.getpid()).randint(1_000_000, 8_000_000))
 
 

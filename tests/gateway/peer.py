@@ -22,13 +22,10 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.cassandra import on_cassandra
+from tests.support.patience import PATIENCE
 from whatsapp.wire import frames
 from whatsapp.wire.codec import CODECS, JSON, Codec
 
-#: A slow machine is slow; what never comes fails after this many seconds. A node of Cassandra that shares the processors with
-#: the tests may collect its garbage for seconds, and answer what it got before later still.
-PATIENCE = 60.0 if on_cassandra() else 15.0
 #: For what the start of a process, or all that several devices have missed, stands before.
 LONG = 4 * PATIENCE
 SUBPROTOCOL = "whatsapp.v3.2.{}"

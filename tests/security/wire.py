@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any, NamedTuple, Self
 
-PATIENCE = 15.0
+from tests.support.patience import PATIENCE
 
 
 class Answer(NamedTuple):
