@@ -8,13 +8,60 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from delivery.store.cassandra.session import Cassandra
+from delivery.store.interface import Unavailable
 from devtools.paths import REPO
 
 
 async def _silent(reader: asyncio.StreamReader, reached: asyncio.Event) -> None:
     reached.set()
     await reader.read()
+
+
+async def test_all_who_wait_are_told_of_one_attempt() -> None:
+    """Not one after the other, each of an attempt of its own: the last of a hundred would wait for minutes."""
+    attempts: list[asyncio.Event] = []
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        attempts.append(asyncio.Event())
+        await _silent(reader, attempts[-1])
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    session = Cassandra(["127.0.0.1"], "any", port=server.sockets[0].getsockname()[1], request_timeout_s=0.5)
+    told = await asyncio.gather(*(session.rows("SELECT a") for _ in range(6)), return_exceptions=True)
+    assert [type(one) for one in told] == [Unavailable] * 6
+    assert len(attempts) == 1
+    with pytest.raises(Unavailable):
+        await session.rows("SELECT a")
+    assert len(attempts) == 2
+    await session.close()
+    server.close()
+
+
+async def test_all_who_wait_for_a_statement_are_told_of_one_attempt() -> None:
+    session = Cassandra(["127.0.0.1"], "any")
+    attempts: list[asyncio.Event] = []
+
+    class Node:
+        async def create_prepared(self, text: str) -> None:
+            attempts.append(asyncio.Event())
+            await attempts[-1].wait()
+            raise TimeoutError(text)
+
+        async def close(self) -> None: ...
+
+    session._session = Node()
+    asked = [asyncio.ensure_future(session.rows("SELECT a")) for _ in range(6)]
+    while not attempts:
+        await asyncio.sleep(0)
+    asked[0].cancel()  # who goes takes nothing from the others
+    attempts[0].set()
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one) for one in told] == [asyncio.CancelledError] + [Unavailable] * 5
+    assert len(attempts) == 1
+    await session.close()
 
 
 async def given_up(straight: bool) -> None:

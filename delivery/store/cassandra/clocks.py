@@ -15,6 +15,8 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from acsylla import errors
+
 from delivery.store.interface import Unavailable
 from whatsapp.infra import clock, metrics
 
@@ -81,7 +83,7 @@ def earliest_ms() -> int:
 async def measure(db: Cassandra) -> None:
     """Ask the nodes of our data centre for their time. What they do not say in time stays as it was measured before."""
     global _nodes, _ahead
-    with contextlib.suppress(Unavailable):
+    with contextlib.suppress(Unavailable, errors.CassException):  # or our role may not ask
         ((host, port, centre),) = await db.rows(_LOCAL)
         peers = await db.asked_of(str(host), port, _PEERS, timeout_s=SLOW_S)
         places = [(str(host), int(port)), *((str(at), int(there)) for at, there, of in peers if of == centre)]
@@ -104,7 +106,7 @@ async def _time_of(db: Cassandra, host: str, port: int) -> tuple[float, float, f
     began = _elapsed()
     try:
         ((ms,),) = await db.asked_of(host, port, _TIME, timeout_s=SLOW_S)
-    except Unavailable:
+    except (Unavailable, errors.CassException):
         return None
     ended, wall = _elapsed(), _wall_ms()
     half = (ended - began) / 2

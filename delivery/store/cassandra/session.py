@@ -98,54 +98,47 @@ class Cassandra:
             log_level="critical",
         )
         self._session: Any = None
-        self._connecting: asyncio.Task[Any] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._closed = False
         #: Requests that ended without an answer: whoever goes on without a result can tell whether it was the nodes that gave
         #: none.
         self.failures = 0
-        self._opening = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
         self._prepared: dict[str, Any] = {}
-        self._preparing: dict[str, asyncio.Lock] = {}
+        self._preparing: dict[str, asyncio.Future[Any]] = {}
 
     async def open(self) -> Cassandra:
-        """Raises :class:`Unavailable` when no node answers."""
-        async with self._opening:
-            if self._session is None and not self._closed:
-                self._session = await self._connected()
-                await clocks.measure(self)
-                self._keeping = asyncio.get_running_loop().create_task(clocks.keep(self))
+        """Raises :class:`Unavailable` when no node answers within a bounded time: all who wait are told of the same attempt. One
+        that is given up while it connects, by a deadline or with its caller, is freed, and the driver then waits in the loop's
+        thread for an end that does not come: so nobody cancels it, and who asks next waits for the same."""
+        if self._session is None and not self._closed:
+            if self._connecting is None or self._connecting.done():
+                self._connecting = asyncio.get_running_loop().create_task(self._connect())
+            connecting = self._connecting
+            done, _ = await asyncio.wait([connecting], timeout=self._timeout * 2 + 1)
+            if not done:
+                self.failures += 1
+                raise Unavailable("no node has taken us yet")
+            try:
+                connecting.result()
+            except _OURS:
+                raise
+            except (errors.CassException, TimeoutError) as error:
+                raise self._unavailable(error) from error
         return self
 
-    async def _connected(self) -> Any:
-        """The driver's session, within a bounded time. One that is given up while it connects, by a deadline or with its caller,
-        is freed, and the driver then waits in the loop's thread for an end that does not come: so nobody cancels it, and who
-        asks next waits for the same."""
-        if self._connecting is None or _failed(self._connecting):
-            self._connecting = asyncio.get_running_loop().create_task(self._connect())
-        done, _ = await asyncio.wait([self._connecting], timeout=self._timeout * 2 + 1)
-        if not done:
-            self.failures += 1
-            raise Unavailable("no node has taken us yet")
-        try:
-            return self._connecting.result()
-        except _OURS:
-            raise
-        except (errors.CassException, TimeoutError) as error:
-            raise self._unavailable(error) from error
-
-    async def _connect(self) -> Any:
-        return await self._cluster.create_session()
+    async def _connect(self) -> None:
+        self._session = await self._cluster.create_session()
+        await clocks.measure(self)
+        self._keeping = asyncio.get_running_loop().create_task(clocks.keep(self))
 
     async def close(self) -> None:
         self._closed = True
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting], timeout=self._timeout * 2 + 1)
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
-        if self._session is None and self._connecting is not None:
-            done, _ = await asyncio.wait([self._connecting], timeout=self._timeout * 2 + 1)
-            if done and not _failed(self._connecting):
-                self._session = self._connecting.result()
         if self._session is not None:
             session, self._session = self._session, None
             with contextlib.suppress(errors.CassException):
@@ -230,11 +223,21 @@ class Cassandra:
         return prepared.bind(list(params))
 
     async def _prepare(self, cql: str) -> Any:
-        async with self._preparing.setdefault(cql, asyncio.Lock()):
-            if cql not in self._prepared:
-                text = cql.replace("$.", f"{self.keyspace}.")
-                self._prepared[cql] = await self._ask("prepare", self._session.create_prepared(text))
-            return self._prepared[cql]
+        """All who wait for the same statement are told of the same attempt."""
+        attempt = self._preparing.get(cql)
+        if attempt is None:
+            text = cql.replace("$.", f"{self.keyspace}.")
+            request = self._ask("prepare", self._session.create_prepared(text))
+            attempt = self._preparing[cql] = asyncio.ensure_future(request)
+
+            def ended(done: asyncio.Future[Any]) -> None:
+                del self._preparing[cql]
+                if not done.cancelled():
+                    done.exception()  # is told to whoever waits, if somebody still does
+
+            attempt.add_done_callback(ended)
+        prepared = self._prepared[cql] = await asyncio.shield(attempt)
+        return prepared
 
     async def _ask(self, operation: str, request: Awaitable[Any]) -> Any:
         """The answer to a request, within a bounded time."""
@@ -250,10 +253,6 @@ class Cassandra:
     def _unavailable(self, error: Exception) -> Unavailable:
         self.failures += 1
         return Unavailable(f"{type(error).__name__}: {error}")
-
-
-def _failed(task: asyncio.Task[Any]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def cut(statements: Sequence[Statement]) -> list[Sequence[Statement]]:
