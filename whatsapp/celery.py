@@ -27,13 +27,14 @@ from django.conf import settings
 from django.utils.log import configure_logging
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from whatsapp.infra import logs, metrics, workers
+from whatsapp.infra import broker, logs, metrics, workers
 
 if TYPE_CHECKING:
     from delivery.sweep import SweepThread
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp.settings")
 
+broker.use()
 app = Celery("whatsapp")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -60,6 +60,7 @@ reads           what was read is told, whoever hides it
 requests        receipts are told to strangers whom their user has not accepted
 pending         nobody looks for changes that Django code has left for the store elsewhere
 publish_late    what one node of a cluster did not take is not published again
+broker          a worker ends when it closes what is left of a connection with a broker that is away
 publish         not a protection but a loss: what goes to other processes over the bus is dropped
 =============== ====================================================================================================
 """
