@@ -1,5 +1,4 @@
 """The hot node hangs, and carries out later what it was asked meanwhile, for sessions nobody waits for any more (C6, R20)."""
-R20)."""
 
 from __future__ import annotations
 
