@@ -52,7 +52,7 @@ def _after(data: DataFolder, ran: dict[str, Any], down_s: float, *, back: bool) 
     up = f"./dev up{f' --port {port}' if port not in (None, ports.PORT) else ''}{words}"
     lines = [f"The messages of {data.root} are {'in PostgreSQL' if back else 'on Cassandra'}. Next: {up}"]
     if ran:
-        lines.append(f"The system has been down for {down_s:.0f} s, and is until then.")
+        lines.append(f"The system has been down for {down_s:.0f} s, and stays so until then.")
     if not back:
         lines.append(f"Until something is written there the way back is ./dev move --back{words}")
     return lines

@@ -147,7 +147,7 @@ def test_who_moved_is_told_how_long_it_was_away_and_where_it_was(tmp_path: Path)
     words = f" --data {data.root}"
     assert move._after(data, {"http": "http://127.0.0.1:8123"}, 40.4, back=False) == [
         f"The messages of {data.root} are on Cassandra. Next: ./dev up --port 8123{words}",
-        "The system has been down for 40 s, and is until then.",
+        "The system has been down for 40 s, and stays so until then.",
         f"Until something is written there the way back is ./dev move --back{words}",
     ]
     assert move._after(data, {}, 40.4, back=True) == [  # nothing ran, so nobody missed it
