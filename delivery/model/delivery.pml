@@ -22,8 +22,8 @@
  *
  * Left out, and why that is safe: more conversations and devices (a key each, nothing decides over two), lanes (lanes.pml), claims
  * (claims.pml), batches of several rows and nodes of a cluster (each is marked by itself, and a row is done when all answered),
- * rename (sending.pml), drained backlogs (they are the page of another process, acknowledged one by one), what is not owed or
- * withheld (R12: tests/faults/test_owed_rules.py). Commands of a script are one step, those of a pipeline are not.
+ * rename (sending.pml), drained backlogs (they are the page of another process, acknowledged one by one), what is not owed
+ * (members.pml). Commands of a script are one step, those of a pipeline are not.
  *
  *   sound  kill          -DKILL -DLATE -DLOST -DSOCKET    a gateway that is killed, publishes that come late or never
  *   sound  quiet         -DKILL -DLATE -DQUIET            without the 60 s check, and nothing lost
