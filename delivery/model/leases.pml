@@ -1,7 +1,8 @@
 /*
  * leases: numbers of a conversation from a copy of its document on the hot node (rules R23, R24; ADR 0094, 0103, 0107).
  *
- * One conversation that has a copy, two appenders, one reader; each append is a message of its own. Each step below is a step in
+ * One conversation that has a copy, two appenders, one reader; each append is a message of its own, or all of them are the same
+ * (-DRETRY). Each step below is a step in
  * the code, of delivery/store/cassandra:
  *   Appender  hot.number: document, Leases.confirm, Copies.read, Copies.swap; append.store: rows, HotDocuments.over, the answer;
  *             or, the durable way, Documents.change: the copy is found and frozen, then the conditional write of the document, by
@@ -16,7 +17,7 @@
  *             -DDELETE: the copy is gone. -DPARTITION: one
  *             appender does not reach the node any more. Any step may be the last of its attempt.
  *
- * Left out, and why that is safe: retries, seqNum, deadlines and void claims (claims.pml: judged by the same code on the document,
+ * Left out, and why that is safe: seqNum, deadlines and void claims (claims.pml: judged by the same code on the document,
  * wherever it is; here a claim stays open), withheld and amended messages (they call the copy back), a lease that is opened again
  * (under a higher number, as that of another epoch), the unknown outcome of a conditional write (it is read back), more copies than
  * two one after the other, several nodes (each has a lease of its own).
@@ -25,6 +26,7 @@
  *   sound  restore      -DRESTORE
  *   sound  delete       -DDELETE
  *   sound  partition    -DPARTITION
+ *   sound  retry        -DFLUSH -DRETRY -DAPPENDS=3    one message, sent again and again
  *   sound  recall       -DAPPENDS=2    nothing is lost: the copy is called back while others append
  *   broken NO_TOLD      -DFLUSH    R23, V13: an answer whose lease is not confirmed behind its rows
  *   broken NO_CLOSE     -DDELETE   R23: the lease of a lost copy is not closed
@@ -33,6 +35,7 @@
  *   broken NO_BASE      -DFLUSH    R24, V15: the numbers of the lost copy are given out again
  *   broken NO_NEVER     -DFLUSH    R24: what comes late of a lost copy is seen
  *   broken NO_FREEZE    -DAPPENDS=2    the copy is called back while it still changes
+ *   broken NO_FOLD      -DFLUSH -DRETRY -DAPPENDS=3    a retry the durable way takes the number of a copy for durable
  */
 #define SEQS 4
 #define BLOCK 2
@@ -53,6 +56,7 @@ byte copy_head[3], copy_claims[3];
 bool gone[3], frozen[3];
 bool saved, old_there;
 byte old_head, old_claims;
+byte in_copy[3];          /* the number of the message, in the document (0) and in its copies */
 /* leases by epoch */
 bool open[3] = 1;
 byte confirmed[3];        /* of which epoch each process has confirmed it, 0: none, or too long ago */
@@ -60,9 +64,14 @@ byte confirmed[3];        /* of which epoch each process has confirmed it, 0: no
 byte row, deleted, pending;
 
 byte left = APPENDS;
-byte told, highest, passed;
+byte told, highest, passed, id;
 bool faulted, away;
 
+#ifdef RETRY
+#define IN_COPY(t) in_copy[t]
+#else
+#define IN_COPY(t) 0
+#endif
 #define LOST(s) ((s) > lost_low && (s) <= lost_high && !(lost_there & BIT(s)))
 #define GIVEN MAX(head, base)
 #define VISIBLE (row & ~deleted)
@@ -79,15 +88,21 @@ inline touch(me) {
 }
 
 inline tell(s) {
+#ifdef RETRY
+    assert(id == 0 || id == s);                        /* C2: a message has one number */
+    id = s;
+#else
     assert(!(told & BIT(s)));                          /* C2: a number is one message's */
-    assert(!(passed & BIT(s)) && !(deleted & BIT(s)));   /* C4 */
     assert(s > floor);                                 /* C3: behind all that was told before it was sent */
+#endif
+    assert(!(passed & BIT(s)) && !(deleted & BIT(s)));   /* C4 */
     told = told | BIT(s);
     highest = MAX(highest, s)
 }
 
 active [2] proctype Appender() {
     byte floor, token, at, seen, low, high, found, seq;
+    bool cold;
 end:
     atomic { left > 0 && lost_high == 0 -> left--; floor = highest; goto read }
 read:
@@ -95,7 +110,7 @@ read:
         changed[_pid] = 0; token = hot; at = hot_epoch; low = head; high = limit; seen = GIVEN;
         if
         :: lost_high -> goto finish
-        :: lost_high == 0 && token == 0 -> goto durable
+        :: lost_high == 0 && token == 0 -> goto known
         :: lost_high == 0 && token && confirmed[_pid] == at
         :: lost_high == 0 && token && confirmed[_pid] != at && open[at] -> confirmed[_pid] = at
         :: lost_high == 0 && token && confirmed[_pid] != at && !open[at] -> goto lost
@@ -109,16 +124,36 @@ read:
         :: REACHES(at) && gone[token] -> goto lost
         :: REACHES(at) && !gone[token] -> seen = copy_head[token]; found = copy_claims[token];
             if
-            :: frozen[token] || seen >= high -> goto recall
+            :: frozen[token] || seen >= high -> cold = 1
             :: !frozen[token] && seen < high
-            :: goto recall                    /* what is not plain */
+            :: cold = 1                       /* what is not plain, or a process that uses no copies */
             fi
+        fi
+    }
+known:
+    atomic {
+#ifdef RETRY
+        if
+        :: id -> tell(id); goto over
+        :: else
+        fi;
+#endif
+        if
+        :: token == 0 -> goto durable
+        :: token && cold -> goto recall
+        :: token && !cold
         fi
     }
     atomic { /* swap */
         if
         :: confirmed[_pid] == at && AT(at) && !gone[token] && !frozen[token] && copy_head[token] == seen ->
-            seq = seen + 1; copy_head[token] = seq; copy_claims[token] = copy_claims[token] | BIT(seq); found = 0
+            if
+            :: IN_COPY(token) -> seq = in_copy[token]
+            :: !IN_COPY(token) ->
+                seq = seen + 1; copy_head[token] = seq; copy_claims[token] = copy_claims[token] | BIT(seq);
+                in_copy[token] = seq
+            fi;
+            found = 0
         :: else -> goto over
         fi
     }
@@ -142,6 +177,14 @@ read:
 #endif
     }
 recall:
+#ifdef NO_FOLD
+    atomic {
+        if
+        :: IN_COPY(token) -> seq = in_copy[token]; found = 0; goto stored
+        :: else
+        fi
+    }
+#endif
     atomic { /* freeze, confirmed before and behind */
         if
 #ifdef NO_FREEZE
@@ -161,10 +204,19 @@ recall:
 durable:
     atomic { /* the conditional write; it may make another copy, which is at the node already */
         if
-        :: changed[_pid] || seen >= SEQS -> goto over
-        :: !changed[_pid] && seen < SEQS ->
-            head = seen + 1; claims = claims | found;
-            seq = head; claims = claims | BIT(seq);
+        :: changed[_pid] -> goto over
+        :: !changed[_pid] && !IN_COPY(token) && seen == SEQS -> goto over
+        :: !changed[_pid] && (IN_COPY(token) || seen < SEQS) ->
+            claims = claims | found; found = 0;
+            if
+            :: IN_COPY(token) -> seq = in_copy[token]; head = MAX(head, (token -> seen : head))
+            :: !IN_COPY(token) -> seq = seen + 1; head = seq; claims = claims | BIT(seq)
+            fi;
+            if
+            :: token == 0 && IN_COPY(0) -> goto stored      /* it is there already: nothing is written */
+            :: else
+            fi;
+            in_copy[0] = seq;
             if
             :: token -> gone[token] = 1
             :: else
@@ -172,13 +224,14 @@ durable:
             hot = 0;
             if
             :: token != 2 && copy_head[2] == 0 && open[epoch] ->
-                hot = 2; hot_epoch = epoch; limit = seq + BLOCK;
-                gone[2] = 0; copy_head[2] = seq; copy_claims[2] = claims
+                hot = 2; hot_epoch = epoch; limit = GIVEN + BLOCK;
+                gone[2] = 0; copy_head[2] = GIVEN; copy_claims[2] = claims; in_copy[2] = in_copy[0]
             :: skip
             fi;
-            touch(_pid); found = 0
+            touch(_pid)
         fi
     }
+stored:
     atomic {
         if
         :: row = row | BIT(seq); tell(seq); goto over
@@ -215,7 +268,11 @@ lost:
 #endif
             head = (found & 16 -> 4 : (found & 8 -> 3 : (found & 4 -> 2 : (found & 2 -> 1 : head))));
             head = MAX(head, low);
-            lost_low = low; lost_high = high; lost_there = found; touch(_pid)
+            lost_low = low; lost_high = high; lost_there = found; touch(_pid);
+            if
+            :: found && in_copy[0] == 0 -> in_copy[0] = (found & 2 -> 1 : (found & 4 -> 2 : (found & 8 -> 3 : 4)))
+            :: else
+            fi
         fi
     }
 finish:
@@ -234,10 +291,10 @@ finish:
         :: lost_high == high && lost_low == low -> lost_high = 0; lost_low = 0; lost_there = 0; touch(_pid)
         :: else
         fi;
-        seen = 0; found = 0; goto read
+        seen = 0; found = 0; cold = 0; goto read
     }
 over:
-    atomic { floor = 0; token = 0; at = 0; seen = 0; low = 0; high = 0; found = 0; seq = 0; goto end }
+    atomic { floor = 0; token = 0; at = 0; seen = 0; low = 0; high = 0; found = 0; seq = 0; cold = 0; goto end }
 }
 
 active proctype Network() {
