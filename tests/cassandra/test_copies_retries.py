@@ -1,5 +1,5 @@
 """A message whose number a copy on a hot node has given out before, and which comes again over a process that goes the durable
-way: what it finds in the copy counts as the copy does (R23)."""
+way: what it finds in the copy counts as the copy does (R23). And rows of a lost copy that come late: none is seen (R24)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.cassandra import append
+from delivery.store.cassandra import append, judge
 from delivery.store.interface import Outcome, Unavailable
 from tests.cassandra.hotnode import gateways, hot_node, short
 from tests.cassandra.test_claims import is_event
@@ -50,6 +50,38 @@ async def comes_again(pair: Pair, before: Callable[[], Any]) -> None:
     events = (await pair.page()).events
     assert [event.seq for event in events if event.content == b"held"] == [result.seq]
     assert len(seqs(events)) == len(set(seqs(events)))
+
+
+async def comes_late(pair: Pair, ahead_ms: int) -> None:
+    """The second number of a copy, which is lost before its row is written, by a gateway whose clock is ahead."""
+    first, held = pair.people.send(), pair.people.send(body=b"held")
+    pair.one._db.lose = is_event
+    with pytest.raises(Unavailable):
+        await pair.one.append(new_id(), [first], T0 + ahead_ms)
+    pair.one._db.lose = lambda statement: False
+    pair.one._db.stands.clear()
+    pair.one._db.goes.clear()
+    paused = asyncio.create_task(pair.one.append(new_id(), [held], T0 + ahead_ms))
+    await pair.one._db.stands.wait()
+    pair.node.flush()
+    (behind,) = await pair.stored(pair.other)
+    assert (await pair.page()).through == behind
+    pair.one._db.goes.set()
+    (told,) = await asyncio.gather(paused, return_exceptions=True)
+    assert isinstance(told, Unavailable)
+    there = [event.content for event in (await pair.page()).events]
+    assert b"held" not in there, "a late row is seen"
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 3_600_000])
+async def test_r24_no_row_of_a_lost_copy_is_seen_whatever_its_timestamp(pair: Pair, ahead_ms: int) -> None:
+    await comes_late(pair, ahead_ms)
+
+
+async def test_twin_r24_of_a_clock_that_is_ahead(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge, "_bounded", lambda document, now: now)
+    with pytest.raises(AssertionError, match="a late row is seen"):
+        await comes_late(pair, 3_600_000)
 
 
 async def nothing() -> None: ...

@@ -183,7 +183,7 @@ def take(
         body_hash=send.body_hash,
         seq=document.head,
         ordinal=document.ordinal,
-        stamp=document.next_stamp(now),
+        stamp=document.next_stamp(_bounded(document, now)),
         at=now,
         allocated_at=allocated_at,
         device=send.device,
@@ -192,6 +192,12 @@ def take(
         until=_ends(document, send, block, now) if message else 0 if send.kind == "delete" else about.until,
         amends=amends,
     )
+
+
+def _bounded(document: Document, now: int) -> int:
+    """The time for a timestamp: on a copy, whoever has to do without it must know one that is above (:mod:`.lost`), though the
+    caller's clock be ahead."""
+    return now if document.hot is None else min(now, clocks.earliest_ms())
 
 
 def block_of(document: Document, sender: str) -> Block | None:

@@ -43,6 +43,8 @@ async def without_copy(session: Cassandra, conversation: str, document: Document
     new.base = max(new.base, high)
     for row in behind:
         _replay(new, row, found=_is(there.get((row[2], row[1])), conversation, row[0]))
+    # And each number may have been given the next one only, as time had been ahead before (:func:`.judge.take`).
+    new.stamp = max(new.stamp, document.stamp + high - low)
     new.lost = Lost(low, high, new.next_stamp(clocks.latest_ms() + _ABOVE_MS), [row[0] for row in behind])
     return new
 
