@@ -321,6 +321,40 @@ async def test_a_row_that_nobody_was_told_of_is_one_of_the_log(pair: Pair) -> No
     assert (await pair.over(pair.other, send))[0] == Appended(DUPLICATE, 4, T0)
 
 
+async def void_with_what_it_followed(pair: Pair) -> None:
+    """Of two rows one replica has taken, the reads that decide find the second alone."""
+    rows: list[Statement] = []
+
+    def second(statement: Statement) -> bool:
+        rows.append(statement)
+        return len(rows) == 2
+
+    sends = [pair.people.send(seq_num=number) for number in (1, 2)]
+    pair.one._db.lose = second
+    with pytest.raises(Unavailable):
+        await pair.one.append(new_id(), sends, T0)
+    pair.one._db.lose = lambda statement: False
+    assert all(is_event(row) for row in rows)
+    await pair.other._db.batch([rows[1]])
+    pair.node.flush()
+    results = await pair.over(pair.other, *sends)
+    assert [result.outcome for result in results] == [STORED, STORED]
+    assert results[0].seq < results[1].seq
+    assert seqs((await pair.page()).events) == [1, 2, 3, *(result.seq for result in results)]
+
+
+async def test_r21_what_came_behind_a_lost_message_is_void(pair: Pair) -> None:
+    await void_with_what_it_followed(pair)
+
+
+async def test_twin_r21_else_it_is_there_without_the_first(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost, "_in_order", lambda document, behind, untold: behind)
+    with pytest.raises(AssertionError):
+        await void_with_what_it_followed(pair)
+
+
 async def test_what_a_block_withholds_is_known_again(pair: Pair) -> None:
     people = pair.people
     await pair.other.withhold(people.bob, people.alice, True, T0)

@@ -8,10 +8,11 @@ are deleted by a timestamp above all that the lost copy has given out, so that a
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from itertools import pairwise
 
 from delivery.store.cassandra import clocks, events, rows
-from delivery.store.cassandra.document import Claim, Document, Lost, State, pack, unpack
+from delivery.store.cassandra.document import MAX_LASTS, Claim, Document, Lost, State, pack, unpack
 from delivery.store.cassandra.judge import block_of
 from delivery.store.cassandra.messages import known
 from delivery.store.cassandra.session import Cassandra, Row, Statement
@@ -29,6 +30,7 @@ async def without_copy(session: Cassandra, conversation: str, document: Document
     assert document.hot is not None
     low, high = document.head, document.hot.limit
     behind = await _behind(session, conversation, low, high)
+    highest = max((row[-1] or 0 for row in behind), default=0)
     there = await known(session, [row[1] for row in behind])
     # Of those that nobody was told of, which are there for good.
     untold = {row[0]: row[1] for row in behind if not _is(there.get((row[2], row[1])), conversation, row[0])}
@@ -38,8 +40,10 @@ async def without_copy(session: Cassandra, conversation: str, document: Document
         behind = await _behind(session, conversation, low, high)
         told = {(row[0], row[1]) for row in behind if _is(there.get((row[2], row[1])), conversation, row[0])}
         behind = [row for row in behind if row[0] in kept or (row[0], row[1]) in told]
+        behind = _in_order(document, behind, untold)
     new = unpack(pack(document))
     new.hot = None
+    new.stamp = max(new.stamp, highest)
     new.base = max(new.base, high)
     for row in behind:
         _replay(new, row, found=_is(there.get((row[2], row[1])), conversation, row[0]))
@@ -54,6 +58,22 @@ async def _behind(session: Cassandra, conversation: str, low: int, high: int) ->
     for bucket in range(low // rows.BUCKET, high // rows.BUCKET + 1):
         found += await session.rows(_BEHIND, conversation, bucket, low, high)
     return found
+
+
+def _in_order(document: Document, behind: Sequence[Row], untold: Container[int]) -> list[Row]:
+    """Without what a device has sent behind a message that is not there (:func:`.claims.settle`)."""
+    lasts = dict(document.lasts)
+    some_elsewhere = len(lasts) >= MAX_LASTS
+    kept = []
+    for row in behind:
+        seq, device, seq_num = row[0], row[3], row[4]
+        if seq_num and device:
+            last = lasts.get(device, seq_num - 1 if some_elsewhere else 0)
+            if seq in untold and seq_num > last + 1:
+                continue
+            lasts[device] = max(last, seq_num)
+        kept.append(row)
+    return kept
 
 
 def _is(found: tuple[str, int, int, bytes, bool] | None, conversation: str, seq: int) -> bool:
