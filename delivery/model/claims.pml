@@ -12,7 +12,7 @@
  *   Settler           claims.settle (document, rows, conditional write), then claims.finish, then the next change drops the claim
  *   Reader            pages._read: document, then rows, from the beginning each time
  *   Network           a write of which nobody heard lands at any time later
- *   Clock             allocated_at against FOLLOWED_MS, CLAIM_MS, SETTLE_MS, by clocks that differ by less than 5 s
+ *   Clock             allocated_at against FOLLOWED_MS, CLAIM_MS, SETTLE_MS, by clocks that differ by less than 5 s (clocks.py)
  *
  * Its sender sends in order, and all again when it does not hear. The second alone comes too: it was on its way when the
  * first was refused. Any step may be the last of its attempt: a gateway that dies, or says unavailable.
