@@ -157,10 +157,13 @@ def parser() -> argparse.ArgumentParser:
     fault = command(
         "faults",
         faults.run,
-        "the long tests: three nodes of Cassandra killed, frozen, restarted under load, PostgreSQL's promotion, and more",
+        "the long tests: trials of every fault with random workloads, nodes of Cassandra killed under load, and more (hours)",
     )
     fault.add_argument(
         "--seed", type=int, default=1, metavar="N", help="another choice of victims (default 1)"
+    )
+    fault.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="trials: so many seeds from there on (default 5)"
     )
     fault.add_argument("--only", metavar="NAME", help="those whose name has it, such as killed or frozen")
     fault.add_argument("--json", metavar="FILE", help="write the printed figures there")

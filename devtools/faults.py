@@ -1,4 +1,4 @@
-"""``./dev faults``: three nodes of Cassandra under load, killed, frozen, restarted; prints how long each ✓ took."""
+"""``./dev faults``: every fault of the trials with several seeds, three nodes of Cassandra under load, other long tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def run(args: argparse.Namespace) -> int:
     """The tests marked ``needs_cluster``, one after the other in one process; non-zero when a promise is broken."""
     bootstrap.ensure(development=True)
     cassandra.ensure(bootstrap.say)
-    env = {**os.environ, "WHATSAPP_SEED": str(args.seed), "WHATSAPP_TEST_STORE": "postgres"}
+    env = {
+        **os.environ, "WHATSAPP_SEED": str(args.seed), "WHATSAPP_SEEDS": str(args.seeds), "WHATSAPP_TEST_STORE": "postgres",
+    }  # fmt: skip
     if args.json:
         file = Path(args.json).resolve()
         file.unlink(missing_ok=True)

@@ -364,7 +364,7 @@ class Stack:
                 str(self.python), "-m", "whatsapp.serve", "--name", name, "--host", "127.0.0.1", "--port", str(self.port),
                 "--private-port", str(self.private_ports[name]),
             ],
-            env=self.env,
+            env={**self.env, "WHATSAPP_PROCESS": name},
             cwd=REPO,
             log=self.data.logs / f"{name}.log",
             ready=_said_ready,

@@ -71,6 +71,20 @@ async def test_a_worker_outlives_its_broker(rig: Rig) -> None:
         assert rig.system.processes["fanout-1"] == worker
 
 
+async def test_a_worker_outlives_a_broker_that_is_full(rig: Rig) -> None:
+    """As when its disk is: every write is refused, and what is read is answered."""
+    async with busy(rig) as reader:
+        worker = rig.system.processes["fanout-1"]
+        rig.hot.config_set("maxmemory", 1)
+        try:
+            await until(lambda: "Connection to broker lost" in rig.system.log("fanout-1"), "it has noticed")
+        finally:
+            rig.hot.config_set("maxmemory", 0)
+        got = reader.got
+        await until(lambda: reader.got > got + 20, "the lane goes on", LONG)
+        assert rig.system.processes["fanout-1"] == worker
+
+
 async def test_twin_without_it_the_worker_ends(rig: Rig) -> None:
     async with busy(rig):
         with rig.off("broker"):

@@ -21,6 +21,10 @@ class Network:
         self._flows.set()
         self._down = False
         self._answers_lost = 0
+        #: What is read waits so long, with all that comes meanwhile (seconds).
+        self.delay_s = 0.0
+        #: No more passes, in each direction of each connection; 0: as fast as it goes.
+        self.bytes_per_s = 0
 
     @property
     def http(self) -> str:
@@ -117,6 +121,8 @@ class Network:
             while data := await reader.read(65_536):
                 if drop:
                     return
+                if wait := self.delay_s + (len(data) / self.bytes_per_s if self.bytes_per_s else 0):
+                    await asyncio.sleep(wait)
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()

@@ -24,7 +24,11 @@ class _Pair:
 class Wire:
     """A TCP proxy before a server. ``cut``: every connection ends, on both sides; ``to``: and new ones go elsewhere; ``away``:
     and new ones end at once, until ``back``; ``freeze``: what is open carries no byte any more, and new ones do (with
-    ``new_ones``: none of them either, until ``back``)."""
+    ``new_ones``: none of them either, until ``back``). ``delay_s``: what is read waits so long, with all that comes meanwhile;
+    ``bytes_per_s``: no more passes, in each direction of each connection (0: as fast as it goes)."""
+
+    delay_s = 0.0
+    bytes_per_s = 0
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
@@ -106,6 +110,8 @@ class Wire:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
                 pair.subscribed = pair.subscribed or b"SSUBSCRIBE" in data
+                if wait := self.delay_s + (len(data) / self.bytes_per_s if self.bytes_per_s else 0):
+                    await asyncio.sleep(wait)
                 if not pair.frozen:
                     sink.write(data)
                     await sink.drain()

@@ -137,6 +137,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 # -- Celery ----------------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = BROKER_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A broker that refuses to write, because its disk or its memory is full, is as good as away: a worker tries again.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_BROKER_TRANSPORT_OPTIONS = servers.broker_options(BROKER_URL, os.environ)
 CELERY_RESULT_BACKEND = None
 CELERY_RESULT_EXPIRES = None  # or beat would add a task that cleans up results

@@ -1,0 +1,1 @@
+"""Trials: people who write at random while one fault comes over the system, and whether the contract was kept."""
