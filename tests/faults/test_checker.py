@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -46,6 +46,21 @@ def hasty(field: Field) -> Iterator[None]:
     yield
 
 
+async def across(field: Field) -> None:
+    """When all is quiet, one more message goes from one gateway to somebody at the other."""
+    crowd = field.crowd
+    await crowd.end()
+    writer, reader = crowd.members[0], crowd.members[1]
+    conversation = next(
+        c for c, users in crowd.talks.items() if set(users) == {writer.phone.user, reader.phone.user}
+    )
+    for member, url in ((writer, field.rig.one), (reader, field.rig.two)):
+        member.network.targets.sort(key=url.__ne__)
+        await member.leave()
+        await member.online(timeout=60)
+    await writer.say(conversation, "one more")
+
+
 @dataclass(frozen=True)
 class Broken:
     """A build that is broken from a moment before the fault on, by ``how``; the kind of breach that must be found."""
@@ -54,6 +69,8 @@ class Broken:
     finds: str
     how: Break = nothing
     limits: dict[str, int] = field(default_factory=dict)
+    #: Instead of the fault's.
+    strike: Callable[[Field], Awaitable[None]] | None = None
 
 
 BUILDS = {
@@ -61,7 +78,7 @@ BUILDS = {
     # What comes again under a number that was taken is refused then, so its first ✓ is what is missing.
     "C2, a message sent again is another one": Broken("again-and-out-of-order", LOST, without("dedupe")),
     "C3, who numbers is not listened to": Broken("again-and-out-of-order", REORDERED, without("seqnum")),
-    "C4, what goes to the other gateway is dropped": Broken("nothing-then-silence", LOST, without("publish", "check")),
+    "C4, what goes to the other gateway is dropped": Broken("nothing", LOST, without("publish", "check"), strike=across),
     "C4, who was removed gets what comes": Broken("nothing", LEAKED, without("left")),
     "C5, receipts pass what was acknowledged": Broken("nothing", DISHONEST, without("receipt_rule")),
     "C6, an emptied Valkey is believed": Broken(
@@ -85,7 +102,7 @@ async def test_a_broken_build_is_caught(build: str, tmp_path: Path) -> None:
         async def strike(here: Field) -> None:
             lasts.enter_context(broken.how(here))
             await here.crowd.go_on(60, "with the broken build")
-            await sound.strike(here)
+            await (broken.strike or sound.strike)(here)
 
         fault = replace(sound, strike=strike)
         async with place(fault, hold_s=3.0, limits=broken.limits) as here:

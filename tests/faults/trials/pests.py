@@ -77,7 +77,6 @@ async def _juggle(field: Field, device: Socket) -> None:
                     )
     finally:
         await juggler.leave()
-        del field.crowd.chronicle.devices[phone.device]
 
 
 async def slow_readers(field: Field) -> None:

@@ -19,8 +19,8 @@ APART = "apart"
 Rows = dict[int, dict[str, Any]]
 
 
-async def log_of(phone: Phone, conversation: str, patience_s: float) -> tuple[Rows, int]:
-    """seq → item of ``GET /conversations/{id}/events``, the whole log as this device may see it; and its head."""
+async def log_of(phone: Phone, conversation: str, patience_s: float) -> Rows:
+    """seq → item of ``GET /conversations/{id}/events``, the whole log as this device may see it."""
     rows: Rows = {}
     after = 0
 
@@ -35,7 +35,7 @@ async def log_of(phone: Phone, conversation: str, patience_s: float) -> tuple[Ro
         body = await until(page, "the log is read", patience_s)
         rows |= {item["seq"]: item for item in body["items"]}
         if body["through"] >= body["head"]:
-            return rows, body["head"]
+            return rows
         after = body["through"]
 
 
@@ -46,16 +46,13 @@ class Verdict:
         self.crowd = crowd
         self.chronicle = crowd.chronicle
         self.logs: dict[str, Rows] = {}
-        self.heads: dict[str, int] = {}
         self.problems: list[Problem] = []
 
     async def reach(self) -> Verdict:
         """Wait until all is quiet, and judge. What never comes is a problem, not an error."""
         phones = {device.phone.user: device.phone for device in self.crowd.devices}
         for conversation, users in self.crowd.talks.items():
-            self.logs[conversation], self.heads[conversation] = await log_of(
-                phones[users[0]], conversation, self.crowd.patience_s
-            )
+            self.logs[conversation] = await log_of(phones[users[0]], conversation, self.crowd.patience_s)
             self._learn_members(conversation, users)
         self._durable()
         await asyncio.gather(*[self._quiet(device) for device in self.crowd.devices])
@@ -99,11 +96,11 @@ class Verdict:
                 )
         for change in self.chronicle.changes:
             if change.seq and not self._stands(change):
-                at = self.logs[change.conversation].get(change.seq)
+                there = self.logs[change.conversation].get(change.seq)
                 self.problems.append(
                     Problem(
                         LOST,
-                        f"{change.kind} of {change.target} was confirmed at {change.seq}, where {at} stands",
+                        f"{change.kind} of {change.target} was confirmed at {change.seq}, where {there} stands",
                     )
                 )
 
@@ -136,12 +133,18 @@ class Verdict:
             )
 
     def _at_the_heads(self, member: Member) -> bool:
-        history = member.client.history
-        return all(
-            (history[conversation].position or 0) >= head
-            for conversation, head in self.heads.items()
-            if member.phone.user in self.crowd.talks[conversation]
-        )
+        """What it wrote itself it has by its ✓: a conversation with nothing else has no position yet."""
+        history, user = member.client.history, member.phone.user
+        for conversation, rows in self.logs.items():
+            if user in self.crowd.talks[conversation]:
+                by_others = [
+                    seq
+                    for seq, item in rows.items()
+                    if item.get("senderDeviceId") != member.id and item.get("actorId") != user
+                ]
+                if (history[conversation].position or 0) < max(by_others, default=0):
+                    return False
+        return True
 
     # what is shown
 
