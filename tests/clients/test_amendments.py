@@ -10,7 +10,7 @@ import pytest
 from tests.clients.test_with_server import PATIENCE, eventually, people
 from tests.gateway.peer import Peer, Phone
 from tests.gateway.test_amendments import delete, done, edit, react
-from whatsapp_client import Client, Conversation, Entry, by_name
+from whatsapp_client import Client, Conversation, Entry, Session, by_name
 
 C = "conversation-1"
 
@@ -52,6 +52,21 @@ def test_an_edit_above_a_hole_waits_like_anything():
     assert shown(conversation) == [(1, b"hello", False, False)]
     conversation.live(message(2))
     assert shown(conversation)[1] == (2, b"late", True, False)
+
+
+async def test_an_own_message_below_what_is_shown_is_not_here_yet():
+    """It was confirmed before the first page of its conversation, which begins above it: what is between may be missing."""
+    client = Client("http://127.0.0.1:9", Session("+15550001", "ann", "phone", "token", "refresh"))
+    conversation = client.history[C]
+    conversation.own(message(3))
+    conversation.page([message(5, sender="bob")], through=5)
+    assert [one.message_id for one in client.view(C)] == ["m5"]
+    assert client.shown(C, "m3") is None
+    with pytest.raises(ValueError, match="no such message"):
+        client.edit(C, "m3", "another text")
+    conversation.earlier([message(3), message(4, sender="bob")])
+    assert client.edit(C, "m3", "another text").target_id == "m3"
+    client.database.close()
 
 
 def test_a_delete_leaves_no_content_in_the_file():

@@ -103,7 +103,8 @@ class Changing(Signals):
         """One message of :meth:`view`; None when it is not here."""
         entry = self.history[conversation_id].log.message(message_id)
         if entry is not None:
-            return self.view(conversation_id, before=entry.seq + 1, limit=1)[0]
+            # What is below the first page is stored, and shown once the older ones are here.
+            return next(iter(self.view(conversation_id, before=entry.seq + 1, limit=1)), None)
         waiting = [shown for shown in self.view(conversation_id, limit=0) if shown.message_id == message_id]
         return waiting[0] if waiting else None
 
