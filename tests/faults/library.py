@@ -215,12 +215,14 @@ class LibraryDevice:
         for waiting in self.client.pending(outgoing.conversation_id):
             if waiting.message_id == outgoing.message_id:
                 return waiting
-        for entry in self.client.history[outgoing.conversation_id].entries:
-            if entry.message_id == outgoing.message_id:
-                outgoing.seq = entry.seq
-                outgoing.settle("sent")
-                return outgoing
-        return None
+        # Also below the first page, where it is not shown yet.
+        outgoing.seq = self.client.history[outgoing.conversation_id].log.seq_of(
+            outgoing.message_id, self.phone.user
+        )
+        if not outgoing.seq:
+            return None
+        outgoing.settle("sent")
+        return outgoing
 
     # receiving
 

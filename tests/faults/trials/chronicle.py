@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.history import CHANGED, History, Problem, Sent
+from tests.faults.history import CHANGED, FOR_EVER, History, Problem, Sent
 from whatsapp.wire import frames
 
 
@@ -137,14 +137,22 @@ class Chronicle(History):
     # what must hold
 
     def _contents(self, messages: list[frames.Message]) -> list[Problem]:
-        """A message says what was sent or what an edit said, or nothing once its deletion was asked for."""
+        """A message says what was sent or what an edit said, or nothing once its deletion was asked for; nothing, too, to who
+        had left when it was edited: what it says since then is not owed, and what it said is gone."""
         said: dict[tuple[str, str], set[bytes | None]] = {}
+        some_left = {
+            conversation
+            for (_, conversation), spells in self._owed.items()
+            if any(left < FOR_EVER for _, left in spells)
+        }
         for sent in self.sends:
             said.setdefault((sent.conversation, sent.message_id), set()).add(sent.content)
         for change in self.changes:
-            if change.kind in ("edit", "delete"):
-                content = change.content if change.kind == "edit" else None
-                said.setdefault((change.conversation, change.target), set()).add(content)
+            about = said.setdefault((change.conversation, change.target), set())
+            if change.kind == "edit":
+                about.add(change.content)
+            if change.kind == "delete" or (change.kind == "edit" and change.conversation in some_left):
+                about.add(None)
         return [
             Problem(CHANGED, f"{m.message_id} at {m.seq} says {m.encrypted_content!r}, which nobody wrote")
             for m in messages
