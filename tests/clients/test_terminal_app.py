@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from textual.events import Resize
+from textual.geometry import Size
 
 from tests.clients.fake_backend import BOB, ME, FakeBackend
 from tests.clients.pilots import driven, people, shown, until
@@ -12,6 +14,7 @@ from whatsapp_client import SendFailed
 from whatsapp_terminal.app import TerminalApp
 from whatsapp_terminal.banner import Banner
 from whatsapp_terminal.chat_list import ChatList
+from whatsapp_terminal.chat_screen import ChatScreen
 from whatsapp_terminal.composer import Composer
 from whatsapp_terminal.conversation import MessagesView
 
@@ -119,6 +122,14 @@ async def test_names_and_messages_cannot_control_the_terminal_or_the_markup():
         await d.sees("[bold]Mallory")
         assert not set(d.text()) & {chr(c) for c in (*range(10), *range(11, 32), *range(127, 160), 0x202E)}
         assert not any("\x1b]0" in str(strip.text) for strip in d.app.screen._compositor.render_strips())
+
+
+async def test_a_window_that_changes_before_its_parts_are_there():
+    async with driven(people()) as d:
+        await d.sees("Bob Carter")
+        fresh = ChatScreen(d.fake)
+        assert not fresh.query(ChatList)
+        fresh.on_resize(Resize(Size(90, 25), Size(90, 25)))
 
 
 async def test_wide_narrow_and_tiny_windows():

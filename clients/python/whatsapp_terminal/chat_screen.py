@@ -10,6 +10,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.geometry import Size
 from textual.widgets import Footer, Input, Static
 
 from whatsapp_client import Chat, ClientError, Entry, Outgoing
@@ -90,12 +91,17 @@ class ChatScreen(ChatActionScreen):
         yield Footer(compact=True)
 
     def on_resize(self, event: events.Resize) -> None:
-        footer = self.query_one(Footer)
-        if footer.show_command_palette != (event.size.width >= 72):
-            footer.show_command_palette = event.size.width >= 72
-            self.refresh_bindings()
-        self.query_one(ChatList).gap = 1 if event.size.height >= 24 else 0
+        self._fit(event.size)
         self.stale()
+
+    def _fit(self, size: Size) -> None:
+        """Nothing, while the widgets are not there yet or any more."""
+        for footer in self.query(Footer):
+            if footer.show_command_palette != (size.width >= 72):
+                footer.show_command_palette = size.width >= 72
+                self.refresh_bindings()
+        for chats in self.query(ChatList):
+            chats.gap = 1 if size.height >= 24 else 0
 
     async def on_mount(self) -> None:
         if not self.query(Composer):
@@ -104,6 +110,7 @@ class ChatScreen(ChatActionScreen):
         self.query_one("#nothing", Static).update(
             Content("Choose a chat, or start one with Ctrl+N, a group with F3.\n\nF1 shows all keys.")
         )
+        self._fit(self.size)
         self.set_focus(self.query_one(ChatList))
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.stale())
         self.set_interval(1.0, self._second)
