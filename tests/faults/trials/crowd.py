@@ -43,7 +43,6 @@ class Crowd:
         self.free = asyncio.Event()
         self.free.set()
         self.resting: set[str] = set()
-        self.acts = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def settle(self) -> None:
@@ -154,7 +153,6 @@ class Crowd:
                 await self._member_acts(device, act, chance)
             else:
                 await self._socket_acts(device, act, chance)
-            self.acts += 1
             await asyncio.sleep(chance.random() * PAUSE_S)
 
     def _conversation(self, device: Any, chance: random.Random) -> str:
