@@ -40,7 +40,6 @@ IDENTIFY_S = 10.0
 _NOTABLE = frozenset(
     (
         Close.INTERNAL,
-        Close.OVERLOADED,
         Close.NOT_A_FRAME,
         Close.UNAUTHENTICATED,
         Close.FLOOD,
@@ -107,14 +106,8 @@ class Connection:
         metrics.CONNECTED.add(self.codec.name, self.protocol)
         gateway.unauthenticated += 1
         gateway.addresses[self.address] += 1
-        if gateway.draining:
-            self.turn_away(1_000, "deploy", Close.RESTART)
-        elif (
-            len(gateway.connections) > LIMITS.connections or gateway.unauthenticated > LIMITS.unauthenticated
-        ):
-            self.turn_away(5_000, "overloaded", Close.OVERLOADED)
-        elif gateway.addresses[self.address] > LIMITS.unauthenticated_per_address:
-            self.turn_away(5_000, "too many connections from your address", Close.OVERLOADED)
+        if (refused := gateway.refused(self.address)) is not None:
+            self.turn_away(*refused)
         else:
             loop = asyncio.get_running_loop()
             self._opening = loop.call_later(LIMITS.auth_ms / 1000, self._not_authenticated)
@@ -133,23 +126,29 @@ class Connection:
             self._opening = asyncio.get_running_loop().call_later(IDENTIFY_S, self._unavailable)
 
     def _unavailable(self, ref: str = "") -> None:
-        self.error(Code.UNAVAILABLE, "accounts cannot be reached", ref, retry_after_ms=2_000)
-        self.turn_away(2_000, "unavailable", Close.OVERLOADED)
+        after = self.gateway.waiting_for_accounts.after(clock.now_ms())
+        self.error(Code.UNAVAILABLE, "accounts cannot be reached", ref, retry_after_ms=after)
+        metrics.count("admissions", "unavailable")
+        self.turn_away(after, "unavailable", Close.OVERLOADED)
 
     def authenticate(self, frame: frames.Auth) -> None:
         if self._early is not None or self.session is not None:
             self.error(Code.BAD_REQUEST, "this socket is authenticated already", frame.ref)
             return
-        self._early = []
-        self.spawn(self._authenticate(frame), frame.ref)
-
-    async def _authenticate(self, frame: frames.Auth) -> None:
-        gateway = self.gateway
+        # Before there is a task: whoever is refused or told to come again costs the others as little as can be.
         try:
             access = read_access(frame.token)
         except TokenError as error:
             self._refuse(str(error), frame.ref)
             return
+        if after := self.gateway.admission.enter(access.device_id, clock.now_ms()):
+            self.turn_away(after, "busy", Close.OVERLOADED)
+            return
+        self._early = []
+        self.spawn(self._authenticate(access, frame), frame.ref)
+
+    async def _authenticate(self, access: Access, frame: frames.Auth) -> None:
+        gateway = self.gateway
         if not await self._admitted(access, frame.ref):
             return
         session = Session(access.user_id, access.device_id, self.codec, self.outlet, access.issued_at)

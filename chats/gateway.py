@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import random
+import resource
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from accounts.errors import banned
 from accounts.last_seen import LastSeen
 from accounts.visibility import Pair, readers_async, reads_shown_async, visible_async
 from chats import gauges
+from chats.admission import Admission, Slots, most_connections, step_ms
 from chats.connection import Connection
 from chats.news import Newsboy
 from delivery import tasks
@@ -36,7 +38,7 @@ from delivery.store import chosen
 from delivery.store.interface import Unavailable
 from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
-from whatsapp.infra import metrics
+from whatsapp.infra import clock, metrics
 from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.layer import LAYER
 from whatsapp.infra.limits import LIMITS, Rate
@@ -63,6 +65,10 @@ class Gateway:
         self.addresses: Counter[str] = Counter()  # sockets without auth, by address
         self.unauthenticated = 0
         self.draining = False
+        self.most_connections = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self.admission = Admission()
+        self.waiting_for_room = Slots(least_ms=5_000)
+        self.waiting_for_accounts = Slots(least_ms=2_000)
         self.rates: dict[str, Rate] = {}  # messages, by user
         self.pool = open_pool(settings.DATABASE_URL)
         self._log = LogStore(self.pool)
@@ -146,6 +152,22 @@ class Gateway:
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 
+    # who comes
+
+    def refused(self, address: str) -> tuple[int, str, int] | None:
+        """Of a socket that was just counted: ``afterMs``, reason and close code, if it may not stay."""
+        if self.draining:
+            metrics.count("admissions", "draining")
+            return random.randrange(1_000, RECONNECT_SPREAD_MS), "deploy", Close.RESTART
+        if len(self.connections) > self.most_connections or self.unauthenticated > LIMITS.unauthenticated:
+            metrics.count("admissions", "cap")
+            return self.waiting_for_room.after(clock.now_ms()), "overloaded", Close.OVERLOADED
+        if self.addresses[address] > LIMITS.unauthenticated_per_address:
+            # One address must not push away the slots of all others.
+            metrics.count("admissions", "address")
+            return random.randrange(5_000, 10_000), "too many connections from your address", Close.OVERLOADED
+        return None
+
     def message_rate(self, user: str) -> Rate:
         rate = self.rates.get(user)
         if rate is None:
@@ -215,6 +237,8 @@ class Gateway:
     async def drain(self, spread_ms: int = RECONNECT_SPREAD_MS) -> None:
         """SIGTERM: nobody new, no new sends, a slot for everybody, finish what is in flight, close 1012."""
         self.draining = True
+        # The others let in no more than this; slots that fit spare everybody a second way.
+        spread_ms = max(spread_ms, round(len(self.connections) * step_ms()))
         for connection in list(self.connections):
             connection.tell_reconnect(random.randrange(spread_ms), "deploy")
         await self.node.settle(SETTLE_S)

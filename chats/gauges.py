@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
-from whatsapp.infra import metrics
+from whatsapp.infra import clock, metrics
 
 if TYPE_CHECKING:
     from chats.gateway import Gateway
@@ -36,6 +36,20 @@ def bind(gateway: Gateway) -> None:
         "whatsapp_connections_unauthenticated",
         "Open connections that are not authenticated yet.",
         lambda: gateway.unauthenticated,
+    )
+    source(
+        "whatsapp_connections_limit",
+        "Connections that this gateway keeps at most.",
+        lambda: gateway.most_connections,
+    )
+    source(
+        "whatsapp_admission_slots", "Devices that were told to come again and have not come yet.",
+        lambda: len(gateway.admission.due),
+    )  # fmt: skip
+    source(
+        "whatsapp_admission_furthest_slot_seconds",
+        "When the last of those who were told to come again may come.",
+        lambda: gateway.admission.furthest_s(clock.now_ms()),
     )
     source("whatsapp_sessions_open", "Authenticated sessions of this process.", lambda: node.hub.count)
     source("whatsapp_draining", "1 while the gateway is going away.", lambda: int(gateway.draining))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
-from whatsapp_client import Client, RestError, Session, Stopped, events
+from whatsapp_client import Backoff, Client, RestError, Session, Stopped, events
 
 from .connected import C, collect, connected, eventually, idle, quick, session
 from .scripted import Peer, ScriptedServer, before_ready
@@ -88,6 +89,27 @@ async def test_a_server_too_busy_for_a_session_gives_a_slot_too():
         (waiting,) = [s for s in await collect(client.events(), 4, events.State) if s.status == "waiting"]
         assert 0.2 <= waiting.retry_in <= 0.3
         assert server.connections == 2
+
+
+async def test_a_client_that_is_turned_away_again_comes_in_its_slot_and_no_later():
+    """The server spreads its clients by their slots: delays that grow with each would miss them."""
+
+    @before_ready
+    async def busy(peer: Peer) -> None:
+        await peer.send(type="reconnect", afterMs=40, reason="busy")
+        await peer.close(1013)
+
+    async with connected(*[busy] * 8, idle) as (server, client):
+        states = await collect(client.events(), 18, events.State)
+        waits = [state.retry_in for state in states if state.status == "waiting"]
+        assert len(waits) == 8
+        assert all(0.04 <= wait <= 0.05 for wait in waits)  # `quick` begins at 0.01
+        assert server.connections == 9
+
+
+def test_a_slot_of_nothing_gets_delays_that_grow():
+    backoff = Backoff(first=0.1, ceiling=30, rng=random.Random(1))
+    assert max(backoff.slot(0.0) for _ in range(10)) > 2
 
 
 async def test_a_refused_upgrade_is_tried_again():

@@ -132,7 +132,12 @@ class Limits:
     presence_counts_per_second: int = 5_000  # members looked up for these numbers; above: they come later
     pending_sends: int = 500  # not yet acknowledged sends of one socket
     pending_sends_total: int = 20_000  # of one gateway; above: unavailable
-    connections: int = 50_000  # of one gateway; above: 1013
+    connections: int = 50_000  # of one gateway, or fewer if its open files allow fewer; above: 1013
+    # herds: who may authenticate at one gateway, and when those beyond it come again (chats/admission.py)
+    authentications_per_minute: int = 24_000  # 0: no limit
+    authentications_burst: int = 100  # at once
+    slot_least_ms: int = 500  # the earliest slot
+    slot_most_ms: int = 300_000  # the last one
     unauthenticated: int = 2_000  # sockets of one gateway without auth
     unauthenticated_per_address: int = 200
     # HTTP before a request is understood, and connections that are no sockets (yet); of one gateway

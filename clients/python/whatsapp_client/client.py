@@ -350,6 +350,8 @@ class Client(Changing, People, Linked, Account):
             # Also for a socket that was cut off between `reconnect` and the close frame.
             self._inbound.slot = None
             return max(0.0, slot - now())
+        if closed.slotted and closed.retry_after is not None and retry in (Retry.SLOT, Retry.SOON):
+            return self._backoff.slot(closed.retry_after)  # turned away before `ready`
         match retry:
             case Retry.NEVER:
                 return None

@@ -85,7 +85,8 @@ class Connection:
             try:
                 frame = await self._receive()
             except Closed as closed:
-                raise Closed(closed.code, closed.reason or said, retry_after=after) from None
+                slotted = after is not None
+                raise Closed(closed.code, closed.reason or said, retry_after=after, slotted=slotted) from None
             match frame.get("type"):
                 case "ready":
                     return frame

@@ -53,13 +53,17 @@ class Unreachable(ClientError):
 
 
 class Closed(ClientError):
-    """The socket ended. ``code`` is a WebSocket close code, 1006 when there was no close frame."""
+    """The socket ended. ``code`` is a WebSocket close code, 1006 when there was no close frame. ``retry_after``: seconds;
+    ``slotted``: they are a slot of this client's own, from a `reconnect` frame."""
 
-    def __init__(self, code: int, reason: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: int, reason: str = "", *, retry_after: float | None = None, slotted: bool = False
+    ) -> None:
         super().__init__(f"closed {code} {reason}".rstrip())
         self.code = code
         self.reason = reason
         self.retry_after = retry_after
+        self.slotted = slotted
 
 
 class Stopped(ClientError):

@@ -65,6 +65,13 @@ class Backoff:
         self.failures += 1
         return at_least + self._rng.uniform(0.0, limit)
 
+    def slot(self, seconds: float) -> float:
+        """The delay until a slot that the server gave, which spreads its clients itself: a little more than it, however often it
+        was given. A server that gives none to speak of gets the delays of :meth:`next`."""
+        if seconds < self._first:
+            return self.next(at_least=seconds)
+        return seconds + self._rng.uniform(0.0, self._first)
+
     def reset(self) -> None:
         """A connection was good: the next failure is a first one again."""
         self.failures = 0
