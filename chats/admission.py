@@ -1,14 +1,15 @@
 """Who may authenticate now, and when the others come again: what protects those who are here from a herd that is not.
 
-When a gateway dies, all its clients come to the others at once. Each authentication costs PostgreSQL, the hot node and about half
-a millisecond of the loop that also carries the messages of everybody who never left. So authentications pass a token bucket; beyond
-it a client is told when to come again (``reconnect`` with ``afterMs``, then 1013). Slots follow each other at nine tenths of the
-bucket's rate, so those who were turned away come back as a stream that the bucket lets through, with a tenth left for newcomers.
+When a gateway dies, all its clients come to the others at once. Each authentication costs PostgreSQL, the hot node and about
+half a millisecond of the loop that also carries the messages of everybody who never left. So authentications pass a token
+bucket; beyond it a client is told when to come again (``reconnect`` with ``afterMs``, then 1013). Slots follow each other at
+nine tenths of the bucket's rate, so those who were turned away come back as a stream that the bucket lets through, with a
+tenth left for newcomers.
 
-A slot is remembered by device: who has one and comes in it is let in before newcomers, even ahead of the bucket by one burst. Behind
-a balancer a client may come to another gateway, which knows nothing of its slot; there it is a newcomer in a stream that is no faster
-than the rate, and gets a token as good as always (ADR 0116). Nothing here touches PostgreSQL or the hot node. Times are ms of the
-one clock, passed in; a clock that was set back forgets the slots.
+A slot is remembered by device: who has one and comes in it is let in before newcomers, even ahead of the bucket by one burst.
+Behind a balancer a client may come to another gateway, which knows nothing of its slot; there it is a newcomer in a stream
+that is no faster than the rate, and gets a token as good as always (ADR 0116). Nothing here touches PostgreSQL or the hot
+node. Times are ms of the one clock, passed in; a clock that was set back forgets the slots.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Slots:
         """The same as ``afterMs`` of a `reconnect`, with jitter."""
         slot = self.next(now)
         if slot is None:
-            return random.randrange(LIMITS.slot_most_ms // 2, LIMITS.slot_most_ms)
+            return _far()
         return _after(slot, now)
 
 
@@ -92,7 +93,7 @@ class Admission:
         self.due.pop(device, None)
         slot = self._slots.next(now)
         if slot is None:
-            return random.randrange(LIMITS.slot_most_ms // 2, LIMITS.slot_most_ms)
+            return _far()
         if len(self.due) < MAX_SLOTS:
             self.due[device] = slot
         return _after(slot, now)
@@ -115,6 +116,10 @@ class Admission:
             if slot + LATE_MS >= now:
                 break
             del self.due[device]
+
+
+def _far() -> int:
+    return random.randrange(LIMITS.slot_most_ms // 2, LIMITS.slot_most_ms)
 
 
 def _after(slot: float, now: float) -> int:

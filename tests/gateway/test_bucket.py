@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,7 +13,7 @@ START = 1_000_000
 
 
 @pytest.fixture(autouse=True)
-def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "authentications_per_minute": 6_000,
         "authentications_burst": 50,
@@ -22,7 +21,6 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "slot_most_ms": 300_000,
     }.items():
         monkeypatch.setattr(LIMITS, name, value)
-    yield
 
 
 def herd(

@@ -105,7 +105,8 @@ async def test_newcomers_wait_behind_those_who_wait(herded: Any, codec: str) -> 
     await full(herded, codec)
     first = await came(herded, waiting, codec)
     second = await came(herded, newcomer, codec)
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert second.after_ms > first.after_ms + STEP_MS - 10_000
     herded.move(first.after_ms)
     assert await came(herded, newcomer, codec) is not None
@@ -117,7 +118,8 @@ async def test_who_comes_too_early_keeps_its_place(herded: Any, codec: str) -> N
     await full(herded, codec)
     first = await came(herded, phone, codec)
     again = await came(herded, phone, codec)
-    assert first is not None and again is not None
+    assert first is not None
+    assert again is not None
     assert again.after_ms <= first.after_ms + 100
     assert (await scrape(herded.gateways["gateway-1"]["metrics"]))["whatsapp_admission_slots"] == 1
 

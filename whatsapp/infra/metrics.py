@@ -198,8 +198,7 @@ _counted = {
     **{
         name: Counters(f"whatsapp_{name}", documentation, ("kind",))
         for name, documentation in {
-            "admissions": "Authentications let in (admitted, slot) and connections told to come again (turned_away, cap, address, "
-            "draining, unavailable).",
+            "admissions": "Authentications let in (admitted, slot), and connections told to come again, by reason.",
             "http_refused": "Connections and requests refused before anything read them, by reason.",
             "sms": "Text messages handed over, or not.",
             "sms_receipts": "Delivery receipts of text messages, by state.",
