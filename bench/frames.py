@@ -66,6 +66,10 @@ class Presence(msgspec.Struct, tag_field="type", tag="presence", rename="camel",
     status: str
 
 
+class Reconnect(msgspec.Struct, tag_field="type", tag="reconnect", rename="camel"):
+    after_ms: int
+
+
 class Error(msgspec.Struct, tag_field="type", tag="error"):
     """An ``error`` frame, or (code ``unexpected``) any frame that a bench should not get."""
 
@@ -73,7 +77,7 @@ class Error(msgspec.Struct, tag_field="type", tag="error"):
     message: str = ""
 
 
-Frame = Status | Message | Event | Batch | Ready | SyncComplete | Presence | Error
+Frame = Status | Message | Event | Batch | Ready | SyncComplete | Presence | Reconnect | Error
 
 
 class Codec(Protocol):
@@ -205,6 +209,8 @@ class Protobuf:
             return SyncComplete()
         if kind == "presence":
             return Presence(frame.presence.user_id, self._PRESENCE.get(frame.presence.status, "?"))
+        if kind == "reconnect":
+            return Reconnect(frame.reconnect.after_ms)
         if kind == "error":
             return Error(frame.error.code, frame.error.message)
         return Error("unexpected", str(kind))

@@ -26,6 +26,7 @@ from bench.frames import CODECS
 from bench.idle import Crowd
 from bench.lives import Pairs
 from bench.rooms import Room
+from bench.strays import Strays
 
 _LINE_LIMIT = 64 * 1024 * 1024
 _TIMEOUT_S = 120.0
@@ -42,6 +43,7 @@ class Commands:
         self._flood: FloodedRoom | None = None
         self._viral: Viral | None = None
         self._comings: Comings | None = None
+        self._strays: Strays | None = None
         self._window: dict[str, array[int]] = {}
 
     async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
@@ -104,6 +106,28 @@ class Commands:
         lost, self._crowd = self._crowd.close(), None
         await asyncio.sleep(0.1)
         return {"lost": lost}
+
+    async def strays(self, *, codec: str, people: list[dict[str, str]], home: str) -> dict[str, Any]:
+        """Connect people who come back to ``home`` whenever their socket ends."""
+        self._strays = Strays(CODECS[codec](), people, home)
+        await self._strays.connect()
+        gc.collect()
+        gc.freeze()
+        return {}
+
+    async def scatter(self) -> dict[str, Any]:
+        assert self._strays is not None
+        return {"at": self._strays.scatter()}
+
+    async def strays_state(self) -> dict[str, Any]:
+        assert self._strays is not None
+        return self._strays.state()
+
+    async def strays_end(self) -> dict[str, Any]:
+        assert self._strays is not None
+        found, self._strays = self._strays.close(), None
+        await asyncio.sleep(0.1)
+        return found
 
     async def fill(self, *, codec: str, senders: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
         """Each sender writes its count of messages; done when all have their ✓."""

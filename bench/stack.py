@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,14 @@ class System:
                 child.wait_ready()
         self.settle()
 
+    def limit_gateways(self, **limits: int) -> None:
+        """Fresh gateways with these limits over those of development, and of no earlier call."""
+        text = environment.limits({}, limits)
+        for name in self.gateway_names:
+            child = self.stack.children[name]
+            child.spec = replace(child.spec, env={**child.spec.env, "WHATSAPP_LIMITS": text})
+        self.restart_gateways()
+
     @contextlib.contextmanager
     def _on_server_cores(self) -> Iterator[None]:
         # Children inherit the cores, PostgreSQL's later ones too: nothing has to be moved afterwards.
@@ -152,13 +160,16 @@ class System:
         """Where the ``number``-th socket connects: ``across`` takes the gateways in turn, ``random`` leaves it to the kernel."""
         if placement == "random":
             return self.stack.ws
-        name = self.gateway_names[number % len(self.gateway_names)]
+        return self.private_url(self.gateway_names[number % len(self.gateway_names)])
+
+    def private_url(self, name: str) -> str:
+        """Where a socket reaches this gateway and no other."""
         return f"ws://127.0.0.1:{self.stack.private_ports[name]}/ws"
 
-    def meter(self) -> Meter:
-        """CPU of the servers by group."""
+    def meter(self, without: str = "") -> Meter:
+        """CPU of the servers by group; ``without``: a gateway that is not counted."""
         groups = {
-            "gateways": list(self.gateway_pids.values()),
+            "gateways": [pid for name, pid in self.gateway_pids.items() if name != without],
             "postgresql": [self._pid("postgres")],
             # On a cluster: all of its nodes, replicas too, and the server of broker and cache.
             "valkey": [self._pid(name) for name in self.stack.children if name.startswith("valkey")],

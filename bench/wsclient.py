@@ -128,6 +128,11 @@ class WebSocket(asyncio.Protocol):
             self._on_close(1006)
 
     def _upgraded(self, head: bytes) -> bool:
+        if self.opened.done():  # whoever waited has given up
+            self._closed = True
+            if self._transport is not None:
+                self._transport.abort()
+            return False
         status = head.partition(b"\r\n")[0].decode("latin-1")
         wanted = f"sec-websocket-protocol: {self._subprotocol}".encode()
         if " 101 " not in status or wanted not in head.lower():

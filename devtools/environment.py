@@ -40,6 +40,7 @@ DEVELOPMENT_LIMITS = {
     "typing_per_minute": 10_000,
     "typing_per_chat_10s": 1_000,
     "presence_per_minute": 10_000,
+    "authentications_per_minute": 0,
     "unauthenticated_per_address": 2_000,
     "http_connections_per_address": 8_000,
     "http_requests_per_address": 10_000,
