@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from devtools import faults, manage, model, move, quality, running, vaults
+from devtools import faults, fuzz, manage, model, move, quality, running, vaults
 from devtools.errors import DevError
 from devtools.ports import PORT
 
@@ -172,6 +172,13 @@ def parser() -> argparse.ArgumentParser:
             "model",
             model.run,
             "search the protocol of the engine with a model checker: ./dev model [MODEL [VARIANT]] [--trail]",
+        )
+    )
+    fuzz.arguments(
+        command(
+            "fuzz",
+            fuzz.run,
+            "bytes of strangers against codecs and the socket's parser, coverage-guided: ./dev fuzz [TARGET] [--seconds N]",
         )
     )
     command(

@@ -8,7 +8,8 @@ import pytest
 
 from devtools.paths import REPO
 
-_PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+) \\$", re.MULTILINE)
+#: Behind a semicolon: on which machines.
+_PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)(?: ;.*)? \\$", re.MULTILINE)
 
 
 def pins(name: str) -> dict[str, str]:

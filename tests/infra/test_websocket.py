@@ -193,6 +193,34 @@ async def test_a_control_frame_that_is_not_allowed_is_not_answered() -> None:
         assert await raw.receive() == (PONG, b"4")
 
 
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (frame(CLOSE), b""),
+        (frame(CLOSE, b"\x03\xe8bye"), b"\x03\xe8"),
+        (frame(CLOSE, b"\x11\x39"), b"\x11\x39"),
+        (frame(CLOSE, b"\x03"), 1002),
+        (frame(CLOSE, b"\x03\xed"), 1002),
+        (frame(CLOSE, b"\x03\xe7"), 1002),
+        (frame(CLOSE, b"\x03\xe8\xff"), 1007),
+        (frame(CLOSE, b"\x03\xe8", final=False), 1002),
+        (frame(CLOSE, b"\x03\xe8" + b"x" * 124), 1002),
+    ],
+    ids=["empty", "1000", "4409", "half a code", "1005", "999", "no UTF-8", "in fragments", "too long"],
+)
+async def test_what_no_close_frame_may_be_is_not_answered_with_itself(
+    sent: bytes, answer: bytes | int
+) -> None:
+    """RFC 6455, sections 5.5, 7.4 and 8.1; found by ``./dev fuzz websocket``."""
+    async with served() as (socket, raw, _got):
+        socket.data_received(sent)
+        closed = await raw.receive()
+        assert closed is not None
+        assert closed.opcode == CLOSE
+        assert (closed.payload if isinstance(answer, bytes) else closed.code) == answer
+        await until(lambda: socket.disconnected, "the connection is gone", 5)
+
+
 @pytest.mark.parametrize("way", ["its close frame", "nonsense"])
 async def test_a_peer_that_closes_and_does_not_read_is_cut(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """C7: what it does not read keeps no connection for ever."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import ProtocolError
 from websockets.frames import Close as CloseFrame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
@@ -24,7 +25,7 @@ from whatsapp.infra.headers import HEADERS
 from whatsapp.infra.limits import LIMITS
 
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
-PROTOCOL_ERROR, TOO_BIG = 1002, 1009
+PROTOCOL_ERROR, NO_UTF8, TOO_BIG = 1002, 1007, 1009
 CLOSE_WAIT_S = 5.0
 QUIET_S = 0.25
 _PING = b"\x89\x00"
@@ -231,18 +232,18 @@ class Socket(WebSocketsSansIOProtocol):
 
     def _unusual(self, opcode: int, final: bool, payload: bytes) -> bool:
         """Everything but a whole text or binary message. False when the connection ends."""
-        if opcode in (PING, PONG):
+        if opcode in (CLOSE, PING, PONG):
             if len(payload) > 125 or not final:
                 self._fail(PROTOCOL_ERROR, "bad control frame")
+                return False
+            if opcode == CLOSE:
+                self._peer_closes(payload)
                 return False
             if not self.close_sent:
                 allowed = self._on_control is None or self._on_control()
                 if allowed and opcode == PING:
                     self._answer_ping(payload)
             return True
-        if opcode == CLOSE:
-            self._peer_closes(payload)
-            return False
         if opcode not in (TEXT, BINARY, CONT) or (opcode == CONT) != bool(self._parts):
             self._fail(PROTOCOL_ERROR, "unexpected frame")
             return False
@@ -268,7 +269,15 @@ class Socket(WebSocketsSansIOProtocol):
             self.transport.write(_frame(PONG, payload))
 
     def _peer_closes(self, payload: bytes) -> None:
-        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+        """A code that nobody may send, or a reason that is no UTF-8, is not answered with itself (RFC 6455, 7.4 and 8.1)."""
+        try:
+            code = CloseFrame.parse(payload).code
+        except ProtocolError:
+            self._fail(PROTOCOL_ERROR, "bad close frame")
+            return
+        except UnicodeDecodeError:
+            self._fail(NO_UTF8, "reason is no UTF-8")
+            return
         if not self.close_sent:
             self.close_sent = True
             metrics.closed(code, "client")
