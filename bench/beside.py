@@ -14,8 +14,9 @@ from bisect import bisect_right
 from collections import Counter
 from typing import Any
 
+from bench.couples import Life, Tally
 from bench.frames import Codec
-from bench.lives import Life, Pairs, Tally
+from bench.lives import Pairs
 from bench.rooms import Room, Sent
 
 

@@ -53,6 +53,24 @@ class Meter:
         return Reading(used, at)
 
 
+def settle(meter: Meter, calm: float = 0.15, timeout_s: float = 20.0) -> None:
+    """Wait until what is metered uses less than ``calm`` cores, at most ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    last = meter.read()
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = meter.read()
+        if sum(now.since(last).values()) / (now.at - last.at) < calm:
+            return
+        last = now
+
+
+def tree(roots: Sequence[int]) -> list[int]:
+    """These processes and all their descendants."""
+    children = _children()
+    return [pid for root in roots for pid in _tree(root, children)]
+
+
 def threads(pid: int) -> dict[str, float]:
     """CPU-seconds of the living threads of a process by the name that the kernel knows; those of one name together. A thread
     that named itself nothing has the name of who made it. Raises :class:`Gone`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from bench.frames import Codec, Ready, SyncComplete
 from bench.wsclient import WebSocket, connect
@@ -62,18 +64,29 @@ class Idler:
                 future.exception()  # seen: it may never be awaited
 
 
+class Socket(Protocol):
+    """What a crowd is made of: :class:`Idler`, or those of other servers."""
+
+    @property
+    def closed(self) -> int: ...
+
+    async def connect(self) -> float: ...
+    async def sync(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Crowd:
     """Many idle sockets."""
 
-    def __init__(self, codec: Codec, people: list[dict[str, str]], at_once: int) -> None:
-        self._idlers = [Idler(codec, person) for person in people]
+    def __init__(self, sockets: Sequence[Socket], at_once: int) -> None:
+        self._idlers = sockets
         self._at_once = at_once
 
     async def connect(self) -> list[float]:
         """Open all, ``at_once`` under way at any time; seconds of each."""
         gate = asyncio.Semaphore(self._at_once)
 
-        async def one(idler: Idler) -> float:
+        async def one(idler: Socket) -> float:
             async with gate:
                 return await idler.connect()
 
@@ -82,7 +95,7 @@ class Crowd:
     async def sync(self) -> None:
         gate = asyncio.Semaphore(self._at_once)
 
-        async def one(idler: Idler) -> None:
+        async def one(idler: Socket) -> None:
             async with gate:
                 await idler.sync()
 

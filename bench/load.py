@@ -20,11 +20,14 @@ import uvloop
 from bench.backlog import Reader, Sender
 from bench.beside import Beside
 from bench.comings import Comings
+from bench.couples import Couples
 from bench.floods import FloodedRoom
 from bench.forwards import Viral
 from bench.frames import CODECS
-from bench.idle import Crowd
+from bench.idle import Crowd, Idler
 from bench.lives import Pairs
+from bench.peers.chatter import couples
+from bench.peers.devices import CHATTERS, IDLERS
 from bench.rooms import Room
 from bench.strays import Strays
 
@@ -36,7 +39,7 @@ class Commands:
     """What a generator can do. State is what earlier commands left: connected pairs, idle sockets."""
 
     def __init__(self) -> None:
-        self._pairs: Pairs | None = None
+        self._pairs: Couples | None = None
         self._crowd: Crowd | None = None
         self._room: Room | None = None
         self._beside: Beside | None = None
@@ -48,11 +51,20 @@ class Commands:
 
     async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
         """Connect both people of each pair, until they are live."""
-        self._pairs = Pairs(CODECS[codec](), pairs, os.urandom(body_bytes))
-        await self._pairs.connect()
+        return await self._load(Pairs(CODECS[codec](), pairs, os.urandom(body_bytes)))
+
+    async def peer_pairs(
+        self, *, peer: str, pairs: list[dict[str, Any]], body_bytes: int, receipts: bool
+    ) -> dict[str, Any]:
+        """The same on another server; without ``receipts`` a life is over when the message is there."""
+        return await self._load(couples(CHATTERS[peer], pairs, os.urandom(body_bytes), receipts))
+
+    async def _load(self, pairs: Couples) -> dict[str, Any]:
+        self._pairs = pairs
+        await pairs.connect()
         gc.collect()
         gc.freeze()
-        return {"devices": len(self._pairs.peers)}
+        return {"devices": len(pairs.devices)}
 
     async def saturate(self, *, in_flight: int) -> dict[str, Any]:
         self._loaded.saturate(in_flight)
@@ -91,9 +103,19 @@ class Commands:
         return {}
 
     async def connect_idle(self, *, codec: str, people: list[dict[str, str]], at_once: int) -> dict[str, Any]:
-        self._crowd = Crowd(CODECS[codec](), people, at_once)
+        spoken = CODECS[codec]()
+        return await self._connect(Crowd([Idler(spoken, person) for person in people], at_once))
+
+    async def connect_peer_idle(
+        self, *, peer: str, people: list[dict[str, str]], at_once: int
+    ) -> dict[str, Any]:
+        """The same on another server."""
+        return await self._connect(Crowd([IDLERS[peer](person) for person in people], at_once))
+
+    async def _connect(self, crowd: Crowd) -> dict[str, Any]:
+        self._crowd = crowd
         start = time.perf_counter()
-        seconds = await self._crowd.connect()
+        seconds = await crowd.connect()
         return {"seconds": time.perf_counter() - start, "each_ms": [round(s * 1000, 3) for s in seconds]}
 
     async def sync_idle(self) -> dict[str, Any]:
@@ -293,7 +315,7 @@ class Commands:
         return found
 
     @property
-    def _loaded(self) -> Pairs:
+    def _loaded(self) -> Couples:
         assert self._pairs is not None, "no pairs are connected"
         return self._pairs
 

@@ -10,7 +10,6 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bench import phases, report
@@ -18,6 +17,10 @@ from bench.cpu import Gone
 from bench.figures import Figures, combine
 from bench.generator import LoadError
 from bench.machine import machine, protections, versions
+from bench.peers import ratios, told, turns
+from bench.peers.measuring import PEERS, PeerBench
+from bench.peers.measuring import running as peers_running
+from bench.peers.turns import Ours, Theirs
 from bench.phases import Bench
 from bench.running import common_options, running
 from devtools.errors import DevError
@@ -54,6 +57,10 @@ def options() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--idle", type=int, default=2000, help="idle connections (default 2000)")
     parser.add_argument("--backlog", type=int, default=10_000, help="events of the backlog (default 10000)")
+    parser.add_argument(
+        "--peer", choices=sorted(PEERS), action="append", default=[],
+        help="measure this server too, in turns with ours, and print the ratios; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--clients", type=int, default=1, help="load generator processes (default 1)")
     parser.add_argument(
         "--hold", type=float, metavar="SECONDS",
@@ -70,7 +77,8 @@ def main() -> int:
         with running(args) as bench:
             if args.hold:
                 return _hold(bench)
-            result = _measure(bench)
+            with peers_running(args.peer, args, bench.system.folder, bench.system.cores, bench.say) as peers:
+                result = _measure(bench, peers)
     except (DevError, LoadError, Gone, RuntimeError) as error:
         print(f"bench one_to_one: {error}", file=sys.stderr)
         return 1
@@ -81,8 +89,8 @@ def main() -> int:
     return 1 if result["checks"]["problems"] else 0
 
 
-def _measure(bench: Bench) -> Figures:
-    """All phases that were asked for, each printed when it is done."""
+def _measure(bench: Bench, peers: dict[str, PeerBench]) -> Figures:
+    """All phases that were asked for, each printed when it is done; of each run first ours, then each peer's."""
     args, system = bench.options, bench.system
     wanted = args.only or PHASES
     result: Figures = {
@@ -108,30 +116,63 @@ def _measure(bench: Bench) -> Figures:
         },
     }
     print(report.head(result), flush=True)
+    theirs = result["peers"] = {
+        name: {"versions": one.peer.versions(), "setup": one.peer.setup()} for name, one in peers.items()
+    }
+    if peers:
+        print(told.head(theirs), flush=True)
 
-    def repeat(measure: Callable[[int], Figures]) -> Figures:
-        return combine([measure(run) for run in range(args.runs)])
+    def lives(phase: str, title: str, ours: Ours, other: Theirs) -> None:
+        result[phase], of_peers = turns.lives(bench, peers, args.runs, ours, other)
+        print(report.lives(title, result[phase]), flush=True)
+        for name, loads in of_peers.items():
+            theirs[name][phase] = loads
+            print(told.lives(name, title, loads), flush=True)
 
     if "connect" in wanted or "idle" in wanted:
         people = phases.idle_people(bench, args.idle)
-        both = repeat(lambda run: phases.idle(bench, people))
+        both, of_peers = turns.idle(bench, peers, args.runs, people)
         for name, text in (("connect", report.connects), ("idle", report.idle)):
             if name in wanted:
                 result[name] = both
                 print(text(both), flush=True)
+                for peer, figures in of_peers.items():
+                    theirs[peer][name] = figures
+                    print(f"\n{peer}:" + text(figures), flush=True)
         system.restart_gateways()
     if "offline" in wanted:
-        result["offline"] = repeat(lambda run: phases.offline(bench, args.backlog))
+        result["offline"] = combine([phases.offline(bench, args.backlog) for _ in range(args.runs)])
         print(report.offline(result["offline"]), flush=True)
         system.restart_gateways()
     if "saturation" in wanted:
-        result["saturation"] = repeat(lambda run: phases.saturation(bench, args.in_flight))
-        print(report.lives(f"saturation, {args.in_flight} lives in flight", result["saturation"]), flush=True)
+        lives(
+            "saturation",
+            f"saturation, {args.in_flight} lives in flight",
+            lambda run: phases.saturation(bench, args.in_flight),
+            lambda one, run, receipts: one.saturation(args.in_flight, receipts),
+        )
     if "rate" in wanted:
-        result["rate"] = repeat(lambda run: phases.open_rate(bench, args.rate, run))
-        print(report.lives(f"open rate, {args.rate:g} messages/s", result["rate"]), flush=True)
+        lives(
+            "rate",
+            f"open rate, {args.rate:g} messages/s",
+            lambda run: phases.open_rate(bench, args.rate, run),
+            lambda one, run, receipts: one.open_rate(args.rate, run, receipts),
+        )
     _check(bench, result)
+    _compare(peers, result)
     return result
+
+
+def _compare(peers: dict[str, PeerBench], result: Figures) -> None:
+    """Check what the peers did, and set ours beside it. What a peer lost or stored twice makes a bad run too: its figures are no
+    measure then."""
+    result["ratios"] = {}
+    for name, one in peers.items():
+        found = result["peers"][name]["checks"] = one.check()
+        print(told.checks(name, found), flush=True)
+        result["checks"]["problems"].update({f"{name} {kind}": n for kind, n in found["problems"].items()})
+        result["ratios"][name] = ratios.of(result, result["peers"][name])
+        print(told.ratios(name, result["ratios"][name]), flush=True)
 
 
 def _check(bench: Bench, result: Figures) -> None:
@@ -146,7 +187,7 @@ def _check(bench: Bench, result: Figures) -> None:
         "examples": bench.examples[:20],
     }
     print(report.checks(result), flush=True)
-    if "saturation" in result:
+    if "saturation" in result and not result["peers"]:
         result["other_measurements"] = report.others(result["saturation"]["median"]["lives_per_cpu_second"])
         print(report.comparison(result["other_measurements"]), flush=True)
 

@@ -9,17 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.disk import fdatasync_ms
-from bench.figures import Figures, percentiles
+from bench.figures import Figures
 from bench.generator import Generators
-from bench.lives import STEPS
 from bench.machine import load_average
 from bench.stack import System
+from bench.windows import of_idle, of_lives, us
 
 _STOP_S = 30.0
 _SENDERS = 10  # of a backlog, a conversation each
-_CONNECTS_AT_ONCE = 50
-_WARM_SOCKETS = 100
+CONNECTS_AT_ONCE = 50
+WARM_SOCKETS = 100
 
 
 @dataclass
@@ -93,58 +92,8 @@ def hold(bench: Bench, in_flight: int, seconds: float) -> None:
 
 
 def _lives(bench: Bench, begin: Callable[[], object]) -> Figures:
-    """Load, warm up, measure a window, stop and check."""
-    generators, system, options = bench.generators, bench.system, bench.options
     load_pairs(bench)
-    system.settle()
-    disk = percentiles(fdatasync_ms(system.folder))
-    servers, client = system.meter(), generators.meter()
-    begin()
-    time.sleep(options.warm_up)
-    load = load_average()
-    counters = system.counters()
-    marks = generators.all("mark")
-    used, used_client = servers.read(), client.read()
-    time.sleep(options.seconds)
-    ends = generators.all("mark")
-    used_end, used_client_end = servers.read(), client.read()
-    counters_end = system.counters()
-    latencies = [answer["latency_us"] for answer in generators.all("latencies")]
-    _stop(bench)
-    lives, receipts = (
-        sum(end[name] - mark[name] for mark, end in zip(marks, ends, strict=True))
-        for name in ("completed", "receipt_frames")
-    )
-    seconds = ends[0]["at"] - marks[0]["at"]
-    parts = used_end.since(used)
-    total = sum(parts.values())
-    wall = used_end.at - used.at
-    client_used = sum(used_client_end.since(used_client).values())
-    grown = {key: value - counters.get(key, 0.0) for key, value in counters_end.items()}
-    batches = {
-        kind: grown["sum", kind] / number
-        for (name, kind), number in grown.items()
-        if name == "count" and number
-    }
-    return {
-        "lives": lives,
-        "lives_per_second": round(lives / seconds, 1),
-        "lives_per_cpu_second": round(lives / total, 1),
-        "cpu_us_per_life": {
-            "total": _us(total, lives),
-            **{name: _us(parts[name], lives) for name in parts},
-        },
-        "latency_ms": {
-            step: percentiles([us for answer in latencies for us in answer[step]], 1e-3) for step in STEPS
-        },
-        "receipt_frames_per_life": round(receipts / lives, 2) if lives else 0.0,
-        "rows_per_batch": {kind: round(size, 2) for kind, size in sorted(batches.items())},
-        "busy_cores": {"servers": round(total / wall, 3), "client": round(client_used / wall, 3)},
-        "client_us_per_life": _us(client_used, lives),
-        "disk_fdatasync_ms": disk,
-        "seconds": round(seconds, 3),
-        "load_average": round(load, 2),
-    }
+    return of_lives(bench.system, bench.generators, bench.options, begin, lambda: _stop(bench))
 
 
 def _stop(bench: Bench) -> None:
@@ -154,10 +103,6 @@ def _stop(bench: Bench) -> None:
         bench.sent += answer["begun"] - answer["lost"]
         if answer["lost"]:
             bench.blame({"lost": answer["lost"]})
-
-
-def _us(seconds: float, count: int) -> float:
-    return round(seconds * 1e6 / count, 1) if count else 0.0
 
 
 # -- sockets that do nothing ------------------------------------------------------------------------------------------------
@@ -173,59 +118,22 @@ class Idle:
 
 def idle_people(bench: Bench, count: int) -> Idle:
     """``count`` people with a device each, and a few to warm the gateways up."""
-    people = bench.system.make_people(count + _WARM_SOCKETS, [])["people"]
-    return Idle(people[:_WARM_SOCKETS], people[_WARM_SOCKETS:])
+    people = bench.system.make_people(count + WARM_SOCKETS, [])["people"]
+    return Idle(people[:WARM_SOCKETS], people[WARM_SOCKETS:])
 
 
 def idle(bench: Bench, people: Idle) -> Figures:
     """One run: fresh gateways, connect everybody until ``ready``, sync, look at the memory, close, connect them again."""
-    options, system, generators = bench.options, bench.system, bench.generators
-    system.restart_gateways()
-    for crowd in (people.warm, people.counted):
+    options, system = bench.options, bench.system
+
+    def connect(crowd: list[dict[str, str]]) -> Figures:
         for number, person in enumerate(crowd):
             person["url"] = system.url(number, options.placement)
-    # What the first sockets load and allocate once is nobody's share.
-    generators.one("connect_idle", codec=options.codec, people=people.warm, at_once=_CONNECTS_AT_ONCE)
-    generators.one("sync_idle")
-    generators.one("close_idle")
-    system.settle()
-    meter = system.meter()
-    memory, used = system.resident_kb(), meter.read()
-    connected = generators.one(
-        "connect_idle", codec=options.codec, people=people.counted, at_once=_CONNECTS_AT_ONCE
-    )
-    used_ready = meter.read()
-    generators.one("sync_idle")
-    system.settle()
-    memory_idle = system.resident_kb()
-    resting = meter.read()
-    time.sleep(2)
-    rested = meter.read()
-    if lost := generators.one("close_idle")["lost"]:
-        bench.blame({"idle_socket_closed": lost})
-    system.settle()
-    before_again = meter.read()
-    generators.one("connect_idle", codec=options.codec, people=people.counted, at_once=_CONNECTS_AT_ONCE)
-    again = sum(meter.read().since(before_again).values())
-    generators.one("close_idle")
-    count = len(people.counted)
-    parts = used_ready.since(used)
-    total = sum(parts.values())
-    return {
-        "connections": count,
-        "kb_per_idle_connection": round((memory_idle - memory) / count, 2),
-        "gateways_resident_kb": {"before": memory, "with_connections": memory_idle},
-        "idle_busy_cores": round(sum(rested.since(resting).values()) / (rested.at - resting.at), 3),
-        "connects_per_cpu_second": round(count / total, 1),
-        "reconnects_per_cpu_second": round(count / again, 1),
-        "connects_per_second": round(count / connected["seconds"], 1),
-        "cpu_us_per_connect": {
-            "total": _us(total, count),
-            **{name: _us(parts[name], count) for name in parts},
-        },
-        "ready_ms": percentiles(connected["each_ms"]),
-        "load_average": round(load_average(), 2),
-    }
+        return bench.generators.one(
+            "connect_idle", codec=options.codec, people=crowd, at_once=CONNECTS_AT_ONCE
+        )
+
+    return of_idle(system, bench.generators, connect, people.warm, people.counted, bench.blame)
 
 
 # -- a backlog ---------------------------------------------------------------------------------------------------------------
@@ -273,8 +181,8 @@ def offline(bench: Bench, events: int) -> Figures:
         "complete_ms": round(read["complete_ms"], 2),
         "events_per_second": round(read["events"] / read["last_ack_ms"] * 1000, 1),
         "cpu_us_per_event": {
-            "total": _us(sum(parts.values()), events),
-            **{name: _us(parts[name], events) for name in parts},
+            "total": us(sum(parts.values()), events),
+            **{name: us(parts[name], events) for name in parts},
         },
         "drain_tasks": drains,
         "load_average": round(load_average(), 2),

@@ -48,6 +48,11 @@ def head(result: Figures) -> str:
     return "\n".join(lines)
 
 
+def keeps_up(run: Figures) -> bool:
+    """Whether what ended in a window is what began in it; if not, an open rate is more than the system can do."""
+    return bool(run["lives_per_second"] >= 0.9 * run["begun_per_second"])
+
+
 def lives(title: str, phase: Figures) -> str:
     m, s = phase["median"], phase["spread"]
     cpu, s_cpu = m["cpu_us_per_life"], s["cpu_us_per_life"]
@@ -56,7 +61,12 @@ def lives(title: str, phase: Figures) -> str:
     lines = [
         "",
         f"{title} ({runs} run(s) of {m['seconds']:.0f} s{spread})",
-        _line("full lives / s", m["lives_per_second"], s["lives_per_second"]),
+        _line("full lives / s", m["lives_per_second"], s["lives_per_second"])
+        + (
+            ""
+            if keeps_up(m)
+            else f"   does not keep up with {m['begun_per_second']:,.0f}: its latencies only grow"
+        ),
         _line("full lives / server CPU-second", m["lives_per_cpu_second"], s["lives_per_cpu_second"]),
         _line("server CPU us / life", cpu["total"], s_cpu["total"])
         + "   "
@@ -70,10 +80,11 @@ def lives(title: str, phase: Figures) -> str:
                 + f" / {p['p99']:.1f}{_range(p['p99'], sp['p99'])}"
             )
     disk = m["disk_fdatasync_ms"]
+    batches = ", ".join(f"{kind} {size:.1f}" for kind, size in m["rows_per_batch"].items())
     lines += [
         f"  {'fdatasync of 8 KiB p50 / p99 ms':34} {disk['p50']:>10.2f} / {disk['p99']:.2f}   the disk alone, just before",
         f"  {'receipt frames to a sender / life':34} {m['receipt_frames_per_life']:>10.2f}   2 if none covered several messages",
-        f"  {'rows per batch':34} {', '.join(f'{kind} {size:.1f}' for kind, size in m['rows_per_batch'].items())}",
+        *([f"  {'rows per batch':34} {batches}"] if batches else []),
         f"  {'cores busy':34} servers {m['busy_cores']['servers']:.2f}, generator {m['busy_cores']['client']:.2f} "
         f"({m['client_us_per_life']:.0f} us a life); load average {m['load_average']:.1f}",
     ]

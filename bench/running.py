@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.cores import Cores
 from bench.cpu import Gone
 from bench.frames import CODECS
 from bench.generator import Generators, LoadError
 from bench.phases import Bench
-from bench.stack import Cores, System
+from bench.stack import System
 from devtools.errors import DevError
 from devtools.paths import REPO
 

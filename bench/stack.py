@@ -8,14 +8,14 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import Meter, resident_kb, threads
+from bench.cores import Cores
+from bench.cpu import Meter, resident_kb, settle, threads
 from devtools import environment, ports
 from devtools.environment import URL_VARIABLES
 from devtools.paths import REPO, DataFolder
@@ -40,28 +40,6 @@ _TASKS = re.compile(
     r'^whatsapp_celery_tasks_total\{state="[^"]*",task="delivery\.tasks\.(\w+)"\} (\S+)$', re.MULTILINE
 )
 _COUNTER = re.compile(r'^whatsapp_(\w+)_total\{kind="([^"]*)"\} (\S+)$', re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Cores:
-    """Which cores the servers have and which the load generator has; the same ones when there is only one."""
-
-    servers: frozenset[int]
-    client: frozenset[int]
-
-    @classmethod
-    def choose(cls, clients: int) -> Cores:
-        """The last ``clients`` cores for the generator, the others for the servers; at least one each."""
-        mine = sorted(os.sched_getaffinity(0))
-        if len(mine) == 1:
-            return cls(frozenset(mine), frozenset(mine))
-        split = max(1, len(mine) - clients)
-        return cls(frozenset(mine[:split]), frozenset(mine[split:]))
-
-    def __str__(self) -> str:
-        if self.servers == self.client:
-            return f"servers and client share core {_listed(self.servers)}"
-        return f"servers pinned to core {_listed(self.servers)}, client to core {_listed(self.client)}"
 
 
 class System:
@@ -100,7 +78,7 @@ class System:
 
     def start(self) -> None:
         """Start everything and wait until it is ready and calm. Raises DevError."""
-        with self._on_server_cores():
+        with self.cores.of_servers():
             self.stack.start()
         # Nodes of Cassandra are other machines in every installation that has them: they do not take the gateways' cores, but
         # those of the generator, which needs little of them.
@@ -118,7 +96,7 @@ class System:
         gateways = [self.stack.children[name] for name in self.gateway_names]
         for child in gateways:
             child.stop()
-        with self._on_server_cores():
+        with self.cores.of_servers():
             for child in gateways:
                 child.start()
             for child in gateways:
@@ -132,15 +110,6 @@ class System:
             child = self.stack.children[name]
             child.spec = replace(child.spec, env={**child.spec.env, "WHATSAPP_LIMITS": text})
         self.restart_gateways()
-
-    @contextlib.contextmanager
-    def _on_server_cores(self) -> Iterator[None]:
-        # Children inherit the cores, PostgreSQL's later ones too: nothing has to be moved afterwards.
-        os.sched_setaffinity(0, self.cores.servers)
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, self.cores.client)
 
     # -- who is there --------------------------------------------------------------------------------------------------
 
@@ -203,15 +172,7 @@ class System:
 
     def settle(self, calm: float = 0.15, timeout_s: float = 20.0) -> None:
         """Wait until the servers use less than ``calm`` cores: nothing of what came before is measured with what comes next."""
-        meter = self.meter()
-        deadline = time.monotonic() + timeout_s
-        last = meter.read()
-        while time.monotonic() < deadline:
-            time.sleep(0.5)
-            now = meter.read()
-            if sum(now.since(last).values()) / (now.at - last.at) < calm:
-                return
-            last = now
+        settle(self.meter(), calm, timeout_s)
 
     def _pid(self, name: str) -> int:
         pid = self.stack.children[name].pid
@@ -290,7 +251,3 @@ class System:
             raise RuntimeError(f"{module} failed:\n{run.stderr}")
         made: dict[str, Any] = json.loads(run.stdout)
         return made
-
-
-def _listed(cores: frozenset[int]) -> str:
-    return ",".join(map(str, sorted(cores)))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from bench.couples import Tally
 from bench.frames import CODECS
-from bench.lives import Peer, Tally
+from bench.lives import Peer
 
 CONVERSATION = "01900000-0000-8000-8000-000000000001"
 OTHER = "01900000-0000-8000-8000-000000000002"
