@@ -84,7 +84,7 @@ def _measure(bench: Bench) -> Figures:
     print(f"fanout, {result['date']}, commit {result['versions']['commit']}; {system.cores}", flush=True)
     tasks = args.tasks or ("no" if args.room else "also")
     for members, rate in () if tasks == "only" else args.room or ROOMS:
-        figures = combine([_room_run(bench, members, rate, run) for run in range(args.runs)])
+        figures = combine([room_run(bench, members, rate, run) for run in range(args.runs)])
         result["rooms"][f"{members}_at_{rate:g}"] = figures
         print(_told(members, rate, figures), flush=True)
     if tasks != "no":
@@ -103,7 +103,7 @@ def _measure(bench: Bench) -> Figures:
     return result
 
 
-def _room_run(bench: Bench, members: int, rate: float, run: int) -> Figures:
+def room_run(bench: Bench, members: int, rate: float, run: int) -> Figures:
     """One run of one room, with people of its own."""
     args, system, generators = bench.options, bench.system, bench.generators
     made = system.make_people(members, [], [list(range(members))])

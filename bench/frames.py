@@ -20,6 +20,13 @@ Key = Any  # str or bytes
 Body = Any  # str (base64) or bytes
 
 
+class Counts(msgspec.Struct):
+    """Of a large group: how many have the message, how many have read it."""
+
+    delivered: int = 0
+    read: int = 0
+
+
 class Status(msgspec.Struct, tag_field="type", tag="status_update", rename="camel", gc=False):
     conversation_id: Key
     status: str
@@ -27,6 +34,8 @@ class Status(msgspec.Struct, tag_field="type", tag="status_update", rename="came
     seq: int = 0
     up_to: int = 0
     duplicate: bool = False
+    user_id: Key = None
+    counts: Counts | None = None
 
 
 class Message(msgspec.Struct, tag_field="type", tag="message", rename="camel", gc=False):
@@ -189,7 +198,10 @@ class Protobuf:
         if kind == "status_update":
             s = frame.status_update
             status = self._STATUS.get(s.status, "?")
-            return Status(s.conversation_id, status, s.message_id, s.seq, s.up_to, s.duplicate)
+            counts = Counts(s.counts.delivered, s.counts.read) if s.HasField("counts") else None
+            return Status(
+                s.conversation_id, status, s.message_id, s.seq, s.up_to, s.duplicate, s.user_id, counts
+            )
         if kind == "message":
             return _message(frame.message)
         if kind == "event":

@@ -19,6 +19,9 @@ from bench.wsclient import WebSocket, connect
 class Peer:
     """One device: sends to its partner and answers what comes."""
 
+    #: What a life is made of: ✓, delivered, read.
+    parts = 3
+
     def __init__(
         self, codec: Codec, tally: Tally, person: dict[str, str], conversation: str, content: bytes
     ) -> None:
@@ -61,6 +64,7 @@ class Peer:
         assert self._socket is not None
         self._seq_num += 1
         life = Life(self.codec.new_key(), self._seq_num, at)
+        life.missing = self.parts
         self.lives[life.key] = life
         self.undelivered.append(life)
         self.unread.append(life)
@@ -113,6 +117,9 @@ class Peer:
             self.tally.problem("order_received", f"{seq} after {self._foreign}")
         self._foreign = seq
         self._see(seq)
+        self._reply(seq)
+
+    def _reply(self, seq: int) -> None:
         assert self._socket is not None
         self._socket.send(self.codec.ack(self.conversation, seq))
         asyncio.get_running_loop().call_later(READ_AFTER_S, self._read, seq)
@@ -158,7 +165,7 @@ class Peer:
         life.missing -= 1
         if not life.missing:
             del self.lives[life.key]
-            self.tally.complete(life, now)
+            self.tally.complete(life, now if self.parts == Peer.parts else 0.0)
             if self.again:
                 self.begin(time.perf_counter())
 
@@ -174,13 +181,14 @@ class Pairs(Couples):
     """All pairs of this process, and what each pair must agree on."""
 
     def __init__(
-        self, codec: Codec, pairs: list[dict[str, Any]], content: bytes, tally: Tally | None = None
-    ) -> None:
+        self, codec: Codec, pairs: list[dict[str, Any]], content: bytes, tally: Tally | None = None,
+        kind: type[Peer] = Peer,
+    ) -> None:  # fmt: skip
         self.peers: list[Peer] = []
         self._conversations: list[tuple[Peer, Peer]] = []
         tally = tally or Tally()
         for pair in pairs:
-            a, b = (Peer(codec, tally, pair[side], pair["conversation"], content) for side in ("a", "b"))
+            a, b = (kind(codec, tally, pair[side], pair["conversation"], content) for side in ("a", "b"))
             a.partner, b.partner = b, a
             self.peers += (a, b)
             self._conversations.append((a, b))

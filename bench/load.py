@@ -28,6 +28,7 @@ from bench.idle import Crowd, Idler
 from bench.lives import Pairs
 from bench.peers.chatter import couples
 from bench.peers.devices import CHATTERS, IDLERS
+from bench.replies import PEERS, ROOMS
 from bench.rooms import Room
 from bench.strays import Strays
 
@@ -49,9 +50,11 @@ class Commands:
         self._strays: Strays | None = None
         self._window: dict[str, array[int]] = {}
 
-    async def pairs(self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int) -> dict[str, Any]:
-        """Connect both people of each pair, until they are live."""
-        return await self._load(Pairs(CODECS[codec](), pairs, os.urandom(body_bytes)))
+    async def pairs(
+        self, *, codec: str, pairs: list[dict[str, Any]], body_bytes: int, replies: str = "each"
+    ) -> dict[str, Any]:
+        """Connect both people of each pair, until they are live. ``replies``: how they answer, see :mod:`bench.replies`."""
+        return await self._load(Pairs(CODECS[codec](), pairs, os.urandom(body_bytes), kind=PEERS[replies]))
 
     async def peer_pairs(
         self, *, peer: str, pairs: list[dict[str, Any]], body_bytes: int, receipts: bool
@@ -165,10 +168,18 @@ class Commands:
         return await Reader(CODECS[codec](), person).run()
 
     async def room(
-        self, *, codec: str, group: str, people: list[dict[str, str]], senders: int, body_bytes: int
+        self,
+        *,
+        codec: str,
+        group: str,
+        people: list[dict[str, str]],
+        senders: int,
+        body_bytes: int,
+        replies: str = "",
     ) -> dict[str, Any]:
-        """Connect everybody of a group, until they are live."""
-        self._room = Room(CODECS[codec](), group, people, senders, os.urandom(body_bytes))
+        """Connect everybody of a group, until they are live. ``replies``: each message is answered, see :mod:`bench.replies`."""
+        kind = ROOMS[replies] if replies else Room
+        self._room = kind(CODECS[codec](), group, people, senders, os.urandom(body_bytes))
         await self._room.connect()
         gc.collect()
         gc.freeze()

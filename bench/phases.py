@@ -42,8 +42,9 @@ class Bench:
 # -- lives ---------------------------------------------------------------------------------------------------------------
 
 
-def load_pairs(bench: Bench) -> None:
-    """Make the people and connect them, the two of a pair to different gateways (placement ``across``)."""
+def load_pairs(bench: Bench, replies: str = "each") -> None:
+    """Make the people and connect them, the two of a pair to different gateways (placement ``across``). ``replies``: how they
+    answer (:mod:`bench.replies`)."""
     if bench.loaded:
         return
     options, system = bench.options, bench.system
@@ -56,8 +57,9 @@ def load_pairs(bench: Bench) -> None:
         a, b = made["people"][2 * n : 2 * n + 2]
         shares[n % count].append({"a": a, "b": b, "conversation": conversation})
     bench.generators.all(
-        "pairs", [{"pairs": share} for share in shares], codec=options.codec, body_bytes=options.body_bytes
-    )
+        "pairs", [{"pairs": share} for share in shares],
+        codec=options.codec, body_bytes=options.body_bytes, replies=replies,
+    )  # fmt: skip
     bench.loaded = True
 
 

@@ -73,8 +73,10 @@ class Member:
             self.send(self._room.codec.ack(self._room.group, self.seq))
 
     def on_frame(self, data: bytes) -> None:
+        self.heard(self._room.codec.decode(data))
+
+    def heard(self, frame: Frame) -> None:
         room = self._room
-        frame: Frame = room.codec.decode(data)
         kind = type(frame)
         if kind is Message:
             seq = frame.seq  # type: ignore[union-attr]
@@ -102,12 +104,14 @@ class Member:
 
 
 class Room:
+    member = Member
+
     def __init__(
         self, codec: Codec, group: str, people: list[dict[str, str]], senders: int, content: bytes
     ) -> None:
         self.codec = codec
         self.group = codec.key(group)
-        self.members = [Member(self, person) for person in people]
+        self.members = [self.member(self, person) for person in people]
         self._senders = self.members[:senders]
         self._body = codec.body(content)
         self._under_way: dict[Key, Sent] = {}
