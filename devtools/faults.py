@@ -12,7 +12,7 @@ from devtools.paths import REPO, VENV_PYTHON
 
 
 def run(args: argparse.Namespace) -> int:
-    """The tests marked ``needs_cluster``, one after the other in one process; non-zero when a promise is broken."""
+    """The tests marked ``long`` or ``needs_cluster``, one after the other in one process; non-zero when a promise is broken."""
     bootstrap.ensure(development=True)
     cassandra.ensure(bootstrap.say)
     env = {
@@ -24,6 +24,6 @@ def run(args: argparse.Namespace) -> int:
         env["WHATSAPP_FAULTS_JSON"] = str(file)
     chosen = ["-k", args.only] if args.only else []
     return subprocess.run(
-        [VENV_PYTHON, "-m", "pytest", "-s", "-v", "-n", "0", "-m", "needs_cluster", "tests", *chosen],
+        [VENV_PYTHON, "-m", "pytest", "-s", "-v", "-n", "0", "-m", "long or needs_cluster", "tests", *chosen],
         cwd=REPO, env=env, check=False,
     ).returncode  # fmt: skip

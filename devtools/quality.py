@@ -19,6 +19,9 @@ from devtools.paths import REPO, VENV_PYTHON
 _WORKERS = ["-n", "2", "--dist", "loadfile"]
 
 
+#: What is not for ``./dev faults`` alone.
+_SHORT = "not needs_cluster and not long"
+
 #: Deadline of a test on Cassandra: on a busy machine a node and a keyspace of thirty tables may take two minutes of it.
 _PATIENT_S = "600"
 
@@ -57,7 +60,7 @@ def test(arguments: list[str]) -> int:
         cassandra.ensure(bootstrap.say)
         env["WHATSAPP_TEST_ALL"] = "1"
         if not any(word.startswith("-m") for word in arguments):
-            arguments = ["-m", "not needs_cluster", *arguments]  # for ./dev faults
+            arguments = ["-m", _SHORT, *arguments]
     elif store == "cassandra" and not any(word.startswith("-m") for word in arguments):
         cassandra.ensure(bootstrap.say)
         print(
@@ -67,7 +70,7 @@ def test(arguments: list[str]) -> int:
         )
         arguments = [
             "-m",
-            "(needs_system or any_store) and not needs_packages and not needs_cluster",
+            f"(needs_system or any_store) and not needs_packages and {_SHORT}",
             "--timeout",
             _PATIENT_S,
             *arguments,
@@ -76,7 +79,7 @@ def test(arguments: list[str]) -> int:
         print("only tests that need hot state (marked needs_hot), which is on a Valkey Cluster", flush=True)
         arguments = [
             "-m",
-            "needs_hot and not needs_packages and not needs_cassandra and not needs_cluster",
+            f"needs_hot and not needs_packages and not needs_cassandra and {_SHORT}",
             *arguments,
         ]
     elif not any(word.startswith("-m") for word in arguments):
@@ -85,7 +88,7 @@ def test(arguments: list[str]) -> int:
             "Java (needs_cassandra); ./dev test --all runs them",
             flush=True,
         )
-        arguments = ["-m", "not needs_packages and not needs_cassandra and not needs_cluster", *arguments]
+        arguments = ["-m", f"not needs_packages and not needs_cassandra and {_SHORT}", *arguments]
     if not any(_says_how_many(word) for word in arguments):
         arguments = [*_WORKERS, *arguments]
     return again.run(arguments, env, int(limit))

@@ -18,7 +18,8 @@ from accounts.models import Account, Device, DeviceKeys, IdentityNews, Prekey
 from accounts.news import NOTHING, News, news
 from chats.news import Newsboy
 from delivery.session import State
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames

@@ -11,7 +11,7 @@ from delivery.store.cassandra import changes
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Change, Interval, PageRequest, Unavailable
-from tests.contract.harness import T0, new_id
+from tests.contract.people import T0, new_id
 from whatsapp.infra import clock
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.harness import read_all
+from tests.contract.people import read_all
 from tests.faults.rig import Rig
 from tests.faults.town import Town
 from tests.support.stack import System
 
 pytestmark = [
     pytest.mark.needs_cassandra,
-    pytest.mark.needs_cluster,
+    pytest.mark.long,
     pytest.mark.needs_system,
     pytest.mark.timeout(900),
 ]

@@ -12,9 +12,9 @@ from delivery.store.cassandra import clocks
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.interface import Outcome
 from tests.cassandra import test_leases
-from tests.cassandra.test_claims import Faulty, Two, is_event, two
 from tests.cassandra.test_leases import Pair, pair
-from tests.contract.harness import T0, new_id, seqs
+from tests.cassandra.two_gateways import Faulty, Two, is_event, two
+from tests.contract.people import T0, new_id, seqs
 from whatsapp.infra import clock
 from whatsapp.infra.exposition import generate_latest
 

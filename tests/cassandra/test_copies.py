@@ -4,101 +4,25 @@ twin that breaks without the rule."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from delivery.store.cassandra import copied, documents, leases, lost
 from delivery.store.cassandra.document import Document, Lost
-from delivery.store.cassandra.session import Cassandra, Row, Statement
-from delivery.store.errors import Blocked
-from delivery.store.interface import Appended, Outcome, PageRequest, Send, Unavailable
-from tests.cassandra.hotnode import Gateways, HotNode, anywhere, gateways, hot_node, short
-from tests.cassandra.test_claims import is_event
-from tests.contract.harness import T0, People, new_id, seqs
+from delivery.store.cassandra.session import Statement
+from delivery.store.interface import Appended, Outcome, Unavailable
+from tests.cassandra.hotnode import anywhere, gateways, hot_node, short
+from tests.cassandra.pair import Pair, pair, restart
+from tests.cassandra.two_gateways import in_order, is_event, is_message
+from tests.contract.people import T0, new_id, seqs
 
-__all__ = ["anywhere", "gateways", "hot_node", "short"]  # fixtures
+__all__ = ["anywhere", "gateways", "hot_node", "pair", "short"]  # fixtures
 
 STORED, DUPLICATE, OUT_OF_ORDER = Outcome.STORED, Outcome.DUPLICATE, Outcome.OUT_OF_ORDER
-#: How a test waits for what a process finds out by itself.
-_PATIENCE_S = 30.0
 
 pytestmark = pytest.mark.usefixtures("short")
-
-
-class Stalling(Cassandra):
-    """A session that can be made to stand still before events are written, counts conditional writes, and loses rows by id."""
-
-    swaps = 0
-    lose: Callable[[Statement], bool] = staticmethod(lambda statement: False)
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.stands = asyncio.Event()
-        self.goes = asyncio.Event()
-        self.goes.set()
-
-    async def batch(self, statements: Sequence[Statement], *, logged: bool = False) -> None:
-        if any(self.lose(one) for one in statements):
-            raise Unavailable("lost")
-        if any(is_event(one) for one in statements):
-            self.stands.set()
-            await self.goes.wait()
-        await super().batch(statements, logged=logged)
-
-    async def swap(self, cql: str, *params: Any) -> tuple[bool, Row | None]:
-        self.swaps += 1
-        return await super().swap(cql, *params)
-
-
-class Pair:
-    """Two gateways, and a conversation that has a copy."""
-
-    def __init__(self, one: Any, other: Any, node: HotNode) -> None:
-        self.one, self.other, self.node = one, other, node
-
-    async def meet(self) -> Pair:
-        self.people = await People(self.other).meet()
-        self.conversation = self.people.conversation
-        # A test before this one may have closed the lease of the same node.
-        async with asyncio.timeout(_PATIENCE_S):
-            while not await self.other._documents.hot.leases.usable(self.conversation):
-                await asyncio.sleep(0.05)
-        await self.stored(self.other, 3)
-        return self
-
-    async def stored(self, store: Any, count: int = 1) -> list[int]:
-        """The seqs of so many messages."""
-        return [one.seq for one in await self.over(store, *(self.people.send() for _ in range(count)))]
-
-    async def over(self, store: Any, *sends: Send) -> list[Appended]:
-        """The results of an append, sent again until it is known."""
-        async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                try:
-                    return (await store.append(new_id(), sends, T0)).results  # type: ignore[no-any-return]
-                except Unavailable:
-                    await asyncio.sleep(0.05)
-
-    async def page(self, after: int = 0) -> Any:
-        async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                try:
-                    (page,) = await self.other.pages([PageRequest(self.conversation, self.people.bob, after)])
-                except Unavailable:
-                    await asyncio.sleep(0.05)
-                    continue
-                return page
-
-    async def document(self) -> Document:
-        (found,) = (await self.other._documents.read([self.conversation])).values()
-        return found  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-async def pair(gateways: Gateways, hot_node: HotNode) -> Pair:
-    return await Pair(await gateways.open(Stalling), await gateways.open(), hot_node).meet()
 
 
 # -- what it is for
@@ -201,21 +125,13 @@ async def test_r24_a_copy_that_somebody_deletes_is_made_again(pair: Pair) -> Non
     await no_number_twice(pair, delete)
 
 
-def _restart(pair: Pair, **how: Any) -> Callable[[], None]:
-    def restart() -> None:
-        pair.node.kill()
-        pair.node.start(**how)
-
-    return restart
-
-
 async def test_r24_after_a_restart_of_the_hot_node(pair: Pair) -> None:
-    await no_number_twice(pair, _restart(pair))
+    await no_number_twice(pair, restart(pair))
 
 
 async def test_r24_a_stale_copy_of_the_hot_node_counts_for_nothing(pair: Pair) -> None:
     pair.node.dump("old")
-    await no_number_twice(pair, _restart(pair, dump="old"))
+    await no_number_twice(pair, restart(pair, dump="old"))
 
 
 @pytest.mark.usefixtures("anywhere")
@@ -229,7 +145,7 @@ async def test_twin_r24_who_believes_a_stale_copy_gives_numbers_out_again(
     monkeypatch.setattr(leases.Leases, "close", not_closed)
     pair.node.dump("old")
     with pytest.raises(AssertionError, match="given out twice"):
-        await no_number_twice(pair, _restart(pair, dump="old"))
+        await no_number_twice(pair, restart(pair, dump="old"))
 
 
 async def paused_writer_is_not_believed(pair: Pair, lose: Callable[[], None]) -> None:
@@ -258,8 +174,8 @@ async def test_r23_a_paused_writer_acknowledges_nothing_that_was_passed(pair: Pa
     await paused_writer_is_not_believed(pair, pair.node.flush)
 
 
-async def test_r23_nor_behind_a_restart(pair: Pair) -> None:
-    await paused_writer_is_not_believed(pair, _restart(pair, emptied=True))
+async def test_r23_nor_behind_arestart(pair: Pair) -> None:
+    await paused_writer_is_not_believed(pair, restart(pair, emptied=True))
 
 
 async def test_twin_r23_without_a_lease_it_does(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +227,7 @@ async def test_r23_what_is_acknowledged_while_a_lease_ends_is_found(pair: Pair) 
 
 async def test_a_row_that_nobody_was_told_of_is_one_of_the_log(pair: Pair) -> None:
     """Its writer dies behind it, and then the copy is lost, which is all that knows of it."""
-    pair.one._db.lose = lambda statement: statement[0].startswith("INSERT INTO $.message ")
+    pair.one._db.lose = is_message
     send = pair.people.send(seq_num=1)
     with pytest.raises(Unavailable):
         await pair.one.append(new_id(), [send], T0)
@@ -339,8 +255,7 @@ async def void_with_what_it_followed(pair: Pair) -> None:
     pair.node.flush()
     results = await pair.over(pair.other, *sends)
     assert [result.outcome for result in results] == [STORED, STORED]
-    assert results[0].seq < results[1].seq
-    assert seqs((await pair.page()).events) == [1, 2, 3, *(result.seq for result in results)]
+    in_order(results, (await pair.page()).events, before=[1, 2, 3])
 
 
 async def test_r21_what_came_behind_a_lost_message_is_void(pair: Pair) -> None:
@@ -365,107 +280,6 @@ async def test_what_a_block_withholds_is_known_again(pair: Pair) -> None:
     page = await pair.page()
     assert (seqs(page.events), page.head) == ([1, 2, 3], 3)
     assert (await pair.other.withheld_after([pair.conversation]))[pair.conversation, people.bob] == (3, 6)
-
-
-async def test_r24_what_another_node_has_answered_is_not_believed(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cluster's client asks a promoted replica in place of its master: it may not have the latest numbers."""
-    hot, run = pair.one._hot, pair.one._hot.run_under
-    await pair.stored(pair.one)
-
-    async def elsewhere(*asked: Any) -> Any:
-        answers = await run(*asked)
-        monkeypatch.setattr(hot, "under", lambda key: (2, "another"))
-        return answers
-
-    monkeypatch.setattr(hot, "run_under", elsewhere)
-    assert (await pair.stored(pair.one)) == [516], "numbered by what is durable, behind the block of the copy"
-
-
-@pytest.mark.parametrize("command", ["append", "recall"])
-async def test_a_hot_node_that_takes_nothing_is_gone_without(pair: Pair, command: str) -> None:
-    with pair.node.redis as node:
-        node.config_set("maxmemory", "1")
-    try:
-        if command == "append":
-            assert (await pair.stored(pair.other)) > [512]
-        else:
-            await pair.over(pair.other, pair.people.amend(new_id(), "edit", b"of nothing"))
-            async with asyncio.timeout(_PATIENCE_S):
-                while (await pair.document()).hot is not None:
-                    await pair.stored(pair.other)
-    finally:
-        with pair.node.redis as node:
-            node.config_set("maxmemory", "0")
-    assert (await pair.page()).head >= 3
-
-
-async def test_who_comes_in_the_same_batch_does_not_wait(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what has a copy on the node that is away; its sender is told to come again."""
-    monkeypatch.setattr(leases, "DEAD_S", 60.0)
-    monkeypatch.setattr(leases, "REOPEN_S", 60.0)
-    people = await People(pair.one).meet()
-    pair.node.flush()
-    lost, other = pair.people.send(), people.send()
-    with pytest.raises(Blocked) as blocked:
-        await pair.one.append(new_id(), [lost, other], T0)
-    results = blocked.value.results
-    assert results[0] is None
-    assert results[1] == Appended(STORED, 1, T0)
-    with pytest.raises(Unavailable):
-        await pair.one.append(new_id(), [lost], T0)  # alone it waits, not for ever
-    monkeypatch.setattr(leases, "DEAD_S", 0.6)
-    assert (await pair.over(pair.one, lost))[0].seq > 3
-
-
-# -- without a hot node
-
-
-async def test_r24_without_the_hot_node_all_go_on_durably(pair: Pair) -> None:
-    pair.node.kill()
-    try:
-        assert (await pair.stored(pair.other)) == [516]
-        before = pair.one._db.swaps
-        assert (await pair.stored(pair.one)) == [517]
-        assert pair.one._db.swaps > before
-    finally:
-        pair.node.start()
-    async with asyncio.timeout(_PATIENCE_S):
-        while not pair.node.copies(pair.conversation):
-            await pair.stored(pair.one)
-            await asyncio.sleep(0.1)
-    page = await pair.page()
-    assert len(page.events) == page.head - 512
-
-
-async def test_r24_who_alone_has_no_hot_node_ends_the_lease_for_everybody(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody is ahead of the other meanwhile: the one gives no number out that the other has."""
-    hot = pair.one._hot
-    before = (await pair.document()).hot
-    monkeypatch.setattr(hot, "under", lambda key: (0, ""))
-    (mine,) = await pair.stored(pair.one)
-    assert mine > 512
-    theirs = await pair.stored(pair.other, 2)
-    assert theirs == [mine + 1, mine + 2]
-    after = (await pair.document()).hot
-    # Another one, if the machine was so slow that a lease was to be had again.
-    assert after is None or after.number > before.number
-
-
-async def test_a_lease_that_was_closed_is_opened_again(pair: Pair) -> None:
-    document = await pair.document()
-    assert document.hot is not None
-    await pair.one._documents.hot.leases.close(document.hot)
-    (first,) = await pair.stored(pair.one)
-    async with asyncio.timeout(_PATIENCE_S):
-        while (again := (await pair.document()).hot) is None:
-            await pair.stored(pair.one)
-            await asyncio.sleep(0.1)
-    assert again.number > document.hot.number
-    assert first > 3
 
 
 async def test_a_copy_that_nobody_uses_is_called_back(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

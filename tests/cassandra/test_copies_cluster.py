@@ -15,11 +15,11 @@ from delivery.store.cassandra import leftovers
 from devtools.valkey import ValkeyServer
 from devtools.valkey_cluster import ReplyError
 from tests.cassandra.hotnode import Gateways, anywhere, short
-from tests.cassandra.test_copies import Pair
-from tests.contract.harness import seqs
-from tests.gateway.peer import until
+from tests.cassandra.pair import Pair
+from tests.contract.people import seqs
 from tests.support import early
 from tests.support.cluster import Cluster
+from tests.support.patience import until
 from whatsapp.infra import cluster_node, hot_cluster
 from whatsapp.infra.hot_cluster import ClusterHot
 from whatsapp.infra.slots import slot_of_key

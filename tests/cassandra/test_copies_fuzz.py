@@ -16,7 +16,7 @@ from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.errors import Blocked
 from delivery.store.interface import Outcome, PageRequest, Send, Unavailable
 from tests.cassandra.hotnode import Gateways, HotNode, gateways, hot_node, short
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 from whatsapp.infra import clock
 
 __all__ = ["gateways", "hot_node", "short"]  # fixtures

@@ -12,9 +12,9 @@ import pytest
 from delivery.store.cassandra import append, judge
 from delivery.store.interface import Outcome, Unavailable
 from tests.cassandra.hotnode import gateways, hot_node, short
-from tests.cassandra.test_claims import is_event
-from tests.cassandra.test_copies import Pair, pair
-from tests.contract.harness import T0, new_id, seqs
+from tests.cassandra.pair import Pair, pair
+from tests.cassandra.two_gateways import is_event
+from tests.contract.people import T0, new_id, seqs
 
 __all__ = ["gateways", "hot_node", "pair", "short"]  # fixtures
 

@@ -23,7 +23,7 @@ from delivery.store.interface import (
     ReceiptWrite,
     Unavailable,
 )
-from tests.contract.harness import T0, People, send
+from tests.contract.people import T0, People, send
 
 DAY = 86_400_000
 

@@ -14,7 +14,7 @@ from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import AppendResult, Outcome, Send
 from tests.cassandra.hotnode import hot, hot_node
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 from whatsapp.infra import clock
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import Command

@@ -23,7 +23,7 @@ from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.fsck import ALL
 from delivery.store.interface import Change, PositionWrite, ReceiptWrite, Unavailable
-from tests.contract.harness import amendment, new_id, send
+from tests.contract.people import amendment, new_id, send
 from whatsapp.infra.clock import now_ms
 
 HOUR = 3_600_000

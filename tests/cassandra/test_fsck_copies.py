@@ -8,7 +8,7 @@ from delivery.store.cassandra import fsck, life
 from delivery.store.fsck import ALL
 from tests.cassandra.hotnode import Gateways, gateways, hot_node, short
 from tests.cassandra.test_life import lives
-from tests.contract.harness import People
+from tests.contract.people import People
 from whatsapp.infra.clock import now_ms
 
 __all__ = ["gateways", "hot_node", "lives", "short"]  # fixtures

@@ -11,7 +11,7 @@ import pytest
 from delivery.store.cassandra import fsck_messages, rows
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 from whatsapp.infra import clock
 
 MANY = 120

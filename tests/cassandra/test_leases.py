@@ -12,7 +12,7 @@ from delivery.store.cassandra.document import Hot as Mark
 from delivery.store.cassandra.leases import Leases
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.interface import Unavailable
-from tests.contract.harness import new_id
+from tests.contract.people import new_id
 
 
 class Node:

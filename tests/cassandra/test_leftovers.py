@@ -10,7 +10,7 @@ import pytest
 from delivery.store.cassandra import leftovers
 from delivery.store.cassandra.copies import key_of
 from tests.cassandra.hotnode import Gateways, HotNode, gateways, hot_node, short
-from tests.contract.harness import People, new_id
+from tests.contract.people import People, new_id
 
 __all__ = ["gateways", "hot_node", "short"]  # fixtures
 

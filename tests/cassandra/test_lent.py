@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contract.cassandra import CassandraHarness
-from tests.contract.harness import People
+from tests.contract.people import People
 from tests.support.cassandra import Cassandra
 
 

@@ -11,7 +11,7 @@ from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Change, PageRequest, PositionWrite, Store
-from tests.contract.harness import T0, People, amendment, new_id, send
+from tests.contract.people import T0, People, amendment, new_id, send
 
 
 @pytest.fixture(autouse=True)

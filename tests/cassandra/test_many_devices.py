@@ -9,8 +9,8 @@ from delivery.store.cassandra import amend, append, judge, rows
 from delivery.store.cassandra.judge import Full
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.interface import Appended, Outcome
-from tests.cassandra.test_claims import Two, two
-from tests.contract.harness import T0, new_id
+from tests.cassandra.two_gateways import Two, two
+from tests.contract.people import T0, new_id
 
 __all__ = ["two"]  # a fixture
 

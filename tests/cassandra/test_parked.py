@@ -14,7 +14,7 @@ from delivery.pending import PendingSweep
 from delivery.store import pending
 from delivery.store.interface import Flags, Unavailable
 from delivery.store.pending import Elsewhere, ForgetFlags, LinkDevice, SetFlags
-from tests.contract.harness import new_id
+from tests.contract.people import new_id
 from whatsapp.infra import clock
 
 START = 1_900_000_000_000

@@ -23,7 +23,7 @@ from delivery.store.cassandra.store import CassandraStore
 from delivery.store.deferred import DeferredStore
 from delivery.store.interface import Change, Flags, Interval
 from delivery.store.pending import GRACE_MS
-from tests.contract.harness import T0, new_id, send
+from tests.contract.people import T0, new_id, send
 from whatsapp.infra import clock
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import databases

@@ -14,9 +14,9 @@ from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.interface import Appended, Change, Outcome, ReceiptWrite, Send, Unavailable
 from tests.cassandra.hotnode import gateways, hot_node, short
-from tests.cassandra.test_claims import Two, is_event, is_message, two
-from tests.cassandra.test_copies import Pair, pair
-from tests.contract.harness import T0, new_id, seqs
+from tests.cassandra.pair import Pair, pair
+from tests.cassandra.two_gateways import Two, is_event, is_message, two
+from tests.contract.people import T0, new_id, seqs
 
 __all__ = ["gateways", "hot_node", "pair", "short", "two"]  # fixtures
 

@@ -16,7 +16,7 @@ from delivery.store.sync import store
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.cassandra.test_fsck import emptied, on_cassandra  # noqa: F401 - a fixture
 from tests.chats.conftest import open_direct
-from tests.contract.harness import new_id, send
+from tests.contract.people import new_id, send
 from tests.fsck.conftest import room  # noqa: F401 - a fixture
 from tests.groups.conftest import make, sign_in
 from tests.staff.conftest import Staff, make_staff, superuser  # noqa: F401 - fixtures

@@ -10,8 +10,8 @@ from delivery.store.cassandra.store import CassandraStore
 from delivery.store.errors import Busy
 from delivery.store.guarded import CircuitOpen, guarded
 from delivery.store.interface import Outcome, Unavailable
-from tests.cassandra.test_claims import Two, two
-from tests.contract.harness import T0, People, new_id, send
+from tests.cassandra.two_gateways import Two, two
+from tests.contract.people import T0, People, new_id, send
 from whatsapp.infra.breaker import Policy
 
 __all__ = ["two"]  # a fixture

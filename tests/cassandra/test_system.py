@@ -14,7 +14,9 @@ from devtools.cql import Cql, NotLoggedIn
 from devtools.environment import URL_VARIABLES
 from devtools.errors import DevError
 from devtools.paths import DataFolder
-from tests.gateway.peer import Peer, couple, new_id, rest, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import couple, new_id, rest
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 
@@ -158,7 +160,7 @@ def test_who_moved_is_told_how_long_it_was_away_and_where_it_was(tmp_path: Path)
     assert "3 s" in away
 
 
-@pytest.mark.needs_cluster  # for ./dev faults: servers start four times
+@pytest.mark.long  # servers start four times
 @pytest.mark.timeout(900)
 async def test_a_data_folder_is_moved_by_one_command_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
     with System(gateways=1) as system:

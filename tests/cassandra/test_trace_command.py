@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 
 from delivery.store import chosen
 from delivery.store.interface import PositionWrite, ReceiptWrite
-from tests.contract.harness import T0, new_id, send
+from tests.contract.people import T0, new_id, send
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.errors import Busy
 from delivery.store.interface import Unavailable
-from tests.contract.harness import T0, People
+from tests.contract.people import T0, People
 
 #: Times that no other test uses: a round sees the whole store.
 _times = itertools.count(T0 // 3, 10_000_000)

@@ -11,7 +11,7 @@ from delivery.store.interface import Send
 from delivery.store.sync import store
 from tests.accounts.conftest import Person, at_once
 from tests.chats.conftest import open_direct
-from tests.gateway.peer import new_id
+from tests.gateway.phone import new_id
 from tests.groups.conftest import sign_in
 from whatsapp.infra.clock import now_ms
 

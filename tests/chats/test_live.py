@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, couple, events_of, link, new_id, talking, until
+from tests.gateway.peer import Peer, events_of, talking
+from tests.gateway.phone import Phone, Runs, couple, link, new_id
 from tests.groups.test_sockets import make, room
+from tests.support.patience import until
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 

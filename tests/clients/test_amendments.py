@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.clients.test_with_server import PATIENCE, eventually, people
-from tests.gateway.peer import Peer, Phone
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone
 from tests.gateway.test_amendments import delete, done, edit, react
 from whatsapp_client import Client, Conversation, Entry, Session, by_name
 

@@ -15,7 +15,8 @@ import httpx
 
 from tests.faults.history import History
 from tests.faults.people import Device
-from tests.gateway.peer import couple, until
+from tests.gateway.phone import couple
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 #: How long one message may take over all its attempts, and a phase until all have theirs, seconds. Ten times what a quiet machine

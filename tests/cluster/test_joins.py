@@ -16,7 +16,7 @@ from devtools.cql import CqlError
 from tests.cluster.load import Load
 from tests.cluster.stored import all_is_stored
 from tests.cluster.test_nodes import NODES, SOME
-from tests.gateway.peer import until
+from tests.support.patience import until
 from tests.support.stack import System
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(3600, func_only=True)]

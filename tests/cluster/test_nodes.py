@@ -12,7 +12,7 @@ import signal
 import pytest
 
 from tests.cluster.load import Load
-from tests.gateway.peer import until
+from tests.support.patience import until
 from tests.support.stack import System
 
 pytestmark = [pytest.mark.needs_cluster, pytest.mark.timeout(3600, func_only=True)]

@@ -9,7 +9,8 @@ from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Change, Flags, Outcome, PageRequest, PositionWrite, ReceiptWrite, Store
 from delivery.store.moving import Ledger
-from tests.contract.harness import T0, PostgresHarness, amendment, new_id, send
+from tests.contract.harness import PostgresHarness
+from tests.contract.people import T0, amendment, new_id, send
 
 
 class Both:

@@ -19,7 +19,8 @@ from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.interface import Store, Unavailable
 from tests.cassandra.hotnode import hot
-from tests.contract.harness import T0, Announced, ReceiptRow, Stored, answered, new_id
+from tests.contract.harness import Announced, ReceiptRow, Stored
+from tests.contract.people import T0, answered, new_id
 from tests.support.wire import Wire
 from whatsapp.infra.hot import Hot
 

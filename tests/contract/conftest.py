@@ -11,7 +11,8 @@ import pytest
 from delivery.store.cassandra.session import Cassandra
 from tests.contract.both import Both
 from tests.contract.cassandra import CassandraHarness
-from tests.contract.harness import DjangoHarness, People, PostgresHarness
+from tests.contract.harness import DjangoHarness, PostgresHarness
+from tests.contract.people import People
 
 IMPLEMENTATIONS = {"postgres": PostgresHarness, "django": DjangoHarness}
 

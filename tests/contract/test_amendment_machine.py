@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from delivery.store.changes import NO_DEVICE
 from delivery.store.interface import Outcome, PageRequest, Send
 from tests.contract.conftest import ALL, alone
-from tests.contract.harness import T0, PostgresHarness, amendment, new_id, read_all, send
+from tests.contract.harness import PostgresHarness
 from tests.contract.model import HOUR, Model, Talk
+from tests.contract.people import T0, amendment, new_id, read_all, send
 
 USERS, CONVERSATIONS = range(3), range(2)
 KEEP = 30 * 24 * HOUR

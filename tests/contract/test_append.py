@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from delivery.store.interface import Appended, Outcome, Send
-from tests.contract.harness import T0, People, new_id, seqs
+from tests.contract.people import T0, People, new_id, seqs
 from whatsapp.infra import faults
 
 STORED, DUPLICATE, CONFLICT = Outcome.STORED, Outcome.DUPLICATE, Outcome.CONFLICT

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from delivery.store.interface import Flags, ReceiptWrite
-from tests.contract.harness import T0, new_id, send
 from tests.contract.model import Model, Talk
+from tests.contract.people import T0, new_id, send
 
 TALKS, STEPS = 24, 150
 LATER = T0 + 1_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from delivery.store.interface import Behind, DeviceRow, Position, PositionWrite, Receipt, ReceiptWrite
-from tests.contract.harness import T0, People, new_id, seqs
+from tests.contract.people import T0, People, new_id, seqs
 
 
 async def position(people: People, user: str, device: str, conversation: str = "") -> Position | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from delivery.store.interface import Outcome
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 
 BLOB = bytes(range(256)) * 400  # longer than a page of the database
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from delivery.store.interface import RECEIPTS_EACH, Change, MemberReceipt, ReceiptCount, ReceiptWrite
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 
 
 async def group(people: People, *members: str) -> str:

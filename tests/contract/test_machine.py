@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from delivery.store.interface import Flags, PageRequest, PositionWrite, ReceiptWrite
 from tests.contract.conftest import ALL, alone
-from tests.contract.harness import T0, PostgresHarness, amendment, new_id, send, seqs
+from tests.contract.harness import PostgresHarness
 from tests.contract.model import HOUR, Model, Talk
+from tests.contract.people import T0, amendment, new_id, send, seqs
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from delivery.store.interface import Outcome, ReceiptWrite
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 
 DAY = 86_400_000
 

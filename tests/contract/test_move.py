@@ -13,7 +13,7 @@ from delivery.store.cassandra.moved import Target
 from delivery.store.interface import Outcome, PageRequest, PositionWrite
 from delivery.store.moving import PRINTS
 from tests.contract.both import Both
-from tests.contract.harness import T0, amendment, new_id, send
+from tests.contract.people import T0, amendment, new_id, send
 
 pytestmark = pytest.mark.needs_cassandra
 

@@ -23,7 +23,7 @@ from delivery.store.interface import PageRequest, PositionWrite, ReceiptWrite, U
 from delivery.store.moving import TABLES, Ledger, Running
 from delivery.whereabouts import judge
 from tests.contract.both import Both
-from tests.contract.harness import T0, new_id, send
+from tests.contract.people import T0, new_id, send
 
 pytestmark = pytest.mark.needs_cassandra
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from tests.contract.harness import T0, People, PostgresHarness, new_id
+from tests.contract.harness import PostgresHarness
+from tests.contract.people import T0, People, new_id
 
 _BODY = (
     "%s::bytea, '{0}'::int[], ARRAY[octet_length(%s::bytea) - 16]::int[], '{null}'::int[], '{null}'::int[])"

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from delivery.store.interface import Outcome
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 
 MINUTE = 60_000
 

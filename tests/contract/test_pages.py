@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from delivery.store.interface import Page, PageRequest
-from tests.contract.harness import T0, People, new_id, seqs
+from tests.contract.people import T0, People, new_id, seqs
 
 
 async def page(people: People, user: str, after: int = 0, conversation: str = "", **fields: Any) -> Page:

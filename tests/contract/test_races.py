@@ -11,7 +11,7 @@ import pytest
 
 from delivery.store.errors import Blocked
 from delivery.store.interface import Change, Outcome, Send, Unavailable
-from tests.contract.harness import T0, People, new_id, read_all, seqs
+from tests.contract.people import T0, People, new_id, read_all, seqs
 
 STORED, DUPLICATE, CONFLICT, OUT_OF_ORDER = (
     Outcome.STORED, Outcome.DUPLICATE, Outcome.CONFLICT, Outcome.OUT_OF_ORDER,

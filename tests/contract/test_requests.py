@@ -9,7 +9,7 @@ import pytest
 
 from delivery.store.errors import Blocked
 from delivery.store.interface import Outcome, Receipt, ReceiptWrite
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 
 
 class Strangers(People):

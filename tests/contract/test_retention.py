@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from delivery.store.interface import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
-from tests.contract.harness import T0, People, new_id, seqs
+from tests.contract.people import T0, People, new_id, seqs
 
 DAY = 24 * 60 * 60 * 1000
 KEEP = 30 * DAY

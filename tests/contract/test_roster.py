@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from delivery.store.interface import Conversation, Interval, ReceiptWrite
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 
 
 async def test_a_direct_conversation_is_one_for_both_sides(people: People) -> None:

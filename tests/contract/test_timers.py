@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from delivery.store.interface import Outcome, TimerSet
-from tests.contract.harness import T0, People, amendment, new_id, send, seqs
+from tests.contract.people import T0, People, amendment, new_id, send, seqs
 from tests.contract.test_vanishing import _times, vanish_all
 
 HOUR = 3_600_000

@@ -6,7 +6,7 @@ from typing import Any
 
 from delivery.store.interface import Interval, PositionWrite, ReceiptWrite
 from delivery.store.trace import DeviceState, Head, OutboxPlace, Place, UserState, Watermark
-from tests.contract.harness import T0, People, new_id
+from tests.contract.people import T0, People, new_id
 
 
 async def test_a_message_is_found_by_its_id_and_by_its_place(people: People, harness: Any) -> None:

@@ -13,7 +13,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from delivery.store.interface import Outcome, PageRequest, PositionWrite, Unavailable
 from delivery.store.postgres import PostgresStore
-from tests.contract.harness import T0, People, PostgresHarness, new_id
+from tests.contract.harness import PostgresHarness
+from tests.contract.people import T0, People, new_id
 
 
 @pytest.fixture

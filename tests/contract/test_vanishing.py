@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from delivery.store.interface import Outcome
-from tests.contract.harness import T0, People, seqs
+from tests.contract.people import T0, People, seqs
 
 #: The sweep sees the whole store: each test has a time of its own, below all that others use.
 _times = itertools.count(T0 // 2, 10_000_000)

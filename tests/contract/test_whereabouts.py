@@ -12,7 +12,7 @@ import redis
 from delivery import whereabouts
 from delivery.store.moving import COMPARED, COPYING, FENCED, FINAL, MOVED, RETURNING
 from delivery.whereabouts import judge, look_when_seen
-from tests.contract.harness import new_id
+from tests.contract.people import new_id
 from whatsapp.infra.bus import Bus, alive_key
 
 STATES = ("", COPYING, FENCED, COMPARED, MOVED, RETURNING, FINAL)

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from delivery.store.interface import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
-from tests.contract.harness import T0, People, new_id, read_all, seqs
+from tests.contract.people import T0, People, new_id, read_all, seqs
 
 
 class Pair(People):

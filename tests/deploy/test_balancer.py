@@ -15,7 +15,9 @@ import pytest
 
 from tests.deploy.balanced import ADDRESSES, NAME, Balanced
 from tests.deploy.names import Names
-from tests.gateway.peer import Peer, Phone, sign_up, texts, until
+from tests.gateway.peer import Peer, texts
+from tests.gateway.phone import Phone, sign_up
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 

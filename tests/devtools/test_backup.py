@@ -234,7 +234,7 @@ async def test_a_system_under_load_comes_back_whole(folder: Path) -> None:
     assert figures["fsckLeft"]["found"] == 0, figures["fsckLeft"]
 
 
-@pytest.mark.needs_cluster
+@pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_a_system_on_cassandra_under_load_comes_back_whole(folder: Path) -> None:
     """``./dev drill restore --cassandra``, in short; ``./dev faults`` runs it."""

@@ -9,7 +9,7 @@ import redis
 
 from delivery.store.cassandra.copies import key_of
 from devtools import stored
-from tests.contract.harness import new_id
+from tests.contract.people import new_id
 
 
 def test_the_copy_of_a_conversation_is_shown(valkey_server: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,9 +27,10 @@ from delivery.store.interface import Appended, Send, Store
 from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer
-from tests.contract.harness import answered
-from tests.gateway.peer import PATIENCE, new_id, until
+from tests.contract.people import answered
+from tests.gateway.phone import new_id
 from tests.support.cassandra import copies_are_on, on_cassandra
+from tests.support.patience import PATIENCE, until
 from tests.support.wire import Wire
 from whatsapp.infra import clock, hot_sync
 from whatsapp.infra.bus import Bus

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from tests.faults.history import Sent
-from tests.gateway.peer import Phone, sign_up
+from tests.gateway.phone import Phone, sign_up
 from tests.groups.test_sockets import make
 from tests.support.signal_keys import IdentityPair, keys
 

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.faults.history import History, Seen, Sent
-from tests.gateway.peer import PATIENCE, Phone, until
+from tests.gateway.phone import Phone
+from tests.support.patience import PATIENCE, until
 from tests.support.proxy import Network
 from whatsapp_client import (
     Backoff,

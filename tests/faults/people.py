@@ -13,7 +13,9 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.faults.history import History, Seen, Sent
-from tests.gateway.peer import PATIENCE, Peer, Phone, new_id, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, new_id
+from tests.support.patience import PATIENCE, until
 from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON, PROTOBUF
 from whatsapp.wire.errors import RETRYABLE

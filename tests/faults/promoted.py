@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from tests.faults.ledger import BLOCKED, KEY, REMOVED, SIGNED_OUT, Ledger
 from tests.faults.people import Device
 from tests.faults.rig import Cast, Rig
-from tests.gateway.peer import until
+from tests.support.patience import until
 
 CROWD = 24  # so that receipts in the group name who has read
 

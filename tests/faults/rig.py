@@ -12,7 +12,8 @@ from typing import Any
 from delivery.inbox import dirty_key
 from tests.faults.history import History
 from tests.faults.people import Device
-from tests.gateway.peer import LONG, PATIENCE, couple, link, until
+from tests.gateway.phone import couple, link
+from tests.support.patience import LONG, PATIENCE, until
 from tests.support.stack import System
 from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import ALIVE_TTL_MS

@@ -12,8 +12,9 @@ from delivery.lanes import lane_of, lease_key
 from tests.faults.history import History
 from tests.faults.people import Device
 from tests.faults.rig import Rig, grow_up
-from tests.gateway.peer import LONG, sign_up, until
+from tests.gateway.phone import sign_up
 from tests.groups.test_sockets import make
+from tests.support.patience import LONG, until
 from tests.support.stack import System
 
 pytestmark = pytest.mark.needs_system

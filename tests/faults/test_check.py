@@ -8,7 +8,7 @@ import pytest
 from delivery.inbox import dirty_key
 from tests.faults.history import LOST
 from tests.faults.rig import Rig, meeting, stays
-from tests.gateway.peer import until
+from tests.support.patience import until
 from whatsapp.infra.directory import sessions_key
 
 pytestmark = pytest.mark.needs_system

@@ -20,10 +20,11 @@ from delivery.inbox import dirty_key, marker_key
 from delivery.lanes import lane_of
 from tests.faults.engine import Seat, World, saved
 from tests.faults.rig import stays
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
 from tests.support import early
 from tests.support.cassandra import copies_are_on, on_cassandra
 from tests.support.cluster import Cluster
+from tests.support.patience import until
 from whatsapp.infra import hot_cluster
 from whatsapp.infra.bus import channel
 from whatsapp.infra.limits import LIMITS

@@ -21,9 +21,10 @@ from devtools.errors import DevError
 from devtools.valkey import ValkeyServer
 from tests.faults.engine import Process, Seat, Worker, World, saved
 from tests.faults.rig import stays
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
 from tests.support import early
 from tests.support.cluster import Cluster
+from tests.support.patience import until
 from whatsapp.infra import bus
 from whatsapp.wire import frames
 

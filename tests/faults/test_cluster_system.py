@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.rig import Rig, meeting
-from tests.gateway.peer import until
+from tests.support.patience import until
 from tests.support.stack import System
 
 pytestmark = [pytest.mark.needs_system, pytest.mark.slow]

@@ -9,7 +9,7 @@ import pytest
 from delivery import counts as counts_module
 from delivery.counts import Counts
 from delivery.store.interface import RECEIPTS_EACH, Conversation, Interval, ReceiptCount
-from tests.gateway.peer import until
+from tests.support.patience import until
 
 
 class Everything:

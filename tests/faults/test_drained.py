@@ -14,10 +14,11 @@ import pytest
 from delivery.drain import DrainRequest, write_backlog
 from delivery.drained import TTL_S, index_key
 from delivery.store.interface import Amendment, Send
-from tests.contract.harness import amendment, send
+from tests.contract.people import amendment, send
 from tests.faults.engine import Process, Seat, World
 from tests.faults.moments import Held
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.wire.codec import PROTOBUF
 

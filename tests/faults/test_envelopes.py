@@ -13,7 +13,8 @@ from delivery.envelopes import Seal, member_hash
 from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Unavailable
 from tests.faults.engine import Process, Seat, World
 from tests.faults.test_lanes import Room, nobody
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra.layer import BusLayer
 from whatsapp.wire import frames
 from whatsapp.wire.frames import Envelope

@@ -12,7 +12,7 @@ import redis
 from delivery.inbox import dirty_key
 from devtools import ports
 from tests.faults.engine import World, saved, valkey
-from tests.gateway.peer import until
+from tests.support.patience import until
 from whatsapp.infra.hot import Hot
 
 Off = Callable[..., None]

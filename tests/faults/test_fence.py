@@ -12,8 +12,8 @@ import pytest
 
 from devtools import ports
 from devtools.standby import Cluster, Standby
-from tests.gateway.peer import until
 from tests.support import early
+from tests.support.patience import until
 from whatsapp.infra import primary
 from whatsapp.infra.postgres import parameters
 

@@ -10,7 +10,8 @@ import pytest
 from delivery.ports import ALL, NOTHING, Shown
 from tests.faults.engine import HOUR_MS, Process, Seat, World
 from tests.faults.moments import Held
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.infra.directory import watch_key
 from whatsapp.wire import frames

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from delivery.forwards import KEPT_MS, Forward
-from tests.contract.harness import send
+from tests.contract.people import send
 from tests.faults.engine import Seat, World
-from tests.gateway.peer import new_id
+from tests.gateway.phone import new_id
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 

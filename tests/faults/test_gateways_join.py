@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.people import Device
 from tests.faults.rig import Rig, meeting
-from tests.gateway.peer import LONG, until
+from tests.support.patience import LONG, until
 
 pytestmark = pytest.mark.needs_system
 

@@ -9,7 +9,7 @@ from delivery import receipts as receipts_module
 from tests.faults.engine import Seat, World
 from tests.faults.rig import stays
 from tests.faults.test_lanes import Room
-from tests.gateway.peer import until
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

@@ -14,7 +14,8 @@ from delivery.store.interface import ReceiptCount
 from delivery.store.postgres import PostgresStore
 from tests.faults.engine import Process, Seat, World
 from tests.faults.test_lanes import nobody
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.wire.codec import JSON
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.engine import Process, Seat, World
 from tests.faults.rig import stays
-from tests.gateway.peer import until
+from tests.support.patience import until
 from whatsapp.infra import valkey
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 

@@ -10,7 +10,8 @@ from delivery import roster as roster_module
 from delivery.roster import Roster
 from tests.faults.engine import Process, Seat, World
 from tests.faults.moments import failing, meanwhile
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.wire import frames
 

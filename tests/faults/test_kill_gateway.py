@@ -10,7 +10,7 @@ import pytest
 from tests.faults.history import LOST
 from tests.faults.people import Device
 from tests.faults.rig import Cast, Rig, meeting, stays
-from tests.gateway.peer import LONG, until
+from tests.support.patience import LONG, until
 from whatsapp.wire import frames
 
 pytestmark = pytest.mark.needs_system

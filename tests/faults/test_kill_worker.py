@@ -9,8 +9,9 @@ import pytest
 from delivery.store.interface import Appended, Send, Unavailable
 from tests.faults.history import Sent
 from tests.faults.rig import Cast, Rig, meeting, stays
-from tests.gateway.peer import LONG, new_id, until
+from tests.gateway.phone import new_id
 from tests.support.cassandra import on_cassandra
+from tests.support.patience import LONG, until
 from whatsapp.infra import clock
 
 pytestmark = pytest.mark.needs_system

@@ -16,7 +16,8 @@ from delivery.store.interface import Change
 from tests.faults.engine import World, saved
 from tests.faults.rig import stays
 from tests.faults.test_lanes import Room, nobody
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock, metrics
 
 Off = Callable[..., None]

@@ -14,7 +14,8 @@ from delivery.store.changes import NO_DEVICE
 from delivery.store.interface import Change, Logged
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room, nobody
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock
 
 

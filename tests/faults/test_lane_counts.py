@@ -12,7 +12,8 @@ from delivery.parcels import parcels, weight
 from delivery.store.interface import Logged
 from tests.faults.engine import Seat, World
 from tests.faults.test_lanes import Room, nobody
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import bus as bus_module
 
 MESSAGES = 12  # one pass takes them: the first takes 16 entries

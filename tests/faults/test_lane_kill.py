@@ -14,8 +14,10 @@ from devtools import ports
 from tests.faults.history import History
 from tests.faults.people import Device
 from tests.faults.rig import Rig, grow_up, stays
-from tests.gateway.peer import LONG, Peer, Phone, link, sign_up, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, link, sign_up
 from tests.groups.test_sockets import change, got, make, owed
+from tests.support.patience import LONG, until
 from tests.support.stack import System
 
 pytestmark = [pytest.mark.needs_system, pytest.mark.slow]

@@ -13,7 +13,8 @@ from delivery.lanes import Entry
 from delivery.store.interface import Logged
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 
 
 def entry(conversation: str, *seqs: int) -> Entry:

@@ -13,7 +13,8 @@ from delivery.lanes import LANES, lane_of, lease_key, queue_key
 from delivery.store.interface import Change
 from tests.faults.engine import Process, Seat, Worker, World, saved
 from tests.faults.rig import stays
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock, hot_cluster
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames

@@ -14,7 +14,7 @@ from tests.faults.history import DISHONEST
 from tests.faults.library import LibraryDevice
 from tests.faults.rig import Rig, meeting
 from tests.faults.town import Town
-from tests.gateway.peer import LONG, PATIENCE, until
+from tests.support.patience import LONG, PATIENCE, until
 from whatsapp_client import Database
 
 pytestmark = pytest.mark.needs_system

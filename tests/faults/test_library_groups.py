@@ -15,7 +15,8 @@ import pytest
 from tests.faults.history import LEAKED, LOST, History, Seen, Sent
 from tests.faults.library import LibraryDevice
 from tests.faults.rig import Rig, grow_up
-from tests.gateway.peer import LONG, link, sign_up, until
+from tests.gateway.phone import link, sign_up
+from tests.support.patience import LONG, until
 from tests.support.stack import System
 from whatsapp.wire import frames
 

@@ -17,12 +17,14 @@ import pytest
 from devtools.paths import REPO
 from tests.cluster.load import Load
 from tests.faults.people import Device
-from tests.gateway.peer import Peer, Phone, link, sign_up, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, link, sign_up
 from tests.gateway.test_amendments import delete, done, edit, react
 from tests.gateway.test_blocks import block
 from tests.gateway.test_timers import set_timer
 from tests.groups.test_sockets import make
 from tests.support.cassandra import environment
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 
@@ -305,7 +307,7 @@ async def test_a_living_system_moves_and_nothing_is_lost(system: System) -> None
     await move(system, ())
 
 
-@pytest.mark.needs_cluster  # too long for others than ./dev faults
+@pytest.mark.long
 async def test_a_living_system_moves_although_the_command_is_killed_at_every_step(system: System) -> None:
     await move(system, ("move-copied", "move-fenced", "move-compared", "move-emptied"))
 

@@ -15,7 +15,8 @@ from delivery.store.interface import Logged
 from delivery.wired import unwired, wired
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 
 
 def as_before(raw: Any) -> Logged:

@@ -15,7 +15,8 @@ from delivery.ports import ALL, NOTHING, Shown
 from delivery.roster import GROUP_MAX_AGE_S
 from delivery.typing import AGAIN_S, Pace
 from tests.faults.engine import Process, Seat, World
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames

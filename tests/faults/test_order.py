@@ -10,7 +10,8 @@ import pytest
 from delivery.session import Event
 from delivery.store.interface import Logged, PageRequest
 from tests.faults.engine import Seat, World
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
 

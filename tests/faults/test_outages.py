@@ -11,7 +11,8 @@ import pytest
 
 from delivery.session import State
 from tests.faults.engine import Process, Seat, World
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from tests.support.wire import Wire
 from whatsapp.infra import clock, valkey
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key

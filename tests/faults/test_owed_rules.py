@@ -12,7 +12,8 @@ from delivery.store.interface import Unavailable
 from tests.faults.engine import Seat, World
 from tests.faults.moments import failing
 from tests.faults.rig import stays
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.wire.errors import Code
 

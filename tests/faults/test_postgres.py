@@ -10,7 +10,7 @@ import pytest
 from tests.faults.people import Device
 from tests.faults.rig import Rig, meeting
 from tests.gateway.metrics import scrape
-from tests.gateway.peer import PATIENCE, until
+from tests.support.patience import PATIENCE, until
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
 

@@ -16,9 +16,9 @@ from tests.faults.ledger import BLOCKED, KEY, MESSAGE, REMOVED, SIGNED_OUT
 from tests.faults.promoted import CROWD, Load, goes_on, loaded, under_way
 from tests.faults.rig import Rig, meeting
 from tests.gateway.metrics import scrape
-from tests.gateway.peer import until
 from tests.observability.manage import managed
 from tests.support import early
+from tests.support.patience import until
 from tests.support.stack import System, copy_database
 
 pytestmark = [pytest.mark.needs_system, pytest.mark.slow, pytest.mark.timeout(240, func_only=True)]
@@ -110,7 +110,7 @@ async def _more(read: object, before: float) -> bool:
     return (await read()) > before  # type: ignore[operator]
 
 
-@pytest.mark.needs_cluster
+@pytest.mark.long
 async def test_a_primary_that_hangs_is_left_and_does_nothing_when_it_wakes_up(
     rig: Rig, whole: Cluster
 ) -> None:
@@ -162,7 +162,7 @@ def _clients(server: Standby, which: str = "true") -> int:
     )
 
 
-@pytest.mark.needs_cluster
+@pytest.mark.long
 async def test_what_no_standby_has_is_not_confirmed(rig: Rig, whole: Cluster) -> None:
     """The primary hears nothing of its standbys, and dies."""
     async with meeting(rig) as cast:
@@ -188,7 +188,7 @@ async def _quiet(load: Load) -> bool:
     return load.confirmed == before
 
 
-@pytest.mark.needs_cluster
+@pytest.mark.long
 async def test_twin_without_synchronous_replication_confirmed_things_are_lost(
     rig: Rig, whole: Cluster
 ) -> None:

@@ -20,12 +20,12 @@ from devtools.processes import Child, Spec
 from devtools.standby import Cluster
 from tests.faults.promoted import goes_on, loaded, under_way
 from tests.faults.rig import Rig, meeting
-from tests.gateway.peer import until
 from tests.infra.test_pooler import Pooler
 from tests.support import early
+from tests.support.patience import until
 from tests.support.stack import System, copy_database
 
-pytestmark = [pytest.mark.needs_cluster, pytest.mark.needs_system, pytest.mark.timeout(400, func_only=True)]
+pytestmark = [pytest.mark.long, pytest.mark.needs_system, pytest.mark.timeout(400, func_only=True)]
 
 CONFIGURATION = REPO / "docker" / "haproxy-postgres.cfg"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.history import DISHONEST
 from tests.faults.rig import Cast, Rig, meeting
-from tests.gateway.peer import until
+from tests.support.patience import until
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
 

@@ -6,7 +6,7 @@ from delivery.inbox import dirty_key
 from delivery.store.interface import Unavailable
 from tests.faults.engine import World
 from tests.faults.moments import failing
-from tests.gateway.peer import until
+from tests.support.patience import until
 
 
 async def test_c5_a_receipt_whose_members_cannot_be_read_is_told_later(world: World) -> None:

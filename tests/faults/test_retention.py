@@ -10,7 +10,9 @@ from celery import Celery
 from django.conf import settings
 
 from tests.faults.rig import Cast, Rig, meeting
-from tests.gateway.peer import Peer, Phone, events_of, rest, texts, until
+from tests.gateway.peer import Peer, events_of, texts
+from tests.gateway.phone import Phone, rest
+from tests.support.patience import until
 
 pytestmark = pytest.mark.needs_system
 

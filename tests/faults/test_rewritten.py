@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tests.faults.rig import Rig
-from tests.gateway.peer import Peer, couple, events_of, fill, new_id, sign_up, until
+from tests.gateway.peer import Peer, events_of, fill
+from tests.gateway.phone import couple, new_id, sign_up
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 pytestmark = pytest.mark.needs_system

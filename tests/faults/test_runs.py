@@ -10,7 +10,7 @@ from msgspec.structs import astuple
 from delivery.live import JOINED_BYTES, Live
 from delivery.session import Hub, Session, State
 from delivery.store.interface import Logged
-from tests.gateway.peer import new_id
+from tests.gateway.phone import new_id
 from whatsapp.wire.codec import JSON, PROTOBUF, Codec
 
 

@@ -14,7 +14,7 @@ from celery import Celery
 
 from devtools.paths import REPO
 from devtools.processes import Child, Spec
-from tests.gateway.peer import until
+from tests.support.patience import until
 from tests.support.sentinel import SentinelBroker
 from whatsapp.settings import servers
 

@@ -9,7 +9,8 @@ from typing import Any
 from delivery.inbox import Inbox, dirty_key, marker_key
 from delivery.store.interface import Behind
 from tests.faults.engine import Process, World
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 
 Off = Callable[..., None]
 

@@ -10,7 +10,7 @@ from delivery.drain import DrainRequest, write_backlog
 from delivery.session import State
 from tests.faults.engine import Process, Seat, World
 from tests.faults.moments import Held
-from tests.gateway.peer import until
+from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.codec import CODECS

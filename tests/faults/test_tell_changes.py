@@ -14,7 +14,8 @@ from delivery import changes, tasks
 from delivery.lanes import Entry, queue_key
 from delivery.store.interface import Logged
 from tests.faults.engine import World
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 
 
 def entry() -> Entry:

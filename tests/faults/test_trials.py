@@ -30,7 +30,7 @@ async def test_the_contract_is_kept(name: str) -> None:
     await _tried(name, [int(os.environ.get("WHATSAPP_SEED") or 1)], QUICK_HOLD_S)
 
 
-@pytest.mark.needs_cluster
+@pytest.mark.long
 @pytest.mark.timeout(1800, func_only=True)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_trials(name: str) -> None:

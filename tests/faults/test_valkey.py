@@ -16,8 +16,8 @@ import pytest
 
 from tests.faults.history import LOST
 from tests.faults.rig import Cast, Rig, meeting, stays
-from tests.gateway.peer import until
 from tests.support.cassandra import copies_are_on, on_cassandra
+from tests.support.patience import until
 
 pytestmark = pytest.mark.needs_system
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.faults.rig import Rig, grow_up, stays
-from tests.gateway.peer import Peer, Phone, couple, link, saved, sign_up, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, couple, link, saved, sign_up
 from tests.gateway.test_blocks import block
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 pytestmark = pytest.mark.needs_system

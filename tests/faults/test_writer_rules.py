@@ -13,7 +13,8 @@ from delivery.outbox import Progress
 from delivery.sweep import Sweep
 from tests.faults.engine import Process, Seat, World, saved
 from tests.faults.rig import stays
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 Off = Callable[..., None]

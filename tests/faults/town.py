@@ -10,7 +10,8 @@ from typing import Any
 from tests.faults.history import History
 from tests.faults.people import Device
 from tests.faults.rig import Rig, grow_up
-from tests.gateway.peer import LONG, link, sign_up, until
+from tests.gateway.phone import link, sign_up
+from tests.support.patience import LONG, until
 
 Event = Callable[[], Awaitable[None]]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.gateway.peer import PATIENCE, Runs
+from tests.gateway.phone import Runs
+from tests.support.patience import PATIENCE
 
 
 async def scrape(url: str) -> dict[str, float]:

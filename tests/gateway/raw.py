@@ -10,7 +10,8 @@ import struct
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
-from tests.gateway.peer import PATIENCE, SUBPROTOCOL
+from tests.gateway.peer import SUBPROTOCOL
+from tests.support.patience import PATIENCE
 
 TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 

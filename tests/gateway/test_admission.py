@@ -9,8 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.gateway.peer import Peer, link, sign_up, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import link, sign_up
 from tests.support.hot import server_of
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 

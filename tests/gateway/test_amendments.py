@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, couple, events_of, link, new_id, sign_up, talking
+from tests.gateway.peer import Peer, events_of, talking
+from tests.gateway.phone import Phone, Runs, couple, link, new_id, sign_up
 from whatsapp.wire import frames
 
 MINUTE = 60_000

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.faults.conftest import hot_url, log, world  # noqa: F401 - fixtures: a process inside the test
-from tests.gateway.peer import until
+from tests.support.patience import until
 
 
 async def test_an_ended_session_is_not_announced(world: Any) -> None:  # noqa: F811

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.metrics import metric
-from tests.gateway.peer import Peer, Runs, couple, events_of, fill, link, sign_up, texts
+from tests.gateway.peer import Peer, events_of, fill, texts
+from tests.gateway.phone import Runs, couple, link, sign_up
 from tests.gateway.test_amendments import done, edit
 from tests.support.stack import System
 from whatsapp.wire import frames

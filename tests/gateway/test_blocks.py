@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, couple, events_of, link, new_id, sign_up, talking, texts, until
+from tests.gateway.peer import Peer, events_of, talking, texts
+from tests.gateway.phone import Phone, couple, link, new_id, sign_up
 from tests.gateway.test_amendments import delete, done, edit, react
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, couple, events_of, link, new_id, rest, sign_up, texts, until
+from tests.gateway.peer import Peer, events_of, texts
+from tests.gateway.phone import Phone, Runs, couple, link, new_id, rest, sign_up
 from tests.support import early
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

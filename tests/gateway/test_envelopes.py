@@ -13,11 +13,13 @@ from typing import Any
 import httpx
 
 from delivery.envelopes import member_hash
-from tests.gateway.peer import Peer, Phone, couple, events_of, fill, link, new_id, sign_up, talking, until
+from tests.gateway.peer import Peer, events_of, fill, talking
+from tests.gateway.phone import Phone, couple, link, new_id, sign_up
 from tests.gateway.test_amendments import delete, done, edit
 from tests.gateway.test_blocks import block
 from tests.groups.test_sockets import make
 from tests.support import signal_keys
+from tests.support.patience import until
 from tests.support.signal_keys import IdentityPair
 from whatsapp.wire import frames
 from whatsapp.wire.frames import Envelope

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.metrics import metric, scrape
-from tests.gateway.peer import Peer, Phone, sign_up
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, sign_up
 from tests.support.stack import System
 from whatsapp.wire import frames
 

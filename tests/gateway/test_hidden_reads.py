@@ -12,9 +12,11 @@ import pytest
 from delivery.ports import OPEN
 from delivery.session import Hub
 from delivery.silence import Silence
-from tests.gateway.peer import Peer, Phone, couple, link, new_id, sign_up, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, couple, link, new_id, sign_up
 from tests.gateway.test_blocks import _saved, block
 from tests.gateway.test_privacy import add, show
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, new_id, sign_up, talking, texts
+from tests.gateway.peer import Peer, talking, texts
+from tests.gateway.phone import Phone, Runs, new_id, sign_up
 from tests.gateway.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawSocket, frame
 from whatsapp.wire import frames
 from whatsapp.wire.codec import CODECS, PROTOBUF

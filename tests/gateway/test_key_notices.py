@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.gateway.peer import Peer, Phone, couple, link
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, couple, link
 from tests.support.signal_keys import IdentityPair, keys
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames

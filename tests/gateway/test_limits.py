@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.gateway.metrics import metric
-from tests.gateway.peer import Peer, couple, link, new_id, sign_up, texts, until
+from tests.gateway.peer import Peer, texts
+from tests.gateway.phone import couple, link, new_id, sign_up
 from tests.gateway.raw import BINARY, PING, PONG, TEXT, RawSocket, frame
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 from whatsapp.wire.codec import CODECS

@@ -5,18 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.gateway.peer import (
-    Peer,
-    Phone,
-    couple,
-    events_of,
-    link_by_code,
-    new_id,
-    sign_up,
-    texts,
-    until,
-)
+from tests.gateway.peer import Peer, events_of, texts
+from tests.gateway.phone import Phone, couple, link_by_code, new_id, sign_up
 from tests.observability.manage import managed
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests.gateway.metrics import metric
-from tests.gateway.peer import Peer, Phone, couple, events_of, fill, sign_up, until
+from tests.gateway.peer import Peer, events_of, fill
+from tests.gateway.phone import Phone, couple, sign_up
 from tests.gateway.raw import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, frame
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 from whatsapp.wire.codec import CODECS

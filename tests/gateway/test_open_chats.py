@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, couple, link, new_id, sign_up, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, couple, link, new_id, sign_up
 from tests.groups.test_sockets import change, make
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.infra import hot_sync
 from whatsapp.wire import frames

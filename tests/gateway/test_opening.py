@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, couple, new_id, sign_up, texts
+from tests.gateway.peer import Peer, texts
+from tests.gateway.phone import Phone, Runs, couple, new_id, sign_up
 from tests.gateway.raw import BINARY, TEXT, RawSocket, frame
 from tests.gateway.tokens import token
 from whatsapp.wire import frames

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, couple, link, new_id, sign_up, talking, until
+from tests.gateway.peer import Peer, talking
+from tests.gateway.phone import Phone, Runs, couple, link, new_id, sign_up
 from tests.gateway.raw import BINARY, TEXT, RawSocket, frame
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 from whatsapp.wire.codec import CODECS

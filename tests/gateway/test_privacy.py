@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, couple, link, sign_up
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, couple, link, sign_up
 from whatsapp.wire import frames
 
 

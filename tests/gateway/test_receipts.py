@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from chats.handlers.receipts import LOOKUPS_PER_MINUTE
-from tests.gateway.peer import Peer, Runs, couple, events_of, link, new_id, saved, sign_up, talking, until
+from tests.gateway.peer import Peer, events_of, talking
+from tests.gateway.phone import Runs, couple, link, new_id, saved, sign_up
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

@@ -12,9 +12,11 @@ from delivery.forwards import MAX_ACTS, Acts, Forward
 from delivery.log import Log
 from delivery.store.errors import Blocked
 from delivery.store.interface import Appended, Conversation, Interval, Outcome, Unavailable
-from tests.contract.harness import send
-from tests.gateway.peer import Peer, Runs, link, new_id, sign_up, talking, until
+from tests.contract.people import send
+from tests.gateway.peer import Peer, talking
+from tests.gateway.phone import Runs, link, new_id, sign_up
 from tests.gateway.test_amendments import delete, done, history
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, events_of, link, sign_up, until
+from tests.gateway.peer import Peer, events_of
+from tests.gateway.phone import Phone, link, sign_up
 from tests.gateway.test_amendments import done, react
 from tests.gateway.test_blocks import _saved, _shape, block
 from tests.gateway.test_privacy import ask
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

@@ -9,7 +9,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.gateway.metrics import metric
-from tests.gateway.peer import Peer, Runs, couple, events_of, fill, rest, saved, sign_up
+from tests.gateway.peer import Peer, events_of, fill
+from tests.gateway.phone import Runs, couple, rest, saved, sign_up
 from tests.support.cassandra import on_cassandra
 from whatsapp.wire import frames
 from whatsapp.wire.codec import JSON

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Runs, couple, events_of, link, new_id, sign_up, talking, texts
+from tests.gateway.peer import Peer, events_of, talking, texts
+from tests.gateway.phone import Runs, couple, link, new_id, sign_up
 from whatsapp.wire import frames
 
 

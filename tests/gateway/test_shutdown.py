@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from chats.gateway import SETTLE_S
-from tests.gateway.peer import Peer, couple, events_of, fill, rest, sign_up, texts
+from tests.gateway.peer import Peer, events_of, fill, texts
+from tests.gateway.phone import couple, rest, sign_up
 from tests.support.stack import System
 from whatsapp.wire import frames
 

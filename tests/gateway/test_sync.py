@@ -6,19 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import (
-    Peer,
-    Phone,
-    Runs,
-    couple,
-    events_of,
-    fill,
-    new_id,
-    saved,
-    sign_up,
-    talking,
-    texts,
-)
+from tests.gateway.peer import Peer, events_of, fill, talking, texts
+from tests.gateway.phone import Phone, Runs, couple, new_id, saved, sign_up
 from whatsapp.wire import frames
 
 

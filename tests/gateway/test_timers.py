@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.gateway.peer import Peer, Phone, new_id, sign_up, talking
+from tests.gateway.peer import Peer, talking
+from tests.gateway.phone import Phone, new_id, sign_up
 from tests.gateway.test_amendments import delete, done, edit, history, refused
 from tests.gateway.test_blocks import block
 from whatsapp.wire import frames

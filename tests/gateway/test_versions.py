@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.metrics import metric
-from tests.gateway.peer import Peer, Phone, Runs, couple, events_of, fill, link, saved
+from tests.gateway.peer import Peer, events_of, fill
+from tests.gateway.phone import Phone, Runs, couple, link, saved
 from tests.gateway.test_amendments import delete, done, edit, react
 from whatsapp.wire import frames
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from tests.gateway.peer import Phone
+from tests.gateway.phone import Phone
 
 
 def token(phone: Phone, *, lives_ms: int = 60_000, secret: str = "", **claims: Any) -> str:

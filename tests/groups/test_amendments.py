@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.gateway.peer import Peer, Runs, sign_up
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Runs, sign_up
 from tests.gateway.test_amendments import delete, done, edit, history, react, refused, shown
 from tests.groups.test_sockets import change, make
 from whatsapp.wire import frames

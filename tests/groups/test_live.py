@@ -10,9 +10,11 @@ import httpx
 from PIL import Image
 
 from accounts.limits import DAY_MS
-from tests.gateway.peer import Peer, Phone, Runs, sign_up, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, Runs, sign_up
 from tests.groups.pictures import form, picture
 from tests.groups.test_sockets import change, make
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

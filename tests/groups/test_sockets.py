@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, Phone, Runs, events_of, saved, sign_up, until
+from tests.gateway.peer import Peer, events_of
+from tests.gateway.phone import Phone, Runs, saved, sign_up
+from tests.support.patience import until
 from whatsapp.wire import frames
 
 

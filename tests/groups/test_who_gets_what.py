@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.faults.rig import Rig
-from tests.gateway.peer import Peer, Phone, events_of, link, rest, saved, sign_up, until
+from tests.gateway.peer import Peer, events_of
+from tests.gateway.phone import Phone, link, rest, saved, sign_up
 from tests.gateway.test_amendments import edit
 from tests.groups.test_sockets import Room, change, got, make, owed, refused, room
+from tests.support.patience import until
 from tests.support.stack import System
 from whatsapp.wire import frames
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from devtools.valkey import ValkeyServer
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
 from tests.support import early
 from tests.support.cluster import Cluster
+from tests.support.patience import until
 from whatsapp.infra import faults
 from whatsapp.infra.bus import Bus, channel
 from whatsapp.infra.hot_cluster import ClusterHot, open_hot

@@ -17,7 +17,8 @@ from devtools import ports
 from devtools.paths import REPO
 from devtools.postgres import USER, PostgresServer
 from devtools.processes import Child, Spec
-from tests.gateway.peer import fill, new_id, talking, texts
+from tests.gateway.peer import fill, talking, texts
+from tests.gateway.phone import new_id
 from tests.support import early
 from tests.support.servers import Postgres
 from tests.support.stack import System, copy_database

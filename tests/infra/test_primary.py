@@ -15,8 +15,8 @@ from psycopg_pool import AsyncConnectionPool
 from delivery.store.libpq import Channel
 from delivery.store.operation import Query
 from devtools.postgres import PostgresServer
-from tests.gateway.peer import until
 from tests.support import early
+from tests.support.patience import until
 from tests.support.proxy import Network
 from whatsapp.infra import primary
 from whatsapp.infra.postgres import open_pool

@@ -11,7 +11,8 @@ import hiredis
 import pytest
 
 from devtools import ports
-from tests.gateway.peer import new_id, until
+from tests.gateway.phone import new_id
+from tests.support.patience import until
 from tests.support.servers import Valkey as Server
 from whatsapp.infra.bus import FLIGHT_BYTES, PUBLISH_BYTES, Bus, alive_key
 from whatsapp.infra.hot import Hot, parse_epoch

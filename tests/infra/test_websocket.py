@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from tests.gateway.peer import until
 from tests.gateway.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawSocket, frame
+from tests.support.patience import until
 from whatsapp.infra import websocket
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.websocket import Socket

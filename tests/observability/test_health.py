@@ -6,9 +6,10 @@ import asyncio
 import json
 from typing import Any
 
-from tests.gateway.peer import rest, until
+from tests.gateway.phone import rest
 from tests.observability.manage import manage
 from tests.support.cassandra import on_cassandra
+from tests.support.patience import until
 
 _LOG = {"log": True} if on_cassandra() else {}
 

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from tests.gateway.peer import Peer, couple, link, rest, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import couple, link, rest
 from tests.observability.manage import manage
 from tests.support.cassandra import on_cassandra
+from tests.support.patience import until
 from whatsapp.infra.logs import BadMonth, Formatter, Hasher, Repeats, about
 from whatsapp.settings.logs import hash_key, logging_config
 from whatsapp.settings.scrub import scrub

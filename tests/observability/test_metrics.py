@@ -15,8 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devtools.paths import REPO
 from tests.gateway.metrics import metric, samples, scrape
-from tests.gateway.peer import PATIENCE, Peer, couple, new_id, rest, talking, until
+from tests.gateway.peer import Peer, talking
+from tests.gateway.phone import couple, new_id, rest
 from tests.observability.manage import managed
+from tests.support.patience import PATIENCE, until
 from whatsapp.infra import exposition, metrics, workers
 from whatsapp.wire import frames
 

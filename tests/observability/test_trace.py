@@ -17,8 +17,10 @@ from delivery.store.interface import Logged
 from delivery.store.sync import store
 from delivery.trace import TraceError, Tracer
 from delivery.tracing import MAX_WATCHED, WATCHED, Tracing, events_key
-from tests.gateway.peer import Peer, couple, link, new_id, saved, until
+from tests.gateway.peer import Peer
+from tests.gateway.phone import couple, link, new_id, saved
 from tests.observability.manage import manage, managed
+from tests.support.patience import until
 from whatsapp.infra.clock import now_ms
 
 DAYS_40 = 40 * 86_400_000

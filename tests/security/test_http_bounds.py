@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from uvicorn.server import ServerState
 
-from tests.gateway.peer import until
 from tests.gateway.raw import CLOSE, RawSocket, frame
 from tests.security.wire import Wire, request
+from tests.support.patience import until
 from whatsapp.infra.headers import with_headers
 from whatsapp.infra.http import Door, Http
 from whatsapp.infra.limits import LIMITS

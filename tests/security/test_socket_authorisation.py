@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chats.handlers import HANDLERS
-from tests.gateway.peer import Peer, Phone, Runs, couple, new_id, sign_up
+from tests.gateway.peer import Peer
+from tests.gateway.phone import Phone, Runs, couple, new_id, sign_up
 from tests.security.test_authorisation import FORGED
 from whatsapp.wire import frames
 

@@ -12,6 +12,7 @@ from tests.faults.trials import pests, servers
 from tests.faults.trials.field import Field
 
 TEN_MINUTES_MS = 600_000
+NODES = ("cassandra-1", "cassandra-2", "cassandra-3")
 #: What a process is connected with by a wire of its own, so that the link alone fails.
 LINKS = {"database": "DATABASE_URL", "hot": "HOT_URL"}
 
@@ -19,7 +20,7 @@ LINKS = {"database": "DATABASE_URL", "hot": "HOT_URL"}
 @dataclass(frozen=True)
 class Fault:
     """``wired``: processes that reach PostgreSQL and Valkey over wires. ``small``: a part whose disk has so many MB. ``quick``:
-    CI runs it."""
+    CI runs it. ``nodes``: of Cassandra, which then keep the messages, three copies of each."""
 
     strike: Callable[[Field], Awaitable[None]]
     wired: tuple[str, ...] = ()
@@ -27,6 +28,7 @@ class Fault:
     quick: bool = False
     #: The system may not confirm anything while it lasts; else somebody has to write on meanwhile.
     outage: bool = False
+    nodes: int = 0
 
 
 async def kill(name: str, field: Field) -> None:
@@ -35,6 +37,18 @@ async def kill(name: str, field: Field) -> None:
 
 async def freeze(name: str, field: Field) -> None:
     await field.freeze(name or field.gateway)
+
+
+async def kill_node(field: Field) -> None:
+    """kill -9 of one of three nodes; it stays away for a while, and is started again under load."""
+    node = field.chance.choice(NODES)
+    field.system.kill(node)
+    await field.hold()
+    await field.run(node)
+
+
+async def freeze_node(field: Field) -> None:
+    await field.freeze(field.chance.choice(NODES))
 
 
 async def flush(field: Field) -> None:
@@ -176,6 +190,8 @@ FAULTS: dict[str, Fault] = {
     **{f"kill-lane-worker-at-{point}": Fault(partial(lane_worker, f"lane-{point}"), quick=point == "mark") for point in (
         "take", "mark", "push", "trim",
     )},
+    "kill-cassandra-node": Fault(kill_node, nodes=3),
+    "freeze-cassandra-node": Fault(freeze_node, nodes=3),
     "deploy": Fault(deploy, quick=True),
     "two-beats": Fault(servers.two_beats),
     "false-deaths": Fault(false_deaths),

@@ -14,7 +14,8 @@ from delivery.lanes import lane_of, lease_key
 from tests.faults.rig import Rig, grow_up
 from tests.faults.trials.chronicle import Chronicle
 from tests.faults.trials.members import Member, Socket
-from tests.gateway.peer import LONG, Phone, link, sign_up, until
+from tests.gateway.phone import Phone, link, sign_up
+from tests.support.patience import LONG, until
 
 #: What a device with the library does, and how often.
 ACTS = {"say": 50, "edit": 8, "delete": 3, "react": 10, "read": 14, "away": 2, "cut": 2, "die": 1}

@@ -12,7 +12,7 @@ from delivery.lanes import lane_of, lease_key, queue_key
 from devtools.processes import children
 from tests.faults.rig import Rig
 from tests.faults.trials.crowd import Crowd
-from tests.gateway.peer import LONG, until
+from tests.support.patience import LONG, until
 from tests.support.stack import System
 from tests.support.wire import Wire
 

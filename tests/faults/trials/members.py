@@ -13,7 +13,7 @@ from tests.faults.history import Sent
 from tests.faults.library import LibraryDevice
 from tests.faults.people import Device
 from tests.faults.trials.chronicle import Changed, Chronicle
-from tests.gateway.peer import until
+from tests.support.patience import until
 from whatsapp.wire import frames
 from whatsapp_client import Outgoing, SendFailed
 

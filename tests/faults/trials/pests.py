@@ -14,7 +14,7 @@ from tests.faults.people import Device
 from tests.faults.trials.chronicle import Chronicle
 from tests.faults.trials.field import Field
 from tests.faults.trials.members import Socket
-from tests.gateway.peer import Phone, link, new_id, sign_up
+from tests.gateway.phone import Phone, link, new_id, sign_up
 from tests.gateway.raw import BINARY, CONT, PING, TEXT, RawSocket, frame
 from tests.groups.test_sockets import make
 from whatsapp.wire import frames

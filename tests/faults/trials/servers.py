@@ -16,7 +16,7 @@ import redis
 
 from devtools.processes import Child
 from tests.faults.trials.field import Field
-from tests.gateway.peer import until
+from tests.support.patience import until
 from tests.support.stack import System
 
 

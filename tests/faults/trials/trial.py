@@ -17,17 +17,15 @@ from tests.faults.trials.catalogue import Fault
 from tests.faults.trials.chronicle import Chronicle
 from tests.faults.trials.crowd import Crowd
 from tests.faults.trials.field import Field
-from tests.faults.trials.memory import Memory
+from tests.faults.trials.memory import Memory, bound
 from tests.faults.trials.verdict import Verdict
-from tests.gateway.peer import until
+from tests.support.patience import until
 from tests.support.stack import System
 from tests.support.wire import Wire
 
 #: ✓ before the fault, after the recovery.
 BEFORE, AFTER = 60, 60
 UNBOUNDED = "unbounded"
-#: By so much may a process of ours grow: several times what a trial needs, and a fraction of what a buffer without a limit takes.
-GROWTH = 32 << 20
 #: How long what lasts does, by default (seconds).
 HOLD_S = 20.0
 PATIENCE_S = 120.0
@@ -75,8 +73,8 @@ async def place(
 ) -> AsyncIterator[Field]:
     """A system as this fault needs it. ``limits`` go over those of a trial."""
     system = System(
-        env={"WHATSAPP_TEST_BUILD": "1"}, fanout=True, beat=True, limits={**LIMITS, **(limits or {})}
-    )
+        env={"WHATSAPP_TEST_BUILD": "1"}, fanout=True, beat=True, limits={**LIMITS, **(limits or {})}, cassandra=fault.nodes,
+    )  # fmt: skip
     wires: dict[tuple[str, str], Wire] = {}
     with contextlib.ExitStack() as disks:
         if fault.small is not None:
@@ -136,7 +134,7 @@ async def trial(
         problems = verdict.problems + [
             Problem(UNBOUNDED, f"{part} grew by {size >> 20} MB")
             for part, size in grown.items()
-            if size > GROWTH
+            if size > bound(part)
         ]
         result.problems += [f"{kind}: {what}" for kind, what in problems]
         result.sends, result.changes = len(chronicle.sends), len(chronicle.changes)

@@ -11,7 +11,8 @@ from tests.faults.history import CHANGED, LOST, TWICE, Problem
 from tests.faults.trials.chronicle import Changed
 from tests.faults.trials.crowd import Crowd
 from tests.faults.trials.members import Member
-from tests.gateway.peer import Phone, until
+from tests.gateway.phone import Phone
+from tests.support.patience import until
 
 APART = "apart"
 """Two devices show different things, or another thing than the log says."""
