@@ -43,7 +43,16 @@ def common_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep hot state on three masters and three replicas (default: on one server)",
     )
+    parser.add_argument(
+        "--limit", action="append", type=_limit, default=[], metavar="NAME=NUMBER",
+        help="another value for one of whatsapp/infra/limits.py, to see what it does; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--keep", action="store_true", help="leave the data folder (logs, database)")
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    return name, int(number)
 
 
 def say(text: str) -> None:
@@ -58,7 +67,14 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=parent)).resolve()
     folder.chmod(0o711)  # PostgreSQL may run as another user
     cores = Cores.choose(args.clients)
-    system = System(folder, cores, say, cassandra=args.cassandra, valkey_cluster=args.valkey_cluster)
+    system = System(
+        folder,
+        cores,
+        say,
+        cassandra=args.cassandra,
+        valkey_cluster=args.valkey_cluster,
+        limits=dict(args.limit),
+    )
     generators = None
     try:
         system.start()

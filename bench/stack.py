@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,6 @@ from devtools.paths import REPO, DataFolder
 from devtools.stack import Stack
 from whatsapp.infra import hot_sync
 
-#: What a person would be held to is far above what a bench sends, but every check of it runs.
-LIMITS = environment.DEVELOPMENT_LIMITS
 _NOT_INHERITED = {
     *URL_VARIABLES,
     "WHATSAPP_ENV",
@@ -52,10 +50,13 @@ class System:
         say: Callable[[str], None],
         cassandra: int = 0,
         valkey_cluster: bool = False,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self.cores = cores
         self.folder = folder
         caller = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        if limits:
+            caller["WHATSAPP_LIMITS"] = json.dumps(limits)  # the stack adds those of development to them
         self.stack = Stack(
             DataFolder(folder),
             port=ports.choose(),

@@ -46,6 +46,8 @@ _NOTABLE = frozenset(
         Close.SLOW_CONSUMER,
     )
 )
+#: Codes of clients that go on purpose (RFC 6455, section 7.4.1). Who loses the network says nothing.
+_BYE = frozenset((1000, 1001))
 _numbers = itertools.count(1)
 
 
@@ -382,8 +384,9 @@ class Connection:
         if self.session is not None:
             self.gateway.node.sessions.closed(self.session)
 
-    def closed(self, bye: bool = False) -> None:
-        """The socket is gone, whoever ended it; ``bye``: the client, and on purpose. Idempotent."""
+    def ended(self, code: int) -> None:
+        """The socket is gone, whoever ended it. Idempotent."""
+        bye = code in _BYE
         if self in self.gateway.connections:
             self.gateway.connections.discard(self)
             self.gateway.spoken[self.codec.name, self.protocol] -= 1

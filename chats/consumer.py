@@ -14,14 +14,12 @@ from channels.consumer import AsyncConsumer
 from accounts.rest.address import scope_address
 from chats.connection import Connection
 from chats.gateway import gateway
-from chats.outbound import AsgiOutlet, Outlet, SocketOutlet
+from chats.outbound import AsgiOutlet, SocketOutlet
 from whatsapp.wire.errors import Close
 from whatsapp.wire.versions import HEADER, UpgradeRequired, negotiate
 
 Message = dict[str, Any]
 _VERSION_HEADER = HEADER.lower().encode()
-#: Codes of clients that go on purpose (RFC 6455, section 7.4.1). Who loses the network says nothing.
-_BYE = frozenset((1000, 1001))
 _BEARER = b"bearer "
 
 
@@ -49,25 +47,32 @@ class ChatConsumer(AsyncConsumer):
             return
         echo = [(_VERSION_HEADER, spoken.version.encode())] if version else []
         await send({"type": "websocket.accept", "subprotocol": spoken.subprotocol, "headers": echo})
+        token = _bearer(headers.get(b"authorization"))
         socket = scope.get("whatsapp.socket")
-        outlet: Outlet = (
-            SocketOutlet(socket) if socket is not None else AsgiOutlet(send, text=spoken.codec.text)
-        )
-        connection = Connection(here, outlet, spoken, scope_address(scope))
         if socket is not None:
-            socket.attach(connection.on_frame, text=spoken.codec.text, on_control=connection.on_control)
-        said = None
+            # It goes on without this task.
+            connection = Connection(here, SocketOutlet(socket), spoken, scope_address(scope))
+            socket.attach(
+                connection.on_frame,
+                text=spoken.codec.text,
+                on_control=connection.on_control,
+                on_end=connection.ended,
+            )
+            connection.opened(token)
+            return
+        connection = Connection(here, AsgiOutlet(send, text=spoken.codec.text), spoken, scope_address(scope))
+        said = 1006
         try:
-            connection.opened(_bearer(headers.get(b"authorization")))
+            connection.opened(token)
             while (message := await receive())["type"] != "websocket.disconnect":
                 text = message.get("text")
                 if text is not None:
                     connection.on_frame(text.encode(), True)
                 else:
                     connection.on_frame(message.get("bytes") or b"", False)
-            said = message.get("code")
+            said = message.get("code", said)
         finally:
-            connection.closed(said in _BYE)
+            connection.ended(said)
 
 
 def _bearer(header: bytes | None) -> str | None:

@@ -198,7 +198,7 @@ class Live:
             if len(catching.held) < HELD and not own:
                 catching.held[seq] = event
         elif session.outlet.paused:
-            session.behind.add(conversation)
+            session.behind[conversation] = None
         else:
             self._start(session, conversation, seq, None if own else event)
 
@@ -218,13 +218,13 @@ class Live:
         if catching is not None:
             catching.heard = max(catching.heard, seq)
         elif session.outlet.paused:
-            session.behind.add(conversation)
+            session.behind[conversation] = None
         elif session.sent.get(conversation, -1) < seq:
             self._start(session, conversation, seq, None)
 
     def resume(self, session: Session) -> None:
         """The outlet takes more again."""
-        behind, session.behind = session.behind, set()
+        behind, session.behind = session.behind, {}
         for conversation in behind:
             self.catch_up(session, conversation, 1 << 53)
 
@@ -264,7 +264,7 @@ class Live:
             delay = 0.1
             while session.state is State.LIVE:
                 if session.outlet.paused:
-                    session.behind.add(conversation)
+                    session.behind[conversation] = None
                     return
                 if not self._take_held(session, conversation, catching):
                     return

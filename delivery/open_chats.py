@@ -42,7 +42,7 @@ class OpenChats:
         until = asyncio.get_running_loop().time() + ttl_s
         for conversation in conversations:
             self._open.setdefault(conversation, {})[session] = until
-            session.open_chats.add(conversation)
+            session.open_chats[conversation] = None
 
     def list(self, conversation: str) -> None:
         """Typing in this group is to come here."""
@@ -52,7 +52,7 @@ class OpenChats:
 
     def close(self, session: Session, conversations: Iterable[str]) -> None:
         for conversation in list(conversations):
-            session.open_chats.discard(conversation)
+            session.open_chats.pop(conversation, None)
             sessions = self._open.get(conversation)
             if sessions is not None and sessions.pop(session, None) is not None and not sessions:
                 del self._open[conversation]
@@ -64,7 +64,7 @@ class OpenChats:
         """What the session has open; what has expired is dropped first."""
         for conversation in list(session.open_chats):
             self.has(session, conversation)
-        return session.open_chats
+        return set(session.open_chats)
 
     def has(self, session: Session, conversation: str) -> bool:
         until = self._open.get(conversation, {}).get(session)

@@ -86,7 +86,7 @@ class Presence:
         for user in users:
             watch = self._watchers.setdefault(user, {}).setdefault(session, Watch())
             watch.until[through] = loop.time() + ttl_s
-            session.watching.add(user)
+            session.watching[user] = None
         if self._refresher is None:
             self._refresher = loop.create_task(self._refresh_while_followed())
 
@@ -146,7 +146,7 @@ class Presence:
             self._drop(session, user)
 
     def _drop(self, session: Session, user: str) -> None:
-        session.watching.discard(user)
+        session.watching.pop(user, None)
         watchers = self._watchers.get(user)
         if watchers is not None:
             watchers.pop(session, None)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Conversation, DeviceRow, Store
@@ -24,13 +25,28 @@ GROUP_MAX_AGE_S = 5.0
 #: below what a young device bridges.
 DEVICE_LIST_GRACE_S = 1.5
 MAX_ENTRIES = 100_000
+#: Device lists that were needed since they were read and end within this time are read again with the next one that is missing: a
+#: statement costs as much as some hundred rows.
+DEVICE_LIST_AHEAD_S = DEVICE_LIST_MAX_AGE_MS / 2000
+READ_AHEAD = 512
+
+
+class _Devices:
+    """A user's device list in the cache. The cache is in the order in which they were read."""
+
+    __slots__ = ("needed", "rows", "until")
+
+    def __init__(self, until: float, rows: tuple[DeviceRow, ...]) -> None:
+        self.until = until  # loop time
+        self.rows = rows
+        self.needed = False  # since it was read
 
 
 class Roster:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._conversations: dict[str, tuple[float, Conversation]] = {}
-        self._devices: dict[str, tuple[float, tuple[DeviceRow, ...]]] = {}
+        self._devices: dict[str, _Devices] = {}
         self._ask_conversations: AskBatcher[str] = AskBatcher(self._load_conversations)
         self._ask_devices: AskBatcher[str] = AskBatcher(self._load_devices)
         self._time = asyncio.get_running_loop().time
@@ -67,11 +83,12 @@ class Roster:
             missing: list[str] = []
             for user in wanted:
                 entry = self._devices.get(user)
-                if entry is None or entry[0] < self._time():
+                if entry is None or entry.until < self._time():
                     missing.append(user)
                 else:
-                    found[user] = entry[1]
-                    until = min(until, entry[0])
+                    entry.needed = True
+                    found[user] = entry.rows
+                    until = min(until, entry.until)
             if not missing:
                 break
             answers = await asyncio.gather(*[self._ask_devices.ask(user) for user in missing])
@@ -109,11 +126,30 @@ class Roster:
     async def _load_devices(self, users: list[str]) -> list[tuple[float, tuple[DeviceRow, ...]]]:
         # The age counts from before the read.
         until = self._time() + DEVICE_LIST_MAX_AGE_MS / 1000
-        found = await self._store.devices(list(dict.fromkeys(users)))
+        ending = self._ending()
+        found = await self._store.devices(list(dict.fromkeys([*users, *ending])))
         _make_room(self._devices, len(found))
         for user, rows in found.items():
-            self._devices[user] = (until, rows)
+            entry = self._devices.pop(user, None)
+            if user in ending and entry is None:
+                continue  # it was forgotten while this was read
+            self._devices[user] = _Devices(until, rows)
         return [(until, found[user]) for user in users]
+
+    def _ending(self) -> set[str]:
+        """Whose lists are to be read ahead. Lists that nobody has needed leave the cache when their time is over."""
+        now = self._time()
+        ahead, over = set[str](), []
+        for user, entry in islice(self._devices.items(), 2 * READ_AHEAD):
+            if entry.until > now + DEVICE_LIST_AHEAD_S or len(ahead) >= READ_AHEAD:
+                break
+            if entry.needed:
+                ahead.add(user)
+            elif entry.until < now:
+                over.append(user)
+        for user in over:
+            del self._devices[user]
+        return ahead
 
 
 def _make_room(cache: dict[str, Any], coming: int) -> None:

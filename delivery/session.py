@@ -182,10 +182,11 @@ class Session:
         #: own gateway learns that everything before it was sent.
         self.early: dict[str, tuple[int, int]] = {}
         self.catching: dict[str, Catching] = {}  # conversations that are being paged
-        self.behind: set[str] = set()  # conversations to page once the outlet takes more
+        # Sets as dicts: an empty set is 216 bytes, an empty dict 64, and most sessions have nothing in them.
+        self.behind: dict[str, None] = {}  # conversations to page once the outlet takes more
         self.sync: Any = None  # delivery.sync.Run
-        self.watching: set[str] = set()  # users whose presence it follows
-        self.open_chats: set[str] = set()  # conversations that are on its screen
+        self.watching: dict[str, None] = {}  # users whose presence it follows
+        self.open_chats: dict[str, None] = {}  # conversations that are on its screen
         self.typing: dict[str, Rate] = {}  # what it may say of itself, by conversation
         self.issued_at = issued_at  # ms, of its access token
         #: Direct conversations with a block in force, of which no receipts are told. None: not known, so they wait.

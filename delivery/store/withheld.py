@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from delivery.store.operation import Operation, Query, uuids
+
+#: The empty set of most users: each of its own would be 216 bytes of a session.
+NONE: Final[frozenset[str]] = frozenset()
 
 _WITHHOLD = "SELECT delivery_withhold(%s::uuid, %s::uuid, %s::boolean, %s::bigint)::text"
 
@@ -37,7 +41,7 @@ def silent(users: Sequence[str]) -> Operation[dict[str, frozenset[str]]]:
     if found:
         for user, conversation in (yield Query(_SILENT, (uuids(found),))):
             found[user].add(conversation)
-    return {user: frozenset(conversations) for user, conversations in found.items()}
+    return {user: frozenset(found[user]) if found[user] else NONE for user in found}
 
 
 _AFTER = """SELECT conversation::text, member::text, owed, through FROM delivery_withheld

@@ -99,7 +99,7 @@ async def test_a_full_socket_is_read_for_later() -> None:
     session, socket = gateway.session()
     socket.paused = True
     gateway.run(1, 2)
-    assert (socket.writes, session.behind, session.sent[gateway.group]) == ([], {gateway.group}, 0)
+    assert (socket.writes, list(session.behind), session.sent[gateway.group]) == ([], [gateway.group], 0)
 
 
 async def test_who_sent_it_is_written_nothing() -> None:

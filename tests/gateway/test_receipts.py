@@ -8,8 +8,10 @@ import psycopg
 import pytest
 
 from chats.handlers.receipts import LOOKUPS_PER_MINUTE
+from delivery.inbox import dirty_key
 from tests.gateway.peer import Peer, events_of, talking
 from tests.gateway.phone import Runs, couple, link, new_id, saved, sign_up
+from tests.support.hot import server_of
 from tests.support.patience import until
 from whatsapp.wire import frames
 
@@ -288,8 +290,12 @@ async def test_r11_marks_go_with_their_ack_and_stay_without(stack: Any, codec: s
         assert await pending() == 1
         async with await Peer.open(stack.ws, bob, codec):
             pass
-        await until(lambda: _is_zero(pending), "no mark is left")
+        # A device that was linked just now compares heads and positions each time it comes, and one that did so while its
+        # position was being written would mark again: it looks once, when the mark is gone.
+        async with server_of(stack.hot_url, bob.user) as hot:
+            await until(lambda: _is_none(hot.exists(dirty_key(bob.user, bob.device))), "no mark is left")
+        assert await pending() == 0
 
 
-async def _is_zero(count: Any) -> bool:
-    return bool(await count() == 0)
+async def _is_none(count: Any) -> bool:
+    return not await count

@@ -12,6 +12,7 @@ from asyncio import TimerHandle
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close as CloseFrame
@@ -35,8 +36,24 @@ _HEAD16 = struct.Struct("!BBH").pack
 _HEAD64 = struct.Struct("!BBQ").pack
 
 OnFrame = Callable[[bytes, bool], None]
+#: The connection has ended, or we have ended it: with this close code (RFC 6455, section 7.4).
+OnEnd = Callable[[int], None]
 #: A ping or pong came: False if it is one too many and not to be answered.
 OnControl = Callable[[], bool]
+
+
+class _Nobody:
+    """Stands where uvicorn has a queue and an event for an application that waits, once there is none."""
+
+    def put_nowait(self, event: object) -> None: ...
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+_NOBODY: Any = _Nobody()
+_ACCEPTED: Any = None  # what the handshake was read with
 
 
 class _Handshake(ServerProtocol):
@@ -62,6 +79,7 @@ class Socket(WebSocketsSansIOProtocol):
         self.leave_door: Callable[[], None] | None = None  # until it is counted among the sockets, or gone
         self._on_frame: OnFrame | None = None
         self._on_control: OnControl | None = None
+        self._on_end: OnEnd | None = None
         self._pong: bytes | None = None  # the latest ping's payload, answered when the buffer has emptied
         self._text = True
         self._rest = bytearray()
@@ -73,10 +91,22 @@ class Socket(WebSocketsSansIOProtocol):
 
     # for the consumer
 
-    def attach(self, on_frame: OnFrame, *, text: bool, on_control: OnControl | None = None) -> None:
-        """From here on frames go to ``on_frame(data, is_text)`` and :meth:`write` sends text or binary frames."""
+    def attach(
+        self,
+        on_frame: OnFrame,
+        *,
+        text: bool,
+        on_control: OnControl | None = None,
+        on_end: OnEnd | None = None,
+    ) -> None:
+        """From here on frames go to ``on_frame(data, is_text)`` and :meth:`write` sends text or binary frames.
+
+        With ``on_end`` the application may return: the connection goes on without its task, and ``on_end(code)`` is called
+        once when it ends. A task that waits, what it waits on and what the handshake was made of are a third of an idle
+        connection."""
         self._on_frame = on_frame
         self._on_control = on_control
+        self._on_end = on_end
         self._text = text
         self._leave_door()
         self.transport.set_write_buffer_limits(high=LIMITS.outbound_pause_bytes)  # type: ignore[attr-defined]
@@ -132,8 +162,39 @@ class Socket(WebSocketsSansIOProtocol):
         self.close_sent = True
         metrics.closed(code)
         self.transport.write(_frame(CLOSE, CloseFrame(code, reason[:60]).serialize()))
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._ended(code, reason)
         self.close_timer = self.loop.call_later(CLOSE_WAIT_S, self.transport.abort)  # type: ignore[attr-defined]
+
+    def _ended(self, code: int, reason: str = "") -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            self.loop.call_soon(on_end, code)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    async def run_asgi(self) -> None:
+        """The application, to its end. The connection ends with it unless it gave its socket away."""
+        try:
+            await self.app(self.scope, self.receive, self.send)  # type: ignore[arg-type]
+        except ClientDisconnected:
+            pass
+        except BaseException:
+            self.logger.exception("Exception in ASGI application")
+            self.send_500_response()
+        else:
+            if not self.handshake_complete:
+                self.logger.error("ASGI callable returned without completing handshake.")
+                self.send_500_response()
+            elif self._on_end is not None:
+                self._let_go()
+                return
+        if self.close_timer is None:
+            self.transport.close()
+
+    def _let_go(self) -> None:
+        """Nobody waits any more, and nobody asks what the handshake was."""
+        self.queue = self.writable = _NOBODY
+        self.conn = self.request = self.response = _ACCEPTED
+        self.scope.clear()  # type: ignore[attr-defined]
 
     async def send(self, message: Any) -> None:
         """What consumers send that do not :meth:`attach`, and everybody's accept."""
@@ -152,6 +213,7 @@ class Socket(WebSocketsSansIOProtocol):
         if self._on_frame is not None and not self.close_sent:
             metrics.closed(1006, "network")
         super().connection_lost(exc)
+        self._ended(1006)
 
     def _leave_door(self) -> None:
         leave, self.leave_door = self.leave_door, None
@@ -283,7 +345,7 @@ class Socket(WebSocketsSansIOProtocol):
             metrics.closed(code, "client")
             answer = payload[:2] if code != 1005 else b""
             self.transport.write(_frame(CLOSE, answer))
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
+            self._ended(code)
         self._end()
 
     def _end(self) -> None:
