@@ -48,6 +48,10 @@ def options() -> argparse.ArgumentParser:
         "--wait", type=float, default=120, metavar="SECONDS", help="for all to be back (default 120)"
     )
     parser.add_argument(
+        "--per-minute", type=int, metavar="N", help="authentications_per_minute instead of the default"
+    )
+    parser.add_argument("--burst", type=int, metavar="N", help="authentications_burst instead of the default")
+    parser.add_argument(
         "--admission", choices=sorted(ADMISSION), action="append", help="only so; default: both in turn"
     )
     common_options(parser)
@@ -83,17 +87,10 @@ def measure(bench: Bench) -> Figures:
     for number in range(args.runs):
         for kind in kinds:
             limits = {**_ONE_ADDRESS, **ADMISSION[kind]}
-            if kind == "with":
-                limits.update(
-                    {
-                        k: v
-                        for k, v in (
-                            ("authentications_per_minute", args.per_minute),
-                            ("authentications_burst", args.burst),
-                        )
-                        if v
-                    }
-                )
+            if kind == "with" and args.per_minute:
+                limits["authentications_per_minute"] = args.per_minute
+            if kind == "with" and args.burst:
+                limits["authentications_burst"] = args.burst
             system.limit_gateways(**limits)
             runs[kind].append(_one(bench, herd, number))
             bench.say(f"{kind}: {runs[kind][-1]}")
@@ -173,6 +170,9 @@ def _one(bench: Bench, herd: list[dict[str, str]], number: int) -> Figures:
         },
         "longest_ms": {
             step: round(max((us for s in seconds for us in s[step]), default=0) / 1000, 1) for step in _STEPS
+        },
+        "by_second_ms": {
+            step: [percentiles(second[step], 1e-3).get("p99", 0.0) for second in seconds] for step in _STEPS
         },
         "busiest_second": busiest,
         "what_happened": found["tally"],

@@ -29,7 +29,7 @@ class Idler:
         codec, person = self._codec, self._person
         self._socket = await connect(
             person["url"], token=person["token"], subprotocol=codec.subprotocol, text=codec.text,
-            on_frame=self._on_frame, on_close=self._on_close,
+            on_frame=self._on_frame, on_close=self._on_close, source=person.get("source", ""),
         )  # fmt: skip
         await self._ready
         return time.perf_counter() - start

@@ -17,6 +17,7 @@ from typing import Any
 
 import uvloop
 
+from bench import wsclient
 from bench.backlog import Reader, Sender
 from bench.beside import Beside
 from bench.comings import Comings
@@ -103,6 +104,11 @@ class Commands:
         self._loaded.close()
         self._pairs = None
         await asyncio.sleep(0.1)
+        return {}
+
+    async def trust(self, *, certificate: str) -> dict[str, Any]:
+        """Sockets to ``wss://`` trust this and speak TLS 1.3."""
+        wsclient.trust(certificate)
         return {}
 
     async def connect_idle(self, *, codec: str, people: list[dict[str, str]], at_once: int) -> dict[str, Any]:

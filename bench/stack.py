@@ -19,6 +19,7 @@ from bench.cpu import Meter, resident_kb, settle, threads
 from devtools import environment, ports
 from devtools.environment import URL_VARIABLES
 from devtools.paths import REPO, DataFolder
+from devtools.processes import Child
 from devtools.stack import Stack
 from whatsapp.infra import hot_sync
 
@@ -54,6 +55,7 @@ class System:
     ) -> None:
         self.cores = cores
         self.folder = folder
+        self.balanced = ""  # URL of a balancer before the gateways, where there is one
         caller = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
         if limits:
             caller["WHATSAPP_LIMITS"] = json.dumps(limits)  # the stack adds those of development to them
@@ -88,6 +90,12 @@ class System:
                 with contextlib.suppress(ProcessLookupError):
                     os.sched_setaffinity(int(thread.name), self.cores.client)
         self.settle()
+
+    def start_beside(self, child: Child) -> None:
+        """Start a part of the bench's own on the servers' cores; whoever does ends it."""
+        with self.cores.of_servers():
+            child.start()
+        child.wait_ready()
 
     def stop(self) -> None:
         self.stack.stop()

@@ -69,7 +69,6 @@ class Stray:
             return 1006
         code = await ended
         self.live.clear()
-        self._url = self._home
         return code
 
     def _delay(self, code: int) -> float:
@@ -79,6 +78,10 @@ class Stray:
         if self._slot is not None and retry in (Retry.SLOT, Retry.SOON):
             return self._backoff.slot(self._slot)
         return self._backoff.next(at_least=NO_SLOT if retry is Retry.SLOT else 0.0)
+
+    def roam(self) -> None:
+        """From here on it connects to wherever a gateway answers."""
+        self.attempts, self._url = 0, self._home
 
     def close(self) -> None:
         if self._socket is not None:
@@ -117,7 +120,7 @@ class Strays:
         """From here on it is counted: their gateway dies now. Returns when."""
         self.tally.clear()
         for stray in self._all:
-            stray.attempts = 0
+            stray.roam()
             stray.back_at = 0.0
         return time.perf_counter()
 
@@ -126,7 +129,10 @@ class Strays:
         return {"back": sum(1 for stray in self._all if stray.back_at), "of": len(self._all)}
 
     def close(self) -> dict[str, Any]:
-        """End all; what became of them."""
+        """End all; what became of them. Those that failed by our own fault are ``broken``."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                self.tally[f"broken: {error!r}"] += 1
         for task in self._tasks:
             task.cancel()
         for stray in self._all:

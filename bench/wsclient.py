@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import ssl
 import struct
 from collections.abc import Callable
 from typing import cast
@@ -19,6 +20,7 @@ _HEAD64 = struct.Struct("!BBQI").pack
 _U16 = struct.Struct("!H").unpack_from
 _U64 = struct.Struct("!Q").unpack_from
 _NO_MASK = bytes(4)
+_tls: ssl.SSLContext | None = None
 _CLOSE_NORMAL = b"\x88\x82" + _NO_MASK + b"\x03\xe8"
 
 
@@ -65,6 +67,12 @@ class WebSocket(asyncio.Protocol):
             self._closed = True
             self._transport.write(_CLOSE_NORMAL)
             self._transport.close()
+
+    def abort(self) -> None:
+        """End at once, without a word; ``on_close`` is not called."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
 
     # asyncio.Protocol
 
@@ -160,11 +168,19 @@ class WebSocket(asyncio.Protocol):
         self._on_close(code)
 
 
+def trust(certificate: str) -> None:
+    """Trust this certificate in ``wss://``, and speak nothing older than TLS 1.3."""
+    global _tls
+    _tls = ssl.create_default_context(cafile=certificate)
+    _tls.minimum_version = ssl.TLSVersion.TLSv1_3
+
+
 async def connect(
     url: str, *, token: str, subprotocol: str, text: bool,
-    on_frame: Callable[[bytes], None], on_close: Callable[[int], None],
+    on_frame: Callable[[bytes], None], on_close: Callable[[int], None], source: str = "",
 ) -> WebSocket:  # fmt: skip
-    """Open a socket and wait for the 101. Raises :class:`HandshakeError` and OSError."""
+    """Open a socket, from the address ``source`` if there is one, and wait for the 101. Raises :class:`HandshakeError` and
+    OSError."""
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
     _, socket = await loop.create_connection(
@@ -173,6 +189,12 @@ async def connect(
         ),
         parts.hostname or "127.0.0.1",
         parts.port or 80,
+        ssl=_tls if parts.scheme == "wss" else None,
+        local_addr=(source, 0) if source else None,
     )
-    await socket.opened
+    try:
+        await socket.opened
+    except BaseException:
+        socket.abort()  # also when nobody waits for it any more
+        raise
     return socket
