@@ -77,10 +77,9 @@ def of_peers(result: Figures) -> dict[str, str]:
         for name, found in result["peers"].items():
             for load, text in (("life", "whole life"), ("message", "message only")):
                 run = found.get(phase, {}).get(load, {}).get("median")
-                if run and run["lives"]:
-                    systems[
-                        f"{name}\n{text}" + ("" if keeps_up(run) or phase == "saturation" else "\n(too slow)")
-                    ] = run
+                # What does not keep up with a rate has a cost of another load.
+                if run and run["lives"] and (phase == "saturation" or keeps_up(run)):
+                    systems[f"{name}\n{text}"] = run
         drawn[f"peers-{phase}"] = _cost(note, systems, f"Cost beside other servers, {what}", "")
     return drawn
 
