@@ -112,6 +112,15 @@ class Registered(NamedTuple):
     pending: int
 
 
+class Complete(NamedTuple):
+    """What a dirty set is to have at least. ``epoch`` "": it is not complete by that, there is no marker."""
+
+    user: str
+    device: str
+    epoch: str
+    behind: Sequence[Behind]
+
+
 def dirty_key(user: str, device: str) -> str:
     return f"{{{user}}}:dirty:{device}"
 
@@ -171,15 +180,24 @@ class Inbox:
         """Answers how many sessions are left (0 or 1 for some), -1 if the record was not this session's."""
         return self._unregister.call([sessions_key(user)], [device, process, generation, SESSION_TTL_S])
 
-    async def complete(self, user: str, device: str, epoch: str, behind: Sequence[Behind]) -> int:
-        """Write marks and the marker; with ``epoch`` "" the marks alone. Returns the size of the set."""
-        args: list[Any] = [epoch, MARKER_TTL_S]
-        for entry in behind:
-            args += [entry.conversation, entry.head]
-        (size,) = await self._hot.run(
-            [self._complete.call([dirty_key(user, device), marker_key(user, device)], args)]
-        )
-        return size
+    async def complete(self, sets: Sequence[Complete]) -> list[int | None]:
+        """Write marks and marker of each in one script, all in one pipeline. The size of each set; None: its node of several is
+        away."""
+        commands = []
+        for user, device, epoch, behind in sets:
+            args: list[Any] = [epoch, MARKER_TTL_S]
+            for entry in behind:
+                args += [entry.conversation, entry.head]
+            commands.append(self._complete.call([dirty_key(user, device), marker_key(user, device)], args))
+        sizes: list[int | None] = []
+        for answer in await self._hot.run_each(commands):
+            if isinstance(answer, Exception):
+                if not isinstance(answer, HotUnavailable):
+                    raise answer
+                sizes.append(None)
+            else:
+                sizes.append(answer)
+        return sizes
 
     async def dirty(self, user: str, device: str) -> dict[str, int]:
         """The marks: conversation → seq, lowest seq first."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import hiredis
 
-from delivery.inbox import Inbox, Registration
+from delivery.inbox import Complete, Inbox, Registration
 from delivery.live import Live
 from delivery.open_chats import OpenChats
 from delivery.ports import Identify
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 REPLACED = "replaced"  # payload: [user, device, generation of the newer session]
 OPEN_AT_ONCE = 128
+#: Of those opened together, whose heads and positions one statement compares: each may be in hundreds of conversations.
+REBUILD_AT_ONCE = 16
 REOPEN_SPREAD_S = 60.0
 LEFT_OVER = 100_000
 REOPEN_AT_LEAST = 500  # a second
@@ -158,10 +160,19 @@ class Sessions:
             for session in rebuild:
                 self._roster.forget_devices(session.user)  # young or not: read now
             devices = await self._roster.devices([session.user for session in rebuild])
-            await asyncio.gather(
-                *[self._rebuild(epochs[session], session, devices[session.user]) for session in rebuild]
-            )
-            reached.update(dict.fromkeys(rebuild, True))
+            for rebuilt in await asyncio.gather(
+                *[
+                    self._rebuild({session: epochs[session] for session in some}, devices)
+                    for some in (
+                        rebuild[at : at + REBUILD_AT_ONCE] for at in range(0, len(rebuild), REBUILD_AT_ONCE)
+                    )
+                ]
+            ):
+                for session, done in rebuilt.items():
+                    if done:
+                        reached[session] = True
+                    else:
+                        del reached[session]
         return reached
 
     def _registration(self, session: Session) -> Registration:
@@ -177,18 +188,29 @@ class Sessions:
             late,
         )
 
-    async def _rebuild(self, epoch: str, session: Session, devices: Sequence[DeviceRow]) -> None:
-        """Compare heads with positions (read after the epoch), then marks and marker in one script."""
-        metrics.count("sessions", "rebuilt")
-        behind = await self._store.behind(session.user, session.device)
+    async def _rebuild(
+        self, epochs: Mapping[Session, str], devices: Mapping[str, Sequence[DeviceRow]]
+    ) -> dict[Session, bool]:
+        """Compare heads with positions (read after the epoch), then marks and marker in one script each. False: the node of that
+        session is away."""
+        metrics.count("sessions", "rebuilt", len(epochs))
+        sessions = list(epochs)
+        behind = await self._store.behind_each([(session.user, session.device) for session in sessions])
         now = clock.now_ms()
-        linked = next((row.linked_at for row in devices if row.device == session.device), now)
-        # Where others may still have marked elsewhere, the set is not complete yet: the next check looks again.
-        young = now - linked < NEW_DEVICE_MS or not self._bus.hot.settled(session.user)
-        session.pending = await self._inbox.complete(
-            session.user, session.device, "" if young else epoch, behind
-        )
-        session.complete = not young
+        sets: list[Complete] = []
+        for session, entries in zip(sessions, behind, strict=True):
+            rows = devices[session.user]
+            linked = next((row.linked_at for row in rows if row.device == session.device), now)
+            # Where others may still have marked elsewhere, the set is not complete yet: the next check looks again.
+            young = now - linked < NEW_DEVICE_MS or not self._bus.hot.settled(session.user)
+            sets.append(Complete(session.user, session.device, "" if young else epochs[session], entries))
+        done: dict[Session, bool] = {}
+        for session, one, size in zip(sessions, sets, await self._inbox.complete(sets), strict=True):
+            done[session] = size is not None
+            if size is not None:
+                session.pending = size
+                session.complete = bool(one.epoch)
+        return done
 
     async def announce(self, session: Session) -> None:
         """Online or away changed: the record first, then those who follow."""

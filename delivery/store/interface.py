@@ -453,6 +453,9 @@ class Store(Protocol):
     async def behind(self, user: str, device: str) -> list[Behind]:
         """Every conversation of the user whose last owed seq is above the device's position (the dirty set, recomputed)."""
 
+    async def behind_each(self, asked: Sequence[tuple[str, str]]) -> list[list[Behind]]:
+        """:meth:`behind` for each (user, device)."""
+
     async def save(
         self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int
     ) -> None:

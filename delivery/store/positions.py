@@ -17,25 +17,34 @@ from delivery.store.interface import (
 from delivery.store.operation import Operation, Query, numbers, uuids
 from delivery.store.unread import LAST
 
-# Owed end and start of every conversation of a user, with the position of a linked device. A device that is not linked has
-# no position, so it gets no rows.
+# Owed end and start of every conversation of each user named, with the position of a linked device. A device that is not linked
+# has no position, so it gets no rows.
 _FOR_DEVICE = """
-SELECT o.conversation::text, greatest(p.acked, o.start), coalesce(o.owed, 0), coalesce(p.expired, 0)
-FROM delivery_device d
+SELECT r.i, o.conversation::text, greatest(p.acked, o.start), coalesce(o.owed, 0), coalesce(p.expired, 0)
+FROM {named}
+JOIN delivery_device d ON d.device = r.device AND d.member = r.member
 JOIN LATERAL (
     SELECT m.conversation, min(m.joined_seq) - 1 AS start, max(h.floor) AS floor,
            max({last}) FILTER (WHERE m.joined_seq <= h.head) AS owed
     FROM delivery_member m JOIN delivery_head h ON h.conversation = m.conversation
-    WHERE m.member = d.member {only}
+    WHERE m.member = r.member {only}
     GROUP BY m.conversation
 ) o ON true
 LEFT JOIN delivery_position p ON p.device = d.device AND p.conversation = o.conversation
-WHERE d.device = %(device)s::uuid AND d.member = %(user)s::uuid {having}"""
+{having}"""
 
 _POSITIONS = _FOR_DEVICE.format(
-    last=LAST, only="AND m.conversation = ANY (%(conversations)s::uuid[])", having=""
+    last=LAST,
+    named="(SELECT %(user)s::uuid AS member, %(device)s::uuid AS device, 1 AS i) r",
+    only="AND m.conversation = ANY (%(conversations)s::uuid[])",
+    having="",
 )
-_BEHIND = _FOR_DEVICE.format(last=LAST, only="", having="AND o.owed > greatest(p.acked, o.start, o.floor)")
+_BEHIND = _FOR_DEVICE.format(
+    last=LAST,
+    named="unnest(%s::uuid[], %s::uuid[]) WITH ORDINALITY r (member, device, i)",
+    only="",
+    having="WHERE o.owed > greatest(p.acked, o.start, o.floor)",
+)
 
 
 def positions(user: str, device: str, conversations: Sequence[str]) -> Operation[dict[str, Position]]:
@@ -43,13 +52,17 @@ def positions(user: str, device: str, conversations: Sequence[str]) -> Operation
     if not conversations:
         return {}
     rows = yield Query(_POSITIONS, {"user": user, "device": device, "conversations": uuids(conversations)})
-    return {conversation: Position(acked, head, expired) for conversation, acked, head, expired in rows}
+    return {conversation: Position(acked, head, expired) for _, conversation, acked, head, expired in rows}
 
 
-def behind(user: str, device: str) -> Operation[list[Behind]]:
-    """See :meth:`Store.behind`. Empty for a device that is not linked."""
-    rows = yield Query(_BEHIND, {"user": user, "device": device})
-    return [Behind(conversation, head, acked) for conversation, acked, head, _ in rows]
+def behind(asked: Sequence[tuple[str, str]]) -> Operation[list[list[Behind]]]:
+    """See :meth:`Store.behind_each`. Empty for a device that is not linked."""
+    found: list[list[Behind]] = [[] for _ in asked]
+    if asked:
+        users, devices = zip(*asked, strict=True)
+        for i, conversation, acked, head, _ in (yield Query(_BEHIND, (uuids(users), uuids(devices)))):
+            found[i - 1].append(Behind(conversation, head, acked))
+    return found
 
 
 # The share lock on the device keeps a position from being written behind the back of an unlink. Rows are locked in the

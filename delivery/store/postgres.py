@@ -196,7 +196,10 @@ class PostgresStore:
         return await self._run(positions.positions(user, device, conversations))
 
     async def behind(self, user: str, device: str) -> list[Behind]:
-        return await self._run(positions.behind(user, device))
+        return (await self.behind_each([(user, device)]))[0]
+
+    async def behind_each(self, asked: Sequence[tuple[str, str]]) -> list[list[Behind]]:
+        return await self._run(positions.behind(asked))
 
     async def save(self, acks: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
         await self._run(positions.save(acks, receipts, now, alone=True))

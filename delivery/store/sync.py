@@ -242,7 +242,10 @@ class SyncStore:
         return self._run(positions.positions(user, device, conversations))
 
     def behind(self, user: str, device: str) -> list[Behind]:
-        return self._run(positions.behind(user, device))
+        return self.behind_each([(user, device)])[0]
+
+    def behind_each(self, asked: Sequence[tuple[str, str]]) -> list[list[Behind]]:
+        return self._run(positions.behind(asked))
 
     def save(self, acks: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int) -> None:
         self._run(positions.save(acks, receipts, now, alone=False))

@@ -37,6 +37,30 @@ async def test_c4_a_later_device_is_owed_from_the_heads_at_its_link(people: Peop
     assert await people.store.behind(people.bob, people.desk) == [Behind(people.conversation, 4, 3)]
 
 
+async def test_what_many_devices_have_to_read_is_asked_at_once(people: People) -> None:
+    """In order, whoever is named twice, is no member, is not linked or is somebody else's."""
+    await people.say(b"1", b"2")
+    await people.store.link_device(people.bob, people.desk, T0 + 1)
+    later = await people.store.ensure_direct(people.bob, new_id(), new_id(), T0)
+    await people.append(people.send(conversation=later))
+    await people.store.save([PositionWrite(people.tablet, people.conversation, 1)], [], T0 + 2)
+    asked = [
+        (people.bob, people.tablet),
+        (people.alice, people.tablet),  # Bob's
+        (people.bob, people.desk),
+        (people.bob, new_id()),
+        (new_id(), people.desk),
+        (people.bob, people.tablet),
+        (people.alice, people.phone),
+    ]
+    found = await people.store.behind_each(asked)
+    assert [sorted(one) for one in found] == [sorted(await people.store.behind(*one)) for one in asked]
+    assert sorted(found[0]) == sorted([Behind(people.conversation, 2, 1), Behind(later, 1, 0)])
+    assert (found[1], found[2], found[3], found[4]) == ([], [Behind(later, 1, 0)], [], [])
+    assert found[5] == found[0]
+    assert await people.store.behind_each([]) == []
+
+
 async def test_linking_again_moves_nothing(people: People) -> None:
     await people.say(b"1")
     await people.store.link_device(people.bob, people.desk, T0 + 1)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from delivery.inbox import Inbox, dirty_key, marker_key
+from delivery.inbox import Complete, Inbox, dirty_key, marker_key
 from delivery.store.interface import Behind
 from tests.faults.engine import Process, World
 from tests.gateway.phone import new_id
@@ -48,7 +48,7 @@ async def test_r5_marker_and_marks_come_together(world: World) -> None:
     behind = [Behind(new_id(), 1, 0) for _ in range(500)]
     user, device = await world.person()
     pipe = world.redis.pipeline()
-    writing = asyncio.create_task(process.node.inbox.complete(user, device, "e", behind))
+    writing = asyncio.create_task(process.node.inbox.complete([Complete(user, device, "e", behind)]))
     seen = set()
     while not writing.done():
         marker, size = await asyncio.to_thread(

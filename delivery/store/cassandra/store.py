@@ -255,6 +255,9 @@ class CassandraStore:
     async def behind(self, user: str, device: str) -> list[Behind]:
         return await self._positions.behind(user, device)
 
+    async def behind_each(self, asked: Sequence[tuple[str, str]]) -> list[list[Behind]]:
+        return list(await asyncio.gather(*[self._positions.behind(*one) for one in asked]))
+
     async def save(
         self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int
     ) -> None:
