@@ -25,8 +25,8 @@ GROUP_MAX_AGE_S = 5.0
 #: below what a young device bridges.
 DEVICE_LIST_GRACE_S = 1.5
 MAX_ENTRIES = 100_000
-#: Device lists that were needed since they were read and end within this time are read again with the next one that is missing: a
-#: statement costs as much as some hundred rows.
+#: Device lists that were needed since they were read and end within this time are read again with the next one that is missing:
+#: one statement for many, and hardly a message that waits for its own.
 DEVICE_LIST_AHEAD_S = DEVICE_LIST_MAX_AGE_MS / 2000
 READ_AHEAD = 512
 

@@ -53,7 +53,6 @@ class _Nobody:
 
 
 _NOBODY: Any = _Nobody()
-_ACCEPTED: Any = None  # what the handshake was read with
 
 
 class _Handshake(ServerProtocol):
@@ -102,8 +101,8 @@ class Socket(WebSocketsSansIOProtocol):
         """From here on frames go to ``on_frame(data, is_text)`` and :meth:`write` sends text or binary frames.
 
         With ``on_end`` the application may return: the connection goes on without its task, and ``on_end(code)`` is called
-        once when it ends. A task that waits, what it waits on and what the handshake was made of are a third of an idle
-        connection."""
+        once when it ends. A task that waits, what it waits on and what the handshake was made of were more than half of an
+        idle connection."""
         self._on_frame = on_frame
         self._on_control = on_control
         self._on_end = on_end
@@ -193,7 +192,7 @@ class Socket(WebSocketsSansIOProtocol):
     def _let_go(self) -> None:
         """Nobody waits any more, and nobody asks what the handshake was."""
         self.queue = self.writable = _NOBODY
-        self.conn = self.request = self.response = _ACCEPTED
+        self.conn = self.request = self.response = None  # type: ignore[assignment]
         self.scope.clear()  # type: ignore[attr-defined]
 
     async def send(self, message: Any) -> None:
