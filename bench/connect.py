@@ -17,9 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.certificate import self_signed
 from bench.cpu import Meter
 from bench.figures import Figures, combine, percentiles
 from bench.machine import load_average, machine, protections, versions
@@ -121,27 +120,8 @@ def balancer(bench: Bench) -> Iterator[Child]:
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed one of P-256, as most are today, for 127.0.0.1: (what clients trust, what the balancer reads)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    public = made.public_bytes(serialization.Encoding.PEM)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    """One for 127.0.0.1: (what clients trust, what the balancer reads)."""
+    public, secret = self_signed("bench", [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     trusted, both = folder / "trusted.pem", folder / "served.pem"
     trusted.write_bytes(public)
     both.write_bytes(public + secret)

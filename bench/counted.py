@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import os
 import select
 import socket
@@ -17,11 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from bench.certificate import self_signed
 from whatsapp.wire.codec import Codec
 
 #: Bytes of the headers of a segment: IPv4 20, TCP 20, its timestamps 12. Over IPv6 20 more.
@@ -183,7 +178,7 @@ def tls() -> dict[str, int]:
     chain adds 1 to 3 KiB down), and around one record (22)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "certificate.pem")
-        file.write_bytes(_certificate())
+        file.write_bytes(b"".join(self_signed("chat.example")))
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(file)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -216,23 +211,3 @@ def tls() -> dict[str, int]:
         found |= {f"{name}_handshake_{way}": size for way, size in sizes.items()}
         assert near.session_reused == (name == "resumed")
     return found
-
-
-def _certificate() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "chat.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return private + certificate.public_bytes(serialization.Encoding.PEM)
