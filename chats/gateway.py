@@ -43,6 +43,7 @@ from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.layer import LAYER
 from whatsapp.infra.limits import LIMITS, Rate
 from whatsapp.infra.postgres import open_pool
+from whatsapp.infra.spacing import spacing
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Close, error_frame
 
@@ -87,7 +88,9 @@ class Gateway:
             submit_lane=tasks.submit_lane_soon,
         )
         self.node.bus.subscribe(LAYER, self.on_layer)
-        self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(self._identify)
+        self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(
+            self._identify, spacing=spacing(LIMITS.opening_spacing_ms)
+        )
         self.newsboy = Newsboy(self.pool)
         self.last_seen = LastSeen(self.pool, lambda: (session.device for session in self.node.hub.all()))
         self._pinger: asyncio.Task[None] | None = None

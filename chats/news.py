@@ -17,6 +17,7 @@ from accounts.news import News, news, told
 from delivery.session import Session, State
 from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.spacing import spacing
 from whatsapp.wire import frames
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Newsboy:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
-        self._asked: AskBatcher[str] = AskBatcher(self._ask)
+        self._asked: AskBatcher[str] = AskBatcher(self._ask, spacing=spacing(LIMITS.opening_spacing_ms))
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def _ask(self, devices: list[str]) -> list[Any]:

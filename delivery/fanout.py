@@ -115,10 +115,10 @@ class Fanout:
         try:
             targets = await self._targets(events)
             everyone = unique([user for users in targets for user in users])
-            devices = await self._roster.devices(everyone)
-            # Live first: the sessions here need no look-up.
+            # Live first: the sessions here need no look-up, nor do they wait for lists of devices behind a crowd that connects.
             for event, users in zip(events, targets, strict=True):
                 self._deliver(event, users)
+            devices = await self._roster.devices(everyone)
             faults.point("before-mark")
             marks = _marks([event.logged for event in events], targets, devices)
             rewritten = emptied(event for batch in batches for event in batch.events)

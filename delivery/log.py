@@ -34,6 +34,7 @@ from delivery.store.interface import (
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.spacing import spacing
 from whatsapp.wire import frames
 from whatsapp.wire.errors import RETRYABLE, Code
 
@@ -118,7 +119,7 @@ class Log:
         self._roster = roster
         self._fanout = fanout
         self._forwards = forwards
-        self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH)
+        self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH, spacing(LIMITS.append_spacing_ms))
         #: Told of a user who has answered somebody whom the user had not accepted: conversation, user, other user.
         self.accepted: Callable[[str, str, str], None] = lambda conversation, user, other: None
 

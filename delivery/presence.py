@@ -38,6 +38,7 @@ from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.directory import watch_key
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.spacing import spacing
 from whatsapp.infra.valkey import Command, HotUnavailable
 from whatsapp.wire import frames
 
@@ -59,7 +60,9 @@ class Presence:
         self._shows = shows
         self._states = States(bus, hub)
         self._watchers: dict[str, dict[Session, Watch]] = {}  # by user
-        self._changes: Batcher[tuple[str, bool]] = Batcher(self._announce)
+        self._changes: Batcher[tuple[str, bool]] = Batcher(
+            self._announce, spacing=spacing(LIMITS.opening_spacing_ms)
+        )
         self._through: Batcher[Change] = Batcher(self._tell_through)
         self._forgotten: set[str] = set()  # followed here, which a new epoch does not know yet
         self._doubted: dict[str, asyncio.TimerHandle] = {}  # said to be offline, told after the debounce

@@ -22,6 +22,8 @@ from delivery.store.interface import RECEIPTS_EACH, PositionWrite, Receipt, Rece
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus
+from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.spacing import spacing
 from whatsapp.infra.valkey import HotUnavailable
 from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
@@ -88,7 +90,7 @@ class Receipts:
         self._hub = hub
         self._roster = roster
         self._inbox = inbox
-        self._forward: Batcher[Change] = Batcher(self._run, 1024)
+        self._forward: Batcher[Change] = Batcher(self._run, 1024, spacing(LIMITS.receipts_spacing_ms))
         self._again: Batcher[Change] = Batcher(self._run_again, 1024)
         self._known: dict[tuple[str, str, str], int] = {}
         self._positions: dict[tuple[str, str], dict[str, int]] = {}  # (user, device) -> conversation -> acked

@@ -29,7 +29,9 @@ from delivery.store.interface import NEW_DEVICE_MS, DeviceRow, Store, Unavailabl
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import AskBatcher, Batcher
 from whatsapp.infra.bus import Bus
+from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.logs import about
+from whatsapp.infra.spacing import spacing
 from whatsapp.infra.valkey import HotUnavailable
 from whatsapp.wire.errors import Close
 
@@ -68,7 +70,9 @@ class Sessions:
         self._chats = chats
         self._silence = silence
         self._check = SessionCheck(bus, hub, inbox, live, identify, silence, self)
-        self._opens: AskBatcher[Session] = AskBatcher(self._open_all, OPEN_AT_ONCE)
+        self._opens: AskBatcher[Session] = AskBatcher(
+            self._open_all, OPEN_AT_ONCE, spacing(LIMITS.opening_spacing_ms)
+        )
         self._unregister: Batcher[Session] = Batcher(self._unregister_all)
         self._left_over: list[Session] = []  # ended while the hot node was away
         self._reopening: asyncio.Task[None] | None = None

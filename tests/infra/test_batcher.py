@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whatsapp.infra.batcher import AskBatcher, Batcher
+from whatsapp.infra.spacing import Spacing
 
 
 class Gate:
@@ -119,3 +122,53 @@ async def test_a_failure_reaches_every_asker_of_its_batch_only() -> None:
     answers = await asyncio.gather(*[asks.ask(n) for n in range(1, 4)], return_exceptions=True)
     assert isinstance(answers[0], ConnectionError)
     assert answers[1:] == [2, 3]
+
+
+async def test_batches_that_come_too_fast_gather() -> None:
+    """Nothing is lost or reordered, and what comes alone, or in a burst, waits for nothing."""
+    loop = asyncio.get_running_loop()
+    batches: list[list[int]] = []
+
+    async def run(batch: list[int]) -> None:
+        batches.append(batch)
+
+    every_s, burst = 60.0, 3
+    batcher = Batcher(run, spacing=Spacing(every_s, burst))
+    for item in range(burst + 1):
+        batcher.add(item)
+        await asyncio.wait_for(batcher.drained(), 10)
+    assert batches == [[0], [1], [2], [3]]
+    began = loop.time()
+    for item in range(4, 8):
+        batcher.add(item)
+        await asyncio.sleep(0)
+    assert (len(batches), len(batcher)) == (burst + 1, 4) or loop.time() - began > every_s
+    assert batcher._task is not None
+    batcher._task.cancel()
+
+
+async def test_what_gathered_is_one_batch_in_order() -> None:
+    batches: list[list[int]] = []
+
+    async def run(batch: list[int]) -> None:
+        batches.append(batch)
+
+    batcher = Batcher(run, spacing=Spacing(0.2, 0))
+    batcher.add(0)
+    await batcher.drained()
+    for item in range(1, 5):
+        batcher.add(item)
+    await asyncio.wait_for(batcher.drained(), 20)
+    assert batches == [[0], [1, 2, 3, 4]]
+
+
+@given(st.lists(st.floats(0, 0.02), min_size=1, max_size=200), st.integers(0, 8))
+def test_over_any_stretch_a_spacing_lets_through_its_burst_and_one_a_time(
+    gaps: list[float], burst: int
+) -> None:
+    spacing, now = Spacing(0.005, burst), 0.0
+    for number, gap in enumerate(gaps, 1):
+        now += gap
+        now += spacing.wait(now)
+        assert number <= burst + 1 + now / 0.005 + 1e-6
+    assert spacing.wait(now + 1) == 0

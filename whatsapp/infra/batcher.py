@@ -1,4 +1,4 @@
-"""Self-clocked batching: one batch in flight, and what arrives meanwhile is the next. No timer, order kept."""
+"""Self-clocked batching: one batch in flight, what arrives meanwhile is the next. Order is kept; no timer but for a spacing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
+
+from whatsapp.infra.spacing import Spacing
 
 log = logging.getLogger(__name__)
 
@@ -15,12 +17,19 @@ Item = TypeVar("Item")
 class Batcher(Generic[Item]):
     """Hands everything added so far to ``run`` as one list, then again what came while it ran.
 
-    ``run`` answers the items itself and must not raise; if it does, the error is logged and the items are gone.
+    ``run`` answers the items itself and must not raise; if it does, the error is logged and the items are gone. With
+    ``spacing`` a batch that is not full waits when the ones before it came too fast.
     """
 
-    __slots__ = ("_items", "_max", "_run", "_task")
+    __slots__ = ("_items", "_max", "_run", "_spacing", "_task")
 
-    def __init__(self, run: Callable[[list[Item]], Awaitable[None]], max_batch: int = 512) -> None:
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Awaitable[None]],
+        max_batch: int = 512,
+        spacing: Spacing | None = None,
+    ) -> None:
+        self._spacing = spacing
         self._run = run
         self._items: list[Item] = []
         self._task: asyncio.Task[None] | None = None
@@ -54,6 +63,10 @@ class Batcher(Generic[Item]):
         # One turn of the loop first: everything read from the sockets in this turn joins the first batch.
         await asyncio.sleep(0)
         while self._items:
+            if self._spacing is not None and len(self._items) < self._max:
+                wait = self._spacing.wait(asyncio.get_running_loop().time())
+                if wait > 0:
+                    await asyncio.sleep(wait)
             batch = self._items
             if len(batch) > self._max:
                 batch, self._items = batch[: self._max], batch[self._max :]
@@ -74,9 +87,14 @@ class AskBatcher(Generic[Item]):
 
     __slots__ = ("_answer", "_batcher")
 
-    def __init__(self, run: Callable[[list[Item]], Awaitable[list[Any]]], max_batch: int = 512) -> None:
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Awaitable[list[Any]]],
+        max_batch: int = 512,
+        spacing: Spacing | None = None,
+    ) -> None:
         self._answer = run
-        self._batcher: Batcher[tuple[Item, asyncio.Future[Any]]] = Batcher(self._run, max_batch)
+        self._batcher: Batcher[tuple[Item, asyncio.Future[Any]]] = Batcher(self._run, max_batch, spacing)
 
     def ask(self, item: Item) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

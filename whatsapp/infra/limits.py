@@ -158,6 +158,10 @@ class Limits:
     slow_consumer_ms: int = 30_000  # paused for this long: 4430
     auth_ms: int = 5_000
     ping_ms: int = 30_000
+    # batches of a busy process are so far apart, once eight came faster (``whatsapp/infra/spacing.py``); 0: as they come
+    append_spacing_ms: int = 15  # each is a commit
+    receipts_spacing_ms: int = 15
+    opening_spacing_ms: int = 15  # of each question that an opening socket asks
     drain_events: int = 500  # longer backlogs go by the Celery task
     drain_wait_ms: int = 2_000
     lane_entries: int = 20_000  # of one lane; above: the gateway marks by itself
