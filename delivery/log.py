@@ -1,7 +1,8 @@
 """Appends: from a checked send to its ✓.
 
 One append is in flight per process; what arrives meanwhile is the next batch, so a batch costs one statement and one fsync
-whatever its size, and the order of arrival is kept (C3). Appends that come fast keep apart (ADR 0123). ✓ is written only after the commit (C1).
+whatever its size, and the order of arrival is kept (C3). Appends that come fast keep apart (ADR 0123). ✓ is written only after
+the commit (C1).
 """
 
 from __future__ import annotations
