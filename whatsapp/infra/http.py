@@ -10,7 +10,6 @@ socket leaves the door once the gateway has it and costs nothing here from then 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum
@@ -21,20 +20,17 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from whatsapp.infra import metrics
+from whatsapp.infra import handshake, metrics
 from whatsapp.infra.headers import HEADERS
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.problem import document
-from whatsapp.infra.websocket import Socket
 from whatsapp.wire.errors import Code
 
 #: How long a connection lives on after our last word, so that the peer can read it; closing over unread input resets it.
 LINGER_S = 2.0
-#: 16 bytes in base64.
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 #: Bytes on the wire for a byte of a chunked body: 6 when each has a chunk of its own.
 CHUNK_OVERHEAD = 8
-#: Of one header: what reads the head again at an upgrade takes no longer line.
+#: Of one header.
 MAX_LINE = 8_000
 
 
@@ -100,6 +96,7 @@ class Http(HttpToolsProtocol):
         self._chunks = 0  # bytes that came for a body
         self._body = 0  # bytes that it has
         self._deaf = False  # what comes from here on is not looked at
+        self._asks = False  # the request, for a WebSocket
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------------------
 
@@ -130,8 +127,8 @@ class Http(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             if not self._should_upgrade() or self._deaf:
                 self._last()  # h2c and the like: answered as plain HTTP/1.1, once
-            elif self._is_handshake():
-                self.handle_websocket_upgrade()
+            else:
+                self._upgrade()
         except httptools.HttpParserError:
             self._refuse(400, Code.BAD_REQUEST, "This is not HTTP/1.1 as we read it.", "malformed")
         self._count(len(data))
@@ -149,15 +146,17 @@ class Http(HttpToolsProtocol):
             if self._chunks > CHUNK_OVERHEAD * self._body + 2 * LIMITS.http_head_bytes:
                 self._refuse(400, Code.BAD_REQUEST, "The chunks hold too little.", "malformed")
 
-    def handle_websocket_upgrade(self) -> None:
+    def _upgrade(self) -> None:
         """Another protocol has the transport from here on; the connection stays at the door until it is counted as a socket."""
+        offer = handshake.read(self.scope["method"], self.scope["http_version"], self.headers)
+        if isinstance(offer, handshake.Refusal):
+            self._refuse(offer.status, Code.BAD_REQUEST, offer.text, "malformed", more=offer.header)
+            return
         self._expect(Phase.UPGRADE, LIMITS.http_head_ms)
-        super().handle_websocket_upgrade()
-        socket = self.transport.get_protocol()
-        if isinstance(socket, Socket) and not self.transport.is_closing():
-            socket.leave_door = self._leave
-        else:
-            self._leave()
+        self.connections.discard(self)
+        socket = self.ws_protocol_class(self.config, self.server_state, self.app_state, self.loop)  # type: ignore[call-arg, misc]
+        self.transport.set_protocol(socket)
+        socket.open(self.transport, self.scope, self.url, offer, self._leave)  # type: ignore[union-attr]
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -208,6 +207,7 @@ class Http(HttpToolsProtocol):
             # The parser takes some that others read as no coding at all.
             self._refuse(400, Code.BAD_REQUEST, "Only chunked is understood.", "malformed")
         else:
+            self._asks = self.parser.should_upgrade() and handshake.asks(self.headers)
             super().on_headers_complete()
             self._chunks = self._body = 0
             self._expect(Phase.BODY, LIMITS.http_body_ms)
@@ -241,36 +241,8 @@ class Http(HttpToolsProtocol):
         if self._phase is Phase.ANSWER:
             self._idle()
 
-    def _values(self, wanted: bytes) -> list[bytes]:
-        return [value.strip().lower() for name, value in self.headers if name == wanted]
-
-    def _is_handshake(self) -> bool:
-        """Whether the upgrade is one of RFC 6455, section 4.2.1; otherwise it is answered here."""
-        given = [(name, value.strip()) for name, value in self.headers if name.startswith(b"sec-websocket-")]
-        keys = [value for name, value in given if name == b"sec-websocket-key"]
-        versions = [value for name, value in given if name == b"sec-websocket-version"]
-        # With a body, two readers would not agree on where the frames begin.
-        body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
-        origins = len(self._values(b"origin"))
-        if (
-            self.scope["method"] != "GET"
-            or body
-            or origins > 1
-            or len(keys) != 1
-            or not _KEY.fullmatch(keys[0])
-        ):
-            self._refuse(400, Code.BAD_REQUEST, "This is no WebSocket handshake.", "malformed")
-        elif versions != [b"13"]:
-            self._refuse(
-                426,
-                Code.BAD_REQUEST,
-                "Only version 13 of WebSocket is spoken here.",
-                "malformed",
-                more=(b"sec-websocket-version", b"13"),
-            )
-        else:
-            return True
-        return False
+    def _should_upgrade(self) -> bool:
+        return self._asks
 
     # -- phases --------------------------------------------------------------------------------------------------------------
 
