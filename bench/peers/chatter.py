@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 from bench.couples import READ_AFTER_S, Couples, Life, Tally
 
 
-class Chatter:
+class Chatter(ABC):
     """What all of them share. A subclass connects, writes, and calls :meth:`sent`, :meth:`heard` and :meth:`receipt`.
 
     ``receipts``: a whole life (✓, delivered, read); without, a life ends when the other side has the message.
@@ -31,20 +32,20 @@ class Chatter:
         self._count = 0  # of own messages
         self._foreign = 0  # number of the partner's last one
 
-    async def connect(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def connect(self) -> None: ...
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
-    def write_message(self, key: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write_message(self, key: bytes) -> None: ...
 
-    def write_delivered(self, key: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write_delivered(self, key: bytes) -> None: ...
 
-    def write_read(self, key: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write_read(self, key: bytes) -> None: ...
 
     def begin(self, at: float) -> None:
         """Send a message; ``at`` is when its life began (for an open rate: when it was due)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from devtools import unprivileged
 from devtools.processes import Child
 
 
-class Peer:
+class Peer(ABC):
     """``groups``: part → names of its children, as ``cpu_us_per_life`` shows them; ``holders``: children that hold sockets."""
 
     name: str
@@ -34,21 +35,21 @@ class Peer:
 
     # -- of each peer ---------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def prepare(self) -> None:
         """Install what is missing, fill :attr:`children` in the order of their start; what is started here already stays. Raises
         DevError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def setup(self) -> list[str]:
         """How it is set up, a sentence a line."""
-        raise NotImplementedError
 
-    def versions(self) -> dict[str, str]:
-        raise NotImplementedError
+    @abstractmethod
+    def versions(self) -> dict[str, str]: ...
 
+    @abstractmethod
     def person(self, number: int) -> dict[str, str]:
         """How the generator connects as the ``number``-th user."""
-        raise NotImplementedError
 
     def stored(self) -> int | None:
         """Messages in its store; None if it has none."""

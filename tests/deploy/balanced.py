@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import os
 import ssl
 import subprocess
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.certificate import self_signed
 from devtools import ports
 from devtools.paths import REPO
 from devtools.processes import Child, Spec
@@ -32,24 +30,7 @@ ADDRESSES = ("127.0.24.1", "127.0.24.2")
 
 def certificate(folder: Path) -> tuple[Path, Path]:
     """A self-signed certificate for :data:`NAME`: (what clients trust, what the balancer reads)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    public = made.public_bytes(serialization.Encoding.PEM)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    public, secret = self_signed(NAME, [x509.DNSName(NAME)])
     trusted, both = folder / "trusted.pem", folder / "certificates" / f"{NAME}.pem"
     both.parent.mkdir(parents=True)
     trusted.write_bytes(public)
