@@ -18,10 +18,9 @@ from websockets.server import ServerProtocol
 
 from tests.gateway.raw import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, frame
 from tests.security.wire import Answer, Wire, request
+from tests.support.listening import listening
 from tests.support.patience import until
 from whatsapp.infra import handshake
-from whatsapp.infra.websocket import Socket
-from whatsapp.serve import _config, _listen
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -84,21 +83,9 @@ class Server:
 async def served() -> AsyncIterator[Server]:
     server = Server()
     server.state.default_headers = [(b"date", b"today")]
-    listener = _listen("127.0.0.1", 0, shared=False)
-    config = _config(server, Socket)
-    config.load()
-    running = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=server.state, app_state={"a": 1}),  # type: ignore[call-arg]
-        sock=listener,
-    )
-    server.port = listener.getsockname()[1]
-    try:
+    async with listening(server, server.state, {"a": 1}) as server.port:
         yield server
-    finally:
-        running.close()
-        for connection in list(server.state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]
-        await until(lambda: not server.state.connections, "every connection ended")
+    await until(lambda: not server.state.connections, "every connection ended")
 
 
 def lines(changes: dict[str, str | None] | None = None, *more: str) -> tuple[str, ...]:

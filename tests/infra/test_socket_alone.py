@@ -13,9 +13,9 @@ import pytest
 from uvicorn.server import ServerState
 
 from tests.gateway.raw import CLOSE, TEXT, RawSocket, frame
+from tests.support.listening import listening
 from tests.support.patience import until
 from whatsapp.infra.websocket import Socket
-from whatsapp.serve import _config, _listen
 
 
 class Alone:
@@ -52,20 +52,13 @@ async def served(fail: bool = False) -> AsyncIterator[tuple[Alone, RawSocket]]:
         if fail:
             raise RuntimeError("the application cannot go on")
 
-    listener = _listen("127.0.0.1", 0, shared=False)
-    config = _config(application, Socket)
-    config.load()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=alone.state, app_state={}),  # type: ignore[call-arg]
-        sock=listener,
-    )
-    try:
-        async with await RawSocket.open(f"ws://127.0.0.1:{listener.getsockname()[1]}/ws") as raw:
-            yield alone, raw
-            if alone.socket is not None and not alone.socket.disconnected:
-                alone.socket.transport.abort()  # type: ignore[attr-defined]
-    finally:
-        server.close()
+    async with (
+        listening(application, alone.state) as port,
+        await RawSocket.open(f"ws://127.0.0.1:{port}/ws") as raw,
+    ):
+        yield alone, raw
+        if alone.socket is not None and not alone.socket.disconnected:
+            alone.socket.transport.abort()  # type: ignore[attr-defined]
 
 
 async def alone_of(alone: Alone) -> Socket:

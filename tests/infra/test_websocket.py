@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from uvicorn.server import ServerState
 
 from tests.gateway.raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawSocket, frame
+from tests.support.listening import listening
 from tests.support.patience import until
 from whatsapp.infra import websocket
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.websocket import Socket
-from whatsapp.serve import _config, _listen
 
 SIZES = st.one_of(
     st.integers(0, 200),
@@ -42,20 +41,10 @@ async def served() -> AsyncIterator[tuple[Socket, RawSocket, list[tuple[bytes, b
         while (await receive())["type"] != "websocket.disconnect":
             pass
 
-    listener = _listen("127.0.0.1", 0, shared=False)
-    config = _config(application, Socket)
-    config.load()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=ServerState(), app_state={}),  # type: ignore[call-arg]
-        sock=listener,
-    )
-    try:
-        async with await RawSocket.open(f"ws://127.0.0.1:{listener.getsockname()[1]}/ws") as raw:
-            yield await accepted, raw, got
-            if not (await accepted).disconnected:
-                (await accepted).transport.abort()  # type: ignore[attr-defined]
-    finally:
-        server.close()
+    async with listening(application) as port, await RawSocket.open(f"ws://127.0.0.1:{port}/ws") as raw:
+        yield await accepted, raw, got
+        if not (await accepted).disconnected:
+            (await accepted).transport.abort()  # type: ignore[attr-defined]
 
 
 @st.composite

@@ -9,16 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from uvicorn.server import ServerState
 
 from tests.gateway.raw import CLOSE, RawSocket, frame
 from tests.security.wire import Wire, request
+from tests.support.listening import listening
 from tests.support.patience import until
 from whatsapp.infra.headers import with_headers
 from whatsapp.infra.http import Door, Http
 from whatsapp.infra.limits import LIMITS
-from whatsapp.infra.websocket import Socket
-from whatsapp.serve import _config, _listen
 
 Limit = Callable[..., None]
 
@@ -76,24 +74,11 @@ class Server:
 @asynccontextmanager
 async def served() -> AsyncIterator[Server]:
     server = Server()
-    listener = _listen("127.0.0.1", 0, shared=False)
-    config = _config(with_headers(server.application), Socket)
-    config.load()
-    state = ServerState()
-    running = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
-        sock=listener,
-    )
-    server.port = listener.getsockname()[1]
-    try:
+    async with listening(with_headers(server.application)) as server.port:
         yield server
-    finally:
-        running.close()
-        for connection in list(state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]
-        await until(lambda: not server.door.connections, "every connection is counted out", 5)
-        assert not server.door.waiting
-        assert not server.door.addresses
+    await until(lambda: not server.door.connections, "every connection is counted out", 5)
+    assert not server.door.waiting
+    assert not server.door.addresses
 
 
 @pytest.fixture
