@@ -40,10 +40,9 @@ class Side(Vertical):
     def compose(self) -> ComposeResult:
         yield Static("", id="me")
         yield Input(placeholder="Search chats", id="search", compact=True)
-        yield ChatList(id="chats")
-
-    def on_mount(self) -> None:
-        self.query_one(ChatList).empty_text = NOBODY
+        chats = ChatList(id="chats")
+        chats.empty_text = NOBODY
+        yield chats
 
     def draw(self, chats: list[Chat], opened: str) -> None:
         """``opened``: the conversation beside it, or empty."""
