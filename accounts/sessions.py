@@ -1,4 +1,5 @@
-"""Whether sessions are still allowed: asked by the gateway at connect and every 60 s, for many sessions in one query."""
+"""Whether sessions are still allowed: asked by the gateway every 60 s, for many sessions in one query (at
+connect: ``opening``)."""
 
 from __future__ import annotations
 
@@ -14,20 +15,24 @@ Verdict = Literal["ok", "unlinked", "banned", "revoked"]
 #: (user id, device id) or (user id, device id, issued_at of the access token in ms).
 Session = tuple[str, str] | tuple[str, str, int]
 
-# Without the time of issue, only a session revoked and not verified again since is known to be void.
-_IDENTIFY: Final = """
-SELECT CASE
+# Of ``asked``, ``device`` and ``account`` at ``given.now``. Without the time of issue, only a session revoked and not verified
+# again since is known to be void.
+VERDICT: Final = """CASE
     WHEN device.id IS NULL OR device.unlinked_at IS NOT NULL THEN 'unlinked'
-    WHEN account.banned_until > %(now)s OR device.banned_until > %(now)s THEN 'banned'
+    WHEN account.banned_until > given.now OR device.banned_until > given.now THEN 'banned'
     WHEN device.revoked_at IS NOT NULL OR asked.issued < device.session_from THEN 'revoked'
     ELSE 'ok'
-END
-FROM unnest(%(users)s::uuid[], %(devices)s::uuid[], %(issued)s::bigint[])
+END"""
+
+_IDENTIFY: Final = f"""
+SELECT {VERDICT}
+FROM (SELECT %(now)s::bigint AS now) given
+CROSS JOIN unnest(%(users)s::uuid[], %(devices)s::uuid[], %(issued)s::bigint[])
     WITH ORDINALITY AS asked (user_id, device_id, issued, place)
 LEFT JOIN accounts_device device ON device.id = asked.device_id AND device.user_id = asked.user_id
 LEFT JOIN accounts_account account ON account.id = asked.user_id
 ORDER BY asked.place
-"""
+"""  # noqa: S608  (a constant)
 
 
 _BANNED_UNTIL: Final = """

@@ -39,8 +39,8 @@ def _make(count: int, direct: list[list[int]], groups: list[list[int]], lanes: l
     from accounts.services.sessions import start_session
     from delivery.changes import change_group
     from delivery.ids import conversation_id
-    from delivery.store.interface import Change
     from delivery.store.sync import store
+    from delivery.store.values import Change
 
     accounts = []
     people = []

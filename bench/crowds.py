@@ -43,8 +43,8 @@ def _make(crowds: list[dict[str, Any]]) -> dict[str, Any]:
     from accounts.models import Account, Device
     from delivery.models import Device as Linked
     from delivery.models import Outbox
-    from delivery.store.interface import Change
     from delivery.store.sync import store
+    from delivery.store.values import Change
 
     number = Account.objects.filter(phone__startswith="+1556").count()
     made: list[str] = []

@@ -22,8 +22,8 @@ from pathlib import Path
 import uvloop
 from psycopg_pool import AsyncConnectionPool
 
-from delivery.store.interface import Outcome, Send
 from delivery.store.postgres import PostgresStore
+from delivery.store.values import Outcome, Send
 
 CONVERSATIONS = 1_000
 BODY_BYTES = 221

@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from accounts.errors import banned
+from accounts.news import News
+from accounts.opening import Opening
 from accounts.tokens import Access, TokenError, read_access
 from chats.handlers import HANDLERS
 from chats.outbound import Outlet
@@ -151,7 +153,7 @@ class Connection:
 
     async def _authenticate(self, access: Access, frame: frames.Auth) -> None:
         gateway = self.gateway
-        if not await self._admitted(access, frame.ref):
+        if await self._admitted(access, frame.ref) is None:
             return
         session = Session(access.user_id, access.device_id, self.codec, self.outlet, access.issued_at)
         self.outlet.on_resume = self._resumed
@@ -162,24 +164,27 @@ class Connection:
             return
         # What ended this device before its record was there was told to the processes in the records of then: not to this
         # one. What ends it from here on is.
-        if await self._admitted(access, frame.ref):
-            self._ready(session, rebuilt, frame)
+        news = await self._admitted(access, frame.ref, news=True)
+        if news is not None:
+            self._ready(session, rebuilt, frame, news)
 
-    async def _admitted(self, access: Access, ref: str) -> bool:
-        """Ask the accounts. Whoever is not admitted is told why and closed."""
+    async def _admitted(self, access: Access, ref: str, *, news: bool = False) -> News | None:
+        """Ask the accounts. What the device is to be told, if that was asked as well. Whoever is not admitted is told why and
+        closed: None."""
         gateway = self.gateway
         until = None
         try:
-            verdict = await gateway.identify.ask((access.user_id, access.device_id, access.issued_at))
+            asked = Opening(access.user_id, access.device_id, access.issued_at, news)
+            verdict, told = await gateway.opening.ask(asked)
             if verdict == "banned":
                 until = await gateway.banned_until(access.user_id, access.device_id)
         except Unavailable:
             self._unavailable(ref)
-            return False
+            return None
         if self.outlet.closed or (self.session is not None and self.session.state is State.CLOSED):
-            return False
+            return None
         if verdict == "ok":
-            return True
+            return told
         if verdict == "banned":
             refused = banned(until)
             self.error(refused.code, refused.message, ref, details=refused.details)
@@ -188,9 +193,9 @@ class Connection:
         self.close(CLOSE_OF[verdict], verdict)
         if verdict == "unlinked" and self.session is not None:
             await gateway.node.sessions.forget(access.user_id, access.device_id)  # its registration made keys
-        return False
+        return None
 
-    def _ready(self, session: Session, rebuilt: bool, frame: frames.Auth) -> None:
+    def _ready(self, session: Session, rebuilt: bool, frame: frames.Auth, news: News) -> None:
         session.state = State.READY
         session.send(
             frames.Ready(
@@ -208,7 +213,7 @@ class Connection:
         )
         metrics.count("sessions", "opened")
         self.gateway.last_seen.add(session.device)
-        self.spawn(self.gateway.newsboy.tell(session))
+        self.gateway.newsboy.tell(session, news)
         early, self._early = self._early, None
         if frame.resume is not None and frame.resume.have is not None:
             self.gateway.node.sync.start(session, frame.resume.have, 100, 0)

@@ -24,6 +24,7 @@ from accounts import sessions as account_sessions
 from accounts.envelope_devices import envelope_devices_async
 from accounts.errors import banned
 from accounts.last_seen import LastSeen
+from accounts.opening import Answer, Opening, ask
 from accounts.visibility import Pair, readers_async, reads_shown_async, visible_async
 from chats import gauges
 from chats.admission import Admission, Slots, most_connections, step_ms
@@ -36,6 +37,7 @@ from delivery.session import Session, State
 from delivery.session_check import CLOSE_OF
 from delivery.store import chosen
 from delivery.store.interface import Unavailable
+from delivery.store.libpq import Channel
 from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
 from whatsapp.infra import clock, metrics
@@ -88,9 +90,9 @@ class Gateway:
             submit_lane=tasks.submit_lane_soon,
         )
         self.node.bus.subscribe(LAYER, self.on_layer)
-        self.identify: AskBatcher[tuple[str, str, int]] = AskBatcher(
-            self._identify, spacing=spacing(LIMITS.opening_spacing_ms)
-        )
+        self._accounts = Channel(self.pool)
+        #: Answers :class:`accounts.opening.Answer`, raises ``Unavailable``.
+        self.opening: AskBatcher[Opening] = AskBatcher(self._ask, spacing=spacing(LIMITS.opening_spacing_ms))
         self.newsboy = Newsboy(self.pool)
         self.last_seen = LastSeen(self.pool, lambda: (session.device for session in self.node.hub.all()))
         self._pinger: asyncio.Task[None] | None = None
@@ -105,6 +107,12 @@ class Gateway:
         self._pinger = asyncio.get_running_loop().create_task(self._ping_for_ever())
         self._lag = asyncio.get_running_loop().create_task(gauges.watch_loop())
         gauges.bind(self)
+
+    async def _ask(self, openings: list[Opening]) -> list[Answer]:
+        try:
+            return await ask(self._accounts.rows, openings)
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
 
     async def _identify(self, sessions: Any) -> list[str]:
         try:
@@ -258,6 +266,7 @@ class Gateway:
         await self.last_seen.stop()
         await self.node.stop()
         with contextlib.suppress(Exception):
+            await self._accounts.close()
             await self._log.close()
             await self.pool.close(timeout=2)
 

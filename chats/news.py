@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from accounts.news import News, news, told
+from accounts.news import News, told
 from delivery.session import Session, State
-from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.limits import LIMITS
-from whatsapp.infra.spacing import spacing
 from whatsapp.wire import frames
 
 log = logging.getLogger(__name__)
@@ -28,20 +25,9 @@ class Newsboy:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
-        self._asked: AskBatcher[str] = AskBatcher(self._ask, spacing=spacing(LIMITS.opening_spacing_ms))
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def _ask(self, devices: list[str]) -> list[Any]:
-        return list(await news(self._pool, devices))
-
-    async def tell(self, session: Session) -> None:
-        """Never raises: what cannot be read now is told at the next connect."""
-        try:
-            found: News = await self._asked.ask(session.device)
-        except (psycopg.Error, PoolTimeout, OSError):
-            return
-        if session.state is State.CLOSED:
-            return
+    def tell(self, session: Session, found: News) -> None:
         if found.low is not None:
             classic, post_quantum = found.low
             session.send(frames.Notice("prekeys_low", {"preKeys": classic, "pqPreKeys": post_quantum}))

@@ -13,8 +13,8 @@ from django.conf import settings
 from accounts.errors import Refused
 from accounts.visibility import reads_shown
 from delivery.ids import is_direct
-from delivery.store.interface import Flags, ListedConversation, Logged, Page
 from delivery.store.sync import SyncStore, store
+from delivery.store.values import Flags, ListedConversation, Logged, Page
 from delivery.view import item_for
 from groups import selectors as group_selectors
 from whatsapp.infra import replica

@@ -20,8 +20,8 @@ from django.conf import settings
 from delivery import lanes, tasks
 from delivery.lanes import Entry, lane_of
 from delivery.store.changes import NO_DEVICE
-from delivery.store.interface import Change, Changed, Logged, TimerSet
 from delivery.store.sync import store
+from delivery.store.values import Change, Changed, Logged, TimerSet
 from whatsapp.infra.bus import channel
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.visit import visit

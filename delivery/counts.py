@@ -13,7 +13,8 @@ from heapq import nsmallest
 
 from delivery.roster import Roster
 from delivery.session import Hub, State
-from delivery.store.interface import RECEIPTS_EACH, Conversation, ReceiptCount, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import RECEIPTS_EACH, Conversation, ReceiptCount
 from whatsapp.wire import frames
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ import msgspec
 from delivery.drained import TTL_S, announce
 from delivery.runs import Run
 from delivery.session import Session, State
-from delivery.store.interface import PageRequest, Store
+from delivery.store.interface import Store
+from delivery.store.values import PageRequest
 from delivery.view import item_for, page_bytes
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.hot import Hot

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from delivery.session import Event
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from whatsapp.infra import faults
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import Command, HotUnavailable

@@ -22,7 +22,8 @@ from delivery.lanes import DONE, Entry, Lanes, SubmitLane, lane_of
 from delivery.outbox import Progress
 from delivery.roster import Roster, last_owed, owed, unique
 from delivery.session import Event
-from delivery.store.interface import DeviceRow, Logged, OutboxRow, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import DeviceRow, Logged, OutboxRow
 from delivery.tracing import Tracing
 from delivery.wired import wired
 from whatsapp.infra import faults, metrics

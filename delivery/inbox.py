@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from delivery.store.interface import Behind
+from delivery.store.values import Behind
 from whatsapp.infra import faults
 from whatsapp.infra.directory import SessionEntry, parse_sessions, sessions_key
 from whatsapp.infra.hot import Hot

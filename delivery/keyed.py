@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from delivery.envelopes import Seal
 from delivery.ports import EnvelopeDevices
-from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Conversation, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import DEVICE_LIST_MAX_AGE_MS, Conversation
 from whatsapp.infra import faults
 from whatsapp.infra.batcher import AskBatcher
 

@@ -41,7 +41,8 @@ from delivery.lanes import (
 from delivery.outbox import kept_under
 from delivery.parcels import PARCEL_BYTES, parcels, weight
 from delivery.roster import Roster, owed, unique
-from delivery.store.interface import Conversation, Logged, RosterHead, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import Conversation, Logged, RosterHead
 from delivery.tracing import Tracing
 from delivery.wired import wired
 from whatsapp.infra import clock, faults, metrics

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import hiredis
 import msgspec
 
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import Command, HotUnavailable

@@ -10,7 +10,8 @@ from typing import Any
 from delivery.envelopes import named
 from delivery.reader import Reader
 from delivery.session import Catching, Event, Hub, Outlet, Session, State, event_of
-from delivery.store.interface import Logged, PageRequest, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Logged, PageRequest
 from delivery.tracing import Tracing
 from delivery.wired import unwired
 from whatsapp.infra import faults, metrics

@@ -22,16 +22,8 @@ from delivery.roster import Roster, is_member, was_member
 from delivery.seals import Refusal, Seals
 from delivery.session import Event, Session, event_of
 from delivery.store.errors import Blocked
-from delivery.store.interface import (
-    Amendment,
-    Appended,
-    Conversation,
-    Logged,
-    Outcome,
-    Send,
-    Store,
-    Unavailable,
-)
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import Amendment, Appended, Conversation, Logged, Outcome, Send
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.limits import LIMITS

@@ -24,7 +24,8 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import groupby
 
-from delivery.store.interface import OutboxRow, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import OutboxRow
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus
 from whatsapp.infra.valkey import HotUnavailable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 
 PARCEL_BYTES = 512 * 1024  # of events; the names of those who are owed them come on top
 

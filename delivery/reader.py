@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from delivery.store.interface import Page, PageRequest, Position, Store
+from delivery.store.interface import Store
+from delivery.store.values import Page, PageRequest, Position
 from whatsapp.infra.batcher import AskBatcher
 
 #: Pages read in one statement; a page is at most 512 KiB, so this bounds the memory of one answer.

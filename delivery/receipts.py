@@ -18,7 +18,8 @@ from delivery.inbox import Inbox
 from delivery.ports import Reads
 from delivery.roster import Roster, unique
 from delivery.session import Hub, Session, State
-from delivery.store.interface import RECEIPTS_EACH, PositionWrite, Receipt, ReceiptWrite, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import RECEIPTS_EACH, PositionWrite, Receipt, ReceiptWrite
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Conversation, DeviceRow, Store
+from delivery.store.interface import Store
+from delivery.store.values import DEVICE_LIST_MAX_AGE_MS, Conversation, DeviceRow
 from whatsapp.infra import faults
 from whatsapp.infra.batcher import AskBatcher
 

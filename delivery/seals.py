@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from delivery.keyed import Keyed, Sealed
-from delivery.store.interface import Conversation, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import Conversation
 from whatsapp.wire.errors import Code
 
 if TYPE_CHECKING:

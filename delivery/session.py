@@ -16,7 +16,7 @@ import msgspec
 from delivery.envelopes import Blob, envelope_of, unpack
 from delivery.ids import is_direct
 from delivery.ports import OPEN
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from delivery.view import has_content, item_frame
 from whatsapp.infra import faults
 from whatsapp.infra.limits import Rate

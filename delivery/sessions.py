@@ -25,7 +25,8 @@ from delivery.roster import Roster
 from delivery.session import Hub, Session, State
 from delivery.session_check import SessionCheck
 from delivery.silence import Silence
-from delivery.store.interface import NEW_DEVICE_MS, DeviceRow, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import NEW_DEVICE_MS, DeviceRow
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.batcher import AskBatcher, Batcher
 from whatsapp.infra.bus import Bus

@@ -16,7 +16,8 @@ from delivery.ids import is_direct
 from delivery.ports import OPEN, Reads, ReadsOf, ReadsShown, open_reads, shown_reads
 from delivery.receipts import FLUSH_S, send_held, send_receipts
 from delivery.session import Hub, Session, State
-from delivery.store.interface import Receipt, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import Receipt
 from whatsapp.infra import faults
 from whatsapp.infra.batcher import AskBatcher
 

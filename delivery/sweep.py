@@ -23,9 +23,10 @@ from delivery.fanout import Fanout
 from delivery.outbox import kept_under
 from delivery.roster import Roster
 from delivery.store import chosen
-from delivery.store.interface import OutboxRow, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
 from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
+from delivery.store.values import OutboxRow
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import Bus, alive_key
 from whatsapp.infra.postgres import open_pool

@@ -20,7 +20,8 @@ from delivery.receipts import RECEIPT_SLACK_MS, Receipts, send_held, send_receip
 from delivery.runs import Awaited, Run
 from delivery.session import Session, State
 from delivery.silence import Silence
-from delivery.store.interface import Logged, Page, PageRequest, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import Logged, Page, PageRequest
 from delivery.view import item_for, page_bytes
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.limits import LIMITS

@@ -30,10 +30,10 @@ from delivery.inbox import dirty_key
 from delivery.roster import owed
 from delivery.store import chosen
 from delivery.store import trace as store_trace
-from delivery.store.interface import Conversation
 from delivery.store.operation import Operation
 from delivery.store.outbox import KEEP_MS
 from delivery.store.sync import SyncStore
+from delivery.store.values import Conversation
 from delivery.tracing import MAX_WATCHED, WATCHED, events_key
 from whatsapp.infra import hot_sync
 from whatsapp.infra.bus import alive_key

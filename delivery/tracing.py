@@ -20,7 +20,7 @@ import hiredis
 import msgspec
 
 from delivery.session import Event, Session, State
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from whatsapp.infra import clock
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus

@@ -17,7 +17,8 @@ from delivery.open_chats import OpenChats, open_key
 from delivery.ports import Shows, everybody
 from delivery.roster import Roster, is_member
 from delivery.session import Hub, Session, State
-from delivery.store.interface import Conversation, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Conversation
 from whatsapp.infra import clock, faults
 from whatsapp.infra.batcher import Batcher
 from whatsapp.infra.bus import Bus

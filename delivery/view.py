@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from delivery.envelopes import envelope_of, unpack
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from whatsapp.infra import clock
 from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec

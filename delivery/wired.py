@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import astuple, fields
 
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 
 #: Places that the version before knows.
 BEFORE = 14

@@ -166,6 +166,13 @@ def parser() -> argparse.ArgumentParser:
         "--seeds", type=int, default=5, metavar="N", help="trials: so many seeds from there on (default 5)"
     )
     fault.add_argument("--only", metavar="NAME", help="those whose name has it, such as killed or frozen")
+    fault.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="so many tests at a time, each with servers of its own (default 1)",
+    )
     fault.add_argument("--json", metavar="FILE", help="write the printed figures there")
     model.arguments(
         command(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from delivery.store.interface import Change
+from delivery.store.values import Change
 from groups.models import Group, Icon, Role, Who
 
 _encode: Final = msgspec.msgpack.Encoder(order="sorted").encode

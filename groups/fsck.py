@@ -16,8 +16,9 @@ from accounts.fsck import Files, Pictures
 from delivery.changes import change_group
 from delivery.fsck.engine import Engine
 from delivery.fsck.section import BUSY, Finding, Keys, facts, some
-from delivery.store.interface import Change, Unavailable
+from delivery.store.interface import Unavailable
 from delivery.store.sync import SyncStore
+from delivery.store.values import Change
 from groups import events
 from groups.models import Group, Icon, Membership, Role, Who
 from groups.services.members import heir_of

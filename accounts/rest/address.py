@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -12,6 +13,10 @@ from django.http import HttpRequest
 
 #: The source address of who has none.
 UNKNOWN: Final = "unknown"
+#: As ``str(ipaddress.IPv4Address)`` writes it. Each socket asks, and parsing is dear.
+_IPV4: Final = re.compile(
+    r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", re.ASCII
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -49,6 +54,8 @@ def resolve(peer: str, forwarded: str) -> str:
     address = peer
     while hops and _inside(address, trusted):
         address = hops.pop()
+    if _IPV4.fullmatch(address):
+        return address
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chats.handlers.messages import admitted, refuse
 from delivery.session import Session
-from delivery.store.interface import Amendment
+from delivery.store.values import Amendment
 from delivery.view import pack_target
 from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS

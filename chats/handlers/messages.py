@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from delivery.envelopes import Seal, pack
 from delivery.forwards import Forward
 from delivery.session import Session
-from delivery.store.interface import Send
+from delivery.store.values import Send
 from delivery.view import pack_extra
 from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS

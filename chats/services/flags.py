@@ -12,8 +12,8 @@ from accounts.errors import Refused
 from accounts.locks import lock_account
 from accounts.models import Account
 from chats.selectors import flags_json
-from delivery.store.interface import Flags, OwnFlags
 from delivery.store.sync import store
+from delivery.store.values import Flags, OwnFlags
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code

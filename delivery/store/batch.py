@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from delivery.store.interface import Amendment, Send
 from delivery.store.operation import Query, numbers, uuids
+from delivery.store.values import Amendment, Send
 
 _APPEND = """SELECT o_row, o_head, o_seq, o_outcome, o_at, o_expected, o_withheld, o_until FROM delivery_append(
     %s::uuid, %s::bigint, %s::int, %s::boolean, %s::uuid[], %s::int[], %s::uuid[], %s::uuid[], %s::uuid[], %s::bigint[],

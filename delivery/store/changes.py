@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store.interface import Change, Changed, RosterHead, TimerSet
 from delivery.store.operation import Operation, Query, numbers, uuids
+from delivery.store.values import Change, Changed, RosterHead, TimerSet
 
 _CREATE = """INSERT INTO delivery_head (conversation, kind, created_at) VALUES (%s::uuid, 'group', %s::bigint)
 ON CONFLICT DO NOTHING"""

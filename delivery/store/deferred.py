@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from django.db import connections, transaction
 
 from delivery.store import pending
-from delivery.store.interface import Change, Changed, Flags, OwnFlags, TimerSet, Unavailable
+from delivery.store.interface import Unavailable
 from delivery.store.pending import Elsewhere
+from delivery.store.values import Change, Changed, Flags, OwnFlags, TimerSet
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
 

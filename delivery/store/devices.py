@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store.interface import DeviceRow
 from delivery.store.operation import Operation, Query, uuids
 from delivery.store.unread import LAST
+from delivery.store.values import DeviceRow
 
 _LINK = """INSERT INTO delivery_device (device, member, linked_at) VALUES (%s::uuid, %s::uuid, %s::bigint)
 ON CONFLICT DO NOTHING RETURNING 1"""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from delivery.store.interface import Appended, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended
 
 
 class Locked(Exception):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from delivery.store.interface import Flags, OwnFlags
 from delivery.store.operation import Operation, Query
+from delivery.store.values import Flags, OwnFlags
 
 #: Columns of a :class:`Flags`, of a row that may be missing.
 COLUMNS = """coalesce(f.muted_until, 0), coalesce(f.pinned, false), coalesce(f.archived, false), f.draft,

@@ -8,6 +8,7 @@ socket stays with the loop, parameters are text that is already text (or bytes),
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections.abc import Callable
 from functools import partial
@@ -22,14 +23,16 @@ from delivery.store.operation import Query, Rows
 
 #: How often to ask libpq whether the connection still stands while an answer is awaited.
 LOOK_S = 0.25
+#: Of channels: what one has prepared may still be there when another gets its connection.
+_numbers = itertools.count(1)
 
 
 def _integers(text: bytes) -> list[int]:
     return list(map(int, text[1:-1].split(b","))) if len(text) > 2 else []
 
 
-#: By type: bigint, integer[], bigint[].
-_READ: dict[int, Callable[[bytes], Any]] = {20: int, 1007: _integers, 1016: _integers}
+#: By type: bigint, text, integer[], bigint[].
+_READ: dict[int, Callable[[bytes], Any]] = {20: int, 25: bytes.decode, 1007: _integers, 1016: _integers}
 
 
 def _sent(value: object) -> bytes | None:
@@ -60,6 +63,7 @@ class Channel:
 
     def __init__(self, pool: AsyncConnectionPool) -> None:
         self._pool = pool
+        self._number = next(_numbers)
         self._connection: psycopg.AsyncConnection | None = None
         self._socket = -1  # watched by the loop while >= 0
         self._statements: dict[str, _Statement] = {}
@@ -71,7 +75,7 @@ class Channel:
         self.busy = False
 
     async def rows(self, query: Query) -> Rows:
-        """Run one statement with positional parameters, whose columns are bigint or integer arrays."""
+        """Run one statement with positional parameters, whose columns are bigint, text or integer arrays."""
         if self.busy:
             raise RuntimeError("one statement at a time")
         self.busy = True
@@ -79,7 +83,7 @@ class Channel:
             pgconn = await self._open()
             statement = self._statements.get(query.sql)
             if statement is None:
-                name = f"store_{len(self._statements)}".encode()
+                name = f"own_{self._number}_{len(self._statements)}".encode()
                 statement = self._statements[query.sql] = _Statement(query.sql, name)
             values = [_sent(value) for value in query.params]
             if not self._keeps:

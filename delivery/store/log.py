@@ -10,18 +10,10 @@ import msgspec
 
 from delivery.store.batch import Run, runs
 from delivery.store.errors import Blocked, Clash, Locked
-from delivery.store.interface import (
-    Appended,
-    AppendResult,
-    Logged,
-    Outcome,
-    Page,
-    PageRequest,
-    Send,
-    Unavailable,
-)
+from delivery.store.interface import Unavailable
 from delivery.store.operation import Operation, Query, numbers, uuids
 from delivery.store.unread import LAST
+from delivery.store.values import Appended, AppendResult, Logged, Outcome, Page, PageRequest, Send
 from whatsapp.infra import faults
 
 _ATTEMPTS = 4  # of a statement that clashes: each one loses against a transaction that then is visible

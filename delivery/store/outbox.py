@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from delivery.store.interface import OutboxRow
 from delivery.store.operation import Operation, Query
+from delivery.store.values import OutboxRow
 
 KEEP_MS = 2 * 60 * 60 * 1000
 REPLAY_MS = 10 * 60 * 1000

@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from delivery.store.interface import Change, Flags, Store
+from delivery.store.interface import Store
+from delivery.store.values import Change, Flags
 from whatsapp.infra import clock
 
 #: Who wrote a row carries it out at once; after so long (ms) the sweep does.

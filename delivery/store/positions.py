@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store.interface import (
+from delivery.store.operation import Operation, Query, numbers, uuids
+from delivery.store.unread import LAST
+from delivery.store.values import (
     RECEIPTS_EACH,
     Behind,
     MemberReceipt,
@@ -14,8 +16,6 @@ from delivery.store.interface import (
     ReceiptCount,
     ReceiptWrite,
 )
-from delivery.store.operation import Operation, Query, numbers, uuids
-from delivery.store.unread import LAST
 
 # Owed end and start of every conversation of each user named, with the position of a linked device. A device that is not linked
 # has no position, so it gets no rows.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from delivery.store import flags, unread
-from delivery.store.interface import Conversation, Interval, ListedConversation
 from delivery.store.log import logged
 from delivery.store.operation import Operation, Query, uuids
+from delivery.store.values import Conversation, Interval, ListedConversation
 
 _DIRECT = "SELECT conversation::text FROM delivery_direct WHERE low = %s::uuid AND high = %s::uuid"
 

@@ -31,7 +31,9 @@ from delivery.store import (
     withheld,
 )
 from delivery.store.errors import Busy, Clash, Locked
-from delivery.store.interface import (
+from delivery.store.interface import Unavailable
+from delivery.store.operation import Operation, Query, Rows
+from delivery.store.values import (
     AppendResult,
     Behind,
     Change,
@@ -53,9 +55,7 @@ from delivery.store.interface import (
     RosterHead,
     Send,
     TimerSet,
-    Unavailable,
 )
-from delivery.store.operation import Operation, Query, Rows
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from delivery.store.interface import Interval
 from delivery.store.operation import Operation, Query, uuids
+from delivery.store.values import Interval
 
 #: Rows of one answer: a message id has one row a sender, and a group has at most 1,024 members.
 MAX_ROWS = 20

@@ -13,7 +13,7 @@ from accounts.errors import Refused
 from accounts.models import Account
 from accounts.selectors import account_by_id
 from delivery.changes import change_group
-from delivery.store.interface import Change
+from delivery.store.values import Change
 from groups import access, events, notices
 from groups.models import Group, JoinRequest, Membership, Role
 from groups.services.counting import count_change

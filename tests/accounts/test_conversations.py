@@ -10,8 +10,8 @@ import pytest
 from django.db import transaction
 
 from delivery.ids import conversation_id, region_of, uuid7
-from delivery.store.interface import Outcome, ReceiptWrite, Send
 from delivery.store.sync import store
+from delivery.store.values import Outcome, ReceiptWrite, Send
 from tests.accounts.conftest import Api, Person, assert_problem, parallel, sign_in
 from whatsapp.infra.clock import now_ms
 

@@ -15,9 +15,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from accounts.limits import DAY_MS
 from accounts.models import Account, Device, DeviceKeys, IdentityNews, Prekey
-from accounts.news import NOTHING, News, news
+from accounts.news import NOTHING, News
+from accounts.opening import Answer, Opening, ask
 from chats.news import Newsboy
 from delivery.session import State
+from delivery.store.libpq import Channel
 from tests.gateway.phone import new_id
 from tests.support.patience import until
 from whatsapp.infra.clock import now_ms
@@ -38,10 +40,21 @@ def with_pool(work: Callable[[AsyncConnectionPool], Awaitable[Any]]) -> Any:
     return async_to_sync(run)()
 
 
-def of(*devices: Device | str) -> list[News]:
-    ids = [str(device) for device in devices]
-    found: list[News] = with_pool(lambda pool: news(pool, ids))
-    return found
+async def answers(pool: AsyncConnectionPool, *openings: Opening) -> list[Answer]:
+    channel = Channel(pool)
+    try:
+        return await ask(channel.rows, openings)
+    finally:
+        await channel.close()
+
+
+def opening(device: Device, *, wants: bool = True) -> Opening:
+    return Opening(str(device.user_id), str(device), 2_000_000_000_000, wants)
+
+
+def of(*devices: Device) -> list[News]:
+    found: list[Answer] = with_pool(lambda pool: answers(pool, *map(opening, devices)))
+    return [answer.news for answer in found]
 
 
 def new_device() -> Device:
@@ -59,7 +72,11 @@ def test_changes_since_the_device_was_linked_are_told_the_oldest_first() -> None
     device, nobody = new_device(), new_device()
     changed(device, 999)
     second, first = changed(device, 3_000), changed(device, 2_000)
-    assert of(nobody, device, new_id()) == [NOTHING, News(None, ((first, 2_000), (second, 3_000))), NOTHING]
+    assert of(nobody, device, new_device()) == [
+        NOTHING,
+        News(None, ((first, 2_000), (second, 3_000))),
+        NOTHING,
+    ]
 
 
 def test_they_are_told_again_until_a_socket_has_lived_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +88,8 @@ def test_they_are_told_again_until_a_socket_has_lived_on(monkeypatch: pytest.Mon
 
     async def connect(pool: AsyncConnectionPool, *, lives: bool) -> None:
         session.state = State.READY
-        await Newsboy(pool).tell(session)
+        (answer,) = await answers(pool, opening(device))
+        Newsboy(pool).tell(session, answer.news)
         if not lives:
             session.state = State.CLOSED
         later = asyncio.get_running_loop().create_future()
@@ -79,7 +97,7 @@ def test_they_are_told_again_until_a_socket_has_lived_on(monkeypatch: pytest.Mon
         await later  # timers run in order: what was to be written down is by now asked for
 
         async def written() -> bool:
-            return await news(pool, [str(device.pk)]) == [NOTHING]
+            return [answer.news for answer in await answers(pool, opening(device))] == [NOTHING]
 
         if lives:
             await until(written, "what was got is not told again")
@@ -92,18 +110,38 @@ def test_they_are_told_again_until_a_socket_has_lived_on(monkeypatch: pytest.Mon
     assert of(device) == [News(None, ((later, 4_000),))]
 
 
-def test_nothing_is_told_and_nothing_breaks_while_postgresql_is_away() -> None:
-    sent: list[Any] = []
-    session: Any = SimpleNamespace(device=new_id(), state=State.READY, send=sent.append)
+def test_sessions_are_judged_and_told_in_one_statement() -> None:
+    device, banned, gone = new_device(), new_device(), new_device()
+    user = changed(device, 2_000)
+    Account.objects.filter(pk=banned.user_id).update(banned_until=2**52)
+    Device.objects.filter(pk=gone.pk).update(unlinked_at=5_000)
+    old = opening(device)._replace(issued_at=1)
+    Device.objects.filter(pk=device.pk).update(session_from=2)
+    stranger = Opening(new_id(), str(device), 2_000_000_000_000, True)  # somebody else's device
+    nobody = Opening(new_id(), new_id(), 2_000_000_000_000, True)
 
-    async def connect() -> None:
-        async with AsyncConnectionPool(
-            "host=127.0.0.1 port=1", min_size=0, max_size=1, open=False, timeout=0.2
-        ) as pool:
-            await Newsboy(pool).tell(session)
+    asked = (
+        opening(device),
+        opening(device, wants=False),
+        opening(banned),
+        opening(gone),
+        old,
+        stranger,
+        nobody,
+    )
+    found = with_pool(lambda pool: answers(pool, *asked))
 
-    async_to_sync(connect)()
-    assert sent == []
+    told = News(None, ((user, 2_000),))
+    assert [answer.verdict for answer in found] == [
+        "ok",
+        "ok",
+        "banned",
+        "unlinked",
+        "revoked",
+        "unlinked",
+        "unlinked",
+    ]
+    assert [answer.news for answer in found] == [told, NOTHING, NOTHING, NOTHING, told, NOTHING, NOTHING]
 
 
 def test_few_keys_are_told_with_their_numbers() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.session import Cassandra, Row, Statement
-from delivery.store.interface import Appended, PageRequest, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, PageRequest, Send
 from tests.cassandra.hotnode import Gateways, HotNode
 from tests.cassandra.two_gateways import is_event
 from tests.contract.people import T0, People, new_id

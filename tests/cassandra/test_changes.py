@@ -10,7 +10,8 @@ from delivery.store import pending
 from delivery.store.cassandra import changes
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import Change, Interval, PageRequest, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Change, Interval, PageRequest
 from tests.contract.people import T0, new_id
 from whatsapp.infra import clock
 

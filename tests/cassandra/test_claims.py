@@ -10,7 +10,8 @@ import pytest
 from delivery.store.cassandra import append, claims, devices, lock, pages, settling
 from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.errors import Blocked
-from delivery.store.interface import Appended, Outcome, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Outcome, Send
 from tests.cassandra.two_gateways import Two, is_event, is_message, two
 from tests.contract.people import T0, amendment, new_id, send, seqs
 

@@ -15,7 +15,8 @@ from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.errors import Blocked
-from delivery.store.interface import Outcome, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Outcome, Send
 from tests.cassandra.two_gateways import Two, in_order, is_event, two
 from tests.contract.people import T0, new_id, seqs
 

@@ -10,7 +10,7 @@ import pytest
 
 from delivery.store.cassandra import clocks
 from delivery.store.cassandra.session import Cassandra, Statement
-from delivery.store.interface import Outcome
+from delivery.store.values import Outcome
 from tests.cassandra import test_leases
 from tests.cassandra.test_leases import Pair, pair
 from tests.cassandra.two_gateways import Faulty, Two, is_event, two

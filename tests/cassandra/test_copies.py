@@ -12,7 +12,8 @@ import pytest
 from delivery.store.cassandra import copied, documents, leases, lost
 from delivery.store.cassandra.document import Document, Lost
 from delivery.store.cassandra.session import Statement
-from delivery.store.interface import Appended, Outcome, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Outcome
 from tests.cassandra.hotnode import anywhere, gateways, hot_node, short
 from tests.cassandra.pair import Pair, pair, restart
 from tests.cassandra.two_gateways import in_order, is_event, is_message

@@ -9,7 +9,8 @@ import pytest
 
 from delivery.store.cassandra import leases
 from delivery.store.errors import Blocked
-from delivery.store.interface import Appended, Outcome, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Outcome
 from tests.cassandra.hotnode import anywhere, gateways, hot_node, short
 from tests.cassandra.pair import PATIENCE_S, Pair, pair
 from tests.contract.people import T0, People, new_id

@@ -14,7 +14,8 @@ import pytest
 from delivery.store.cassandra import append, claims, judge
 from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.errors import Blocked
-from delivery.store.interface import Outcome, PageRequest, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Outcome, PageRequest, Send
 from tests.cassandra.hotnode import Gateways, HotNode, gateways, hot_node, short
 from tests.contract.people import T0, People, new_id
 from whatsapp.infra import clock

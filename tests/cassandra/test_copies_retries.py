@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from delivery.store.cassandra import append, judge
-from delivery.store.interface import Outcome, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Outcome
 from tests.cassandra.hotnode import gateways, hot_node, short
 from tests.cassandra.pair import Pair, pair
 from tests.cassandra.two_gateways import is_event

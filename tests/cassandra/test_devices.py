@@ -14,15 +14,8 @@ from delivery.store.cassandra import devices, fsck_rows
 from delivery.store.cassandra.positions import acked
 from delivery.store.cassandra.session import Cassandra, Row
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import (
-    DeviceRow,
-    Outcome,
-    PageRequest,
-    Position,
-    PositionWrite,
-    ReceiptWrite,
-    Unavailable,
-)
+from delivery.store.interface import Unavailable
+from delivery.store.values import DeviceRow, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
 from tests.contract.people import T0, People, send
 
 DAY = 86_400_000

@@ -12,7 +12,7 @@ import pytest
 from delivery.store.cassandra import claims, lock
 from delivery.store.cassandra.session import Cassandra, Row, Statement
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import AppendResult, Outcome, Send
+from delivery.store.values import AppendResult, Outcome, Send
 from tests.cassandra.hotnode import hot, hot_node
 from tests.contract.people import T0, People, new_id
 from whatsapp.infra import clock

@@ -22,7 +22,8 @@ from delivery.store.cassandra.document import Claim, Document, Intent, Lock, Sta
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.fsck import ALL
-from delivery.store.interface import Change, PositionWrite, ReceiptWrite, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Change, PositionWrite, ReceiptWrite
 from tests.contract.people import amendment, new_id, send
 from whatsapp.infra.clock import now_ms
 

@@ -18,8 +18,8 @@ from delivery.fsck.runner import run
 from delivery.fsck.section import Finding, Twice
 from delivery.inbox import dirty_key, marker_key
 from delivery.store import pending
-from delivery.store.interface import Flags
 from delivery.store.sync import store
+from delivery.store.values import Flags
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.cassandra.test_fsck import ask, cql, emptied, on_cassandra  # noqa: F401 - a fixture
 from tests.chats.conftest import open_direct

@@ -10,7 +10,8 @@ from delivery.store.cassandra import life
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import Change, PageRequest, PositionWrite, Store
+from delivery.store.interface import Store
+from delivery.store.values import Change, PageRequest, PositionWrite
 from tests.contract.people import T0, People, amendment, new_id, send
 
 

@@ -8,7 +8,7 @@ import pytest
 from delivery.store.cassandra import amend, append, judge, rows
 from delivery.store.cassandra.judge import Full
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.interface import Appended, Outcome
+from delivery.store.values import Appended, Outcome
 from tests.cassandra.two_gateways import Two, two
 from tests.contract.people import T0, new_id
 

@@ -12,8 +12,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from delivery.pending import PendingSweep
 from delivery.store import pending
-from delivery.store.interface import Flags, Unavailable
+from delivery.store.interface import Unavailable
 from delivery.store.pending import Elsewhere, ForgetFlags, LinkDevice, SetFlags
+from delivery.store.values import Flags
 from tests.contract.people import new_id
 from whatsapp.infra import clock
 

@@ -21,8 +21,8 @@ from delivery.store.background import Background
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.deferred import DeferredStore
-from delivery.store.interface import Change, Flags, Interval
 from delivery.store.pending import GRACE_MS
+from delivery.store.values import Change, Flags, Interval
 from tests.contract.people import T0, new_id, send
 from whatsapp.infra import clock
 from whatsapp.infra.build import data_folder
@@ -116,7 +116,7 @@ _DIES = """
 import sys, django
 django.setup()
 from django.db import transaction
-from delivery.store.interface import Change
+from delivery.store.values import (Change)
 from delivery.store.sync import store
 group, user, message_id = sys.argv[1:]
 with transaction.atomic():

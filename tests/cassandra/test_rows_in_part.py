@@ -12,7 +12,8 @@ import pytest
 from delivery.store.cassandra import changes, claims, events, rows
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.interface import Appended, Change, Outcome, ReceiptWrite, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Change, Outcome, ReceiptWrite, Send
 from tests.cassandra.hotnode import gateways, hot_node, short
 from tests.cassandra.pair import Pair, pair
 from tests.cassandra.two_gateways import Two, is_event, is_message, two

@@ -11,8 +11,8 @@ import pytest
 from django.db import connection, transaction
 
 from delivery.store import chosen, pending
-from delivery.store.interface import Flags
 from delivery.store.sync import store
+from delivery.store.values import Flags
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.cassandra.test_fsck import emptied, on_cassandra  # noqa: F401 - a fixture
 from tests.chats.conftest import open_direct

@@ -9,7 +9,8 @@ from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
 from delivery.store.errors import Busy
 from delivery.store.guarded import CircuitOpen, guarded
-from delivery.store.interface import Outcome, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Outcome
 from tests.cassandra.two_gateways import Two, two
 from tests.contract.people import T0, People, new_id, send
 from whatsapp.infra.breaker import Policy

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from delivery.store import chosen
-from delivery.store.interface import PositionWrite, ReceiptWrite
+from delivery.store.values import PositionWrite, ReceiptWrite
 from tests.contract.people import T0, new_id, send
 
 

@@ -11,7 +11,8 @@ import pytest
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import Appended, Outcome, PageRequest, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Outcome, PageRequest, Send
 from tests.cassandra.hotnode import hot
 from tests.contract.people import T0, People, new_id, seqs
 from whatsapp.infra import clock

@@ -10,8 +10,8 @@ import pytest
 from django.db import transaction
 
 from chats import selectors
-from delivery.store.interface import Outcome, ReceiptWrite, Send
 from delivery.store.sync import store
+from delivery.store.values import Outcome, ReceiptWrite, Send
 from tests.accounts.conftest import Api, Person, assert_problem
 from tests.chats.conftest import open_direct
 from tests.chats.test_flags import FOR_EVER, patch

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from delivery.store.interface import Send
 from delivery.store.sync import store
+from delivery.store.values import Send
 from tests.accounts.conftest import Person, at_once
 from tests.chats.conftest import open_direct
 from tests.gateway.phone import new_id

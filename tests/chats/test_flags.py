@@ -12,8 +12,8 @@ from django.db import transaction
 
 from accounts.models import Account
 from accounts.services.recycling import retire
-from delivery.store.interface import ReceiptWrite
 from delivery.store.sync import store
+from delivery.store.values import ReceiptWrite
 from tests.accounts.conftest import Api, Person, assert_problem, at_once
 from tests.chats.conftest import listed, open_direct
 from tests.groups.conftest import make, sign_in

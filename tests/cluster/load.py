@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +13,7 @@ import httpx
 from tests.faults.history import History
 from tests.faults.people import Device
 from tests.gateway.phone import couple
+from tests.support.noted import note
 from tests.support.patience import until
 from whatsapp.wire import frames
 
@@ -167,9 +165,5 @@ class Load:
                 f"  {phase:34} {row['confirmed']:6.0f} ✓   p50 {row['p50_ms']:7.1f}   p99 {row['p99_ms']:8.1f}"
                 f"   max {row['max_ms']:8.1f} ms"
             )
-        file = os.environ.get("WHATSAPP_FAULTS_JSON")
-        if file:
-            path = Path(file)
-            known = json.loads(path.read_text()) if path.exists() and path.stat().st_size else {}
-            known[name] = {"confirmed": self.confirmed, "unavailable": answers, "phases": figures}
-            path.write_text(json.dumps(known, indent=1))
+        noted = {"confirmed": self.confirmed, "unavailable": answers, "phases": figures}
+        note(lambda known: known.update({name: noted}))

@@ -7,8 +7,9 @@ from typing import Any
 from delivery.store.cassandra.mover import Mover, Passed
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import Change, Flags, Outcome, PageRequest, PositionWrite, ReceiptWrite, Store
+from delivery.store.interface import Store
 from delivery.store.moving import Ledger
+from delivery.store.values import Change, Flags, Outcome, PageRequest, PositionWrite, ReceiptWrite
 from tests.contract.harness import PostgresHarness
 from tests.contract.people import T0, amendment, new_id, send
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from delivery.store.interface import (
+from delivery.store.values import (
     Amendment,
     Appended,
     Behind,

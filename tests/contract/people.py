@@ -7,7 +7,8 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from delivery.store.interface import Amendment, Logged, PageRequest, Send, Store, Unavailable
+from delivery.store.interface import Store, Unavailable
+from delivery.store.values import Amendment, Logged, PageRequest, Send
 from tests.support.patience import until
 
 #: Time of the first thing that happens in a test; far above 0, so that "now - 2 h" is a time.

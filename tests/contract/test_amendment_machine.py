@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from delivery.store.changes import NO_DEVICE
-from delivery.store.interface import Outcome, PageRequest, Send
+from delivery.store.values import Outcome, PageRequest, Send
 from tests.contract.conftest import ALL, alone
 from tests.contract.harness import PostgresHarness
 from tests.contract.model import HOUR, Model, Talk

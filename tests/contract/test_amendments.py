@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from delivery.drain import DrainRequest, write_backlog
-from delivery.store.interface import VIEW_ONCE, Appended, Change, Logged, Outcome, PageRequest
+from delivery.store.values import VIEW_ONCE, Appended, Change, Logged, Outcome, PageRequest
 from delivery.view import pack_extra
 from tests.contract.people import T0, People, amendment, new_id, send, seqs
 from whatsapp.wire import frames

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.interface import Appended, Outcome, Send
+from delivery.store.values import Appended, Outcome, Send
 from tests.contract.people import T0, People, new_id, seqs
 from whatsapp.infra import faults
 

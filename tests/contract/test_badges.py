@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.interface import Flags, ReceiptWrite
+from delivery.store.values import Flags, ReceiptWrite
 from tests.contract.model import Model, Talk
 from tests.contract.people import T0, new_id, send
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from delivery.store.interface import Change, Interval, PageRequest, RosterHead
+from delivery.store.values import Change, Interval, PageRequest, RosterHead
 from tests.contract.people import T0, People, new_id
 
 

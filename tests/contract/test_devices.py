@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.interface import Behind, DeviceRow, Position, PositionWrite, Receipt, ReceiptWrite
+from delivery.store.values import Behind, DeviceRow, Position, PositionWrite, Receipt, ReceiptWrite
 from tests.contract.people import T0, People, new_id, seqs
 
 

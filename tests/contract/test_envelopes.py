@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from delivery.store.interface import Outcome
+from delivery.store.values import Outcome
 from tests.contract.people import T0, People, new_id
 
 BLOB = bytes(range(256)) * 400  # longer than a page of the database

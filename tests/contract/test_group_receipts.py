@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from delivery.store.interface import RECEIPTS_EACH, Change, MemberReceipt, ReceiptCount, ReceiptWrite
+from delivery.store.values import RECEIPTS_EACH, Change, MemberReceipt, ReceiptCount, ReceiptWrite
 from tests.contract.people import T0, People, new_id
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from delivery.store.interface import Flags, PageRequest, PositionWrite, ReceiptWrite
+from delivery.store.values import Flags, PageRequest, PositionWrite, ReceiptWrite
 from tests.contract.conftest import ALL, alone
 from tests.contract.harness import PostgresHarness
 from tests.contract.model import HOUR, Model, Talk

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from delivery.store.interface import Outcome, ReceiptWrite
+from delivery.store.values import Outcome, ReceiptWrite
 from tests.contract.people import T0, People, new_id
 
 DAY = 86_400_000

@@ -10,8 +10,8 @@ from delivery.store import moving
 from delivery.store.cassandra import events, rows
 from delivery.store.cassandra.compared import Differs
 from delivery.store.cassandra.moved import Target
-from delivery.store.interface import Outcome, PageRequest, PositionWrite
 from delivery.store.moving import PRINTS
+from delivery.store.values import Outcome, PageRequest, PositionWrite
 from tests.contract.both import Both
 from tests.contract.people import T0, amendment, new_id, send
 

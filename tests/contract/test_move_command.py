@@ -19,8 +19,9 @@ from django.core.management import CommandError, call_command
 
 from delivery.store.cassandra.returned import WayBack
 from delivery.store.cassandra.store import CassandraStore
-from delivery.store.interface import PageRequest, PositionWrite, ReceiptWrite, Unavailable
+from delivery.store.interface import Unavailable
 from delivery.store.moving import TABLES, Ledger, Running
+from delivery.store.values import PageRequest, PositionWrite, ReceiptWrite
 from delivery.whereabouts import judge
 from tests.contract.both import Both
 from tests.contract.people import T0, new_id, send

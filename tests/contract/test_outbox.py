@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from delivery.store.interface import Outcome
+from delivery.store.values import Outcome
 from tests.contract.people import T0, People, new_id
 
 MINUTE = 60_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.interface import Page, PageRequest
+from delivery.store.values import Page, PageRequest
 from tests.contract.people import T0, People, new_id, seqs
 
 

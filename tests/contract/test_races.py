@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from delivery.store.errors import Blocked
-from delivery.store.interface import Change, Outcome, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Change, Outcome, Send
 from tests.contract.people import T0, People, new_id, read_all, seqs
 
 STORED, DUPLICATE, CONFLICT, OUT_OF_ORDER = (

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from delivery.store.errors import Blocked
-from delivery.store.interface import Outcome, Receipt, ReceiptWrite
+from delivery.store.values import Outcome, Receipt, ReceiptWrite
 from tests.contract.people import T0, People, new_id
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from delivery.store.interface import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
+from delivery.store.values import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
 from tests.contract.people import T0, People, new_id, seqs
 
 DAY = 24 * 60 * 60 * 1000

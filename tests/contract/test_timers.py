@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from delivery.store.interface import Outcome, TimerSet
+from delivery.store.values import Outcome, TimerSet
 from tests.contract.people import T0, People, amendment, new_id, send, seqs
 from tests.contract.test_vanishing import _times, vanish_all
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from delivery.store.interface import Interval, PositionWrite, ReceiptWrite
 from delivery.store.trace import DeviceState, Head, OutboxPlace, Place, UserState, Watermark
+from delivery.store.values import Interval, PositionWrite, ReceiptWrite
 from tests.contract.people import T0, People, new_id
 
 

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from delivery.store.interface import Outcome, PageRequest, PositionWrite, Unavailable
+from delivery.store.interface import Unavailable
 from delivery.store.postgres import PostgresStore
+from delivery.store.values import Outcome, PageRequest, PositionWrite
 from tests.contract.harness import PostgresHarness
 from tests.contract.people import T0, People, new_id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from delivery.store.interface import Outcome
+from delivery.store.values import Outcome
 from tests.contract.people import T0, People, seqs
 
 #: The sweep sees the whole store: each test has a time of its own, below all that others use.

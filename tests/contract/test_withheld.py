@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Any
 
-from delivery.store.interface import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
+from delivery.store.values import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
 from tests.contract.people import T0, People, new_id, read_all, seqs
 
 

@@ -23,7 +23,8 @@ from delivery.lanes import SubmitLane
 from delivery.node import Node
 from delivery.ports import EnvelopeDevices, keyless
 from delivery.session import Session, State
-from delivery.store.interface import Appended, Send, Store
+from delivery.store.interface import Store
+from delivery.store.values import Appended, Send
 from delivery.sweep import Sweep
 from devtools.processes import Child
 from devtools.valkey import ValkeyServer

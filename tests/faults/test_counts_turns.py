@@ -8,7 +8,7 @@ import pytest
 
 from delivery import counts as counts_module
 from delivery.counts import Counts
-from delivery.store.interface import RECEIPTS_EACH, Conversation, Interval, ReceiptCount
+from delivery.store.values import RECEIPTS_EACH, Conversation, Interval, ReceiptCount
 from tests.support.patience import until
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from delivery.drain import DrainRequest, write_backlog
 from delivery.drained import TTL_S, index_key
-from delivery.store.interface import Amendment, Send
+from delivery.store.values import Amendment, Send
 from tests.contract.people import amendment, send
 from tests.faults.engine import Process, Seat, World
 from tests.faults.moments import Held

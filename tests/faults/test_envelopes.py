@@ -10,7 +10,8 @@ import pytest
 
 from delivery import keyed as keyed_module
 from delivery.envelopes import Seal, member_hash
-from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import DEVICE_LIST_MAX_AGE_MS
 from tests.faults.engine import Process, Seat, World
 from tests.faults.test_lanes import Room, nobody
 from tests.gateway.phone import new_id

@@ -10,8 +10,8 @@ import pytest
 
 from delivery import receipts as receipts_module
 from delivery.session import Session, State
-from delivery.store.interface import ReceiptCount
 from delivery.store.postgres import PostgresStore
+from delivery.store.values import ReceiptCount
 from tests.faults.engine import Process, Seat, World
 from tests.faults.test_lanes import nobody
 from tests.gateway.phone import new_id

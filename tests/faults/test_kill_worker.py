@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from delivery.store.interface import Appended, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Send
 from tests.faults.history import Sent
 from tests.faults.rig import Cast, Rig, meeting, stays
 from tests.gateway.phone import new_id

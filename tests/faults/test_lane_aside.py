@@ -12,7 +12,7 @@ import pytest
 from delivery import outbox as outbox_module
 from delivery.aside import aside_key
 from delivery.lanes import lane_of
-from delivery.store.interface import Change
+from delivery.store.values import Change
 from tests.faults.engine import World, saved
 from tests.faults.rig import stays
 from tests.faults.test_lanes import Room, nobody

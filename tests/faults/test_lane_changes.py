@@ -11,7 +11,7 @@ from delivery import lanes
 from delivery.lane_worker import LaneWorker
 from delivery.lanes import Entry
 from delivery.store.changes import NO_DEVICE
-from delivery.store.interface import Change, Logged
+from delivery.store.values import Change, Logged
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room, nobody
 from tests.gateway.phone import new_id

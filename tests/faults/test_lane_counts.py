@@ -9,7 +9,7 @@ import pytest
 from delivery import parcels as parcels_module
 from delivery import session as session_module
 from delivery.parcels import parcels, weight
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from tests.faults.engine import Seat, World
 from tests.faults.test_lanes import Room, nobody
 from tests.gateway.phone import new_id

@@ -10,7 +10,7 @@ import pytest
 from delivery import lane_pace
 from delivery.lane_pace import GATHER_MAX_S, Order, Pace
 from delivery.lanes import Entry
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room
 from tests.gateway.phone import new_id

@@ -13,7 +13,7 @@ from delivery import lane_worker
 from delivery import outbox as outbox_module
 from delivery.lanes import lane_of, lease_key, queue_key
 from delivery.outbox import Progress
-from delivery.store.interface import Change
+from delivery.store.values import Change
 from tests.faults.engine import World, saved
 from tests.faults.test_lanes import Room, nobody
 from tests.gateway.phone import new_id

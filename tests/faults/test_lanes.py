@@ -10,7 +10,7 @@ import pytest
 
 from delivery import outbox as outbox_module
 from delivery.lanes import LANES, lane_of, lease_key, queue_key
-from delivery.store.interface import Change
+from delivery.store.values import Change
 from tests.faults.engine import Process, Seat, Worker, World, saved
 from tests.faults.rig import stays
 from tests.gateway.phone import new_id

@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 from delivery import live as live_module
 from delivery.drain import DrainRequest
 from delivery.presence import PRESENCE
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from delivery.wired import unwired, wired
 from tests.faults.engine import World
 from tests.faults.test_lanes import Room

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from delivery.session import Event
-from delivery.store.interface import Logged, PageRequest
+from delivery.store.values import Logged, PageRequest
 from tests.faults.engine import Seat, World
 from tests.gateway.phone import new_id
 from tests.support.patience import until

@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from delivery.live import JOINED_BYTES, Live
 from delivery.session import Hub, Session, State
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from tests.gateway.phone import new_id
 from whatsapp.wire.codec import JSON, PROTOBUF, Codec
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from delivery.inbox import Complete, Inbox, dirty_key, marker_key
-from delivery.store.interface import Behind
+from delivery.store.values import Behind
 from tests.faults.engine import Process, World
 from tests.gateway.phone import new_id
 from tests.support.patience import until

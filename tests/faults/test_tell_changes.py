@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 
 from delivery import changes, tasks
 from delivery.lanes import Entry, queue_key
-from delivery.store.interface import Logged
+from delivery.store.values import Logged
 from tests.faults.engine import World
 from tests.gateway.phone import new_id
 from tests.support.patience import until

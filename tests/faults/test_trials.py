@@ -6,10 +6,10 @@ The history of a trial that broke the contract and the logs of its system are ke
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -17,6 +17,7 @@ from devtools.paths import REPO
 from tests.faults.trials.catalogue import FAULTS
 from tests.faults.trials.trial import HOLD_S, place, trial
 from tests.support import early
+from tests.support.noted import note
 
 pytestmark = pytest.mark.needs_system
 
@@ -47,7 +48,7 @@ async def _tried(name: str, seeds: list[int], hold_s: float) -> None:
             file = early.FOLDER / f"trial-{name}-{seed}.jsonl"
             result = await trial(field, name, fault, seed, file)
             print("\n" + result.line())
-            _note(result.json())
+            note(partial(_add, result.json()))
             if result.problems:
                 kept = REPO / ".local" / "trials" / file.name
                 kept.parent.mkdir(parents=True, exist_ok=True)
@@ -59,10 +60,5 @@ async def _tried(name: str, seeds: list[int], hold_s: float) -> None:
     assert not broken, "\n".join(broken)
 
 
-def _note(result: dict[str, object]) -> None:
-    """Add it to the file that ``./dev faults --json`` names."""
-    if file := os.environ.get("WHATSAPP_FAULTS_JSON"):
-        path = Path(file)
-        known = json.loads(path.read_text()) if path.exists() and path.stat().st_size else {}
-        known.setdefault("trials", []).append(result)
-        path.write_text(json.dumps(known, indent=1))
+def _add(result: dict[str, Any], known: dict[str, Any]) -> None:
+    known.setdefault("trials", []).append(result)

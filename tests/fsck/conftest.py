@@ -18,8 +18,8 @@ from delivery.fsck.runner import Report, run
 from delivery.fsck.section import Finding
 from delivery.inbox import dirty_key, marker_key
 from delivery.store.fsck import ALL
-from delivery.store.interface import Amendment, PositionWrite, ReceiptWrite, Send
 from delivery.store.sync import store
+from delivery.store.values import Amendment, PositionWrite, ReceiptWrite, Send
 from groups.models import Group, Icon
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.chats.conftest import open_direct

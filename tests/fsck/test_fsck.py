@@ -12,8 +12,8 @@ from django.core.files.storage import default_storage
 
 from accounts.models import Block, Device, Photo
 from delivery.inbox import dirty_key, marker_key
-from delivery.store.interface import PageRequest
 from delivery.store.sync import store
+from delivery.store.values import PageRequest
 from groups.models import Icon, Membership
 from tests.fsck.conftest import World, fsck, say, sql
 from tests.groups.conftest import a_member_of_the_engine

@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from delivery.roster import READ_AHEAD, Roster
-from delivery.store.interface import DEVICE_LIST_MAX_AGE_MS, DeviceRow, Store
+from delivery.store.interface import Store
+from delivery.store.values import DEVICE_LIST_MAX_AGE_MS, DeviceRow
 
 MAX_AGE_S = DEVICE_LIST_MAX_AGE_MS / 1000
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from delivery.reader import Reader
-from delivery.store.interface import Page, PageRequest
+from delivery.store.values import Page, PageRequest
 
 
 class _Slow:

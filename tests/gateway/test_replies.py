@@ -11,7 +11,8 @@ import pytest
 from delivery.forwards import MAX_ACTS, Acts, Forward
 from delivery.log import Log
 from delivery.store.errors import Blocked
-from delivery.store.interface import Appended, Conversation, Interval, Outcome, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Conversation, Interval, Outcome
 from tests.contract.people import send
 from tests.gateway.peer import Peer, talking
 from tests.gateway.phone import Runs, link, new_id, sign_up

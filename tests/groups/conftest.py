@@ -12,8 +12,8 @@ from django.db import transaction
 from accounts.models import Account
 from accounts.services.devices import link_device
 from accounts.services.sessions import start_session
-from delivery.store.interface import Logged, PageRequest
 from delivery.store.sync import store
+from delivery.store.values import Logged, PageRequest
 from tests.accounts.conftest import (  # noqa: F401 - fixtures
     Person,
     _memory_layer,

@@ -8,7 +8,7 @@ import pytest
 
 from delivery.lane_turns import AT_ONCE, SMALL, Turns
 from delivery.lane_worker import LaneWorker
-from delivery.store.interface import Logged, RosterHead
+from delivery.store.values import Logged, RosterHead
 
 
 class Passes:

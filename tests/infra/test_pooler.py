@@ -11,8 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from delivery.store.interface import Send, Unavailable
+from delivery.store.interface import Unavailable
 from delivery.store.postgres import PostgresStore
+from delivery.store.values import Send
 from devtools import ports
 from devtools.paths import REPO
 from devtools.postgres import USER, PostgresServer

@@ -13,8 +13,8 @@ import redis.asyncio
 from django.core.management import CommandError, call_command
 
 from delivery.session import Event
-from delivery.store.interface import Logged
 from delivery.store.sync import store
+from delivery.store.values import Logged
 from delivery.trace import TraceError, Tracer
 from delivery.tracing import MAX_WATCHED, WATCHED, Tracing, events_key
 from tests.gateway.peer import Peer
@@ -223,7 +223,7 @@ async def test_marks_and_pushes_are_traced_while_somebody_watches(stack: Any) ->
 
 _GROUP = """
 import uuid
-from delivery.store.interface import Change
+from delivery.store.values import (Change)
 from delivery.store.sync import store
 from delivery.ids import conversation_id
 from whatsapp.infra.clock import now_ms

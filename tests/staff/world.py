@@ -17,7 +17,7 @@ from django_celery_beat.models import (
 
 from delivery.models import Direct, Event, Head, Member, Pending
 from delivery.store import pending
-from delivery.store.interface import Flags
+from delivery.store.values import Flags
 from tests.accounts.conftest import Person, sign_in
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Outcome, TaskRun

@@ -18,6 +18,7 @@ from math import inf
 from typing import Any, ClassVar
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from whatsapp.infra import handshake, metrics
@@ -101,7 +102,13 @@ class Http(HttpToolsProtocol):
     # -- asyncio.Protocol --------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        # As uvicorn does, which makes two objects of Python's socket to ask them for the addresses.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = _endpoint(transport.get_extra_info("sockname"))
+        self.client = _endpoint(transport.get_extra_info("peername"))
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._address = self.client[0] if self.client else ""
         refused = self.door.enter(self._address)
         if refused:
@@ -347,3 +354,8 @@ class Http(HttpToolsProtocol):
         self.transport.write(b"".join([*lines, b"\r\n", body]))
         self.transport.write_eof()
         self._expect(Phase.CLOSING, int(LINGER_S * 1000))
+
+
+def _endpoint(address: Any) -> tuple[str, int] | None:
+    """Address and port of IPv4 and IPv6; a Unix socket has none."""
+    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None

@@ -17,7 +17,8 @@ from django.http import HttpRequest
 
 from delivery.store import chosen
 from delivery.store.cassandra.overview import Sizes, Summary
-from delivery.store.interface import Interval, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Interval
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.admins.base import BoundedChangeList
 from whatsapp.staff.counting import Number

@@ -30,7 +30,7 @@ from delivery.store.cassandra.session import Cassandra, Statement, cut
 from delivery.store.cassandra.settling import change_settled, end_claims
 from delivery.store.cassandra.targets import ABOUT, Target, fresh, target_of
 from delivery.store.errors import Busy
-from delivery.store.interface import Amendment, Appended, Outcome, Send
+from delivery.store.values import Amendment, Appended, Outcome, Send
 
 #: Statements of one logged batch; what a delete supersedes beyond that is written ahead of it.
 _LOGGED = 64

@@ -23,7 +23,8 @@ from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra, Statement, cut, gather
 from delivery.store.cassandra.settling import change_settled
 from delivery.store.errors import Busy
-from delivery.store.interface import Appended, Outcome, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Appended, Outcome, Send
 
 T = TypeVar("T")
 

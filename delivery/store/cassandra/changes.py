@@ -21,8 +21,9 @@ from delivery.store.cassandra.rows import BUCKET, OutboxRows, activity, announce
 from delivery.store.cassandra.session import Cassandra, Statement
 from delivery.store.changes import NO_DEVICE
 from delivery.store.errors import Busy
-from delivery.store.interface import Change, Changed, RosterHead, TimerSet, Unavailable
+from delivery.store.interface import Unavailable
 from delivery.store.outbox import REPLAY_MS
+from delivery.store.values import Change, Changed, RosterHead, TimerSet
 from whatsapp.infra import clock
 
 #: An intent so old (ms) is finished by whoever meets it.

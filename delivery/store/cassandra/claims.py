@@ -23,7 +23,7 @@ from delivery.store.cassandra.document import Claim, Document, State
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.session import Cassandra, Statement, gather
-from delivery.store.interface import Send
+from delivery.store.values import Send
 
 CLAIM_MS = 10_000
 SETTLE_MS = 15_000

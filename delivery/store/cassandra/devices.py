@@ -18,7 +18,7 @@ from delivery.store.cassandra.positions import acked
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, gather
 from delivery.store.errors import Busy
-from delivery.store.interface import DeviceRow
+from delivery.store.values import DeviceRow
 
 #: Conditional writes that lose against others in one call.
 _ATTEMPTS: Final = 16

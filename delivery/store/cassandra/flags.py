@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from delivery.store.cassandra.session import Cassandra, gather
-from delivery.store.interface import Flags, OwnFlags
+from delivery.store.values import Flags, OwnFlags
 
 _MEMBER = "SELECT joined_seq FROM $.roster WHERE member = ? AND conversation = ? LIMIT 1"
 _ALL = """SELECT conversation, muted_until, pinned, archived, draft, version, changed_at, WRITETIME(version) FROM $.flags

@@ -22,7 +22,7 @@ from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.judge import Full, Judged, judge
 from delivery.store.cassandra.messages import Known, known
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.interface import Send
+from delivery.store.values import Send
 
 #: Lost races of one batch before what is left of it goes the durable way.
 _ROUNDS = 6

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from delivery.store.cassandra import clocks, life, rows
 from delivery.store.cassandra.document import MAX_LASTS, Block, Claim, Document, Hot, State
 from delivery.store.cassandra.messages import Known
-from delivery.store.interface import Appended, Outcome, Send
+from delivery.store.values import Appended, Outcome, Send
 
 #: What was sent behind a message may follow it, when that is sent again, until its claim is this old: then its rows are there, or
 #: nobody is told anything, before its time is over (CLAIM_MS of :mod:`.claims`), whatever two requests take. Later it may be

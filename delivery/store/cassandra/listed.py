@@ -10,7 +10,7 @@ from delivery.store.cassandra.lost import is_void
 from delivery.store.cassandra.owed import Owed
 from delivery.store.cassandra.receipts import Mark, marks_of
 from delivery.store.cassandra.session import Cassandra, gather
-from delivery.store.interface import Flags, ListedConversation, Logged
+from delivery.store.values import Flags, ListedConversation, Logged
 
 _IDS = "SELECT conversation FROM $.roster WHERE member = ?"
 #: Of these the last one is mostly owed.

@@ -13,7 +13,8 @@ from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.errors import Blocked, Busy
-from delivery.store.interface import Amendment, Appended, AppendResult, Send, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Amendment, Appended, AppendResult, Send
 from whatsapp.infra import faults
 
 

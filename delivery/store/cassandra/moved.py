@@ -17,9 +17,9 @@ from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.positions import acked, expired
 from delivery.store.cassandra.receipts import written
 from delivery.store.cassandra.session import Cassandra, Statement
-from delivery.store.interface import ReceiptWrite
 from delivery.store.move import Log, Row, Source
 from delivery.store.moving import Prints
+from delivery.store.values import ReceiptWrite
 
 #: Of a document: what is its own, however it came to be.
 KEPT: Final = ("recent", "lock", "stamp", "life")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from delivery.store.cassandra.session import Cassandra, Row, gather
-from delivery.store.interface import OutboxRow
 from delivery.store.outbox import KEEP_MS, REPLAY_MS
+from delivery.store.values import OutboxRow
 
 #: Partitions of the table ``writer``: the first hex digit of an id.
 PARTS: Final = list(range(16))

@@ -22,7 +22,7 @@ from delivery.store.cassandra.members import Membership, is_owed, last, of_membe
 from delivery.store.cassandra.messages import known
 from delivery.store.cassandra.session import Cassandra, gather
 from delivery.store.cassandra.settling import end_claims
-from delivery.store.interface import Logged, Page, PageRequest
+from delivery.store.values import Logged, Page, PageRequest
 from whatsapp.infra import clock
 
 #: Waits of one call for rows that are under way, in seconds, one after the other.

@@ -14,7 +14,7 @@ from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.owed import owed
 from delivery.store.cassandra.receipts import written
 from delivery.store.cassandra.session import Cassandra, Statement
-from delivery.store.interface import Behind, Position, PositionWrite, ReceiptWrite
+from delivery.store.values import Behind, Position, PositionWrite, ReceiptWrite
 
 #: How long a device's life is believed to be the present one, ms. A session reads it when it opens, so only a device that is
 #: unlinked and linked again behind its own session's back could lose positions meanwhile; it would be sent those events again.

@@ -16,7 +16,7 @@ from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.owed import Owed, owed
 from delivery.store.cassandra.session import Cassandra, Statement
-from delivery.store.interface import RECEIPTS_EACH, MemberReceipt, Receipt, ReceiptCount, ReceiptWrite
+from delivery.store.values import RECEIPTS_EACH, MemberReceipt, Receipt, ReceiptCount, ReceiptWrite
 
 #: Longest answer of :func:`receipts` when no conversation was named.
 _NEWEST = 500

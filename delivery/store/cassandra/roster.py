@@ -10,7 +10,8 @@ from delivery.store.cassandra.changes import finish_abandoned
 from delivery.store.cassandra.document import Block, Document, Shown
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.session import Cassandra, Statement
-from delivery.store.interface import Conversation, Interval, Unavailable
+from delivery.store.interface import Unavailable
+from delivery.store.values import Conversation, Interval
 
 _DIRECT = "SELECT conversation FROM $.direct WHERE low = ? AND high = ?"
 _CLAIM = "INSERT INTO $.direct (low, high, conversation) VALUES (?, ?, ?) IF NOT EXISTS"

@@ -9,7 +9,7 @@ from typing import Any
 
 from delivery.store.cassandra.document import Claim
 from delivery.store.cassandra.session import Statement
-from delivery.store.interface import Send
+from delivery.store.values import Send
 
 #: Numbers of one partition of a log.
 BUCKET = 4_096

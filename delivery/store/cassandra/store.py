@@ -36,7 +36,7 @@ from delivery.store.cassandra.leftovers import Leftovers
 from delivery.store.cassandra.positions import Positions
 from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
-from delivery.store.interface import (
+from delivery.store.values import (
     AppendResult,
     Behind,
     Change,

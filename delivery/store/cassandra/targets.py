@@ -1,5 +1,5 @@
 """Messages that amendments are about, and what is said about them: judged and changed in memory, in the order of the list, then
-written as rows. The rules are those of :class:`delivery.store.interface.Amendment`."""
+written as rows. The rules are those of :class:`delivery.store.values.Amendment`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from delivery.store.cassandra.events import EventRow
 from delivery.store.cassandra.judge import About
 from delivery.store.cassandra.members import Membership, is_owed
 from delivery.store.cassandra.session import Statement
-from delivery.store.interface import VIEW_ONCE, Amendment, Outcome, Send
+from delivery.store.values import VIEW_ONCE, Amendment, Outcome, Send
 
 #: What is about a message, by (conversation, seq).
 ABOUT = "SELECT seq, message_id, sender, kind, content, withheld FROM $.about WHERE conversation = ? AND target = ?"

@@ -12,7 +12,6 @@ from delivery.store.cassandra.outbox import everybody
 from delivery.store.cassandra.positions import stored
 from delivery.store.cassandra.rows import BUCKET
 from delivery.store.cassandra.session import Cassandra, gather
-from delivery.store.interface import Interval
 from delivery.store.trace import (
     MAX_MEMBERS,
     MAX_ROWS,
@@ -23,6 +22,7 @@ from delivery.store.trace import (
     UserState,
     Watermark,
 )
+from delivery.store.values import Interval
 
 #: Outbox rows of one writer that carry the time of a batch: few writers have several batches in one millisecond.
 _SAME_TIME: Final = 200
