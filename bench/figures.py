@@ -21,7 +21,8 @@ def percentiles(values: Sequence[float], scale: float = 1.0, digits: int = 2) ->
 
 
 def combine(runs: Sequence[Figures]) -> Figures:
-    """``{"median": Figures, "spread": the same names → [lowest, highest], "runs": […]}``."""
+    """``{"median": Figures, "spread": the same names → [lowest, highest], "runs": […]}``. Series, such as a figure for each second,
+    are of their run alone: there is no median of them."""
     return {"median": _median(runs), "spread": _spread(runs), "runs": list(runs)}
 
 
@@ -47,7 +48,8 @@ def _names(runs: Sequence[Figures]) -> list[tuple[str, Any]]:
     found: dict[str, Any] = {}
     for run in runs:
         for name, value in run.items():
-            found.setdefault(name, value)
+            if not isinstance(value, list):
+                found.setdefault(name, value)
     return list(found.items())
 
 
