@@ -21,8 +21,8 @@ def percentiles(values: Sequence[float], scale: float = 1.0, digits: int = 2) ->
 
 
 def combine(runs: Sequence[Figures]) -> Figures:
-    """``{"median": Figures, "spread": the same names → [lowest, highest], "runs": […]}``. Series, such as a figure for each second,
-    are of their run alone: there is no median of them."""
+    """``{"median": Figures, "spread": the same names → [lowest, highest], "runs": […]}``. Series, such as a figure for each
+    second, are of their run alone: there is no median of them."""
     return {"median": _median(runs), "spread": _spread(runs), "runs": list(runs)}
 
 

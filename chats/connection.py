@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from accounts.errors import banned
 from accounts.news import News
 from accounts.opening import Opening
 from accounts.tokens import Access, TokenError, read_access
-from chats.handlers import HANDLERS
+from chats.gateway import Gateway
 from chats.outbound import Outlet
 from delivery.session import Session, State
 from delivery.session_check import CLOSE_OF
@@ -26,9 +26,6 @@ from whatsapp.infra.logs import about
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Close, Code, FrameError, error_frame
 from whatsapp.wire.versions import Negotiated
-
-if TYPE_CHECKING:
-    from chats.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +49,9 @@ _NOTABLE = frozenset(
 _BYE = frozenset((1000, 1001))
 _numbers = itertools.count(1)
 
+#: What does what a frame of a type asks for: ``(connection, session, frame) -> None``; it never waits.
+Handlers = Mapping[type, Callable[[Any, Any, Any], None]]
+
 
 class Connection:
     __slots__ = (
@@ -59,6 +59,7 @@ class Connection:
         "_early",
         "_flood",
         "_frames",
+        "_handlers",
         "_malformed",
         "_opening",
         "_rates",
@@ -77,8 +78,11 @@ class Connection:
         "slot",
     )
 
-    def __init__(self, gateway: Gateway, outlet: Outlet, spoken: Negotiated, address: str) -> None:
+    def __init__(
+        self, gateway: Gateway, outlet: Outlet, spoken: Negotiated, address: str, handlers: Handlers
+    ) -> None:
         self.gateway = gateway
+        self._handlers = handlers
         self.outlet = outlet
         self.codec = spoken.codec
         self.protocol = spoken.version
@@ -278,7 +282,7 @@ class Connection:
         if session is None or session.state is State.CLOSED:
             return
         try:
-            HANDLERS[type(frame)](self, session, frame)
+            self._handlers[type(frame)](self, session, frame)
         except Exception:
             log.exception("the handler of %s failed", type(frame).__name__, extra=self.about())
             self.error(Code.INTERNAL, "something went wrong here", frame.ref)

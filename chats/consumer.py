@@ -14,6 +14,7 @@ from channels.consumer import AsyncConsumer
 from accounts.rest.address import scope_address
 from chats.connection import Connection
 from chats.gateway import gateway
+from chats.handlers import HANDLERS
 from chats.outbound import AsgiOutlet, SocketOutlet
 from whatsapp.wire.errors import Close
 from whatsapp.wire.versions import HEADER, UpgradeRequired, negotiate
@@ -51,7 +52,7 @@ class ChatConsumer(AsyncConsumer):
         socket = scope.get("whatsapp.socket")
         if socket is not None:
             # It goes on without this task.
-            connection = Connection(here, SocketOutlet(socket), spoken, scope_address(scope))
+            connection = Connection(here, SocketOutlet(socket), spoken, scope_address(scope), HANDLERS)
             socket.attach(
                 connection.on_frame,
                 text=spoken.codec.text,
@@ -60,7 +61,9 @@ class ChatConsumer(AsyncConsumer):
             )
             connection.opened(token)
             return
-        connection = Connection(here, AsgiOutlet(send, text=spoken.codec.text), spoken, scope_address(scope))
+        connection = Connection(
+            here, AsgiOutlet(send, text=spoken.codec.text), spoken, scope_address(scope), HANDLERS
+        )
         said = 1006
         try:
             connection.opened(token)

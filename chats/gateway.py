@@ -14,7 +14,7 @@ import resource
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import psycopg
 from django.conf import settings
@@ -28,7 +28,6 @@ from accounts.opening import Answer, Opening, ask
 from accounts.visibility import Pair, readers_async, reads_shown_async, visible_async
 from chats import gauges
 from chats.admission import Admission, Slots, most_connections, step_ms
-from chats.connection import Connection
 from chats.news import Newsboy
 from delivery import tasks
 from delivery.node import Node
@@ -57,13 +56,27 @@ SETTLE_S = 10.0
 MAX_RATES = 10_000
 
 
+class Peer(Protocol):
+    """What the gateway does with a connection that has come (:class:`chats.connection.Connection`)."""
+
+    slot: int  # its place in the ping wheel
+
+    def ping(self) -> None: ...
+
+    def check_slow(self, now: float) -> None: ...
+
+    def tell_reconnect(self, after_ms: int, reason: str) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+
 class Gateway:
     """One per process and loop."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.process = str(uuid.uuid4())  # this incarnation
-        self.connections: set[Connection] = set()
+        self.connections: set[Peer] = set()
         self.spoken: Counter[tuple[str, str]] = Counter()  # open connections by codec and version
         self.addresses: Counter[str] = Counter()  # sockets without auth, by address
         self.unauthenticated = 0

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any, Protocol
 
 from django.db import connection
+from psycopg_pool import AsyncConnectionPool
 
+from chats.admission import Admission
+from delivery.node import Node
 from whatsapp.infra import clock, metrics
-
-if TYPE_CHECKING:
-    from chats.gateway import Gateway
 
 LAG_EVERY_S = 0.25
 
 
-def bind(gateway: Gateway) -> None:
+class Shown(Protocol):
+    """What is looked at of a :class:`chats.gateway.Gateway`."""
+
+    node: Node
+    pool: AsyncConnectionPool
+    admission: Admission
+    spoken: Counter[tuple[str, str]]
+    unauthenticated: int
+    most_connections: int
+    draining: bool
+
+
+def bind(gateway: Shown) -> None:
     """Make this gateway the one that the process's gauges speak of."""
     node, hot = gateway.node, gateway.node.bus.hot
     progress = node.fanout.progress

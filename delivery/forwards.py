@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
 
 import hiredis
 
+from delivery.sending import Forward, Sending
 from whatsapp.infra import faults
 from whatsapp.infra.hot import Hot
-from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import HotUnavailable
-
-if TYPE_CHECKING:
-    from delivery.log import Pending
 
 #: Acts that a gateway remembers by itself.
 MAX_ACTS = 10_000
@@ -35,24 +31,6 @@ redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-
-
-class Forward(NamedTuple):
-    """One send of an act. ``times``: how often the message was forwarded before."""
-
-    user: str
-    act: str  # ``forwardId``
-    conversation: str
-    times: int
-
-    @property
-    def most(self) -> int:
-        """To how many conversations the act may go."""
-        return LIMITS.forward_many_chats if self.times >= LIMITS.forwarded_many else LIMITS.forward_chats
-
-    @property
-    def key(self) -> str:
-        return f"{{{self.user}}}:forward:{self.act}"
 
 
 class Acts:
@@ -92,7 +70,7 @@ class Forwards:
         self._script = hot.script(_TAKE)
         self._acts = Acts()
 
-    async def too_far(self, batch: Sequence[Pending]) -> set[Pending]:
+    async def too_far(self, batch: Sequence[Sending]) -> set[Sending]:
         """Sends of acts that have reached as many conversations as they may. Never raises."""
         asked = [(pending, pending.forward) for pending in batch if pending.forward is not None]
         if not asked:

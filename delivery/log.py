@@ -15,11 +15,12 @@ from typing import Any
 from delivery.counts import Counts
 from delivery.envelopes import Seal
 from delivery.fanout import Batch, Fanout
-from delivery.forwards import Forward, Forwards
+from delivery.forwards import Forwards
 from delivery.keyed import Keyed
 from delivery.receipts import Receipts
 from delivery.roster import Roster, is_member, was_member
 from delivery.seals import Refusal, Seals
+from delivery.sending import Forward, Sending
 from delivery.session import Event, Session, event_of
 from delivery.store.errors import Blocked
 from delivery.store.interface import Store, Unavailable
@@ -40,6 +41,10 @@ APPEND_TIMEOUT_S = 10.0
 _NOT_STORED = "the message could not be stored, send it again"
 #: What those may do too who may only listen.
 _LISTENERS_TOO = frozenset(("delete", "reaction", "vote"))
+#: Refusals that may be true now and were not when the send came for the first time.
+_LATER = frozenset(
+    (Code.NOT_MEMBER, Code.FORBIDDEN, Code.BAD_REQUEST, Code.MEMBER_MISMATCH, Code.DEVICE_MISMATCH)
+)
 #: What an amendment may be refused for.
 _REFUSED = {
     Outcome.NO_TARGET: (Code.NOT_FOUND, "there is no such message"),
@@ -48,50 +53,6 @@ _REFUSED = {
     Outcome.TOO_LATE: (Code.WINDOW_EXPIRED, "the message is too old for that"),
     Outcome.TOO_MANY: (Code.LIMIT_EXCEEDED, "the message has too many different reactions"),
 }
-
-
-class Pending:
-    """A send that waits for its append; ``ref`` goes back on the answer."""
-
-    __slots__ = (
-        "arrived",
-        "forward",
-        "group",
-        "recipients",
-        "ref",
-        "reply_to",
-        "request",
-        "seal",
-        "send",
-        "session",
-    )
-
-    def __init__(
-        self,
-        session: Session,
-        send: Send,
-        ref: str,
-        arrived: float,
-        recipients: Sequence[str] | None,
-        reply_to: str | None,
-        seal: Seal | None,
-        forward: Forward | None,
-    ) -> None:
-        self.session = session
-        self.send = send
-        self.ref = ref
-        self.arrived = arrived  # loop time
-        self.group = False
-        self.request: Conversation | None = None  # in which somebody has not accepted the other user
-        self.recipients = recipients  # whom the client believes to write to: checked, never trusted
-        self.reply_to = reply_to  # the message that it answers
-        self.seal = seal  # whom the client has encrypted it for
-        self.forward = forward  # the act of forwarding that it is part of
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What is sent under the same key keeps its order."""
-        return self.send.device, self.send.conversation
 
 
 class Log:
@@ -106,13 +67,13 @@ class Log:
         forwards: Forwards,
     ) -> None:
         self._store = store
-        self._seals = Seals(store, keyed)
+        self._seals = Seals(keyed)
         self._receipts = receipts
         self._counts = counts
         self._roster = roster
         self._fanout = fanout
         self._forwards = forwards
-        self._queue: Batcher[Pending] = Batcher(self._run, MAX_BATCH, spacing(LIMITS.append_spacing_ms))
+        self._queue: Batcher[Sending] = Batcher(self._run, MAX_BATCH, spacing(LIMITS.append_spacing_ms))
         #: Told of a user who has answered somebody whom the user had not accepted: conversation, user, other user.
         self.accepted: Callable[[str, str, str], None] = lambda conversation, user, other: None
 
@@ -140,7 +101,7 @@ class Log:
             )
             return
         session.sending += 1
-        self._queue.add(Pending(session, send, ref, arrived, recipients, reply_to, seal, forward))
+        self._queue.add(Sending(session, send, ref, arrived, recipients, reply_to, seal, forward))
 
     @property
     def waiting(self) -> int:
@@ -150,7 +111,7 @@ class Log:
     async def drained(self) -> None:
         await self._queue.drained()
 
-    async def _run(self, batch: list[Pending]) -> None:
+    async def _run(self, batch: list[Sending]) -> None:
         admitted = batch
         time = asyncio.get_running_loop().time
         started = time()
@@ -197,7 +158,7 @@ class Log:
         conversations = [event.logged.conversation for event in events]
         metrics.appended(admitted, conversations, started, asked, durable)
 
-    def _fail(self, failed: list[Pending]) -> None:
+    def _fail(self, failed: list[Sending]) -> None:
         """Refuse sends that were not stored, and what waits behind one of the same device and conversation: it would
         overtake."""
         for pending in failed:
@@ -208,7 +169,7 @@ class Log:
         for pending in self._queue.take(lambda p: p.key in keys):
             self._refuse(pending, Code.UNAVAILABLE, _NOT_STORED)
 
-    async def _admit(self, batch: list[Pending]) -> list[Pending]:
+    async def _admit(self, batch: list[Sending]) -> list[Sending]:
         """Members only; who never was one learns nothing about the conversation. A list that is some seconds old may let
         somebody in; nobody is turned away by one."""
         lists = await self._roster.lists({pending.send.conversation: 0 for pending in batch})
@@ -224,6 +185,8 @@ class Log:
         unread: set[tuple[str, str]] = set()
         if any(pending.seal is not None for pending in batch):
             unread = await self._seals.judge(batch, refusals, lists)
+        if any(refusals) and not faults.off("repetitions"):
+            await self._let_repetitions_in(batch, refusals)
         baseless = await self._baseless(
             [p for p, refusal in zip(batch, refusals, strict=True) if not refusal]
         )
@@ -249,7 +212,17 @@ class Log:
             self._refuse_behind(unread)
         return admitted
 
-    async def _baseless(self, batch: list[Pending]) -> set[Pending]:
+    async def _let_repetitions_in(self, batch: list[Sending], refusals: list[Refusal | None]) -> None:
+        """A send that is stored is not refused for what has changed since (its sender was removed, a device came): its ✓ may have
+        been lost, and it gets that again. Who never was a member learns nothing here either."""
+        refused = [i for i, refusal in enumerate(refusals) if refusal and refusal[0] in _LATER]
+        sends = [batch[i].send for i in refused]
+        stored = await self._store.stored([(send.sender, send.message_id) for send in sends])
+        for i, repeated in zip(refused, stored, strict=True):
+            if repeated:
+                refusals[i] = None
+
+    async def _baseless(self, batch: list[Sending]) -> set[Sending]:
         """Replies to what their sender may not know. What is on its way in this very batch may be answered."""
         replies = [pending for pending in batch if pending.reply_to]
         if not replies:
@@ -261,7 +234,7 @@ class Log:
         )
         return {pending for pending, one in zip(replies, known, strict=True) if not one}
 
-    def _answer(self, pending: Pending, appended: Appended, events: list[Event]) -> None:
+    def _answer(self, pending: Sending, appended: Appended, events: list[Event]) -> None:
         session, send = pending.session, pending.send
         outcome, seq, at = appended.outcome, appended.seq, appended.at
         if outcome is Outcome.STORED or outcome is Outcome.DUPLICATE:
@@ -309,22 +282,22 @@ class Log:
             self._refuse(pending, Code.NOT_FOUND, "there is no such conversation")
 
     def _refuse(
-        self, pending: Pending, code: str, message: str, details: dict[str, Any] | None = None
+        self, pending: Sending, code: str, message: str, details: dict[str, Any] | None = None
     ) -> None:
         pending.session.sending -= 1
         metrics.refused(code, pending.send.conversation)
         refuse(pending.session, code, message, pending.send.message_id, pending.ref, details=details)
 
 
-def _amendments_last(batch: list[Pending]) -> list[Pending]:
+def _amendments_last(batch: list[Sending]) -> list[Sending]:
     """Messages first, so that the store numbers them at once; what a device sent behind its amendment stays behind it.
 
     Between devices a batch has no order that anybody saw.
     """
     if not any(type(pending.send) is Amendment for pending in batch):
         return batch
-    messages: list[Pending] = []
-    behind: list[Pending] = []
+    messages: list[Sending] = []
+    behind: list[Sending] = []
     held: set[tuple[str, str]] = set()
     for pending in batch:
         if type(pending.send) is Amendment or pending.key in held:
@@ -379,7 +352,7 @@ def refuse(
     )
 
 
-def _refusal(known: Conversation | None, pending: Pending) -> Refusal | None:
+def _refusal(known: Conversation | None, pending: Sending) -> Refusal | None:
     """Code and text for a send that this list does not allow."""
     sender = pending.send.sender
     if known is None or not is_member(known, sender):

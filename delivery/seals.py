@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from delivery.keyed import Keyed, Sealed
-from delivery.store.interface import Store, Unavailable
+from delivery.sending import Sending
+from delivery.store.interface import Unavailable
 from delivery.store.values import Conversation
 from whatsapp.wire.errors import Code
-
-if TYPE_CHECKING:
-    from delivery.log import Pending
 
 #: Code, text and details of an error.
 Refusal = tuple[str, str] | tuple[str, str, dict[str, Any]]
 
-_MISMATCHES = frozenset((Code.DEVICE_MISMATCH, Code.MEMBER_MISMATCH))
-
 
 class Seals:
-    def __init__(self, store: Store, keyed: Keyed) -> None:
-        self._store = store
+    def __init__(self, keyed: Keyed) -> None:
         self._keyed = keyed
 
     async def judge(
-        self, batch: Sequence[Pending], refusals: list[Refusal | None], lists: Mapping[str, Conversation]
+        self, batch: Sequence[Sending], refusals: list[Refusal | None], lists: Mapping[str, Conversation]
     ) -> set[tuple[str, str]]:
-        """Refuse, in ``refusals``, what is encrypted for others than those who are owed it, unless it is a repetition: that gets
-        its first answer. What cannot be judged is ``unavailable``; returned are the keys of these sends, for what waits behind
-        them would overtake. Raises ``Unavailable`` when the store is away."""
+        """Refuse, in ``refusals``, what is encrypted for others than those who are owed it. What cannot be judged is
+        ``unavailable``; returned are the keys of these sends, for what waits behind them would overtake. Raises ``Unavailable``
+        when the store is away."""
         sealed = [i for i, p in enumerate(batch) if p.seal and p.seal.envelopes and refusals[i] is None]
         asked = [(batch[i].send, batch[i].seal) for i in sealed]
         unread: set[tuple[str, str]] = set()
@@ -46,11 +41,4 @@ class Seals:
         for i, details in zip(sealed, found, strict=False):
             if details is not None:
                 refusals[i] = Code.DEVICE_MISMATCH, "the envelopes are not those of all devices", details
-        mismatched = [i for i, refusal in enumerate(refusals) if refusal and refusal[0] in _MISMATCHES]
-        if mismatched:
-            sends = [batch[i].send for i in mismatched]
-            stored = await self._store.stored([(send.sender, send.message_id) for send in sends])
-            for i, repeated in zip(mismatched, stored, strict=True):
-                if repeated:
-                    refusals[i] = None
         return unread

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from chats.connection import Handlers
 from chats.handlers import amendments, features, messages, presence, receipts, sync
 from whatsapp.wire import frames
 
-HANDLERS: dict[type, Callable[[Any, Any, Any], None]] = {
+HANDLERS: Handlers = {
     frames.Auth: features.again,
     frames.SendMessage: messages.send_message,
     frames.Ack: receipts.ack,

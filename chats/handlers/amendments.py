@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
+from chats.connection import Connection
 from chats.handlers.messages import admitted, refuse
 from delivery.session import Session
 from delivery.store.values import Amendment
@@ -14,9 +14,6 @@ from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 from whatsapp.wire.emoji import is_emoji
 from whatsapp.wire.errors import Code
-
-if TYPE_CHECKING:
-    from chats.connection import Connection
 
 Amending = frames.EditMessage | frames.DeleteMessage | frames.React | frames.Vote
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from chats.connection import Connection
 from delivery.session import Session
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
-
-if TYPE_CHECKING:
-    from chats.connection import Connection
 
 
 def not_yet(connection: Connection, session: Session, frame: frames.Frame) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chats.connection import Connection
 from delivery.envelopes import Seal, pack
-from delivery.forwards import Forward
+from delivery.sending import Forward
 from delivery.session import Session
 from delivery.store.values import Send
 from delivery.view import pack_extra
@@ -16,9 +17,6 @@ from whatsapp.infra import metrics
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
-
-if TYPE_CHECKING:
-    from chats.connection import Connection
 
 
 def send_message(connection: Connection, session: Session, frame: frames.SendMessage) -> None:

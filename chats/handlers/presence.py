@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from chats.connection import Connection
 from delivery.session import Session, State
 from whatsapp.infra.limits import LIMITS, Rate
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
-
-if TYPE_CHECKING:
-    from chats.connection import Connection
 
 TYPING_MS = 10_000
 #: Rates of typing that a session keeps; beyond, those that have their whole allowance again are forgotten.

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
 
+from chats.connection import Connection
 from delivery.receipts import FLUSH_S
 from delivery.session import Session
 from whatsapp.infra import faults
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
-
-if TYPE_CHECKING:
-    from chats.connection import Connection
-
 
 #: ``status_update`` frames of a socket, a minute, for which the store must be asked.
 LOOKUPS_PER_MINUTE = 600

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from chats.connection import Connection
 from delivery.session import Session
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
-
-if TYPE_CHECKING:
-    from chats.connection import Connection
 
 
 def sync(connection: Connection, session: Session, frame: frames.Sync) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from delivery.forwards import KEPT_MS, Forward
+from delivery.forwards import KEPT_MS
+from delivery.sending import Forward
 from tests.contract.people import send
 from tests.faults.engine import Seat, World
 from tests.gateway.phone import new_id

@@ -7,7 +7,8 @@ import pytest
 from delivery import fanout as fanout_module
 from delivery import roster as roster_module
 from delivery.inbox import dirty_key
-from delivery.log import Log, Pending
+from delivery.log import Log
+from delivery.sending import Sending
 from delivery.store.interface import Unavailable
 from tests.faults.engine import Seat, World
 from tests.faults.moments import failing
@@ -166,7 +167,7 @@ async def test_h8_what_waits_behind_a_failed_send_fails_too(world: World) -> Non
 
 @pytest.mark.sql_only("Cassandra's driver is away for longer than what waits, so that fails as well")
 async def test_h8_twin_what_waits_overtakes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_these(self: Log, failed: list[Pending]) -> None:
+    def only_these(self: Log, failed: list[Sending]) -> None:
         for pending in failed:
             self._refuse(pending, Code.UNAVAILABLE, "")
 

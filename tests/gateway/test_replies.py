@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from delivery.forwards import MAX_ACTS, Acts, Forward
+from delivery.forwards import MAX_ACTS, Acts
 from delivery.log import Log
+from delivery.sending import Forward
 from delivery.store.errors import Blocked
 from delivery.store.interface import Unavailable
 from delivery.store.values import Appended, Conversation, Interval, Outcome

@@ -53,6 +53,44 @@ async def test_a_stale_list_serves_for_five_seconds(
 
 
 @pytest.mark.parametrize("twin", [False, True], ids=["", "twin"])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"leaves": True}, "not_member"), ({"restricted": True}, "forbidden")],
+    ids=["removed", "announcements"],
+)
+async def test_what_was_stored_is_answered_as_at_first_whatever_has_changed_since(
+    world: World,  # noqa: F811
+    off: Callable[..., None],  # noqa: F811
+    change: dict[str, bool],
+    code: str,
+    twin: bool,
+) -> None:
+    """The ✓ was lost with a socket or a gateway, and before the client sends again its user may not any more: a trial with a
+    worker that died told a client that its message, which everybody had, was not sent."""
+    room = await Room(world).open()
+    ben, conversation = room.ben, room.conversation
+    first = ben.send(conversation, "hello")
+    seq = (await ben.answer(first)).seq
+    kind = "member_removed" if "leaves" in change else "info"
+    bens = (room.people[1][0],)
+    await room.change(kind, **{name: bens if name == "leaves" else value for name, value in change.items()})
+    room.here.node.roster._conversations.clear()
+    if twin:
+        off("repetitions")
+
+    again = await ben.answer(ben.send(conversation, "hello", message_id=first), 2)
+    other = await ben.answer(ben.send(conversation, "another"))
+
+    assert other.code == code
+    if twin:
+        assert again.code == code
+    else:
+        assert (again.status, again.seq, again.duplicate) == ("sent", seq, True)
+        conflict = await ben.answer(ben.send(conversation, "something else", message_id=first), 3)
+        assert conflict.code == "conflict"
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["", "twin"])
 @pytest.mark.parametrize("change", ["added", "promoted"])
 async def test_nobody_is_turned_away_by_a_stale_list(
     world: World,  # noqa: F811

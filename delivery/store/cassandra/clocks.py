@@ -13,15 +13,12 @@ import contextlib
 import random
 import statistics
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from acsylla import errors
 
 from delivery.store.interface import Unavailable
 from whatsapp.infra import clock, metrics
-
-if TYPE_CHECKING:
-    from delivery.store.cassandra.session import Cassandra
 
 EVERY_S: Final = 10.0
 #: An answer that took longer says too little about the time.
@@ -34,6 +31,14 @@ MOST_NODES: Final = 9
 _LOCAL = "SELECT rpc_address, rpc_port, data_center FROM system.local"
 _PEERS = "SELECT native_address, native_port, data_center FROM system.peers_v2"
 _TIME = "SELECT toUnixTimestamp(now()) FROM system.local"
+
+
+class Asked(Protocol):
+    """What is asked of a :class:`delivery.store.cassandra.session.Cassandra`. Both raise ``Unavailable``."""
+
+    async def rows(self, cql: str) -> list[Any]: ...
+
+    async def asked_of(self, host: str, port: int, cql: str, *, timeout_s: float) -> list[Any]: ...
 
 
 class _Nodes(NamedTuple):
@@ -80,7 +85,7 @@ def earliest_ms() -> int:
     return min(_both_ms())
 
 
-async def measure(db: Cassandra) -> None:
+async def measure(db: Asked) -> None:
     """Ask the nodes of our data centre for their time. What they do not say in time stays as it was measured before."""
     global _nodes, _ahead
     with contextlib.suppress(Unavailable, errors.CassException):  # or our role may not ask
@@ -101,7 +106,7 @@ async def measure(db: Cassandra) -> None:
             _nodes = _Nodes(statistics.median(ms + (at - then) * 1000 for ms, then, _ in told.values()), at)
 
 
-async def _time_of(db: Cassandra, host: str, port: int) -> tuple[float, float, float] | None:
+async def _time_of(db: Asked, host: str, port: int) -> tuple[float, float, float] | None:
     """What its clock said; and in the middle of the request, when it said so, our two."""
     began = _elapsed()
     try:
@@ -113,7 +118,7 @@ async def _time_of(db: Cassandra, host: str, port: int) -> tuple[float, float, f
     return (float(ms), began + half, wall - half * 1000) if ended - began <= SLOW_S else None
 
 
-async def keep(db: Cassandra) -> None:
+async def keep(db: Asked) -> None:
     """Measure again and again."""
     while True:
         await asyncio.sleep(EVERY_S)

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 import msgspec
@@ -146,7 +146,7 @@ class Reporter:
         if ask.gateway and ask.gateway != self._gateway.name:
             return 0, []
         limit = min(ask.limit, PER_PAGE * MAX_PAGES)
-        connections = list(self._gateway.connections)
+        connections = cast(list[Connection], list(self._gateway.connections))
         total = 0
         newest: list[tuple[int, int, Connection]] = []
         for index, connection in enumerate(connections):
