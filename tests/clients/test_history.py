@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from whatsapp_client import Conversation, Entry
 
 C = "conversation-1"
@@ -137,3 +139,37 @@ def test_any_order_of_arrival_shows_the_same_log():
         assert shown == list(range(1, 12)), seed
         assert conversation.position == 11
         assert not conversation.hole
+
+
+def removal(seq: int, user: str = "ann", **data: bool) -> Entry:
+    kind = "info" if data else "member_removed"
+    return Entry(C, seq, "bob", type=kind, fields={"userId": user, "data": data})
+
+
+@pytest.mark.parametrize("paged", [False, True], ids=["live", "paged"])
+@pytest.mark.parametrize("end", [removal(2), removal(2, "", dissolved=True)], ids=["removed", "dissolved"])
+def test_own_numbers_above_the_end_of_the_membership_move_no_position(end: Entry, paged: bool):
+    """Who is removed can send for some seconds. A position up there is above what the server owes: it answered with `reset`, and
+    what was here was read again. Found by trials."""
+    conversation = Conversation(C)
+    conversation.live(entry(1))
+    conversation.own(entry(3, "ann"))
+    conversation.own(entry(4, "ann"))
+
+    shown = conversation.page([end], through=2) if paged else conversation.live(end)
+
+    assert seqs(shown) == [2]
+    assert conversation.position == 2
+    assert not conversation.hole
+    # And when we are back, what is owed then comes as a page.
+    assert conversation.live(entry(9)) == []
+    assert seqs(conversation.page([entry(7)], through=8)) == [7, 9]
+    assert conversation.position == 9
+
+
+def test_somebody_elses_removal_is_an_event_like_others():
+    conversation = Conversation(C)
+    conversation.live(entry(1))
+    conversation.own(entry(3, "ann"))
+    assert seqs(conversation.live(removal(2, "cat"))) == [2]
+    assert conversation.position == 3

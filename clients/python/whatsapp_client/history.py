@@ -104,6 +104,8 @@ class Conversation:
             self._hold(entry)
         reached = [self._held.pop(seq) for seq in sorted(self._held) if seq <= through]
         self._move(max(self.log.position or 0, through))
+        if reached and reached[-1].seq == through:
+            self._drop_behind(reached[-1])
         return [entry for entry in reached if self._keep(entry)] + self._release()
 
     def own(self, entry: Entry) -> list[Entry]:
@@ -193,7 +195,21 @@ class Conversation:
             self._move(position)
             if self._keep(entry):
                 released.append(entry)
+            self._drop_behind(entry)
         return released
+
+    def _drop_behind(self, end: Entry) -> None:
+        """Own numbers right above the end of our membership are none that we are owed (see :attr:`ended`): a position up there
+        would be one that the server does not know, and answers with `reset`."""
+        data = end.fields.get("data")
+        dissolved = end.type == "info" and isinstance(data, dict) and bool(data.get("dissolved"))
+        removed = end.fields.get("userId") if end.type == "member_removed" else None
+        seq = end.seq + 1
+        while (own := self._held.get(seq)) is not None and own.type == "repeated":
+            if not dissolved and own.sender_id != removed:
+                break
+            del self._held[seq]
+            seq += 1
 
     def _keep(self, entry: Entry) -> bool:
         if entry.type == "repeated":
