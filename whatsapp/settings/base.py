@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "delivery",
     "accounts",
     "groups",
+    "media",
     "chats",
 ]
 
