@@ -106,6 +106,25 @@ def test_our_own_late_tick_takes_its_place_below_the_position():
     assert conversation.position == 3
 
 
+def test_a_late_tick_shows_what_was_hidden_below_its_number():
+    conversation = Conversation(C)
+    conversation.own(entry(2, "ann"))
+    conversation.own(entry(3, "ann"))
+    assert seqs(conversation.live(entry(5))) == [5]  # whose number 4 is, nobody knows yet
+    assert seqs(conversation.entries) == [5]
+    conversation.own(entry(4, "ann"))
+    assert seqs(conversation.entries) == [2, 3, 4, 5]
+
+
+def test_a_late_tick_does_not_pass_a_number_that_is_missing():
+    conversation = Conversation(C)
+    conversation.own(entry(1, "ann"))
+    conversation.own(entry(3, "ann"))
+    conversation.live(entry(5))
+    conversation.own(entry(4, "ann"))
+    assert seqs(conversation.entries) == [3, 4, 5]
+
+
 def test_older_history_promises_nothing():
     conversation = Conversation(C)
     conversation.earlier([entry(1), entry(2)])

@@ -117,7 +117,7 @@ class Log(Reading):
         if added.rowcount <= 0:
             return shown and not gone and self._replace(entry, flags)
         if not self.low or entry.seq < self.low:
-            self.low = entry.seq
+            self.low = self._bottom(entry.seq) if self.low and shown else entry.seq
             self._database.dirty(self)
         behind = entry.seq < self.top
         self._top = max(self.top, entry.seq)
@@ -231,6 +231,15 @@ class Log(Reading):
         if self.low and self.low < seq and not self._at(seq - 1):
             self.low = seq
             self._database.dirty(self)
+
+    def _bottom(self, seq: int) -> int:
+        """How far down from ``seq`` each number is stored: what a late ✓ of ours has joined was hidden by :meth:`cut`."""
+        row = self._database.read(
+            "WITH RECURSIVE run (seq) AS (SELECT ? UNION ALL SELECT entries.seq FROM run CROSS JOIN entries "
+            "WHERE conversation = ? AND entries.seq = run.seq - 1) SELECT min(seq) FROM run",
+            (seq, self._number),
+        ).fetchone()
+        return int(row[0])
 
     def join(self, first: int, low: int) -> None:
         """A page from ``first`` up is stored; before it, everything from ``low`` up was. Below a page that does not reach
