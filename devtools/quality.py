@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from devtools import again, bootstrap, cassandra, packages
+from devtools import again, bootstrap, cassandra, packages, s3proxy
 from devtools.audit import WARNING
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
@@ -58,6 +58,7 @@ def test(arguments: list[str]) -> int:
     if everything:
         packages.ensure()
         cassandra.ensure(bootstrap.say)
+        s3proxy.ensure(bootstrap.say)
         env["WHATSAPP_TEST_ALL"] = "1"
         if not any(word.startswith("-m") for word in arguments):
             arguments = ["-m", _SHORT, *arguments]
@@ -70,7 +71,7 @@ def test(arguments: list[str]) -> int:
         )
         arguments = [
             "-m",
-            f"(needs_system or any_store) and not needs_packages and {_SHORT}",
+            f"(needs_system or any_store) and not needs_packages and not needs_s3 and {_SHORT}",
             "--timeout",
             _PATIENT_S,
             *arguments,
@@ -79,16 +80,20 @@ def test(arguments: list[str]) -> int:
         print("only tests that need hot state (marked needs_hot), which is on a Valkey Cluster", flush=True)
         arguments = [
             "-m",
-            f"needs_hot and not needs_packages and not needs_cassandra and {_SHORT}",
+            f"needs_hot and not needs_packages and not needs_cassandra and not needs_s3 and {_SHORT}",
             *arguments,
         ]
     elif not any(word.startswith("-m") for word in arguments):
         print(
-            "leaving out tests that need packages of the operating system (marked needs_packages) or Cassandra, which needs "
-            "Java (needs_cassandra); ./dev test --all runs them",
+            "leaving out tests that need packages of the operating system (marked needs_packages), or Cassandra or an S3 server, "
+            "which need Java (needs_cassandra, needs_s3); ./dev test --all runs them",
             flush=True,
         )
-        arguments = ["-m", f"not needs_packages and not needs_cassandra and {_SHORT}", *arguments]
+        arguments = [
+            "-m",
+            f"not needs_packages and not needs_cassandra and not needs_s3 and {_SHORT}",
+            *arguments,
+        ]
     if not any(_says_how_many(word) for word in arguments):
         arguments = [*_WORKERS, *arguments]
     return again.run(arguments, env, int(limit))

@@ -11,6 +11,7 @@ import pytest
 from tests.support import early
 from tests.support.cassandra import Cassandra, on_cassandra
 from tests.support.cluster import Cluster
+from tests.support.s3 import S3
 from tests.support.servers import Postgres, Valkey
 
 
@@ -72,6 +73,13 @@ def cassandra_keyspace(cassandra_node: Cassandra) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """An S3 server for this session, with a bucket. ``.variables()``: what settings need; not to be killed or frozen."""
+    with S3(early.FOLDER) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def django_db_modify_db_settings(postgres_server: Postgres) -> None:
     """Let pytest-django make its test database from the migrated template: migrations run once a session, not twice."""
     from django.db import connections  # Django is set up by now, not when this file is read
@@ -81,12 +89,14 @@ def django_db_modify_db_settings(postgres_server: Postgres) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that ask for a running system are marked ``needs_system``, those on Cassandra ``needs_cassandra``, those of the
-    engine, which run on either store, ``any_store``, so that none forgets it."""
+    """Tests that ask for a running system are marked ``needs_system``, those on Cassandra ``needs_cassandra``, on an S3
+    server ``needs_s3``, those of the engine, which run on either store, ``any_store``, so that none forgets it."""
     for item in items:
         names = getattr(item, "fixturenames", ())
         if "cassandra_node" in names or "cassandra_at" in names:
             item.add_marker(pytest.mark.needs_cassandra)
+        if "s3_server" in names or "own_s3" in names:
+            item.add_marker(pytest.mark.needs_s3)
         if "stack" in names or "own_stack" in names:
             item.add_marker(pytest.mark.needs_system)
         if {"stack", "own_stack", "rig", "hot_url"}.intersection(names) or item.get_closest_marker(

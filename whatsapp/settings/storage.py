@@ -1,6 +1,8 @@
 """Where uploaded files are: in a bucket when ``S3_BUCKET`` names one, otherwise in the data folder of this machine.
 
 Several machines need a bucket: a gateway gives out what another one was given.
+
+What else is read here is for media (``media/storage/``): how long the bucket is waited for, and how it encrypts.
 """
 
 from __future__ import annotations
@@ -24,6 +26,30 @@ _FOLDER: dict[str, Any] = {
 }
 
 
+#: Without any progress, in milliseconds; of one try, of two: small requests, bytes on their way, the bucket puts parts together.
+S3_TIMEOUT_MS = env.number("S3_TIMEOUT_MS", 3_000)
+S3_TRANSFER_TIMEOUT_MS = env.number("S3_TRANSFER_TIMEOUT_MS", 30_000)
+S3_FINISH_TIMEOUT_MS = env.number("S3_FINISH_TIMEOUT_MS", 120_000)
+#: After so many failures in a row (0: never) the bucket is left alone for so long.
+S3_BREAKER_FAILURES = env.number("S3_BREAKER_FAILURES", 5)
+S3_BREAKER_OPEN_MS = env.number("S3_BREAKER_OPEN_MS", 5_000)
+#: Where clients find the bucket's server, if that is not where we do.
+S3_PUBLIC_URL = os.environ.get("S3_PUBLIC_URL", "")
+#: How the server checks what it is sent (docs/adr/0129): md5, or sha256, which it keeps beside the object.
+S3_CHECKSUM = os.environ.get("S3_CHECKSUM", "") or "md5"
+if S3_CHECKSUM not in ("md5", "sha256"):
+    raise ImproperlyConfigured(f"S3_CHECKSUM is {S3_CHECKSUM!r}; it must be md5 or sha256.")
+
+
+def _encryption() -> dict[str, str]:
+    """``S3_SSE`` (``AES256``, ``aws:kms``, …) and ``S3_SSE_KEY_ID``, for who does not leave it to the bucket's own setting."""
+    kind, key_id = os.environ.get("S3_SSE", ""), os.environ.get("S3_SSE_KEY_ID", "")
+    if key_id and not kind.startswith("aws:kms"):
+        raise ImproperlyConfigured("S3_SSE_KEY_ID needs S3_SSE=aws:kms.")
+    found = {"ServerSideEncryption": kind, "SSEKMSKeyId": key_id}
+    return {name: value for name, value in found.items() if value}
+
+
 def _default() -> dict[str, Any]:
     """The bucket that the environment describes, without ``S3_BUCKET`` the folder."""
     name = os.environ.get("S3_BUCKET", "")
@@ -36,7 +62,7 @@ def _default() -> dict[str, Any]:
     key, secret = os.environ.get("S3_ACCESS_KEY_ID", ""), os.environ.get("S3_SECRET_ACCESS_KEY", "")
     if bool(key) != bool(secret):
         raise ImproperlyConfigured("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together.")
-    timeout_ms = env.number("S3_TIMEOUT_MS", 3_000)
+    timeout_ms = env.number("S3_TIMEOUT_MS", S3_TIMEOUT_MS)
     return {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
@@ -48,6 +74,7 @@ def _default() -> dict[str, Any]:
             "secret_key": secret or None,
             "location": os.environ.get("S3_PREFIX", ""),
             "default_acl": None,  # the bucket's own: nothing here is public
+            "object_parameters": _encryption(),
             "file_overwrite": True,  # names are never used twice, so nobody need ask whether one is taken
             "client_config": Config(
                 signature_version="s3v4",

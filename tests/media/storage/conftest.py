@@ -1,0 +1,60 @@
+"""One suite over both storages: ``place`` is a folder, then a bucket of a real S3 server."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from media.storage import Storage
+from media.storage.local import Local
+from tests.support import early
+from tests.support.buckets import bucket
+from tests.support.s3 import S3
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@dataclass
+class Place:
+    kind: str
+    storage: Storage
+
+    def key(self, name: str = "") -> str:
+        """A key that nobody else uses."""
+        return f"incoming/{uuid.uuid4()}{name}"
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.needs_s3)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "local":
+        return Place("local", Local(tmp_path / "media"))
+    server: S3 = request.getfixturevalue("s3_server")
+    return Place("s3", bucket({**server.variables(), "S3_PREFIX": server.new_prefix()}))
+
+
+@pytest.fixture
+def own_s3() -> Iterator[Callable[[], S3]]:
+    """Makes S3 servers for one test, which may kill and freeze them."""
+    made: list[S3] = []
+
+    def make() -> S3:
+        server = S3(early.folder("s3"))
+        made.append(server)
+        server.start()
+        return server
+
+    yield make
+    for server in made:
+        server.__exit__()
+
+
+def noise(size: int) -> bytes:
+    return os.urandom(size)

@@ -1,0 +1,59 @@
+"""This session's S3 server, by the launcher of devtools."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from pathlib import Path
+from typing import Self
+
+from devtools.processes import Child
+from devtools.s3proxy import S3Server
+
+_KEYS = {"access_key": "tests", "secret_key": "tests-only-secret"}
+
+
+class S3:
+    """``.url``, ``.variables(url)``: what an application's environment needs. ``freeze``, ``thaw``, ``kill``, ``start``: for
+    tests that own it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = S3Server(folder / "s3", log=folder / "s3.log", **_KEYS)  # type: ignore[arg-type]
+        self.child: Child | None = None
+        self._prefixes = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.child:
+            self.thaw()
+            self.child.kill()
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def variables(self, url: str | None = None) -> dict[str, str]:
+        return self.server.variables(url)
+
+    def new_prefix(self) -> str:
+        """A folder of the bucket that no other test uses."""
+        return f"test-{next(self._prefixes)}"
+
+    def start(self) -> None:
+        self.child = self.server.start()
+
+    def kill(self) -> None:
+        assert self.child is not None
+        self.child.kill()
+
+    def freeze(self) -> None:
+        """It accepts connections and answers nothing."""
+        assert self.child is not None
+        self.child.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.child is not None
+        self.child.send(signal.SIGCONT)
