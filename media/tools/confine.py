@@ -125,6 +125,9 @@ def _become(spec: Mapping[str, Any], worker: Any, apart: bool) -> None:
         code = worker.main(spec["argv"], outputs)
     except MemoryError:
         code = OUT_OF_MEMORY
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}"[:300].encode())
+        code = 1
     os._exit(code)
 
 
