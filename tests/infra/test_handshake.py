@@ -182,6 +182,17 @@ async def test_a_client_that_does_not_wait_for_the_answer_is_heard() -> None:
         assert await wire.reader.readexactly(7) == b"\x81\x05early"
 
 
+async def test_what_comes_together_with_the_handshake_is_refused() -> None:
+    """RFC 6455, section 4.1: a client waits for the answer. It was lost, and what came behind half a frame taken for another."""
+    async with served() as server, await Wire.open(server.port) as wire:
+        await wire.send(request("/ws", headers=lines()) + frame(TEXT, b"early")[:4])
+        answer = await wire.answer()
+        assert answer.status == 400
+        assert answer.problem()["code"] == "bad_request"
+        assert await wire.ended() == b""
+        assert server.scopes == []
+
+
 async def test_who_is_gone_before_the_answer_is_told_to_the_application() -> None:
     async with served() as server:
         server.go.clear()
@@ -210,6 +221,7 @@ async def test_who_is_gone_before_the_answer_is_told_to_the_application() -> Non
         (lines(None, "Content-Length: 0"), 400),
         (lines(None, "Transfer-Encoding: chunked"), 400),
         (lines(None, "Origin: https://a", "Origin: https://b"), 400),
+        (lines(None, "Authorization: Bearer a", "Authorization: Bearer b"), 400),
         (lines({"Connection": "Upgrade, @"}), 400),
         (lines({"Connection": "Upgrade, a b"}), 400),
         (lines(None, "Sec-WebSocket-Protocol: a b"), 400),

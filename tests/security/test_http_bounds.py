@@ -14,6 +14,7 @@ from tests.gateway.raw import CLOSE, RawSocket, frame
 from tests.security.wire import Wire, request
 from tests.support.listening import listening
 from tests.support.patience import until
+from whatsapp.infra import websocket
 from whatsapp.infra.headers import with_headers
 from whatsapp.infra.http import Door, Http
 from whatsapp.infra.limits import LIMITS
@@ -28,6 +29,7 @@ class Server:
         self.port = 0
         self.paths: list[str] = []
         self.gone: list[str] = []
+        self.ends: list[int] = []  # of sockets
         self.go = asyncio.Event()  # what /wait waits for
         self.attach = asyncio.Event()  # what a socket's application waits for
         self.door = Http.door
@@ -41,7 +43,10 @@ class Server:
                 await send({"type": "websocket.close", "code": 4426})
                 return
             if scope["path"] != "/plain":
-                scope["whatsapp.socket"].attach(lambda data, text: None, text=True)
+                scope["whatsapp.socket"].attach(lambda data, text: None, text=True, on_end=self.ends.append)
+                if scope["path"] == "/ended":
+                    scope["whatsapp.socket"].close(4401)
+                return
             while (await receive())["type"] != "websocket.disconnect":
                 pass
             return
@@ -305,6 +310,16 @@ async def test_one_address_has_so_many_connections(server: Server, limit: Limit)
         wire.writer.transport.abort()
 
 
+async def test_who_does_not_hear_that_it_has_too_many_is_cut(server: Server, limit: Limit) -> None:
+    """The answer takes a connection too, until it is read: an address that goes on has no more than twice its number."""
+    limit(http_connections_per_address=3)
+    wires = [await Wire.open(server.port) for _ in range(20)]
+    answers = [await wire.ended() for wire in wires[3:]]
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 503"] * 3 + [b""] * 14
+    for wire in wires:
+        wire.writer.transport.abort()
+
+
 async def test_everybody_comes_from_a_proxy(server: Server, limit: Limit) -> None:
     limit(http_connections_per_address=1)
     server.door.is_proxy = lambda address: address == "127.0.0.1"
@@ -379,6 +394,28 @@ async def test_a_socket_that_is_only_turned_away_stays_counted(server: Server, l
         assert received is not None
         assert received.code == 4426
         await until(lambda: server.door.connections == 0, "it does not stay", 5)
+
+
+async def test_sockets_that_were_closed_and_do_not_go_are_bounded(
+    server: Server, limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are among nobody's sockets any more, but each is a descriptor until its peer goes. Who has had most time to read its
+    code makes room."""
+    limit(closing_sockets=3)
+    monkeypatch.setattr(websocket, "CLOSE_WAIT_S", 3_600.0)
+    server.attach.set()
+    raws = [await RawSocket.open(f"ws://127.0.0.1:{server.port}/ended") for _ in range(8)]
+    for raw in raws:
+        received = await raw.receive()
+        assert received is not None
+        assert (received.opcode, received.code) == (CLOSE, 4401)
+    for raw in raws[:5]:
+        assert await raw.receive() is None
+    assert not any(raw.reader.at_eof() for raw in raws[5:])
+    for raw in raws[5:]:
+        raw.write(frame(CLOSE, b"\x11\x31"))
+        assert await raw.receive() is None
+    assert server.ends == [4401] * 8
 
 
 async def test_an_upgrade_that_nobody_takes_is_cut(server: Server, limit: Limit) -> None:

@@ -27,6 +27,7 @@ _READ = frozenset(
     {
         b"connection",
         b"upgrade",
+        b"authorization",
         b"origin",
         b"sec-websocket-key",
         b"sec-websocket-version",
@@ -85,6 +86,7 @@ def read(method: str, version: str, headers: Headers) -> Offer | Refusal:
         or len(keys) != 1
         or not _KEY.fullmatch(keys[0])
         or len(found.get(b"origin", ())) > 1
+        or len(found.get(b"authorization", ())) > 1  # somebody before us may have looked at the other one
         or any(name in found for name in _BODY)
         or _tokens(found.get(b"connection", ())) is None
     ):

@@ -73,6 +73,10 @@ class Door:
             longest.cut("full")
         return ""
 
+    def crowds(self, address: str) -> bool:
+        """Whether as many of this address as may be here are being told that they are too many: that takes a connection too."""
+        return self.addresses[address] > 2 * LIMITS.http_connections_per_address
+
     def leave(self, address: str) -> None:
         self.connections -= 1
         self.addresses[address] -= 1
@@ -111,7 +115,9 @@ class Http(HttpToolsProtocol):
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._address = self.client[0] if self.client else ""
         refused = self.door.enter(self._address)
-        if refused:
+        if refused == "address" and self.door.crowds(self._address):
+            self.cut(refused)
+        elif refused:
             text = "Too many connections" + (" from your address." if refused == "address" else ".")
             self._refuse(503, Code.UNAVAILABLE, text, refused, retry_after_s=1)
         else:
@@ -131,9 +137,12 @@ class Http(HttpToolsProtocol):
             self._head = 0
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
             if not self._should_upgrade() or self._deaf:
                 self._last()  # h2c and the like: answered as plain HTTP/1.1, once
+            elif upgrade.args[0] < len(data):
+                # RFC 6455, section 4.1
+                self._refuse(400, Code.BAD_REQUEST, "Frames come behind our answer.", "malformed")
             else:
                 self._upgrade()
         except httptools.HttpParserError:

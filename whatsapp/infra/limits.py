@@ -136,10 +136,14 @@ class Limits:
     # herds: who may authenticate at one gateway, and when those beyond it come again (chats/admission.py)
     authentications_per_minute: int = 24_000  # 0: no limit
     authentications_burst: int = 100  # at once
+    authentications_per_device: int = 30  # a minute, of one device
     slot_least_ms: int = 500  # the earliest slot
     slot_most_ms: int = 300_000  # the last one
-    unauthenticated: int = 2_000  # sockets of one gateway without auth
+    unauthenticated: int = (
+        2_000  # sockets of one gateway that owe a token; above: the first of them makes room
+    )
     unauthenticated_per_address: int = 200
+    closing_sockets: int = 512  # closed by us, until their peers go; above: the first of them waits no longer
     # HTTP before a request is understood, and connections that are no sockets (yet); of one gateway
     http_connections: int = 8_192  # above: who has waited longest for its client is cut
     http_connections_per_address: int = 256  # above: 503; balancers (TRUSTED_PROXIES) are not counted

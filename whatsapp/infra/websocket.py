@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from asyncio import TimerHandle
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close as CloseFrame
@@ -37,6 +37,9 @@ OnControl = Callable[[], bool]
 
 class Socket(AsgiSocket):
     """Give this class to uvicorn as ``ws=``."""
+
+    #: Those we closed and whose peers have not gone yet, the longest closed first. Nobody else counts them any more.
+    _closing: ClassVar[dict[Socket, None]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -130,6 +133,11 @@ class Socket(AsgiSocket):
         self.transport.write(_frame(CLOSE, CloseFrame(code, reason[:60]).serialize()))
         self._ended(code, reason)
         self.close_timer = self.loop.call_later(CLOSE_WAIT_S, self.transport.abort)  # type: ignore[attr-defined]
+        self._closing[self] = None
+        if len(self._closing) > LIMITS.closing_sockets:
+            longest = next(iter(self._closing))
+            del self._closing[longest]
+            longest._end()
 
     def _ended(self, code: int, reason: str = "") -> None:
         on_end, self._on_end = self._on_end, None
@@ -141,6 +149,7 @@ class Socket(AsgiSocket):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave_door()
+        self._closing.pop(self, None)
         if self._on_frame is not None and not self.close_sent:
             metrics.closed(1006, "network")
         super().connection_lost(exc)
