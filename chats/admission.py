@@ -8,8 +8,8 @@ tenth left for newcomers.
 
 A slot is remembered by device: who has one and comes in it is let in before newcomers, even ahead of the bucket by one burst.
 Behind a balancer a client may come to another gateway, which knows nothing of its slot; there it is a newcomer in a stream
-that is no faster than the rate, and gets a token as good as always (ADR 0116). Nothing here touches PostgreSQL or the hot
-node. Times are ms of the one clock, passed in; a clock that was set back forgets the slots.
+that is no faster than the rate, and gets a token as good as always (ADR 0116). A device has a rate of its own as well. Nothing
+here touches PostgreSQL or the hot node. Times are ms of the one clock, passed in; a clock that was set back forgets the slots.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import logging
 import random
 
 from whatsapp.infra import metrics
-from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.limits import LIMITS, Rate
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,16 @@ LATE_MS = 10_000
 JITTER_MS = 100
 #: Slots that are remembered; later ones are told all the same.
 MAX_SLOTS = 100_000
+#: Devices, and addresses, of which it is remembered how often they came.
+MAX_RATES = 100_000
+MINUTE_MS = 60_000
 #: The rate of slots where authentications have no limit.
 UNLIMITED_PER_MINUTE = 60_000
 
 
 def step_ms() -> float:
     """From one slot to the next."""
-    return 60_000 / ((LIMITS.authentications_per_minute or UNLIMITED_PER_MINUTE) * SLOTTED)
+    return MINUTE_MS / ((LIMITS.authentications_per_minute or UNLIMITED_PER_MINUTE) * SLOTTED)
 
 
 class Slots:
@@ -62,6 +65,30 @@ class Slots:
         return _after(slot, now)
 
 
+class Rates:
+    """A rate for each of many who are not known before: devices, addresses. Whose rate is whole again is forgotten, and if they
+    are too many who came first."""
+
+    def __init__(self) -> None:
+        self._rates: dict[str, Rate] = {}  # who came last is last
+
+    def take(self, who: str, per_minute: int, now: float) -> float:
+        """Take one. Returns 0 when allowed, otherwise ms until it would be."""
+        rate = self._rates.pop(who, None)
+        while self._rates:
+            longest, other = next(iter(self._rates.items()))
+            if other.tat > now and len(self._rates) < MAX_RATES:
+                break
+            del self._rates[longest]
+        if rate is None or rate.tat > now + MINUTE_MS:  # the clock was set back
+            rate = Rate()
+        self._rates[who] = rate
+        return rate.take(now, per_minute, MINUTE_MS)
+
+    def __len__(self) -> int:
+        return len(self._rates)
+
+
 class Admission:
     """The bucket of one gateway, and the slots that it has given."""
 
@@ -70,6 +97,7 @@ class Admission:
         self._slots = Slots(LIMITS.slot_least_ms)
         self._tokens = float(LIMITS.authentications_burst)
         self._at = 0.0  # when ``_tokens`` was right
+        self._rates = Rates()  # of devices that were let in
 
     def enter(self, device: str, now: float) -> int:
         """Whether this device, whose token is good, may authenticate now: 0, or else the ms after which it should come again."""
@@ -79,6 +107,11 @@ class Admission:
         slot = self.due.get(device)
         in_slot = slot is not None and slot <= now and self._tokens > -LIMITS.authentications_burst
         if in_slot or self._tokens >= 1:
+            # One token of an account lets a device in as often as it likes: that must not be what the others need.
+            over = self._rates.take(device, LIMITS.authentications_per_device, now)
+            if over:
+                metrics.count("admissions", "device")
+                return max(1, round(over))
             self._tokens -= 1
             self.due.pop(device, None)
             metrics.count("admissions", "slot" if in_slot else "admitted")
@@ -108,7 +141,7 @@ class Admission:
             self._slots.last -= self._at - now
             self.due.clear()
         else:
-            earned = (now - self._at) * LIMITS.authentications_per_minute / 60_000
+            earned = (now - self._at) * LIMITS.authentications_per_minute / MINUTE_MS
             self._tokens = min(float(LIMITS.authentications_burst), self._tokens + earned)
         self._at = now
         while self.due:

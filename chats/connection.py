@@ -112,9 +112,10 @@ class Connection:
         gateway.connections.add(self)
         gateway.spoken[self.codec.name, self.protocol] += 1
         metrics.CONNECTED.add(self.codec.name, self.protocol)
-        gateway.unauthenticated += 1
-        gateway.addresses[self.address] += 1
-        if (refused := gateway.refused(self.address)) is not None:
+        if token is None:
+            gateway.owing[self] = None
+            gateway.addresses[self.address] += 1
+        if (refused := gateway.refused(self.address, token is None)) is not None:
             self.turn_away(*refused)
         else:
             loop = asyncio.get_running_loop()
@@ -123,6 +124,7 @@ class Connection:
                 self.authenticate(frames.Auth(token))
 
     def turn_away(self, after_ms: int, reason: str, code: int) -> None:
+        self._owes_nothing()
         self.send(frames.Reconnect(after_ms, reason))
         self.close(code, reason)
 
@@ -153,6 +155,7 @@ class Connection:
             self.turn_away(after, "busy", Close.OVERLOADED)
             return
         self._early = []
+        self._owes_nothing()
         self.spawn(self._authenticate(access, frame), frame.ref)
 
     async def _authenticate(self, access: Access, frame: frames.Auth) -> None:
@@ -232,10 +235,12 @@ class Connection:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-            self.gateway.unauthenticated -= 1
-            self._leave_address()
 
-    def _leave_address(self) -> None:
+    def _owes_nothing(self) -> None:
+        """Its token came, or it is gone. Idempotent."""
+        if self not in self.gateway.owing:
+            return
+        del self.gateway.owing[self]
         addresses = self.gateway.addresses
         addresses[self.address] -= 1
         if addresses[self.address] <= 0:
@@ -399,12 +404,8 @@ class Connection:
         if self in self.gateway.connections:
             self.gateway.connections.discard(self)
             self.gateway.spoken[self.codec.name, self.protocol] -= 1
-            if self.session is None or self._opening is not None:
-                self.gateway.unauthenticated -= 1
-                self._leave_address()
-            if self._opening is not None:
-                self._opening.cancel()
-                self._opening = None
+            self._owes_nothing()
+            self._authenticated()
             if self.session is not None and self._early is None:  # it was admitted
                 self.gateway.last_seen.add(self.session.device)
         for task in self._tasks:

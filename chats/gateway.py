@@ -27,7 +27,7 @@ from accounts.last_seen import LastSeen
 from accounts.opening import Answer, Opening, ask
 from accounts.visibility import Pair, readers_async, reads_shown_async, visible_async
 from chats import gauges
-from chats.admission import Admission, Slots, most_connections, step_ms
+from chats.admission import Admission, Rates, Slots, most_connections, step_ms
 from chats.news import Newsboy
 from delivery import tasks
 from delivery.node import Node
@@ -59,7 +59,10 @@ MAX_RATES = 10_000
 class Peer(Protocol):
     """What the gateway does with a connection that has come (:class:`chats.connection.Connection`)."""
 
+    address: str
     slot: int  # its place in the ping wheel
+
+    def turn_away(self, after_ms: int, reason: str, code: int) -> None: ...
 
     def ping(self) -> None: ...
 
@@ -78,12 +81,13 @@ class Gateway:
         self.process = str(uuid.uuid4())  # this incarnation
         self.connections: set[Peer] = set()
         self.spoken: Counter[tuple[str, str]] = Counter()  # open connections by codec and version
-        self.addresses: Counter[str] = Counter()  # sockets without auth, by address
-        self.unauthenticated = 0
+        self.owing: dict[Peer, None] = {}  # those that have not sent a good token, the first one first
+        self.addresses: Counter[str] = Counter()  # of those
         self.draining = False
         self.most_connections = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self.admission = Admission()
         self.waiting_for_room = Slots(least_ms=5_000)
+        self._strangers = Rates()  # addresses that took such a slot
         self.waiting_for_accounts = Slots(least_ms=2_000)
         self.rates: dict[str, Rate] = {}  # messages, by user
         self.pool = open_pool(settings.DATABASE_URL)
@@ -178,19 +182,34 @@ class Gateway:
 
     # who comes
 
-    def refused(self, address: str) -> tuple[int, str, int] | None:
-        """Of a socket that was just counted: ``afterMs``, reason and close code, if it may not stay."""
+    @property
+    def unauthenticated(self) -> int:
+        return len(self.owing)
+
+    def refused(self, address: str, owes: bool) -> tuple[int, str, int] | None:
+        """Of a socket that was just counted: ``afterMs``, reason and close code, if it may not stay. ``owes``: it has brought no
+        token."""
         if self.draining:
             metrics.count("admissions", "draining")
             return random.randrange(1_000, RECONNECT_SPREAD_MS), "deploy", Close.RESTART
-        if len(self.connections) > self.most_connections or self.unauthenticated > LIMITS.unauthenticated:
-            metrics.count("admissions", "cap")
-            return self.waiting_for_room.after(clock.now_ms()), "overloaded", Close.OVERLOADED
-        if self.addresses[address] > LIMITS.unauthenticated_per_address:
-            # One address must not push away the slots of all others.
+        if len(self.connections) > self.most_connections:
+            return self._overloaded(address)
+        if owes and self.addresses[address] > LIMITS.unauthenticated_per_address:
             metrics.count("admissions", "address")
-            return random.randrange(5_000, 10_000), "too many connections from your address", Close.OVERLOADED
+            return _a_while(), "too many connections from your address", Close.OVERLOADED
+        if len(self.owing) > LIMITS.unauthenticated:
+            # Who means it sends its token at once.
+            longest = next(iter(self.owing))
+            longest.turn_away(*self._overloaded(longest.address))
         return None
+
+    def _overloaded(self, address: str) -> tuple[int, str, int]:
+        metrics.count("admissions", "cap")
+        now = clock.now_ms()
+        # One address must not push away the slots of all others: nobody has looked at a token.
+        if self._strangers.take(address, LIMITS.unauthenticated_per_address, now):
+            return _a_while(), "overloaded", Close.OVERLOADED
+        return self.waiting_for_room.after(now), "overloaded", Close.OVERLOADED
 
     def message_rate(self, user: str) -> Rate:
         rate = self.rates.get(user)
@@ -282,6 +301,10 @@ class Gateway:
             await self._accounts.close()
             await self._log.close()
             await self.pool.close(timeout=2)
+
+
+def _a_while() -> int:
+    return random.randrange(5_000, 10_000)
 
 
 def tell_banned(session: Session, until: int | None) -> None:

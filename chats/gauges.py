@@ -23,9 +23,11 @@ class Shown(Protocol):
     pool: AsyncConnectionPool
     admission: Admission
     spoken: Counter[tuple[str, str]]
-    unauthenticated: int
     most_connections: int
     draining: bool
+
+    @property
+    def unauthenticated(self) -> int: ...
 
 
 def bind(gateway: Shown) -> None:
@@ -47,7 +49,7 @@ def bind(gateway: Shown) -> None:
     )  # fmt: skip
     source(
         "whatsapp_connections_unauthenticated",
-        "Open connections that are not authenticated yet.",
+        "Open connections that have not sent a good token yet.",
         lambda: gateway.unauthenticated,
     )
     source(

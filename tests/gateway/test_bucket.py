@@ -71,7 +71,7 @@ def test_twin_without_their_slots_they_come_again_and_again() -> None:
 
 def test_who_was_early_keeps_its_slot_and_who_was_late_gets_another_one() -> None:
     door = Admission()
-    while not door.enter("filler", START):
+    while not door.enter(f"filler{len(door._rates)}", START):
         pass
     first = door.enter("a", START)
     assert abs(door.enter("a", START) - first) <= 100
@@ -80,6 +80,38 @@ def test_who_was_early_keeps_its_slot_and_who_was_late_gets_another_one() -> Non
     assert "a" in door.due
     door.enter("b", START + first + LATE_MS + 1_000)
     assert "a" not in door.due
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["", "twin"])
+def test_one_device_that_comes_all_the_time_delays_nobody(
+    monkeypatch: pytest.MonkeyPatch, twin: bool
+) -> None:
+    """One token is enough to be let in again and again: it took every token of the bucket, and a slot for each."""
+    monkeypatch.setattr(LIMITS, "authentications_per_device", 10**9 if twin else 20)
+    door = Admission()
+    let_in, told = 0, []
+    for ms in range(0, 60_000, 2):
+        let_in += not door.enter("always", START + ms)
+        if ms % 500 == 0:
+            told.append(door.enter(f"n{ms}", START + ms))
+    assert (let_in > 5_000) is twin
+    if twin:
+        assert max(told) > 5_000
+    else:
+        assert let_in <= 2 * 20 + 1
+        assert not any(told)
+
+
+def test_who_came_too_often_comes_again_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LIMITS, "authentications_per_device", 3)
+    door = Admission()
+    assert [door.enter("a", START) for _ in range(3)] == [0] * 3
+    assert 19_000 < door.enter("a", START) <= 20_000
+    assert not door.enter("b", START)
+    assert not door.enter("a", START + 20_000)
+    assert door.enter("a", START + 20_000)
+    assert not door.enter("a", START - 600_000)  # the clock was set back
+    assert not door.enter("a", START + 600_000)
 
 
 def test_those_who_come_together_in_their_slots_are_bounded_by_a_burst() -> None:

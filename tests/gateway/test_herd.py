@@ -29,7 +29,8 @@ CAP = 4
 
 @contextmanager
 def system(**limits: int) -> Iterator[Any]:
-    with System(gateways=1, worker=False, env={"WHATSAPP_TEST_BUILD": "1"}, limits=limits) as running:
+    env = {"WHATSAPP_TEST_BUILD": "1", "TRUSTED_PROXIES": "127.0.0.0/8"}
+    with System(gateways=1, worker=False, env=env, limits=limits) as running:
         yield Moved(running)
 
 
@@ -148,6 +149,20 @@ async def test_to_turn_one_away_asks_neither_postgresql_nor_valkey(herded: Any, 
         herded.kill("postgres", signal.SIGCONT)
 
 
+async def test_a_device_that_comes_too_often_is_told_when_to_come_again() -> None:
+    with system(authentications_per_minute=6_000, authentications_per_device=2) as stack:
+        often, other = await asyncio.gather(sign_up(stack), sign_up(stack))
+        for _ in range(2):
+            assert await came(stack, often, "json") is None
+        told = await came(stack, often, "json", header=True)
+        assert told is not None
+        assert 20_000 < told.after_ms <= 30_000
+        assert await came(stack, other, "json") is None
+        assert await stack.count("device") == 1
+        stack.move(told.after_ms)
+        assert await came(stack, often, "json") is None
+
+
 async def test_twin_without_a_rate_all_are_let_in() -> None:
     with system(**{**RATE, "authentications_per_minute": 0}) as stack:
         phones = await asyncio.gather(*(sign_up(stack) for _ in range(8)))
@@ -172,3 +187,18 @@ async def test_a_gateway_that_is_full_says_so_and_keeps_who_is_there() -> None:
         for peer in peers:
             assert not peer.is_closed
             await peer.close()
+
+
+async def test_one_address_does_not_push_away_the_slots_of_others_at_a_full_gateway() -> None:
+    """Nobody asks it for a token: its slots would be minutes away soon."""
+    slow = {"authentications_per_minute": 60, "slot_most_ms": 300_000}
+    with system(connections=1, unauthenticated_per_address=3, **slow) as stack:
+        async with await Peer.open(stack.ws, await sign_up(stack)):
+            told = []
+            for address in [*["198.51.100.1"] * 20, "198.51.100.2"]:
+                headers = {"X-Forwarded-For": address}
+                async with await Peer.open(stack.ws, headers=headers) as over:
+                    told.append((await over.expect(frames.Reconnect)).after_ms)
+                    assert await over.closed() == 1013
+            assert all(5_000 <= after <= 10_000 for after in told[4:])
+            assert told[-1] < 5_000 + 5 * STEP_MS / 60

@@ -30,6 +30,7 @@ LOW = {
     "frame_bytes": 40_000,
     "content_bytes": 1_000,
     "connections": 10,
+    "unauthenticated": 8,
     "unauthenticated_per_address": 4,
     "auth_ms": 1_500,
     "malformed_in_a_row": 2,
@@ -236,6 +237,41 @@ async def test_unauthenticated_sockets_of_one_address(stack: Any) -> None:
         late = await opened.enter_async_context(await Peer.open(stack.ws, phone, auth=False))
         await late.send(frames.Auth(phone.token))
         await late.expect(frames.Ready)
+
+
+async def test_who_brings_a_token_is_not_kept_out_by_those_who_bring_none(stack: Any, codec: str) -> None:
+    """Of the same address, and of the gateway."""
+    await nobody_is_connected(stack)
+    phone = await sign_up(stack)
+    header = {"Authorization": f"Bearer {phone.token}"}
+    async with contextlib.AsyncExitStack() as opened:
+        for number in range(8):
+            forwarded = {"X-Forwarded-For": f"198.51.100.{number // 4}"}
+            await opened.enter_async_context(await Peer.open(stack.ws, codec=codec, headers=forwarded))
+        for last in ("0", "9"):
+            headers = {**header, "X-Forwarded-For": f"198.51.100.{last}"}
+            async with await Peer.open(stack.ws, codec=codec, headers=headers) as peer:
+                await peer.expect(frames.Ready)
+
+
+async def test_who_has_owed_its_token_for_longest_makes_room(stack: Any, codec: str) -> None:
+    """Honest clients send it at once: those who do not must not keep them out until their time is over."""
+    await nobody_is_connected(stack)
+    phone = await sign_up(stack)
+    async with contextlib.AsyncExitStack() as opened:
+        silent = []
+        for number in range(8):
+            forwarded = {"X-Forwarded-For": f"198.51.100.{number}"}
+            peer = await Peer.open(stack.ws, codec=codec, headers=forwarded)
+            silent.append(await opened.enter_async_context(peer))
+        late = await opened.enter_async_context(await Peer.open(stack.ws, codec=codec))
+        told = await silent[0].expect(frames.Reconnect)
+        assert told.reason == "overloaded"
+        assert await silent[0].closed() == 1013
+        await late.send(frames.Auth(phone.token))
+        await late.expect(frames.Ready)
+        await silent[1].send(frames.Auth((await sign_up(stack)).token))
+        await silent[1].expect(frames.Ready)
 
 
 async def test_behind_a_trusted_proxy_each_client_has_its_own_address(stack: Any) -> None:
