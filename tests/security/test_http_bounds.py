@@ -403,6 +403,7 @@ async def test_sockets_that_were_closed_and_do_not_go_are_bounded(
     code makes room."""
     limit(closing_sockets=3)
     monkeypatch.setattr(websocket, "CLOSE_WAIT_S", 3_600.0)
+    monkeypatch.setattr(websocket, "QUIET_S", 0.0)
     server.attach.set()
     raws = [await RawSocket.open(f"ws://127.0.0.1:{server.port}/ended") for _ in range(8)]
     for raw in raws:
@@ -416,6 +417,22 @@ async def test_sockets_that_were_closed_and_do_not_go_are_bounded(
         raw.write(frame(CLOSE, b"\x11\x31"))
         assert await raw.receive() is None
     assert server.ends == [4401] * 8
+
+
+async def test_sockets_that_are_closed_all_at_once_are_given_the_time_to_read_it(
+    server: Server, limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a drain."""
+    limit(closing_sockets=1)
+    monkeypatch.setattr(websocket, "QUIET_S", 3_600.0)
+    server.attach.set()
+    raws = [await RawSocket.open(f"ws://127.0.0.1:{server.port}/ended") for _ in range(3)]
+    for raw in raws:
+        assert (await raw.until_closed())[0] == 4401
+    assert len(websocket.Socket._closing) == 3
+    for raw in raws:
+        raw.write(frame(CLOSE, b"\x11\x31"))
+        assert await raw.receive() is None
 
 
 async def test_an_upgrade_that_nobody_takes_is_cut(server: Server, limit: Limit) -> None:

@@ -38,8 +38,8 @@ OnControl = Callable[[], bool]
 class Socket(AsgiSocket):
     """Give this class to uvicorn as ``ws=``."""
 
-    #: Those we closed and whose peers have not gone yet, the longest closed first. Nobody else counts them any more.
-    _closing: ClassVar[dict[Socket, None]] = {}
+    #: Those we closed and whose peers have not gone yet, the longest closed first: since when. Nobody else counts them any more.
+    _closing: ClassVar[dict[Socket, float]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -133,9 +133,11 @@ class Socket(AsgiSocket):
         self.transport.write(_frame(CLOSE, CloseFrame(code, reason[:60]).serialize()))
         self._ended(code, reason)
         self.close_timer = self.loop.call_later(CLOSE_WAIT_S, self.transport.abort)  # type: ignore[attr-defined]
-        self._closing[self] = None
-        if len(self._closing) > LIMITS.closing_sockets:
-            longest = next(iter(self._closing))
+        now = self._closing[self] = self.loop.time()
+        while len(self._closing) > LIMITS.closing_sockets:
+            longest, since = next(iter(self._closing.items()))
+            if now - since < QUIET_S:
+                break  # a drain closes all in one turn, and each is to read its code
             del self._closing[longest]
             longest._end()
 
