@@ -24,12 +24,12 @@ from bench.figures import Figures, combine, percentiles
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
 from bench.running import common_options, run
-from devtools import ports
+from devtools import packages, ports
 from devtools.paths import REPO
 from devtools.processes import Child, Spec
 
 WAYS = ("plain", "tls")
-_HAPROXY = "/usr/sbin/haproxy"
+HAPROXY = tuple(package for package in packages.NEEDED if package.name == "haproxy")
 
 
 def options() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def options() -> argparse.ArgumentParser:
 def main() -> int:
     args = options().parse_args()
     args.clients = 1
-    return run("connect", args, measure)
+    return run("connect", args, measure, HAPROXY)
 
 
 def measure(bench: Bench) -> Figures:
@@ -98,7 +98,7 @@ def balancer(bench: Bench) -> Iterator[Child]:
     child = Child(
         Spec(
             name="haproxy",
-            argv=[_HAPROXY, "-db", "-f", str(configuration)],
+            argv=[HAPROXY[0].proof, "-db", "-f", str(configuration)],
             env={
                 "PATH": os.environ["PATH"],
                 "CERTIFICATES": str(served),

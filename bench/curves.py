@@ -73,7 +73,7 @@ def measure(bench: Bench) -> Figures:
         for rate in args.rate or RATES:
             found[f"{rate:g}"] = combine([phases.open_rate(bench, rate, n) for n in range(args.runs)])
             m = found[f"{rate:g}"]["median"]
-            latency = {step: p.get("p99", 0) for step, p in m["latency_ms"].items()}
+            latency = ", ".join(f"{step} {p.get('p99', 0):,.1f}" for step, p in m["latency_ms"].items())
             print(
                 f"{rate:>6,.0f} messages/s   {m['cpu_us_per_life']['total']:,.0f} us a life   p99 ms {latency}",
                 flush=True,

@@ -43,7 +43,13 @@ def options() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    args = options().parse_args()
+    parser = options()
+    args = parser.parse_args()
+    if args.followers * args.each % args.people:
+        parser.error(
+            f"--followers {args.followers} times --each {args.each} is no multiple of --people {args.people}:"
+            " all of them must have as many followers"
+        )
     args.clients = 1  # cores
     return run("presence", args, measure)
 

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from bench.frames import CODECS
 from bench.generator import Generators, LoadError
 from bench.phases import Bench
 from bench.stack import System
+from devtools import packages
 from devtools.errors import DevError
+from devtools.packages import Package
 from devtools.paths import REPO
 
 
@@ -92,10 +94,17 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(name: str, args: argparse.Namespace, measure: Callable[[Bench], dict[str, Any]]) -> int:
-    """``./dev bench NAME``: measure on a system of its own, write ``--json``; the exit code."""
+def run(
+    name: str,
+    args: argparse.Namespace,
+    measure: Callable[[Bench], dict[str, Any]],
+    needed: Sequence[Package] = (),
+) -> int:
+    """``./dev bench NAME``: measure on a system of its own, write ``--json``; the exit code. ``needed``: of the operating system,
+    installed before anything starts, or told."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     try:
+        packages.ensure(needed, f"bench {name}")
         with running(args) as bench:
             result = measure(bench)
     except (DevError, LoadError, Gone, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""CPU per stored message of the append, on a real PostgreSQL: ``python -m bench.store_append postgresql://… [--json FILE]``.
+"""CPU per stored message of the append, on a real PostgreSQL: ``./dev bench store_append postgresql://… [--json FILE]``.
 
 Client: CPU of this process per row (encode the batch, send, wait, decode), on uvloop as in a gateway. Server: CPU of all
 PostgreSQL processes from /proc/PID/schedstat, so the server must run on this machine. ``insert`` is the floor to compare
@@ -174,13 +174,15 @@ async def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="./dev bench store_append",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url")
-    parser.add_argument("--sizes", default="1,8,32,128")
+    parser.add_argument("url", help="of a migrated database: ./dev status --json has the running system's")
+    parser.add_argument("--sizes", default="1,8,32,128", help="messages in a batch (default 1,8,32,128)")
     parser.add_argument("--rows", type=int, default=4096, help="rows a round and batch size")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=5, help="of each, in turn (default 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     figures = uvloop.run(measure(options.url, sizes, options.rows, options.rounds))

@@ -13,8 +13,9 @@ import subprocess
 import sys
 from typing import Any
 
+from devtools import record
 from devtools.errors import DevError
-from devtools.paths import REPO
+from devtools.paths import REPO, DataFolder
 
 sys.path.insert(0, str(REPO / "clients" / "python"))
 
@@ -33,6 +34,7 @@ from whatsapp_terminal.chat import Chat
 from whatsapp_terminal.kept import Kept
 from whatsapp_terminal.program import application
 from whatsapp_terminal.screen import open_screen
+from whatsapp_terminal.signin import is_number
 
 
 def running_system(data: str | None = None) -> dict[str, Any]:
@@ -45,8 +47,10 @@ def running_system(data: str | None = None) -> dict[str, Any]:
         reason = (answer.stderr.strip() or "no answer").splitlines()[-1]
         raise DevError(f"./dev status failed: {reason}") from None
     if not status.get("http"):
+        folder = DataFolder(pathlib.Path(status["data"]))
         raise DevError(
-            "nothing is running yet: start it with ./dev up (in another terminal, or with --detach)"
+            f"nothing runs yet (data folder {folder.root}): start it with ./dev up{record.words(folder)}, in another terminal"
+            " or with --detach"
         )
     return status
 
@@ -145,6 +149,9 @@ def main(arguments: list[str] | None = None) -> int:
     screen = not args.plain and all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr))
     if not args.number and not screen:
         parser.error("your phone number is missing")
+    for number in filter(None, (args.number, args.to)):
+        if not screen and not is_number(number):
+            parser.error(f"{number} is no phone number: + and digits, like +15550001")
     try:
         return full_screen(args) if screen else asyncio.run(chat(args))
     except KeyboardInterrupt:

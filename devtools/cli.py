@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from devtools import faults, fuzz, manage, model, move, quality, running, vaults
+from devtools.arguments import positive
 from devtools.errors import DevError
 from devtools.ports import PORT
 
@@ -24,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         name: str, function: Callable[[argparse.Namespace], int], text: str
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(function=function)
+        sub.set_defaults(function=function, parser=sub)  # whose usage an error shows
         return sub
 
     def data(sub: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)  # what --detach starts
 
     status = command("status", running.status, "what runs, and where; non-zero exit when something is down")
-    status.add_argument("--json", action="store_true")
+    status.add_argument("--json", action="store_true", help="for programs: also every URL, with its password")
     data(status)
     data(command("down", running.down, "stop everything of the data folder"))
     reset = command("reset", running.reset, "stop everything and delete the data folder")
@@ -163,12 +164,21 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=1, metavar="N", help="another choice of victims (default 1)"
     )
     fault.add_argument(
-        "--seeds", type=int, default=5, metavar="N", help="trials: so many seeds from there on (default 5)"
+        "--seeds",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="trials: so many seeds from there on (default 5)",
     )
-    fault.add_argument("--only", metavar="NAME", help="those whose name has it, such as killed or frozen")
+    fault.add_argument(
+        "--only",
+        metavar="NAME",
+        help="this fault, such as kill-valkey (docs/faults.md has them all); else those whose name has it, such as killed or"
+        " frozen, or what pytest's -k takes",
+    )
     fault.add_argument(
         "--jobs",
-        type=int,
+        type=positive,
         default=1,
         metavar="N",
         help="so many tests at a time, each with servers of its own (default 1)",
@@ -213,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args, rest = top.parse_known_args(_without_help(words))
     args.rest = words[1:] if getattr(args, "takes_rest", False) else []
     if rest and not args.rest:
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return int(args.function(args))
     except DevError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtools import bootstrap, record
+from devtools.arguments import positive
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV, VENV_PYTHON
 
@@ -112,7 +113,10 @@ def run(args: argparse.Namespace) -> int:
     if args.replay:
         if not args.target:
             raise DevError("say of which target: ./dev fuzz TARGET --replay FILE", code=2)
-        again = replay(args.target, [Path(file).resolve() for file in args.replay])
+        files = [Path(file).resolve() for file in args.replay]
+        if missing := [str(file) for file in files if not file.is_file()]:
+            raise DevError(f"there is no file {', '.join(missing)}", code=2)
+        again = replay(args.target, files)
         print(again.said if again.found else f"{again.runs} inputs: nothing is broken")
         return 1 if again.found else 0
     targets = (args.target,) if args.target else TARGETS
@@ -166,5 +170,5 @@ def arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "target", nargs="?", choices=(*TARGETS, "api"), help="default: all but api, which needs ./dev up"
     )
-    sub.add_argument("--seconds", type=int, default=90, metavar="N", help="in all (default 90)")
+    sub.add_argument("--seconds", type=positive, default=90, metavar="N", help="in all (default 90)")
     sub.add_argument("--replay", nargs="+", metavar="FILE", help="run these inputs instead")

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
     seconds: float  # of the search
     complete: bool  # searched to the end
     violated: str  # what was broken, "" nothing
-    said: str  # by the checker
+    said: str  # by the checker; with a trail, the steps
 
 
 def models() -> list[str]:
@@ -78,18 +78,15 @@ def check(model: str, switches: Sequence[str], *, quick: bool = False, trail: bo
         started = time.monotonic()
         said = _run(folder, ["./pan", f"-m{_DEPTH}", "-n", "-w22"])
         seconds = time.monotonic() - started
-        violated = _VIOLATED.search(said)
-        if violated and trail:
-            said = _run(folder, ["spin", "-t", "-p", "-g", "-l", *switches, file])
-            return Outcome(0, seconds, False, violated[1], said)
-    errors, states = _ERRORS.search(said), _STATES.search(said)
+        violated, errors, states = _VIOLATED.search(said), _ERRORS.search(said), _STATES.search(said)
+        steps = _run(folder, ["spin", "-t", "-p", "-g", "-l", *switches, file]) if violated and trail else ""
     cut_short = "Search not completed" in said or "too small" in said or "out of memory" in said
     return Outcome(
         int(states[1]) if states else 0,
         seconds,
         errors is not None and not cut_short,
         violated[1] if violated else "" if errors and errors[1] == "0" else "no word of it",
-        said,
+        steps or said,
     )
 
 

@@ -31,19 +31,34 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def remember(data: DataFolder) -> None:
-    """Note in the checkout that this data folder is the one that runs from it."""
-    write_json(CHECKOUT_RECORD, {"data": str(data.root)})
+    """Note in the checkout that this data folder runs from it, beside others that do."""
+    _note([str(data.root), *(root for root in _noted() if state(DataFolder(Path(root))))])
 
 
 def forget(data: DataFolder) -> None:
-    """Take the note back, unless another data folder has taken its place."""
-    if read_json(CHECKOUT_RECORD).get("data") == str(data.root):
+    """Take the note back; what else runs stays noted."""
+    if str(data.root) in (noted := _noted()):
+        _note([root for root in noted if root != str(data.root)])
+
+
+def _noted() -> list[str]:
+    """The data folders that were started from this checkout, the last one first."""
+    note = read_json(CHECKOUT_RECORD)
+    return [str(root) for root in (note.get("data"), *note.get("others", [])) if root]
+
+
+def _note(roots: list[str]) -> None:
+    """``roots``: the last one that was started first."""
+    unique = list(dict.fromkeys(roots))
+    if unique:
+        write_json(CHECKOUT_RECORD, {"data": unique[0], "others": unique[1:]})
+    else:
         CHECKOUT_RECORD.unlink(missing_ok=True)
 
 
 def find(explicit: str | None) -> DataFolder:
-    """The data folder that a command is about: the one named, else the one that ``up`` noted, else the default."""
-    return DataFolder(Path(explicit or read_json(CHECKOUT_RECORD).get("data") or DEFAULT_DATA))
+    """The data folder that a command is about: the one named, else the last that ``up`` started from here, else the default."""
+    return DataFolder(Path(explicit or next(iter(_noted()), DEFAULT_DATA)))
 
 
 def words(data: DataFolder) -> str:

@@ -276,7 +276,8 @@ def bench(arguments: list[str]) -> int:
     """``bench NAME …`` becomes ``python -m bench.NAME …``; without a name the benches are listed."""
     names = benches()
     if not arguments or arguments[0] not in names:
-        raise DevError(f"say which: ./dev bench {{{','.join(names)}}} [--json FILE]", code=2)
+        wrong = f"there is no bench {arguments[0]}; " if arguments else ""
+        raise DevError(f"{wrong}say which: ./dev bench {{{','.join(names)}}} [--json FILE]", code=2)
     run_module(f"bench.{arguments[0]}", arguments[1:])
 
 

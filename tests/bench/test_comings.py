@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bench import presence
 from bench.comings import Comings, Guest
 from bench.frames import CODECS
 
@@ -66,3 +67,13 @@ async def test_what_is_wrong_is_blamed(comings: Comings, said: list[tuple[str, s
 def test_everybody_has_as_many_followers() -> None:
     with pytest.raises(ValueError, match="as many"):
         Comings(CODECS["json"](), PEOPLE[:2], PEOPLE[2:5], 1)
+
+
+def test_numbers_that_do_not_divide_are_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["presence", "--people", "20", "--followers", "10", "--each", "5"])
+    monkeypatch.setattr(presence, "run", lambda *_: pytest.fail("it was started"))
+    with pytest.raises(SystemExit, match="2"):
+        presence.main()
+    assert "--followers 10 times --each 5 is no multiple of --people 20" in capsys.readouterr().err

@@ -124,7 +124,7 @@ async def test_what_waits_for_somebody_outlasts_the_program(stack: Any) -> None:
         first.type("two")
         await first.until("here: two")
         assert await first.end() == 0
-        assert "2 messages wait for people who are not here yet; the next" in first.output
+        assert "2 messages for people who are not here yet; the next" in first.output
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         second = await opened(me)  # it need not be said again for whom
         await second.until("here: two")

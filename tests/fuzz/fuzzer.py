@@ -6,6 +6,7 @@ frame, set of fields or refusal counts as new code does.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -44,8 +45,10 @@ def _marks() -> list[Callable[[], None]]:
 
 def main() -> None:
     target, *options = sys.argv[1:]
+    again = [sys.executable, "-m", "tests.fuzz.fuzzer", target]
     if options[:1] == ["--broken"]:
         broken.BROKEN[options[1]].switch_on()
+        again += options[:2]
         options = options[2:]
     for function in vars(protobuf_source)["_NAMES"].values():
         if isinstance(function, FunctionType) and function.__module__ is None:
@@ -60,7 +63,8 @@ def main() -> None:
     if target in MUTATORS:
         change = MUTATORS[target]
         changed["custom_mutator"] = lambda data, most, seed: change(data, most, seed, atheris.Mutate)
-    atheris.Setup([sys.argv[0], *options], one, **changed)
+    # The first word is what libFuzzer starts again, by a shell, when it makes an input smaller.
+    atheris.Setup([shlex.join(again), *options], one, **changed)
     atheris.Fuzz()
 
 

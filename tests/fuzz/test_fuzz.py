@@ -5,6 +5,11 @@ Searching is ``./dev fuzz``, in CI for a minute (``.ci/run``): docs/fuzz.md.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from devtools import fuzz
+from devtools.paths import REPO, VENV_PYTHON
 from tests.fuzz import frames, mutate, stream
 from tests.fuzz.broken import BROKEN
 from tests.fuzz.seeds import FOUND, found, seeds
@@ -63,3 +69,26 @@ def test_a_fault_is_found(name: str, tmp_path: Path) -> None:
     search = fuzz.search(target, 60, folder=tmp_path, seed=1, broken=name, most=2_000)
     assert search.found is not None, search.said[-2_000:]
     assert list(CHECKS[target](search.found.read_bytes()))  # a sound build bears it
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not fuzz.available(), reason="atheris has wheels for Linux on x86-64 alone")
+def test_an_input_is_made_smaller(tmp_path: Path) -> None:
+    """libFuzzer starts itself again for each step: with the target, and the fault. The first step is enough here."""
+    large, said = tmp_path / "large", tmp_path / "said"
+    large.write_bytes(bytes.fromhex("010001826162636409078981616263645e8083616263640d0e0c"))
+    fault = ["websocket", "--broken", "pieces-matter"]
+    options = ["-minimize_crash=1", "-runs=2000", f"-artifact_prefix={tmp_path}/"]
+    command = [VENV_PYTHON, "-m", "tests.fuzz.fuzzer", *fault, str(large), *options]
+    with said.open("wb") as out:
+        run = subprocess.Popen(command, cwd=REPO, stdout=out, stderr=out, start_new_session=True)
+    try:
+        while run.poll() is None and not list(tmp_path.glob("minimized-from-*")):
+            time.sleep(0.1)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    smaller = list(tmp_path.glob("minimized-from-*"))
+    assert smaller, said.read_text(errors="replace")[-2_000:]
+    assert smaller[0].stat().st_size < large.stat().st_size

@@ -38,6 +38,15 @@ def test_without_a_rule_it_breaks_something(variant: Variant) -> None:
     assert is_broken(found), found.said
 
 
+@pytest.mark.needs_packages
+def test_a_trail_is_the_steps_and_the_search_is_counted() -> None:
+    (variant,) = (one for one in BROKEN if one.name == "NO_PAST")
+    found = check(variant.model, variant.switches, quick=True, trail=True)
+    assert is_broken(found)
+    assert "spin: trail ends after" in found.said
+    assert found.states > 0
+
+
 @pytest.mark.parametrize("model", models())
 def test_a_model_names_its_variants_and_uses_every_switch(model: str) -> None:
     text = (REPO / "delivery" / "model" / f"{model}.pml").read_text()

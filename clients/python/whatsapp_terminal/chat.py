@@ -356,14 +356,14 @@ class Chat:
     # -- the end -------------------------------------------------------------------------------------------
     async def _say_goodbye(self) -> None:
         if count := self._finder.waiting():
-            words = f"{count} messages wait for people who are not here yet"
+            words = f"{_messages(count)} for people who are not here yet"
             if self._kept.lasts:
-                self._say(f"{words}; the next ./dev chat --plain sends them.")
+                self._say(f"{words}; the next ./dev chat --plain sends what waits.")
             else:
-                self._say(f"{words}; this client keeps them in memory only, so they are gone.")
+                self._say(f"{words}: gone, this client keeps what it sends in memory only.")
         waiting = self._lines.waiting()
         if waiting:
-            self._say(f"waiting for the ✓ of {len(waiting)} messages…")
+            self._say(f"waiting for the ✓ of {_messages(len(waiting))}…")
             with contextlib.suppress(TimeoutError, ClientError, Stopped):
                 async with asyncio.timeout(GOODBYE):
                     for outgoing in waiting:
@@ -371,13 +371,17 @@ class Chat:
         lost = [o for o in waiting if o.state != "sent"]
         if lost:
             self._say(
-                f"{len(lost)} messages have no ✓; this client keeps them in memory only, so they are gone."
+                f"{_messages(len(lost))} without a ✓: gone, this client keeps what it sends in memory only."
             )
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count} messages"
 
 
 def _clock(ms: int) -> str:

@@ -1,0 +1,113 @@
+"""What ``./dev`` says to who types something wrong, and which tests ``./dev faults --only`` chooses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devtools import bootstrap, cassandra, cli, faults, fuzz
+from devtools.paths import REPO
+from tests.faults.trials.catalogue import FAULTS
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["up", "--prot", "3"], "usage: ./dev up [-h]"),  # of the command, not of all
+        (["up", "--prot", "3"], "unrecognized arguments: --prot 3"),
+        (["faults", "--seeds", "0"], "--seeds: 0 is no whole number from 1 on"),
+        (["faults", "--jobs", "many"], "--jobs: many is no whole number from 1 on"),
+        (["fuzz", "--seconds", "-3"], "--seconds: -3 is no whole number from 1 on"),
+    ],
+)
+def test_a_wrong_word_is_told_with_its_commands_usage(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert said in capsys.readouterr().err
+
+
+def test_a_bench_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "one_to_many"]) == 2
+    error = capsys.readouterr().err
+    assert "there is no bench one_to_many; say which: ./dev bench {bytes,connect" in error
+
+
+@pytest.mark.skipif(not fuzz.available(), reason="atheris has no wheel here")
+def test_an_input_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["fuzz", "json", "--replay", str(tmp_path / "gone")]) == 2
+    assert f"there is no file {tmp_path / 'gone'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["foo"], ["+15550001", "--to", "../bar"]])
+def test_what_is_no_phone_number_is_not_sent_anywhere(words: list[str], tmp_path: Path) -> None:
+    chat = [sys.executable, "-m", "devtools.chat", *words, "--plain", "--url", "http://127.0.0.1:9"]
+    run = subprocess.run(
+        [*chat, "--data", str(tmp_path)], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert f"{words[-1]} is no phone number" in run.stderr
+
+
+class Chosen:
+    """``./dev faults`` without the tests: what it would give to pytest, and whether it fetched Cassandra."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+        self.command: list[str] = []
+        self.cassandra = False
+        monkeypatch.setattr(bootstrap, "ensure", lambda development: None)
+        monkeypatch.setattr(cassandra, "ensure", lambda say: setattr(self, "cassandra", True))
+        monkeypatch.setattr(
+            faults, "names", lambda: ["kill-valkey", "kill-valkey-then-silence", "freeze-cassandra-node"]
+        )
+
+        def run(command: list[Any], **_: Any) -> subprocess.CompletedProcess[str]:
+            self.command = [str(word) for word in command]
+            return subprocess.CompletedProcess(command, status)
+
+        monkeypatch.setattr(subprocess, "run", run)
+
+    def only(self) -> str:
+        return self.command[self.command.index("-k") + 1]
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Chosen]:
+    return lambda status: Chosen(monkeypatch, status)
+
+
+def test_a_fault_by_name_is_that_fault_alone(chosen: Callable[[int], Chosen]) -> None:
+    one = chosen(0)
+    assert cli.main(["faults", "--only", "kill-valkey"]) == 0
+    assert one.only() == "[kill-valkey]"
+    assert not one.cassandra
+
+
+@pytest.mark.parametrize("words", ["trials", "valkey", "test_trials and not cassandra"])
+def test_other_words_are_pytests(words: str, chosen: Callable[[int], Chosen]) -> None:
+    some = chosen(0)
+    assert cli.main(["faults", "--only", words]) == 0
+    assert some.only() == words
+    assert some.cassandra
+
+
+def test_a_fault_that_needs_cassandra_gets_it(chosen: Callable[[int], Chosen]) -> None:
+    one = chosen(0)
+    assert cli.main(["faults", "--only", "freeze-cassandra-node"]) == 0
+    assert one.cassandra
+
+
+def test_nothing_has_that_name(chosen: Callable[[int], Chosen], capsys: pytest.CaptureFixture[str]) -> None:
+    chosen(5)
+    assert cli.main(["faults", "--only", "kil-valkey"]) == 2
+    assert "no long test has kil-valkey in its name; the faults are kill-valkey," in capsys.readouterr().err
+
+
+def test_the_names_are_those_of_the_catalogue() -> None:
+    assert faults.names() == list(FAULTS)
