@@ -42,6 +42,7 @@ NEEDED = (
         "what drives the browser is linked against it",
     ),
     Package("haproxy", "/usr/sbin/haproxy", "the balancer that docker/haproxy.cfg is for"),
+    Package("clamav-daemon", "/usr/sbin/clamd", "the scanner that media are shown to"),
     Package("spin", "/usr/bin/spin", "the model checker for delivery/model"),
     Package("gcc", "/usr/bin/gcc", "it compiles what the model checker writes"),
     Package("libc6-dev", "/usr/include/stdio.h", "what that includes"),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import early
 from tests.support.cassandra import Cassandra, on_cassandra
+from tests.support.clamd import Clamd
 from tests.support.cluster import Cluster
 from tests.support.s3 import S3
 from tests.support.servers import Postgres, Valkey
@@ -80,6 +81,13 @@ def s3_server() -> Iterator[S3]:
 
 
 @pytest.fixture(scope="session")
+def clamd_server() -> Iterator[Clamd]:
+    """A ClamAV daemon for this session, which knows the EICAR test file. ``.url``; not to be killed or frozen."""
+    with Clamd(early.folder("clamd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def django_db_modify_db_settings(postgres_server: Postgres) -> None:
     """Let pytest-django make its test database from the migrated template: migrations run once a session, not twice."""
     from django.db import connections  # Django is set up by now, not when this file is read
@@ -97,6 +105,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.needs_cassandra)
         if "s3_server" in names or "own_s3" in names:
             item.add_marker(pytest.mark.needs_s3)
+        if "clamd_server" in names or "own_clamd" in names:
+            item.add_marker(pytest.mark.needs_packages)
         if "stack" in names or "own_stack" in names:
             item.add_marker(pytest.mark.needs_system)
         if {"stack", "own_stack", "rig", "hot_url"}.intersection(names) or item.get_closest_marker(

@@ -59,8 +59,12 @@ def media(sha256: str, kind: str, extension: str, made_ms: int) -> str:
     """The key of an object with this content (hex), one of :data:`KINDS`, made at ``made_ms``."""
     if not _SHA256.fullmatch(sha256) or kind not in KINDS or not _EXTENSION.fullmatch(extension):
         raise ValueError(f"no name for {sha256[:80]!r}, {kind[:80]!r}, {extension[:80]!r}")
-    day = datetime.fromtimestamp(made_ms / 1000, UTC)
-    return f"{MEDIA}{day:%Y/%m/%d}/{sha256}_{kind}.{extension}"
+    return f"{day(made_ms)}{sha256}_{kind}.{extension}"
+
+
+def day(at_ms: int) -> str:
+    """What the keys of a day begin with."""
+    return f"{MEDIA}{datetime.fromtimestamp(at_ms / 1000, UTC):%Y/%m/%d}/"
 
 
 def incoming(media_id: uuid.UUID) -> str:

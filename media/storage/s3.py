@@ -287,6 +287,38 @@ class S3(Storage):
             until_s - made_s,
         )
 
+    # -- the bucket itself
+
+    @property
+    def location(self) -> str:
+        """What all keys begin with in the bucket: nothing, or S3_PREFIX and a slash."""
+        return self._location
+
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules of its lifecycle configuration. Raises :class:`StorageUnavailable`, also where the server has none."""
+
+        def ask() -> list[dict[str, Any]]:
+            try:
+                answer = self._clients.ask().get_bucket_lifecycle_configuration(Bucket=self._bucket)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") == "NoSuchLifecycleConfiguration":
+                    return []
+                raise
+            found: list[dict[str, Any]] = answer["Rules"]
+            return found
+
+        found: list[dict[str, Any]] = self._guarded("rules", ask)
+        return found
+
+    def put_rules(self, rules: list[dict[str, Any]]) -> None:
+        """Replace all of them."""
+        self._call(
+            "put_rules",
+            self._clients.ask,
+            "put_bucket_lifecycle_configuration",
+            LifecycleConfiguration={"Rules": rules},
+        )
+
     # -- inside
 
     def _name(self, key: str) -> str:

@@ -8,6 +8,7 @@ What else is read here is for media (``media/storage/``): how long the bucket is
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,14 @@ STORAGES: dict[str, dict[str, Any]] = {
     "default": _default(),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+
+#: Where the scanner of media is: ``tcp://host:port`` or ``unix:///path``; without it there is none.
+CLAMD_URL = os.environ.get("CLAMD_URL", "")
+if CLAMD_URL and not re.fullmatch(
+    r"tcp://(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?|unix:///.+", CLAMD_URL
+):
+    raise ImproperlyConfigured("CLAMD_URL must look like tcp://host:port or unix:///path.")
+#: From the last byte to the verdict; more than clamd's MaxScanTime.
+CLAMD_TIMEOUT_MS = env.number("CLAMD_TIMEOUT_MS", 150_000)
+#: Larger ones are not scanned, and not clean either; at most clamd's StreamMaxLength and MaxFileSize.
+CLAMD_MOST_BYTES = env.number("CLAMD_MOST_BYTES", 100 * 2**20)

@@ -1,0 +1,153 @@
+"""How long media live: one table, for the bucket's own rules and for our sweep, which does the same where the server does not
+(a local folder, and most S3 servers but Amazon's).
+
+A message that is forwarded refers to the stored object again, however old that is. So before an object goes, ``delete_after_ms``
+after it was written, whoever makes a new reference asks :func:`needs_renewal` and copies it onto itself: then it is young again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from media.storage import names
+from media.storage.interface import Entry, Storage
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+#: Keys that one request deletes.
+_AT_ONCE = 500
+#: Ours among the rules of a bucket.
+RULES = "whatsapp-"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Milliseconds since an object was written, or an upload begun."""
+
+    cold_after_ms: int = 90 * _DAY_MS  # cheaper to keep, dearer to read, at once as ever
+    delete_after_ms: int = 365 * _DAY_MS
+    incoming_after_ms: int = 24 * _HOUR_MS  # what became of no message, and waits for nothing
+    #: The same by the bucket, which does not know what still waits, for the scanner perhaps: the last resort.
+    incoming_most_ms: int = 7 * _DAY_MS
+    uploads_after_ms: int = 24 * _HOUR_MS  # parts of what was neither completed nor aborted
+    cold_class: str = "GLACIER_IR"  # read within milliseconds; others have to be ordered hours before
+
+
+POLICY = Policy()
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep took away."""
+
+    uploads: int = 0
+    incoming: int = 0
+    media: int = 0
+
+
+def check(policy: Policy, retention_ms: int) -> list[str]:
+    """What is wrong with a policy where messages live for ``retention_ms``: sentences, none if it is good."""
+    found = []
+    if policy.delete_after_ms < retention_ms:
+        found.append(
+            "Media are deleted before the messages that show them: delete_after_ms is below retention_ms."
+        )
+    if policy.cold_after_ms >= policy.delete_after_ms:
+        found.append("Media are deleted before they are cold: cold_after_ms is not below delete_after_ms.")
+    if policy.incoming_most_ms < policy.incoming_after_ms:
+        found.append(
+            "The bucket deletes what comes in before the sweep does: incoming_most_ms is below incoming_after_ms."
+        )
+    if policy.uploads_after_ms > policy.incoming_most_ms:
+        found.append("Uploads live longer than what they become: uploads_after_ms is above incoming_most_ms.")
+    return found
+
+
+def needs_renewal(modified_ms: int, now_ms: int, retention_ms: int, policy: Policy = POLICY) -> bool:
+    """Whether an object written at ``modified_ms`` would go before a message of now does: then copy it onto itself."""
+    return modified_ms + policy.delete_after_ms < now_ms + retention_ms + _DAY_MS
+
+
+def document(location: str = "", policy: Policy = POLICY) -> dict[str, Any]:
+    """The bucket's lifecycle configuration, as ``PutBucketLifecycleConfiguration`` takes it. ``location``: what all keys of the
+    bucket begin with (``S3_PREFIX`` and a slash). S3 counts whole days, up to the next midnight.
+
+    In a bucket with versions what was deleted or replaced goes a day later: it is not kept by its versions.
+    """
+    forgotten = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}}
+    return {
+        "Rules": [
+            {
+                "ID": f"{RULES}media",
+                "Status": "Enabled",
+                "Filter": {"Prefix": location + names.MEDIA},
+                "Transitions": [{"Days": _days(policy.cold_after_ms), "StorageClass": policy.cold_class}],
+                "Expiration": {"Days": _days(policy.delete_after_ms)},
+                **forgotten,
+            },
+            {
+                "ID": f"{RULES}incoming",
+                "Status": "Enabled",
+                "Filter": {"Prefix": location + names.INCOMING},
+                "Expiration": {"Days": _days(policy.incoming_most_ms)},
+                **forgotten,
+            },
+            {
+                "ID": f"{RULES}uploads",
+                "Status": "Enabled",
+                "Filter": {"Prefix": location},
+                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": _days(policy.uploads_after_ms)},
+            },
+        ]
+    }
+
+
+def sweep(
+    storage: Storage,
+    now_ms: int,
+    *,
+    waits: Callable[[str], bool] = lambda key: False,
+    referred: Callable[[str], bool] = lambda key: False,
+    policy: Policy = POLICY,
+) -> Swept:
+    """Abort forgotten uploads, delete what came in and became nothing, and media that are too old. Any number of sweeps may run
+    at once, and one that ends early is continued by the next. ``waits(key)``: the object of this key under ``incoming/`` is
+    still needed; ``referred(key)``: the same under ``media/``. Raises :class:`StorageUnavailable`."""
+    uploads = 0
+    for upload in storage.open_uploads(now_ms - policy.uploads_after_ms):
+        storage.abort(upload.key, upload.token)
+        uploads += 1
+    old = now_ms - policy.incoming_after_ms
+    incoming = _delete(
+        storage,
+        (e.key for e in storage.keys(names.INCOMING) if e.modified_ms < old and not waits(e.key)),
+    )
+    aged = _delete(
+        storage, (e.key for e in _aged(storage, now_ms - policy.delete_after_ms) if not referred(e.key))
+    )
+    return Swept(uploads, incoming, aged)
+
+
+def _aged(storage: Storage, before_ms: int) -> Iterator[Entry]:
+    """Keys begin with the day on which they were made, and none was written before it was made: later days need no look."""
+    end = names.day(before_ms + _DAY_MS)
+    for entry in storage.keys(names.MEDIA):
+        if entry.key >= end:
+            return
+        if entry.modified_ms < before_ms:
+            yield entry
+
+
+def _delete(storage: Storage, keys: Iterator[str]) -> int:
+    count = 0
+    while batch := list(islice(keys, _AT_ONCE)):
+        storage.delete(batch)
+        count += len(batch)
+    return count
+
+
+def _days(ms: int) -> int:
+    return -(-ms // _DAY_MS)
