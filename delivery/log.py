@@ -185,8 +185,9 @@ class Log:
         unread: set[tuple[str, str]] = set()
         if any(pending.seal is not None for pending in batch):
             unread = await self._seals.judge(batch, refusals, lists)
+        repeated: dict[Sending, Appended] = {}
         if any(refusals) and not faults.off("repetitions"):
-            await self._let_repetitions_in(batch, refusals)
+            repeated = await self._repeated(batch, refusals)
         baseless = await self._baseless(
             [p for p, refusal in zip(batch, refusals, strict=True) if not refusal]
         )
@@ -195,7 +196,9 @@ class Log:
         )
         admitted = []
         for pending, refusal in zip(batch, refusals, strict=True):
-            if refusal is not None:
+            if pending in repeated:
+                self._answer(pending, repeated[pending], [])
+            elif refusal is not None:
                 self._refuse(pending, *refusal)
             elif pending in too_far:
                 self._refuse(pending, Code.LIMIT_EXCEEDED, "forwarded to too many conversations")
@@ -212,15 +215,20 @@ class Log:
             self._refuse_behind(unread)
         return admitted
 
-    async def _let_repetitions_in(self, batch: list[Sending], refusals: list[Refusal | None]) -> None:
-        """A send that is stored is not refused for what has changed since (its sender was removed, a device came): its ✓ may have
-        been lost, and it gets that again. Who never was a member learns nothing here either."""
-        refused = [i for i, refusal in enumerate(refusals) if refusal and refusal[0] in _LATER]
-        sends = [batch[i].send for i in refused]
+    async def _repeated(
+        self, batch: list[Sending], refusals: Sequence[Refusal | None]
+    ) -> dict[Sending, Appended]:
+        """The answers to sends that are stored: they are not refused for what has changed since (their sender was removed, a
+        device came), for their ✓ may have been lost. They are not appended either: what has just expired would be stored anew.
+        Who never was a member learns nothing here either."""
+        refused = [p for p, refusal in zip(batch, refusals, strict=True) if refusal and refusal[0] in _LATER]
+        sends = [pending.send for pending in refused]
         stored = await self._store.stored([(send.sender, send.message_id) for send in sends])
-        for i, repeated in zip(refused, stored, strict=True):
-            if repeated:
-                refusals[i] = None
+        return {
+            pending: first.again(pending.send)
+            for pending, first in zip(refused, stored, strict=True)
+            if first is not None
+        }
 
     async def _baseless(self, batch: list[Sending]) -> set[Sending]:
         """Replies to what their sender may not know. What is on its way in this very batch may be answered."""

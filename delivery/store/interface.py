@@ -20,6 +20,7 @@ from delivery.store.values import (
     Changed,
     Conversation,
     DeviceRow,
+    First,
     Flags,
     ListedConversation,
     MemberReceipt,
@@ -85,8 +86,9 @@ class Store(Protocol):
         """For each (conversation, user, message_id): whether there is such an event and the user is owed it. One that may have
         expired, because others of the time when the user was a member have, counts as known."""
 
-    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
-        """For each (sender, message_id): whether there is an event of the sender with this id, in whatever conversation."""
+    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[First | None]:
+        """For each (sender, message_id): the sender's event with this id, in whatever conversation, None without one. What has
+        expired is none."""
 
     # -- roster -----------------------------------------------------------------------------------------------------
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:

@@ -13,7 +13,7 @@ from delivery.store.errors import Blocked, Clash, Locked
 from delivery.store.interface import Unavailable
 from delivery.store.operation import Operation, Query, numbers, uuids
 from delivery.store.unread import LAST
-from delivery.store.values import Appended, AppendResult, Logged, Outcome, Page, PageRequest, Send
+from delivery.store.values import Appended, AppendResult, First, Logged, Outcome, Page, PageRequest, Send
 from whatsapp.infra import faults
 
 _ATTEMPTS = 4  # of a statement that clashes: each one loses against a transaction that then is visible
@@ -281,15 +281,19 @@ def knows(asked: Sequence[tuple[str, str, str]]) -> Operation[list[bool]]:
 
 
 _STORED_BY = """
-SELECT EXISTS (SELECT FROM delivery_event e WHERE e.sender = r.sender AND e.message_id = r.message_id)
+SELECT e.conversation::text, e.seq, e.at, encode(e.body_hash, 'hex')
 FROM unnest(%s::uuid[], %s::uuid[]) WITH ORDINALITY r (sender, message_id, i)
+LEFT JOIN delivery_event e ON e.sender = r.sender AND e.message_id = r.message_id
 ORDER BY r.i"""
 
 
-def stored(asked: Sequence[tuple[str, str]]) -> Operation[list[bool]]:
+def stored(asked: Sequence[tuple[str, str]]) -> Operation[list[First | None]]:
     """See :meth:`Store.stored`."""
     if not asked:
         return []
     senders, messages = zip(*asked, strict=True)
     rows = yield Query(_STORED_BY, (uuids(senders), uuids(messages)))
-    return [bool(row[0]) for row in rows]
+    return [
+        First(conversation, seq, at, bytes.fromhex(body_hash)) if conversation else None
+        for conversation, seq, at, body_hash in rows
+    ]

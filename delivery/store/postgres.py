@@ -34,6 +34,7 @@ from delivery.store.values import (
     Changed,
     Conversation,
     DeviceRow,
+    First,
     Flags,
     ListedConversation,
     MemberReceipt,
@@ -107,7 +108,7 @@ class PostgresStore:
     async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         return await self._run(log.knows(asked))
 
-    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
+    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[First | None]:
         return await self._run(log.stored(asked))
 
     # -- blocks

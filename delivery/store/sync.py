@@ -40,6 +40,7 @@ from delivery.store.values import (
     Changed,
     Conversation,
     DeviceRow,
+    First,
     Flags,
     ListedConversation,
     MemberReceipt,
@@ -134,7 +135,7 @@ class SyncStore:
     def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         return self._run(log.knows(asked))
 
-    def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
+    def stored(self, asked: Sequence[tuple[str, str]]) -> list[First | None]:
         return self._run(log.stored(asked))
 
     # -- blocks

@@ -102,6 +102,21 @@ class Appended(NamedTuple):
     until: int = 0  # stored, and its content is gone then; 0: never
 
 
+class First(NamedTuple):
+    """What is stored under the id of a send that comes again."""
+
+    conversation: str
+    seq: int
+    at: int  # server time of the append
+    body_hash: bytes
+
+    def again(self, send: Send) -> Appended:
+        """What the send is answered."""
+        if (self.conversation, self.body_hash) == (send.conversation, send.body_hash):
+            return Appended(Outcome.DUPLICATE, self.seq, self.at)
+        return Appended(Outcome.CONFLICT)
+
+
 class AppendResult(NamedTuple):
     results: list[Appended]  # in the order of the sends
     row: int  # the outbox row of this batch, 0 when nothing was stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from delivery.store.values import Outcome
+from delivery.store.values import First, Outcome
 from tests.contract.people import T0, People, new_id
 
 BLOB = bytes(range(256)) * 400  # longer than a page of the database
@@ -68,11 +68,17 @@ async def test_what_a_sender_has_stored(people: People) -> None:
         (people.bob, other.message_id),
         (people.alice, first.message_id),
     ]
-    assert await people.store.stored(asked) == [True, False, False, True, True]
+    mine, none, never, of_bob, again = await people.store.stored(asked)
+    assert mine is not None
+    assert of_bob is not None
+    assert (none, never, again) == (None, None, mine)
+    assert [one._replace(at=0) for one in (mine, of_bob)] == [
+        First(people.conversation, 1, 0, first.body_hash), First(people.conversation, 2, 0, other.body_hash),
+    ]  # fmt: skip
     assert await people.store.stored([]) == []
     # Also what nobody else is owed, and what was emptied.
     await people.store.withhold(people.bob, people.alice, True, T0)
     hidden = people.send()
     await people.append(hidden, people.amend(first.message_id, "delete"))
     asked = [(people.alice, hidden.message_id), (people.alice, first.message_id)]
-    assert await people.store.stored(asked) == [True, True]
+    assert [one and one.seq for one in await people.store.stored(asked)] == [3, 1]

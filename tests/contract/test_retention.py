@@ -38,6 +38,17 @@ async def test_with_the_clock_moved_old_events_end_and_young_ones_stay(people: P
     assert (await people.append(people.send(), now=past + 41 * DAY))[0].seq == 5
 
 
+async def test_what_has_expired_is_not_stored_any_more(people: People) -> None:
+    """Whoever was removed meanwhile, and sends under its id again, is refused like others."""
+    past = next(_past)
+    old, young = people.send(), people.send()
+    await people.append(old, now=past)
+    await people.append(young, now=past + 2 * DAY)
+    assert await expire_all(people, past + 31 * DAY) == 1
+    stored = await people.store.stored([(people.alice, one.message_id) for one in (old, young)])
+    assert [bool(one) for one in stored] == [False, True]
+
+
 async def test_expiry_is_a_recorded_end_for_devices_that_did_not_read(people: People) -> None:
     past = next(_past)
     store = people.store

@@ -195,7 +195,7 @@ async def test_lists_that_cannot_be_read(talk: Talk) -> None:
     ]
     codes = [_code(await talk.ann.answer(message)) for message in batch]
     assert codes == ["unavailable", "unavailable", "sent"]
-    assert await talk.world.store.stored([(talk.ann.session.user, same)]) == [False]
+    assert await talk.world.store.stored([(talk.ann.session.user, same)]) == [None]
     assert _code(await talk.ann.answer(talk.ann.send(talk.conversation))) == "sent", (
         "without envelopes it goes"
     )

@@ -90,6 +90,30 @@ async def test_what_was_stored_is_answered_as_at_first_whatever_has_changed_sinc
         assert conflict.code == "conflict"
 
 
+async def test_what_its_sender_may_not_write_any_more_is_not_written_when_it_ends_in_between(
+    world: World,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was there when it was looked for, and expires before it could be stored again: nothing of it reaches the store."""
+    room = await Room(world).open()
+    ben, conversation = room.ben, room.conversation
+    first = ben.send(conversation, "hello")
+    seq = (await ben.answer(first)).seq
+    await room.change("member_removed", leaves=(room.people[1][0],))
+    room.here.node.roster._conversations.clear()
+    store, appended = room.here.node.store, []
+    append = store.append
+
+    async def seen(writer: str, sends: Any, now: int) -> Any:
+        appended.extend(send.message_id for send in sends)
+        return await append(writer, sends, now)
+
+    monkeypatch.setattr(store, "append", seen)
+    again = await ben.answer(ben.send(conversation, "hello", message_id=first), 2)
+    assert (again.status, again.seq, again.duplicate) == ("sent", seq, True)
+    assert appended == []
+
+
 @pytest.mark.parametrize("twin", [False, True], ids=["", "twin"])
 @pytest.mark.parametrize("change", ["added", "promoted"])
 async def test_nobody_is_turned_away_by_a_stale_list(

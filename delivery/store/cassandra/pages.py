@@ -22,7 +22,7 @@ from delivery.store.cassandra.members import Membership, is_owed, last, of_membe
 from delivery.store.cassandra.messages import known
 from delivery.store.cassandra.session import Cassandra, gather
 from delivery.store.cassandra.settling import end_claims
-from delivery.store.values import Logged, Page, PageRequest
+from delivery.store.values import First, Logged, Page, PageRequest
 from whatsapp.infra import clock
 
 #: Waits of one call for rows that are under way, in seconds, one after the other.
@@ -268,7 +268,19 @@ async def knows(
     return result
 
 
-async def stored(session: Cassandra, asked: Sequence[tuple[str, str]]) -> list[bool]:
+async def stored(
+    session: Cassandra, documents: Documents, asked: Sequence[tuple[str, str]]
+) -> list[First | None]:
     """See :meth:`Store.stored`."""
     found = await known(session, [message_id for _, message_id in asked])
-    return [(sender, message_id) in found for sender, message_id in asked]
+    firsts = {one: First(*found[one][:4]) for one in asked if one in found}
+    there = await documents.read({first.conversation for first in firsts.values()})
+    # Its row by id lives longer than its event.
+    return [
+        first
+        if (first := firsts.get(one)) is not None
+        and first.conversation in there
+        and first.seq > there[first.conversation].floor
+        else None
+        for one in asked
+    ]

@@ -43,6 +43,7 @@ from delivery.store.values import (
     Changed,
     Conversation,
     DeviceRow,
+    First,
     Flags,
     ListedConversation,
     MemberReceipt,
@@ -141,8 +142,8 @@ class CassandraStore:
     async def knows(self, asked: Sequence[tuple[str, str, str]]) -> list[bool]:
         return await pages.knows(self._db, self._documents, asked)
 
-    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
-        return await pages.stored(self._db, asked)
+    async def stored(self, asked: Sequence[tuple[str, str]]) -> list[First | None]:
+        return await pages.stored(self._db, self._documents, asked)
 
     # -- blocks
     async def withhold(self, member: str, sender: str, on: bool, now: int) -> str:
