@@ -62,6 +62,16 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="hot state on a Valkey Cluster of three masters and three replicas, beside the one server for broker and cache",
     )
+    up.add_argument(
+        "--s3",
+        action="store_true",
+        help="keep uploaded files on an S3 server (a new data folder; it remembers). Gets it the first time; needs Java",
+    )
+    up.add_argument(
+        "--scanner",
+        action="store_true",
+        help="a ClamAV daemon that knows the EICAR test file (Debian's clamav-daemon)",
+    )
     up.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)  # what --detach starts
 
     status = command("status", running.status, "what runs, and where; non-zero exit when something is down")

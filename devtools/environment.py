@@ -63,6 +63,7 @@ def load_secrets(data: DataFolder) -> dict[str, str]:
         "POSTGRES_PASSWORD": lambda: secrets.token_hex(16),
         "VALKEY_PASSWORD": lambda: secrets.token_hex(16),
         "CASSANDRA_PASSWORD": lambda: secrets.token_hex(16),
+        "S3_SECRET": lambda: secrets.token_hex(16),
     }
     missing = [name for name in made if name not in known]
     if missing:

@@ -28,6 +28,8 @@ class DataFolder:
         self.postgres = self.root / "postgres"
         self.valkey = self.root / "valkey"
         self.cassandra = self.root / "cassandra"
+        #: There when uploaded files are on an S3 server of this folder's.
+        self.s3 = self.root / "s3"
         #: How many nodes the messages of this folder are on; the file is not there when they are in PostgreSQL.
         self.nodes = self.cassandra / "nodes"
         #: When they were last restored, Unix seconds.

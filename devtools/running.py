@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from devtools import answering, bootstrap, external, java, ports, record, unprivileged
+from devtools import answering, bootstrap, external, java, media_servers, ports, record, unprivileged
 from devtools.bootstrap import say
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
@@ -47,6 +47,7 @@ def up(args: argparse.Namespace) -> int:
             f"port {args.port} is in use by another program; choose another: ./dev up --port {_another(args.port)}"
         )
     nodes = _nodes(args, data)
+    media_servers.check(data, bucket=args.s3, backups=bool(args.backups))
     urls = external.chosen(os.environ)
     external.check(urls)
     if args.detach and not args.supervise:
@@ -59,6 +60,8 @@ def up(args: argparse.Namespace) -> int:
         cassandra=nodes,
         vault=Path(args.backups).resolve() if args.backups else None,
         valkey_cluster=args.valkey_cluster,
+        s3=args.s3,
+        scanner=args.scanner,
         say=say,
     )
 
@@ -120,6 +123,7 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
         command += ["--backups", args.backups]
     if args.valkey_cluster:
         command.append("--valkey-cluster")
+    command += ["--s3"] * args.s3 + ["--scanner"] * args.scanner
     with log.open("ab") as out:
         shown = out.tell()
         child = subprocess.Popen(

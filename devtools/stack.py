@@ -15,6 +15,7 @@ from typing import Any
 from devtools import archiver, backup, environment, ports, ring, valkey
 from devtools.cassandra import CassandraNode
 from devtools.errors import DevError
+from devtools.media_servers import MediaServers
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec, end_all, of_stack
@@ -34,7 +35,7 @@ class Stack:
 
     ``caller`` is the environment the children inherit from; ``overrides`` are variables for the application's processes only;
     ``extra_limits`` go over the development table. ``cassandra``: how many nodes keep the messages (1 or 3); 0: PostgreSQL does.
-    Nothing runs before :meth:`start`.
+    ``s3``: files are on an S3 server, not in a folder; ``scanner``: a ClamAV daemon. Nothing runs before :meth:`start`.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Stack:
         cassandra: int = 0,
         quick: bool = False,
         valkey_cluster: bool = False,
+        s3: bool = False,
+        scanner: bool = False,
         python: Path = VENV_PYTHON,
         vault: Path | None = None,
         say: Callable[[str], None] = _silent,
@@ -95,11 +98,14 @@ class Stack:
             self._ring(cassandra, known["CASSANDRA_PASSWORD"], server_env, quick) if cassandra else None
         )
         self.log = {"LOG_STORE": "cassandra", **self.ring.variables()} if self.ring else {}
+        self.media = MediaServers(
+            data, bucket=s3, scanner=scanner, secret=known["S3_SECRET"], env=server_env, caller=caller
+        )
         self.env = environment.application(
             data,
             urls=self.urls,
             caller=caller,
-            overrides={**self.log, **(overrides or {})},
+            overrides={**self.log, **self.media.variables(), **(overrides or {})},
             extra_limits=extra_limits,
         )
         taken = {port}
@@ -132,6 +138,8 @@ class Stack:
                 self.add(self._archive(self.postgres, vault))
         for node in self.ring.nodes if self.ring else []:
             self.add(node.spec)
+        for spec in self.media.specs:
+            self.add(spec)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -197,7 +205,7 @@ class Stack:
         for names in (
             gateways,
             workers,
-            ["valkey", *self._cluster_names()],
+            ["valkey", *self._cluster_names(), *self.media.names],
             self._nodes(),
             ["postgres"],
             ["archive"],
@@ -231,7 +239,7 @@ class Stack:
         return [node.name for node in self.ring.nodes] if self.ring else []
 
     def _servers(self) -> list[str]:
-        return [*self._nodes(), "postgres", "valkey", *self._cluster_names()]
+        return [*self._nodes(), "postgres", "valkey", *self._cluster_names(), *self.media.names]
 
     def sync(self) -> None:
         """Bring the tables on Cassandra up to date, where the messages are there. Raises :class:`DevError`."""

@@ -50,7 +50,8 @@ class System:
     development's; ``database``: servers of the test's own instead of one PostgreSQL of the system's, such as a
     :class:`devtools.standby.Cluster`; ``cassandra`` (0): nodes of its own, that may be killed, for its messages (1 or 3);
     ``valkey_cluster``: hot state on three masters and three replicas. ``./dev test --hot cluster`` gives it to every system:
-    the part that tests call "valkey" is then all of its nodes.
+    the part that tests call "valkey" is then all of its nodes. ``s3``: files on an S3 server of its own; ``scanner``: a ClamAV
+    daemon of its own (marks: needs_s3, needs_packages).
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class System:
         database: Database | None = None,
         cassandra: int = 0,
         valkey_cluster: bool = False,
+        s3: bool = False,
+        scanner: bool = False,
     ) -> None:
         valkey_cluster = valkey_cluster or hot_on_cluster()
         root = early.FOLDER / f"system-{next(_numbers)}"
@@ -92,6 +95,8 @@ class System:
             extra_limits=limits,
             cassandra=cassandra,
             valkey_cluster=valkey_cluster,
+            s3=s3,
+            scanner=scanner,
             quick=True,
             python=Path(sys.executable),
         )
