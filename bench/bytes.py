@@ -21,7 +21,7 @@ from bench.counted import SEGMENT, Counted, Frame, Tcp, deflated, tls
 from bench.figures import Figures
 from bench.machine import machine, versions
 from bench.phases import Bench
-from bench.running import common_options, run, say
+from bench.running import common_options, run, say, verdict
 from whatsapp.wire import frames as wire
 from whatsapp.wire.codec import CODECS
 
@@ -72,13 +72,16 @@ def measure(bench: Bench) -> Figures:
     say(f"idle for {args.idle:g} s")
     result["idle"] = _idle(pairs, args.idle, pairs[0].ping_ms)
     if not result["idle"]["pings"] or result["idle"]["others"]:
-        bench.blame({"idle": 1}, [f"{result['idle']['pings']} pings, and {result['idle']['others']}"])
+        seen = f"{result['idle']['pings']} pings in {args.idle:g} s of silence"
+        bench.blame({"idle": 1}, [f"{seen}, and {result['idle']['others'] or 'nothing'} else"])
     for one in pairs:
         if wrong := one.unexplained():
             bench.blame({"bytes": 1}, [f"frames and kernel differ by {wrong}"])
         one.close()
     print(told(result), flush=True)
-    result["checks"] = {"problems": dict(bench.problems), "examples": bench.examples[:20]}
+    result["checks"] = verdict(
+        bench, "frames are what the kernel counted; in the silence pings and nothing else"
+    )
     return result
 
 

@@ -23,7 +23,7 @@ from bench.cpu import Meter
 from bench.figures import Figures, combine, percentiles
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
-from bench.running import common_options, run
+from bench.running import common_options, run, verdict
 from devtools import packages, ports
 from devtools.paths import REPO
 from devtools.processes import Child, Spec
@@ -74,7 +74,7 @@ def measure(bench: Bench) -> Figures:
     for way in ways:
         result[way] = combine(runs[way])
         print(told(way, result[way]), flush=True)
-    result["checks"] = {"problems": dict(bench.problems), "examples": bench.examples[:20]}
+    result["checks"] = verdict(bench, "everybody was let in, and no socket was closed")
     return result
 
 

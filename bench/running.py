@@ -94,6 +94,15 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def verdict(bench: Bench, kept: str) -> dict[str, Any]:
+    """The ``checks`` of a result, told: ``kept`` says what held if nothing was wrong."""
+    said = (
+        f"CHECKS FAILED: {dict(bench.problems)} {bench.examples[:5]}" if bench.problems else f"checks: {kept}"
+    )
+    print(said, flush=True)
+    return {"problems": dict(bench.problems), "examples": bench.examples[:20]}
+
+
 def run(
     name: str,
     args: argparse.Namespace,

@@ -16,9 +16,17 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def check(
-    *, url: str, sms: Path, seed: int, examples: int, phases: str, seen: Path | None = None
+    *,
+    url: str,
+    sms: Path,
+    seed: int,
+    examples: int,
+    phases: str,
+    seen: Path | None = None,
+    seconds: int = 0,
 ) -> subprocess.CompletedProcess[str]:
-    """Run it; exit code 0: nothing was found. ``examples``: data for each operation."""
+    """Run it; exit code 0: nothing was found. ``examples``: data for each operation. ``seconds``: it searches so long, cut short
+    or again and again; 0: once, to the end."""
     environment = {
         **os.environ,
         "WHATSAPP_API_URL": url,
@@ -36,6 +44,7 @@ def check(
         *("--phases", phases, "--continue-on-failure", "--no-color", "--warnings", "off"),
         # A busy machine is no finding.
         *("--request-timeout", "60", "--suppress-health-check", "all"),
+        *(("--max-time", str(seconds)) if seconds else ()),
     ]
     return subprocess.run(command, env=environment, cwd=REPO, capture_output=True, text=True, check=False)
 
@@ -47,6 +56,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**31))
     parser.add_argument("--examples", type=int, default=100, help="for each operation")
     parser.add_argument("--phases", default="examples,coverage,fuzzing,stateful")
+    parser.add_argument("--seconds", type=int, default=0, help="search so long (default: once, to the end)")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     done = check(
@@ -55,6 +65,7 @@ def main() -> int:
         seed=options.seed,
         examples=options.examples,
         phases=options.phases,
+        seconds=options.seconds,
     )
     print(done.stdout, done.stderr)
     return done.returncode

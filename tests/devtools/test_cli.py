@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,6 +44,23 @@ def test_a_bench_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_input_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["fuzz", "json", "--replay", str(tmp_path / "gone")]) == 2
     assert f"there is no file {tmp_path / 'gone'}" in capsys.readouterr().err
+
+
+def test_the_api_is_searched_for_no_longer_than_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[Any], **_: Any) -> subprocess.CompletedProcess[str]:
+        ran.append([str(word) for word in command])
+        clock[0] += int(ran[-1][ran[-1].index("--seconds") + 1])
+        return subprocess.CompletedProcess(command, 0)
+
+    clock = [100.0]
+    monkeypatch.setattr(bootstrap, "ensure", lambda development: None)
+    monkeypatch.setattr("devtools.record.state", lambda data: {"http": "http://127.0.0.1:9"})
+    monkeypatch.setattr("devtools.fuzz.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(subprocess, "run", run)
+    assert cli.main(["fuzz", "api", "--seconds", "1500"]) == 0
+    assert [command[-1] for command in ran] == ["600", "600", "300"]
 
 
 @pytest.mark.parametrize("words", [["foo"], ["+15550001", "--to", "../bar"]])
