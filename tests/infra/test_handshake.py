@@ -228,6 +228,8 @@ async def test_who_is_gone_before_the_answer_is_told_to_the_application() -> Non
         (lines(None, "Sec-WebSocket-Protocol:"), 400),
         (lines(None, "Sec-WebSocket-Protocol: ,"), 400),
         (lines(None, "Sec-WebSocket-Protocol: \xe9"), 400),
+        (lines(None, "Sec-WebSocket-Protocol: " + "a," * 40), 400),
+        (lines({"Connection": "Upgrade" + ",a" * 40}), 400),
         (lines({"Sec-WebSocket-Version": None}), 426),
         (lines({"Sec-WebSocket-Version": "8"}), 426),
         (lines({"Sec-WebSocket-Version": "013"}), 426),

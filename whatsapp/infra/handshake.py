@@ -23,6 +23,8 @@ _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
 _BREAK = re.compile(rb"[\r\n\0]")
 #: With a body, two readers would not agree on where the frames begin.
 _BODY = (b"content-length", b"transfer-encoding")
+#: Places of a list. A head has room for thousands, and to look at each would be dear.
+_PLACES = 32
 _READ = frozenset(
     {
         b"connection",
@@ -67,7 +69,8 @@ def asks(headers: Headers) -> bool:
             upgrade = value
         elif name == b"connection":
             value = value.lower()
-            connection = connection or b"upgrade" in [token.strip(b" \t") for token in value.split(b",")]
+            places = value.split(b",", _PLACES)
+            connection = connection or b"upgrade" in [token.strip(b" \t") for token in places]
     return connection and upgrade.strip(b" \t").lower() == b"websocket"
 
 
@@ -101,10 +104,12 @@ def read(method: str, version: str, headers: Headers) -> Offer | Refusal:
 
 def _tokens(values: Iterable[bytes]) -> list[str] | None:
     """The tokens of a header (RFC 9110, section 5.6.1: empty places are passed over); None if one of its lines has none, or
-    something that is no token."""
+    something that is no token, or too many."""
     tokens: list[str] = []
     for value in values:
         before = len(tokens)
+        if value.count(b",") >= _PLACES:
+            return None
         for place in value.split(b","):
             token = place.strip(b" \t")
             if token:
