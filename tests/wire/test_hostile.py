@@ -195,6 +195,34 @@ def test_a_newer_frame_in_protobuf_is_unknown_not_malformed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"\x18\x01",
+        b"\x1a\x03abc",
+        b"\x08\x01",
+        b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        b"\x1a\x00" * 15,
+    ],
+    ids=["alone", "number", "bytes", "ref as a number", "long number", "fifteen"],
+)
+def test_a_newer_frame_may_have_newer_fields_beside_its_body(before: bytes) -> None:
+    error = refusal(PROTOBUF, before + b"\xca\x3e\x02\x08\x01" + b"\x1d\x00\x00\x00\x00")
+    assert (error.code, error.details) == (Code.UNKNOWN_TYPE, {"type": "1001"})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [b"\x18\x01" * 60_000, b"\x1b\x1c" * 60_000, b"\x1d\x00\x00\x00\x00" * 20_000, b"\x1a\x00" * 60_000],
+    ids=["numbers", "groups", "words", "bytes"],
+)
+def test_a_frame_full_of_unknown_fields_is_no_newer_one(fields: bytes) -> None:
+    """An object of each took the loop 0.1 s a frame, and whoever sent them needed no token."""
+    error = refusal(PROTOBUF, fields + b"\xca\x3e\x02\x08\x01")
+    assert (error.code, error.malformed) == (Code.BAD_REQUEST, True)
+
+
 def test_a_server_frame_from_a_client_is_unknown() -> None:
     frame = pb.Frame(ref="r1")
     frame.message.message_id = MESSAGE_BYTES
