@@ -184,6 +184,15 @@ def test_unknown_json_type(kind: str) -> None:
     assert len(error.message) < 200
 
 
+@pytest.mark.parametrize("text", [" - at `$.", " - at `key` in `$.", " - at `$.x`", "`", "x"])
+def test_what_is_wrong_is_told_in_few_words_whatever_the_value_says(text: str) -> None:
+    """msgspec's own text has the value in it: taken for the field, it came back twice, larger than a frame may be."""
+    wrong = {"type": "status_update", "conversationId": CONVERSATION, "status": text * (100_000 // len(text))}
+    error = refuse(wrong)
+    assert (error.code, error.details) == (Code.BAD_REQUEST, {"field": "status"})
+    assert len(JSON.encode(error.frame())) < 1_000
+
+
 def test_a_newer_frame_in_protobuf_is_unknown_not_malformed() -> None:
     newer = pb.Frame(ref="r1").SerializeToString() + b"\xca\x3e\x02\x08\x01"  # body tag 1001
     error = refusal(PROTOBUF, newer)

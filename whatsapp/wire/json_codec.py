@@ -25,7 +25,7 @@ _NOT_JSON = (msgspec.DecodeError, UnicodeError, RecursionError)
 # Numbers beyond a float are JSON all the same.
 _decode_anything = msgspec.json.Decoder(float_hook=str).decode
 _is_id = re.compile(UUID_PATTERN[:-1] + r"\Z").match
-_at = re.compile(r"(?P<reason>.*?)(?: - at `(?P<key>key` in `)?\$\.?(?P<path>.*)`)?\Z", re.DOTALL).match
+_place = re.compile(r"(?P<key>key` in `)?\$\.?(?P<path>[^`]*)`\Z").match
 _missing = re.compile(r"Object missing required field `(\w+)`").match
 
 
@@ -111,14 +111,17 @@ def _explain(data: bytes | str, types: frozenset[str], error: Exception) -> NoRe
 
 def _field_and_reason(text: str) -> tuple[str, str]:
     """``"Expected `int` - at `$.resume.have[...]`"`` -> ``("resume.have[...]", "Expected `int`")``."""
-    match = _at(text)
-    assert match is not None  # every text matches
-    reason, path = match["reason"], match["path"] or ""
+    # The last one: before it stands what the client wrote.
+    reason, _, place = text.rpartition(" - at `")
+    match = _place(place)
+    path = match["path"] if match else ""
+    if not match:
+        reason = text
     missing = _missing(reason)
     if missing:
         return f"{path}.{missing[1]}" if path else missing[1], "is missing"
     if UUID_PATTERN in reason or ("of length <= 36" in reason and not path.endswith("ref")):
         reason = "not a lower-case UUID"
-    if match["key"]:
+    if match and match["key"]:
         reason = f"key: {reason}"
     return path, reason[:200]
