@@ -108,7 +108,10 @@ class Counted:
 
     def tcp(self) -> Tcp:
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-        return Tcp(*_TCP_INFO(info, _AT))
+        seen = Tcp(*_TCP_INFO(info, _AT))
+        return seen._replace(
+            bytes_up=seen.bytes_up - 1
+        )  # of who connects, the SYN counts as a byte that was acknowledged
 
     def unexplained(self) -> dict[str, int]:
         """Bytes that the kernel has counted and that are in no frame, once all is acknowledged; empty: every byte is told."""
