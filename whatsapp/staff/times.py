@@ -37,10 +37,12 @@ def span(ms: float) -> str:
 
 
 def ago(ms: int | None, now: int | None = None) -> str:
-    """Relative to now: "3 min ago", "in 5 min"; a dash for none."""
+    """Relative to now: "3 min ago", "now" within a second, "in 5 min"; a dash for none."""
     if not ms:
         return NONE
     passed = (now if now is not None else now_ms()) - ms
+    if abs(passed) < 1_000:
+        return "now"
     return f"{span(passed)} ago" if passed >= 0 else f"in {span(-passed)}"
 
 
