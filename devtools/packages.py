@@ -43,6 +43,12 @@ NEEDED = (
     ),
     Package("haproxy", "/usr/sbin/haproxy", "the balancer that docker/haproxy.cfg is for"),
     Package("clamav-daemon", "/usr/sbin/clamd", "the scanner that media are shown to"),
+    Package("ffmpeg", "/usr/bin/ffmpeg", "what makes videos and voice notes anew"),
+    Package(
+        "libreoffice-writer-nogui",
+        "/usr/lib/libreoffice/program/libswlo.so",
+        "what draws the first page of a text document",
+    ),
     Package("spin", "/usr/bin/spin", "the model checker for delivery/model"),
     Package("gcc", "/usr/bin/gcc", "it compiles what the model checker writes"),
     Package("libc6-dev", "/usr/include/stdio.h", "what that includes"),

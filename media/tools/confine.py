@@ -36,9 +36,12 @@ def main(text: str) -> None:
             walls.give_up_root()
             apart = False
         else:
-            apart = walls.separate()
+            apart = walls.separate(spec["private_tmp"])
     except OSError as error:
         _report(spec, {"failed": "namespaces", "said": str(error)})
+        os._exit(1)
+    if spec["private_tmp"] and not apart:
+        _report(spec, {"failed": "private_tmp", "said": "no namespaces"})
         os._exit(1)
     walls.die_with_parent(spec["lifeline"])
     first = _fork(spec)
@@ -98,14 +101,15 @@ def _become(spec: Mapping[str, Any], worker: Any, apart: bool) -> None:
         signal.signal(number, signal.SIG_DFL)
     walls.drop_capabilities()
     walls.die_with_parent(spec["lifeline"])
-    outputs = [
-        os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600) for name in spec["outputs"]
-    ]
+    how = (
+        os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+    )  # an earlier tool may have left something
+    outputs = [os.open(name, how, 0o600) for name in spec["outputs"]]
     os.close(spec["lifeline"])
     os.set_inheritable(spec["report"], False)
     walls.no_new_privileges()
     standing = ["namespaces"] if apart else []
-    if spec["landlock"] and walls.landlock(spec["read"], spec["write"], spec["execute"], spec["children"]):
+    if spec["landlock"] and walls.landlock(spec["read"], spec["write"], spec["execute"], spec["remove"]):
         standing.append("landlock")
     limits = dict(spec["limits"])
     if not apart:

@@ -45,6 +45,21 @@ class Folder:
             raise Busy(f"no copy of the input: {error.strerror}") from None
         return f"../{name}"
 
+    def put(self, source: Path, name: str) -> None:
+        """A copy of ``source`` where tools run, for those that look nowhere else. What is there under ``name`` is replaced and
+        not followed: a tool may have put it there. Raises :class:`Busy`."""
+        place = self.work / name
+        try:
+            place.unlink(missing_ok=True)
+            descriptor = os.open(
+                place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+            )
+            with source.open("rb") as given, os.fdopen(descriptor, "wb") as taken:
+                os.fchmod(descriptor, 0o644)
+                shutil.copyfileobj(given, taken)
+        except OSError as error:
+            raise Busy(f"no copy of the input: {error.strerror}") from None
+
     def made(self, name: str) -> Path | None:
         """The file that a tool wrote under ``name``, if it is one, is alone under its name, and holds something."""
         path = self.work / name

@@ -118,8 +118,8 @@ def _sniff(path: Path) -> tuple[Kind, ...]:
             return (WEBP,) if head[8:12] == b"WEBP" else (WAV,)
         if head[4:8] == b"ftyp":
             return _iso(file, head, size)
-        if head.startswith(b"\x1a\x45\xdf\xa3"):
-            return _matroska(head)
+        if head.startswith(b"\x1a\x45\xdf\xa3") and len(head) > 4:
+            return _matroska(head, size)
         if head.startswith(b"OggS") and (b"OpusHead" in head[:64] or b"\x01vorbis" in head[:64]):
             return (OGG,)
         if head.startswith(b"ID3") or _mp3_frame(head):
@@ -151,16 +151,35 @@ def _iso(file: BinaryIO, head: bytes, size: int) -> tuple[Kind, ...]:
     raise Refused(Reason.UNREADABLE, "neither picture nor sound")
 
 
-def _matroska(head: bytes) -> tuple[Kind, ...]:
-    """By the DocType (RFC 8794, section 11.2.3) in the header's first bytes."""
-    at = head.find(b"\x42\x82", 4, 64)
-    length = head[at + 2] & 0x7F if at > 0 and len(head) > at + 2 else 0
-    name = head[at + 3 : at + 3 + length].rstrip(b"\0")
-    if name == b"webm":
-        return (WEBM, WEBM_AUDIO, MKV)
-    if name == b"matroska":
-        return (MKV,)
-    raise Refused(Reason.NOT_ALLOWED)
+def _matroska(head: bytes, size: int) -> tuple[Kind, ...]:
+    """By the DocType (RFC 8794, section 11.2.3). A file whose one segment says where it ends must go that far; recordings that
+    were written to a pipe do not say it."""
+    after = 4 + _vint_length(head[4])
+    inside, after = head[after : after + _vint(head[4:])], after + _vint(head[4:])
+    at = inside.find(b"\x42\x82")
+    name = (
+        inside[at + 3 : at + 3 + (inside[at + 2] & 0x7F)].rstrip(b"\0") if 0 <= at < len(inside) - 2 else b""
+    )
+    if name not in (b"webm", b"matroska"):
+        raise Refused(Reason.NOT_ALLOWED)
+    segment = head[after : after + 12]
+    if segment[:4] != b"\x18\x53\x80\x67" or len(segment) < 12:
+        raise Refused(Reason.UNREADABLE, "no segment")
+    width = _vint_length(segment[4])
+    length = _vint(segment[4:])
+    if length != (1 << (7 * width)) - 1 and after + 4 + width + length > size:
+        raise Refused(Reason.UNREADABLE, "cut off")
+    return (WEBM, WEBM_AUDIO, MKV) if name == b"webm" else (MKV,)
+
+
+def _vint_length(first: int) -> int:
+    """Bytes of a number that begins with this one (RFC 8794, section 4)."""
+    return 9 - first.bit_length()
+
+
+def _vint(data: bytes) -> int:
+    length = _vint_length(data[0])
+    return int.from_bytes(data[:length], "big") & ((1 << (7 * length)) - 1)
 
 
 _MP3_RATES: Final = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)

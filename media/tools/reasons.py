@@ -22,12 +22,13 @@ class Reason(StrEnum):
 
 class Refused(Exception):
     """The file's doing: trying again would end the same way. ``said`` is the end of what the tool said, for logs only; a
-    stranger's file has a part in its words."""
+    stranger's file has a part in its words. ``code`` is its exit code, if it had one."""
 
-    def __init__(self, reason: Reason, said: str = "") -> None:
+    def __init__(self, reason: Reason, said: str = "", code: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.said = said
+        self.code = code
 
 
 class Unfinished(Exception):

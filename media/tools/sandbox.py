@@ -59,8 +59,9 @@ _MEMORY_WORDS: Final = (
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """Seconds of a processor summed over all threads, bytes of addresses, bytes of all output together (and of each file), open
-    files, processes and threads together (where the kernel counts them apart from the server's), bytes of standard output, and
-    seconds on the wall until it is the machine's fault."""
+    files, processes and threads together (where the kernel counts them apart from the server's), bytes of standard output,
+    seconds that it may do nothing though nothing keeps it from working (an encoder without memory can wait for itself for ever),
+    and seconds on the wall until it is the machine's fault."""
 
     cpu_s: int = 30
     memory_bytes: int = 2 * 2**30
@@ -68,6 +69,7 @@ class Bounds:
     files: int = 64
     processes: int = 64
     stdout_bytes: int = 4 * 2**20
+    idle_s: int = 30
     deadline_s: float = 120.0
 
 
@@ -75,7 +77,9 @@ class Bounds:
 class Tool:
     """A program of the system by its name (looked for in the usual places only), or ``worker``: a file of ours in Python with
     ``warm()`` and ``main(arguments, outputs) -> exit code``, which gets its input as descriptor 0 and the files ``outputs`` as
-    descriptors, and opens nothing. ``calls``: the only system calls it makes, if that is known."""
+    descriptors, and opens nothing. ``calls``: the only system calls it makes, if that is known. ``private_tmp``: it wants a
+    ``/tmp``, which then is its folder, where it may also remove what is there; where the kernel cannot do that, it is
+    :class:`Missing`."""
 
     program: str = ""
     worker: Path | None = None
@@ -83,6 +87,7 @@ class Tool:
     calls: tuple[int, ...] | None = None
     children: bool = False
     local_sockets: bool = False
+    private_tmp: bool = False
     read: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
@@ -156,6 +161,7 @@ class _Run:
         self.used_before = folder.used()[0]
         self.stdout, self.said, self.reported = bytearray(), bytearray(), bytearray()
         self.process: subprocess.Popen[bytes]
+        self.work, self.idle = -1, 0
         self.start(program, arguments, inputs, namespaces and "namespaces" not in _without)
 
     def start(self, program: str, arguments: Sequence[str], inputs: Sequence[str], namespaces: bool) -> None:
@@ -190,8 +196,10 @@ class _Run:
                     "calls": tool.calls,
                     "children": tool.children,
                     "local_sockets": tool.local_sockets,
+                    "remove": tool.private_tmp,
+                    "private_tmp": tool.private_tmp,
                     "read": [] if tool.worker else [*_SYSTEM, *tool.read, *real],
-                    "write": [] if tool.worker else [str(self.folder.work), os.devnull],
+                    "write": [] if tool.worker else [".", os.devnull],
                     "execute": [] if tool.worker else [os.path.realpath(program), *_LOADERS, *tool.execute],
                     "namespaces": namespaces,
                     "landlock": "landlock" not in _without,
@@ -247,7 +255,7 @@ class _Run:
             waiting.register(self.process.stdout, selectors.EVENT_READ, self.take_stdout)
             waiting.register(self.process.stderr, selectors.EVENT_READ, self.take_stderr)
             waiting.register(self.report, selectors.EVENT_READ, self.take_report)
-            looked = 0.0
+            looked = glanced = 0.0
             while waiting.get_map():
                 now = time.monotonic()
                 if now > deadline:
@@ -255,6 +263,9 @@ class _Run:
                 if now - looked > _TICK_S:
                     looked = now
                     self.weigh()
+                if now - glanced > 1.0:
+                    glanced = now
+                    self.glance()
                 for key, _ in waiting.select(max(0.0, min(_TICK_S, deadline - now))):
                     chunk = os.read(key.fd, 65_536)
                     if not chunk:
@@ -276,6 +287,15 @@ class _Run:
         used, files = self.folder.used()
         if used - self.used_before > self.bounds.output_bytes or files > 1_000:
             raise Refused(Reason.RESOURCES, "output")
+
+    def glance(self) -> None:
+        """Once a second. It waits for nothing outside: if all its threads sleep and none has worked, glance after glance, then it
+        waits for itself. Glances are counted, not seconds, which pass for both when the machine stands still."""
+        work, asleep = _work(self.process.pid)
+        self.idle = self.idle + 1 if asleep and work == self.work else 0
+        self.work = work
+        if self.idle >= self.bounds.idle_s:
+            raise Refused(Reason.RESOURCES, "it hangs")
 
     def take_stdout(self, chunk: bytes) -> None:
         self.stdout += chunk
@@ -304,6 +324,8 @@ class _Run:
         if "failed" in how:
             if how["failed"] == "namespaces":
                 raise _NoNamespaces
+            if how["failed"] == "private_tmp":
+                raise Missing(self.tool.program)
             log.warning("a media tool could not be started: %s", how["said"])
             raise Busy(str(how["said"]))
         if how.get("exit") == 0:
@@ -314,7 +336,9 @@ class _Run:
 
     def blame(self, how: dict[str, Any], said: str) -> Exception:
         by = how.get("signal")
-        if by == signal.SIGXFSZ or (by == signal.SIGKILL and how["cpu_s"] >= self.bounds.cpu_s - 0.5):
+        # The kernel counts for the bound in ticks and for the bill in nanoseconds; they differ by a few percent.
+        spent = how["cpu_s"] >= 0.75 * self.bounds.cpu_s - 0.5
+        if by == signal.SIGXFSZ or (by == signal.SIGKILL and spent):
             return Refused(Reason.RESOURCES, said)
         if by == signal.SIGKILL:  # not by us, and not by a bound of ours: whoever it was may not do it again
             return Busy("somebody killed the tool")
@@ -322,4 +346,31 @@ class _Run:
             return Busy("no space left")
         if how.get("exit") == OUT_OF_MEMORY or any(word in said.lower().encode() for word in _MEMORY_WORDS):
             return Refused(Reason.RESOURCES, said)
-        return Refused(Reason.UNREADABLE, said)
+        return Refused(Reason.UNREADABLE, said, how.get("exit"))
+
+
+def _work(keeper: int) -> tuple[int, bool]:
+    """Ticks of a processor that all processes below ``keeper`` have had, and whether every thread of theirs sleeps; 0 and False
+    where that is not to be seen."""
+    ticks, found, left = 0, False, [keeper]
+    try:
+        while left:
+            process = left.pop()
+            with open(f"/proc/{process}/task/{process}/children", "rb") as file:
+                children = [int(word) for word in file.read().split()]
+            left += children
+            for child in children:
+                ticks += sum(map(int, _stat(f"/proc/{child}/stat")[11:13]))
+                for thread in os.listdir(f"/proc/{child}/task"):
+                    found = True
+                    if _stat(f"/proc/{child}/task/{thread}/stat")[0] != b"S":
+                        return ticks, False
+    except (OSError, ValueError, IndexError):
+        return 0, False
+    return ticks, found
+
+
+def _stat(path: str) -> list[bytes]:
+    """From the state on (proc(5)); the name before it may hold anything."""
+    with open(path, "rb") as file:
+        return file.read().rpartition(b")")[2].split()

@@ -20,6 +20,7 @@ NOBODY = 65_534
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _NEW_USER, _NEW_NET, _NEW_PID, _NEW_IPC, _NEW_UTS = 0x10000000, 0x40000000, 0x20000000, 0x08000000, 0x04000000
+_NEW_MOUNTS, _PRIVATE, _BIND = 0x00020000, 0x44000, 0x1000
 _SET_DUMPABLE, _SET_NO_NEW_PRIVS, _SET_SECCOMP, _DEATH_SIGNAL = 4, 38, 22, 1  # prctl(2)
 
 #: Which system calls a tool may not make, as (x86-64, arm64); None where the machine has none of that name.
@@ -55,15 +56,17 @@ _UNIX = 1
 
 _READ_FILE, _READ_DIR, _EXECUTE, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 0, 1 << 1
 _MAKE_DIR, _MAKE_REG, _TRUNCATE = 1 << 7, 1 << 8, 1 << 14
-_REMOVE_DIR, _REMOVE_FILE, _REFER = 1 << 4, 1 << 5, 1 << 13
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_SOCKET, _REFER = 1 << 4, 1 << 5, 1 << 9, 1 << 13
 
 
-def separate() -> bool:
-    """Give up root, then leave for namespaces of our own; False if the kernel does not let us. Raises ``OSError`` when we are
-    half there: nothing can be done in a namespace without names for users."""
+def separate(private_tmp: bool = False) -> bool:
+    """Give up root, then leave for namespaces of our own; False if the kernel does not let us. With ``private_tmp`` the folder
+    that we are in is also ``/tmp`` there. Raises ``OSError`` when we are half there: nothing can be done in a namespace without
+    names for users."""
     give_up_root()
     user, group = os.geteuid(), os.getegid()
-    if _libc.unshare(_NEW_USER | _NEW_NET | _NEW_PID | _NEW_IPC | _NEW_UTS) != 0:
+    mounts = _NEW_MOUNTS if private_tmp else 0
+    if _libc.unshare(_NEW_USER | _NEW_NET | _NEW_PID | _NEW_IPC | _NEW_UTS | mounts) != 0:
         return False
     for name, text in (
         ("setgroups", "deny"),
@@ -72,6 +75,11 @@ def separate() -> bool:
     ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+    if private_tmp:
+        for source, target, flags in ((None, b"/", _PRIVATE), (b".", b"/tmp", _BIND)):
+            if _libc.mount(source, target, None, flags, None) != 0:
+                raise OSError(ctypes.get_errno(), "mount")
+        os.chdir("/tmp")  # noqa: S108
     return True
 
 
@@ -144,7 +152,7 @@ def landlock(read: Iterable[str], write: Iterable[str], execute: Iterable[str], 
     reading = _READ_FILE | _READ_DIR
     writing = reading | _WRITE_FILE | _MAKE_DIR | _MAKE_REG | _TRUNCATE
     if remove:
-        writing |= _REMOVE_DIR | _REMOVE_FILE | _REFER
+        writing |= _REMOVE_DIR | _REMOVE_FILE | _MAKE_SOCKET | _REFER
     for paths, rights in ((read, reading), (write, writing), (execute, reading | _EXECUTE)):
         for path in paths:
             _allow(ruleset, path, rights & files)

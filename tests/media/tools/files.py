@@ -89,7 +89,15 @@ def mp4(
 
 def ebml(doctype: bytes) -> bytes:
     inside = b"\x42\x82" + bytes([0x80 | len(doctype)]) + doctype
-    return b"\x1a\x45\xdf\xa3" + bytes([0x80 | len(inside)]) + inside
+    return (
+        b"\x1a\x45\xdf\xa3"
+        + bytes([0x80 | len(inside)])
+        + inside
+        + b"\x18\x53\x80\x67\x01"
+        + bytes(6)
+        + b"\x20"
+        + bytes(32)
+    )
 
 
 MP3 = b"\xff\xfb\x90\x00" + bytes(413)

@@ -58,3 +58,18 @@ def test_no_process_is_left(parent: Path) -> None:
     with folders.folder(parent) as folder:
         until(lambda: processes(str(folder.path)), "its remover")
     until(lambda: not processes(str(folder.path)), "no remover")
+
+
+def test_a_copy_does_not_follow_what_a_tool_left(parent: Path) -> None:
+    source, other = parent / "source", parent / "other"
+    source.write_text("new")
+    other.write_text("old")
+    with folders.folder(parent) as folder:
+        (folder.work / "in").symlink_to(other)
+        folder.put(source, "in")
+        assert (folder.work / "in").read_text() == "new"
+        assert other.read_text() == "old"
+        with pytest.raises(Busy):
+            folder.put(parent / "none", "in")
+    source.unlink()
+    other.unlink()

@@ -191,10 +191,34 @@ def test_bound_processes(folder: Folder) -> None:
     until(lambda: not processes(FORK), "no child")
 
 
-def test_what_hangs_is_late(folder: Folder) -> None:
+def test_what_is_not_done_in_time_is_late(folder: Folder) -> None:
     with pytest.raises(Late):
         sandbox.run(folder, sandbox.Tool(program="sleep"), ["600"], bounds=replace(SMALL, deadline_s=0.2))
     sandbox.run(folder, sandbox.Tool(program="sleep"), ["0.3"], bounds=SMALL)
+
+
+SLEEP = {"execute": ("/usr/bin/sleep",), "environment": {"PATH": "/usr/bin"}}
+
+
+def test_what_waits_for_itself_is_refused(folder: Folder) -> None:
+    few = replace(SMALL, idle_s=1)
+    with pytest.raises(Refused) as caught:
+        sandbox.run(folder, sandbox.Tool(program="sleep"), ["600"], bounds=few)
+    assert caught.value.reason is Reason.RESOURCES
+    assert refused(folder, "trap '' TERM INT; sleep 600; :", few, children=True, **SLEEP).said == "it hangs"
+    works = "for ((i = 0; i < 400; i++)); do for ((j = 0; j < 2000; j++)); do :; done; done"
+    bash(folder, works, replace(few, cpu_s=60))
+
+
+def test_what_somebody_has_stopped_is_late(folder: Folder) -> None:
+    def stop(line: str) -> None:
+        for found in until(lambda: processes(f"x 602.{os.getpid()}"), "the tool"):
+            if "confine" not in found:
+                os.kill(int(found.split()[0]), signal.SIGSTOP)
+
+    with pytest.raises(Late):
+        code = f"echo now; exec -a x sleep 602.{os.getpid()}"
+        bash(folder, code, replace(SMALL, idle_s=1, deadline_s=4), lines=stop, **SLEEP)
 
 
 @pytest.mark.parametrize("missing", [(), ("namespaces",)], ids=["all walls", "no namespaces"])
