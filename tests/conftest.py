@@ -76,7 +76,7 @@ def cassandra_keyspace(cassandra_node: Cassandra) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
     """An S3 server for this session, with a bucket. ``.variables()``: what settings need; not to be killed or frozen."""
-    with S3(early.FOLDER) as server:
+    with S3(early.FOLDER, shared=True) as server:
         yield server
 
 

@@ -121,6 +121,11 @@ class Storage(ABC):
     def open_uploads(self, begun_before_ms: int) -> Iterator[OpenUpload]:
         """The uploads that were begun before, in no order."""
 
+    def tidy(self, before_ms: int) -> int:
+        """Take away what processes left that were killed while they wrote, before then; how much that was. Nobody sees it, with
+        or without this."""
+        return 0
+
     # -- whole objects
 
     @abstractmethod
@@ -164,9 +169,9 @@ class Storage(ABC):
     def signed_url(
         self, key: str, *, expires_s: int, media_type: str, filename: str | None = None, now_ms: int
     ) -> str:
-        """An address to fetch the object with GET, good for at least ``expires_s`` seconds from ``now_ms`` on and for at most
-        twice that (:func:`signing.window`). It is the same for some minutes, so that a cache may hold what it names.
-        Whether the object exists is not asked. ``filename``: the name under which a browser saves it."""
+        """An address to fetch the object with GET, good for ``expires_s`` seconds from ``now_ms`` on, and up to five minutes more
+        (never more than twice as long: :func:`signing.window`). It is the same for some minutes, so that a cache may
+        hold what it names. Whether the object exists is not asked. ``filename``: the name under which a browser saves it."""
 
     # -- made of the others
 

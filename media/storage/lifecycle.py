@@ -120,6 +120,7 @@ def sweep(
     for upload in storage.open_uploads(now_ms - policy.uploads_after_ms):
         storage.abort(upload.key, upload.token)
         uploads += 1
+    storage.tidy(now_ms - policy.uploads_after_ms)
     old = now_ms - policy.incoming_after_ms
     incoming = _delete(
         storage,

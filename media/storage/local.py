@@ -122,6 +122,24 @@ class Local(Storage):
                 if begun_ms < begun_before_ms:
                     yield OpenUpload(about["key"], token, begun_ms)
 
+    def tidy(self, before_ms: int) -> int:
+        found = 0
+        with _typed("tidy"):
+            for folder in (_DRAFTS, _UPLOADS):
+                for name in _listed(self.folder / folder):
+                    path = self.folder / folder / name
+                    try:
+                        if (path / _JSON).exists() or path.stat().st_mtime * 1000 >= before_ms:
+                            continue
+                        if path.is_dir():
+                            path.rmdir()  # an upload that was not quite begun: its parts would be kept
+                        else:
+                            path.unlink()
+                    except FileNotFoundError:
+                        continue
+                    found += 1
+        return found
+
     # -- whole objects
 
     def put(
@@ -281,17 +299,12 @@ class Local(Storage):
         _sync(target.parent)
 
     def _write(self, path: Path, data: Bytes) -> None:
-        """A small file, whole or not at all."""
-        draft = path.with_name(f".{uuid.uuid4().hex}")
-        try:
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        """A small file, whole or not at all. Raises ``FileNotFoundError`` if its folder is gone."""
+        with self._draft() as (file, draft):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
             draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
         _sync(path.parent)
 
     def _make(self, folder: Path) -> None:

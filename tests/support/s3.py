@@ -1,8 +1,14 @@
-"""This session's S3 server, by the launcher of devtools."""
+"""This session's S3 server, by the launcher of devtools.
+
+``WHATSAPP_TEST_S3=key:secret@port/bucket`` names another one on this machine, to see whether it does what ours does.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import secrets
 import signal
 from pathlib import Path
 from typing import Self
@@ -17,13 +23,21 @@ class S3:
     """``.url``, ``.variables(url)``: what an application's environment needs. ``freeze``, ``thaw``, ``kill``, ``start``: for
     tests that own it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self.server = S3Server(folder / "s3", log=folder / "s3.log", **_KEYS)  # type: ignore[arg-type]
         self.child: Child | None = None
-        self._prefixes = itertools.count(1)
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self._other = os.environ.get("WHATSAPP_TEST_S3", "") if shared else ""
+        if self._other:
+            found = re.fullmatch(r"(.+):(.+)@(\d+)/(.+)", self._other)
+            assert found, "WHATSAPP_TEST_S3 is key:secret@port/bucket"
+            self.server.access_key, self.server.secret_key, self.server.bucket = found[1], found[2], found[4]
+            self.server.port = int(found[3])
 
     def __enter__(self) -> Self:
-        self.start()
+        if not self._other:
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,7 +54,7 @@ class S3:
 
     def new_prefix(self) -> str:
         """A folder of the bucket that no other test uses."""
-        return f"test-{next(self._prefixes)}"
+        return f"test-{self._prefix}-{next(self._numbers)}"
 
     def start(self) -> None:
         self.child = self.server.start()

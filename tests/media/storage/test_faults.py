@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
@@ -14,6 +16,7 @@ from typing import Any
 import botocore.auth
 import pytest
 
+from devtools.paths import REPO
 from media.storage import NotStored, Storage, StorageUnavailable, s3
 from media.storage.guard import Guard
 from media.storage.interface import LEAST_PART
@@ -258,6 +261,39 @@ def unsign(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.auth.S3SigV4Auth, "_should_sha256_sign_payload", lambda *_: False)
 
 
+@pytest.mark.needs_s3
+def test_an_upload_that_is_gone_is_complete_if_the_object_is_of_its_parts(
+    s3_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Amazon forgets uploads a while after they were completed; the servers here answer as the first time."""
+    storage = bucket({**s3_server.variables(), "S3_PREFIX": s3_server.new_prefix()})
+    token = storage.begin("incoming/x", TYPE)
+    parts = [
+        storage.part("incoming/x", token, 1, noise(LEAST_PART)),
+        storage.part("incoming/x", token, 5, b"tail"),
+    ]
+    assert storage.complete("incoming/x", token, parts) == LEAST_PART + 4
+    real = S3._call
+
+    def forgotten(self: S3, what: str, *rest: Any, **asked: Any) -> Any:
+        if "complete_multipart_upload" in rest:
+            raise NotStored(what)
+        return real(self, what, *rest, **asked)
+
+    monkeypatch.setattr(S3, "_call", forgotten)
+    assert storage.complete("incoming/x", token, parts) == LEAST_PART + 4
+    again = storage.begin("incoming/x", TYPE)
+    others = [storage.part("incoming/x", again, 1, noise(LEAST_PART)), parts[1]]
+    with pytest.raises(NotStored):  # as large, and other bytes
+        storage.complete("incoming/x", again, others)
+    storage.put("incoming/x", noise(LEAST_PART + 4), TYPE)
+    with pytest.raises(NotStored):
+        storage.complete("incoming/x", token, parts)
+    storage.delete(["incoming/x"])
+    with pytest.raises(NotStored):
+        storage.complete("incoming/x", token, parts)
+
+
 # -- breaks off -------------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +372,52 @@ def test_a_full_disk_is_said_and_leaves_what_was(tmp_path: Path, monkeypatch: py
     assert storage.read("media/a") == b"old"
     assert not list((tmp_path / "media" / ".drafts").iterdir())
     assert storage.complete("media/b", token, [part]) == 4
+
+
+_WRITER = """
+import hashlib, sys
+from pathlib import Path
+from media.storage.local import Local
+
+here = Local(Path(sys.argv[1]))
+number = 0
+while True:
+    number += 1
+    data = hashlib.shake_128(str(number).encode()).digest(6 * 2**20)
+    key = "media/" + hashlib.sha256(data).hexdigest()
+    if number % 2:
+        here.put(key, data, "image/webp")
+    else:
+        token = here.begin(key, "image/webp")
+        parts = [here.part(key, token, 1, data[: 5 * 2**20]), here.part(key, token, 2, data[5 * 2**20 :])]
+        here.complete(key, token, parts)
+    print(key, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_killed_while_it_writes_nothing_half_is_seen_and_nothing_stays(tmp_path: Path, after: int) -> None:
+    env = {**os.environ, "PYTHONPATH": str(REPO)}
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(tmp_path / "media")], env=env, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    said = [writer.stdout.readline().strip() for _ in range(after)]
+    writer.kill()
+    said += writer.stdout.read().split()
+    writer.wait()
+    storage = Local(tmp_path / "media")
+    found = [entry.key for entry in storage.keys("")]
+    assert set(said) <= set(found), "what it said is there"
+    for key in found:
+        assert key == f"media/{storage.sha256(key)[0]}"
+    for upload in storage.open_uploads(2**50):
+        storage.abort(upload.key, upload.token)
+    assert storage.tidy(0) == 0, "others may be at work"
+    storage.tidy(2**50)
+    assert not list((tmp_path / "media" / ".drafts").iterdir())
+    assert not list((tmp_path / "media" / ".uploads").glob("*"))
+    assert set(found) == {entry.key for entry in storage.keys("")}
 
 
 def test_no_folder_where_a_file_is(tmp_path: Path) -> None:

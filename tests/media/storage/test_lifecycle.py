@@ -209,7 +209,8 @@ def test_the_bucket_encrypts_all_that_is_written(aws: Any) -> None:
     """Of the servers here moto alone knows encryption."""
     storage = amazon(S3_SSE="aws:kms", S3_SSE_KEY_ID="key-2026")
     token = storage.begin("media/a", TYPE)
-    storage.complete("media/a", token, [storage.part("media/a", token, 1, b"part")])
+    parts = [storage.part("media/a", token, 1, b"part")]
+    assert storage.complete("media/a", token, parts) == storage.complete("media/a", token, parts) == 4
     storage.put("media/b", b"b", TYPE, {"user-id": "u1"})
     storage.copy("media/b", "media/c")
     for key in ("media/a", "media/b", "media/c"):
