@@ -9,6 +9,7 @@ from typing import Any
 import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 
 from media.storage.interface import NotStored, StorageUnavailable, WrongParts
 
@@ -23,8 +24,8 @@ _WRONG_PARTS = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedX
 class Patience:
     """Seconds without any progress of a try, of which there are two; S3 is asked anew by the caller after that."""
 
-    ask: float = 3.0  # heads, listings, deletes
-    transfer: float = 30.0  # a part on its way, the next bytes of an object
+    ask: float = 3.0  # to connect, for each write to the socket, for the answer to heads, listings, deletes
+    transfer: float = 30.0  # for the answer to a part that was sent, for the next bytes of an object
     finish: float = 120.0  # the server puts parts together, or copies
 
 
@@ -43,8 +44,7 @@ class Clients:
         return self._get("ask", _config(self._patience.ask, self._patience.ask))
 
     def transfer(self) -> Any:
-        # Until the whole request is sent, the time to connect is what bounds each write to the socket.
-        return self._get("transfer", _config(self._patience.transfer, self._patience.transfer))
+        return self._get("transfer", _config(self._patience.ask, self._patience.transfer))
 
     def finish(self) -> Any:
         # Once: a second try would find the first one's work under way.
@@ -67,7 +67,7 @@ class Clients:
             found = self._made.get(name)
             if found is None:
                 backend = self._backend
-                found = self._made[name] = self._session.client(
+                found = self._session.client(
                     "s3",
                     region_name=backend.region_name,
                     use_ssl=backend.use_ssl,
@@ -75,6 +75,10 @@ class Clients:
                     verify=backend.verify,
                     config=backend.client_config.merge(config),
                 )
+                # boto3 sends bodies in small writes, each with a bound of its own. But before it asks whether it may (Expect:
+                # 100-continue), a round trip for each part, and a second where a server does not answer that.
+                found.meta.events.unregister("before-call.s3", add_expect_header)
+                self._made[name] = found
             return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -189,6 +190,36 @@ def test_many_threads_open_it_once_and_answers_that_say_no_do_not(
     bucket(server.variables()).put("incoming/here", b"here", TYPE)
     assert back(storage, clock) == b"here"
     assert storage._guard.state == CLOSED
+
+
+@pytest.mark.needs_s3
+def test_a_slow_line_is_slow_and_not_down(s3_server: Server, wire: Wire) -> None:
+    """Bounds are for what makes no progress: a part that takes longer than they are passes."""
+    storage = bucket(
+        {**s3_server.variables(wire.url), "S3_PREFIX": s3_server.new_prefix()}, S3_TIMEOUT_MS=2_000
+    )
+    token = storage.begin("incoming/x", TYPE)
+    wire.pace_s = 0.03
+    part = storage.part("incoming/x", token, 1, bytes(16 * 2**20))
+    wire.pace_s = 0
+    assert storage.complete("incoming/x", token, [part]) == 16 * 2**20
+
+
+def test_a_server_that_stops_in_the_middle_of_a_part(pool: ThreadPoolExecutor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        storage = bucket(
+            {
+                "S3_BUCKET": "media",
+                "S3_ENDPOINT_URL": f"http://127.0.0.1:{listener.getsockname()[1]}",
+                "S3_REGION": "us-east-1",
+                "S3_ACCESS_KEY_ID": "k",
+                "S3_SECRET_ACCESS_KEY": "s",
+                "S3_ADDRESSING_STYLE": "path",
+            },
+            **QUICK,
+        )
+        with pytest.raises(StorageUnavailable):
+            pool.submit(storage.part, "incoming/x", "token", 1, bytes(32 * 2**20)).result(BOUND)
 
 
 @pytest.mark.needs_s3
