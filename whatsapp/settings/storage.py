@@ -27,8 +27,8 @@ _FOLDER: dict[str, Any] = {
 }
 
 
-#: Without any progress, in milliseconds; of one try, of two: to connect, a write, a small request; the answer to a part, bytes of an
-#: object; the bucket puts parts together.
+#: Without any progress, in milliseconds; of one try, of two: to connect, a write, a small request; the answer to a part, bytes of
+#: an object; the bucket puts parts together.
 S3_TIMEOUT_MS = env.number("S3_TIMEOUT_MS", 3_000)
 S3_TRANSFER_TIMEOUT_MS = env.number("S3_TRANSFER_TIMEOUT_MS", 30_000)
 S3_FINISH_TIMEOUT_MS = env.number("S3_FINISH_TIMEOUT_MS", 120_000)
