@@ -17,6 +17,7 @@ from whatsapp.wire.frames import (
     Envelope,
     Frame,
     Sync,
+    SyncBatch,
     SyncOffline,
 )
 from whatsapp.wire.rules import CLIENT_RULES
@@ -67,9 +68,13 @@ class JsonCodec:
 
     def decode_server(self, data: bytes | str) -> Any:
         try:
-            return self._decode_server(data)
+            frame = self._decode_server(data)
         except (*_NOT_JSON, msgspec.ValidationError) as error:
             _explain(data, self._server_types, error)
+        if type(frame) is SyncBatch:
+            for item in frame.events:
+                item.ref = ""  # only a frame answers something: protobuf has no place for it in an item
+        return frame
 
     def encode_batch(
         self, conversation_id: str, encoded_events: list[bytes], through: int, head: int, remaining: int
