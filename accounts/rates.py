@@ -33,16 +33,17 @@ def counting() -> Iterator[None]:
         yield
 
 
-def take(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> int:
-    """Take one: 0 when it was within ``limit`` in ``window_ms``, else how long (ms) until one would be, and nothing is taken.
+def take(*, scope: str, subject: str, limit: int, window_ms: int, now: int, number: int = 1) -> int:
+    """Take one, or ``number`` at once: 0 when it was within ``limit`` in ``window_ms``, else how long (ms) until it would be, and
+    nothing is taken.
 
     One statement, committed with the caller's transaction if there is one: then whoever asks for the same subject waits for it.
-    ``limit`` 0 refuses always.
+    ``limit`` 0 refuses always, and so does a ``number`` above it.
     """
-    if limit <= 0:
+    if limit <= 0 or number > limit:
         return window_ms
     hashed = subject_hash(scope, subject)
-    step, window = max(window_ms * 1000 // limit, 1), window_ms * 1000
+    step, window = max(window_ms * 1000 * number // limit, 1), window_ms * 1000
     values = {"subject": hashed, "now": now * 1000, "step": step, "window": window}
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, values)

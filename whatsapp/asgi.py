@@ -6,10 +6,10 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp.settings")
-django_application = get_asgi_application()  # sets Django up: the imports below need its models
+django.setup(set_prefix=False)  # the imports below need its models
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
@@ -18,15 +18,18 @@ import whatsapp.celery  # noqa: E402, F401  (tasks are enqueued with this applic
 from accounts.rest.address import scope_address  # noqa: E402
 from accounts.rest.body_limit import BodyLimit  # noqa: E402
 from chats.consumer import ChatConsumer  # noqa: E402
+from media.uploads.addresses import streams  # noqa: E402
 from whatsapp.infra.busy import Busy  # noqa: E402
 from whatsapp.infra.headers import with_headers  # noqa: E402
 from whatsapp.infra.origins import Origins, refuse  # noqa: E402
+from whatsapp.infra.streaming import StreamingHandler  # noqa: E402
 from whatsapp.staff.online.consumer import OnlineConsumer  # noqa: E402
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+django_application = StreamingHandler(streams)
 _chat = ChatConsumer.as_asgi()
 _online = OnlineConsumer.as_asgi()  # asks for the origin itself: its cookie makes the browser a party
 _origins = Origins(settings.WEB_ORIGINS)
@@ -49,7 +52,10 @@ def build() -> ProtocolTypeRouter:
     return ProtocolTypeRouter(
         {
             "http": with_headers(
-                Busy(BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE), scope_address)
+                Busy(
+                    BodyLimit(django_application, settings.DATA_UPLOAD_MAX_MEMORY_SIZE, streams),
+                    scope_address,
+                )
             ),
             "websocket": websocket,
         }

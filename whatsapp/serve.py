@@ -111,6 +111,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> in
     from chats.gateway import gateway  # isort: skip
     from accounts.rest.address import is_proxy
     from delivery import whereabouts
+    from media.uploads.addresses import streams
     from whatsapp.infra.exposition import with_metrics
     from whatsapp.infra.headers import with_headers
     from whatsapp.infra.http import Http
@@ -128,6 +129,7 @@ async def _serve(name: str, public: socket.socket, private: socket.socket) -> in
         await here.stop()
         return 1
     Http.door.is_proxy = is_proxy
+    Http.patient = staticmethod(streams)
     reporter = Reporter(here)
     reporter.start()
     stop = asyncio.Event()

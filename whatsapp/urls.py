@@ -6,6 +6,7 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("accounts.urls")),
     path("", include("groups.urls")),
+    path("", include("media.urls")),
     path("", include("chats.urls")),
     path("admin/", admin.site.urls),
     path("", include("accounts.rest.disabled")),  # last: promised, not there yet

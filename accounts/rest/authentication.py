@@ -12,31 +12,37 @@ from accounts.tokens import TokenError, read_access
 from whatsapp.infra.clock import now_ms
 
 
+def session(header: str) -> tuple[Account, Device] | None:
+    """Who calls with this ``Authorization``; None: nobody says who. Raises ``AuthenticationFailed``, and :class:`Refused`
+    (``banned``)."""
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        return None
+    try:
+        access = read_access(token.strip())
+    except TokenError as error:
+        raise AuthenticationFailed(f"{str(error).capitalize()}.") from None
+    device = (
+        Device.objects.select_related("user")
+        .filter(pk=access.device_id, user_id=access.user_id, unlinked_at=None)
+        .first()
+    )
+    if device is None:
+        raise AuthenticationFailed("The device is not linked any more.")
+    if device.user.is_banned(now_ms()):
+        raise banned(device.user.banned_until)
+    if device.is_banned(now_ms()):
+        raise banned(device.banned_until)
+    if device.revoked_at is not None or access.issued_at < device.session_from:
+        raise AuthenticationFailed("The session has ended.")
+    return device.user, device
+
+
 class DeviceAuthentication(BaseAuthentication):
     """Sets ``request.user`` to the :class:`Account` and ``request.auth`` to its :class:`Device`."""
 
     def authenticate(self, request: Request) -> tuple[Account, Device] | None:
-        scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            return None
-        try:
-            access = read_access(token.strip())
-        except TokenError as error:
-            raise AuthenticationFailed(f"{str(error).capitalize()}.") from None
-        device = (
-            Device.objects.select_related("user")
-            .filter(pk=access.device_id, user_id=access.user_id, unlinked_at=None)
-            .first()
-        )
-        if device is None:
-            raise AuthenticationFailed("The device is not linked any more.")
-        if device.user.is_banned(now_ms()):
-            raise banned(device.user.banned_until)
-        if device.is_banned(now_ms()):
-            raise banned(device.banned_until)
-        if device.revoked_at is not None or access.issued_at < device.session_from:
-            raise AuthenticationFailed("The session has ended.")
-        return device.user, device
+        return session(request.META.get("HTTP_AUTHORIZATION", ""))
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'

@@ -19,14 +19,18 @@ class BodyLimit:
     """ASGI application around ``inner``: a body above ``limit`` bytes is answered 413 ``too_large``.
 
     A ``Content-Length`` is believed before anything is read; a chunked body is counted, and Django is told that the client
-    has gone.
+    has gone. ``unless(method, path)``: addresses that bound their bodies themselves, while they read them.
     """
 
-    def __init__(self, inner: Application, limit: int) -> None:
+    def __init__(self, inner: Application, limit: int, unless: Callable[[str, str], bool]) -> None:
         self._inner = inner
         self._limit = limit
+        self._unless = unless
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self._unless(scope["method"], scope["path"]):
+            await self._inner(scope, receive, send)
+            return
         if self._declared(scope) > self._limit:
             await self._refuse(send)
             return

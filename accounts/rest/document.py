@@ -8,13 +8,12 @@ path (404), and from the codes that it names itself (``x-refusals``).
 from __future__ import annotations
 
 from collections import defaultdict
-from http import HTTPStatus
 from typing import Any, Final
 
 from accounts.rest import idempotency, middleware
-from accounts.rest.problems import CONTENT_TYPE, STATUS, TYPE_PREFIX, document
+from accounts.rest.problems import CONTENT_TYPE, STATUS, TYPE_PREFIX, document, phrase
 from accounts.rest.samples import AT
-from accounts.rest.schema import BODY, NOT_BUILT, REFUSALS
+from accounts.rest.schema import BODY, NOT_BUILT, REFUSALS, STATUSES
 from whatsapp.infra import requests
 from whatsapp.wire.errors import CODES, Code
 from whatsapp.wire.frames import Event, Message
@@ -56,10 +55,18 @@ _SAID: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 }
 _ACCEPT: Final = ("Could not satisfy the request Accept header.", {"status": 406})
 _METHOD: Final = ('Method "PUT" not allowed.', {"status": 405})
+_BY_STATUS: Final = {
+    405: _METHOD,
+    406: _ACCEPT,
+    412: ("tus 1.0.0 is spoken here.", {"status": 412}),
+    460: ("The bytes are not those that the checksum is of; send them again.", {"status": 460}),
+}
 
 
 #: Their view has an answer that is no JSON.
-_ONE_FORM: Final = ("icon", "set_icon", "remove_icon")
+_ONE_FORM: Final = (
+    "icon", "set_icon", "remove_icon", "begin_upload", "upload_progress", "upload_bytes", "end_upload",
+)  # fmt: skip
 
 #: operation → where it goes on from its answer: the operation there, its parameter, the value.
 _LINKS: Final = {
@@ -126,8 +133,11 @@ def _finish(path: str, operation: Schema, shared: dict[str, Schema], schemas: di
         if any(each.get("name") == idempotency.HEADER for each in operation["parameters"]):
             response["headers"][idempotency.REPLAYED] = {"$ref": "#/components/headers/IdempotencyReplayed"}
     by_status: defaultdict[int, set[str]] = defaultdict(set)
+    statuses = operation.pop(STATUSES, ())
     for code in _codes(path, operation):
         by_status[STATUS[code]].add(code)
+    for status in statuses:
+        by_status[status].add(Code.BAD_REQUEST)
     if not operation.get(NOT_BUILT) and _negotiates(operation):
         by_status[406].add(Code.BAD_REQUEST)
     for status, codes in sorted(by_status.items()):
@@ -158,7 +168,7 @@ def _problem(status: int, codes: set[str], shared: dict[str, Schema]) -> Schema:
     key = f"{status}.{'.'.join(names)}"
     if key not in shared:
         shared[key] = {
-            "description": f"{HTTPStatus(status).phrase}: {' or '.join(f'`{name}`' for name in names)}",
+            "description": f"{phrase(status)}: {' or '.join(f'`{name}`' for name in names)}",
             "headers": {**_echo(), **_headers_of(status)},
             "content": {
                 CONTENT_TYPE: {
@@ -176,11 +186,7 @@ def _problem(status: int, codes: set[str], shared: dict[str, Schema]) -> Schema:
 
 
 def _example(code: str, status: int) -> Schema:
-    message, options = _SAID[code]
-    if status == 406:
-        message, options = _ACCEPT
-    if status == 405:
-        message, options = _METHOD
+    message, options = _BY_STATUS.get(status) or _SAID[code]
     return document(code, message, **options)[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import re
+import uuid
 from typing import Any, Final
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -21,6 +22,7 @@ _TEXT_PATTERN: Final = r"^[^\u0000]*$"
 #: What is trimmed and must not be empty then.
 _FULL_PATTERN: Final = r"^[^\u0000]*[^\s\u0000-\u001f\u0085\ufeff][^\u0000]*$"
 _PIN: Final = re.compile(r"[!-~]{6,20}")
+_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _BASE64: Final = re.compile(BASE64_PATTERN)
 _SEEN: Final = re.compile(r"[^\s\u0000-\u001f\u0085\ufeff]")
 #: Beyond the line, beyond the eye: C0 and C1 controls, zero-width spaces, separators of lines and paragraphs, bidirectional
@@ -28,6 +30,25 @@ _SEEN: Final = re.compile(r"[^\s\u0000-\u001f\u0085\ufeff]")
 _HIDDEN: Final = r"\u007f-\u009f\u200b\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
 _HIDDEN_IN_LINE: Final = rf"\u0000-\u001f{_HIDDEN}"
 _HIDDEN_IN_PARAGRAPH: Final = rf"\u0000-\u0008\u000b-\u001f{_HIDDEN}"
+
+
+class IdField(serializers.UUIDField):
+    """An id as text; DRF's own takes numbers and other spellings too."""
+
+    def to_internal_value(self, data: Any) -> uuid.UUID:
+        if not isinstance(data, str) or not _ID.fullmatch(data):
+            self.fail("invalid", value=data)
+        return uuid.UUID(data)
+
+
+class ChosenField(serializers.ChoiceField):
+    """One of the words."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid_choice", input=data)
+        word: str = super().to_internal_value(data)
+        return word
 
 
 class TextField(serializers.CharField):

@@ -25,6 +25,8 @@ from whatsapp.wire.errors import RETRYABLE, Code
 
 log = logging.getLogger(__name__)
 
+#: Of a status that is another protocol's: tus 1.0, "Checksum".
+_PHRASES: Final = {460: "Checksum Mismatch"}
 CONTENT_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "/problems/"
 
@@ -67,7 +69,7 @@ def document(
     status = status or STATUS[code]
     body: dict[str, Any] = {
         "type": f"{TYPE_PREFIX}{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase(status),
         "status": status,
         "detail": message,
         "code": code,
@@ -82,6 +84,11 @@ def document(
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="api"'
     return body, status, headers
+
+
+def phrase(status: int) -> str:
+    """What a status is called."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 def problem(code: str, message: str, **options: Any) -> JsonResponse:
@@ -100,7 +107,8 @@ def _first_field(detail: Any, path: str = "") -> tuple[str, str]:
     return path, str(detail)
 
 
-def _describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
+def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Body, status and headers for whatever was raised; what nobody expected is logged, and said to be ``internal``."""
     match error:
         case Refused():
             return document(
@@ -127,7 +135,7 @@ def _describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
             return body, status, headers
         case InternalError() if isinstance(error.__cause__, ReadOnlySqlTransaction):
             # It was the primary, or is not yet.
-            return _describe(OperationalError())
+            return describe(OperationalError())
         case OperationalError() | InterfaceError() | Unavailable():
             log.warning("unavailable: %s", type(error).__name__)
             return document(
@@ -139,7 +147,7 @@ def _describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's ``EXCEPTION_HANDLER``: everything an API raises leaves as a problem."""
-    body, status, headers = _describe(error)
+    body, status, headers = describe(error)
     if isinstance(error, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(context["view"].allowed_methods)
     views.set_rollback()

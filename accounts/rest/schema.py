@@ -20,6 +20,8 @@ from whatsapp.wire.errors import Code
 #: Extensions that ``accounts.rest.document`` reads.
 REFUSALS: Final = "x-refusals"
 NOT_BUILT: Final = "x-not-built"
+#: Statuses beyond those of the codes, which another protocol wants.
+STATUSES: Final = "x-statuses"
 #: What a DELETE carries: schema and examples of ``application/json``.
 BODY: Final = "x-body"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from typing import Any, Final
 
 from rest_framework import serializers
 
 from accounts.rest import samples
+from accounts.rest.fields import ChosenField
 from accounts.rest.pictures import PictureOutput
 from groups import events, selectors
 from groups.access import Seen
@@ -16,26 +15,6 @@ from groups.models import Membership, Role, Who
 
 TAG: Final = "groups"
 CODE: Final = "mJ3v0qXb7TnRk2sYd9wLpA"
-_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class IdField(serializers.UUIDField):
-    """An id as text; DRF's own takes numbers and other spellings too."""
-
-    def to_internal_value(self, data: Any) -> uuid.UUID:
-        if not isinstance(data, str) or not _ID.fullmatch(data):
-            self.fail("invalid", value=data)
-        return uuid.UUID(data)
-
-
-class ChosenField(serializers.ChoiceField):
-    """One of the words."""
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid_choice", input=data)
-        word: str = super().to_internal_value(data)
-        return word
 
 
 class SettingsInput(serializers.Serializer):

@@ -10,11 +10,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rest import samples
-from accounts.rest.fields import LineField, ParagraphField
+from accounts.rest.fields import IdField, LineField, ParagraphField
 from accounts.rest.idempotency import once
 from accounts.rest.schema import operation
 from groups import access
-from groups.apis.fields import GROUP_EXAMPLE, TAG, GroupOutput, IdField, SettingsInput, group_json
+from groups.apis.fields import GROUP_EXAMPLE, TAG, GroupOutput, SettingsInput, group_json
 from groups.services import groups
 from whatsapp.wire.errors import Code
 

@@ -11,10 +11,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rest import paging, samples
+from accounts.rest.fields import ChosenField, IdField
 from accounts.rest.idempotency import once
 from accounts.rest.schema import cursor, limit, operation
 from groups import selectors
-from groups.apis.fields import MEMBER_EXAMPLE, TAG, ChosenField, IdField, MemberOutput, member_json
+from groups.apis.fields import MEMBER_EXAMPLE, TAG, MemberOutput, member_json
 from groups.models import Role
 from groups.services import invites, members
 from whatsapp.infra.limits import LIMITS

@@ -221,7 +221,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         return real() + offset
 
     for name, loaded in list(sys.modules.items()):
-        if name.split(".")[0] in {"accounts", "chats", "groups"} and getattr(loaded, "now_ms", None) is real:
+        if (
+            name.split(".")[0] in {"accounts", "chats", "groups", "media"}
+            and getattr(loaded, "now_ms", None) is real
+        ):
             monkeypatch.setattr(loaded, "now_ms", moved)
 
     def move(by_ms: int) -> None:

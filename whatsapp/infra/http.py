@@ -88,6 +88,8 @@ class Http(HttpToolsProtocol):
     """Give this class to uvicorn as ``http=``."""
 
     door: ClassVar[Door] = Door()
+    #: ``patient(method, path)``: whether the body of such a request may take as long as it likes, as long as it goes on.
+    patient: Callable[[str, str], bool] = staticmethod(lambda method, path: False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,6 +102,7 @@ class Http(HttpToolsProtocol):
         self._head = 0  # bytes of a head that has not ended
         self._chunks = 0  # bytes that came for a body
         self._body = 0  # bytes that it has
+        self._goes_on = 0  # from so many bytes on it has more time; 0: it has not
         self._deaf = False  # what comes from here on is not looked at
         self._asks = False  # the request, for a WebSocket
 
@@ -226,6 +229,9 @@ class Http(HttpToolsProtocol):
             self._asks = self.parser.should_upgrade() and handshake.asks(self.headers)
             super().on_headers_complete()
             self._chunks = self._body = 0
+            # A socket's scope has no path yet.
+            patient = not self._asks and self.patient(self.scope["method"], self.scope["path"])
+            self._goes_on = LIMITS.http_body_least if patient else 0
             self._expect(Phase.BODY, LIMITS.http_body_ms)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -236,6 +242,9 @@ class Http(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if not self._deaf:
             self._body += len(body)
+            if 0 < self._goes_on <= self._body:
+                self._goes_on = self._body + LIMITS.http_body_least
+                self._expect(Phase.BODY, LIMITS.http_body_ms)
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -256,6 +265,10 @@ class Http(HttpToolsProtocol):
         self.flow.resume_reading()
         if self._phase is Phase.ANSWER:
             self._idle()
+        elif self._phase is Phase.BODY and self._goes_on:
+            # Answered early: many clients read that only behind their last byte, so the rest is thrown away, for a while.
+            self._goes_on = 0
+            self._expect(Phase.BODY, LIMITS.http_body_ms)
 
     def _should_upgrade(self) -> bool:
         return self._asks
@@ -296,6 +309,10 @@ class Http(HttpToolsProtocol):
             metrics.count("http_refused", "idle")
             self.transport.close()
             self._expect(Phase.CLOSING, LIMITS.http_unread_ms)
+        elif self._phase is Phase.BODY and self._goes_on and self.flow.read_paused:
+            self._expect(Phase.BODY, LIMITS.http_body_ms)  # it is we who do not read
+        elif self._phase is Phase.BODY and self.cycle.response_complete:
+            self.cut("slow")
         elif self._phase in (Phase.HEAD, Phase.BODY):
             self._refuse(408, Code.BAD_REQUEST, "The request did not come to its end in time.", "slow")
         else:

@@ -92,6 +92,20 @@ class Limits:
     image_bytes: int = 524_288  # of an uploaded icon or photo
     image_pixels: int = 25_000_000  # of what is decoded
     image_workers: int = 2  # at once, of one process
+    # media; bytes fail closed
+    media_bytes_per_hour: int = 50 * 2**20  # uploaded by one user, in files that are not large
+    media_large_bytes: int = 16 * 2**20  # above: a large file, counted by the day instead
+    media_large_bytes_per_day: int = 4 * 2**30  # so that a video of 2 GB can be sent
+    media_photo_bytes: int = 16 * 2**20  # of an image that is sent as it is
+    media_photo_raw_bytes: int = 64 * 2**20  # of one that is made smaller here
+    media_audio_bytes: int = 100 * 2**20
+    media_video_bytes: int = 2 * 2**30
+    media_document_bytes: int = 2 * 2**30
+    media_open_uploads: int = 20  # of one user, begun and not ended
+    media_uploads: int = 32  # that one process receives at once; each holds up to two parts in memory
+    media_part_bytes: int = 5 * 2**20  # of a multipart upload; S3 takes no smaller ones
+    media_upload_ms: int = 24 * 3_600_000  # an upload without an end is deleted
+    media_unused_ms: int = 24 * 3_600_000  # so is what nobody was sent
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere
@@ -154,6 +168,7 @@ class Limits:
     http_url_bytes: int = 4_096  # above: 414
     http_head_ms: int = 10_000  # until the end of the headers; above: 408
     http_body_ms: int = 30_000  # from there to the end of the body
+    http_body_least: int = 65_536  # bytes of a file in that time, which then begins anew; fewer: 408
     http_idle_ms: int = 5_000  # between two requests; a balancer keeps idle connections for less
     http_unread_ms: int = 30_000  # an answer that is not read
     # buffers and times

@@ -1,0 +1,50 @@
+"""What both ways of uploading share: a body on its way into the storage, and what clients are told when it does not arrive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from accounts.errors import Refused
+from media.services.uploads import Lost
+from media.storage.interface import NotStored, StorageUnavailable, WrongParts
+from media.uploads.receiver import TooLong, TooManyParts
+from whatsapp.infra import metrics
+from whatsapp.infra.limits import LIMITS
+from whatsapp.wire.errors import Code
+
+_receiving: Final = threading.BoundedSemaphore(LIMITS.media_uploads)
+
+
+@contextmanager
+def place() -> Iterator[None]:
+    """One of the uploads that this process receives at once: each has a part in memory. Raises :class:`Refused`
+    (``unavailable``)."""
+    if not _receiving.acquire(blocking=False):
+        metrics.count("media", "busy")
+        raise Refused(
+            Code.UNAVAILABLE, "Too many files are coming in here at once; try again.", retry_after_ms=2_000
+        )
+    try:
+        yield
+    finally:
+        _receiving.release()
+
+
+@contextmanager
+def told_apart() -> Iterator[None]:
+    """Errors of the way as what clients are told of them."""
+    try:
+        yield
+    except StorageUnavailable:
+        raise Refused(
+            Code.UNAVAILABLE, "The file cannot be stored now; go on later.", retry_after_ms=5_000
+        ) from None
+    except Lost:
+        raise Refused(Code.CONFLICT, "Another request has gone on with this upload.") from None
+    except TooLong:
+        raise Refused(Code.TOO_LARGE, "These are more bytes than the upload has.") from None
+    except (TooManyParts, WrongParts, NotStored):
+        raise Refused(Code.GONE, "What was uploaded is not there any more; begin again.") from None

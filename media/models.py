@@ -1,0 +1,126 @@
+"""Uploads and what becomes of them. Times are milliseconds since the epoch.
+
+A :class:`Media` is what clients name: one upload, one owner, one state. Its bytes are :class:`Rendition` rows that point at keys
+of the storage; the same content is stored once, whoever has it (``media/storage/names.py``). :class:`Upload` is there while bytes
+come.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import models
+
+from accounts.models import Account
+
+
+class Kind(models.TextChoices):
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    DOCUMENT = "document"
+
+
+class State(models.TextChoices):
+    UPLOADING = "uploading"
+    STORED = "stored"  # all bytes are here; they wait for the pipeline
+    PROCESSING = "processing"
+    READY = "ready"
+    REFUSED = "refused"  # for good, for the file's own reason
+    GONE = "gone"  # deleted; the row answers ``gone`` until it is pruned
+
+
+#: States in which there is something to send.
+USABLE: Final = (State.STORED, State.PROCESSING, State.READY)
+
+
+class Media(models.Model):
+    """What one upload is and has become. A message names it by its id."""
+
+    id = models.UUIDField(primary_key=True)
+    owner = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="media")
+    #: Where its owner said it would be sent first; null while a form that says it behind the file still comes.
+    conversation_id = models.UUIDField(null=True)
+    kind = models.CharField(max_length=8, choices=Kind.choices, blank=True, default="")
+    #: End-to-end encrypted: opaque, never looked into.
+    encrypted = models.BooleanField(default=False)
+    #: What the client says it is; of what is not encrypted, what it turned out to be.
+    media_type = models.CharField(max_length=200, blank=True, default="")
+    size = models.BigIntegerField(default=0)
+    #: Of the bytes that were uploaded, hexadecimal; "" until they were read back. Before: what the client said it would be.
+    sha256 = models.CharField(max_length=64, blank=True, default="")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.UPLOADING)
+    reason = models.CharField(max_length=32, blank=True, default="", help_text="why it was refused")
+    percent = models.PositiveSmallIntegerField(default=0, help_text="of the work behind the upload")
+    #: What the client named its request, hashed; the same name again is the same upload for a day.
+    request = models.BinaryField(max_length=32, null=True, blank=True)
+    created_at = models.BigIntegerField()
+    stored_at = models.BigIntegerField(null=True, blank=True)
+    ready_at = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "request"],
+                condition=models.Q(request__isnull=False),
+                name="media_request_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["state", "created_at"], name="media_by_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"media {self.pk}"  # no name: this text reaches logs
+
+
+class Upload(models.Model):
+    """An upload that is under way. ``offset`` bytes are durable: ``parts`` of a multipart upload of the storage, then
+    ``tail_size`` bytes in an object of their own, which is too small for a part.
+
+    One request at a time has it (``holder``); the next one takes it away. Whoever has lost it may still be writing one part, so
+    each holder's part numbers begin above those of the one before.
+    """
+
+    media = models.OneToOneField(Media, on_delete=models.CASCADE, primary_key=True, related_name="upload")
+    length = models.BigIntegerField(null=True, blank=True, help_text="bytes in all; null: not told yet")
+    offset = models.BigIntegerField(default=0)
+    token = models.TextField(blank=True, default="", help_text="the storage's name of the multipart upload")
+    #: ``[[number, etag, size, sha256], …]`` in their order.
+    parts = models.JSONField(default=list)
+    next_part = models.PositiveIntegerField(default=1)
+    tail = models.PositiveIntegerField(
+        default=0, help_text="number of the object with the last bytes; 0: none"
+    )
+    tail_size = models.PositiveIntegerField(default=0)
+    holder = models.UUIDField(null=True, blank=True)
+    #: As it came (tus 1.0, ``Upload-Metadata``): a client may ask for it.
+    metadata = models.TextField(blank=True, default="")
+    expires_at = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["expires_at"], name="media_upload_expiry")]
+
+    def __str__(self) -> str:
+        return f"upload {self.pk}"
+
+
+class Rendition(models.Model):
+    """One file of a :class:`Media`: what was uploaded (``original``) or something made of it (``full``, ``thumb``, ``720p``)."""
+
+    media = models.ForeignKey(Media, on_delete=models.CASCADE, related_name="renditions")
+    name = models.CharField(max_length=16)
+    #: In the storage; others may point at the same key.
+    key = models.CharField(max_length=200)
+    media_type = models.CharField(max_length=200)
+    size = models.BigIntegerField()
+    width = models.PositiveIntegerField(default=0)
+    height = models.PositiveIntegerField(default=0)
+    duration_ms = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["media", "name"], name="media_rendition_once")]
+        indexes = [models.Index(fields=["key"], name="media_rendition_key")]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.media_id}"

@@ -1,0 +1,10 @@
+from django.urls import path
+
+from media.apis import form, objects, tus
+
+urlpatterns = [
+    path("media/upload", form.UploadView.as_view()),
+    path("media/tus", tus.TusView.as_view()),
+    path("media/tus/<uuid:upload_id>", tus.TusUploadView.as_view()),
+    path("media/<uuid:media_id>", objects.MediaView.as_view()),
+]

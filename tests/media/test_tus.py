@@ -1,0 +1,317 @@
+"""tus 1.0 against the views: offsets, lengths, checksums, names, ends. Over sockets: ``test_uploads.py``."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import uuid
+from typing import Any
+
+import pytest
+
+from media.models import Media, State, Upload
+from media.services import uploads
+from media.storage import Storage
+from media.uploads import ending
+from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in, some_id
+
+pytestmark = pytest.mark.django_db
+
+MIB = 2**20
+
+
+@pytest.fixture
+def ann(folder: Storage) -> Person:
+    return sign_in()
+
+
+@pytest.fixture
+def chat(ann: Person) -> str:
+    return direct(ann, sign_in())
+
+
+def stored(path: str, folder: Storage) -> bytes:
+    """What the storage has of a whole upload."""
+    return folder.read(f"incoming/{path.rpartition('/')[2]}")
+
+
+def state(path: str) -> str:
+    return Media.objects.get(pk=path.rpartition("/")[2]).state
+
+
+def some_bytes(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def test_an_upload_in_one_piece(ann: Person, chat: str, folder: Storage) -> None:
+    tus, data = Tus(ann), some_bytes(1000)
+    answer = tus.begin(chat, len(data))
+    assert answer.status_code == 201, answer.content
+    path = answer.headers["Location"]
+    assert tus.offset(path) == 0
+    answer = tus.send(path, 0, data)
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, "1000")
+    assert answer.headers["Tus-Resumable"] == "1.0.0"
+    assert stored(path, folder) == data
+    assert state(path) == State.STORED
+    assert tus.offset(path) == 1000
+    assert tus.send(path, 1000, b"").status_code == 204, "said again"
+    assert_problem(tus.send(path, 0, data), "conflict", 409)
+
+
+def test_the_first_bytes_come_along(ann: Person, chat: str, folder: Storage) -> None:
+    tus, data = Tus(ann), some_bytes(1000)
+    answer = tus.begin(chat, len(data), data[:300])
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (201, "300")
+    path = answer.headers["Location"]
+    assert tus.send(path, 300, data[300:]).status_code == 204
+    assert stored(path, folder) == data
+    assert kept(folder) == [f"incoming/{path.rpartition('/')[2]}"], "no tail stays"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_pieces_make_the_file(ann: Person, chat: str, folder: Storage, limits: Any, seed: int) -> None:
+    """Around the size of a part, in requests of any size, one of them empty."""
+    chance = random.Random(seed)
+    limits(media_part_bytes=5 * MIB)
+    size = chance.choice(
+        [5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB, 11 * MIB + 7, chance.randrange(1, 16 * MIB)]
+    )
+    tus, data = Tus(ann), some_bytes(size)
+    path = tus.begin(chat, size).headers["Location"]
+    offset = 0
+    while offset < size:
+        piece = chance.choice([0, 1, 4095, 3 * MIB, 5 * MIB, 6 * MIB])
+        answer = tus.send(path, offset, data[offset : offset + piece])
+        assert answer.status_code == 204, answer.content
+        offset = min(offset + piece, size)
+        assert int(answer.headers["Upload-Offset"]) == offset
+        assert tus.offset(path) == offset
+    assert stored(path, folder) == data
+    assert kept(folder) == [f"incoming/{path.rpartition('/')[2]}"]
+
+
+def test_a_length_that_is_told_later(ann: Person, chat: str, folder: Storage) -> None:
+    tus, data = Tus(ann), some_bytes(6 * MIB)
+    answer = tus.begin(chat, None)
+    path = answer.headers["Location"]
+    assert answer.headers["Upload-Defer-Length"] == "1"
+    assert tus.send(path, 0, data[: 3 * MIB]).headers["Upload-Defer-Length"] == "1"
+    assert_problem(tus.send(path, 3 * MIB, b"", Upload_Length=MIB), "bad_request", 400)
+    answer = tus.send(path, 3 * MIB, data[3 * MIB :], Upload_Length=len(data))
+    assert answer.status_code == 204
+    assert stored(path, folder) == data
+
+
+def test_a_length_that_is_told_behind_all_bytes(ann: Person, chat: str, folder: Storage) -> None:
+    tus, data = Tus(ann), some_bytes(5 * MIB)
+    path = tus.begin(chat, None).headers["Location"]
+    tus.send(path, 0, data)
+    assert state(path) == State.UPLOADING
+    assert tus.send(path, len(data), b"", Upload_Length=len(data)).status_code == 204
+    assert stored(path, folder) == data
+
+
+def test_who_asks_how_far_it_is_ends_what_only_lacks_its_end(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts are stored, and the storage goes away before they are one object: HEAD says that all is there, and then it is."""
+    tus, data = Tus(ann), some_bytes(5 * MIB)
+    path = tus.begin(chat, len(data)).headers["Location"]
+
+    def away(*args: Any) -> Any:
+        from media.storage import StorageUnavailable
+
+        raise StorageUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder), "complete", away)
+        assert_problem(tus.send(path, 0, data), "unavailable", 503)
+        assert_problem(tus.ask("GET", path), "bad_request", 405)
+        assert tus.ask("HEAD", path).status_code == 503
+    assert state(path) == State.UPLOADING
+    assert tus.offset(path) == len(data)
+    assert state(path) == State.STORED
+    assert stored(path, folder) == data
+
+
+@pytest.mark.parametrize("name", ["sha1", "sha256", "md5"])
+def test_bytes_with_another_checksum_do_not_count(ann: Person, chat: str, folder: Storage, name: str) -> None:
+    tus, data = Tus(ann), some_bytes(12 * MIB)
+
+    def checksum(of: bytes) -> str:
+        return f"{name} {base64.b64encode(hashlib.new(name, of).digest()).decode()}"
+
+    path = tus.begin(chat, len(data)).headers["Location"]
+    first = data[: 2 * MIB]
+    assert tus.send(path, 0, first, Upload_Checksum=checksum(first)).status_code == 204
+    answer = tus.send(path, 2 * MIB, bytes(10 * MIB), Upload_Checksum=checksum(data))
+    assert answer.status_code == 460
+    assert answer.json()["code"] == "bad_request"
+    assert tus.offset(path) == 2 * MIB
+    rest = data[2 * MIB :]
+    assert tus.send(path, 2 * MIB, rest, Upload_Checksum=checksum(rest)).status_code == 204
+    assert stored(path, folder) == data
+
+
+def test_what_is_given_up_leaves_nothing(ann: Person, chat: str, folder: Storage) -> None:
+    tus, data = Tus(ann), some_bytes(8 * MIB)
+    path = tus.begin(chat, 9 * MIB, data).headers["Location"]
+    assert kept(folder)
+    assert tus.ask("DELETE", path).status_code == 204
+    assert kept(folder) == []
+    assert list(folder.open_uploads(2**53)) == []
+    assert_problem(tus.send(path, 8 * MIB, b"x"), "gone", 410)
+    assert tus.ask("HEAD", path).status_code == 410
+
+
+def test_what_takes_too_long_leaves_nothing(
+    ann: Person, chat: str, folder: Storage, clock: Any, limits: Any
+) -> None:
+    limits(media_upload_ms=60_000)
+    tus = Tus(ann)
+    path = tus.begin(chat, 9 * MIB, some_bytes(8 * MIB)).headers["Location"]
+    assert ending.sweep() == 0
+    clock(60_000)
+    assert tus.ask("HEAD", path).status_code == 410
+    assert ending.sweep() == 1
+    assert kept(folder) == []
+    assert not Upload.objects.filter(pk=path.rpartition("/")[2]).exists()
+    assert state(path) == State.GONE
+
+
+def test_a_request_that_was_taken_over_changes_nothing(ann: Person, chat: str, folder: Storage) -> None:
+    """A phone changes its network: the request that it left behind still writes when the next one has the upload."""
+    from media.uploads.receiver import Receiver
+
+    tus, data = Tus(ann), some_bytes(11 * MIB)
+    path = tus.begin(chat, len(data)).headers["Location"]
+    account = Media.objects.get(pk=path.rpartition("/")[2]).owner
+    media_id = uuid.UUID(path.rpartition("/")[2])
+    left = Receiver(uploads.hold(account=account, media_id=media_id, offset=0), folder)
+    left.open()
+    left.feed(bytes(5 * MIB - 1))  # other bytes: they must not get in
+    assert tus.send(path, 0, data[: 6 * MIB]).status_code == 204
+    with pytest.raises(uploads.Lost):
+        left.feed(bytes(9))
+    with pytest.raises(uploads.Lost):
+        left.close()
+    assert tus.offset(path) == 6 * MIB
+    assert tus.send(path, 6 * MIB, data[6 * MIB :]).status_code == 204
+    assert stored(path, folder) == data
+
+
+def test_a_name_makes_one_upload(ann: Person, chat: str) -> None:
+    tus = Tus(ann)
+    first = tus.begin(chat, 1000, X_Idempotency_Key="one")
+    again = tus.begin(chat, 1000, X_Idempotency_Key="one")
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.headers["X-Idempotency-Replayed"] == "true"
+    assert tus.begin(chat, 1000, X_Idempotency_Key="two").headers["Location"] != first.headers["Location"]
+    assert_problem(tus.begin(chat, 999, X_Idempotency_Key="one"), "conflict", 409)
+
+
+def test_others_know_nothing_of_it(ann: Person, chat: str) -> None:
+    eve = sign_in()
+    path = Tus(ann).begin(chat, 1000).headers["Location"]
+    for answer in (
+        Tus(eve).ask("HEAD", path),
+        Tus(eve).send(path, 0, b"x"),
+        Tus(eve).ask("DELETE", path),
+        Tus(ann).send(f"/media/tus/{some_id()}", 0, b"x"),
+    ):
+        assert answer.status_code == 404
+    assert_problem(Tus(eve).begin(chat, 1000), "not_found", 404)
+    assert_problem(Tus(eve).begin(some_id(), 1000), "not_found", 404)
+    nobody = Tus(ann)
+    assert nobody.ask("HEAD", path, Authorization=None).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Tus_Resumable": "0.2.2"}, 412),
+        ({"Tus_Resumable": None}, 412),
+        ({"Upload_Length": "-1"}, 400),
+        ({"Upload_Length": "1e3"}, 400),
+        ({"Upload_Length": None}, 400),
+        ({"Upload_Length": 0}, 400),
+        ({"Upload_Length": 2**31 + 1}, 413),
+        ({"Upload_Defer_Length": 1}, 400),
+        ({"Upload_Metadata": ""}, 400),
+        ({"Upload_Metadata": "fileType %%%"}, 400),
+        ({"Upload_Metadata": "fileType aW1hZ2U=,fileType aW1hZ2U="}, 400),
+        ({"Upload_Checksum": "sha1 aaaa"}, 400),
+        ({"metadata": {"fileType": "program"}}, 400),
+        ({"metadata": {"conversationId": "7"}}, 400),
+        ({"metadata": {"sha256": "7"}}, 400),
+        ({"metadata": {"encrypted": "perhaps"}}, 400),
+        ({"metadata": {"filetype": "../../etc/passwd"}}, 201),
+    ],
+)
+def test_what_cannot_begin(ann: Person, chat: str, headers: dict[str, Any], status: int) -> None:
+    answer = Tus(ann).begin(chat, 1000, **headers)
+    assert answer.status_code == status, answer.content
+    assert answer.headers["Tus-Resumable"] == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Upload_Offset": None}, 400),
+        ({"Upload_Offset": "x"}, 400),
+        ({"Upload_Offset": 7}, 409),
+        ({"Content_Type": "application/json"}, 415),
+        ({"Upload_Checksum": "crc32 aaaa"}, 400),
+        ({"Upload_Checksum": "sha1 aaaa"}, 400),
+        ({"Upload_Checksum": "sha1 ?"}, 400),
+    ],
+)
+def test_bytes_that_are_not_taken(ann: Person, chat: str, headers: dict[str, Any], status: int) -> None:
+    tus = Tus(ann)
+    path = tus.begin(chat, 1000).headers["Location"]
+    given = {"Upload_Offset": 0, "Content_Type": "application/offset+octet-stream", **headers}
+    answer = tus.ask("PATCH", path, b"abc", **given)
+    assert answer.status_code == status, answer.content
+    assert tus.offset(path) == 0
+
+
+def test_more_bytes_than_there_are(ann: Person, chat: str, folder: Storage) -> None:
+    tus = Tus(ann)
+    path = tus.begin(chat, 1000).headers["Location"]
+    assert_problem(tus.send(path, 0, bytes(1001)), "too_large", 413)
+    assert tus.offset(path) == 0
+    assert tus.send(path, 0, bytes(1000)).status_code == 204
+
+
+def test_what_is_spoken_here(ann: Person) -> None:
+    answer = Tus(ann).ask("OPTIONS", "/media/tus", Authorization=None, Tus_Resumable=None)
+    assert answer.status_code == 204
+    assert answer.headers["Tus-Version"] == "1.0.0"
+    assert "creation-with-upload" in answer.headers["Tus-Extension"].split(",")
+    assert answer.headers["Tus-Max-Size"] == str(2**31)
+    assert "sha1" in answer.headers["Tus-Checksum-Algorithm"].split(",")
+
+
+def test_bytes_are_counted(ann: Person, chat: str, limits: Any) -> None:
+    limits(media_bytes_per_hour=1000, media_large_bytes=900, media_large_bytes_per_day=5000)
+    tus = Tus(ann)
+    assert tus.begin(chat, 600).status_code == 201
+    answer = tus.begin(chat, 600)
+    assert_problem(answer, "rate_limited", 429)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert tus.begin(chat, 901).status_code == 201, "a large file is counted by the day"
+    assert tus.begin(chat, 4000).status_code == 201
+    assert_problem(tus.begin(chat, 901), "rate_limited", 429)
+    assert tus.begin(chat, 400).status_code == 201, "what was refused is not counted"
+
+
+def test_uploads_that_are_begun_are_counted(ann: Person, chat: str, limits: Any) -> None:
+    limits(media_open_uploads=2)
+    tus = Tus(ann)
+    path = tus.begin(chat, 10).headers["Location"]
+    tus.begin(chat, 10)
+    assert_problem(tus.begin(chat, 10), "limit_exceeded", 409)
+    tus.ask("DELETE", path)
+    assert tus.begin(chat, 10).status_code == 201
