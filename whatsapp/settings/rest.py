@@ -51,7 +51,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "name": "groups",
             "description": "Groups, their members and invites; what happens to them comes as events",
         },
-        {"name": "media", "description": "Files: uploads in one request or in pieces, and what becomes of them"},
+        {
+            "name": "media",
+            "description": "Files: uploads in one request or in pieces, and what becomes of them",
+        },
         {"name": "health", "description": "For load balancers"},
         {"name": "documents", "description": "Descriptions of the interface"},
         {"name": "not built yet", "description": "Promised; answers 501 `feature_disabled`"},
