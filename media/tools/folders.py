@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from media.tools.reasons import Busy
 
+log = logging.getLogger(__name__)
+
 _PREFIX: Final = "media-"
 _NOBODY: Final = 65_534
+_PATIENCE_S: Final = 60.0
 #: Waits for the end of a pipe that its parent holds open, and removes the folder then; a tool that is being killed just now may
 #: still make a file.
-_REMOVER: Final = 'trap "" HUP INT TERM; read _; until rm -rf -- "$1" 2>/dev/null; do sleep 0.1; done'
+_REMOVER: Final = (
+    'trap "" HUP INT TERM; read _; '
+    'until rm -rf -- "$1" 2>/dev/null; do chmod -R u+rwX -- "$1" 2>/dev/null; sleep 0.1; done'
+)
 
 
 class Folder:
@@ -69,15 +75,26 @@ class Folder:
             return None
         return path if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size else None
 
-    def used(self) -> tuple[int, int]:
-        """How many bytes of disk the tools' files take, and how many files there are."""
-        total = files = 0
-        for place, _folders, names in os.walk(self.work):
-            for name in names:
-                with contextlib.suppress(OSError):
-                    total += os.lstat(os.path.join(place, name)).st_blocks * 512
-                files += 1
-        return total, files
+    def used(self, most: int = 1_000) -> tuple[int, int]:
+        """How many bytes of disk the tools' files take, and how many files and folders there are; no further than ``most``."""
+        total = entries = 0
+        left: list[str] = [str(self.work)]
+        while left and entries <= most:
+            try:
+                with os.scandir(left.pop()) as found:
+                    for entry in found:
+                        entries += 1
+                        if entries > most:
+                            break
+                        if entry.is_dir(follow_symlinks=False):
+                            left.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
+            except FileNotFoundError:
+                continue
+            except OSError:  # a name that is too long, of folders in folders
+                entries = most + 1
+        return total, entries
 
 
 @contextlib.contextmanager
@@ -109,11 +126,14 @@ def folder(parent: Path | None = None) -> Iterator[Folder]:
             raise Busy(f"no folder to work in: {error.strerror}") from None
         yield Folder(place)
     finally:
-        if place is not None:
-            _remove(place)
         if remover is not None and remover.stdin is not None:
             remover.stdin.close()
-            remover.wait()
+            try:
+                remover.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                log.warning("a folder of a media tool cannot be removed yet")
+        elif place is not None:
+            place.rmdir()
         if held is not None:
             os.close(held)
 
@@ -130,9 +150,11 @@ def sweep(parent: Path | None = None) -> int:
             if os.fstat(held).st_uid != os.geteuid():
                 continue
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(place)
+            # Not in Python: a tool may have left folders in folders, deeper than functions go.
+            for command in (["/bin/chmod", "-R", "u+rwX", "--"], ["/bin/rm", "-rf", "--"]):
+                subprocess.run([*command, str(place)], check=True, capture_output=True)  # noqa: S603
             removed += 1
-        except OSError:
+        except (OSError, subprocess.CalledProcessError):
             continue
         finally:
             os.close(held)
@@ -154,15 +176,6 @@ def _new(base: Path) -> tuple[Path, int]:
         except (BlockingIOError, FileNotFoundError):
             pass
         os.close(held)
-
-
-def _remove(place: Path) -> None:
-    """A tool that is being killed may make one more file meanwhile."""
-    for _ in range(100):
-        shutil.rmtree(place, ignore_errors=True)
-        if not place.exists():
-            return
-        time.sleep(0.02)
 
 
 def _others_read(path: Path) -> bool:

@@ -45,6 +45,7 @@ _LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 _TICK_S: Final = 0.2
 _SAID_BYTES: Final = 4_096
 _LINE_BYTES: Final = 4_096
+_MOST_FILES: Final = 1_000
 _LITTLE_DISK: Final = 32 * 2**20
 OUT_OF_MEMORY: Final = 77  # the same as in confine.py
 _MEMORY_WORDS: Final = (
@@ -284,8 +285,8 @@ class _Run:
         self.take_stdout(b"")
 
     def weigh(self) -> None:
-        used, files = self.folder.used()
-        if used - self.used_before > self.bounds.output_bytes or files > 1_000:
+        used, entries = self.folder.used(_MOST_FILES)
+        if used - self.used_before > self.bounds.output_bytes or entries > _MOST_FILES:
             raise Refused(Reason.RESOURCES, "output")
 
     def glance(self) -> None:

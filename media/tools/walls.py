@@ -35,6 +35,12 @@ REFUSED_CALLS: Mapping[str, tuple[int | None, int | None]] = {
     "move_pages": (279, 239), "process_madvise": (440, 440), "process_mrelease": (448, 448), "setpriority": (141, 140),
     "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "sched_setaffinity": (203, 122),
     "sched_setparam": (142, 118), "ioprio_set": (251, 30),
+    # What belongs to files of the same user, which Landlock does not look after.
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "setxattr": (188, 5), "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7), "setxattrat": (463, 463), "removexattr": (197, 14), "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16), "removexattrat": (466, 466), "utime": (132, None), "utimes": (235, None),
+    "futimesat": (261, None), "utimensat": (280, 88),
     # Out of the group that is killed as a whole.
     "setsid": (112, 157), "setpgid": (109, 154),
     # Little-used parts of the kernel.
@@ -43,9 +49,13 @@ REFUSED_CALLS: Mapping[str, tuple[int | None, int | None]] = {
     "fsmount": (432, 432), "mount_setattr": (442, 442), "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264),
     "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "bpf": (321, 280),
     "perf_event_open": (298, 241), "userfaultfd": (323, 282), "personality": (135, 92), "syslog": (103, 116),
-    "acct": (163, 89), "quotactl": (179, 60), "fanotify_init": (300, 262), "lookup_dcookie": (212, 18),
+    "acct": (163, 89), "quotactl": (179, 60), "quotactl_fd": (443, 443),
+    "modify_ldt": (154, None), "fanotify_init": (300, 262), "lookup_dcookie": (212, 18),
 }  # fmt: skip
 _SOCKET, _CLONE, _CLONE3, _TGKILL, _PRLIMIT = (41, 198), (56, 220), (435, 435), (234, 131), (302, 261)
+_SOCKETPAIR, _PRCTL, _FCNTL = (53, 199), (157, 167), (72, 25)
+#: Whom a descriptor's news go to, and as which signal: another way to kill. And who hears of changes in a folder.
+_F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_NOTIFY = 8, 10, 15, 1_026
 _FORKS, _EXECS = ((57, None), (58, None)), ((59, 221), (322, 281))
 #: seccomp's name of the machine, and the place in the pairs above.
 MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
@@ -150,9 +160,9 @@ def landlock(read: Iterable[str], write: Iterable[str], execute: Iterable[str], 
     if ruleset < 0:
         return False
     reading = _READ_FILE | _READ_DIR
-    writing = reading | _WRITE_FILE | _MAKE_DIR | _MAKE_REG | _TRUNCATE
+    writing = reading | _WRITE_FILE | _MAKE_REG | _TRUNCATE
     if remove:
-        writing |= _REMOVE_DIR | _REMOVE_FILE | _MAKE_SOCKET | _REFER
+        writing |= _MAKE_DIR | _REMOVE_DIR | _REMOVE_FILE | _MAKE_SOCKET | _REFER
     for paths, rights in ((read, reading), (write, writing), (execute, reading | _EXECUTE)):
         for path in paths:
             _allow(ruleset, path, rights & files)
@@ -190,10 +200,6 @@ def seccomp(
     steps = [(load, 0, 0, 4), (equal, 1, 0, machine), (answer, 0, 0, _KILL), (load, 0, 0, 0)]
     if place == 0:
         steps += [(above, 0, 1, _X32), (answer, 0, 0, _KILL)]
-    if only is not None:
-        for call in only:
-            steps += [(equal, 0, 1, call), (answer, 0, 0, _ALLOW)]
-        return _install([*steps, (answer, 0, 0, _EPERM)])
 
     def refuse(pair: tuple[int | None, int | None], how: int = _EPERM) -> None:
         number = pair[place]
@@ -205,12 +211,20 @@ def seccomp(
         inner = [(load, 0, 0, 16 + 8 * argument), *test, (answer, 0, 0, _ALLOW)]
         steps.extend([(equal, 0, len(inner), pair[place]), *inner])
 
+    refusals = [(equal, 0, 1, command) for command in (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _F_NOTIFY)]
+    judge(_FCNTL, 1, *(step for test in refusals for step in (test, (answer, 0, 0, _EPERM))))
+    if only is not None:
+        for call in only:
+            steps += [(equal, 0, 1, call), (answer, 0, 0, _ALLOW)]
+        return _install([*steps, (answer, 0, 0, _EPERM)])
     for pair in REFUSED_CALLS.values():
         refuse(pair)
+    judge(_PRCTL, 0, (equal, 0, 1, _DEATH_SIGNAL), (answer, 0, 0, _EPERM))
     if local_sockets:
         judge(_SOCKET, 0, (equal, 1, 0, _UNIX), (answer, 0, 0, _EPERM))
     else:
         refuse(_SOCKET)
+        refuse(_SOCKETPAIR)
     refuse(_CLONE3, _ENOSYS)  # its flags are out of sight; the C library then calls clone
     if children:
         judge(_CLONE, 0, (bits, 0, 1, _CLONE_NEW), (answer, 0, 0, _EPERM))

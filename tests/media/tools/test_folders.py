@@ -23,6 +23,7 @@ def test_a_sweep_takes_what_nobody_holds(parent: Path) -> None:
     left = parent / "media-left"
     (left / "work").mkdir(parents=True)
     (left / "work" / "file").write_text("x")
+    (left / "work").chmod(0)
     other = parent / "other"
     other.mkdir()
     with folders.folder(parent) as folder:

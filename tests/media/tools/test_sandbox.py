@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -115,6 +116,69 @@ def test_no_other_program_is_started(folder: Folder) -> None:
     assert "ermi" in refused(folder, "exec /usr/bin/id").said
     assert "ermi" in refused(folder, "(:)").said
     assert bash(folder, "exec /usr/bin/id -u", execute=("/usr/bin/id",)).stdout == b"65534\n"
+
+
+PERL = """use Fcntl; sub say_of { print "$_[0] ", ($_[1] ? "done" : $!), "\\n" }
+say_of("chmod", chmod 0777, "own");
+say_of("utime", utime 1, 1, "own");
+say_of("owner", fcntl(STDOUT, 8, {pid}));
+say_of("signal", fcntl(STDOUT, 10, 9));
+say_of("flags", fcntl(STDOUT, F_GETFL, 0) || 1);
+say_of("kill", kill 9, {pid});
+say_of("folder", mkdir "inner");
+"""
+
+
+@pytest.mark.parametrize(
+    "missing", [(), ("namespaces",), ("namespaces", "landlock")], ids=["all", "no namespaces", "seccomp"]
+)
+def test_small_ways_to_do_harm(
+    folder: Folder, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is not root has the user of its tools: files of its own, and its life, are theirs to end."""
+    without(monkeypatch, *missing)
+
+    def said() -> list[str]:
+        bash(folder, ": > own")
+        code = PERL.replace("{pid}", str(os.getpid() if missing else 1))
+        done = sandbox.run(folder, sandbox.Tool(program="perl"), ["-e", code], bounds=SMALL)
+        return done.stdout.decode().splitlines()
+
+    no = "Operation not permitted"
+    folders = "folder done" if "landlock" in missing else "folder Permission denied"
+    assert said() == [
+        f"chmod {no}",
+        f"utime {no}",
+        f"owner {no}",
+        f"signal {no}",
+        "flags done",
+        f"kill {no}",
+        folders,
+    ]
+
+
+@pytest.mark.parametrize("missing", [(), ("namespaces",)], ids=["all", "no namespaces"])
+def test_its_death_with_us_is_not_taken_back(
+    folder: Folder, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, *missing)
+    prctl = {"x86_64": 157, "aarch64": 167}[platform.machine()]
+    code = f'print syscall({prctl}, 1, 0, 0, 0, 0) == 0 ? "taken back" : $!'
+    assert (
+        sandbox.run(folder, sandbox.Tool(program="perl"), ["-e", code], bounds=SMALL).stdout
+        == b"Operation not permitted"
+    )
+
+
+def test_folders_in_folders_in_folders(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than functions may call each other, or a name may be long."""
+    without(monkeypatch, "landlock")
+    code = "for (1 .. 5000) { mkdir 'a' x 50; chdir 'a' x 50 } while (1) {}"
+    with new_folder(parent) as folder:
+        with pytest.raises(Refused) as caught:
+            sandbox.run(folder, sandbox.Tool(program="perl"), ["-e", code], bounds=replace(SMALL, cpu_s=60))
+        assert caught.value.reason is Reason.RESOURCES
+    assert list(parent.iterdir()) == []
 
 
 def test_bound_processor_time(folder: Folder) -> None:
