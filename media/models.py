@@ -54,6 +54,10 @@ class Media(models.Model):
     percent = models.PositiveSmallIntegerField(default=0, help_text="of the work behind the upload")
     #: What the client named its request, hashed; the same name again is the same upload for a day.
     request = models.BinaryField(max_length=32, null=True, blank=True)
+    #: Who works on it, and until when nobody else does. A worker says again and again that it is still there.
+    worker = models.UUIDField(null=True, blank=True)
+    leased_until = models.BigIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="how often work on it has begun")
     created_at = models.BigIntegerField()
     stored_at = models.BigIntegerField(null=True, blank=True)
     ready_at = models.BigIntegerField(null=True, blank=True)
@@ -113,6 +117,9 @@ class Rendition(models.Model):
     #: In the storage; others may point at the same key.
     key = models.CharField(max_length=200)
     media_type = models.CharField(max_length=200)
+    sha256 = models.CharField(
+        max_length=64, blank=True, default="", help_text="hexadecimal; of an original: not yet"
+    )
     size = models.BigIntegerField()
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
@@ -120,7 +127,10 @@ class Rendition(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["media", "name"], name="media_rendition_once")]
-        indexes = [models.Index(fields=["key"], name="media_rendition_key")]
+        indexes = [
+            models.Index(fields=["key"], name="media_rendition_key"),
+            models.Index(fields=["sha256", "name"], name="media_rendition_content"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} of {self.media_id}"

@@ -13,7 +13,7 @@ from accounts.errors import Refused
 from accounts.rest.idempotency import REPLAYED, idempotency_key
 from accounts.rest.schema import operation
 from accounts.rest.uploads import FORM
-from media import work
+from media import tasks
 from media.apis.fields import MEDIA_EXAMPLE, TAG, MediaOutput, ToldInput, media_json, told
 from media.apis.receiving import place, told_apart
 from media.models import Media, State
@@ -104,5 +104,5 @@ class UploadView(APIView):
         except BaseException:
             uploads.abandon(media.pk, forget)
             raise
-        work.begin_soon(whole.pk)
+        tasks.process_soon(whole.pk)
         return whole

@@ -24,6 +24,7 @@ from accounts.rest.idempotency import REPLAYED, idempotency_key
 from accounts.rest.problems import CONTENT_TYPE, document
 from accounts.rest.schema import STATUSES, operation
 from accounts.rest.views import OneForm
+from media import tasks
 from media.apis.fields import TAG, told
 from media.apis.receiving import place, told_apart
 from media.models import Media, State, Upload
@@ -256,6 +257,8 @@ def _receive(
         if body:
             _feed(request, receiver, held, checksum)
         media = receiver.close()
+    if media is not None:
+        tasks.process_soon(media.pk)
     return media or uploads.find(account=request.user, media_id=media_id)
 
 

@@ -15,7 +15,7 @@ MEDIA = "media/"
 INCOMING = "incoming/"
 
 #: What of an object is shown: the whole, its small picture, a video in less.
-KINDS = ("full", "thumb", "720p", "1080p", "preview", "waveform")
+KINDS = ("full", "thumb", "poster", "720p", "1080p", "voice", "waveform")
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

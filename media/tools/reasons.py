@@ -17,6 +17,7 @@ class Reason(StrEnum):
     TOO_LONG = "too_long"  # in time
     EXPANDS = "expands"  # an archive that unpacks to far more than it is
     REFERENCES = "references"  # it wants other files or addresses read
+    INFECTED = "infected"  # a scanner knows it
     RESOURCES = "resources"  # processor time, memory or output beyond their bounds
 
 

@@ -162,6 +162,8 @@ CELERY_TASK_ROUTES = (
         ("delivery.tasks.*", {"queue": "maintenance"}),
         ("accounts.tasks.*", {"queue": "maintenance"}),
         ("groups.tasks.*", {"queue": "maintenance"}),
+        ("media.tasks.process", {"queue": "media"}),
+        ("media.tasks.*", {"queue": "maintenance"}),
         ("chats.tasks.*", {"queue": "maintenance"}),
         ("whatsapp.staff.tasks.*", {"queue": "maintenance"}),
     ],
@@ -205,6 +207,16 @@ CELERY_BEAT_SCHEDULE = {
     "accounts-drop-photos": {
         "task": "accounts.tasks.drop_photos",
         "schedule": crontab(minute=43),
+        "options": {"expires": 3600},
+    },
+    "media-process-waiting": {
+        "task": "media.tasks.process_waiting",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
+    "media-sweep-uploads": {
+        "task": "media.tasks.sweep_uploads",
+        "schedule": crontab(minute=53),
         "options": {"expires": 3600},
     },
     "staff-prune": {

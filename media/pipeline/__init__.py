@@ -1,0 +1,1 @@
+"""From bytes that are stored to a file that may be sent."""

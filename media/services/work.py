@@ -1,0 +1,89 @@
+"""Whose turn it is to work on what was uploaded: a lease in the row, which ends by itself when its worker does.
+
+A worker that has lost its lease, because it stood still for too long, changes nothing any more: each change names the worker.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from django.db.models import F, Q
+
+from media.models import Media, Rendition, State
+from whatsapp.infra.clock import now_ms
+
+#: A worker says this often that it is still there, and has this long to say it (ms).
+BEAT_MS: Final = 10_000
+LEASE_MS: Final = 60_000
+#: After so many beginnings, each of which ended with its worker: the file kills whoever works on it.
+MOST_ATTEMPTS: Final = 5
+
+_WAITING: Final = Q(state__in=(State.STORED, State.PROCESSING))
+
+
+class Lost(Exception):
+    """Another worker has it now, or it was deleted."""
+
+
+def claim(media_id: uuid.UUID) -> Media | None:
+    """Take it; None: there is nothing to do, or somebody does it."""
+    now, worker = now_ms(), uuid.uuid4()
+    taken = Media.objects.filter(_WAITING, pk=media_id, leased_until__lte=now).update(
+        state=State.PROCESSING, worker=worker, leased_until=now + LEASE_MS, attempts=F("attempts") + 1
+    )
+    if not taken:
+        return None
+    return Media.objects.select_related("owner").filter(pk=media_id, worker=worker).first()
+
+
+def beat(media: Media) -> None:
+    """Still at it. Raises :class:`Lost`."""
+    _change(media, leased_until=now_ms() + LEASE_MS)
+
+
+def tell(media: Media, percent: int) -> None:
+    """How far it is. Raises :class:`Lost`."""
+    _change(media, percent=percent)
+    media.percent = percent
+
+
+def add(media: Media, rendition: Rendition) -> None:
+    """A file that was made. The same again, by a worker before this one, is that file."""
+    beat(media)
+    rendition.media = media
+    Rendition.objects.bulk_create([rendition], ignore_conflicts=True)
+
+
+def ready(media: Media, *, media_type: str, sha256: str) -> None:
+    """It may be sent and fetched. Raises :class:`Lost`."""
+    _end(media, state=State.READY, media_type=media_type, sha256=sha256, percent=100, ready_at=now_ms())
+
+
+def refuse(media: Media, reason: str) -> None:
+    """It will never be. Raises :class:`Lost`."""
+    _end(media, state=State.REFUSED, reason=reason, percent=0)
+
+
+def later(media: Media, wait_ms: int) -> None:
+    """It is the machine's doing: somebody tries again. What waits for a server that is away counts for no attempt."""
+    Media.objects.filter(pk=media.pk, worker=media.worker).update(
+        worker=None, leased_until=now_ms() + wait_ms, attempts=F("attempts") - 1
+    )
+
+
+def due(limit: int = 500) -> list[uuid.UUID]:
+    """What waits and is worked on by nobody, the oldest first."""
+    found = Media.objects.filter(_WAITING, leased_until__lte=now_ms()).order_by("created_at")
+    return list(found.values_list("pk", flat=True)[:limit])
+
+
+def _end(media: Media, **fields: object) -> None:
+    _change(media, worker=None, leased_until=0, **fields)
+    for name, value in fields.items():
+        setattr(media, name, value)
+
+
+def _change(media: Media, **fields: object) -> None:
+    if not Media.objects.filter(pk=media.pk, worker=media.worker, state=State.PROCESSING).update(**fields):
+        raise Lost

@@ -1,0 +1,38 @@
+"""Work on uploads, and what is swept. Each may run twice or never: the rows say what waits."""
+
+from __future__ import annotations
+
+import uuid
+
+from celery import shared_task
+
+from delivery import tasks
+from media.pipeline.process import process as work_on
+from media.services import work
+from media.uploads import ending
+
+
+@shared_task
+def process(media_id: str) -> str:
+    """Work on an upload until it is ready or refused. Returns its state, "" when there was nothing to do."""
+    return work_on(uuid.UUID(media_id))
+
+
+def process_soon(media_id: uuid.UUID) -> None:
+    """:func:`process` from anywhere: does not wait for the broker. Should it get lost, :func:`process_waiting` follows."""
+    tasks.enqueue_soon(process, str(media_id))
+
+
+@shared_task
+def process_waiting() -> int:
+    """Enqueue what waits and is worked on by nobody: its task or its worker got lost, or a server was away. Returns how many."""
+    found = work.due()
+    for media_id in found:
+        tasks.enqueue(process, str(media_id))
+    return len(found)
+
+
+@shared_task
+def sweep_uploads() -> int:
+    """Delete uploads that came to no end in time. Returns how many."""
+    return ending.sweep()

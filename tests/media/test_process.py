@@ -1,0 +1,266 @@
+"""What becomes of an upload: looked into, made anew, refused, or made to wait."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import uuid
+from typing import Any
+
+import pytest
+from django.db import connections
+from PIL import Image
+
+from media.models import Media, Rendition, State
+from media.pipeline import process as pipeline
+from media.pipeline.process import process
+from media.scan import Kind as Found
+from media.scan import ScannerUnavailable, Verdict
+from media.services import work
+from media.storage import Storage, StorageUnavailable
+from tests.media.conftest import Person, direct, kept, sign_in
+from tests.media.test_form import file, upload
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def ann(folder: Storage) -> Person:
+    return sign_in()
+
+
+@pytest.fixture
+def chat(ann: Person) -> str:
+    return direct(ann, sign_in())
+
+
+def photo(size: tuple[int, int] = (800, 600)) -> bytes:
+    """With a place in it."""
+    made = io.BytesIO()
+    picture = Image.effect_noise(size, 60).convert("RGB")
+    exif = Image.Exif()
+    exif[0x010E] = "somewhere secret"
+    picture.save(made, "JPEG", exif=exif)
+    return made.getvalue()
+
+
+def sent(
+    ann: Person, chat: str, data: bytes, kind: str = "image", media_type: str = "image/jpeg", **fields: str
+) -> uuid.UUID:
+    answer = upload(ann, {"file": file(data, media_type), "fileType": kind, "conversationId": chat, **fields})
+    assert answer.status_code == 200, answer.content
+    return uuid.UUID(answer.json()["mediaId"])
+
+
+def made(media: uuid.UUID) -> dict[str, Rendition]:
+    return {each.name: each for each in Rendition.objects.filter(media=media)}
+
+
+def test_a_photo_is_made_anew(ann: Person, chat: str, folder: Storage) -> None:
+    data = photo()
+    media = sent(ann, chat, data)
+    assert process(media) == State.READY
+    full, thumb = made(media)["full"], made(media)["thumb"]
+    assert (full.media_type, full.width, full.height) == ("image/webp", 800, 600)
+    assert (thumb.media_type, thumb.width, thumb.height) == ("image/jpeg", 150, 150)
+    for each in (full, thumb):
+        content = folder.read(each.key)
+        assert hashlib.sha256(content).hexdigest() == each.sha256
+        assert each.sha256 in each.key
+        assert len(content) == each.size
+        assert b"somewhere secret" not in content
+        Image.open(io.BytesIO(content)).verify()
+    assert sorted(kept(folder)) == sorted([full.key, thumb.key]), "the original is gone"
+    body = ann.api.get(f"/media/{media}").json()
+    assert (body["state"], body["percent"], body["mediaType"]) == ("ready", 100, "image/jpeg")
+    assert body["sha256"] == hashlib.sha256(data).hexdigest()
+    assert process(media) == "", "nothing is left to do"
+
+
+def test_what_is_encrypted_is_not_looked_into(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "identify", lambda *args: pytest.fail("it was looked into"))
+    data = photo()
+    media = sent(ann, chat, data, encrypted="true", sha256=hashlib.sha256(data).hexdigest())
+    assert process(media) == State.READY
+    assert list(made(media)) == ["full"]
+    assert folder.read(made(media)["full"].key) == data
+    assert kept(folder) == [made(media)["full"].key]
+
+
+@pytest.mark.parametrize("encrypted", ["true", "false"])
+def test_other_bytes_than_were_told(ann: Person, chat: str, folder: Storage, encrypted: str) -> None:
+    media = sent(ann, chat, photo(), encrypted=encrypted, sha256=hashlib.sha256(b"other").hexdigest())
+    assert process(media) == State.REFUSED
+    body = ann.api.get(f"/media/{media}").json()
+    assert (body["state"], body["reason"]) == ("refused", "mismatch")
+    assert kept(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "media_type", "reason"),
+    [
+        (b"\x7fELF and so on", "document", "application/pdf", "not_allowed"),
+        (photo()[:2000], "image", "image/jpeg", "unreadable"),
+        (photo(), "document", "image/jpeg", "mismatch"),
+        (photo(), "image", "image/png", "mismatch"),
+        (b"<html><script>alert(1)</script></html>", "image", "image/jpeg", "not_allowed"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    ann: Person, chat: str, folder: Storage, data: bytes, kind: str, media_type: str, reason: str
+) -> None:
+    media = sent(ann, chat, data, kind, media_type)
+    assert process(media) == State.REFUSED
+    assert Media.objects.get(pk=media).reason == reason
+    assert kept(folder) == []
+
+
+def test_the_same_content_is_stored_once(ann: Person, chat: str, folder: Storage) -> None:
+    data = photo()
+    one, other = sent(ann, chat, data), sent(ann, chat, data)
+    assert (process(one), process(other)) == (State.READY, State.READY)
+    assert {n: r.key for n, r in made(one).items()} == {n: r.key for n, r in made(other).items()}
+    assert len(kept(folder)) == 2
+
+
+def test_who_died_is_followed_by_another(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker is gone after its first file: the next one finds that, once the lease is over, and makes the rest."""
+    media = sent(ann, chat, photo())
+    real = pipeline.keep
+    calls: list[str] = []
+
+    class Killed(BaseException):
+        pass
+
+    def once(media: Media, made: Any) -> None:
+        real(media, made)
+        calls.append(made.name)
+        if len(calls) == 1:
+            raise Killed
+
+    monkeypatch.setattr(pipeline, "keep", once)
+    with pytest.raises(Killed):
+        process(media)
+    assert list(made(media)) == ["original", "full"]
+    assert process(media) == "", "its lease still runs"
+    assert work.due() == []
+    Media.objects.filter(pk=media).update(leased_until=0)
+    assert work.due() == [media]
+    assert process(media) == State.READY
+    assert sorted(made(media)) == ["full", "thumb"]
+    assert len(kept(folder)) == 2
+
+
+def test_a_file_that_kills_its_workers_is_refused(ann: Person, chat: str, folder: Storage) -> None:
+    media = sent(ann, chat, photo())
+    for _ in range(work.MOST_ATTEMPTS):
+        assert work.claim(media) is not None
+        Media.objects.filter(pk=media).update(leased_until=0)
+    assert process(media) == State.REFUSED
+    assert Media.objects.get(pk=media).reason == "resources"
+
+
+def test_who_lost_the_lease_changes_nothing(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker stood still for longer than its lease, and another one is done."""
+    media = sent(ann, chat, photo())
+    real = pipeline.identify
+
+    def slow(*args: Any) -> Any:
+        monkeypatch.setattr(pipeline, "identify", real)
+        Media.objects.filter(pk=media).update(leased_until=0)
+        assert process(media) == State.READY
+        return real(*args)
+
+    monkeypatch.setattr(pipeline, "identify", slow)
+    assert process(media) == ""
+    assert Media.objects.get(pk=media).state == State.READY
+    assert sorted(made(media)) == ["full", "thumb"]
+
+
+class Daemon:
+    """A scanner with one answer."""
+
+    def __init__(self, answer: Verdict | Exception) -> None:
+        self.answer = answer
+
+    def scan(self, pieces: Any) -> Verdict:
+        assert b"".join(pieces)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_nothing_passes_unscanned(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer: Verdict | Exception = ScannerUnavailable("away")
+    monkeypatch.setattr(pipeline, "scanner", lambda: Daemon(answer))
+    media = sent(ann, chat, photo())
+    for _ in range(work.MOST_ATTEMPTS + 2):
+        assert process(media) == State.PROCESSING
+        assert "full" not in made(media)
+        Media.objects.filter(pk=media).update(leased_until=0)
+    answer = Verdict(Found.CLEAN)
+    assert process(media) == State.READY, "waiting is no attempt"
+
+
+def test_what_the_scanner_knows_is_refused(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "scanner", lambda: Daemon(Verdict(Found.INFECTED, "Eicar")))
+    media = sent(ann, chat, photo())
+    assert process(media) == State.REFUSED
+    assert Media.objects.get(pk=media).reason == "infected"
+    assert kept(folder) == []
+
+
+def test_what_is_too_large_to_be_scanned(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture is made anew, whatever was in it; a document would be passed on."""
+    monkeypatch.setattr(pipeline, "scanner", lambda: Daemon(Verdict(Found.TOO_LARGE)))
+    assert process(sent(ann, chat, photo())) == State.READY
+    document = sent(ann, chat, b"%PDF-1.4\n" + bytes(200) + b"\n%%EOF\n", "document", "application/pdf")
+    assert process(document) == State.REFUSED
+
+
+def test_a_storage_that_is_away_makes_it_wait(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = sent(ann, chat, photo())
+
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise StorageUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder), "put", away)
+        assert process(media) == State.PROCESSING
+    Media.objects.filter(pk=media).update(leased_until=0)
+    assert process(media) == State.READY
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_at_once(ann: Person, chat: str, folder: Storage) -> None:
+    media = sent(ann, chat, photo())
+    found: list[str] = []
+
+    def run() -> None:
+        try:
+            found.append(process(media))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == ["", "", "", "ready"]
+    assert sorted(made(media)) == ["full", "thumb"]
