@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
+from typing import Final
 
 from accounts.errors import Refused
 from accounts.models import Account
-from media.models import Media, State
+from media.models import Media, Rendition, State
 from whatsapp.wire.errors import Code
+
+#: What is shown of each kind when nothing else is asked for: the first of these that there is.
+_SHOWN: Final = ("full", "1080p", "720p", "voice")
 
 
 def own(*, account: Account, media_id: uuid.UUID) -> Media:
@@ -18,3 +23,36 @@ def own(*, account: Account, media_id: uuid.UUID) -> Media:
     if media.state == State.GONE:
         raise Refused(Code.GONE, "This was deleted.")
     return media
+
+
+def rendition(*, account: Account, media_id: uuid.UUID, name: str = "") -> Rendition:
+    """A file of a media that is ready, "" for the whole. Raises :class:`Refused`: ``not_found``, ``gone``, ``unavailable`` (not
+    ready yet), ``unsupported_media`` (it was refused)."""
+    media = own(account=account, media_id=media_id)
+    if media.state == State.REFUSED:
+        raise Refused(
+            Code.UNSUPPORTED_MEDIA, f"This was refused: {media.reason}.", details={"reason": media.reason}
+        )
+    found = {each.name: each for each in Rendition.objects.filter(media=media)}
+    # A picture of a video is there before the video is.
+    chosen = found.get(name) if name else next((found[each] for each in _SHOWN if each in found), None)
+    if chosen is not None and (media.state == State.READY or name in ("thumb", "poster")):
+        return chosen
+    if media.state != State.READY:
+        raise Refused(Code.UNAVAILABLE, "This is not ready yet.", retry_after_ms=2_000)
+    raise Refused(Code.NOT_FOUND, "There is no such form of it.")
+
+
+def thumbnails(media_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Those that have a small picture."""
+    return set(Rendition.objects.filter(media__in=media_ids, name="thumb").values_list("media_id", flat=True))
+
+
+def waits(key: str) -> bool:
+    """Whether the object of this key under ``incoming/`` is still needed: its upload goes on, or the work on it does."""
+    try:
+        media_id = uuid.UUID(key.rpartition("/")[2].partition(".")[0])
+    except ValueError:
+        return False
+    states = (State.UPLOADING, State.STORED, State.PROCESSING)
+    return Media.objects.filter(pk=media_id, state__in=states).exists()

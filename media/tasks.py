@@ -7,9 +7,12 @@ import uuid
 from celery import shared_task
 
 from delivery import tasks
+from media import selectors
 from media.pipeline.process import process as work_on
 from media.services import work
+from media.storage import lifecycle, storage
 from media.uploads import ending
+from whatsapp.infra.clock import now_ms
 
 
 @shared_task
@@ -36,3 +39,10 @@ def process_waiting() -> int:
 def sweep_uploads() -> int:
     """Delete uploads that came to no end in time. Returns how many."""
     return ending.sweep()
+
+
+@shared_task
+def sweep_storage() -> dict[str, int]:
+    """Take away what the policy of the storage says (``media/storage/lifecycle.py``), where the bucket does not do it itself."""
+    swept = lifecycle.sweep(storage(), now_ms(), waits=selectors.waits)
+    return {"uploads": swept.uploads, "incoming": swept.incoming, "media": swept.media}

@@ -29,7 +29,6 @@ _LATER: Final = (
     _Row("me/export/<str:export_id>", "export_by_id", "GET"),
     _Row("devices/<str:device_id>/push", "push", "PUT DELETE"),
     _Row("reports", "report", "POST"),
-    _Row("media/<str:media_id>/content", "media_content", "GET"),
     _Row("calls/turn", "turn", "POST"),
     _Row("backup", "backup", "GET PUT DELETE"),
     _Row("bots", "bots", "GET POST"),

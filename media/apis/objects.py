@@ -1,17 +1,34 @@
-"""/media/{id}: what became of an upload."""
+"""/media/{id}: what became of an upload, and where its files are."""
 
 from __future__ import annotations
 
 import uuid
+from typing import Final
 
+from django.http import HttpResponse, HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.rest.schema import operation
+from accounts.errors import Refused
+from accounts.rest.schema import operation, parameter
+from accounts.rest.views import OneForm
 from media import selectors
 from media.apis.fields import MEDIA_EXAMPLE, TAG, MediaOutput, media_json
+from media.storage import storage
+from media.tools.renditions import Name
+from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
+
+_NAMES: Final = tuple(Name)
+#: Seconds. Long enough to begin; a download that has begun goes on.
+_GOOD_S: Final = 300
+_RENDITION: Final = parameter(
+    "rendition",
+    {"type": "string", "enum": [str(name) for name in _NAMES]},
+    "Which form of it; without, the whole: of a video the largest, of a sound the Opus.",
+    "thumb",
+)
 
 
 class MediaView(APIView):
@@ -25,4 +42,27 @@ class MediaView(APIView):
     )
     def get(self, request: Request, media_id: uuid.UUID) -> Response:
         """For its owner. `uploading`, then `stored`, `processing` (with `percent`) and `ready` or `refused` (with `reason`)."""
-        return Response(media_json(selectors.own(account=request.user, media_id=media_id)))
+        media = selectors.own(account=request.user, media_id=media_id)
+        return Response(media_json(media, thumbnail=media_id in selectors.thumbnails([media_id])))
+
+
+class ContentView(APIView):
+    content_negotiation_class = OneForm  # <img> asks for image/*
+
+    @operation(
+        "media_content",
+        tag=TAG,
+        summary="Where the file is",
+        parameters=[_RENDITION],
+        status=302,
+        refuses=[Code.GONE, Code.UNSUPPORTED_MEDIA],
+    )
+    def get(self, request: Request, media_id: uuid.UUID) -> HttpResponseBase:
+        """Leads to an address that is good for some minutes, with ranges and an `ETag`, and the same for some minutes, so that
+        caches hold what it names. For its owner, so far. `unavailable`: it is not ready yet."""
+        name = request.query_params.get("rendition", "")
+        if name and name not in _NAMES:
+            raise Refused(Code.BAD_REQUEST, "rendition: is none", details={"field": "rendition"})
+        found = selectors.rendition(account=request.user, media_id=media_id, name=name)
+        url = storage().signed_url(found.key, expires_s=_GOOD_S, media_type=found.media_type, now_ms=now_ms())
+        return HttpResponse(status=302, headers={"Location": url})

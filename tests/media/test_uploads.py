@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import random
 import re
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.gateway.phone import Phone, Runs, couple
+from tests.media.test_process import photo
 from tests.support.patience import until
 
 pytestmark = pytest.mark.needs_system
@@ -157,3 +160,33 @@ def peak(system: Runs, name: str) -> int:
     """The most memory that a process has had, bytes."""
     status = Path(f"/proc/{system.processes[name]}/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
+
+
+async def test_a_photo_comes_back_made_anew(ann: tuple[Uploads, str]) -> None:
+    """Through a gateway, the worker and the storage of a whole system."""
+    tus, conversation = ann
+    data = photo()
+    told = {"fileType": "image", "conversationId": conversation, "filetype": "image/jpeg"}
+    metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in told.items())
+    answer = await tus.ask(
+        "POST",
+        "/media/tus",
+        data,
+        Upload_Length=str(len(data)),
+        Upload_Metadata=metadata,
+        Content_Type="application/offset+octet-stream",
+    )
+    assert answer.status_code == 201, answer.text
+    path = answer.headers["Location"].replace("/tus", "")
+
+    async def ready() -> bool:
+        body = (await tus.ask("GET", path)).json()
+        assert body["state"] in ("stored", "processing", "ready"), body
+        return bool(body["state"] == "ready")
+
+    await until(ready, "it is ready", 60)
+    whole = await tus.ask("GET", f"{path}/content")
+    assert whole.status_code == 302
+    shown = await tus.ask("GET", whole.headers["Location"])
+    assert shown.status_code == 200
+    assert Image.open(io.BytesIO(shown.content)).format == "WEBP"
