@@ -2,11 +2,13 @@
 
 SPEC is JSON from ``sandbox.py``. Three processes: this one leaves for namespaces and waits; its child is the first process of
 the new place and reaps; the child of that puts on limits and walls, and becomes the tool. When one of them ends, so do those
-below, also by SIGKILL. How the tool ended is a line of JSON on the descriptor ``report``. Imports nothing of the project.
+below, also by SIGKILL; when the server ends, the first kills the whole group. How the tool ended is a line of JSON on the
+descriptor ``report``. Imports nothing of the project.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -27,7 +29,7 @@ _OOM_SCORE = "600"  # and when memory is gone, tools first
 def main(text: str) -> None:
     spec = json.loads(text)
     worker = _worker(spec["worker"]) if spec["worker"] else None
-    with open("/proc/self/oom_score_adj", "w") as file:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(_OOM_SCORE)
     os.nice(NICE)
     os.umask(0o077)
@@ -43,7 +45,9 @@ def main(text: str) -> None:
     if spec["private_tmp"] and not apart:
         _report(spec, {"failed": "private_tmp", "said": "no namespaces"})
         os._exit(1)
-    walls.die_with_parent(spec["lifeline"])
+    # Not by SIGKILL: without a namespace, what the tool has started would stay.
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    walls.die_with_parent(spec["lifeline"], signal.SIGTERM)
     first = _fork(spec)
     if first == 0:
         walls.die_with_parent(spec["lifeline"])

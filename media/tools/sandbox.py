@@ -139,6 +139,8 @@ def run(
 
 
 _half_apart: list[bool] = []
+_told: set[frozenset[str]] = set()
+_WALLS: Final = frozenset({"namespaces", "landlock", "seccomp"})
 
 
 class _NoNamespaces(Exception):
@@ -329,6 +331,12 @@ class _Run:
                 raise Missing(self.tool.program)
             log.warning("a media tool could not be started: %s", how["said"])
             raise Busy(str(how["said"]))
+        if (gone := _WALLS - frozenset(how.get("walls", _WALLS))) and gone not in _told:
+            _told.add(gone)
+            log.warning(
+                "media tools run without %s, which this kernel or its container does not give",
+                ", ".join(sorted(gone)),
+            )
         if how.get("exit") == 0:
             return Done(bytes(self.stdout), said, how["cpu_s"], how["rss_bytes"], frozenset(how["walls"]))
         if "exit" not in how and "signal" not in how:

@@ -101,10 +101,10 @@ def give_up_root() -> None:
         _libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # or /proc/self belongs to root
 
 
-def die_with_parent(lifeline: int) -> None:
-    """SIGKILL when the parent ends, and an end now if the one who holds ``lifeline``'s other end is gone already. After the last
-    change of user: the kernel forgets it then."""
-    _libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+def die_with_parent(lifeline: int, by: int = signal.SIGKILL) -> None:
+    """The signal ``by`` when the parent ends, and an end now if the one who holds ``lifeline``'s other end is gone already. After
+    the last change of user: the kernel forgets it then."""
+    _libc.prctl(_DEATH_SIGNAL, by, 0, 0, 0)
     watch = select.poll()
     watch.register(lifeline, 0)
     if watch.poll(0):

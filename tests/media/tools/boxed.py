@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from media.tools import sandbox
 from media.tools.folders import Folder
+from media.tools.reasons import Refused
 from tests.support.patience import LONG
 
 #: Small enough for a test, large enough for a busy machine.
@@ -32,6 +35,17 @@ def bash(folder: Folder, code: str, bounds: sandbox.Bounds = SMALL, **tool: Any)
         inputs=given,
         lines=lines,
     )
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Tools are run without these walls, for the rest of the test."""
+    monkeypatch.setattr(sandbox, "_without", set(names))
+
+
+def refused(folder: Folder, code: str, bounds: sandbox.Bounds = SMALL, **tool: object) -> Refused:
+    with pytest.raises(Refused) as caught:
+        bash(folder, code, bounds, **tool)
+    return caught.value
 
 
 def until(check: Callable[[], Any], what: str) -> Any:
