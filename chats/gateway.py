@@ -31,7 +31,7 @@ from chats.admission import Admission, Rates, Slots, most_connections, step_ms
 from chats.news import Newsboy
 from delivery import tasks
 from delivery.node import Node
-from delivery.ports import NOTHING, Reads, Shown
+from delivery.ports import NOTHING, Attached, Reads, Shown
 from delivery.session import Session, State
 from delivery.session_check import CLOSE_OF
 from delivery.store import chosen
@@ -39,6 +39,7 @@ from delivery.store.interface import Unavailable
 from delivery.store.libpq import Channel
 from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
+from media import attaching
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.layer import LAYER
@@ -102,6 +103,7 @@ class Gateway:
             reads_of=self._reads_of,
             reads_shown=self._reads_shown,
             envelope_devices=self._envelope_devices,
+            attach=self._attach,
             # A broker that is away only means that the gateway reads by itself, and that workers look for lanes.
             submit_drain=tasks.submit_drain_soon,
             submit_lane=tasks.submit_lane_soon,
@@ -151,6 +153,12 @@ class Gateway:
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
         return {user: dict(devices) for user, devices in found.items()}
+
+    async def _attach(self, messages: Sequence[Attached]) -> list[str]:
+        try:
+            return await attaching.attach(self.pool, self.node.roster, messages)
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
 
     async def _reads_of(self, users: Sequence[str]) -> list[Reads]:
         try:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from delivery.attachments import Attachments
 from delivery.counts import Counts
 from delivery.envelopes import Seal
 from delivery.fanout import Batch, Fanout
@@ -65,6 +66,7 @@ class Log:
         counts: Counts,
         keyed: Keyed,
         forwards: Forwards,
+        attachments: Attachments,
     ) -> None:
         self._store = store
         self._seals = Seals(keyed)
@@ -73,6 +75,7 @@ class Log:
         self._roster = roster
         self._fanout = fanout
         self._forwards = forwards
+        self._attachments = attachments
         self._queue: Batcher[Sending] = Batcher(self._run, MAX_BATCH, spacing(LIMITS.append_spacing_ms))
         #: Told of a user who has answered somebody whom the user had not accepted: conversation, user, other user.
         self.accepted: Callable[[str, str, str], None] = lambda conversation, user, other: None
@@ -87,6 +90,7 @@ class Log:
         reply_to: str | None = None,
         seal: Seal | None = None,
         forward: Forward | None = None,
+        media: str = "",
     ) -> None:
         """Queue a send; its answer (✓ or an error frame) is written to the session."""
         if session.sending >= LIMITS.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
@@ -101,7 +105,7 @@ class Log:
             )
             return
         session.sending += 1
-        self._queue.add(Sending(session, send, ref, arrived, recipients, reply_to, seal, forward))
+        self._queue.add(Sending(session, send, ref, arrived, recipients, reply_to, seal, forward, media))
 
     @property
     def waiting(self) -> int:
@@ -194,12 +198,21 @@ class Log:
         too_far = await self._forwards.too_far(
             [p for p, refusal in zip(batch, refusals, strict=True) if not refusal and p not in baseless]
         )
+        loose = await self._attachments.refusals(
+            [
+                p
+                for p, refusal in zip(batch, refusals, strict=True)
+                if not refusal and p not in baseless and p not in too_far
+            ]
+        )
         admitted = []
         for pending, refusal in zip(batch, refusals, strict=True):
             if pending in repeated:
                 self._answer(pending, repeated[pending], [])
             elif refusal is not None:
                 self._refuse(pending, *refusal)
+            elif pending in loose:
+                self._refuse(pending, *loose[pending])
             elif pending in too_far:
                 self._refuse(pending, Code.LIMIT_EXCEEDED, "forwarded to too many conversations")
             elif pending in baseless:
@@ -211,6 +224,7 @@ class Log:
                     pending.request = known
                     pending.send.answers = pending.send.sender in known.unaccepted
                 admitted.append(pending)
+        unread |= {pending.key for pending, (code, _) in loose.items() if code == Code.UNAVAILABLE}
         if unread:
             self._refuse_behind(unread)
         return admitted

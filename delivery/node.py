@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from delivery.attachments import Attachments
 from delivery.counts import Counts
 from delivery.drain import Drain, DrainRequest
 from delivery.fanout import LIVE, POKE, Fanout
@@ -18,6 +19,7 @@ from delivery.live import Live
 from delivery.log import Log
 from delivery.open_chats import OpenChats
 from delivery.ports import (
+    Attach,
     EnvelopeDevices,
     Identify,
     ReadsOf,
@@ -25,6 +27,7 @@ from delivery.ports import (
     Shows,
     everybody,
     keyless,
+    nothing_to_attach,
     open_reads,
     shown_reads,
 )
@@ -57,6 +60,7 @@ class Node:
         reads_of: ReadsOf = open_reads,
         reads_shown: ReadsShown = shown_reads,
         envelope_devices: EnvelopeDevices = keyless,
+        attach: Attach = nothing_to_attach,
         submit_drain: Callable[[DrainRequest], None] | None = None,
         submit_lane: SubmitLane | None = None,
     ) -> None:
@@ -81,7 +85,10 @@ class Node:
         self.counts = Counts(store, self.hub, self.roster)
         self.keyed = Keyed(envelope_devices)
         forwards = Forwards(self.bus.hot)
-        self.log = Log(store, self.roster, self.fanout, self.receipts, self.counts, self.keyed, forwards)
+        attachments = Attachments(attach)
+        self.log = Log(
+            store, self.roster, self.fanout, self.receipts, self.counts, self.keyed, forwards, attachments
+        )
         self.sessions = Sessions(
             store,
             self.bus,

@@ -59,6 +59,25 @@ async def open_reads(users: Sequence[str]) -> list[Reads]:
     return [OPEN] * len(users)
 
 
+class Attached(NamedTuple):
+    """A message that carries a file, by their ids."""
+
+    conversation: str
+    sender: str
+    message_id: str
+    media: str
+
+
+#: ``attach(messages)``: notes that those who are owed these messages are sent their files; for each "" or the code of a refusal
+#: (``not_found``, ``gone``, ``unsupported_media``). May be asked again for the same message. Raises ``Unavailable``.
+Attach = Callable[[Sequence[Attached]], Awaitable[list[str]]]
+
+
+async def nothing_to_attach(messages: Sequence[Attached]) -> list[str]:
+    """No file is known here."""
+    return ["not_found"] * len(messages)
+
+
 async def shown_reads(pairs: Sequence[tuple[str, str]]) -> list[bool]:
     return [True] * len(pairs)
 

@@ -36,6 +36,7 @@ class Sending:
         "arrived",
         "forward",
         "group",
+        "media",
         "recipients",
         "ref",
         "reply_to",
@@ -55,6 +56,7 @@ class Sending:
         reply_to: str | None,
         seal: Seal | None,
         forward: Forward | None,
+        media: str = "",
     ) -> None:
         self.session = session
         self.send = send
@@ -65,6 +67,7 @@ class Sending:
         self.recipients = recipients  # whom the client believes to write to: checked, never trusted
         self.reply_to = reply_to  # the message that it answers
         self.seal = seal  # whom the client has encrypted it for
+        self.media = media  # the file of ours that it carries
         self.forward = forward  # the act of forwarding that it is part of
 
     @property

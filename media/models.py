@@ -109,6 +109,28 @@ class Upload(models.Model):
         return f"upload {self.pk}"
 
 
+class Reference(models.Model):
+    """A message that carries a media: those who are owed it may fetch it. Written before the message is stored, so there may be
+    one for a message that never came to be."""
+
+    media = models.ForeignKey(Media, on_delete=models.CASCADE, related_name="references")
+    conversation_id = models.UUIDField()
+    sender_id = models.UUIDField()
+    message_id = models.UUIDField()
+    created_at = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["media", "conversation_id", "sender_id", "message_id"], name="media_reference_once"
+            )
+        ]
+        indexes = [models.Index(fields=["created_at"], name="media_reference_age")]
+
+    def __str__(self) -> str:
+        return f"reference to {self.media_id}"
+
+
 class Rendition(models.Model):
     """One file of a :class:`Media`: what was uploaded (``original``) or something made of it (``full``, ``thumb``, ``720p``)."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from accounts.errors import Refused
 from accounts.models import Account
-from media.models import Media, Rendition, State
+from delivery.roster import was_member
+from delivery.store.sync import store
+from media.attaching import LOOKED_THROUGH
+from media.models import Media, Reference, Rendition, State
 from whatsapp.wire.errors import Code
 
 #: What is shown of each kind when nothing else is asked for: the first of these that there is.
@@ -25,10 +28,45 @@ def own(*, account: Account, media_id: uuid.UUID) -> Media:
     return media
 
 
-def rendition(*, account: Account, media_id: uuid.UUID, name: str = "") -> Rendition:
+def shown(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID | None = None) -> Media:
+    """One's own upload, or what one was sent and may still read. ``conversation_id``: where; without it the conversations that it
+    was sent to last are looked through. Raises as :func:`own`."""
+    media = Media.objects.filter(pk=media_id).first()
+    if media is not None and media.owner_id != account.pk:
+        found = Reference.objects.filter(media=media)
+        if conversation_id is not None:
+            found = found.filter(conversation_id=conversation_id)
+        if not _was_sent(account, list(found.order_by("-pk")[:LOOKED_THROUGH])):
+            media = None
+    if media is None:
+        raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
+    if media.state == State.GONE:
+        raise Refused(Code.GONE, "This was deleted.")
+    return media
+
+
+def _was_sent(account: Account, references: Sequence[Reference]) -> bool:
+    """Whether one of these messages is owed to the user, and still carries what it carried."""
+    user = str(account.pk)
+    lists = store.conversations(list({str(each.conversation_id) for each in references}))
+    for each in references:
+        conversation, message = str(each.conversation_id), str(each.message_id)
+        known = lists.get(conversation)
+        if known is None or not was_member(known, user):
+            continue
+        seq = store.find(conversation, message)
+        events = store.history(conversation, user, seq - 1, 0, 1).events if seq else []
+        if events and events[0].seq == seq and events[0].content is not None:
+            return True
+    return False
+
+
+def rendition(
+    *, account: Account, media_id: uuid.UUID, name: str = "", conversation_id: uuid.UUID | None = None
+) -> Rendition:
     """A file of a media that is ready, "" for the whole. Raises :class:`Refused`: ``not_found``, ``gone``, ``unavailable`` (not
     ready yet), ``unsupported_media`` (it was refused)."""
-    media = own(account=account, media_id=media_id)
+    media = shown(account=account, media_id=media_id, conversation_id=conversation_id)
     if media.state == State.REFUSED:
         raise Refused(
             Code.UNSUPPORTED_MEDIA, f"This was refused: {media.reason}.", details={"reason": media.reason}

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from chats.connection import Connection
+from delivery.attachments import media_of
 from delivery.envelopes import Seal, pack
 from delivery.sending import Forward
 from delivery.session import Session
@@ -55,7 +56,15 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         lasts=(frame.expires_in or 0) * 1000,
     )
     connection.gateway.node.log.submit(
-        session, send, frame.ref, now, frame.recipient_ids, frame.reply_to, seal, forward
+        session,
+        send,
+        frame.ref,
+        now,
+        frame.recipient_ids,
+        frame.reply_to,
+        seal,
+        forward,
+        media_of(frame.media_url),
     )
 
 

@@ -11,10 +11,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.errors import Refused
+from accounts.rest import samples
+from accounts.rest.paging import id_parameter
 from accounts.rest.schema import operation, parameter
 from accounts.rest.views import OneForm
 from media import selectors
 from media.apis.fields import MEDIA_EXAMPLE, TAG, MediaOutput, media_json
+from media.attaching import LOOKED_THROUGH
 from media.storage import storage
 from media.tools.renditions import Name
 from whatsapp.infra.clock import now_ms
@@ -28,6 +31,12 @@ _RENDITION: Final = parameter(
     {"type": "string", "enum": [str(name) for name in _NAMES]},
     "Which form of it; without, the whole: of a video the largest, of a sound the Opus.",
     "thumb",
+)
+_CONVERSATION: Final = parameter(
+    "conversationId",
+    {"type": "string", "format": "uuid"},
+    f"Where the caller was sent it. Without it the {LOOKED_THROUGH} conversations that it was sent to last are looked through.",
+    samples.CONVERSATION,
 )
 
 
@@ -53,16 +62,22 @@ class ContentView(APIView):
         "media_content",
         tag=TAG,
         summary="Where the file is",
-        parameters=[_RENDITION],
+        parameters=[_RENDITION, _CONVERSATION],
         status=302,
         refuses=[Code.GONE, Code.UNSUPPORTED_MEDIA],
     )
     def get(self, request: Request, media_id: uuid.UUID) -> HttpResponseBase:
         """Leads to an address that is good for some minutes, with ranges and an `ETag`, and the same for some minutes, so that
-        caches hold what it names. For its owner, so far. `unavailable`: it is not ready yet."""
+        caches hold what it names. For its owner and those who were sent it in a message that they may read. `unavailable`: it
+        is not ready yet."""
         name = request.query_params.get("rendition", "")
         if name and name not in _NAMES:
             raise Refused(Code.BAD_REQUEST, "rendition: is none", details={"field": "rendition"})
-        found = selectors.rendition(account=request.user, media_id=media_id, name=name)
+        found = selectors.rendition(
+            account=request.user,
+            media_id=media_id,
+            name=name,
+            conversation_id=id_parameter(request, "conversationId"),
+        )
         url = storage().signed_url(found.key, expires_s=_GOOD_S, media_type=found.media_type, now_ms=now_ms())
         return HttpResponse(status=302, headers={"Location": url})

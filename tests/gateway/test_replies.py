@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from delivery.attachments import Attachments
 from delivery.forwards import MAX_ACTS, Acts
 from delivery.log import Log
+from delivery.ports import nothing_to_attach
 from delivery.sending import Forward
 from delivery.store.errors import Blocked
 from delivery.store.interface import Unavailable
@@ -130,7 +132,7 @@ async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> Non
         def send(self, frame: Any) -> None:
             self.got.append(frame)
 
-    parts: Any = [Store(), Lists(), None, None, None, None, None]
+    parts: Any = [Store(), Lists(), None, None, None, None, None, None]
     log = Log(*parts)
     sessions: list[Any] = [Sender(), Sender()]
     for session, user in zip(sessions, (member, stranger), strict=True):
@@ -179,7 +181,7 @@ async def test_a_writer_takes_another_name_when_a_send_may_be_stored_that_was_no
     nobody: Any = SimpleNamespace(sent=lambda *args: None)
     names = Names()
     fanout = SimpleNamespace(progress=names, add=added.append, lags=lambda conversation: False)
-    parts: Any = [Store(), Lists(), fanout, nobody, nobody, None, Near()]
+    parts: Any = [Store(), Lists(), fanout, nobody, nobody, None, Near(), Attachments(nothing_to_attach)]
     log = Log(*parts)
     got: list[Any] = []
     session: Any = SimpleNamespace(sending=0, first_own={}, send=got.append)

@@ -1,0 +1,69 @@
+"""What the engine asks for messages that carry a file (``delivery/attachments.py``): may their sender send it?
+
+Its owner may, and whoever was sent it: was a member of a conversation that it was sent to. One statement for the files of a
+batch, one for what others than their owners send on, and one that notes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from psycopg_pool import AsyncConnectionPool
+
+from delivery.ports import Attached
+from delivery.roster import Roster, was_member
+from media.models import USABLE, State
+from whatsapp.infra.clock import now_ms
+from whatsapp.wire.errors import Code
+
+#: Conversations in which somebody who sends a file on is looked for, those it was sent to last.
+LOOKED_THROUGH: Final = 500
+_REFUSED: Final[dict[str, str]] = {State.GONE: Code.GONE, State.REFUSED: Code.UNSUPPORTED_MEDIA}
+_FILES: Final = "SELECT id::text, owner_id::text, state FROM media_media WHERE id = ANY(%s::uuid[])"
+_SENT: Final = """
+SELECT DISTINCT ON (conversation_id) conversation_id::text
+FROM (SELECT conversation_id FROM media_reference WHERE media_id = %s::uuid ORDER BY id DESC LIMIT %s) AS latest
+"""
+_NOTE: Final = """
+INSERT INTO media_reference (media_id, conversation_id, sender_id, message_id, created_at)
+SELECT media, conversation, sender, message, %(now)s
+FROM unnest(%(media)s::uuid[], %(conversation)s::uuid[], %(sender)s::uuid[], %(message_id)s::uuid[])
+    AS given (media, conversation, sender, message)
+ON CONFLICT DO NOTHING
+"""
+
+
+async def attach(pool: AsyncConnectionPool, roster: Roster, messages: Sequence[Attached]) -> list[str]:
+    """For each "" or the code of a refusal, as ``delivery.ports.Attach`` says. Raises psycopg's errors."""
+    async with pool.connection() as link:
+        rows = await (await link.execute(_FILES, ([one.media for one in messages],))).fetchall()
+    files = {media: (owner, state) for media, owner, state in rows}
+    codes = []
+    for one in messages:
+        owner, state = files.get(one.media, ("", ""))
+        code = _judged(state)
+        if not code and owner != one.sender and not await _was_sent(pool, roster, one):
+            code = Code.NOT_FOUND
+        codes.append(code)
+    good = [one for one, code in zip(messages, codes, strict=True) if not code]
+    if good:
+        fields = ("media", "conversation", "sender", "message_id")
+        values: dict[str, Any] = {field: [getattr(one, field) for one in good] for field in fields}
+        async with pool.connection() as link:
+            await link.execute(_NOTE, {**values, "now": now_ms()})
+    return codes
+
+
+def _judged(state: str) -> str:
+    """Of a file in this state, "" for one that is not there."""
+    if state in USABLE:
+        return ""
+    return _REFUSED.get(state, Code.NOT_FOUND)
+
+
+async def _was_sent(pool: AsyncConnectionPool, roster: Roster, one: Attached) -> bool:
+    async with pool.connection() as link:
+        rows = await (await link.execute(_SENT, (one.media, LOOKED_THROUGH))).fetchall()
+    lists = await roster.lists({conversation: 0 for (conversation,) in rows})
+    return any(was_member(known, one.sender) for known in lists.values())
