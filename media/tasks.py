@@ -9,7 +9,7 @@ from celery import shared_task
 from delivery import tasks
 from media import selectors
 from media.pipeline.process import process as work_on
-from media.services import work
+from media.services import contents, work
 from media.storage import lifecycle, storage
 from media.uploads import ending
 from whatsapp.infra.clock import now_ms
@@ -46,3 +46,10 @@ def sweep_storage() -> dict[str, int]:
     """Take away what the policy of the storage says (``media/storage/lifecycle.py``), where the bucket does not do it itself."""
     swept = lifecycle.sweep(storage(), now_ms(), waits=selectors.waits)
     return {"uploads": swept.uploads, "incoming": swept.incoming, "media": swept.media}
+
+
+@shared_task
+def drop_unused() -> int:
+    """Delete what nobody was sent within a day, and what no message carries any more. Returns how many."""
+    contents.drop_rest()
+    return contents.drop_unused(now_ms())

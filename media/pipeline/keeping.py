@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from media.models import Media, Rendition
-from media.services import work
+from media.services import contents, work
 from media.storage import names, storage
 from media.storage.lifecycle import needs_renewal
 from media.tools import renditions
@@ -30,10 +30,13 @@ def keep(media: Media, made: renditions.Rendition) -> None:
     if key is None:
         key = names.media(digest, made.name, _EXTENSIONS.get(made.media_type, "bin"), now_ms())
         storage().put(key, made.path, made.media_type, _about(media), CACHE_CONTROL)
-    work.add(media, Rendition(
-        name=made.name, key=key, media_type=made.media_type, sha256=digest, size=made.size, width=made.width or 0,
-        height=made.height or 0, duration_ms=made.duration_ms or 0,
-    ))  # fmt: skip
+    with contents.locked(key):
+        work.add(media, Rendition(
+            name=made.name, key=key, media_type=made.media_type, sha256=digest, size=made.size, width=made.width or 0,
+            height=made.height or 0, duration_ms=made.duration_ms or 0,
+        ))  # fmt: skip
+        if not storage().exists(key):  # its last owner took it away in between
+            storage().put(key, made.path, made.media_type, _about(media), CACHE_CONTROL)
 
 
 def keep_original(media: Media, source: str, digest: str, media_type: str, size: int) -> None:
@@ -44,7 +47,10 @@ def keep_original(media: Media, source: str, digest: str, media_type: str, size:
     if key is None:
         key = names.media(digest, "full", _EXTENSIONS.get(media_type, "bin"), now_ms())
         storage().copy(source, key, _about(media))
-    work.add(media, Rendition(name="full", key=key, media_type=media_type, sha256=digest, size=size))
+    with contents.locked(key):
+        work.add(media, Rendition(name="full", key=key, media_type=media_type, sha256=digest, size=size))
+        if not storage().exists(key):
+            storage().copy(source, key, _about(media))
 
 
 def known(digest: str, name: str) -> str | None:

@@ -219,6 +219,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute=53),
         "options": {"expires": 3600},
     },
+    "media-drop-unused": {
+        "task": "media.tasks.drop_unused",
+        "schedule": crontab(minute=57),
+        "options": {"expires": 3600},
+    },
     "media-sweep-storage": {
         "task": "media.tasks.sweep_storage",
         "schedule": crontab(hour=3, minute=33),

@@ -1,0 +1,130 @@
+"""What nobody needs any more goes, and what somebody needs stays."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from media import tasks
+from media.models import Media, Reference, State
+from media.pipeline import keeping
+from media.pipeline.process import process
+from media.services import contents
+from media.storage import Storage, StorageUnavailable
+from tests.media.conftest import Person, assert_problem, direct, kept, sign_in
+from tests.media.test_process import photo, sent
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
+
+pytestmark = pytest.mark.django_db
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def ann(folder: Storage) -> Person:
+    return sign_in()
+
+
+@pytest.fixture
+def chat(ann: Person) -> str:
+    return direct(ann, sign_in())
+
+
+def carried(media: uuid.UUID, at: int) -> None:
+    """A message carries it."""
+    Reference.objects.create(
+        media_id=media,
+        conversation_id=uuid.uuid4(),
+        sender_id=uuid.uuid4(),
+        message_id=uuid.uuid4(),
+        created_at=at,
+    )
+
+
+def test_what_nobody_was_sent_goes_after_a_day(ann: Person, chat: str, folder: Storage, clock: Any) -> None:
+    unused, used = sent(ann, chat, photo()), sent(ann, chat, photo((300, 200)))
+    process(unused)
+    process(used)
+    carried(used, now_ms())
+    assert tasks.drop_unused() == 0
+    clock(DAY_MS + 1)
+    assert tasks.drop_unused() == 1
+    assert_problem(asked_later(ann, unused), "gone", 410)
+    assert Media.objects.get(pk=used).state == State.READY
+    assert len(kept(folder)) == 2
+
+
+def asked_later(person: Person, media: uuid.UUID) -> Any:
+    """Asked with a token of now: the clock went on."""
+    from accounts.models import Device
+    from accounts.services.sessions import start_session
+    from tests.accounts.conftest import Api
+
+    tokens = start_session(device=Device.objects.get(pk=person.device_id), now=now_ms() + DAY_MS)
+    return Api(tokens.token).get(f"/media/{media}")
+
+
+def test_what_only_expired_messages_carry_goes(ann: Person, chat: str, folder: Storage, clock: Any) -> None:
+    media = sent(ann, chat, photo())
+    process(media)
+    carried(media, now_ms())
+    clock(LIMITS.retention_ms)
+    assert tasks.drop_unused() == 0
+    clock(DAY_MS + 1)
+    assert tasks.drop_unused() == 1
+    assert kept(folder) == []
+
+
+def test_what_two_have_goes_with_the_last_of_them(ann: Person, chat: str, folder: Storage) -> None:
+    data = photo()
+    one, other = sent(ann, chat, data), sent(ann, chat, data)
+    process(one)
+    process(other)
+    contents.drop(Media.objects.get(pk=one))
+    assert len(kept(folder)) == 2
+    contents.drop(Media.objects.get(pk=other))
+    assert kept(folder) == []
+
+
+def test_a_storage_that_is_away_is_asked_again(
+    ann: Person, chat: str, folder: Storage, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = sent(ann, chat, photo())
+    process(media)
+    clock(DAY_MS + 1)
+
+    def away(*args: Any) -> None:
+        raise StorageUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder), "delete", away)
+        assert tasks.drop_unused() == 0
+    assert len(kept(folder)) == 2
+    tasks.drop_unused()
+    assert kept(folder) == []
+
+
+def test_who_finds_content_that_is_going_stores_it_again(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last owner goes between the moment in which a worker finds it and the one in which that worker says it needs it."""
+    data = photo()
+    one, other = sent(ann, chat, data), sent(ann, chat, data)
+    process(one)
+    real = keeping.known
+
+    def late(digest: str, name: str) -> str | None:
+        found = real(digest, name)
+        assert found is not None
+        contents.drop(Media.objects.get(pk=one))
+        monkeypatch.setattr(keeping, "known", real)
+        return found
+
+    monkeypatch.setattr(keeping, "known", late)
+    assert process(other) == State.READY
+    keys = [each.key for each in Media.objects.get(pk=other).renditions.all()]
+    assert sorted(kept(folder)) == sorted(keys)
+    assert len(keys) == 2
