@@ -92,6 +92,7 @@ class UploadView(APIView):
         try:
             held = uploads.hold(account=account, media_id=media.pk, offset=0)
             receiver = Receiver(held, storage())
+            receiver.open()
             fields, media_type = form.read(request._request, receiver)
             receiver.tell(uploads.tell(
                 account=account, held=receiver.held, told=told(fields, media_type), length=receiver.received

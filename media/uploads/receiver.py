@@ -12,6 +12,8 @@ import uuid
 from dataclasses import astuple
 from typing import Final
 
+from django.db import connection
+
 from media.models import Media
 from media.services import uploads
 from media.services.uploads import Held
@@ -34,6 +36,13 @@ class TooManyParts(Exception):
 
 def tail_key(media_id: uuid.UUID, number: int) -> str:
     return f"{names.incoming(media_id)}.tail-{number}"
+
+
+def _free() -> None:
+    """The connection goes back to the pool, which is smaller than the number of uploads: a client may take its time, and so may a
+    bucket."""
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 class Receiver:
@@ -69,12 +78,14 @@ class Receiver:
 
     def open(self) -> None:
         """Read back what was too small for a part."""
+        _free()
         if self._held.tail:
             self._buffer += self._storage.read(tail_key(self._held.media.pk, self._held.tail))
             self._read_tail = self._held.tail
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes. Raises :class:`TooLong` and :class:`TooManyParts`, too."""
+        """Take the next bytes; no connection of the database is held then. Raises :class:`TooLong` and :class:`TooManyParts`,
+        too."""
         length = self._held.length
         if length is not None and self.received + len(data) > length:
             raise TooLong
@@ -86,6 +97,7 @@ class Receiver:
                 part = bytes(view[:size])
             del self._buffer[:size]
             self._store(part)
+            _free()
 
     def close(self) -> Media | None:
         """The request has no more bytes, by its end or by a cut. Returns the media when it is whole."""
@@ -113,6 +125,7 @@ class Receiver:
             token = self._storage.begin(key, self._media_type, self._metadata)
             # Before the first part: an upload of the storage that no row names is found only after a day.
             self._row = uploads.advance(self._row, token=token)
+            _free()
         part = self._storage.part(key, token, held.next_part, data)
         parts = (*held.parts, astuple(part))
         self._held = uploads.moved(

@@ -15,6 +15,7 @@ from tests.accounts.conftest import (  # noqa: F401 - fixtures
     _memory_layer,
     assert_problem,
     clock,
+    enqueued,
     limits,
 )
 from tests.groups.conftest import make, sign_in
@@ -23,7 +24,7 @@ __all__ = ["Person", "assert_problem", "make", "sign_in"]
 
 
 @pytest.fixture(autouse=True)
-def room(limits: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def room(limits: Any, enqueued: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     limits(groups_per_hour=100_000, group_changes_per_hour=100_000)
     monkeypatch.setattr("delivery.changes._tell", lambda entry: None)
 
