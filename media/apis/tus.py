@@ -45,6 +45,8 @@ _DIGESTS: Final = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "md5": hashli
 _CHECKSUM_MISMATCH: Final = 460
 _NUMBER: Final = re.compile("0|[1-9][0-9]{0,15}")
 _MAX_METADATA: Final = 4_096
+#: What a POST to an upload may stand for (``X-HTTP-Method-Override``).
+_OVERRIDES: Final = ("PATCH", "DELETE", "HEAD")
 
 
 def _header(
@@ -161,6 +163,10 @@ class TusView(_TusView):
         headers = {"Location": f"/media/tus/{media.pk}"}
         if again:
             headers[REPLAYED] = "true"
+            # Some clients go on behind the bytes that came along with the first request.
+            headers |= _progress(
+                _ended(request, media.pk) or uploads.find(account=request.user, media_id=media.pk)
+            )
         elif request.content_type == OFFSET_STREAM:
             upload = _receive(request, media.pk, 0, None)
             headers |= _progress(upload)
@@ -172,6 +178,13 @@ class TusView(_TusView):
 
 
 class TusUploadView(_TusView):
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        # For browsers and proxies that let nothing but GET and POST pass; the protocol wants it, and only of its own addresses.
+        named = request.headers.get("X-HTTP-Method-Override", "").upper()
+        if request.method == "POST" and named in _OVERRIDES:
+            request.method = named
+        return super().dispatch(request, *args, **kwargs)
+
     @operation(
         "upload_progress",
         tag=TAG,

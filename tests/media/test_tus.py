@@ -204,12 +204,38 @@ def test_a_request_that_was_taken_over_changes_nothing(ann: Person, chat: str, f
 
 def test_a_name_makes_one_upload(ann: Person, chat: str) -> None:
     tus = Tus(ann)
-    first = tus.begin(chat, 1000, X_Idempotency_Key="one")
-    again = tus.begin(chat, 1000, X_Idempotency_Key="one")
+    first = tus.begin(chat, 1000, b"first", X_Idempotency_Key="one")
+    again = tus.begin(chat, 1000, b"first", X_Idempotency_Key="one")
     assert again.headers["Location"] == first.headers["Location"]
     assert again.headers["X-Idempotency-Replayed"] == "true"
+    assert again.headers["Upload-Offset"] == "5", "some clients go on there"
+    tus.send(first.headers["Location"], 5, bytes(995))
+    assert tus.begin(chat, 1000, X_Idempotency_Key="one").headers["Upload-Offset"] == "1000"
     assert tus.begin(chat, 1000, X_Idempotency_Key="two").headers["Location"] != first.headers["Location"]
     assert_problem(tus.begin(chat, 999, X_Idempotency_Key="one"), "conflict", 409)
+
+
+def test_a_method_in_a_header(ann: Person, chat: str, folder: Storage) -> None:
+    """For clients that can send nothing but POST (``overridePatchMethod`` of tus-js-client)."""
+    tus = Tus(ann)
+    path = tus.begin(chat, 10).headers["Location"]
+    told = {"Upload_Offset": 0, "Content_Type": "application/offset+octet-stream"}
+    answer = tus.ask("POST", path, b"12345", **told, X_HTTP_Method_Override="PATCH")
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (204, "5")
+    assert tus.ask("POST", path, X_HTTP_Method_Override="HEAD").headers["Upload-Offset"] == "5"
+    for method in (None, "GET", "PUT"):
+        assert tus.ask("POST", path, b"x", **told, X_HTTP_Method_Override=method).status_code == 405
+    nobody = {"Authorization": None, "X_HTTP_Method_Override": "DELETE"}
+    assert tus.ask("POST", path, **nobody).status_code == 401
+    assert (
+        tus.ask(
+            "PATCH", path, b"67890", **{**told, "Upload_Offset": 5}, X_HTTP_Method_Override="DELETE"
+        ).status_code
+        == 204
+    )
+    path = tus.begin(chat, 10).headers["Location"]
+    assert tus.ask("POST", path, X_HTTP_Method_Override="DELETE").status_code == 204
+    assert tus.ask("HEAD", path).status_code == 410
 
 
 def test_others_know_nothing_of_it(ann: Person, chat: str) -> None:

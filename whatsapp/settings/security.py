@@ -30,8 +30,17 @@ CORS_ALLOW_HEADERS = (
     "accept-language",
     "authorization",
     "content-type",
+    # tus 1.0 (media/apis/tus.py), and what its clients name a request by
+    "tus-resumable",
+    "upload-checksum",
+    "upload-defer-length",
+    "upload-length",
+    "upload-metadata",
+    "upload-offset",
+    "x-http-method-override",
     "x-idempotency-key",
     "x-link-secret",
+    "x-request-id",
     "x-whatsapp-protocol-version",
 )
 CORS_EXPOSE_HEADERS = (
@@ -40,6 +49,17 @@ CORS_EXPOSE_HEADERS = (
     "WWW-Authenticate",
     "X-Idempotency-Replayed",
     "X-Request-ID",
+    "Location",
+    "Tus-Checksum-Algorithm",
+    "Tus-Extension",
+    "Tus-Max-Size",
+    "Tus-Resumable",
+    "Tus-Version",
+    "Upload-Defer-Length",
+    "Upload-Expires",
+    "Upload-Length",
+    "Upload-Metadata",
+    "Upload-Offset",
 )
 CORS_PREFLIGHT_MAX_AGE = 7_200  # s; the longest that Chromium keeps
 
