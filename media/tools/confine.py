@@ -2,8 +2,8 @@
 
 SPEC is JSON from ``sandbox.py``. Three processes: this one leaves for namespaces and waits; its child is the first process of
 the new place and reaps; the child of that puts on limits and walls, and becomes the tool. When one of them ends, so do those
-below, also by SIGKILL; when the server ends, the first kills the whole group. How the tool ended is a line of JSON on the
-descriptor ``report``. Imports nothing of the project.
+below, also by SIGKILL; when the server ends, or says so by SIGTERM, the first kills and buries the others. How the tool ended
+is a line of JSON on the descriptor ``report``. Imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -45,14 +45,33 @@ def main(text: str) -> None:
     if spec["private_tmp"] and not apart:
         _report(spec, {"failed": "private_tmp", "said": "no namespaces"})
         os._exit(1)
-    # Not by SIGKILL: without a namespace, what the tool has started would stay.
-    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGCHLD))
+    walls.adopt()
     walls.die_with_parent(spec["lifeline"], signal.SIGTERM)
     first = _fork(spec)
     if first == 0:
+        os.setpgid(0, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         walls.die_with_parent(spec["lifeline"])
         _reap(spec, worker, apart)
-    os.waitpid(first, 0)
+    with contextlib.suppress(OSError):
+        os.setpgid(first, first)  # whoever comes first
+    _report(spec, {"group": first})
+    _keep(first)
+
+
+def _keep(first: int) -> NoReturn:
+    """Wait for the end of ``first``, or bring it about when told to (SIGTERM: by the server, or because it is gone); then end
+    and bury all that is left of its group, or whoever is the first process of this machine would have to."""
+    while os.waitid(os.P_PID, first, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if signal.sigwait((signal.SIGTERM, signal.SIGCHLD)) == signal.SIGTERM:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(first, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(first, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
     os._exit(0)
 
 

@@ -19,6 +19,7 @@ _PROBE: Final = sandbox.Tool(program="ffprobe")
 _CODECS: Final = ",".join((
     "h264", "hevc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "h263", "mjpeg", "png",
     "aac", "opus", "libopus", "vorbis", "mp3", "mp3float", "flac", "alac", "amrnb", "amrwb", "ac3", "eac3",
+    "subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text",  # left out later, but ffprobe opens them
     "pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_alaw", "pcm_mulaw",
 ))  # fmt: skip
 THREADS: Final = "2"
@@ -45,8 +46,11 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
+    """``said``: what ffprobe had to say although it was content."""
+
     streams: list[Stream]
     duration_ms: int | None
+    said: str
 
 
 def reading(name: str, kind: Kind, pixels: int) -> list[str]:
@@ -89,9 +93,9 @@ def probe(folder: Folder, source: Path, kind: Kind, *, pixels: int, bounds: sand
         longest = max((float(length) for length in lengths if length not in (None, "N/A")), default=0.0)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ZeroDivisionError):
         raise Refused(Reason.UNREADABLE, "no answer") from None
-    return Probed(
-        [one for one in streams if one is not None], round(longest * 1_000) if 0 < longest < 1e9 else None
-    )
+
+    duration_ms = round(longest * 1_000) if 0 < longest < 1e9 else None
+    return Probed([one for one in streams if one is not None], duration_ms, done.said)
 
 
 def _stream(said: dict[str, Any]) -> Stream | None:
@@ -130,10 +134,14 @@ def run(
         return sandbox.run(folder, tool, arguments, bounds=bounds, inputs=inputs, lines=lines)
     except Refused as error:
         if error.reason is Reason.UNREADABLE:
-            for words, reason in _WORDS:
-                if words in error.said.lower():
-                    raise Refused(reason, error.said) from None
+            raise Refused(why(error.said), error.said, error.code) from None
         raise
+
+
+def why(said: str) -> Reason:
+    """The reason in the words of a tool, ``unreadable`` if it says none that is known."""
+    said = said.lower()
+    return next((reason for words, reason in _WORDS if words in said), Reason.UNREADABLE)
 
 
 class Progress:

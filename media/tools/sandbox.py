@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -43,6 +44,7 @@ _SYSTEM: Final = (
 )  # fmt: skip
 _LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 _TICK_S: Final = 0.2
+_PATIENCE_S: Final = 10.0
 _SAID_BYTES: Final = 4_096
 _LINE_BYTES: Final = 4_096
 _MOST_FILES: Final = 1_000
@@ -240,15 +242,26 @@ class _Run:
         try:
             self.listen(deadline)
         finally:
-            # Everything below is in this group, and may not leave it. The leader is not waited for before: its number is ours.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.end()
             os.close(self.holding)
             for stream in (self.process.stdout, self.process.stderr, self.report):
                 assert stream is not None
                 stream.close()
         return self.judge()
+
+    def end(self) -> None:
+        """The keeper kills and buries what it keeps. One that does not answer, or was killed itself, is helped."""
+        self.process.terminate()
+        try:
+            orderly = self.process.wait(_PATIENCE_S) == 0
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            orderly = False
+        group = re.search(rb'"group": (\d+)', self.reported)
+        if not orderly and group:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(group[1]), signal.SIGKILL)
 
     def listen(self, deadline: float) -> None:
         """Until all three pipes have ended, a bound is met, or time is over."""

@@ -71,7 +71,7 @@ def probe(folder: Folder, source: Path, kind: Kind, *, limits: Limits | None = N
         raise Refused(Reason.PIXELS)
     width, height = max(1, round(first.width * min(10.0, max(0.1, first.aspect)))), first.height
     if first.width < 1 or height < 1:
-        raise Refused(Reason.UNREADABLE, "no size")
+        raise Refused(ffmpeg.why(found.said), found.said)  # no decoder would have it
     if found.duration_ms is not None and found.duration_ms > limits.duration_ms:
         raise Refused(Reason.TOO_LONG)
     if first.rotation % 2:

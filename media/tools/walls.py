@@ -101,6 +101,11 @@ def give_up_root() -> None:
         _libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # or /proc/self belongs to root
 
 
+def adopt() -> None:
+    """Be the parent of whatever below us loses its own (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    _libc.prctl(36, 1, 0, 0, 0)
+
+
 def die_with_parent(lifeline: int, by: int = signal.SIGKILL) -> None:
     """The signal ``by`` when the parent ends, and an end now if the one who holds ``lifeline``'s other end is gone already. After
     the last change of user: the kernel forgets it then."""

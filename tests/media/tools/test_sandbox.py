@@ -293,3 +293,52 @@ def test_kill_9_of_the_parent_leaves_nothing(parent: Path, missing: tuple[str, .
     until(lambda: not path.exists(), "the folder is gone")
     until(lambda: not processes(mark), "the tools are gone")
     until(lambda: not processes(str(parent)), "the remover is gone")
+
+
+BURIED = """
+import ctypes, os, sys
+from dataclasses import replace
+from pathlib import Path
+from media.tools import folders, reasons, sandbox
+from tests.media.tools.boxed import SMALL, bash
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # what loses its parent comes to us
+sandbox._without = set(sys.argv[2:])
+with folders.folder(Path(sys.argv[1])) as folder:
+    for code in (":", "exit 3", "while :; do :; done", "kill -9 $$", "(while :; do :; done) & :", "(while :; do :; done) & wait"):
+        try:
+            bash(folder, code, replace(SMALL, deadline_s=0.5), children=True)
+        except (reasons.Refused, reasons.Late):
+            pass
+try:
+    print(os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("nobody")
+"""
+
+
+@pytest.mark.parametrize("missing", [(), ("namespaces",)], ids=["all walls", "no namespaces"])
+def test_no_zombie_is_left_to_others(parent: Path, missing: tuple[str, ...]) -> None:
+    """In a container the first process may be a server, which buries nobody but its own."""
+    ended = subprocess.run(
+        [sys.executable, "-c", BURIED, str(parent), *missing], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "nobody\n", ended.stderr
+
+
+@pytest.mark.parametrize("missing", [(), ("namespaces",)], ids=["all walls", "no namespaces"])
+def test_a_keeper_that_is_killed_itself(
+    folder: Folder, missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, *missing)
+    mark = f"603.{os.getpid()}"
+
+    def kill(line: str) -> None:
+        until(lambda: len(processes(f"/usr/bin/sleep {mark}")) > 1, "tools")
+        for found in processes("confine"):
+            if mark in found:
+                os.kill(int(found.split()[0]), signal.SIGKILL)
+
+    with pytest.raises(Busy):
+        code = f"echo now; /usr/bin/sleep {mark} & exec /usr/bin/sleep {mark}"
+        bash(folder, code, children=True, execute=("/usr/bin/sleep",), lines=kill)
+    until(lambda: not processes(mark), "nothing left")
