@@ -40,7 +40,7 @@ def main(text: str) -> None:
         else:
             apart = walls.separate(spec["private_tmp"])
     except OSError as error:
-        _report(spec, {"failed": "namespaces", "said": str(error)})
+        _report(spec, {"failed": "private_tmp" if spec["private_tmp"] else "namespaces", "said": str(error)})
         os._exit(1)
     if spec["private_tmp"] and not apart:
         _report(spec, {"failed": "private_tmp", "said": "no namespaces"})
@@ -159,7 +159,8 @@ def _become(spec: Mapping[str, Any], worker: Any, apart: bool) -> None:
 
 
 def _report(spec: Mapping[str, Any], how: Mapping[str, object]) -> None:
-    os.write(spec["report"], json.dumps(how).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
+        os.write(spec["report"], json.dumps(how).encode() + b"\n")
 
 
 if __name__ == "__main__":
