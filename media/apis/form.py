@@ -54,7 +54,8 @@ class UploadView(APIView):
     )
     def post(self, request: Request) -> Response:
         """The fields may stand before the file or behind it. It is looked into afterwards unless it is encrypted: `state` says
-        how far that is. Nobody may fetch it before it is `ready`. For large files over bad networks: `/media/tus`."""
+        how far that is, and so do notices `media` on the owner's devices. Nobody may fetch it before it is `ready`. For large
+        files over bad networks: `/media/tus`."""
         http = request._request
         if (http.content_type or "").lower() != FORM:
             raise Refused(Code.UNSUPPORTED_MEDIA, f"The body must be {FORM}.")

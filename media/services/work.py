@@ -10,6 +10,7 @@ from typing import Final
 
 from django.db.models import F, Q
 
+from accounts import events
 from media.models import Media, Rendition, State
 from whatsapp.infra.clock import now_ms
 
@@ -46,6 +47,7 @@ def tell(media: Media, percent: int) -> None:
     """How far it is. Raises :class:`Lost`."""
     _change(media, percent=percent)
     media.percent = percent
+    _say(media)
 
 
 def add(media: Media, rendition: Rendition) -> None:
@@ -82,6 +84,18 @@ def _end(media: Media, **fields: object) -> None:
     _change(media, worker=None, leased_until=0, **fields)
     for name, value in fields.items():
         setattr(media, name, value)
+    _say(media)
+
+
+def _say(media: Media) -> None:
+    """Its owner's devices show how far it is; one that is away asks."""
+    events.notice(
+        user_id=str(media.owner_id),
+        kind="media",
+        data={
+            "mediaId": str(media.pk), "state": str(media.state), "percent": media.percent, "reason": media.reason or None,
+        },
+    )  # fmt: skip
 
 
 def _change(media: Media, **fields: object) -> None:

@@ -17,6 +17,7 @@ from tests.accounts.conftest import (  # noqa: F401 - fixtures
     clock,
     enqueued,
     limits,
+    told,
 )
 from tests.groups.conftest import make, sign_in
 
@@ -74,14 +75,14 @@ class Tus:
     def begin(self, conversation: str, length: int | None, body: bytes = b"", **headers: Any) -> Any:
         metadata = {"fileType": "document", "conversationId": conversation, "filetype": "application/pdf"}
         metadata |= headers.pop("metadata", {})
-        told = {
+        given = {
             "Upload_Defer_Length": 1 if length is None else None,
             "Upload_Length": length,
             "Upload_Metadata": ",".join(
                 f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in metadata.items()
             ),
         }
-        return self.ask("POST", "/media/tus", body, **{**told, **headers})
+        return self.ask("POST", "/media/tus", body, **{**given, **headers})
 
     def send(self, path: str, offset: int, body: bytes, **headers: Any) -> Any:
         return self.ask(

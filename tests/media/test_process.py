@@ -78,6 +78,28 @@ def test_a_photo_is_made_anew(ann: Person, chat: str, folder: Storage) -> None:
     assert process(media) == "", "nothing is left to do"
 
 
+@pytest.mark.parametrize(
+    ("data", "state", "reason"), [(photo(), "ready", None), (b"none", "refused", "not_allowed")]
+)
+def test_its_owner_is_told(
+    ann: Person,
+    chat: str,
+    told: Any,
+    django_capture_on_commit_callbacks: Any,
+    data: bytes,
+    state: str,
+    reason: str | None,
+) -> None:
+    read = told(ann.user_id)
+    media = sent(ann, chat, data)
+    with django_capture_on_commit_callbacks(execute=True):
+        process(media)
+    (notice,) = read()
+    percent = 100 if state == "ready" else 0
+    assert (notice["type"], notice["kind"]) == ("notice", "media")
+    assert notice["data"] == {"mediaId": str(media), "state": state, "percent": percent, "reason": reason}
+
+
 def test_what_is_encrypted_is_not_looked_into(
     ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

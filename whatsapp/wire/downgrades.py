@@ -82,7 +82,7 @@ def all_of(*downgrades: Downgrade) -> Downgrade:
 #: Since 3.2: polls, what may be seen once, message requests, and these notices.
 _NEW_NOTICES: Final = (
     "prekeys_low", "identity_changed", "join_request", "join_answer", "number_changed", "pin", "profile_changed",
-    "device_idle",
+    "device_idle", "media",
 )  # fmt: skip
 
 _TO_3_1: Final[Mapping[type[Frame], Downgrade]] = {

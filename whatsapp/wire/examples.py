@@ -263,6 +263,11 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "kind": "device_idle",
             "data": {"deviceId": BOBS_PHONE, "name": "laptop", "unlinkAt": AT + 3 * 86_400_000},
         },
+        "work on an upload goes on": {
+            "type": "notice",
+            "kind": "media",
+            "data": {"mediaId": MESSAGE, "state": "processing", "percent": 40},
+        },
         "few one-time keys are left": {
             "type": "notice",
             "kind": "prekeys_low",

@@ -83,6 +83,7 @@ NoticeKind = Literal[
     "pin",
     "profile_changed",
     "device_idle",
+    "media",
 ]
 
 #: name in whatsapp.proto -> its values
