@@ -102,7 +102,7 @@ inside() { # COMMAND…  in the chroot, with a clean environment but for how the
         case "$variable" in
             PIP_FIND_LINKS) ;;
             PIP_CERT | SSL_CERT_FILE | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | GIT_SSL_CAINFO) pass+=("$variable=$bundle") ;;
-            PIP_* | *_proxy | *_PROXY | MAVEN_CENTRAL_URL) pass+=("$variable=${!variable}") ;;
+            PIP_* | *_proxy | *_PROXY | MAVEN_CENTRAL_URL | npm_config_registry) pass+=("$variable=${!variable}") ;;
         esac
     done < /proc/self/environ
     chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb "${pass[@]}" \

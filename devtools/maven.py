@@ -19,6 +19,7 @@ from devtools.errors import DevError
 CENTRAL = "https://repo.maven.apache.org/maven2"
 #: The address of a mirror with Central's layout; goes over Maven's own settings.
 VARIABLE = "MAVEN_CENTRAL_URL"
+HINT = f"{VARIABLE} names a mirror with Maven Central's layout."
 _AT_A_TIME = 6
 _TRIES = 3
 _TIMEOUT = 60
@@ -66,11 +67,14 @@ def fetch(
     say: Callable[[str], None] = lambda text: None,
     base: str | None = None,
     local: Path | None = None,
+    what: str = "jars",
+    hint: str = HINT,
 ) -> list[Path]:
     """Make sure that every jar of the list ``pins`` is in ``folder``; their paths, in the list's order.
 
     One that Maven has in its own repository (``local``) already is copied from there. Raises :class:`DevError` that names the
-    first jar that could not be had, or whose content is not the pinned one; what is in ``folder`` is always right.
+    first jar that could not be had, or whose content is not the pinned one; what is in ``folder`` is always right. ``what`` and
+    ``hint`` are for people: what is fetched, and what helps when it cannot be had.
     """
     wanted = pinned(pins)
     files = {path: folder / path.rpartition("/")[2] for path in wanted}
@@ -80,24 +84,24 @@ def fetch(
         missing = [path for path, file in files.items() if not file.exists()]
         if missing:
             where = base or address()
-            say(f"getting {len(missing)} jars of {folder.name}, each checked against its hash")
+            say(f"getting {len(missing)} {what} of {folder.name}, each checked against its hash")
             repository = local or Path.home() / ".m2" / "repository"
 
             def get(path: str) -> None:
-                _get(path, wanted[path], files[path], where, repository)
+                _get(path, wanted[path], files[path], where, repository, hint)
 
             with ThreadPoolExecutor(_AT_A_TIME) as pool:
                 list(pool.map(get, missing))
     return list(files.values())
 
 
-def _get(path: str, digest: str, target: Path, base: str, local: Path) -> None:
+def _get(path: str, digest: str, target: Path, base: str, local: Path, hint: str) -> None:
     try:
         content = (local / path).read_bytes()
     except OSError:
         content = b""
     if hashlib.sha256(content).hexdigest() != digest:
-        content = _download(f"{base}/{path}")
+        content = _download(f"{base}/{path}", hint)
         found = hashlib.sha256(content).hexdigest()
         if found != digest:
             raise DevError(
@@ -108,7 +112,7 @@ def _get(path: str, digest: str, target: Path, base: str, local: Path) -> None:
     draft.replace(target)
 
 
-def _download(url: str) -> bytes:
+def _download(url: str, hint: str) -> bytes:
     reason = ""
     for _ in range(_TRIES):
         try:
@@ -118,9 +122,7 @@ def _download(url: str) -> bytes:
             reason = str(error)
             if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410):
                 break
-    raise DevError(
-        f"{_shown(url)} could not be downloaded: {reason}. {VARIABLE} names a mirror with Maven Central's layout."
-    )
+    raise DevError(f"{_shown(url)} could not be downloaded: {reason}. {hint}")
 
 
 def _shown(url: str) -> str:

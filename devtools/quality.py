@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from devtools import again, bootstrap, cassandra, packages, s3proxy
+from devtools import again, bootstrap, cassandra, npm, packages, s3proxy
 from devtools.audit import WARNING
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON
@@ -59,6 +59,7 @@ def test(arguments: list[str]) -> int:
         packages.ensure()
         cassandra.ensure(bootstrap.say)
         s3proxy.ensure(bootstrap.say)
+        npm.ensure(bootstrap.say)
         env["WHATSAPP_TEST_ALL"] = "1"
         if not any(word.startswith("-m") for word in arguments):
             arguments = ["-m", _SHORT, *arguments]

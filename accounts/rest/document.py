@@ -59,6 +59,7 @@ _BY_STATUS: Final = {
     405: _METHOD,
     406: _ACCEPT,
     412: ("tus 1.0.0 is spoken here.", {"status": 412}),
+    423: ("The upload cannot be looked at now; ask again.", {"status": 423, "retry_after_ms": 1_000}),
     460: ("The bytes are not those that the checksum is of; send them again.", {"status": 460}),
 }
 
@@ -137,7 +138,7 @@ def _finish(path: str, operation: Schema, shared: dict[str, Schema], schemas: di
     for code in _codes(path, operation):
         by_status[STATUS[code]].add(code)
     for status in statuses:
-        by_status[status].add(Code.BAD_REQUEST)
+        by_status[status].add(Code.UNAVAILABLE if status == 423 else Code.BAD_REQUEST)
     if not operation.get(NOT_BUILT) and _negotiates(operation):
         by_status[406].add(Code.BAD_REQUEST)
     for status, codes in sorted(by_status.items()):

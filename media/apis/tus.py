@@ -43,6 +43,8 @@ OFFSET_STREAM: Final = "application/offset+octet-stream"
 #: ``Upload-Checksum``; the protocol wants SHA-1.
 _DIGESTS: Final = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "md5": hashlib.md5}
 _CHECKSUM_MISMATCH: Final = 460
+#: As tusd says that a client asks again later how far its upload is.
+_LOCKED: Final = 423
 _NUMBER: Final = re.compile("0|[1-9][0-9]{0,15}")
 _MAX_METADATA: Final = 4_096
 #: What a POST to an upload may stand for (``X-HTTP-Method-Override``).
@@ -102,6 +104,9 @@ class _TusView(APIView):
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers["Tus-Resumable"] = VERSION
+        if request.method == "HEAD" and response.status_code == 503:
+            # tus-js-client takes every other refusal for the end of the upload, and begins again with the first byte.
+            response.status_code = _LOCKED
         return response
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -191,10 +196,10 @@ class TusUploadView(_TusView):
         summary="How far an upload is",
         parameters=[_RESUMABLE],
         refuses=[Code.GONE],
-        extensions={STATUSES: [412]},
+        extensions={STATUSES: [412, 423]},
     )
     def head(self, request: Request, upload_id: uuid.UUID) -> Response:
-        """tus 1.0. `Upload-Offset` bytes are safe; go on there."""
+        """tus 1.0. `Upload-Offset` bytes are safe; go on there. 423: `unavailable`, ask again."""
         headers = {}
         known: Upload | Media | None = _ended(request, upload_id)
         if known is None:

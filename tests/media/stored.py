@@ -32,6 +32,15 @@ def offset(phone: Phone, url: str) -> int:
     return int(answer.headers["Upload-Offset"])
 
 
+def reached(phone: Phone, url: str, size: int) -> int:
+    """Wait until so many bytes of an upload are safe; how many there are."""
+    deadline = time.monotonic() + PATIENCE
+    while (known := offset(phone, url)) < size:
+        assert time.monotonic() < deadline, known
+        time.sleep(0.02)
+    return known
+
+
 def fetched(phone: Phone, url: str) -> bytes:
     """The file of an upload that has all its bytes, once the work on it is done."""
     path = f"/media/{url.rpartition('/')[2]}"
