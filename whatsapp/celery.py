@@ -109,6 +109,11 @@ def _in_worker(**_: Any) -> None:
     metrics.source("whatsapp_celery_queue_depth", "Tasks that wait in a queue.", depths, ("queue",))
     turns = _sweep.turns
     workers.serve(lambda: {"broker": bool(depths()), "sweep": turns()})
+    if "media" in app.amqp.queues.consume_from:
+        from media.pipeline.process import work_folder
+        from media.tools import folders
+
+        folders.sweep(work_folder())  # what was left by workers that nobody could bury
     if "fanout" in app.amqp.queues.consume_from:
         runtime().lanes()  # those that nobody holds are taken before the first task comes
 

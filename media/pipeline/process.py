@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
+
 from media.models import Kind, Media, Rendition
 from media.pipeline.beating import Beating, beating
 from media.pipeline.keeping import digest_of, keep, keep_original
@@ -36,6 +38,11 @@ _FAMILIES: Final = {
     Family.DOCUMENT: Kind.DOCUMENT,
 }
 _SCANNED: Final = 2**20
+
+
+def work_folder() -> Path | None:
+    """Where folders for tools are made; None: where temporary files are."""
+    return Path(settings.MEDIA_FOLDER) if settings.MEDIA_FOLDER else None
 
 
 def process(media_id: uuid.UUID) -> str:
@@ -74,7 +81,7 @@ def _work(media: Media, state: Beating) -> None:
     if media.encrypted:
         _seal(media, source)
         return
-    with folder() as place:
+    with folder(work_folder()) as place:
         path = place.path / "original"
         try:
             storage().download(source, path)

@@ -104,3 +104,7 @@ if CLAMD_URL and not re.fullmatch(
 CLAMD_TIMEOUT_MS = env.number("CLAMD_TIMEOUT_MS", 150_000)
 #: Larger ones are not scanned, and not clean either; at most clamd's StreamMaxLength and MaxFileSize.
 CLAMD_MOST_BYTES = env.number("CLAMD_MOST_BYTES", 100 * 2**20)
+
+#: Where a worker keeps a file while it makes it anew: room for the largest one twice over. None: the folder for temporary
+#: files of the system.
+MEDIA_FOLDER = os.environ.get("MEDIA_FOLDER") or None
