@@ -104,6 +104,7 @@ class Gateway:
             reads_shown=self._reads_shown,
             envelope_devices=self._envelope_devices,
             attach=self._attach,
+            detach=self._detach,
             # A broker that is away only means that the gateway reads by itself, and that workers look for lanes.
             submit_drain=tasks.submit_drain_soon,
             submit_lane=tasks.submit_lane_soon,
@@ -157,6 +158,12 @@ class Gateway:
     async def _attach(self, messages: Sequence[Attached]) -> list[str]:
         try:
             return await attaching.attach(self.pool, self.node.roster, messages)
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise Unavailable(str(error)) from None
+
+    async def _detach(self, messages: Sequence[tuple[str, str]]) -> None:
+        try:
+            await attaching.detach(self.pool, messages)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 

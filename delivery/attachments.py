@@ -12,9 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from delivery.ports import Attach, Attached
+from delivery.ports import Attach, Attached, Detach, nothing_to_detach
 from delivery.sending import Sending
 from delivery.store.interface import Unavailable
+from whatsapp.infra.batcher import Batcher
 from whatsapp.wire.errors import Code
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,26 @@ def media_of(url: str | None) -> str:
 
 
 class Attachments:
-    """``attach`` is bound by the layer that has the files."""
+    """``attach`` and ``detach`` are bound by the layer that has the files."""
 
-    def __init__(self, attach: Attach) -> None:
+    def __init__(self, attach: Attach, detach: Detach = nothing_to_detach) -> None:
         self._attach = attach
+        self._detach = detach
+        self._deleted: Batcher[tuple[str, str]] = Batcher(self._let_go)
+
+    def deleted(self, conversation: str, message_id: str) -> None:
+        """A message was deleted for everyone. Who wants its file is refused by the log already; this is so that the file goes."""
+        self._deleted.add((conversation, message_id))
+
+    async def drained(self) -> None:
+        await self._deleted.drained()
+
+    async def _let_go(self, messages: list[tuple[str, str]]) -> None:
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._detach(messages)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("files of deleted messages stay for a while: %s", type(error).__name__)
 
     async def refusals(self, batch: Sequence[Sending]) -> dict[Sending, tuple[str, str]]:
         """Code and text for the sends whose file may not be sent. What a device sent behind one that cannot be judged is not

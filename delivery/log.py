@@ -114,6 +114,7 @@ class Log:
 
     async def drained(self) -> None:
         await self._queue.drained()
+        await self._attachments.drained()
 
     async def _run(self, batch: list[Sending]) -> None:
         admitted = batch
@@ -273,6 +274,8 @@ class Log:
                     self._receipts.sent(send.conversation, send.sender, seq)
                     if pending.group:
                         self._counts.sent(send.conversation, send.sender, seq)
+                elif send.kind == "delete":
+                    self._attachments.deleted(send.conversation, send.target)
             session.send(
                 frames.StatusUpdate(
                     conversation_id=send.conversation,

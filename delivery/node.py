@@ -20,6 +20,7 @@ from delivery.log import Log
 from delivery.open_chats import OpenChats
 from delivery.ports import (
     Attach,
+    Detach,
     EnvelopeDevices,
     Identify,
     ReadsOf,
@@ -28,6 +29,7 @@ from delivery.ports import (
     everybody,
     keyless,
     nothing_to_attach,
+    nothing_to_detach,
     open_reads,
     shown_reads,
 )
@@ -61,6 +63,7 @@ class Node:
         reads_shown: ReadsShown = shown_reads,
         envelope_devices: EnvelopeDevices = keyless,
         attach: Attach = nothing_to_attach,
+        detach: Detach = nothing_to_detach,
         submit_drain: Callable[[DrainRequest], None] | None = None,
         submit_lane: SubmitLane | None = None,
     ) -> None:
@@ -85,7 +88,7 @@ class Node:
         self.counts = Counts(store, self.hub, self.roster)
         self.keyed = Keyed(envelope_devices)
         forwards = Forwards(self.bus.hot)
-        attachments = Attachments(attach)
+        attachments = Attachments(attach, detach)
         self.log = Log(
             store, self.roster, self.fanout, self.receipts, self.counts, self.keyed, forwards, attachments
         )

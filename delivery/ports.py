@@ -73,6 +73,15 @@ class Attached(NamedTuple):
 Attach = Callable[[Sequence[Attached]], Awaitable[list[str]]]
 
 
+#: ``detach([(conversation, message_id)])``: these messages were deleted for everyone and carry nothing any more. Raises
+#: ``Unavailable``; then what they carried stays as long as messages do.
+Detach = Callable[[Sequence[tuple[str, str]]], Awaitable[None]]
+
+
+async def nothing_to_detach(messages: Sequence[tuple[str, str]]) -> None:
+    """No file is known here."""
+
+
 async def nothing_to_attach(messages: Sequence[Attached]) -> list[str]:
     """No file is known here."""
     return ["not_found"] * len(messages)

@@ -64,6 +64,7 @@ JUDGED: Final[dict[tuple[str, str], str]] = {
     ("groups.0002_icons", "adding-foreign-key-constraint"): _NEW_COLUMN,
     ("groups.0002_icons", "require-concurrent-index-creation"): _SHIPPED,
     ("media.0002_pipeline", "require-concurrent-index-creation"): _EMPTY,
+    ("media.0004_deleted", "require-concurrent-index-creation"): _EMPTY,
 }
 
 

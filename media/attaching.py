@@ -34,6 +34,13 @@ ON CONFLICT DO NOTHING
 """
 
 
+_FORGET: Final = """
+DELETE FROM media_reference AS known
+USING unnest(%s::uuid[], %s::uuid[]) AS gone (conversation, message)
+WHERE known.conversation_id = gone.conversation AND known.message_id = gone.message
+"""
+
+
 async def attach(pool: AsyncConnectionPool, roster: Roster, messages: Sequence[Attached]) -> list[str]:
     """For each "" or the code of a refusal, as ``delivery.ports.Attach`` says. Raises psycopg's errors."""
     async with pool.connection() as link:
@@ -53,6 +60,13 @@ async def attach(pool: AsyncConnectionPool, roster: Roster, messages: Sequence[A
         async with pool.connection() as link:
             await link.execute(_NOTE, {**values, "now": now_ms()})
     return codes
+
+
+async def detach(pool: AsyncConnectionPool, messages: Sequence[tuple[str, str]]) -> None:
+    """These messages carry nothing any more: what no other one does goes (``services/contents.py``). Raises psycopg's errors."""
+    conversations, ids = zip(*messages, strict=True)
+    async with pool.connection() as link:
+        await link.execute(_FORGET, (list(conversations), list(ids)))
 
 
 def _judged(state: str) -> str:

@@ -125,7 +125,10 @@ class Reference(models.Model):
                 fields=["media", "conversation_id", "sender_id", "message_id"], name="media_reference_once"
             )
         ]
-        indexes = [models.Index(fields=["created_at"], name="media_reference_age")]
+        indexes = [
+            models.Index(fields=["created_at"], name="media_reference_age"),
+            models.Index(fields=["conversation_id", "message_id"], name="media_reference_message"),
+        ]
 
     def __str__(self) -> str:
         return f"reference to {self.media_id}"

@@ -132,7 +132,7 @@ async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> Non
         def send(self, frame: Any) -> None:
             self.got.append(frame)
 
-    parts: Any = [Store(), Lists(), None, None, None, None, None, None]
+    parts: Any = [Store(), Lists(), None, None, None, None, None, Attachments(nothing_to_attach)]
     log = Log(*parts)
     sessions: list[Any] = [Sender(), Sender()]
     for session, user in zip(sessions, (member, stranger), strict=True):

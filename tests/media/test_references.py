@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.gateway.peer import Peer, talking
@@ -102,6 +103,15 @@ async def test_a_deleted_message_gives_nothing(stack: Runs, codec: str) -> None:
         )
         assert (await ann.ask(deletion)).status == "sent"
         assert (await fetched(bob.phone, media)).status_code == 404
+
+        async def forgotten() -> bool:
+            with psycopg.connect(stack.env["DATABASE_URL"]) as link:
+                found = link.execute(
+                    "SELECT count(*) FROM media_reference WHERE media_id = %s", (media,)
+                ).fetchone()
+            return found == (0,)
+
+        await until(forgotten, "no message carries it any more")
 
 
 async def test_addresses_of_others_are_passed_on(stack: Runs, codec: str) -> None:
