@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
@@ -75,6 +76,15 @@ def test_a_file_in_chunks_at_once_and_with_checksums(sender: Sender, options: di
     uploader = sender.uploader(**options)
     uploader.upload()
     assert uploader.offset == SIZE
+    assert sender.arrived(uploader.url)
+
+
+def test_its_other_half_which_is_on_aiohttp(sender: Sender) -> None:
+    client = TusClient(sender.url, sender.headers)
+    uploader = client.async_uploader(
+        str(sender.file), chunk_size=6 * MIB, metadata=sender.metadata, upload_checksum=True
+    )
+    asyncio.run(uploader.upload())
     assert sender.arrived(uploader.url)
 
 
