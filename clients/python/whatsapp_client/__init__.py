@@ -18,6 +18,8 @@ from .errors import (
     Forbidden,
     Gone,
     LimitExceeded,
+    MediaDamaged,
+    MediaRefused,
     MemberMismatch,
     MessageGone,
     MessageNotFound,
@@ -28,6 +30,7 @@ from .errors import (
     SendFailed,
     SendLimitExceeded,
     Stopped,
+    TooLarge,
     Unreachable,
     WindowExpired,
 )
@@ -36,6 +39,7 @@ from .group_calls import FOR_EVER
 from .groups import Group, GroupSettings, Invite, InvitePreview, JoinRequest, Member, MemberReceipt, Page
 from .history import Conversation, History
 from .known_people import Profile
+from .media import Media, MediaState, Unfinished, Uploaded
 from .members import member_hash
 from .outbox import Outbox
 from .outgoing import Outgoing
@@ -43,6 +47,7 @@ from .people import BroadcastList, Contact
 from .polls import Poll
 from .rest import Rest
 from .retry import Backoff
+from .sealing import Sealed
 from .search import Found
 from .session import Session
 from .signup import SmsFile, sign_up
@@ -78,6 +83,10 @@ __all__ = [
     "InvitePreview",
     "JoinRequest",
     "LimitExceeded",
+    "Media",
+    "MediaDamaged",
+    "MediaRefused",
+    "MediaState",
     "Member",
     "MemberMismatch",
     "MemberReceipt",
@@ -93,6 +102,7 @@ __all__ = [
     "RateLimited",
     "Rest",
     "RestError",
+    "Sealed",
     "SendFailed",
     "SendLimitExceeded",
     "Session",
@@ -100,7 +110,10 @@ __all__ = [
     "SmsFile",
     "Stopped",
     "Timing",
+    "TooLarge",
+    "Unfinished",
     "Unreachable",
+    "Uploaded",
     "WindowExpired",
     "by_name",
     "events",

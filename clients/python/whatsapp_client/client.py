@@ -21,9 +21,11 @@ from .database import Database
 from .duties import Duties, Timing
 from .entry import whole
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
+from .files import Files
 from .inbound import Inbound, no_member, now
 from .link import Linked
 from .lookups import Lookups
+from .media import Media
 from .outgoing import CHANGES, Outgoing
 from .people import People
 from .retry import REASONS, Backoff, Retry, after_close
@@ -55,7 +57,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(Changing, People, Linked, Account):
+class Client(Changing, People, Linked, Account, Files):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
@@ -90,6 +92,7 @@ class Client(Changing, People, Linked, Account):
         for conversation_id, up_to in self._chats.untold().items():
             self._duties.read(conversation_id, up_to)
         self._backoff = backoff or Backoff()
+        self.media = Media(self.rest, self.database, self._backoff.fresh)
         self._broadcast = Broadcast()
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None

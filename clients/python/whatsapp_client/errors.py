@@ -136,6 +136,22 @@ def refused(code: str, message: str, details: Any = None) -> SendFailed:
     return SEND_ERRORS.get(code, SendFailed)(code, message, details)
 
 
+class MediaRefused(ClientError):
+    """The server will not pass this file on. ``reason``: why, in one word (``mismatch``, ``infected``…)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the file was refused: {reason}" if reason else "the file was refused")
+        self.reason = reason
+
+
+class MediaDamaged(ClientError):
+    """What came is not the file that was sent: cut short, changed, or encrypted with another key. Nothing of it is kept."""
+
+
+class TooLarge(RestError):
+    """A file of this kind may have ``details["limit"]`` bytes."""
+
+
 class OutboxFull(ClientError):
     """More messages wait for their ✓ than the outbox holds."""
 
@@ -159,4 +175,5 @@ REST_ERRORS: dict[str, type[RestError]] = {
     "gone": Gone,
     "limit_exceeded": LimitExceeded,
     "rate_limited": RateLimited,
+    "too_large": TooLarge,
 }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import IO, Any, TypeVar
 
 from .errors import REST_ERRORS, RestError, Unreachable
 from .session import Session, new_key
 
+MAX_PROBLEM = 65_536  # bytes of a refusal that are looked at
+T = TypeVar("T")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -43,12 +46,7 @@ class Rest:
         self.token = token
         self.renew = renew
         self._timeout = timeout
-        handlers: list[Any] = [_NoRedirect()]
-        if is_loopback(url):
-            handlers.append(urllib.request.ProxyHandler({}))
-        if url.startswith("https"):
-            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
-        self._opener = urllib.request.build_opener(*handlers)
+        self._opener = opener_of(url)
 
     # -- registration --------------------------------------------------------------------------------------
     async def register(self, phone_number: str) -> dict[str, Any]:
@@ -180,37 +178,88 @@ class Rest:
             headers["X-Link-Secret"] = secret
         if method == "POST":
             headers["X-Idempotency-Key"] = key or new_key()
+        return await self._authorized(method, path, data, headers, authenticated, self._perform)
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: IO[bytes] | None = None,
+        *,
+        timeout: float = 0,
+    ) -> http.client.HTTPMessage:
+        """One request of a transfer: the headers of its answer, also of one that leads elsewhere. ``body`` is read while it is
+        sent; ``Content-Length`` says how much it is."""
+
+        def perform(request: urllib.request.Request) -> http.client.HTTPMessage:
+            with opened(self._opener, request, timeout or self._timeout) as response:
+                return response.headers
+
+        return await self._authorized(method, path, body, headers, True, perform)
+
+    async def _authorized(
+        self, method: str, path: str, data: Any, headers: dict[str, str], authenticated: bool,
+        perform: Callable[[urllib.request.Request], T],
+    ) -> T:  # fmt: skip
+        """In a thread; once more with a new token if the first is refused. What is read while it is sent goes once."""
         token = self.token
         try:
-            return await self._request(method, path, data, headers, token if authenticated else "")
+            return await self._request(method, path, data, headers, token if authenticated else "", perform)
         except RestError as error:
             if error.status != 401 or not authenticated or self.renew is None:
                 raise
             await self.renew(token)
-            return await self._request(method, path, data, headers, self.token)
+            if data is not None and not isinstance(data, bytes):
+                raise Unreachable("the access token had ended") from None
+            return await self._request(method, path, data, headers, self.token, perform)
 
     async def _request(
-        self, method: str, path: str, data: bytes | None, headers: dict[str, str], token: str
-    ) -> Any:
+        self, method: str, path: str, data: Any, headers: dict[str, str], token: str,
+        perform: Callable[[urllib.request.Request], T],
+    ) -> T:  # fmt: skip
         if token:
             headers = {**headers, "Authorization": f"Bearer {token}"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
-        return await asyncio.to_thread(self._perform, request)
+        return await asyncio.to_thread(perform, request)
 
     def _perform(self, request: urllib.request.Request) -> Any:
-        try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                raw, kind = response.read(), response.headers.get_content_type()
-        except urllib.error.HTTPError as error:
-            with error:
-                raise _problem(error.code, error.headers.get("Retry-After"), error.read()) from None
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            raise Unreachable(
-                f"{self.url} does not answer: {getattr(error, 'reason', None) or error}"
-            ) from None
+        with opened(self._opener, request, self._timeout, follow=False) as response:
+            raw, kind = response.read(), response.headers.get_content_type()
         if raw and kind != "application/json":
             return raw
         return json.loads(raw) if raw else {}
+
+
+def opener_of(url: str) -> urllib.request.OpenerDirector:
+    """What asks this server. It goes nowhere else by itself."""
+    handlers: list[Any] = [_NoRedirect()]
+    if is_loopback(url):
+        handlers.append(urllib.request.ProxyHandler({}))
+    if url.startswith("https"):
+        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+    return urllib.request.build_opener(*handlers)
+
+
+@contextlib.contextmanager
+def opened(
+    opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout: float, *, follow: bool = True
+) -> Iterator[Any]:  # fmt: skip
+    """The answer, to be read in the block. ``follow``: one that leads elsewhere is an answer, too. Raises :class:`RestError`,
+    and :class:`Unreachable` also for what ends in the block."""
+    try:
+        with opener.open(request, timeout=timeout) as response:
+            yield response
+    except urllib.error.HTTPError as error:
+        with error:
+            if not follow or error.code != 302:
+                raise _problem(
+                    error.code, error.headers.get("Retry-After"), error.read(MAX_PROBLEM)
+                ) from None
+            yield error
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        where = urllib.parse.urlsplit(request.full_url).netloc
+        raise Unreachable(f"{where} does not answer: {getattr(error, 'reason', None) or error}") from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -59,6 +59,10 @@ class Backoff:
         self._rng = rng or random.Random()
         self.failures = 0
 
+    def fresh(self) -> Backoff:
+        """Another one of the same pace, without failures."""
+        return Backoff(first=self._first, ceiling=self._ceiling, rng=self._rng)
+
     def next(self, *, at_least: float = 0.0) -> float:
         """The next delay; counts a failure."""
         limit = min(self._ceiling, self._first * 2 ** min(self.failures, 16))

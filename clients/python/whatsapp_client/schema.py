@@ -118,4 +118,14 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE people ADD COLUMN photo TEXT NOT NULL DEFAULT '';
     """,
+    # Files on their way.
+    """
+    -- name: what is to be sent where (SHA-256). request: its X-Idempotency-Key. address: "" until the server gave one.
+    -- key: of an encrypted file, which is the file `spool` beside the database. offset: bytes that the server has.
+    CREATE TABLE uploads (
+        name TEXT PRIMARY KEY, conversation TEXT NOT NULL, kind TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
+        sha256 TEXT NOT NULL, key BLOB NOT NULL, plain_size INTEGER NOT NULL, spool TEXT NOT NULL, request TEXT NOT NULL,
+        address TEXT NOT NULL, offset INTEGER NOT NULL, at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
