@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.test import Client
 from PIL import Image
 
@@ -58,6 +59,7 @@ async def test_a_photo_and_its_small_picture(folder: Storage) -> None:
         whole, small = asked(ann, media), asked(ann, media, rendition="thumb")
         assert (whole.status_code, small.status_code) == (302, 302)
         assert asked(ann, media).headers["Location"] == whole.headers["Location"], "the same for a while"
+        connections.close_all()  # of a thread that ends before the database does
         return ann, media, whole.headers["Location"], small.headers["Location"]
 
     _, _, whole, small = await sync_to_async(prepare)()
