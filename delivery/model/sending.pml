@@ -16,7 +16,7 @@
  *
  * Left out, and why that is safe: batches of several conversations (one commit, as here), conflicts of bodies (an answer, nothing
  * more), several epochs and what the marks do (delivery.pml), Cassandra (claims.pml), sockets that take each other's place (R20:
- * they change nothing of this; tests/faults/test_session_rules.py).
+ * they change nothing of this; sessions.pml).
  *
  *   sound  unknown      -DUNKNOWN=1
  *   sound  kill         -DUNKNOWN=1 -DKILL
