@@ -60,8 +60,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
         ("POST", "/me/export"),
         ("PUT", f"/devices/{SOME_ID}/push"),
         ("POST", "/reports"),
-        ("POST", "/media/upload"),
-        ("PATCH", f"/media/tus/{SOME_ID}"),
         ("POST", "/calls/turn"),
         ("GET", "/backup"),
         ("POST", f"/bots/{SOME_ID}/webhooks"),

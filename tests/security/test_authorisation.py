@@ -17,6 +17,8 @@ from django.conf import settings
 
 from accounts.models import Account, Device
 from accounts.tokens import TokenError, read_access
+from media.services import uploads
+from media.services.uploads import New, Told
 from tests.accounts.conftest import (  # noqa: F401
     Api,
     Person,
@@ -244,11 +246,22 @@ OF_OTHERS = {
     ("GET", "/groups/{group_id}/icon"): ("not_found", 404),
     ("PUT", "/groups/{group_id}/icon"): ("not_found", 404),
     ("DELETE", "/groups/{group_id}/icon"): ("not_found", 404),
+    ("GET", "/media/{media_id}"): ("not_found", 404),
+    ("GET", "/media/{media_id}/content"): ("not_found", 404),
+    ("PATCH", "/media/tus/{upload_id}"): ("not_found", 404),
+    ("DELETE", "/media/tus/{upload_id}"): ("not_found", 404),
     ("PUT", "/blocks/{user_id}"): None,  # whom one blocks is one's own business
     ("DELETE", "/blocks/{user_id}"): None,
     ("GET", "/invites/{code}"): None,  # an invite is for whoever has its code
     ("POST", "/invites/{code}/join"): None,  # last: from here on Eve is a member
 }
+
+
+def _upload(person: Person, conversation: str) -> str:
+    """An upload that has begun."""
+    told = Told(uuid.UUID(conversation), "document")
+    media, _ = uploads.begin(account=Account.objects.get(pk=person.user_id), new=New(told, 3))
+    return str(media.pk)
 
 
 def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
@@ -266,11 +279,19 @@ def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
         "group_id": group,
         "code": code,
         "link_id": Api().post("/auth/link", {"deviceName": "x"}).json()["linkId"],
+        "media_id": _upload(ann, conversation),
+        "upload_id": _upload(ann, conversation),
     }
     for (method, path), refusal in OF_OTHERS.items():
         body = {"members": [bob.user_id]}  # which one address needs, and no other looks at
-        answer = eve.api(method, path.format(**ids), body)
-        unknown = eve.api(method, _filled(path), body)
+        tus = {
+            "HTTP_TUS_RESUMABLE": "1.0.0",
+            "HTTP_UPLOAD_OFFSET": "0",
+            "CONTENT_TYPE": "application/offset+octet-stream",
+        }
+        extra = tus if path.startswith("/media/tus/") else {}
+        answer = eve.api(method, path.format(**ids), body, **extra)
+        unknown = eve.api(method, _filled(path), body, **extra)
         if refusal is not None:
             assert_problem(answer, *refusal)
             assert answer.content == unknown.content, "one cannot tell theirs from none"
