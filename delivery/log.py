@@ -199,13 +199,15 @@ class Log:
         too_far = await self._forwards.too_far(
             [p for p, refusal in zip(batch, refusals, strict=True) if not refusal and p not in baseless]
         )
-        loose = await self._attachments.refusals(
-            [
-                p
-                for p, refusal in zip(batch, refusals, strict=True)
-                if not refusal and p not in baseless and p not in too_far
-            ]
-        )
+        loose: dict[Sending, tuple[str, str]] = {}
+        if any(pending.media for pending in batch):
+            loose = await self._attachments.refusals(
+                [
+                    p
+                    for p, refusal in zip(batch, refusals, strict=True)
+                    if not refusal and p not in baseless and p not in too_far
+                ]
+            )
         admitted = []
         for pending, refusal in zip(batch, refusals, strict=True):
             if pending in repeated:

@@ -92,7 +92,7 @@ class UploadView(APIView):
             )
         try:
             held = uploads.hold(account=account, media_id=media.pk, offset=0)
-            receiver = Receiver(held, storage())
+            receiver = Receiver(held, storage(), counted=True)
             receiver.open()
             fields, media_type = form.read(request._request, receiver)
             receiver.tell(uploads.tell(

@@ -23,14 +23,12 @@ from media.tools import documents, pictures, video, voice
 from media.tools.folders import Folder, folder
 from media.tools.kinds import Family, identify
 from media.tools.kinds import Kind as FileKind
-from media.tools.reasons import Reason, Refused, Unfinished
+from media.tools.reasons import Late, Reason, Refused, Unfinished
 from media.tools.renditions import Name
 from whatsapp.infra import metrics
 
 log = logging.getLogger(__name__)
 
-#: Before it is tried again, for a server or a machine that has to come back (ms).
-_WAIT_MS: Final = 15_000
 _FAMILIES: Final = {
     Family.PICTURE: Kind.IMAGE,
     Family.VIDEO: Kind.VIDEO,
@@ -63,7 +61,7 @@ def process(media_id: uuid.UUID) -> str:
     except (Unfinished, ScannerUnavailable, StorageUnavailable) as error:
         log.warning("an upload waits: %s", type(error).__name__)
         metrics.count("media", "waits")
-        work.later(media, _WAIT_MS)
+        work.later(media, attempt=isinstance(error, Late))
         return media.state
     except work.Lost:
         return ""

@@ -206,6 +206,18 @@ def named(*, account: Account, key: str) -> Media | None:
     return _known(account, name, now_ms()) if name is not None else None
 
 
+def meter(media: Media, size: int) -> None:
+    """Count bytes of a file of unknown length, as those of a large one. Raises :class:`Refused` (``rate_limited``)."""
+    wait = rates.take(
+        scope="media-large", subject=str(media.owner_id), limit=LIMITS.media_large_bytes_per_day, window_ms=DAY_MS,
+        now=now_ms(), number=size,
+    )  # fmt: skip
+    if wait:
+        raise Refused(
+            Code.RATE_LIMITED, "You have uploaded as much as is allowed; go on later.", retry_after_ms=wait
+        )
+
+
 # -- a request that sends bytes ------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +264,9 @@ def _tell_length(account: Account, upload: Upload, length: int) -> None:
     if length < upload.offset:
         raise Refused(Code.BAD_REQUEST, "More bytes than this are here already.")
     check_length(upload.media.kind, upload.media.encrypted, length)
-    charge(account, length, now_ms())
+    metered = sum(size for _, _, size, _ in upload.parts)  # by :func:`meter`
+    if length > metered:
+        charge(account, length - metered, now_ms())
     upload.length = length
     Media.objects.filter(pk=upload.pk).update(size=length)
 

@@ -17,6 +17,9 @@ from whatsapp.infra.clock import now_ms
 #: A worker says this often that it is still there, and has this long to say it (ms).
 BEAT_MS: Final = 10_000
 LEASE_MS: Final = 60_000
+#: Before work is tried again (ms).
+LEAST_WAIT_MS: Final = 15_000
+MOST_WAIT_MS: Final = 600_000
 #: After so many beginnings, each of which ended with its worker: the file kills whoever works on it.
 MOST_ATTEMPTS: Final = 5
 
@@ -67,10 +70,15 @@ def refuse(media: Media, reason: str) -> None:
     _end(media, state=State.REFUSED, reason=reason, percent=0)
 
 
-def later(media: Media, wait_ms: int) -> None:
-    """It is the machine's doing: somebody tries again. What waits for a server that is away counts for no attempt."""
+def later(media: Media, *, attempt: bool) -> None:
+    """It is the machine's doing: somebody tries again, after a quarter of the time that it has waited already. ``attempt``: it
+    had its chance, and counts; what waits for a server or a program that is away does not."""
+    now = now_ms()
+    waited = (now - (media.stored_at or now)) // 4
     Media.objects.filter(pk=media.pk, worker=media.worker).update(
-        worker=None, leased_until=now_ms() + wait_ms, attempts=F("attempts") - 1
+        worker=None,
+        leased_until=now + min(max(waited, LEAST_WAIT_MS), MOST_WAIT_MS),
+        attempts=F("attempts") - (0 if attempt else 1),
     )
 
 

@@ -50,13 +50,18 @@ class Receiver:
     and errors of the database; then the request ends, and what the row says is there.
 
     ``commit``: False leaves the row where it is until :meth:`close`: a checksum decides about all bytes of the request.
+    ``counted``: its bytes are, although their number is not known yet.
     """
 
-    def __init__(self, held: Held, storage: Storage, *, commit: bool = True) -> None:
+    def __init__(self, held: Held, storage: Storage, *, commit: bool = True, counted: bool = False) -> None:
         self._row = held  # as it stands in the database
         self._held = held  # as it is in the storage
         self._storage = storage
         self._commit = commit
+        self._metered = held.length is None and not counted
+        self._most = (
+            uploads.most(held.media.kind, held.media.encrypted) if held.length is None else held.length
+        )
         self._buffer = bytearray()
         self._read_tail = 0
         self.received = held.offset
@@ -86,8 +91,7 @@ class Receiver:
     def feed(self, data: bytes) -> None:
         """Take the next bytes; no connection of the database is held then. Raises :class:`TooLong` and :class:`TooManyParts`,
         too."""
-        length = self._held.length
-        if length is not None and self.received + len(data) > length:
+        if self.received + len(data) > self._most:
             raise TooLong
         self.received += len(data)
         self._buffer += data
@@ -125,6 +129,9 @@ class Receiver:
             token = self._storage.begin(key, self._media_type, self._metadata)
             # Before the first part: an upload of the storage that no row names is found only after a day.
             self._row = uploads.advance(self._row, token=token)
+            _free()
+        if self._metered:
+            uploads.meter(media, len(data))
             _free()
         part = self._storage.part(key, token, held.next_part, data)
         parts = (*held.parts, astuple(part))

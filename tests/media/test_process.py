@@ -19,8 +19,10 @@ from media.scan import Kind as Found
 from media.scan import ScannerUnavailable, Verdict
 from media.services import work
 from media.storage import Storage, StorageUnavailable
+from media.tools.reasons import Late
 from tests.media.conftest import Person, direct, kept, sign_in
 from tests.media.test_form import file, upload
+from whatsapp.infra.clock import now_ms
 
 pytestmark = pytest.mark.django_db
 
@@ -204,6 +206,32 @@ def test_who_lost_the_lease_changes_nothing(
     assert process(media) == ""
     assert Media.objects.get(pk=media).state == State.READY
     assert sorted(made(media)) == ["full", "thumb"]
+
+
+def test_what_is_never_done_in_time_is_refused_at_last(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*args: Any) -> Any:
+        raise Late
+
+    monkeypatch.setattr(pipeline.pictures, "renditions", late)
+    media = sent(ann, chat, photo())
+    for _ in range(work.MOST_ATTEMPTS):
+        assert process(media) == State.PROCESSING
+        Media.objects.filter(pk=media).update(leased_until=0)
+    assert process(media) == State.REFUSED
+
+
+def test_who_waits_for_long_is_tried_less_often(ann: Person, chat: str, folder: Storage) -> None:
+    media = sent(ann, chat, photo())
+    for waited_ms, wait_ms in ((0, 15_000), (100_000, 25_000), (86_400_000, 600_000)):
+        Media.objects.filter(pk=media).update(leased_until=0, stored_at=now_ms() - waited_ms)
+        claimed = work.claim(media)
+        assert claimed is not None
+        work.later(claimed, attempt=False)
+        known = Media.objects.get(pk=media)
+        assert known.leased_until - now_ms() == pytest.approx(wait_ms, abs=5_000)
+        assert known.attempts == 0
 
 
 class Daemon:

@@ -333,6 +333,23 @@ def test_bytes_are_counted(ann: Person, chat: str, limits: Any) -> None:
     assert tus.begin(chat, 400).status_code == 201, "what was refused is not counted"
 
 
+def test_bytes_of_no_known_number_are_counted_and_bounded(
+    ann: Person, chat: str, folder: Storage, limits: Any
+) -> None:
+    limits(media_large_bytes_per_day=11 * MIB, media_document_bytes=16 * MIB, media_bytes_per_hour=2 * MIB)
+    tus, data = Tus(ann), some_bytes(17 * MIB)
+    path = tus.begin(chat, None).headers["Location"]
+    assert tus.send(path, 0, data[: 10 * MIB]).status_code == 204
+    assert_problem(tus.send(path, 10 * MIB, data[10 * MIB : 16 * MIB]), "rate_limited", 429)
+    assert tus.offset(path) == 10 * MIB
+    limits(media_large_bytes_per_day=100 * MIB)
+    assert_problem(tus.send(path, 10 * MIB, data[10 * MIB :]), "too_large", 413)
+    offset = tus.offset(path)
+    assert tus.send(path, offset, data[offset : 16 * MIB]).status_code == 204
+    assert tus.send(path, 16 * MIB, b"", Upload_Length=16 * MIB).status_code == 204
+    assert stored(path, folder) == data[: 16 * MIB]
+
+
 def test_uploads_that_are_begun_are_counted(ann: Person, chat: str, limits: Any) -> None:
     limits(media_open_uploads=2)
     tus = Tus(ann)
