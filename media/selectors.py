@@ -94,3 +94,9 @@ def waits(key: str) -> bool:
         return False
     states = (State.UPLOADING, State.STORED, State.PROCESSING)
     return Media.objects.filter(pk=media_id, state__in=states).exists()
+
+
+def referred(key: str) -> bool:
+    """Whether a file that was not deleted is the object of this key: a message may carry it while it has its row. Rows go
+    with the last message (``services/contents.py``)."""
+    return Rendition.objects.filter(key=key).exists()

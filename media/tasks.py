@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 
 from celery import shared_task
 
@@ -13,6 +14,7 @@ from media.services import contents, work
 from media.storage import lifecycle, storage
 from media.uploads import ending
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 
 
 @shared_task
@@ -44,8 +46,14 @@ def sweep_uploads() -> int:
 @shared_task
 def sweep_storage() -> dict[str, int]:
     """Take away what the policy of the storage says (``media/storage/lifecycle.py``), where the bucket does not do it itself."""
-    swept = lifecycle.sweep(storage(), now_ms(), waits=selectors.waits)
-    return {"uploads": swept.uploads, "incoming": swept.incoming, "media": swept.media}
+    swept = lifecycle.sweep(
+        storage(),
+        now_ms(),
+        waits=selectors.waits,
+        referred=selectors.referred,
+        retention_ms=LIMITS.retention_ms,
+    )
+    return asdict(swept)
 
 
 @shared_task

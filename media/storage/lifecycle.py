@@ -1,8 +1,9 @@
 """How long media live: one table, for the bucket's own rules and for our sweep, which does the same where the server does not
 (a local folder, and most S3 servers but Amazon's).
 
-A message that is forwarded refers to the stored object again, however old that is. So before an object goes, ``delete_after_ms``
-after it was written, whoever makes a new reference asks :func:`needs_renewal` and copies it onto itself: then it is young again.
+A message that is forwarded refers to the stored object again, however old that is; the bucket's rules know nothing of messages.
+So before an object goes, ``delete_after_ms`` after it was written, the sweep copies what is still needed onto itself: then it is
+young again (:func:`needs_renewal`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from media.storage import names
-from media.storage.interface import Entry, Storage
+from media.storage.interface import Entry, NotStored, Storage
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -46,6 +47,7 @@ class Swept:
     uploads: int = 0
     incoming: int = 0
     media: int = 0
+    renewed: int = 0  # not taken away: written again
 
 
 def check(policy: Policy, retention_ms: int) -> list[str]:
@@ -68,7 +70,11 @@ def check(policy: Policy, retention_ms: int) -> list[str]:
 
 def needs_renewal(modified_ms: int, now_ms: int, retention_ms: int, policy: Policy = POLICY) -> bool:
     """Whether an object written at ``modified_ms`` would go before a message of now does: then copy it onto itself."""
-    return modified_ms + policy.delete_after_ms < now_ms + retention_ms + _DAY_MS
+    return modified_ms < _renewed_before(now_ms, retention_ms, policy)
+
+
+def _renewed_before(now_ms: int, retention_ms: int, policy: Policy) -> int:
+    return now_ms + retention_ms + _DAY_MS - policy.delete_after_ms
 
 
 def document(location: str = "", policy: Policy = POLICY) -> dict[str, Any]:
@@ -111,11 +117,13 @@ def sweep(
     *,
     waits: Callable[[str], bool] = lambda key: False,
     referred: Callable[[str], bool] = lambda key: False,
+    retention_ms: int = 0,
     policy: Policy = POLICY,
 ) -> Swept:
     """Abort forgotten uploads, delete what came in and became nothing, and media that are too old. Any number of sweeps may run
     at once, and one that ends early is continued by the next. ``waits(key)``: the object of this key under ``incoming/`` is
-    still needed; ``referred(key)``: the same under ``media/``. Raises :class:`StorageUnavailable`."""
+    still needed; ``referred(key)``: the same under ``media/``, where it is written again in time for a message that is kept for
+    ``retention_ms``. Raises :class:`StorageUnavailable`."""
     uploads = 0
     for upload in storage.open_uploads(now_ms - policy.uploads_after_ms):
         storage.abort(upload.key, upload.token)
@@ -126,10 +134,26 @@ def sweep(
         storage,
         (e.key for e in storage.keys(names.INCOMING) if e.modified_ms < old and not waits(e.key)),
     )
-    aged = _delete(
-        storage, (e.key for e in _aged(storage, now_ms - policy.delete_after_ms) if not referred(e.key))
-    )
-    return Swept(uploads, incoming, aged)
+    old, renewed = now_ms - policy.delete_after_ms, 0
+
+    def unneeded() -> Iterator[str]:
+        nonlocal renewed
+        for entry in _aged(storage, _renewed_before(now_ms, retention_ms, policy)):
+            if referred(entry.key):
+                renewed += _renew(storage, entry.key)
+            elif entry.modified_ms < old:
+                yield entry.key
+
+    aged = _delete(storage, unneeded())
+    return Swept(uploads, incoming, aged, renewed)
+
+
+def _renew(storage: Storage, key: str) -> bool:
+    try:
+        storage.copy(key, key)
+    except NotStored:
+        return False  # its last owner took it away in between
+    return True
 
 
 def _aged(storage: Storage, before_ms: int) -> Iterator[Entry]:

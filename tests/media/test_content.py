@@ -103,7 +103,7 @@ def test_the_sweep_takes_what_nobody_needs(ann: Person, chat: str, folder: Stora
     """What was lost on the way goes after a day; what still waits for its worker stays."""
     waiting, lost = sent(ann, chat, photo()), sent(ann, chat, photo())
     Media.objects.filter(pk=lost).update(state=State.REFUSED)
-    assert tasks.sweep_storage() == {"uploads": 0, "incoming": 0, "media": 0}
+    assert tasks.sweep_storage() == {"uploads": 0, "incoming": 0, "media": 0, "renewed": 0}
     clock(25 * 3_600_000)
-    assert tasks.sweep_storage() == {"uploads": 0, "incoming": 1, "media": 0}
+    assert tasks.sweep_storage() == {"uploads": 0, "incoming": 1, "media": 0, "renewed": 0}
     assert kept(folder) == [f"incoming/{waiting}"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from media import tasks
-from media.models import Media, Reference, State
+from media.models import Media, Reference, Rendition, State
 from media.pipeline import keeping
 from media.pipeline.process import process
 from media.services import contents
 from media.storage import Storage, StorageUnavailable
+from media.storage.local import Local
 from tests.media.conftest import Person, assert_problem, direct, kept, sign_in
 from tests.media.test_process import photo, sent
 from whatsapp.infra.clock import now_ms
@@ -76,6 +79,36 @@ def test_what_only_expired_messages_carry_goes(ann: Person, chat: str, folder: S
     clock(DAY_MS + 1)
     assert tasks.drop_unused() == 1
     assert kept(folder) == []
+
+
+@pytest.mark.parametrize("needed", [True, False], ids=["a message carries it", "nobody has it"])
+def test_a_file_older_than_a_year_goes_unless_a_message_carries_it(
+    ann: Person, chat: str, folder: Storage, needed: bool
+) -> None:
+    """It was sent on today."""
+    assert isinstance(folder, Local)
+    media = sent(ann, chat, photo())
+    process(media)
+    carried(media, now_ms())
+    if not needed:
+        Rendition.objects.filter(media=media).delete()
+    before = kept(folder)
+    old = now_ms() / 1000 - 366 * 86_400
+    for key in before:
+        moved = folder.folder / key.replace(key[6:16], f"{datetime.fromtimestamp(old, UTC):%Y/%m/%d}")
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        (folder.folder / key).rename(moved)
+        os.utime(moved, (old, old))
+        Rendition.objects.filter(key=key).update(key=str(moved.relative_to(folder.folder)))
+    swept = tasks.sweep_storage()
+    if needed:
+        assert (swept["media"], swept["renewed"]) == (0, 2)
+        url = ann.api.get(f"/media/{media}/content").headers["Location"]
+        assert ann.api.get(url).status_code == 200
+        assert tasks.sweep_storage()["renewed"] == 0, "they are young again"
+    else:
+        assert (swept["media"], swept["renewed"]) == (2, 0)
+        assert kept(folder) == []
 
 
 def test_what_two_have_goes_with_the_last_of_them(ann: Person, chat: str, folder: Storage) -> None:

@@ -92,8 +92,41 @@ def test_media_go_after_their_time(place: Place) -> None:
     for key in keys:
         storage.put(key, b"x", TYPE)
     assert sweep(storage, now_ms() + 364 * DAY) == Swept()
-    assert sweep(storage, now_ms() + 366 * DAY, referred={keys[1]}.__contains__) == Swept(media=2)
+    assert sweep(storage, now_ms() + 366 * DAY, referred={keys[1]}.__contains__) == Swept(media=2, renewed=1)
     assert [entry.key for entry in storage.keys("")] == [keys[1]]
+
+
+def test_what_is_needed_is_young_again_before_the_bucket_takes_it(place: Place) -> None:
+    """The bucket's own rules know no messages: a month before its end an object that one may carry is written again."""
+    storage, retention = place.storage, 30 * DAY
+    needed, other = (names.media(digit * 64, "full", "webp", now_ms()) for digit in "ab")
+    for key in (needed, other):
+        storage.put(key, b"x", TYPE, {"user-id": "u1"}, "private")
+    before = storage.describe(needed)
+    assert (
+        sweep(storage, now_ms() + 333 * DAY, referred={needed}.__contains__, retention_ms=retention)
+        == Swept()
+    )
+    found = sweep(storage, now_ms() + 335 * DAY, referred={needed}.__contains__, retention_ms=retention)
+    assert found == Swept(renewed=1)
+    after = storage.describe(needed)
+    assert after.modified_ms >= before.modified_ms
+    assert (after.metadata, after.media_type, after.cache_control) == ({"user-id": "u1"}, TYPE, "private")
+    assert storage.read(needed) == b"x"
+    assert storage.exists(other), "its year is not over"
+
+
+def test_what_was_renewed_is_left_alone(tmp_path: Any) -> None:
+    place = Place("local", Local(tmp_path / "media"))
+    key = names.media("a" * 64, "full", "webp", now_ms() - 350 * DAY)
+    place.storage.put(key, b"x", TYPE)
+    age(place, key, 350)
+
+    def swept() -> Swept:
+        return sweep(place.storage, now_ms(), referred={key}.__contains__, retention_ms=30 * DAY)
+
+    assert swept() == Swept(renewed=1)
+    assert swept() == Swept()
 
 
 def test_what_was_renewed_stays_and_later_days_are_not_looked_at(tmp_path: Any) -> None:
