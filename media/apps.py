@@ -1,6 +1,12 @@
 from django.apps import AppConfig
+from django.core import checks
+
+from media.checks import TAG, scanned
 
 
 class MediaConfig(AppConfig):
     name = "media"
     verbose_name = "Media"
+
+    def ready(self) -> None:
+        checks.register(scanned, TAG, deploy=True)

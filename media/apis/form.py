@@ -15,7 +15,7 @@ from accounts.rest.schema import operation
 from accounts.rest.uploads import FORM
 from media import tasks
 from media.apis.fields import MEDIA_EXAMPLE, TAG, MediaOutput, ToldInput, media_json, told
-from media.apis.receiving import place, told_apart
+from media.apis.receiving import place, taken, told_apart
 from media.models import Media, State
 from media.services import uploads
 from media.services.uploads import New
@@ -49,6 +49,7 @@ class UploadView(APIView):
             Code.LIMIT_EXCEEDED,
             Code.NOT_FOUND,
             Code.UNSUPPORTED_MEDIA,
+            Code.FEATURE_DISABLED,
         ],
         idempotent=True,
     )
@@ -56,6 +57,7 @@ class UploadView(APIView):
         """The fields may stand before the file or behind it. It is looked into afterwards unless it is encrypted: `state` says
         how far that is, and so do notices `media` on the owner's devices. Nobody may fetch it before it is `ready`. For large
         files over bad networks: `/media/tus`."""
+        taken()
         http = request._request
         if (http.content_type or "").lower() != FORM:
             raise Refused(Code.UNSUPPORTED_MEDIA, f"The body must be {FORM}.")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from django.conf import settings
+
 from accounts.errors import Refused
 from media.services.uploads import Lost
 from media.storage.interface import NotStored, StorageUnavailable, WrongParts
@@ -16,6 +18,12 @@ from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 _receiving: Final = threading.BoundedSemaphore(LIMITS.media_uploads)
+
+
+def taken() -> None:
+    """Raises :class:`Refused` (``feature_disabled``) where files are not taken (``settings.MEDIA``)."""
+    if not settings.MEDIA:
+        raise Refused(Code.FEATURE_DISABLED, "Files are not taken here now.")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from accounts.rest.schema import STATUSES, operation
 from accounts.rest.views import OneForm
 from media import tasks
 from media.apis.fields import TAG, told
-from media.apis.receiving import place, told_apart
+from media.apis.receiving import place, taken, told_apart
 from media.models import Media, State, Upload
 from media.services import uploads
 from media.services.uploads import Held, New
@@ -91,6 +91,8 @@ class _TusView(APIView):
         super().initial(request, *args, **kwargs)
         if request.method != "OPTIONS" and request.headers.get("Tus-Resumable") != VERSION:
             raise _Version
+        if request.method in ("POST", "PATCH"):
+            taken()
 
     def handle_exception(self, error: Exception) -> Response:
         if isinstance(error, _Version):
@@ -151,7 +153,13 @@ class TusView(_TusView):
         request={OFFSET_STREAM: OpenApiTypes.BINARY},
         parameters=[_RESUMABLE, _LENGTH, _DEFER, _METADATA, _CHECKSUM],
         status=201,
-        refuses=[Code.RATE_LIMITED, Code.TOO_LARGE, Code.LIMIT_EXCEEDED, Code.NOT_FOUND],
+        refuses=[
+            Code.RATE_LIMITED,
+            Code.TOO_LARGE,
+            Code.LIMIT_EXCEEDED,
+            Code.NOT_FOUND,
+            Code.FEATURE_DISABLED,
+        ],
         idempotent=True,
         extensions={STATUSES: [412, 460]},
     )
@@ -219,7 +227,13 @@ class TusUploadView(_TusView):
         request={OFFSET_STREAM: OpenApiTypes.BINARY},
         parameters=[_RESUMABLE, _OFFSET, _LENGTH, _CHECKSUM],
         status=204,
-        refuses=[Code.GONE, Code.CONFLICT, Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA],
+        refuses=[
+            Code.GONE,
+            Code.CONFLICT,
+            Code.TOO_LARGE,
+            Code.UNSUPPORTED_MEDIA,
+            Code.FEATURE_DISABLED,
+        ],
         extensions={STATUSES: [412, 460]},
     )
     def patch(self, request: Request, upload_id: uuid.UUID) -> Response:

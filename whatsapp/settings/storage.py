@@ -108,3 +108,6 @@ CLAMD_MOST_BYTES = env.number("CLAMD_MOST_BYTES", 100 * 2**20)
 #: Where a worker keeps a file while it makes it anew: room for the largest one twice over. None: the folder for temporary
 #: files of the system.
 MEDIA_FOLDER = os.environ.get("MEDIA_FOLDER") or None
+
+#: Whether files are taken. ``0``: uploads answer ``feature_disabled``; what was uploaded is sent and fetched as before.
+MEDIA = env.flag("MEDIA", default=True)
