@@ -203,6 +203,7 @@ _counted = {
             "sms": "Text messages handed over, or not.",
             "sms_receipts": "Delivery receipts of text messages, by state.",
             "smpp": "What happened on connections to message centres.",
+            "media": "Work on uploaded files by where it ended (ready, refused, waits), and requests that found no room (busy).",
             "images": "Pictures that people uploaded: made small, the worker died of it, or none was free.",
             "files": "What the storage of files did not do.",
             "keys": "Keys for end-to-end encryption: one-time keys stored and given, what was given instead, alarms.",
