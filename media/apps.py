@@ -9,4 +9,8 @@ class MediaConfig(AppConfig):
     verbose_name = "Media"
 
     def ready(self) -> None:
+        from accounts import endings
+        from media.tasks import erase_soon
+
+        endings.register(erase_soon)
         checks.register(scanned, TAG, deploy=True)

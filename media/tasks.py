@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import asdict
 
 from celery import shared_task
 
 from delivery import tasks
-from media import selectors
+from media import erasure, selectors
 from media.pipeline.process import process as work_on
 from media.services import contents, work
-from media.storage import lifecycle, storage
+from media.storage import StorageUnavailable, lifecycle, storage
 from media.uploads import ending
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
+
+log = logging.getLogger(__name__)
 
 
 @shared_task
@@ -61,3 +64,31 @@ def drop_unused() -> int:
     """Delete what nobody was sent within a day, and what no message carries any more. Returns how many."""
     contents.drop_rest()
     return contents.drop_unused(now_ms())
+
+
+@shared_task
+def erase(user_id: str) -> bool:
+    """A step of deleting what an account that ended has uploaded; the next one follows. Returns whether something is left."""
+    try:
+        more = erasure.step(uuid.UUID(user_id))
+    except StorageUnavailable:
+        log.warning("files of an ended account stay for a while")
+        return True
+    if more:
+        tasks.enqueue(erase, user_id)
+    return more
+
+
+def erase_soon(user_id: str) -> None:
+    """:func:`erase` from anywhere: does not wait for the broker. Should it get lost, :func:`erase_ended` follows."""
+    tasks.enqueue_soon(erase, user_id)
+
+
+@shared_task
+def erase_ended() -> int:
+    """Go on with accounts that ended: a task got lost or was killed, the storage was away, or an upload came at the last moment.
+    Returns how many."""
+    found = erasure.ended()
+    for user_id in found:
+        tasks.enqueue(erase, str(user_id))
+    return len(found)

@@ -54,6 +54,16 @@ class Account(models.Model):
     #: Since when the account has no number, no devices and no profile, and is found by nobody.
     retired_at = models.BigIntegerField(null=True, blank=True, editable=False)
 
+    class Meta:
+        # Other apps look again and again for what is left of accounts that ended (``accounts/endings.py``).
+        indexes = [
+            models.Index(
+                fields=["retired_at"],
+                condition=models.Q(retired_at__isnull=False),
+                name="accounts_account_retired",
+            )
+        ]
+
     #: What DRF's ``IsAuthenticated`` asks of ``request.user``: an account only gets there with a token of its own.
     is_authenticated = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,34 +24,48 @@ _EXTENSIONS: Final = {
 
 def keep(media: Media, made: renditions.Rendition) -> None:
     """Store a file, unless a worker before this one did. Raises ``StorageUnavailable``, :class:`work.Lost`."""
-    if Rendition.objects.filter(media=media, name=made.name).exists():
+    if _is_kept(media, made.name):
         return
-    digest = digest_of(made.path)
-    key = known(digest, made.name)
-    if key is None:
-        key = names.media(digest, made.name, _EXTENSIONS.get(made.media_type, "bin"), now_ms())
-        storage().put(key, made.path, made.media_type, _about(media), CACHE_CONTROL)
-    with contents.locked(key):
-        work.add(media, Rendition(
-            name=made.name, key=key, media_type=made.media_type, sha256=digest, size=made.size, width=made.width or 0,
-            height=made.height or 0, duration_ms=made.duration_ms or 0,
-        ))  # fmt: skip
-        if not storage().exists(key):  # its last owner took it away in between
-            storage().put(key, made.path, made.media_type, _about(media), CACHE_CONTROL)
+    rendition = Rendition(
+        name=made.name, media_type=made.media_type, sha256=digest_of(made.path), size=made.size, width=made.width or 0,
+        height=made.height or 0, duration_ms=made.duration_ms or 0,
+    )  # fmt: skip
+
+    def write(key: str) -> None:
+        storage().put(key, made.path, made.media_type, contents.about(media), CACHE_CONTROL)
+
+    _keep(media, rendition, write)
 
 
 def keep_original(media: Media, source: str, digest: str, media_type: str, size: int) -> None:
     """What was uploaded is what is sent: copied on the storage's side. Raises as :func:`keep`, and ``NotStored``."""
-    if Rendition.objects.filter(media=media, name="full").exists():
+    if _is_kept(media, "full"):
         return
-    key = known(digest, "full")
-    if key is None:
-        key = names.media(digest, "full", _EXTENSIONS.get(media_type, "bin"), now_ms())
-        storage().copy(source, key, _about(media))
-    with contents.locked(key):
-        work.add(media, Rendition(name="full", key=key, media_type=media_type, sha256=digest, size=size))
-        if not storage().exists(key):
-            storage().copy(source, key, _about(media))
+    rendition = Rendition(name="full", media_type=media_type, sha256=digest, size=size)
+    _keep(media, rendition, lambda key: storage().copy(source, key, contents.about(media)))
+
+
+def _is_kept(media: Media, name: str) -> bool:
+    return Rendition.objects.filter(media=media, name=name).exists()
+
+
+def _keep(media: Media, rendition: Rendition, write: Callable[[str], None]) -> None:
+    """``write`` stores the bytes under a key."""
+    digest, name = rendition.sha256, rendition.name
+    key = known(digest, name)
+    rendition.key = key or names.media(digest, name, _EXTENSIONS.get(rendition.media_type, "bin"), now_ms())
+    work.beat(media)
+    try:
+        with contents.storing(media, name, rendition.key):
+            if key is None:
+                write(rendition.key)
+            with contents.locked(rendition.key):
+                work.add(media, rendition)
+                if not storage().exists(rendition.key):  # its last owner took it away in between
+                    write(rendition.key)
+    except work.Lost:
+        contents.let_go(rendition.key)
+        raise
 
 
 def known(digest: str, name: str) -> str | None:
@@ -66,9 +81,3 @@ def known(digest: str, name: str) -> str | None:
 def digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _about(media: Media) -> dict[str, str]:
-    return names.metadata(
-        uploader=str(media.owner_id), conversation=str(media.conversation_id or ""), at_ms=media.created_at
-    )

@@ -12,16 +12,20 @@ from contextlib import contextmanager
 from typing import Final
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.limits import DAY_MS
 from media.models import Media, Reference, Rendition, State
-from media.storage import StorageUnavailable, storage
+from media.storage import NotStored, StorageUnavailable, names, storage
+from whatsapp.infra import faults
+from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 500
+#: Before the name of a file that is being stored.
+_NOTE: Final = "~"
 
 
 @contextmanager
@@ -35,11 +39,63 @@ def locked(key: str) -> Iterator[None]:
 
 def drop(media: Media) -> None:
     """Delete its files, but those that others have too. Raises ``StorageUnavailable``; then some are left, and their rows."""
-    for rendition in list(Rendition.objects.filter(media=media)):
-        with locked(rendition.key):
-            Rendition.objects.filter(pk=rendition.pk).delete()
-            if not Rendition.objects.filter(key=rendition.key).exists():
-                storage().delete([rendition.key])
+    for rendition in list(Rendition.objects.select_related("media").filter(media=media)):
+        _drop(rendition)
+
+
+def _drop(rendition: Rendition) -> None:
+    media = rendition.media
+    with locked(rendition.key):
+        Rendition.objects.filter(pk=rendition.pk).delete()
+        others = Rendition.objects.select_related("media").filter(key=rendition.key)
+        if not others.exists():
+            storage().delete([rendition.key])
+            faults.point("media-drop")
+        elif other := others.exclude(media__state=State.GONE).exclude(media__owner=media.owner_id).first():
+            _hand_over(rendition.key, media, other.media)
+
+
+@contextmanager
+def storing(media: Media, name: str, key: str) -> Iterator[None]:
+    """The object of this key is written for a media, and has its own row at the end. Meanwhile another row names it: what a
+    worker stored that was killed before it could say so goes with the next attempt, or with the media."""
+    note = f"{_NOTE}{name}"
+    for left in Rendition.objects.select_related("media").filter(media=media, name=note):
+        _drop(left)
+    Rendition.objects.create(media=media, name=note, key=key, media_type="", size=0)
+    yield
+    Rendition.objects.filter(media=media, name=note).delete()
+
+
+def let_go(key: str) -> None:
+    """Delete an object that was written too late for anybody to have it."""
+    with locked(key):
+        if not Rendition.objects.filter(key=key).exists():
+            storage().delete([key])
+
+
+def about(media: Media) -> dict[str, str]:
+    """What is written beside its objects: whose they are."""
+    return names.metadata(
+        uploader=str(media.owner_id), conversation=str(media.conversation_id or ""), at_ms=media.created_at
+    )
+
+
+def _hand_over(key: str, media: Media, other: Media) -> None:
+    """An object that stays names who has it still, not who stored it first."""
+    try:
+        if storage().describe(key).metadata.get("user-id") == str(media.owner_id):
+            storage().copy(key, key, about(other))
+    except NotStored:
+        log.warning("an object that is needed is not stored")
+
+
+def with_files() -> QuerySet[Media]:
+    """What is gone and has files still, those left out that a worker may be writing: it loses them with its next word."""
+    nobody_writes = Q(worker=None) | Q(leased_until__lte=now_ms())
+    return Media.objects.filter(
+        nobody_writes, Exists(Rendition.objects.filter(media=OuterRef("pk"))), state=State.GONE
+    )
 
 
 def drop_unused(now: int) -> int:
@@ -67,7 +123,7 @@ def drop_unused(now: int) -> int:
 
 def drop_rest() -> int:
     """Files of what is gone: a storage was away, or a worker died. Returns how many media had some."""
-    left = Media.objects.filter(state=State.GONE, renditions__isnull=False).distinct()[:_BATCH]
+    left = with_files()[:_BATCH]
     for media in left:
         drop(media)
     return len(left)

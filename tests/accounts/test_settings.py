@@ -135,6 +135,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "media.tasks.drop_unused",
         "media.tasks.sweep_uploads",
         "media.tasks.sweep_storage",
+        "media.tasks.erase_ended",
     }
 
 

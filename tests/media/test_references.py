@@ -120,3 +120,26 @@ async def test_addresses_of_others_are_passed_on(stack: Runs, codec: str) -> Non
         sent.media_url = "https://example.org/media/1/content"
         assert (await ann.ask(sent)).status == "sent"
         assert (await bob.expect(frames.Message)).media_url == sent.media_url
+
+
+async def test_who_ends_takes_their_files_along(stack: Runs, codec: str) -> None:
+    """A number that was silent for long is somebody else's now: the account of before ends, and its files with it."""
+    async with talking(stack, codec) as (ann, bob, conversation):
+        assert ann.phone is not None
+        assert bob.phone is not None
+        media = await sealed(ann.phone, conversation)
+        await carry(ann, conversation, media)
+        assert (await fetched(bob.phone, media)).content == b"sealed"
+        his = await sealed(bob.phone, conversation)
+        await carry(bob, conversation, his)
+    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as link:
+        link.execute("UPDATE accounts_account SET created_at = 0 WHERE id = %s", (ann.phone.user,))
+        link.execute("UPDATE accounts_device SET last_seen_at = 0 WHERE user_id = %s", (ann.phone.user,))
+    heir = await sign_up(stack, ann.phone.number)
+    assert heir.user != ann.phone.user
+
+    async def gone() -> bool:
+        return (await fetched(bob.phone, media)).status_code == 410
+
+    await until(gone, "it is gone", 60)
+    assert (await fetched(bob.phone, his)).content == b"sealed", "the same bytes, and his own"

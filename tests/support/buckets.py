@@ -14,10 +14,16 @@ from media.storage import Storage
 from whatsapp.settings import storage as settings_storage
 
 
-def backend(variables: Mapping[str, str]) -> Any:
-    """Django's storage, as the settings make it of these variables of the environment."""
+def backend_options(variables: Mapping[str, str]) -> dict[str, Any]:
+    """An entry of ``STORAGES``, as the settings make it of these variables of the environment."""
     with patch.dict("os.environ", {"NO_PROXY": "127.0.0.1", **variables}):
-        return storages.create_storage(settings_storage._default())
+        return settings_storage._default()
+
+
+def backend(variables: Mapping[str, str]) -> Any:
+    """Django's storage of the same."""
+    with patch.dict("os.environ", {"NO_PROXY": "127.0.0.1"}):
+        return storages.create_storage(backend_options(variables))
 
 
 def bucket(variables: Mapping[str, str], **settings: Any) -> Storage:

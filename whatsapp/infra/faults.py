@@ -18,6 +18,8 @@ lane-push       worker: marked, publishes handed to the bus, nothing trimmed or 
 lane-trim       worker: published and trimmed, nothing reported
 drain-batch     pool child of a worker: one batch of a long backlog is in the stream
 pending-commit  Django code: committed, the store elsewhere has not been told
+media-closed    worker: uploads of an account that ended are closed, nothing of them is deleted
+media-drop      worker: an object of the storage is deleted, its row is not
 move-copied     manage.py move_log: some of the log is copied, nobody has noted it
 move-fenced     manage.py move_log: nobody writes any more
 move-compared   manage.py move_log: all is copied and compared, processes still live

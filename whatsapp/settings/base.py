@@ -224,6 +224,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(minute=57),
         "options": {"expires": 3600},
     },
+    "media-erase-ended": {
+        "task": "media.tasks.erase_ended",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
     "media-sweep-storage": {
         "task": "media.tasks.sweep_storage",
         "schedule": crontab(hour=3, minute=33),
