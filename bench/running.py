@@ -76,6 +76,7 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
         cassandra=args.cassandra,
         valkey_cluster=args.valkey_cluster,
         limits=dict(args.limit),
+        s3=getattr(args, "s3", False),
     )
     generators = None
     try:

@@ -52,6 +52,7 @@ class System:
         cassandra: int = 0,
         valkey_cluster: bool = False,
         limits: Mapping[str, int] | None = None,
+        s3: bool = False,
     ) -> None:
         self.cores = cores
         self.folder = folder
@@ -68,6 +69,7 @@ class System:
             say=say,
             cassandra=cassandra,
             valkey_cluster=valkey_cluster,
+            s3=s3,
         )
 
     @classmethod
@@ -134,6 +136,11 @@ class System:
     def gateway_pids(self) -> dict[str, int]:
         return {name: self._pid(name) for name in self.gateway_names}
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of every process that was started."""
+        return {name: self._pid(name) for name in self.stack.children}
+
     def url(self, number: int, placement: str) -> str:
         """Where the ``number``-th socket connects: ``across`` takes the gateways in turn, ``random`` leaves it to the kernel."""
         if placement == "random":
@@ -155,6 +162,8 @@ class System:
         }
         if self.stack.ring is not None:
             groups["cassandra"] = [self._pid(name) for name in self._nodes]
+        if "s3" in self.stack.children:
+            groups["s3"] = [self._pid("s3")]
         return Meter(groups)
 
     def stored(self) -> int:

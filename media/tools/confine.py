@@ -1,4 +1,4 @@
-"""Starts one tool behind walls and says how it ended: ``python -I -B confine.py SPEC``, a process of its own each time.
+"""Starts one tool behind walls and says how it ended: :data:`media.tools.sandbox.START`, a process of its own each time.
 
 SPEC is JSON from ``sandbox.py``. Three processes: this one leaves for namespaces and waits; its child is the first process of
 the new place and reaps; the child of that puts on limits and walls, and becomes the tool. When one of them ends, so do those
@@ -9,17 +9,19 @@ is a line of JSON on the descriptor ``report``. Imports nothing of the project.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import select  # noqa: F401 - loaded while files can still be opened
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Any, NoReturn
 
-sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 import walls
+
+# What only a checker of types reads costs each tool that is started some 5 ms of a processor.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NoReturn
 
 NICE = 10  # sockets first
 OUT_OF_MEMORY = 77  # how a tool that is written in Python says it
@@ -77,6 +79,8 @@ def _keep(first: int) -> NoReturn:
 
 def _worker(path: str) -> Any:
     """The module of a tool that is written in Python, loaded and warm before anything is given up."""
+    import importlib.util  # tools that are programs do without
+
     found = importlib.util.spec_from_file_location("tool", path)
     assert found is not None
     assert found.loader is not None
@@ -161,7 +165,3 @@ def _become(spec: Mapping[str, Any], worker: Any, apart: bool) -> None:
 def _report(spec: Mapping[str, Any], how: Mapping[str, object]) -> None:
     with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
         os.write(spec["report"], json.dumps(how).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

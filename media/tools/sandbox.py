@@ -29,7 +29,9 @@ from media.tools.reasons import Busy, Late, Missing, Reason, Refused
 
 log = logging.getLogger(__name__)
 
-_CONFINE: Final = Path(__file__).with_name("confine.py")
+#: What the child runs: ``confine.py`` as a module, whose compiled form is kept, with its folder and its orders as arguments.
+START: Final = "import sys; sys.path.append(sys.argv[1]); import confine; confine.main(sys.argv[2])"
+_HERE: Final = str(Path(__file__).parent)
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
@@ -217,9 +219,10 @@ class _Run:
                     [
                         sys.executable,
                         "-I",
-                        "-B",
                         *([] if tool.worker else ["-S"]),
-                        str(_CONFINE),
+                        "-c",
+                        START,
+                        _HERE,
                         json.dumps(spec),
                     ],
                     stdin=given,

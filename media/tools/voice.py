@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from media.tools import ffmpeg, kinds, sandbox
+from media.tools import ffmpeg, sandbox
 from media.tools.folders import Folder
 from media.tools.kinds import Family, Kind
 from media.tools.reasons import Reason, Refused
@@ -86,15 +86,16 @@ def renditions(
     made, levels = folder.made(_OUT), folder.made(_LEVELS)
     if made is None or levels is None:
         raise Refused(Reason.UNREADABLE, "no sound")
-    is_now = ffmpeg.probe(folder, made, kinds.OGG, pixels=1, bounds=limits.look)
-    if is_now.duration_ms is None or is_now.duration_ms > limits.duration_ms + 1_000:
-        raise Refused(Reason.UNREADABLE if is_now.duration_ms is None else Reason.TOO_LONG)
+    # Its last word about how far it came: asking ffprobe costs a fifth of the whole work on a note of a minute.
+    length_ms = told.ended_ms
+    if not 0 < length_ms <= limits.duration_ms + 1_000:
+        raise Refused(Reason.TOO_LONG if length_ms else Reason.UNREADABLE)
     waveform = folder.path / _WAVEFORM
     waveform.write_bytes(bars(_levels(levels)))
     told.done()
     return [
-        Rendition(Name.VOICE, made, "audio/ogg", made.stat().st_size, duration_ms=is_now.duration_ms),
-        Rendition(Name.WAVEFORM, waveform, "application/octet-stream", BARS, duration_ms=is_now.duration_ms),
+        Rendition(Name.VOICE, made, "audio/ogg", made.stat().st_size, duration_ms=length_ms),
+        Rendition(Name.WAVEFORM, waveform, "application/octet-stream", BARS, duration_ms=length_ms),
     ]
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import select
 import signal
 import struct
-from collections.abc import Iterable, Mapping
+
+TYPE_CHECKING = False  # what only a checker of types reads takes time at each start
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 NOBODY = 65_534
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -197,9 +199,9 @@ def seccomp(
     """Refuse system calls from here on: all but ``only``, or else :data:`REFUSED_CALLS`, sockets (``local_sockets``: but for
     those inside the machine), new processes unless ``children``, and new programs unless ``start``. False where the machine's
     numbers are not known or the kernel does not filter."""
-    if platform.machine() not in MACHINES:
+    if os.uname().machine not in MACHINES:
         return False
-    machine, place = MACHINES[platform.machine()]
+    machine, place = MACHINES[os.uname().machine]
     load, equal, above, bits, answer = 0x20, 0x15, 0x35, 0x45, 0x06
     # A step: code, how far to jump when it holds and when not, value (linux/filter.h).
     steps = [(load, 0, 0, 4), (equal, 1, 0, machine), (answer, 0, 0, _KILL), (load, 0, 0, 0)]
