@@ -19,7 +19,7 @@ SEED = 20261125
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_nothing_is_found(stack: Any, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     # What is made by chance, numbers and ids among it, may leave an operation without a good request: asked again. What
