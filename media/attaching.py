@@ -1,7 +1,8 @@
 """What the engine asks for messages that carry a file (``delivery/attachments.py``): may their sender send it?
 
 Its owner may, and whoever was sent it: was a member of a conversation that it was sent to. One statement for the files of a
-batch, one for what others than their owners send on, and one that notes all of it.
+batch, one for what others than their owners send on, one that notes all of it, and one more look at the files: what is taken away
+meanwhile (``media/services/contents.py``) was either noted in time, and stays, or is seen to be gone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from delivery.ports import Attached
 from delivery.roster import Roster, was_member
 from media.models import USABLE, State
+from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
 
@@ -43,9 +45,7 @@ WHERE known.conversation_id = gone.conversation AND known.message_id = gone.mess
 
 async def attach(pool: AsyncConnectionPool, roster: Roster, messages: Sequence[Attached]) -> list[str]:
     """For each "" or the code of a refusal, as ``delivery.ports.Attach`` says. Raises psycopg's errors."""
-    async with pool.connection() as link:
-        rows = await (await link.execute(_FILES, ([one.media for one in messages],))).fetchall()
-    files = {media: (owner, state) for media, owner, state in rows}
+    files = await _files(pool, messages)
     codes = []
     for one in messages:
         owner, state = files.get(one.media, ("", ""))
@@ -59,6 +59,12 @@ async def attach(pool: AsyncConnectionPool, roster: Roster, messages: Sequence[A
         values: dict[str, Any] = {field: [getattr(one, field) for one in good] for field in fields}
         async with pool.connection() as link:
             await link.execute(_NOTE, {**values, "now": now_ms()})
+        if not faults.off("look_again"):
+            files = await _files(pool, good)
+            codes = [
+                code or _judged(files.get(one.media, ("", ""))[1])
+                for one, code in zip(messages, codes, strict=True)
+            ]
     return codes
 
 
@@ -67,6 +73,13 @@ async def detach(pool: AsyncConnectionPool, messages: Sequence[tuple[str, str]])
     conversations, ids = zip(*messages, strict=True)
     async with pool.connection() as link:
         await link.execute(_FORGET, (list(conversations), list(ids)))
+
+
+async def _files(pool: AsyncConnectionPool, messages: Sequence[Attached]) -> dict[str, tuple[str, str]]:
+    """media → (owner, state)"""
+    async with pool.connection() as link:
+        rows = await (await link.execute(_FILES, ([one.media for one in messages],))).fetchall()
+    return {media: (owner, state) for media, owner, state in rows}
 
 
 def _judged(state: str) -> str:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _BATCH: Final = 500
 #: Before the name of a file that is being stored.
 _NOTE: Final = "~"
+_CARRIED: Final = Reference.objects.filter(media=OuterRef("pk"))
 
 
 @contextmanager
@@ -103,14 +104,12 @@ def drop_unused(now: int) -> int:
     Returns how many."""
     # A day more than messages live: whoever is slow still finds the file of the last one.
     Reference.objects.filter(created_at__lt=now - LIMITS.retention_ms - DAY_MS).delete()
-    carried = Reference.objects.filter(media=OuterRef("pk"))
     old = Media.objects.filter(
-        ~Exists(carried), state__in=(State.READY, State.REFUSED), created_at__lt=now - LIMITS.media_unused_ms
+        ~Exists(_CARRIED), state__in=(State.READY, State.REFUSED), created_at__lt=now - LIMITS.media_unused_ms
     )
     gone = 0
     for media in old.order_by("created_at")[:_BATCH]:
-        # First: nobody may send it any more (``media/attaching.py``); who did meanwhile keeps it.
-        if not Media.objects.filter(~Exists(carried), pk=media.pk).update(state=State.GONE, request=None):
+        if not _declare_gone(media):
             continue
         try:
             drop(media)
@@ -119,6 +118,17 @@ def drop_unused(now: int) -> int:
             return gone
         gone += 1
     return gone
+
+
+def _declare_gone(media: Media) -> bool:
+    """Before its files go: nobody may send it any more (``media/attaching.py``). False: a message carries it meanwhile."""
+    with transaction.atomic():
+        if not faults.off("unused_lock"):
+            # Whoever notes a message (its foreign key locks this row) either waits, and then sees what was declared, or is seen by
+            # the next statement. That one alone would decide by what it saw before it came to the row.
+            list(Media.objects.select_for_update().filter(pk=media.pk))
+        still = Media.objects.filter(~Exists(_CARRIED), pk=media.pk)
+        return bool(still.update(state=State.GONE, request=None))
 
 
 def drop_rest() -> int:

@@ -15,13 +15,13 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from accounts import rates
 from accounts.errors import Refused
-from accounts.limits import DAY_MS, HOUR_MS
+from accounts.limits import DAY_MS
 from accounts.models import Account
 from delivery.ids import uuid7
 from delivery.store.sync import store
-from media.models import Kind, Media, Rendition, State, Upload
+from media.models import Media, Rendition, State, Upload
+from media.services import quota
 from media.storage import names
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -76,15 +76,6 @@ class Held:
         return self.length is not None and self.offset == self.length
 
 
-def most(kind: str, encrypted: bool) -> int:
-    """Bytes that a file of this kind may have."""
-    if kind == Kind.IMAGE:
-        return LIMITS.media_photo_bytes if encrypted else LIMITS.media_photo_raw_bytes
-    if kind == Kind.AUDIO:
-        return LIMITS.media_audio_bytes
-    return LIMITS.media_video_bytes if kind == Kind.VIDEO else LIMITS.media_document_bytes
-
-
 def begin(*, account: Account, new: New) -> tuple[Media, bool]:
     """A place for a file, and whether an earlier request of the same name made it.
 
@@ -99,7 +90,7 @@ def begin(*, account: Account, new: New) -> tuple[Media, bool]:
     if told is not None:
         _member(account, told.conversation_id)
         if new.length is not None:
-            check_length(told.kind, told.encrypted, new.length)
+            quota.check_length(told.kind, told.encrypted, new.length)
     if Upload.objects.filter(media__owner=account).count() >= LIMITS.media_open_uploads:
         raise Refused(
             Code.LIMIT_EXCEEDED, f"At most {LIMITS.media_open_uploads} uploads may be under way; end one first.",
@@ -111,7 +102,7 @@ def begin(*, account: Account, new: New) -> tuple[Media, bool]:
     try:
         with transaction.atomic():
             if counted := new.charged or new.length:
-                charge(account, counted, now)
+                quota.charge(account, counted, now)
             media.save(force_insert=True)
             Upload.objects.create(
                 media=media, length=new.length, metadata=new.metadata, expires_at=now + LIMITS.media_upload_ms
@@ -133,7 +124,7 @@ def _describe(media: Media, told: Told) -> None:
 def tell(*, account: Account, held: Held, told: Told, length: int) -> Held:
     """What a form says behind its file. Raises :class:`Refused`: ``not_found`` (the conversation), ``too_large``."""
     _member(account, told.conversation_id)
-    check_length(told.kind, told.encrypted, length)
+    quota.check_length(told.kind, told.encrypted, length)
     media = held.media
     _describe(media, told)
     media.save(update_fields=["conversation_id", "kind", "encrypted", "media_type", "sha256"])
@@ -172,50 +163,10 @@ def _member(account: Account, conversation_id: uuid.UUID) -> None:
         raise Refused(Code.NOT_FOUND, "There is no such conversation, or none that you are in.")
 
 
-def check_length(kind: str, encrypted: bool, length: int) -> None:
-    """Raises :class:`Refused` (``too_large``, ``bad_request``)."""
-    if length <= 0:
-        raise Refused(Code.BAD_REQUEST, "A file has at least one byte.")
-    limit = most(kind, encrypted)
-    if length > limit:
-        raise Refused(
-            Code.TOO_LARGE, f"A file of this kind has at most {limit} bytes.", details={"limit": limit}
-        )
-
-
-def charge(account: Account, length: int, now: int) -> None:
-    """Count the bytes of a file: large files by the day, others by the hour. Raises :class:`Refused` (``rate_limited``)."""
-    if length > LIMITS.media_large_bytes:
-        scope, limit, window = "media-large", LIMITS.media_large_bytes_per_day, DAY_MS
-    else:
-        scope, limit, window = "media", LIMITS.media_bytes_per_hour, HOUR_MS
-    wait = rates.take(
-        scope=scope, subject=str(account.pk), limit=limit, window_ms=window, now=now, number=length
-    )
-    if wait:
-        raise Refused(
-            Code.RATE_LIMITED,
-            "You have uploaded as much as is allowed; try again later.",
-            retry_after_ms=wait,
-        )
-
-
 def named(*, account: Account, key: str) -> Media | None:
     """What one's request of this name brought within a day."""
     name = _name(account, key)
     return _known(account, name, now_ms()) if name is not None else None
-
-
-def meter(media: Media, size: int) -> None:
-    """Count bytes of a file of unknown length, as those of a large one. Raises :class:`Refused` (``rate_limited``)."""
-    wait = rates.take(
-        scope="media-large", subject=str(media.owner_id), limit=LIMITS.media_large_bytes_per_day, window_ms=DAY_MS,
-        now=now_ms(), number=size,
-    )  # fmt: skip
-    if wait:
-        raise Refused(
-            Code.RATE_LIMITED, "You have uploaded as much as is allowed; go on later.", retry_after_ms=wait
-        )
 
 
 # -- a request that sends bytes ------------------------------------------------------------------------------------------------
@@ -263,10 +214,10 @@ def _tell_length(account: Account, upload: Upload, length: int) -> None:
         raise Refused(Code.BAD_REQUEST, "The length of this upload was told already.")
     if length < upload.offset:
         raise Refused(Code.BAD_REQUEST, "More bytes than this are here already.")
-    check_length(upload.media.kind, upload.media.encrypted, length)
-    metered = sum(size for _, _, size, _ in upload.parts)  # by :func:`meter`
+    quota.check_length(upload.media.kind, upload.media.encrypted, length)
+    metered = sum(size for _, _, size, _ in upload.parts)  # by :func:`quota.meter`
     if length > metered:
-        charge(account, length - metered, now_ms())
+        quota.charge(account, length - metered, now_ms())
     upload.length = length
     Media.objects.filter(pk=upload.pk).update(size=length)
 

@@ -15,7 +15,7 @@ from typing import Final
 from django.db import connection
 
 from media.models import Media
-from media.services import uploads
+from media.services import quota, uploads
 from media.services.uploads import Held
 from media.storage import names
 from media.storage.interface import MOST_PARTS, Part, Storage
@@ -59,9 +59,7 @@ class Receiver:
         self._storage = storage
         self._commit = commit
         self._metered = held.length is None and not counted
-        self._most = (
-            uploads.most(held.media.kind, held.media.encrypted) if held.length is None else held.length
-        )
+        self._most = quota.most(held.media.kind, held.media.encrypted) if held.length is None else held.length
         self._buffer = bytearray()
         self._read_tail = 0
         self.received = held.offset
@@ -131,7 +129,7 @@ class Receiver:
             self._row = uploads.advance(self._row, token=token)
             _free()
         if self._metered:
-            uploads.meter(media, len(data))
+            quota.meter(media, len(data))
             _free()
         part = self._storage.part(key, token, held.next_part, data)
         parts = (*held.parts, astuple(part))

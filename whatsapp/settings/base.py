@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from celery.schedules import crontab
 from kombu import Queue
 
 from whatsapp.infra.build import data_folder
@@ -19,6 +18,7 @@ from whatsapp.settings.devices import *  # noqa: F403
 from whatsapp.settings.fsck import *  # noqa: F403
 from whatsapp.settings.pins import *  # noqa: F403
 from whatsapp.settings.rest import *  # noqa: F403
+from whatsapp.settings.schedule import *  # noqa: F403
 from whatsapp.settings.security import *  # noqa: F403
 from whatsapp.settings.staff import *  # noqa: F403
 from whatsapp.settings.staff import STAFF_APPS
@@ -168,78 +168,6 @@ CELERY_TASK_ROUTES = (
         ("whatsapp.staff.tasks.*", {"queue": "maintenance"}),
     ],
 )
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
-# A run that finds none of its work done by another costs one query: a second beat does no harm.
-CELERY_BEAT_SCHEDULE = {
-    "delivery-vanish": {"task": "delivery.tasks.vanish", "schedule": 30.0, "options": {"expires": 30}},
-    "delivery-expire": {"task": "delivery.tasks.expire", "schedule": 300.0, "options": {"expires": 300}},
-    "delivery-trim-outbox": {
-        "task": "delivery.tasks.trim_outbox",
-        "schedule": 600.0,
-        "options": {"expires": 600},
-    },
-    "chats-fsck": {"task": "chats.tasks.fsck", "schedule": 300.0, "options": {"expires": 300}},
-    "accounts-prune": {
-        "task": "accounts.tasks.prune",
-        "schedule": crontab(minute=17),
-        "options": {"expires": 3600},
-    },
-    "accounts-tell-identities": {
-        "task": "accounts.tasks.tell_identities",
-        "schedule": 60.0,
-        "options": {"expires": 60},
-    },
-    "accounts-unlink-idle": {
-        "task": "accounts.tasks.unlink_idle",
-        "schedule": crontab(minute=7),
-        "options": {"expires": 3600},
-    },
-    "groups-leave-retired": {
-        "task": "groups.tasks.leave_retired",
-        "schedule": crontab(minute=27),
-        "options": {"expires": 3600},
-    },
-    "groups-drop-icons": {
-        "task": "groups.tasks.drop_icons",
-        "schedule": crontab(minute=37),
-        "options": {"expires": 3600},
-    },
-    "accounts-drop-photos": {
-        "task": "accounts.tasks.drop_photos",
-        "schedule": crontab(minute=43),
-        "options": {"expires": 3600},
-    },
-    "media-process-waiting": {
-        "task": "media.tasks.process_waiting",
-        "schedule": 30.0,
-        "options": {"expires": 30},
-    },
-    "media-sweep-uploads": {
-        "task": "media.tasks.sweep_uploads",
-        "schedule": crontab(minute=53),
-        "options": {"expires": 3600},
-    },
-    "media-drop-unused": {
-        "task": "media.tasks.drop_unused",
-        "schedule": crontab(minute=57),
-        "options": {"expires": 3600},
-    },
-    "media-erase-ended": {
-        "task": "media.tasks.erase_ended",
-        "schedule": 600.0,
-        "options": {"expires": 600},
-    },
-    "media-sweep-storage": {
-        "task": "media.tasks.sweep_storage",
-        "schedule": crontab(hour=3, minute=33),
-        "options": {"expires": 3600},
-    },
-    "staff-prune": {
-        "task": "whatsapp.staff.tasks.prune",
-        "schedule": crontab(minute=47),
-        "options": {"expires": 3600},
-    },
-}
 
 # -- where requests come from -----------------------------------------------------------------------------------------------
 #: Networks whose ``X-Forwarded-For`` is believed (CIDR); empty: the source address counts.

@@ -1,0 +1,62 @@
+"""How large a file may be, and how many bytes its owner may send: those of small files are counted by the hour, of large ones by the
+day."""
+
+from __future__ import annotations
+
+from accounts import rates
+from accounts.errors import Refused
+from accounts.limits import DAY_MS, HOUR_MS
+from accounts.models import Account
+from media.models import Kind, Media
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
+from whatsapp.wire.errors import Code
+
+
+def most(kind: str, encrypted: bool) -> int:
+    """Bytes that a file of this kind may have."""
+    if kind == Kind.IMAGE:
+        return LIMITS.media_photo_bytes if encrypted else LIMITS.media_photo_raw_bytes
+    if kind == Kind.AUDIO:
+        return LIMITS.media_audio_bytes
+    return LIMITS.media_video_bytes if kind == Kind.VIDEO else LIMITS.media_document_bytes
+
+
+def check_length(kind: str, encrypted: bool, length: int) -> None:
+    """Raises :class:`Refused` (``too_large``, ``bad_request``)."""
+    if length <= 0:
+        raise Refused(Code.BAD_REQUEST, "A file has at least one byte.")
+    limit = most(kind, encrypted)
+    if length > limit:
+        raise Refused(
+            Code.TOO_LARGE, f"A file of this kind has at most {limit} bytes.", details={"limit": limit}
+        )
+
+
+def charge(account: Account, length: int, now: int) -> None:
+    """Count the bytes of a file: large files by the day, others by the hour. Raises :class:`Refused` (``rate_limited``)."""
+    if length > LIMITS.media_large_bytes:
+        scope, limit, window = "media-large", LIMITS.media_large_bytes_per_day, DAY_MS
+    else:
+        scope, limit, window = "media", LIMITS.media_bytes_per_hour, HOUR_MS
+    wait = rates.take(
+        scope=scope, subject=str(account.pk), limit=limit, window_ms=window, now=now, number=length
+    )
+    if wait:
+        raise Refused(
+            Code.RATE_LIMITED,
+            "You have uploaded as much as is allowed; try again later.",
+            retry_after_ms=wait,
+        )
+
+
+def meter(media: Media, size: int) -> None:
+    """Count bytes of a file of unknown length, as those of a large one. Raises :class:`Refused` (``rate_limited``)."""
+    wait = rates.take(
+        scope="media-large", subject=str(media.owner_id), limit=LIMITS.media_large_bytes_per_day, window_ms=DAY_MS,
+        now=now_ms(), number=size,
+    )  # fmt: skip
+    if wait:
+        raise Refused(
+            Code.RATE_LIMITED, "You have uploaded as much as is allowed; go on later.", retry_after_ms=wait
+        )
