@@ -124,8 +124,8 @@ def _declare_gone(media: Media) -> bool:
     """Before its files go: nobody may send it any more (``media/attaching.py``). False: a message carries it meanwhile."""
     with transaction.atomic():
         if not faults.off("unused_lock"):
-            # Whoever notes a message (its foreign key locks this row) either waits, and then sees what was declared, or is seen by
-            # the next statement. That one alone would decide by what it saw before it came to the row.
+            # Whoever notes a message (its foreign key locks this row) waits and then sees what was declared, or is seen by the
+            # next statement. That one alone would decide by what it saw before it came to the row.
             list(Media.objects.select_for_update().filter(pk=media.pk))
         still = Media.objects.filter(~Exists(_CARRIED), pk=media.pk)
         return bool(still.update(state=State.GONE, request=None))

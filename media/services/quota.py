@@ -1,5 +1,4 @@
-"""How large a file may be, and how many bytes its owner may send: those of small files are counted by the hour, of large ones by the
-day."""
+"""How large a file may be, and how many bytes its owner may send: of small files by the hour, of large ones by the day."""
 
 from __future__ import annotations
 

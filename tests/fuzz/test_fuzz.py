@@ -65,8 +65,8 @@ def test_a_change_keeps_the_form_and_reaches_new_outcomes(target: str) -> None:
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.timeout(400)
 def test_a_fault_is_found(name: str, tmp_path: Path) -> None:
-    """Each is met within seconds: after some ten to some hundred thousand inputs, whatever the seed. The bound, which only a search
-    that finds nothing reaches, is for the rare long one on a busy machine."""
+    """Each is met within seconds, after some ten to some hundred thousand inputs, whatever the seed. The bound is for
+    the rare long search on a busy machine."""
     target = BROKEN[name].target
     search = fuzz.search(target, 300, folder=tmp_path, seed=1, broken=name, most=2_000)
     assert search.found is not None, search.said[-2_000:]
