@@ -53,7 +53,7 @@ def _drop(rendition: Rendition) -> None:
             storage().delete([rendition.key])
             faults.point("media-drop")
         elif other := others.exclude(media__state=State.GONE).exclude(media__owner=media.owner_id).first():
-            _hand_over(rendition.key, media, other.media)
+            hand_over(rendition.key, str(media.owner_id), other.media)
 
 
 @contextmanager
@@ -82,10 +82,10 @@ def about(media: Media) -> dict[str, str]:
     )
 
 
-def _hand_over(key: str, media: Media, other: Media) -> None:
-    """An object that stays names who has it still, not who stored it first."""
+def hand_over(key: str, user_id: str, other: Media) -> None:
+    """An object that stays names who has it still, not the user who stored it first. Under its lock."""
     try:
-        if storage().describe(key).metadata.get("user-id") == str(media.owner_id):
+        if storage().describe(key).metadata.get("user-id") == user_id:
             storage().copy(key, key, about(other))
     except NotStored:
         log.warning("an object that is needed is not stored")

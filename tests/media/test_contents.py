@@ -36,12 +36,12 @@ def chat(ann: Person) -> str:
     return direct(ann, sign_in())
 
 
-def carried(media: uuid.UUID, at: int) -> None:
-    """A message carries it."""
+def carried(media: uuid.UUID, at: int, conversation_id: str = "", sender_id: str = "") -> None:
+    """A message carries it, somebody's somewhere."""
     Reference.objects.create(
         media_id=media,
-        conversation_id=uuid.uuid4(),
-        sender_id=uuid.uuid4(),
+        conversation_id=conversation_id or uuid.uuid4(),
+        sender_id=sender_id or uuid.uuid4(),
         message_id=uuid.uuid4(),
         created_at=at,
     )

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from accounts.models import Account
 from accounts.services.recycling import retire
 from media import erasure, tasks
-from media.models import Media, Rendition, State, Upload
+from media.models import Media, Reference, Rendition, State, Upload
 from media.pipeline import process as pipeline
 from media.pipeline.process import process
 from media.services import contents, uploads, work
@@ -34,6 +34,7 @@ from tests.support.buckets import backend_options
 from tests.support.patience import LONG
 from tests.support.s3 import S3
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,9 +67,10 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def end(person: Person) -> str:
+def end(person: Person, ago: int = LIMITS.media_ended_ms) -> str:
+    """The account ended ``ago`` ms before now, by default when nothing that it has sent is kept for anybody any more."""
     with transaction.atomic():
-        retire(account=Account.objects.get(pk=person.user_id), now=now_ms())
+        retire(account=Account.objects.get(pk=person.user_id), now=now_ms() - ago)
     return person.user_id
 
 
@@ -123,6 +125,55 @@ def test_what_it_uploaded_goes_and_what_others_uploaded_stays(place: Place) -> N
     assert erasure.ended() == []
     assert tasks.erase(ann.user_id) is False, "said twice"
 
+    tasks.erase(end(bob))
+    nothing_left_of(bob, place)
+
+
+def test_what_it_has_sent_stays_as_long_as_its_messages(place: Place) -> None:
+    """Who was away when the account ended finds the message, and its picture."""
+    ann, bob, chat = two_people()
+    shown, unsent = sent(ann, chat, photo()), sent(ann, chat, photo((300, 200)))
+    for media in (shown, unsent):
+        process(media)
+    carried(shown, now_ms(), conversation_id=chat, sender_id=ann.user_id)
+    files = sorted(each.key for each in made(shown).values())
+    assert tasks.erase(end(ann, ago=LIMITS.media_ended_ms - 60_000)) is False
+    assert sorted(kept(place.storage)) == files
+    assert Media.objects.get(pk=shown).state == State.READY
+    assert Media.objects.get(pk=unsent).state == State.GONE
+    assert erasure.ended() == [], "nothing is due"
+
+    Account.objects.filter(pk=ann.user_id).update(retired_at=now_ms() - LIMITS.media_ended_ms)
+    assert erasure.ended() == [uuid.UUID(ann.user_id)]
+    assert tasks.erase(ann.user_id) is False
+    nothing_left_of(ann, place)
+
+
+def test_what_somebody_sent_on_is_theirs_then(place: Place) -> None:
+    ann, bob, chat = two_people()
+    carl = sign_in()
+    media = sent(ann, chat, photo())
+    process(media)
+    carried(media, now_ms(), conversation_id=chat, sender_id=ann.user_id)
+    carried(media, now_ms(), conversation_id=direct(carl, ann), sender_id=carl.user_id)
+    theirs = direct(bob, sign_in())
+    carried(media, now_ms(), conversation_id=theirs, sender_id=bob.user_id)
+    tasks.erase(end(carl))
+    assert tasks.erase(end(ann)) is False
+    found = Media.objects.get(pk=media)
+    assert (str(found.owner_id), str(found.conversation_id), found.state) == (
+        bob.user_id,
+        theirs,
+        State.READY,
+    )
+    for each in made(media).values():
+        assert place.storage.describe(each.key).metadata["user-id"] == bob.user_id
+    assert {str(each.sender_id) for each in Reference.objects.filter(media=media)} == {
+        bob.user_id,
+        carl.user_id,
+    }
+    assert bob.api.get(f"/media/{media}/content").status_code == 302
+    assert erasure.ended() == []
     tasks.erase(end(bob))
     nothing_left_of(bob, place)
 
