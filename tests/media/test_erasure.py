@@ -131,7 +131,7 @@ def test_what_it_uploaded_goes_and_what_others_uploaded_stays(place: Place) -> N
 
 def test_what_it_has_sent_stays_as_long_as_its_messages(place: Place) -> None:
     """Who was away when the account ended finds the message, and its picture."""
-    ann, bob, chat = two_people()
+    ann, _, chat = two_people()
     shown, unsent = sent(ann, chat, photo()), sent(ann, chat, photo((300, 200)))
     for media in (shown, unsent):
         process(media)

@@ -106,7 +106,7 @@ class Limits:
     media_part_bytes: int = 5 * 2**20  # of a multipart upload; S3 takes no smaller ones
     media_upload_ms: int = 24 * 3_600_000  # an upload without an end is deleted
     media_unused_ms: int = 24 * 3_600_000  # so is what nobody was sent
-    media_ended_ms: int = 31 * 86_400_000  # what an account had sent outlives it for so long: its messages do, and a day
+    media_ended_ms: int = 31 * 86_400_000  # what an ended account had sent stays: its messages do, and a day
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere
