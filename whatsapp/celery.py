@@ -110,10 +110,12 @@ def _in_worker(**_: Any) -> None:
     turns = _sweep.turns
     workers.serve(lambda: {"broker": bool(depths()), "sweep": turns()})
     if "media" in app.amqp.queues.consume_from:
+        from media import watching
         from media.pipeline.process import work_folder
         from media.tools import folders
 
         folders.sweep(work_folder())  # what was left by workers that nobody could bury
+        watching.show()
     if "fanout" in app.amqp.queues.consume_from:
         runtime().lanes()  # those that nobody holds are taken before the first task comes
 

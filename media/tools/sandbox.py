@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from media.tools.counting import Bill, counted
 from media.tools.folders import Folder
 from media.tools.reasons import Busy, Late, Missing, Reason, Refused
 
@@ -128,18 +129,17 @@ def run(
     Raises :class:`Refused` (``resources`` when a bound was met, ``unreadable`` when the tool failed or died), :class:`Late`,
     :class:`Busy`, :class:`Missing`. Blocks; the thread that calls must live as long, or the tool dies with it.
     """
-    program = shutil.which(tool.program, path=_PATH) if tool.program else ""
-    if program is None:
-        raise Missing(tool.program)
-    try:
-        ended = _Run(
-            folder, tool, program, arguments, bounds, inputs, lines, namespaces=not _half_apart
-        ).watch()
-    except _NoNamespaces:
-        # Some kernels let us in and give no names there; it will not be otherwise the next time.
-        _half_apart.append(True)
-        ended = _Run(folder, tool, program, arguments, bounds, inputs, lines, namespaces=False).watch()
-    return ended
+    with counted(Path(tool.program or tool.worker or "").stem) as bill:
+        program = shutil.which(tool.program, path=_PATH) if tool.program else ""
+        if program is None:
+            raise Missing(tool.program)
+        given = folder, tool, program, arguments, bounds, inputs, lines
+        try:
+            return _Run(*given, bill, namespaces=not _half_apart).watch()
+        except _NoNamespaces:
+            # Some kernels let us in and give no names there; it will not be otherwise the next time.
+            _half_apart.append(True)
+            return _Run(*given, bill, namespaces=False).watch()
 
 
 _half_apart: list[bool] = []
@@ -161,10 +161,11 @@ class _Run:
         bounds: Bounds,
         inputs: Sequence[str],
         lines: Callable[[str], None] | None,
+        bill: Bill,
         *,
         namespaces: bool,
     ) -> None:
-        self.folder, self.tool, self.bounds, self.lines = folder, tool, bounds, lines
+        self.folder, self.tool, self.bounds, self.lines, self.bill = folder, tool, bounds, lines, bill
         self.used_before = folder.used()[0]
         self.stdout, self.said, self.reported = bytearray(), bytearray(), bytearray()
         self.process: subprocess.Popen[bytes]
@@ -340,6 +341,7 @@ class _Run:
         for line in bytes(self.reported).splitlines():
             how |= json.loads(line)
         said = bytes(self.said).decode("utf-8", "replace")
+        self.bill.cpu_s = how.get("cpu_s", 0.0)
         if "failed" in how:
             if how["failed"] == "namespaces":
                 raise _NoNamespaces
@@ -366,6 +368,7 @@ class _Run:
         if by == signal.SIGXFSZ or (by == signal.SIGKILL and spent):
             return Refused(Reason.RESOURCES, said)
         if by == signal.SIGKILL:  # not by us, and not by a bound of ours: whoever it was may not do it again
+            self.bill.killed = True
             return Busy("somebody killed the tool")
         if shutil.disk_usage(self.folder.path).free < _LITTLE_DISK:
             return Busy("no space left")

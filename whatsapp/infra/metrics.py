@@ -175,6 +175,15 @@ SUPPRESSED = Counters(
 TASKS = Counters("whatsapp_celery_tasks", "Celery tasks that ended, by task and state.", ("task", "state"))
 PUBLISHED = Counters("whatsapp_celery_published", "Celery tasks enqueued by this process.", ("task",))
 
+MEDIA_TOOLS = Counters(
+    "whatsapp_media_tool_runs",
+    "Runs of the tools that make files anew, by tool and outcome: done, why the file was refused, late, killed, busy, missing.",
+    ("tool", "outcome"),
+)
+MEDIA_TOOLS_CPU = Counters(
+    "whatsapp_media_tool_cpu_seconds", "Processor time of those tools, of all their threads.", ("tool",)
+)
+
 STAGES = Histogram(
     "whatsapp_message_stage_seconds",
     "Latency of a message's stages: queue, admit, append, sent, mark, publish, deliver; queue, sent and deliver are sampled.",
@@ -204,6 +213,8 @@ _counted = {
             "sms_receipts": "Delivery receipts of text messages, by state.",
             "smpp": "What happened on connections to message centres.",
             "media": "Work on uploaded files by where it ended (ready, refused, waits), and requests that found no room (busy).",
+            "media_scans": "Answers of the scanner of media (clean, infected, too_large), and that it gave none (unavailable).",
+            "media_storage": "What the storage of media did not do, by operation.",
             "images": "Pictures that people uploaded: made small, the worker died of it, or none was free.",
             "files": "What the storage of files did not do.",
             "keys": "Keys for end-to-end encryption: one-time keys stored and given, what was given instead, alarms.",

@@ -1,0 +1,113 @@
+"""What a worker of media shows of what it cannot count itself: uploads that wait, room on disks, whether the scanner answers.
+
+Asked for when figures are scraped, in the thread of that, and at most every :data:`EVERY_S`. Every worker says the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from django.db import connections
+from django.db.models import Count, Min
+
+from media.models import Media, State
+from media.pipeline.process import work_folder
+from media.scan import ScannerUnavailable, scanner
+from media.storage import storage
+from media.storage.local import Local
+from whatsapp.infra import metrics
+from whatsapp.infra.clock import now_ms
+
+EVERY_S: Final = 15.0
+#: A scrape waits no longer for the scanner.
+_PATIENCE_S: Final = 2.0
+_STATES: Final = (State.UPLOADING, State.STORED, State.PROCESSING)
+
+Told = TypeVar("Told")
+
+
+def show() -> None:
+    """As metrics of this process."""
+    waiting = seldom(_waiting)
+    metrics.source(
+        "whatsapp_media_waiting",
+        "Uploads whose bytes still come (uploading), that wait for a worker (stored) or are worked on (processing).",
+        lambda: {state: number for state, (number, _) in waiting().items()},
+        ("state",),
+    )
+    metrics.source(
+        "whatsapp_media_waiting_oldest_seconds",
+        "Age of the oldest of them since it was begun (uploading) or had all its bytes; 0: there is none.",
+        lambda: {state: age_s for state, (_, age_s) in waiting().items()},
+        ("state",),
+    )
+    metrics.source(
+        "whatsapp_media_disk_free_ratio",
+        "Free part, 0 to 1, of the disks that files are kept on (storage, if that is a folder) and made anew on (work).",
+        seldom(_free),
+        ("folder",),
+    )
+    metrics.source(
+        "whatsapp_media_scanner_up",
+        "1 while the scanner answers; nothing where there is none.",
+        seldom(_scanner),
+        ("scanner",),
+    )
+
+
+def seldom(ask: Callable[[], Told], every_s: float = EVERY_S) -> Callable[[], Told]:
+    """``ask``, at most so often, one thread at a time; in between, its last answer. An error is of who asks; the next may try."""
+    lock = threading.Lock()
+    known: list[tuple[float, Told]] = []
+
+    def asked() -> Told:
+        with lock:
+            now = time.monotonic()
+            if not known or now - known[0][0] > every_s:
+                known[:] = [(now, ask())]
+            return known[0][1]
+
+    return asked
+
+
+def _waiting() -> dict[str, tuple[int, float]]:
+    """State → how many, and seconds since the oldest of them came into it."""
+    found = {str(state): (0, 0.0) for state in _STATES}
+    try:
+        rows = Media.objects.filter(state__in=_STATES).values_list("state")
+        for state, number, begun, stored in rows.annotate(Count("pk"), Min("created_at"), Min("stored_at")):
+            since = begun if stored is None else stored
+            found[state] = number, max(0, now_ms() - since) / 1000
+    finally:
+        connections.close_all()  # of this thread, which ends with the scrape
+    return found
+
+
+def _free() -> dict[str, float]:
+    here = storage()
+    folders = {"work": work_folder() or tempfile.gettempdir()}
+    if isinstance(here, Local):
+        here.folder.mkdir(parents=True, exist_ok=True)
+        folders["storage"] = here.folder
+    found = {}
+    for name, folder in folders.items():
+        disk = shutil.disk_usage(folder)
+        found[name] = disk.free / disk.total
+    return found
+
+
+def _scanner() -> dict[str, int]:
+    daemon = scanner()
+    if daemon is None:
+        return {}
+    try:
+        replace(daemon, connect_s=_PATIENCE_S, wait_s=_PATIENCE_S, whole_s=_PATIENCE_S).ping()
+    except ScannerUnavailable:
+        return {"clamd": 0}
+    return {"clamd": 1}

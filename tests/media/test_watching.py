@@ -1,0 +1,85 @@
+"""What workers show of media: what waits and for how long, room on disks, whether the scanner answers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from media import watching
+from media.models import Media, State
+from media.storage import Storage
+from tests.media.conftest import Person, sign_in
+from tests.support import early
+from tests.support.clamd import Clamd
+from whatsapp.infra.clock import now_ms
+
+
+@pytest.fixture
+def ann(folder: Storage) -> Person:
+    return sign_in()
+
+
+def row(person: Person, state: State, begun_s: int, stored_s: int | None = None) -> None:
+    now = now_ms()
+    Media.objects.create(
+        id=uuid.uuid4(), owner_id=person.user_id, state=state, created_at=now - begun_s * 1000,
+        stored_at=None if stored_s is None else now - stored_s * 1000,
+    )  # fmt: skip
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_is_counted_and_the_oldest_has_its_age(ann: Person) -> None:
+    assert watching._waiting() == {"uploading": (0, 0.0), "stored": (0, 0.0), "processing": (0, 0.0)}
+    row(ann, State.UPLOADING, 5_000)
+    row(ann, State.UPLOADING, 70)
+    row(ann, State.STORED, 9_000, 600)
+    row(ann, State.READY, 90_000, 80_000)
+    row(ann, State.REFUSED, 90_000, 80_000)
+    found = watching._waiting()
+    assert {state: number for state, (number, _) in found.items()} == {
+        "uploading": 2, "stored": 1, "processing": 0,
+    }  # fmt: skip
+    assert 5_000 <= found["uploading"][1] < 5_060
+    assert 600 <= found["stored"][1] < 660
+    assert found["processing"][1] == 0
+
+
+def test_disks_have_room(folder: Storage, tmp_path: Any, settings: Any) -> None:
+    settings.MEDIA_FOLDER = str(tmp_path)
+    found = watching._free()
+    assert found.keys() == {"work", "storage"}
+    assert all(0 < ratio < 1 for ratio in found.values())
+
+
+@pytest.mark.needs_packages
+def test_a_scanner_that_dies_is_down_and_none_is_not_shown(settings: Any) -> None:
+    settings.CLAMD_URL = ""
+    assert watching._scanner() == {}
+    daemon = Clamd(early.folder("clamd"), {})
+    try:
+        daemon.start()
+        settings.CLAMD_URL = daemon.url
+        assert watching._scanner() == {"clamd": 1}
+    finally:
+        daemon.__exit__()
+    assert watching._scanner() == {"clamd": 0}
+
+
+def test_who_scrapes_often_does_not_ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(range(10))
+    asked = watching.seldom(lambda: next(answers), every_s=60)
+    assert [asked(), asked()] == [0, 0]
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    assert [asked(), asked()] == [1, 1]
+
+
+def test_an_error_is_not_kept() -> None:
+    answers = iter((0, 2))
+    asked = watching.seldom(lambda: 6 // next(answers), every_s=60)
+    with pytest.raises(ZeroDivisionError):
+        asked()
+    assert asked() == 3
