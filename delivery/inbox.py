@@ -25,37 +25,30 @@ SESSION_TTL_S = 86_400
 MARKER_TTL_S = 30 * 86_400
 DIRTY_TTL_S = MARKER_TTL_S + 86_400
 
-# Its number is when a session was opened, or one more than the one it displaces: the node may carry a registration out long after
-# it was asked to, for a session that has ended or been registered again, and must not take it for a newer one then.
+# Its number is when a session was opened. The node may carry a registration out long after it was asked to, also for a session
+# that has ended: whichever session it is for, it takes the place of an earlier one alone, and says whose record is later.
 _REGISTER = """
 local raw = redis.call('GET', KEYS[1])
 local all = raw and cjson.decode(raw) or {}
-local old = all[ARGV[1]]
-local own, opened = tonumber(ARGV[3]), tonumber(ARGV[7])
-local late = own == 0 and ARGV[8] == '1'
-if late then own = opened end
-if own > 0 and old and (tonumber(old[2]) > own or late and tonumber(old[2]) == own and old[1] ~= ARGV[2]) then
-  return {-1, old[1], string.format('%d', old[2]), false, 0}
+local old, number = all[ARGV[1]], tonumber(ARGV[3])
+if old and (tonumber(old[2]) > number or tonumber(old[2]) == number and old[1] ~= ARGV[2]) then
+  return {0, old[1], string.format('%d', old[2]), false, 0}
 end
-local generation = own
-if own == 0 then
-  generation = opened
-  if old and tonumber(old[2]) >= generation then generation = tonumber(old[2]) + 1 end
-end
-all[ARGV[1]] = {ARGV[2], generation, ARGV[4]}
+all[ARGV[1]] = {ARGV[2], number, ARGV[4]}
 redis.call('SET', KEYS[1], cjson.encode(all), 'EX', ARGV[5])
 redis.call('EXPIRE', KEYS[2], ARGV[6])
 redis.call('EXPIRE', KEYS[3], ARGV[6] + 86400)
-return {string.format('%d', generation), old and old[1] or '', old and string.format('%d', old[2]) or '0',
+return {number, old and old[1] or '', old and string.format('%d', old[2]) or '0',
         redis.call('GET', KEYS[2]), redis.call('ZCARD', KEYS[3])}
 """
 
+# An earlier record of the process goes, too: of a session whose place this one took there, before it had its own.
 _UNREGISTER = """
 local raw = redis.call('GET', KEYS[1])
 if not raw then return 0 end
 local all = cjson.decode(raw)
 local old = all[ARGV[1]]
-if not old or old[1] ~= ARGV[2] or tonumber(old[2]) ~= tonumber(ARGV[3]) then return -1 end
+if not old or old[1] ~= ARGV[2] or tonumber(old[2]) > tonumber(ARGV[3]) then return -1 end
 all[ARGV[1]] = nil
 if next(all) == nil then
   redis.call('DEL', KEYS[1])
@@ -92,21 +85,18 @@ _ANY_MARK = 1 << 53  # no seq is as high
 
 
 class Registration(NamedTuple):
-    """A session that wants its record. ``late``: it was opened while the hot node was away, at ``opened_at`` (ms), and is
-    newer than a record only if it was opened later."""
+    """A session that wants its record."""
 
     user: str
     device: str
     process: str
-    generation: int  # 0: it has none yet
+    number: int  # when it was opened, ms
     status: str  # online | away
-    opened_at: int = 0
-    late: bool = False
 
 
 class Registered(NamedTuple):
-    generation: int  # 0: a newer session of the device exists
-    replaced: str  # process of the session whose place it takes, "" if none
+    generation: int  # its number; 0: it has no record, there is one with a higher number
+    replaced: str  # process of the session whose place it takes, or would have taken; "" if none
     replaced_generation: int
     marker: str
     pending: int
@@ -144,16 +134,7 @@ class Inbox:
         commands = [
             self._register.call(
                 [sessions_key(r.user), marker_key(r.user, r.device), dirty_key(r.user, r.device)],
-                [
-                    r.device,
-                    r.process,
-                    r.generation,
-                    r.status,
-                    SESSION_TTL_S,
-                    MARKER_TTL_S,
-                    r.opened_at,
-                    int(r.late),
-                ],
+                [r.device, r.process, r.number, r.status, SESSION_TTL_S, MARKER_TTL_S],
             )
             for r in requests
         ]
@@ -167,7 +148,7 @@ class Inbox:
             generation, replaced, old_generation, marker, pending = answer
             answers.append(
                 Registered(
-                    max(0, int(generation)),
+                    generation,
                     replaced.decode(),
                     int(old_generation),
                     marker.decode() if marker else "",
@@ -176,9 +157,10 @@ class Inbox:
             )
         return answers
 
-    def unregister_command(self, user: str, device: str, process: str, generation: int) -> Command:
-        """Answers how many sessions are left (0 or 1 for some), -1 if the record was not this session's."""
-        return self._unregister.call([sessions_key(user)], [device, process, generation, SESSION_TTL_S])
+    def unregister_command(self, user: str, device: str, process: str, number: int) -> Command:
+        """Removes the record of that process up to this number. Answers how many sessions are left (0 or 1 for some), -1 if it
+        was another's."""
+        return self._unregister.call([sessions_key(user)], [device, process, number, SESSION_TTL_S])
 
     async def complete(self, sets: Sequence[Complete]) -> list[int | None]:
         """Write marks and marker of each in one script, all in one pipeline. The size of each set; None: its node of several is

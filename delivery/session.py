@@ -165,7 +165,7 @@ class Session:
         self.codec = codec
         self.outlet = outlet
         self.state = State.OPENING
-        self.generation = 0
+        self.generation = 0  # the number of its record, ``opened_at``; 0: it has none yet
         self.newer = 0  # generation of a newer session of the device, heard of before one's own was known
         self.term = 0  # hot term under which it is registered, 0: not
         self.epoch = ""
@@ -194,7 +194,8 @@ class Session:
         self.reads = OPEN  # once that is known
         self.away = False
         self.bye = False  # it ended because its client wanted it
-        self.opened_at = 0  # ms
+        #: ms; behind that of a record that it displaces, whatever the clocks say
+        self.opened_at = 0
         self.receipts: dict[tuple[str, str, str], frames.StatusUpdate] = {}  # for the end of the sync
         self.sending = 0  # sends that wait for their append
 

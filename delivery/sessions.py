@@ -15,7 +15,7 @@ from typing import Any
 
 import hiredis
 
-from delivery.inbox import Complete, Inbox, Registration
+from delivery.inbox import Complete, Inbox, Registered, Registration
 from delivery.live import Live
 from delivery.open_chats import OpenChats
 from delivery.ports import Identify
@@ -97,6 +97,8 @@ class Sessions:
         session.opened_at = clock.now_ms()
         old = self._hub.add(session)
         if old is not None:
+            # In the same millisecond, or the clock was set back.
+            session.opened_at = max(session.opened_at, old.opened_at + 1)
             self.end(old, Close.REPLACED, "a newer session of this device")
         rebuilt: bool = await self._opens.ask(session)
         if not session.term and self._bus.hot.under(session.user)[0]:  # the term began in between
@@ -148,7 +150,11 @@ class Sessions:
                 del reached[session]
                 continue
             if not answer.generation:
-                self.end(session, Close.REPLACED, "a newer session of this device")
+                if self._is_later(session, answer):
+                    session.generation, session.opened_at = 0, answer.replaced_generation + 1
+                    del reached[session]  # asked again
+                else:
+                    self.end(session, Close.REPLACED, "a newer session of this device")
                 continue
             session.generation = answer.generation
             if session.state is State.CLOSED:
@@ -180,18 +186,20 @@ class Sessions:
                         del reached[session]
         return reached
 
+    def _is_later(self, session: Session, answer: Registered) -> bool:
+        """Whether a session was opened after that of the record although its number is not higher."""
+        if session.state is State.CLOSED:
+            return False
+        if answer.replaced == self._bus.process:
+            return True  # at one process a session takes the place of the one before it
+        # Who is being opened was the first only if the other was opened since then. If that number is not of this time, its clock
+        # is ahead of this one's, or both were opened in one millisecond.
+        since = session.opened_at < answer.replaced_generation <= clock.now_ms()
+        return session.state is State.OPENING and not session.generation and not since
+
     def _registration(self, session: Session) -> Registration:
         status = "away" if session.away else "online"
-        late = not session.generation and session.state is not State.OPENING
-        return Registration(
-            session.user,
-            session.device,
-            self._bus.process,
-            session.generation,
-            status,
-            session.opened_at,
-            late,
-        )
+        return Registration(session.user, session.device, self._bus.process, session.opened_at, status)
 
     async def _rebuild(
         self, epochs: Mapping[Session, str], devices: Mapping[str, Sequence[DeviceRow]]
@@ -317,20 +325,20 @@ class Sessions:
             await self._inbox.forget(user, device)
 
     async def _unregister_all(self, sessions: list[Session]) -> None:
+        # Whose device is here again leaves the record to that session.
+        gone = [s for s in sessions if self._hub.get(s.user, s.device) is None]
         try:
-            # Of one without a number the registration may have been carried out, and nobody heard of it.
+            # Also of one without an answer: its registration may have been carried out, and nobody heard of it.
             answers = await self._bus.hot.run_each(
                 [
-                    self._inbox.unregister_command(
-                        s.user, s.device, self._bus.process, s.generation or s.opened_at
-                    )
-                    for s in sessions
+                    self._inbox.unregister_command(s.user, s.device, self._bus.process, s.opened_at)
+                    for s in gone
                 ]
             )
         except (HotUnavailable, hiredis.ReplyError) as error:
-            answers = [error] * len(sessions)
+            answers = [error] * len(gone)
         # Their records would say "online" for a day: they go when their node is back.
-        left = [s for s, answer in zip(sessions, answers, strict=True) if isinstance(answer, Exception)]
+        left = [s for s, answer in zip(gone, answers, strict=True) if isinstance(answer, Exception)]
         self._left_over = (self._left_over + left)[-LEFT_OVER:]
         for session in set(sessions).difference(left):
             if session.user not in self._hub.by_user:
