@@ -1,23 +1,22 @@
 /*
- * sessions: two sockets of one device are one too many (rule R20: 4409 only if a newer session of this device exists; ADR 0112).
+ * sessions: two sockets of one device are one too many (rule R20: 4409 only if a newer session of this device exists; ADR 0131).
  *
  * A device opens up to three sessions one after the other, each at one of two gateways, and leaves each or not, with the gateway
  * told so at any time later, or never. Each step below is a step in the code, of delivery/:
  *   Device    sessions.Sessions.open: Hub.add, which ends the session of this device that its own gateway had; closed
  *   Gateway   "registers": _open_all, _open_under, _registration; of a session that has its record the same by _reopen_all (a new
  *             term) and session_check._compare (R8: the record is not ours). One batch is in flight, _opens. "answered": the rest
- *             of _open_under. "removes": _unregister_all, of one without a number by its opening; what is left over waits for the
- *             next term. "hears": on_replaced; a notice comes late, out of order or never
+ *             of _open_under, _is_later. "removes": _unregister_all; what is left over waits for the next term. "hears":
+ *             on_replaced; a notice comes late, out of order or never
  *   Node      inbox._REGISTER: what was asked is carried out, or what a connection that was given up had written, late or never
  *   Faults    a gateway gives up its connection, as it does if the node hangs or is away; what was on its way nobody hears of any
  *             more. The node is restored from a copy of any moment; without one before it, flushed
  *   Judge     whoever is told 4409, a later session was opened (tell). When nothing is left that anybody would do, at most one
  *             session lives, its record is there, and who has gone has none
  *
- * Time is the order of the openings. Taken for granted, and what is left of R20 (docs/model.md): first registrations are carried
- * out in that order (IN_TURN); of one session no two are given up (NO_ONCE; with one hang it may ask again); clocks differ by
- * less than what lies between two openings, but for "clocks". A session whose place was taken at its own gateway, by one that goes
- * before it has a record, may leave its own behind (STALE); a copy may bring one back.
+ * Time is the order of the openings. Taken for granted, and what is left of R20 (docs/model.md): clocks differ by less than what
+ * lies between two openings, but for "clocks", and in "race" two are opened in one millisecond; a gateway's removal of a record is
+ * carried out behind what that gateway wrote before. A copy may bring a record back.
  *
  * Left out, and why that is safe: marks, markers and epochs (delivery.pml: a new term is what they are here), `announce` (a
  * registration like the check's, of which nobody hears), killed gateways (a record of nobody, like one that is carried out late),
@@ -26,19 +25,18 @@
  *   sound  hang         -DMOST=3 -DHANGS=1 -DCOPIES=0
  *   sound  lost         -DMOST=3 -DHANGS=0 -DCOPIES=1
  *   sound  both         -DMOST=2 -DHANGS=1 -DCOPIES=1
- *   sound  again        -DMOST=2 -DHANGS=2 -DCOPIES=0  twice
- *   sound  clocks       -DMOST=2 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  neither leaves, one gateway's clock is behind
+ *   sound  again        -DMOST=3 -DHANGS=2 -DCOPIES=0  twice
+ *   sound  clocks       -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  none leaves, one clock is behind, the next is opened when the one before has its record
  *   sound  race         -DMOST=2 -DHANGS=0 -DCOPIES=1 -DSTAYS -DRACE  neither leaves, opened at once: one of them stays
- *   broken NO_OPENED    -DMOST=3 -DHANGS=1 -DCOPIES=0  a session's number is the node's time at its registration
+ *   broken NO_ORDER     -DMOST=3 -DHANGS=1 -DCOPIES=0  who is being opened is the newest: by arrival, not by opening
  *   broken NO_LATE      -DMOST=3 -DHANGS=1 -DCOPIES=0  who registers late is the newest: by arrival, not by opening
- *   broken NO_OWN       -DMOST=3 -DHANGS=1 -DCOPIES=0  a session does not know its own record
+ *   broken NO_OWN       -DMOST=3 -DHANGS=2 -DCOPIES=0  a session does not know a record of its own gateway
  *   broken NO_REMOVE    -DMOST=3 -DHANGS=1 -DCOPIES=0  who ends without an answer leaves its registration to itself
+ *   broken NO_TAKEN     -DMOST=3 -DHANGS=1 -DCOPIES=0  who ends removes its own record alone, not of whose place it took
  *   broken NO_COMPARE   -DMOST=3 -DHANGS=0 -DCOPIES=1  a notice is for whoever is there
- *   broken NO_ANSWER    -DMOST=3 -DHANGS=0 -DCOPIES=1  a session that waits for its number is told at once
+ *   broken NO_ANSWER    -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  a session that waits for its number is told at once
  *   broken NO_CHECK     -DMOST=3 -DHANGS=0 -DCOPIES=1  R8: nobody looks whether the record is still ours
- *   broken NO_NEXT      -DMOST=2 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  the number is not above that of the record it displaces
- *   broken NO_ORDER     -DMOST=3 -DHANGS=1 -DCOPIES=0  what is left: a first registration behind a later session's
- *   broken NO_ONCE      -DMOST=2 -DHANGS=2 -DCOPIES=0  what is left: two first registrations of one session are given up
+ *   broken NO_NEXT      -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  a higher number is a later session's, whatever the clocks say
  */
 #define N 3
 #define OPENING 1
@@ -47,26 +45,33 @@
 #define BIT(s) (1 << (s))
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 
+/* when a session is opened, and what time it is, by the clock of a gateway */
 #ifdef SKEW
-#define TIME(s) (at[s] -> (s) : (s) + N)
+#define TIME(s) NOW(at[s])
+#define NOW(g) ((g) -> opened : opened + N)
 #else
-#define TIME(s) (2 * (s))
+#ifdef RACE
+#define TIME(s) 1
+#define NOW(g) 1
+#else
+#define TIME(s) opened
+#define NOW(g) opened
+#endif
 #endif
 
 /* the device; its sessions are 1 to 3, in the order of their openings */
 byte wanted, opened;
 byte state[N + 1], at[N + 1], number[N + 1], newer[N + 1];
-bool leaves[N + 1], term[N + 1];   /* will leave; is registered under the term of its gateway */
+bool leaves[N + 1], known[N + 1], term[N + 1];   /* will leave; has a record; under the term of its gateway */
 /* gateways: the session that each has, whether it has a term, whose record it removes, notices by their number */
 byte here[2], gone;
 bool up[2] = 1;
 short notices[2];
-/* the registration on its way: of whom, its number, late, neither; then the number it got, 0: refused, and in whose place */
-byte asked[2], own[2], answer[2], place[2];
-bool late[2], first[2], answered[2];
+/* the registration on its way: of whom, its number; then the number it got, 0: refused, in whose place, that one's number */
+byte asked[2], own[2], answer[2], place[2], other[2];
+bool answered[2];
 /* what a connection that was given up has written */
 byte left[2], left_own[2];
-bool left_late[2], left_first[2];
 /* the node: whose record, its number; a copy of it */
 byte record, has, copy, copy_has;
 byte hangs = HANGS;
@@ -93,48 +98,35 @@ inline tell(s) {
 }
 
 #ifdef NO_OWN
-#define REFUSED(s, n, is_late) (n && record && has >= n)
+#define REFUSED(s, n) (record && has >= n)
+#define OWN_PLACE 0
 #else
-#define REFUSED(s, n, is_late) (n && record && (has > n || (is_late && has == n && at[record] != at[s])))
+#define REFUSED(s, n) (record && (has > n || (has == n && at[record] != at[s])))
+#define OWN_PLACE (place[G] - 1 == G)
 #endif
-#ifdef NO_OPENED
-#define FIRST(s) MAX(2 * opened + 1, (record -> has + 1 : 0))
-#else
-#ifdef NO_NEXT
-#define FIRST(s) TIME(s)
-#else
-#define FIRST(s) MAX(TIME(s), (record -> has + 1 : 0))
-#endif
-#endif
-inline carry_out(s, by, is_late, result, whose) {
-    n = (is_late && by == 0 -> TIME(s) : by);
+inline carry_out(s, by, result, whose, whose_number) {
+    n = (by -> by : MAX(number[s], (record -> has + 1 : 0)));      /* by arrival */
+    whose = (record -> at[record] + 1 : 0); whose_number = has;
     if
-    :: REFUSED(s, n, is_late) -> result = 0; whose = 0
-    :: else ->
-        whose = (record -> at[record] + 1 : 0);
-        result = (by == 0 && !is_late -> FIRST(s) : n);
-        record = s; has = result
+    :: REFUSED(s, n) -> result = 0
+    :: else -> record = s; has = n; result = n
     fi;
     n = 0
 }
 
-/* No earlier session has its first registration on its way, or yet to be sent; nor has this one in what was given up. */
-#if defined(RACE) || defined(NO_ORDER)
-#define BEHIND_OTHERS(s) 1
-#define IN_TURN(s) 1
-#else
-#define WAITS(g, s) ((asked[g] < (s) && first[g] && !answered[g]) || (left[g] < (s) && left_first[g]))
-#define OPENS(e, s) ((e) < (s) && state[e] == OPENING)
-#define BEHIND_OTHERS(s) !(WAITS(0, s) || WAITS(1, s) || OPENS(1, s) || OPENS(2, s))
-#define IN_TURN(s) (BEHIND_OTHERS(s) && !(left[at[s]] == (s) && left_first[at[s]]))
-#endif
-
 inline nothing_asked(g) {
-    asked[g] = 0; own[g] = 0; late[g] = 0; first[g] = 0; answered[g] = 0; answer[g] = 0; place[g] = 0
+    asked[g] = 0; own[g] = 0; answered[g] = 0; answer[g] = 0; place[g] = 0; other[g] = 0
 }
 inline nothing_left(g) {
-    left[g] = 0; left_own[g] = 0; left_late[g] = 0; left_first[g] = 0
+    left[g] = 0; left_own[g] = 0
 }
+
+/* Arrival decides where clocks do not, so the one before has its record. */
+#ifdef SKEW
+#define BEHIND (opened == 0 || known[opened] || state[opened] == CLOSED)
+#else
+#define BEHIND 1
+#endif
 
 active proctype Device() {
     byte s, g, o;
@@ -148,14 +140,14 @@ active proctype Device() {
 end:
     do
     :: atomic {
-        opened < wanted -> opened++; s = opened;
+        opened < wanted && BEHIND -> opened++; s = opened;
         if
         :: g = 0
         :: g = 1
         fi;
-        at[s] = g; state[s] = OPENING;
+        at[s] = g; state[s] = OPENING; number[s] = TIME(s);
         if
-        :: here[g] -> o = here[g]; here[g] = s; ends(o); o = 0
+        :: here[g] -> o = here[g]; here[g] = s; number[s] = MAX(number[s], number[o] + 1); ends(o); o = 0
         :: else -> here[g] = s
         fi;
 #ifndef STAYS
@@ -179,6 +171,21 @@ end:
 #else
 #define IS_OURS (record == S && has == number[S])
 #endif
+#ifdef NO_NEXT
+#define SINCE(s) 1
+#else
+#define SINCE(s) (number[s] < other[G] && other[G] <= NOW(G))
+#endif
+#define IS_LATER(s) (state[s] != CLOSED && (OWN_PLACE || (state[s] == OPENING && !known[s] && !SINCE(s))))
+#ifdef NO_TAKEN
+#define REMOVED(s) (has == number[s])
+#else
+#ifdef NO_REMOVE
+#define REMOVED(s) (known[s] && has <= number[s])
+#else
+#define REMOVED(s) (has <= number[s])
+#endif
+#endif
 #define REMOVES(s) ((gone & BIT(s)) && at[s] == G)
 
 active [2] proctype Gateway() {
@@ -188,18 +195,21 @@ end:
     :: atomic { /* registers */
         S && up[G] && !asked[G] && (state[S] == OPENING || !term[S] || !IS_OURS) ->
         asked[G] = S; own[G] = number[S];
-#ifndef NO_LATE
-        late[G] = (number[S] == 0 && state[S] != OPENING);
+#ifdef NO_ORDER
+        own[G] = (!known[S] && state[S] == OPENING -> 0 : own[G])
 #endif
-        first[G] = (own[G] == 0 && !late[G])
+#ifdef NO_LATE
+        own[G] = (!known[S] && state[S] != OPENING -> 0 : own[G])
+#endif
        }
     :: atomic { S && !up[G] && state[S] == OPENING -> state[S] = SERVED }      /* from the store */
     :: atomic { /* answered */
         asked[G] && answered[G] -> s = asked[G];
         if
-        :: answer[G] == 0 -> tell(s)
-        :: else ->
-            number[s] = answer[G];
+        :: answer[G] == 0 && IS_LATER(s) -> number[s] = other[G] + 1; known[s] = 0; term[s] = 0   /* asks again */
+        :: answer[G] == 0 && !IS_LATER(s) -> tell(s)
+        :: answer[G] ->
+            number[s] = answer[G]; known[s] = 1;
             if
             :: state[s] == CLOSED -> gone = gone | BIT(s)
             :: state[s] != CLOSED && newer[s] > number[s] -> tell(s)
@@ -221,12 +231,8 @@ end:
         od;
         gone = gone & ~BIT(s);
         if
-#ifdef NO_REMOVE
-        :: record == s && number[s] == has -> record = 0; has = 0
-#else
-        :: record == s && (number[s] -> number[s] : TIME(s)) == has -> record = 0; has = 0
-#endif
-        :: else
+        :: !S && record && at[record] == G && REMOVED(s) -> record = 0; has = 0
+        :: else                                   /* the device is here again, or it is another's */
         fi;
         s = 0
        }
@@ -245,8 +251,8 @@ end:
 #ifdef NO_ANSWER
         :: S && number[S] < s -> o = S; tell(o)
 #else
-        :: S && number[S] == 0 -> newer[S] = MAX(newer[S], s)
-        :: S && number[S] && number[S] < s -> o = S; tell(o)
+        :: S && !known[S] -> newer[S] = MAX(newer[S], s)
+        :: S && known[S] && number[S] < s -> o = S; tell(o)
 #endif
 #endif
         fi;
@@ -256,19 +262,16 @@ end:
     od
 }
 
+#define ASKS(g) (asked[g] && !answered[g])
 inline node_of(g) {
     if
-    :: asked[g] && !answered[g] && IN_TURN(asked[g]) ->
-        carry_out(asked[g], own[g], late[g], answer[g], place[g]); answered[g] = 1
-    :: left[g] && BEHIND_OTHERS(left[g]) ->
-        carry_out(left[g], left_own[g], left_late[g], r, p); nothing_left(g); r = 0; p = 0
+    :: ASKS(g) -> carry_out(asked[g], own[g], answer[g], place[g], other[g]); answered[g] = 1
+    :: left[g] -> carry_out(left[g], left_own[g], r, p, o); nothing_left(g); r = 0; p = 0; o = 0
     :: left[g] -> nothing_left(g)
     fi
 }
-#define ASKS(g) (asked[g] && !answered[g] && IN_TURN(asked[g]))
-
 active proctype Node() {
-    byte n, r, p;
+    byte n, r, p, o;
 end:
     do
     :: atomic { ASKS(0) || left[0] -> node_of(0) }
@@ -285,16 +288,9 @@ inline gives_up(g) {
     od;
     s = 0;
     if
-    :: asked[g] && !answered[g] ->
-        left[g] = asked[g]; left_own[g] = own[g]; left_late[g] = late[g]; left_first[g] = first[g]
+    :: asked[g] && !answered[g] -> left[g] = asked[g]; left_own[g] = own[g]
     :: else
     fi;
-#if HANGS > 1 && !defined(NO_ONCE)
-    if
-    :: first[g] && state[asked[g]] == OPENING -> state[asked[g]] = SERVED
-    :: else
-    fi;
-#endif
     nothing_asked(g)
 }
 
@@ -310,9 +306,6 @@ end:
     :: atomic { losses -> losses = 0 }
     od
 }
-
-#define TAKEN(s, e) (record == (s) && opened >= (e) && at[e] == at[s])
-#define STALE (TAKEN(1, 2) || TAKEN(1, 3) || TAKEN(2, 3))
 
 active proctype Judge() {
     byte s, lives;
@@ -333,6 +326,6 @@ end:
 #ifdef STAYS
         assert(lives == 1);
 #endif
-        assert(lives || record == 0 || STALE || COPIES)
+        assert(lives || record == 0 || COPIES)
     }
 }
