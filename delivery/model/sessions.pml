@@ -15,7 +15,8 @@
  *             session lives, its record is there, and who has gone has none
  *
  * Time is the order of the openings. Taken for granted, and what is left of R20 (docs/model.md): clocks differ by less than what
- * lies between two openings, but for "clocks", and in "race" two are opened in one millisecond; a gateway's removal of a record is
+ * lies between two openings, but for "clocks" (each is opened when the one before has its record), and in "race" two are opened in
+ * one millisecond; a gateway's removal of a record is
  * carried out behind what that gateway wrote before. A copy may bring a record back.
  *
  * Left out, and why that is safe: marks, markers and epochs (delivery.pml: a new term is what they are here), `announce` (a
@@ -26,7 +27,7 @@
  *   sound  lost         -DMOST=3 -DHANGS=0 -DCOPIES=1
  *   sound  both         -DMOST=2 -DHANGS=1 -DCOPIES=1
  *   sound  again        -DMOST=3 -DHANGS=2 -DCOPIES=0  twice
- *   sound  clocks       -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  none leaves, one clock is behind, the next is opened when the one before has its record
+ *   sound  clocks       -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  none leaves, a clock is behind, one by one
  *   sound  race         -DMOST=2 -DHANGS=0 -DCOPIES=1 -DSTAYS -DRACE  neither leaves, opened at once: one of them stays
  *   broken NO_ORDER     -DMOST=3 -DHANGS=1 -DCOPIES=0  who is being opened is the newest: by arrival, not by opening
  *   broken NO_LATE      -DMOST=3 -DHANGS=1 -DCOPIES=0  who registers late is the newest: by arrival, not by opening
@@ -36,7 +37,7 @@
  *   broken NO_COMPARE   -DMOST=3 -DHANGS=0 -DCOPIES=1  a notice is for whoever is there
  *   broken NO_ANSWER    -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  a session that waits for its number is told at once
  *   broken NO_CHECK     -DMOST=3 -DHANGS=0 -DCOPIES=1  R8: nobody looks whether the record is still ours
- *   broken NO_NEXT      -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  a higher number is a later session's, whatever the clocks say
+ *   broken NO_NEXT      -DMOST=3 -DHANGS=0 -DCOPIES=0 -DSTAYS -DSKEW  a higher number is a later session's
  */
 #define N 3
 #define OPENING 1
