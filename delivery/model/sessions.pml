@@ -14,10 +14,10 @@
  *   Judge     whoever is told 4409, a later session was opened (tell). When nothing is left that anybody would do, at most one
  *             session lives, its record is there, and who has gone has none
  *
- * Time is the order of the openings. Taken for granted, and what is left of R20 (docs/model.md): clocks differ by less than what
- * lies between two openings, but for "clocks" (each is opened when the one before has its record), and in "race" two are opened in
- * one millisecond; a gateway's removal of a record is
- * carried out behind what that gateway wrote before. A copy may bring a record back.
+ * Time is the order of the openings. Taken for granted, and what is left (docs/model.md): clocks differ by less than what lies
+ * between two openings, but for "clocks", where each is opened when the one before has its record, and "race", where two are opened
+ * in one millisecond; a gateway's removal of a record is carried out behind what that gateway wrote before. A copy may bring a record
+ * back.
  *
  * Left out, and why that is safe: marks, markers and epochs (delivery.pml: a new term is what they are here), `announce` (a
  * registration like the check's, of which nobody hears), killed gateways (a record of nobody, like one that is carried out late),
