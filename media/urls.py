@@ -1,6 +1,6 @@
 from django.urls import path
 
-from media.apis import form, objects, tus
+from media.apis import form, objects, parts, tus
 from media.storage.serving import blob
 
 urlpatterns = [
@@ -9,5 +9,7 @@ urlpatterns = [
     path("media/tus/<uuid:upload_id>", tus.TusUploadView.as_view()),
     path("media/<uuid:media_id>", objects.MediaView.as_view()),
     path("media/<uuid:media_id>/content", objects.ContentView.as_view()),
-    path("media/blobs/<path:key>", blob),  # of a local folder, with a signature
+    # Of a local folder, with a signature.
+    path("media/blobs/<path:key>", blob),
+    path("media/parts/<path:key>", parts.part),
 ]

@@ -50,7 +50,7 @@ class Part:
     number: int
     etag: str
     size: int  # bytes
-    sha256_b64: str
+    sha256_b64: str  # "" of one that a client put
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,17 @@ class Storage(ABC):
 
     @abstractmethod
     def begin(
-        self, key: str, media_type: str, metadata: Mapping[str, str] | None = None, cache_control: str = ""
+        self,
+        key: str,
+        media_type: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str = "",
+        *,
+        signed: bool = False,
     ) -> str:
         """Begin an upload; its token, which is good until it is completed or aborted (:func:`lifecycle.sweep` does that after
-        a day). One key may have several; the one that completes last stays."""
+        a day). One key may have several; the one that completes last stays. ``signed``: all its parts are put by clients
+        (:meth:`signed_part`)."""
 
     @abstractmethod
     def part(self, key: str, token: str, number: int, data: Bytes) -> Part:
@@ -104,6 +111,20 @@ class Storage(ABC):
 
         Raises :class:`NotStored` where the server knows that there is no such upload; not every one does before ``complete``.
         """
+
+    @abstractmethod
+    def signed_part(
+        self, key: str, token: str, number: int, size: int, *, expires_s: int, now_ms: int
+    ) -> str:
+        """An address under which a client stores a part of exactly ``size`` bytes with PUT, of an upload that was begun as
+        ``signed``: good for ``expires_s`` seconds from ``now_ms`` on. The answer's ``ETag`` names the part. A body of another
+        size is refused, and so is what is cut short; the same number again replaces the part. Whether the upload exists is not
+        asked. Raises ``ValueError``: the number or the size is none."""
+
+    @abstractmethod
+    def list_parts(self, key: str, token: str) -> list[Part]:
+        """The stored parts of an upload in ascending numbers; of each number the one that was stored last. Their ``sha256_b64``
+        is "". Raises :class:`NotStored` where the server knows that there is no such upload; others list nothing."""
 
     @abstractmethod
     def complete(self, key: str, token: str, parts: Sequence[Part]) -> int:
@@ -244,11 +265,11 @@ def check_numbers(parts: Sequence[Part]) -> None:
         raise WrongParts(f"a part before the last one is below {LEAST_PART} bytes")
 
 
-def check_part(number: int, data: Bytes) -> None:
+def check_part(number: int, size: int) -> None:
     """Raises ``ValueError``."""
     if not 1 <= number <= MOST_PARTS:
         raise ValueError(f"part numbers are 1 to {MOST_PARTS}, this is {number}")
-    if memoryview(data).nbytes > MOST_PART:
+    if not 0 <= size <= MOST_PART:
         raise ValueError(f"a part has at most {MOST_PART} bytes")
 
 

@@ -12,8 +12,9 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,7 +51,13 @@ class Local(Storage):
     # -- uploads in parts
 
     def begin(
-        self, key: str, media_type: str, metadata: Mapping[str, str] | None = None, cache_control: str = ""
+        self,
+        key: str,
+        media_type: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str = "",
+        *,
+        signed: bool = False,
     ) -> str:
         about = {"key": names.check(key), "begun_ms": now_ms(), **_about(media_type, metadata, cache_control)}
         token = uuid.uuid4().hex
@@ -61,17 +68,76 @@ class Local(Storage):
         return token
 
     def part(self, key: str, token: str, number: int, data: Bytes) -> Part:
-        check_part(number, data)
+        check_part(number, memoryview(data).nbytes)
         names.check(key)
-        digest = hashlib.sha256(data)
-        with _typed("part"):
+        with _typed("part"), self._draft() as draft:
             self._begun(key, token)
-            try:
-                self._write(self._part(token, number, digest.hexdigest()), data)
-            except FileNotFoundError:  # completed or aborted at this moment
-                raise NotStored("there is no such upload any more") from None
-        size = memoryview(data).nbytes
+            draft[0].write(data)
+            return self._place_part(draft, token, number, hashlib.sha256(data))
+
+    def signed_part(
+        self, key: str, token: str, number: int, size: int, *, expires_s: int, now_ms: int
+    ) -> str:
+        """A path and its query, for :mod:`media.apis.parts`."""
+        check_part(number, size)
+        return signing.signed_part_path(key, token, number, size, expires_s=expires_s, now_ms=now_ms)
+
+    def take_part(self, link: signing.PartLink, read: Callable[[int], bytes]) -> Part:
+        """Store what ``read(size)`` gives, until it gives nothing, as the part that a good address names. Raises
+        :class:`NotStored`, :class:`WrongParts` (not as many bytes as the address says), and what ``read`` raises."""
+        digest, size = hashlib.sha256(), 0
+        with _typed("part"):
+            self._begun(link.key, link.token)
+            with self._draft() as draft:
+                while data := read(CHUNK):
+                    size += len(data)
+                    if size > link.size:
+                        break
+                    digest.update(data)
+                    draft[0].write(data)
+                if size != link.size:
+                    raise WrongParts(f"part {link.number} has {link.size} bytes")
+                return self._place_part(draft, link.token, link.number, digest)
+
+    def _place_part(
+        self, draft: tuple[BinaryIO, Path], token: str, number: int, digest: hashlib._Hash
+    ) -> Part:
+        """Make a draft the part of this number, instead of the ones that were stored before."""
+        file, path = draft
+        file.flush()
+        os.fsync(file.fileno())
+        size, now = file.tell(), time.time_ns()
+        os.utime(path, ns=(now, now))  # finer than the kernel's own
+        name = f"{number:05}-{digest.hexdigest()}"
+        try:
+            path.replace(self._upload(token) / name)
+            _sync(self._upload(token))
+        except FileNotFoundError:  # completed or aborted at this moment
+            raise NotStored("there is no such upload any more") from None
+        for other, state in self._stored(token):
+            if other.startswith(f"{number:05}-") and state.st_mtime_ns < now:
+                (self._upload(token) / other).unlink(missing_ok=True)
         return Part(number, f'"{digest.hexdigest()}"', size, base64.b64encode(digest.digest()).decode())
+
+    def list_parts(self, key: str, token: str) -> list[Part]:
+        names.check(key)
+        with _typed("list_parts"):
+            self._begun(key, token)
+            newest = {name[:5]: (name, state.st_size) for name, state in self._stored(token)}
+        return [
+            Part(int(number), f'"{name[6:]}"', size, "") for number, (name, size) in sorted(newest.items())
+        ]
+
+    def _stored(self, token: str) -> list[tuple[str, os.stat_result]]:
+        """File names of the parts, those that were stored last at the end."""
+        folder, found = self._upload(token), []
+        for name in _listed(folder):
+            if name != _JSON:
+                try:
+                    found.append((name, (folder / name).stat()))
+                except FileNotFoundError:
+                    continue  # replaced at this moment
+        return sorted(found, key=lambda one: one[1].st_mtime_ns)
 
     def complete(self, key: str, token: str, parts: Sequence[Part]) -> int:
         names.check(key)

@@ -54,16 +54,22 @@ class S3(Storage):
     # -- uploads in parts
 
     def begin(
-        self, key: str, media_type: str, metadata: Mapping[str, str] | None = None, cache_control: str = ""
+        self,
+        key: str,
+        media_type: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str = "",
+        *,
+        signed: bool = False,
     ) -> str:
         written = self._written(media_type, metadata, cache_control)
-        if self._checksum == "sha256":
+        if self._checksum == "sha256" and not signed:  # S3 would ask each part of a client for its checksum
             written["ChecksumAlgorithm"] = "SHA256"
         answer = self._call("begin", self._clients.ask, "create_multipart_upload", key, **written)
         return str(answer["UploadId"])
 
     def part(self, key: str, token: str, number: int, data: Bytes) -> Part:
-        check_part(number, data)
+        check_part(number, memoryview(data).nbytes)
         body = bytes(data) if isinstance(data, memoryview) else data
         digest = sha256_b64(body)
         answer = self._call(
@@ -78,11 +84,31 @@ class S3(Storage):
         )
         return Part(number, answer["ETag"], len(body), digest)
 
+    def signed_part(
+        self, key: str, token: str, number: int, size: int, *, expires_s: int, now_ms: int
+    ) -> str:
+        check_part(number, size)
+        asked = {"UploadId": token, "PartNumber": number}
+        return self._signed(
+            "upload_part", key, asked, now_ms // 1000, expires_s, "PUT", {"content-length": str(size)}
+        )
+
+    def list_parts(self, key: str, token: str) -> list[Part]:
+        found: list[Part] = []
+        asked: dict[str, Any] = {"UploadId": token}
+        while True:
+            page = self._call("list_parts", self._clients.ask, "list_parts", key, **asked)
+            found += [Part(one["PartNumber"], one["ETag"], one["Size"], "") for one in page.get("Parts", ())]
+            if not page.get("IsTruncated"):
+                return found
+            asked["PartNumberMarker"] = page["NextPartNumberMarker"]
+
     def complete(self, key: str, token: str, parts: Sequence[Part]) -> int:
         check_numbers(parts)
-        if self._checksum == "sha256" and parts[-1].number != len(parts):
+        checked = self._checksum == "sha256" and all(part.sha256_b64 for part in parts)
+        if checked and parts[-1].number != len(parts):
             raise WrongParts("with S3_CHECKSUM=sha256 part numbers have no gaps")
-        sums = [{"ChecksumSHA256": part.sha256_b64} if self._checksum == "sha256" else {} for part in parts]
+        sums = [{"ChecksumSHA256": part.sha256_b64} if checked else {} for part in parts]
         listed = [
             {"PartNumber": part.number, "ETag": part.etag, **one}
             for part, one in zip(parts, sums, strict=True)
@@ -260,25 +286,36 @@ class S3(Storage):
         self, key: str, *, expires_s: int, media_type: str, filename: str | None = None, now_ms: int
     ) -> str:
         made_s, until_s = signing.window(now_ms, expires_s)
+        answered = {
+            "ResponseContentType": names.check_media_type(media_type),
+            "ResponseContentDisposition": signing.disposition(media_type, filename),
+            "ResponseCacheControl": f"private, max-age={expires_s}, immutable",
+        }
+        return self._signed("get_object", key, answered, made_s, until_s - made_s)
+
+    def _signed(
+        self,
+        operation: str,
+        key: str,
+        asked: dict[str, Any],
+        made_s: int,
+        expires_s: int,
+        method: str = "GET",
+        headers: dict[str, str] | None = None,
+    ) -> str:
         client = self._clients.unsigned()
         url = client.generate_presigned_url(
-            "get_object",
-            {
-                "Bucket": self._bucket,
-                "Key": self._name(key),
-                "ResponseContentType": names.check_media_type(media_type),
-                "ResponseContentDisposition": signing.disposition(media_type, filename),
-                "ResponseCacheControl": f"private, max-age={expires_s}, immutable",
-            },
+            operation, {"Bucket": self._bucket, "Key": self._name(key), **asked}
         )
-        who = self._clients.credentials()
-        region = client.meta.region_name
+        who, region = self._clients.credentials(), client.meta.region_name
         return presign.presign(
             url,
             presign.Credentials(who.access_key, who.secret_key, who.token or ""),
             "us-east-1" if region in (None, "aws-global") else region,
             made_s,
-            until_s - made_s,
+            expires_s,
+            method=method,
+            headers=headers,
         )
 
     # -- the bucket itself

@@ -1,7 +1,8 @@
-"""Addresses of objects in the local folder: signed, for a while, the same for some minutes.
+"""Addresses of the local folder, signed, for a while: of objects to fetch, the same for some minutes, and of parts to put.
 
-``/media/blobs/<key>?e=<seconds since the epoch>&t=<media type>&f=<file name>&s=<signature>``. The signature is an HMAC-SHA256
-of all of it under a key derived from SECRET_KEY; those of SECRET_KEY_FALLBACKS are good as well.
+``/media/blobs/<key>?e=<seconds since the epoch>&t=<media type>&f=<file name>&s=<signature>``,
+``/media/parts/<key>?e=<…>&u=<upload>&n=<part>&l=<bytes>&s=<signature>``. The signature is an HMAC-SHA256 of all of it under a key
+derived from SECRET_KEY, another one for each of the two; those of SECRET_KEY_FALLBACKS are good as well.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from media.storage import names
 
 PREFIX = "/media/blobs/"
+PARTS = "/media/parts/"
 #: Seconds for which an address stays the same, unless it is meant to live for less.
 STEADY_S = 300
 _SALT = "media.storage.signing"
+_PARTS_SALT = "media.storage.signing.parts"
 #: Media types that a browser may show in place; all others are saved. None of them runs a script.
 _SHOWN = frozenset(
     {"image/jpeg", "image/png", "image/webp", "image/gif", "image/avif", "video/mp4", "video/webm"}
@@ -39,6 +42,16 @@ class Link:
     media_type: str
     filename: str | None
     until_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartLink:
+    """The same of an address to put a part."""
+
+    key: str
+    token: str
+    number: int
+    size: int
 
 
 def window(now_ms: int, expires_s: int) -> tuple[int, int]:
@@ -66,23 +79,54 @@ def signed_path(key: str, *, expires_s: int, media_type: str, filename: str | No
     fields = [("e", str(until)), ("t", names.check_media_type(media_type))]
     if filename is not None:
         fields.append(("f", filename))
-    fields.append(("s", next(_signatures(names.check(key), fields))))
-    return f"{PREFIX}{key}?{urlencode(fields, quote_via=quote)}"
+    return _signed(PREFIX, key, fields, _SALT)
 
 
 def verify_signed(path: str, query: str, now_ms: int) -> Link:
     """What an address says: ``path`` and ``query`` as they came (the query without ``?``). Raises :class:`BadLink`."""
+    key, given = _verified(PREFIX, path, query, ("e", "t", "f"), _SALT, now_ms)
+    if "t" not in given:
+        raise BadLink("malformed")
+    return Link(key, given["t"], given.get("f"), int(given["e"]))
+
+
+def signed_part_path(key: str, token: str, number: int, size: int, *, expires_s: int, now_ms: int) -> str:
+    """Path and query."""
+    until = now_ms // 1000 + expires_s
+    return _signed(
+        PARTS, key, [("e", str(until)), ("u", token), ("n", str(number)), ("l", str(size))], _PARTS_SALT
+    )
+
+
+def verify_part(path: str, query: str, now_ms: int) -> PartLink:
+    """As :func:`verify_signed`."""
+    key, given = _verified(PARTS, path, query, ("e", "u", "n", "l"), _PARTS_SALT, now_ms)
+    try:
+        return PartLink(key, given["u"], int(given["n"]), int(given["l"]))
+    except (ValueError, KeyError):
+        raise BadLink("malformed") from None
+
+
+def _signed(prefix: str, key: str, fields: list[tuple[str, str]], salt: str) -> str:
+    signature = next(_signatures(names.check(key), fields, salt))
+    return f"{prefix}{key}?{urlencode([*fields, ('s', signature)], quote_via=quote)}"
+
+
+def _verified(
+    prefix: str, path: str, query: str, allowed: Sequence[str], salt: str, now_ms: int
+) -> tuple[str, dict[str, str]]:
+    """Key and fields of an address. Raises :class:`BadLink`."""
     try:
         fields = parse_qsl(
             query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=8
         )
-        key = names.check(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else ""
+        key = names.check(path.removeprefix(prefix)) if path.startswith(prefix) else ""
         given = dict(fields)
-        known = [(name, given[name]) for name in ("e", "t", "f") if name in given]
+        known = [(name, given[name]) for name in allowed if name in given]
         if not key or len(fields) != len(known) + 1:
             raise ValueError("other fields than ours")
         # Compared with all of them: how long it takes says nothing.
-        right = [constant_time_compare(given["s"], one) for one in _signatures(key, known)]
+        right = [constant_time_compare(given["s"], one) for one in _signatures(key, known, salt)]
         until = int(given["e"])
     except (ValueError, KeyError):
         raise BadLink("malformed") from None
@@ -90,12 +134,12 @@ def verify_signed(path: str, query: str, now_ms: int) -> Link:
         raise BadLink("the signature does not match")
     if now_ms >= until * 1000:
         raise BadLink("expired")
-    return Link(key, given["t"], given.get("f"), until)
+    return key, given
 
 
-def _signatures(key: str, fields: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _signatures(key: str, fields: Sequence[tuple[str, str]], salt: str) -> Iterator[str]:
     """By today's secret, then by earlier ones."""
     message = "\n".join([key, urlencode(fields, quote_via=quote)])
     for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
-        digest = salted_hmac(_SALT, message, secret=secret, algorithm="sha256").digest()
+        digest = salted_hmac(salt, message, secret=secret, algorithm="sha256").digest()
         yield base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
