@@ -52,6 +52,8 @@ class Media(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.UPLOADING)
     reason = models.CharField(max_length=32, blank=True, default="", help_text="why it was refused")
     percent = models.PositiveSmallIntegerField(default=0, help_text="of the work behind the upload")
+    #: ``Upload-Metadata`` of an upload that has all its bytes, as it came: tus 1.0 tells it again.
+    upload_metadata = models.TextField(blank=True, default="", db_default="")
     #: What the client named its request, hashed; the same name again is the same upload for a day.
     request = models.BinaryField(max_length=32, null=True, blank=True)
     #: Who works on it, and until when nobody else does. A worker says again and again that it is still there.
@@ -98,6 +100,8 @@ class Upload(models.Model):
     )
     tail_size = models.PositiveIntegerField(default=0)
     holder = models.UUIDField(null=True, blank=True)
+    #: Of one whose parts the client puts straight into the storage, bytes of each but the last one; 0: its bytes come to us.
+    part_size = models.PositiveIntegerField(default=0, db_default=0)
     #: As it came (tus 1.0, ``Upload-Metadata``): a client may ask for it.
     metadata = models.TextField(blank=True, default="")
     expires_at = models.BigIntegerField()

@@ -68,11 +68,15 @@ def told(data: dict[str, str], media_type: str) -> Told:
     """What a client tells, checked. Raises DRF's ``ValidationError``."""
     given = ToldInput(data=data)
     given.is_valid(raise_exception=True)
-    valid = given.validated_data
+    return told_of(given.validated_data, media_type)
+
+
+def told_of(valid: dict[str, Any], media_type: str) -> Told:
+    """The same of what was checked."""
     return Told(
         conversation_id=valid["conversationId"],
         kind=valid["fileType"],
-        encrypted=valid["encrypted"] == "true",
+        encrypted=valid["encrypted"] in (True, "true"),
         media_type=_media_type(media_type),
         sha256=valid.get("sha256", ""),
     )

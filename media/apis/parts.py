@@ -9,7 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from accounts.errors import Refused
 from accounts.rest.problems import problem
-from media.apis.receiving import place
+from media.apis.receiving import place, taken
 from media.storage import NotStored, StorageUnavailable, WrongParts, signing, storage
 from media.storage.local import Local
 from whatsapp.infra.clock import now_ms
@@ -20,7 +20,7 @@ from whatsapp.wire.errors import Code
 @csrf_exempt  # nobody but who has the address may, and no cookie is looked at
 def part(request: HttpRequest, key: str) -> HttpResponse:
     """The view: 200, 400 (cut short), 403 (the address is not good any more, or never was, or is for another size), 404 (its
-    upload has ended), 405, 503."""
+    upload has ended), 405, 501, 503."""
     if request.method != "PUT":
         return problem(Code.BAD_REQUEST, "Only PUT.", status=405)
     kept = storage()
@@ -34,6 +34,7 @@ def part(request: HttpRequest, key: str) -> HttpResponse:
     if request.META.get("CONTENT_LENGTH", "") != str(link.size):
         return problem(Code.FORBIDDEN, f"This address is for a body of {link.size} bytes.")
     try:
+        taken()
         with place():
             stored = kept.take_part(link, (streamed(request) or request).read)
     except Refused as error:

@@ -27,7 +27,7 @@ from accounts.rest.views import OneForm
 from media import tasks
 from media.apis.fields import TAG, told
 from media.apis.receiving import place, taken, told_apart
-from media.models import Media, State, Upload
+from media.models import Media, Upload
 from media.services import uploads
 from media.services.uploads import Held, New
 from media.storage import storage
@@ -217,7 +217,9 @@ class TusUploadView(_TusView):
                 known = _receive(request, upload_id, upload.offset, None, body=False)
             else:
                 known = upload
-                headers["Upload-Metadata"] = upload.metadata
+        metadata = known.upload_metadata if isinstance(known, Media) else known.metadata
+        if metadata:
+            headers["Upload-Metadata"] = metadata
         return Response(headers={**headers, **_progress(known)})
 
     @operation(
@@ -272,9 +274,7 @@ class TusUploadView(_TusView):
 
 
 def _ended(request: Request, media_id: uuid.UUID) -> Media | None:
-    """One's own upload that has all its bytes, whatever became of it since; None of one that has not."""
-    open_or_gone = (State.UPLOADING, State.GONE)
-    return Media.objects.filter(pk=media_id, owner=request.user).exclude(state__in=open_or_gone).first()
+    return uploads.whole(account=request.user, media_id=media_id)
 
 
 def _receive(

@@ -128,7 +128,7 @@ def _declare_gone(media: Media) -> bool:
             # next statement. That one alone would decide by what it saw before it came to the row.
             list(Media.objects.select_for_update().filter(pk=media.pk))
         still = Media.objects.filter(~Exists(_CARRIED), pk=media.pk)
-        return bool(still.update(state=State.GONE, request=None))
+        return bool(still.update(state=State.GONE, request=None, upload_metadata=""))
 
 
 def drop_rest() -> int:

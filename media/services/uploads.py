@@ -55,6 +55,8 @@ class New:
     #: ``X-Idempotency-Key``, "" without.
     key: str = ""
     metadata: str = ""
+    #: Bytes of a part that the client puts into the storage itself; 0: its bytes come to us.
+    part_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,9 @@ def begin(*, account: Account, new: New) -> tuple[Media, bool]:
                 quota.charge(account, counted, now)
             media.save(force_insert=True)
             Upload.objects.create(
-                media=media, length=new.length, metadata=new.metadata, expires_at=now + LIMITS.media_upload_ms
-            )
+                media=media, length=new.length, metadata=new.metadata, part_size=new.part_size,
+                expires_at=now + LIMITS.media_upload_ms,
+            )  # fmt: skip
     except IntegrityError:
         # Another request of this name was faster; what this one counted is rolled back.
         found = _known(account, name, now) if name is not None else None
@@ -151,9 +154,17 @@ def _same(known: Media, new: New) -> Media:
         )  # fmt: skip
     else:
         other = False
-    if other or (new.length is not None and known.size and known.size != new.length):
+    if new.length is not None and known.size and known.size != new.length:
+        other = True
+    if other or _another_way(known, presigned=bool(new.part_size)):
         raise Refused(Code.CONFLICT, "This X-Idempotency-Key was used for another upload.")
     return known
+
+
+def _another_way(known: Media, *, presigned: bool) -> bool:
+    """Whether the bytes of this upload come by the other of the two ways, and not all are here."""
+    upload = Upload.objects.filter(media=known).first()
+    return upload is not None and bool(upload.part_size) is not presigned
 
 
 def _member(account: Account, conversation_id: uuid.UUID) -> None:
@@ -164,18 +175,32 @@ def _member(account: Account, conversation_id: uuid.UUID) -> None:
 
 
 def named(*, account: Account, key: str) -> Media | None:
-    """What one's request of this name brought within a day."""
+    """What one's request of this name brought within a day. Raises :class:`Refused` (``conflict``: a presigned upload)."""
     name = _name(account, key)
-    return _known(account, name, now_ms()) if name is not None else None
+    media = _known(account, name, now_ms()) if name is not None else None
+    if media is not None and _another_way(media, presigned=False):
+        raise Refused(Code.CONFLICT, "This X-Idempotency-Key was used for another upload.")
+    return media
 
 
 # -- a request that sends bytes ------------------------------------------------------------------------------------------------
 
 
-def find(*, account: Account, media_id: uuid.UUID) -> Upload:
-    """One's own upload that has no end yet. Raises :class:`Refused`: ``not_found``, ``gone`` (deleted, or too late)."""
+class Lost(Exception):
+    """Another request has the upload now, or it was deleted."""
+
+
+def whole(*, account: Account, media_id: uuid.UUID) -> Media | None:
+    """One's own upload that has all its bytes, whatever became of it since; None of one that has not."""
+    open_or_gone = (State.UPLOADING, State.GONE)
+    return Media.objects.filter(pk=media_id, owner=account).exclude(state__in=open_or_gone).first()
+
+
+def find(*, account: Account, media_id: uuid.UUID, presigned: bool = False) -> Upload:
+    """One's own upload that has no end yet. ``presigned``: one whose bytes do not come to us; the others are not found then, nor
+    is such a one otherwise. Raises :class:`Refused`: ``not_found``, ``gone`` (deleted, or too late)."""
     upload = Upload.objects.select_related("media").filter(pk=media_id, media__owner=account).first()
-    if upload is None:
+    if upload is None or bool(upload.part_size) is not presigned:
         if Media.objects.filter(pk=media_id, owner=account, state=State.GONE).exists():
             raise Refused(Code.GONE, "This upload was deleted.")
         raise Refused(Code.NOT_FOUND, "There is no such upload, or none of yours.")
@@ -184,15 +209,19 @@ def find(*, account: Account, media_id: uuid.UUID) -> Upload:
     return upload
 
 
-def hold(*, account: Account, media_id: uuid.UUID, offset: int, length: int | None = None) -> Held:
+def hold(
+    *, account: Account, media_id: uuid.UUID, offset: int, length: int | None = None, presigned: bool = False
+) -> Held:
     """Take the upload away from whoever has it. ``length``: tells what was deferred.
 
     Raises :class:`Refused`: those of :func:`find`, ``conflict`` with ``details.offset`` (bytes are missing or were sent before),
-    ``bad_request`` (another length than before), ``too_large``, ``rate_limited``.
+    ``bad_request`` (another length than before), ``too_large``, ``rate_limited``. Raises :class:`Lost`.
     """
-    find(account=account, media_id=media_id)
+    find(account=account, media_id=media_id, presigned=presigned)
     with transaction.atomic():
-        upload = Upload.objects.select_for_update().select_related("media").get(pk=media_id)
+        upload = Upload.objects.select_for_update().select_related("media").filter(pk=media_id).first()
+        if upload is None:
+            raise Lost  # it has come to its end at this moment
         if upload.offset != offset:
             raise Refused(
                 Code.CONFLICT, "This upload goes on somewhere else.", details={"offset": upload.offset}
@@ -222,10 +251,6 @@ def _tell_length(account: Account, upload: Upload, length: int) -> None:
     Media.objects.filter(pk=upload.pk).update(size=length)
 
 
-class Lost(Exception):
-    """Another request has the upload now, or it was deleted."""
-
-
 def moved(held: Held, **changes: Any) -> Held:
     """The same upload further on, not yet written down."""
     return replace(held, **changes)
@@ -242,6 +267,16 @@ def advance(held: Held, **changes: Any) -> Held:
     return further
 
 
+def known_as(upload: Upload, token: str) -> Upload:
+    """Write down what the storage calls a presigned upload; the upload as it is then: two requests may have begun it there, and
+    the first one counts. Raises :class:`Lost`."""
+    Upload.objects.filter(pk=upload.pk, token="").update(token=token)
+    known = Upload.objects.select_related("media").filter(pk=upload.pk).first()
+    if known is None:
+        raise Lost
+    return known
+
+
 def let_go(held: Held) -> None:
     """Nothing of this request is on its way to the storage any more."""
     Upload.objects.filter(pk=held.media.pk, holder=held.holder).update(holder=None)
@@ -251,21 +286,23 @@ def finish(held: Held) -> Media:
     """All bytes are one object of the storage now. Raises :class:`Lost`."""
     media = held.media
     with transaction.atomic():
-        deleted, _ = Upload.objects.filter(pk=media.pk, holder=held.holder).delete()
-        if not deleted:
+        upload = Upload.objects.select_for_update().filter(pk=media.pk, holder=held.holder).first()
+        if upload is None:
             raise Lost
         media.state, media.size, media.stored_at = State.STORED, held.offset, now_ms()
-        media.save(update_fields=["state", "size", "stored_at"])
+        media.upload_metadata = upload.metadata
+        media.save(update_fields=["state", "size", "stored_at", "upload_metadata"])
+        upload.delete()
         Rendition.objects.create(
             media=media, name=ORIGINAL, key=names.incoming(media.pk), media_type=media.media_type, size=held.offset
         )  # fmt: skip
     return media
 
 
-def terminate(*, account: Account, media_id: uuid.UUID) -> Upload:
+def terminate(*, account: Account, media_id: uuid.UUID, presigned: bool = False) -> Upload:
     """End an upload that its owner does not want any more; returns what is to be deleted from the storage. Raises those of
     :func:`find`."""
-    upload = find(account=account, media_id=media_id)
+    upload = find(account=account, media_id=media_id, presigned=presigned)
     with transaction.atomic():
         Upload.objects.filter(pk=media_id).delete()
         Media.objects.filter(pk=media_id, state=State.UPLOADING).update(state=State.GONE, request=None)

@@ -38,7 +38,18 @@ def tail_key(media_id: uuid.UUID, number: int) -> str:
     return f"{names.incoming(media_id)}.tail-{number}"
 
 
-def _free() -> None:
+def media_type(media: Media) -> str:
+    """What the storage is told that the bytes are."""
+    return OCTETS if media.encrypted or not media.media_type else media.media_type
+
+
+def metadata(media: Media) -> dict[str, str]:
+    """What is written beside the bytes of an upload."""
+    conversation = str(media.conversation_id) if media.conversation_id else ""
+    return names.metadata(uploader=str(media.owner_id), conversation=conversation, at_ms=media.created_at)
+
+
+def free() -> None:
     """The connection goes back to the pool, which is smaller than the number of uploads: a client may take its time, and so may a
     bucket."""
     if not connection.in_atomic_block:
@@ -81,7 +92,7 @@ class Receiver:
 
     def open(self) -> None:
         """Read back what was too small for a part."""
-        _free()
+        free()
         if self._held.tail:
             self._buffer += self._storage.read(tail_key(self._held.media.pk, self._held.tail))
             self._read_tail = self._held.tail
@@ -99,7 +110,7 @@ class Receiver:
                 part = bytes(view[:size])
             del self._buffer[:size]
             self._store(part)
-            _free()
+            free()
 
     def close(self) -> Media | None:
         """The request has no more bytes, by its end or by a cut. Returns the media when it is whole."""
@@ -124,13 +135,13 @@ class Receiver:
             raise TooManyParts
         key, token = names.incoming(media.pk), held.token
         if not token:
-            token = self._storage.begin(key, self._media_type, self._metadata)
+            token = self._storage.begin(key, media_type(media), metadata(media))
             # Before the first part: an upload of the storage that no row names is found only after a day.
             self._row = uploads.advance(self._row, token=token)
-            _free()
+            free()
         if self._metered:
             quota.meter(media, len(data))
-            _free()
+            free()
         part = self._storage.part(key, token, held.next_part, data)
         parts = (*held.parts, astuple(part))
         self._held = uploads.moved(
@@ -163,7 +174,8 @@ class Receiver:
     def _finish(self) -> Media:
         key = names.incoming(self._held.media.pk)
         if not self._held.parts:
-            self._storage.put(key, bytes(self._buffer), self._media_type, self._metadata)
+            whose = self._held.media
+            self._storage.put(key, bytes(self._buffer), media_type(whose), metadata(whose))
         else:
             if self._buffer:
                 self._store(bytes(self._buffer))
@@ -179,14 +191,3 @@ class Receiver:
                 self._storage.delete([tail_key(self._held.media.pk, self._read_tail)])
             except Exception as error:
                 log.warning("a tail stays for a day: %s", type(error).__name__)
-
-    @property
-    def _media_type(self) -> str:
-        media = self._held.media
-        return OCTETS if media.encrypted or not media.media_type else media.media_type
-
-    @property
-    def _metadata(self) -> dict[str, str]:
-        media = self._held.media
-        conversation = str(media.conversation_id) if media.conversation_id else ""
-        return names.metadata(uploader=str(media.owner_id), conversation=conversation, at_ms=media.created_at)

@@ -164,6 +164,23 @@ def file_that_is_ready() -> str:
     return name
 
 
+def presigned_upload() -> dict[str, Any]:
+    """A presigned upload of Ann's, of three bytes, none of which is there."""
+    body = {"fileType": "document", "conversationId": conversation(), "size": 3}
+    return person("Ann").call("POST", "/media/presigned", body)
+
+
+def put_presigned(case: Any) -> None:
+    """An upload whose part is put, to be completed."""
+    made = presigned_upload()
+    (part,) = made["parts"]
+    asked = urllib.request.Request(part["url"], b"abc", method="PUT")
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        etag = str(answer.headers["ETag"])
+    case.path_parameters["upload_id"] = made["uploadId"]
+    case.body = {"parts": [{"number": 1, "etag": etag}]}
+
+
 def put_upload(case: Any, name: str) -> None:
     """Headers with which there is something to do, and a body that fits."""
     for header in ("Upload-Checksum", "Upload-Length", "Upload-Defer-Length", "X-Idempotency-Key"):
@@ -205,6 +222,8 @@ def known_ids(name: str) -> dict[str, str]:
         return {"upload_id": make_upload()}
     if name == "media_content":
         return {"media_id": file_that_is_ready()}
+    if name in ("presigned", "end_presigned"):
+        return {"upload_id": str(presigned_upload()["uploadId"])}
     if name == "icon":
         return {"group_id": group_with_icon()}
     if name == "set_icon":
@@ -302,6 +321,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             and _generated(case, ParameterLocation.BODY)
         ):
             put_upload(case, name)
+        if name == "complete_presigned" and _generated(case, ParameterLocation.BODY):
+            put_presigned(case)
         part = ParameterLocation.BODY if name == "approve_link" else ParameterLocation.HEADER
         if name in ("look_at_link", "approve_link", "reject_link", "poll_link") and _generated(case, part):
             put_link(case, name)
@@ -309,6 +330,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         return
     if name in ("register", "verify", "change_number"):
         case.body["phoneNumber"] = f"+1555{next(_count):07}"
+    if name == "begin_presigned" and _one_in(case, 2):
+        case.body |= {"conversationId": conversation(), "size": 3, "fileType": "document"}
     if name == "create_group" and _one_in(case, 2):
         case.body["members"] = [person("Bob").user_id]
     if name == "add_contact":

@@ -34,7 +34,9 @@ def _addresses(resolver: URLResolver, prefix: str = "/") -> Iterator[tuple[str, 
         if isinstance(entry, URLResolver):
             if not str(entry.pattern).startswith("admin"):
                 yield from _addresses(entry, prefix + str(entry.pattern))
-        elif isinstance(entry, URLPattern) and str(entry.pattern).startswith("media/blobs/"):
+        elif isinstance(entry, URLPattern) and str(entry.pattern).startswith(
+            ("media/blobs/", "media/parts/")
+        ):
             continue  # a signed address is given, not made; a bucket has its own
         elif isinstance(entry, URLPattern):
             view = getattr(entry.callback, "cls", None)
@@ -158,8 +160,8 @@ def test_headers_are_described(document: dict[str, Any]) -> None:
 
 def test_posts_with_an_effect_can_be_named(document: dict[str, Any]) -> None:
     """Logging out ends its own session: a repeat cannot have a second effect. A code for a new device holds secrets, of which
-    nothing is kept; a repeat makes another."""
-    without = ("POST /auth/logout", "POST /auth/link")
+    nothing is kept; a repeat makes another. An upload that is complete is complete: a repeat is told so."""
+    without = ("POST /auth/logout", "POST /auth/link", "POST /media/presigned/{upload_id}/complete")
     for where, operation in _operations(document):
         named = any(each.get("name") == "X-Idempotency-Key" for each in operation["parameters"])
         built = operation["tags"] != ["not built yet"]

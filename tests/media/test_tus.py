@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from media.models import Media, State, Upload
-from media.services import uploads
+from media.services import contents, uploads
 from media.storage import Storage
 from media.uploads import ending
 from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in, some_id
+from whatsapp.infra.clock import now_ms
 
 pytestmark = pytest.mark.django_db
 
@@ -358,3 +359,16 @@ def test_uploads_that_are_begun_are_counted(ann: Person, chat: str, limits: Any)
     assert_problem(tus.begin(chat, 10), "limit_exceeded", 409)
     tus.ask("DELETE", path)
     assert tus.begin(chat, 10).status_code == 201
+
+
+def test_what_was_told_of_a_file_is_told_again(ann: Person, chat: str, folder: Storage) -> None:
+    """tus 1.0: HEAD has ``Upload-Metadata`` if the upload was given some, before its end and behind it."""
+    tus = Tus(ann)
+    path = tus.begin(chat, 10, metadata={"filename": "a holiday.pdf"}).headers["Location"]
+    before = tus.ask("HEAD", path).headers["Upload-Metadata"]
+    assert base64.b64encode(b"a holiday.pdf").decode() in before
+    assert tus.send(path, 0, b"0123456789").status_code == 204
+    assert tus.ask("HEAD", path).headers["Upload-Metadata"] == before
+    Media.objects.update(state=State.READY, created_at=0)
+    assert contents.drop_unused(now_ms()) == 1
+    assert Media.objects.get(pk=path.rpartition("/")[2]).upload_metadata == "", "what is deleted is"

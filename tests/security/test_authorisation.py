@@ -250,6 +250,9 @@ OF_OTHERS = {
     ("GET", "/media/{media_id}/content"): ("not_found", 404),
     ("PATCH", "/media/tus/{upload_id}"): ("not_found", 404),
     ("DELETE", "/media/tus/{upload_id}"): ("not_found", 404),
+    ("GET", "/media/presigned/{upload_id}"): ("not_found", 404),
+    ("DELETE", "/media/presigned/{upload_id}"): ("not_found", 404),
+    ("POST", "/media/presigned/{upload_id}/complete"): ("not_found", 404),
     ("PUT", "/blocks/{user_id}"): None,  # whom one blocks is one's own business
     ("DELETE", "/blocks/{user_id}"): None,
     ("GET", "/invites/{code}"): None,  # an invite is for whoever has its code
@@ -283,7 +286,8 @@ def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
         "upload_id": _upload(ann, conversation),
     }
     for (method, path), refusal in OF_OTHERS.items():
-        body = {"members": [bob.user_id]}  # which one address needs, and no other looks at
+        # Which two addresses need, and no other looks at.
+        body = {"members": [bob.user_id], "parts": [{"number": 1, "etag": "x"}]}
         tus = {
             "HTTP_TUS_RESUMABLE": "1.0.0",
             "HTTP_UPLOAD_OFFSET": "0",

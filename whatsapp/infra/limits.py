@@ -104,6 +104,10 @@ class Limits:
     media_open_uploads: int = 20  # of one user, begun and not ended
     media_uploads: int = 32  # that one process receives at once; each holds up to two parts in memory
     media_part_bytes: int = 5 * 2**20  # of a multipart upload; S3 takes no smaller ones
+    media_signed_part_bytes: int = (
+        8 * 2**20
+    )  # of what a client puts into the storage itself: a video of 2 GB in 256 parts
+    media_signed_ms: int = 15 * 60_000  # an address to put one; begun in time, it may take longer
     media_upload_ms: int = 24 * 3_600_000  # an upload without an end is deleted
     media_unused_ms: int = 24 * 3_600_000  # so is what nobody was sent
     media_ended_ms: int = 31 * 86_400_000  # what an ended account had sent stays: its messages do, and a day

@@ -49,6 +49,7 @@ CORS_EXPOSE_HEADERS = (
     "WWW-Authenticate",
     "X-Idempotency-Replayed",
     "X-Request-ID",
+    "ETag",  # names a part that was put (media/apis/parts.py)
     "Location",
     "Tus-Checksum-Algorithm",
     "Tus-Extension",
