@@ -75,7 +75,7 @@ def _hand_on(owner_id: uuid.UUID) -> None:
         with transaction.atomic():
             Reference.objects.filter(media=media, sender_id=owner_id).delete()
             Media.objects.filter(pk=media.pk, owner=owner_id).update(
-                owner=media.owner_id, conversation_id=media.conversation_id, request=None
+                owner=media.owner_id, conversation_id=media.conversation_id, request=None, upload_metadata=""
             )
 
 
@@ -85,7 +85,8 @@ def _close(owner_id: uuid.UUID) -> None:
     # Asked again by the same statement: somebody may have been sent it meanwhile.
     still = _due().filter(pk__in=ids).values("pk")
     Media.objects.filter(pk__in=still).update(
-        state=State.GONE, conversation_id=None, media_type="", size=0, sha256="", reason="", percent=0, request=None
+        state=State.GONE, conversation_id=None, media_type="", size=0, sha256="", reason="", percent=0, request=None,
+        upload_metadata="",
     )  # fmt: skip
     Upload.objects.filter(media__in=ids, media__state=State.GONE).update(
         holder=None, metadata="", expires_at=now_ms()

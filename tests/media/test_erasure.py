@@ -105,6 +105,7 @@ def test_what_it_uploaded_goes_and_what_others_uploaded_stays(place: Place) -> N
     refused = sent(ann, chat, b"none")
     process(refused)
     waiting, under_way = sent(ann, chat, photo((200, 100))), begun(ann, chat)
+    Media.objects.filter(pk=both).update(upload_metadata="filename c2VjcmV0LnBkZg==")
     before = {each.key: place.storage.read(each.key) for each in made(his).values()}
     assert place.storage.describe(made(his)["full"].key).metadata["user-id"] == ann.user_id
     assert tasks.erase(ann.user_id) is False, "not while it lives"
@@ -120,6 +121,7 @@ def test_what_it_uploaded_goes_and_what_others_uploaded_stays(place: Place) -> N
     for media in Media.objects.filter(pk__in=(both, own, refused, waiting, under_way)):
         assert (media.state, media.media_type, media.sha256, media.size) == (State.GONE, "", "", 0)
         assert (media.conversation_id, media.request, media.reason) == (None, None, "")
+        assert media.upload_metadata == ""
     assert not Upload.objects.exists()
     assert process(waiting) == ""
     assert erasure.ended() == []
