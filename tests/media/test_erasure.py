@@ -159,6 +159,7 @@ def test_what_somebody_sent_on_is_theirs_then(place: Place) -> None:
     carried(media, now_ms(), conversation_id=chat, sender_id=ann.user_id)
     carried(media, now_ms(), conversation_id=direct(carl, ann), sender_id=carl.user_id)
     theirs = direct(bob, sign_in())
+    Media.objects.filter(pk=media).update(upload_metadata="filename c2VjcmV0LnBkZg==")
     carried(media, now_ms(), conversation_id=theirs, sender_id=bob.user_id)
     tasks.erase(end(carl))
     assert tasks.erase(end(ann)) is False
@@ -168,6 +169,7 @@ def test_what_somebody_sent_on_is_theirs_then(place: Place) -> None:
         theirs,
         State.READY,
     )
+    assert found.upload_metadata == "", "it was told by who is gone"
     for each in made(media).values():
         assert place.storage.describe(each.key).metadata["user-id"] == bob.user_id
     assert {str(each.sender_id) for each in Reference.objects.filter(media=media)} == {
