@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from django.db import connections
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
 from media.models import Media, State
 from media.pipeline.process import work_folder
@@ -28,6 +28,8 @@ EVERY_S: Final = 15.0
 #: A scrape waits no longer for the scanner.
 _PATIENCE_S: Final = 2.0
 _STATES: Final = (State.UPLOADING, State.STORED, State.PROCESSING)
+#: Begun, and put off: a tool, the scanner or the storage was away. A long video is worked on for hours, and does not wait.
+LATER: Final = "later"
 
 Told = TypeVar("Told")
 
@@ -37,7 +39,7 @@ def show() -> None:
     waiting = seldom(_waiting)
     metrics.source(
         "whatsapp_media_waiting",
-        "Uploads whose bytes still come (uploading), that wait for a worker (stored) or are worked on (processing).",
+        "Uploads: bytes come (uploading), no worker yet (stored), one works (processing), put off as something is away (later).",
         lambda: {state: number for state, (number, _) in waiting().items()},
         ("state",),
     )
@@ -78,12 +80,14 @@ def seldom(ask: Callable[[], Told], every_s: float = EVERY_S) -> Callable[[], To
 
 def _waiting() -> dict[str, tuple[int, float]]:
     """State → how many, and seconds since the oldest of them came into it."""
-    found = {str(state): (0, 0.0) for state in _STATES}
+    found = dict.fromkeys((*map(str, _STATES), LATER), (0, 0.0))
     try:
-        rows = Media.objects.filter(state__in=_STATES).values_list("state")
-        for state, number, begun, stored in rows.annotate(Count("pk"), Min("created_at"), Min("stored_at")):
+        rows = Media.objects.filter(state__in=_STATES).annotate(held=Q(worker__isnull=False))
+        figures = rows.values_list("state", "held").annotate(Count("pk"), Min("created_at"), Min("stored_at"))
+        for state, held, number, begun, stored in figures:
             since = begun if stored is None else stored
-            found[state] = number, max(0, now_ms() - since) / 1000
+            name = LATER if state == State.PROCESSING and not held else state
+            found[name] = number, max(0, now_ms() - since) / 1000
     finally:
         connections.close_all()  # of this thread, which ends with the scrape
     return found

@@ -22,29 +22,33 @@ def ann(folder: Storage) -> Person:
     return sign_in()
 
 
-def row(person: Person, state: State, begun_s: int, stored_s: int | None = None) -> None:
+def row(person: Person, state: State, begun_s: int, stored_s: int | None = None, **fields: Any) -> None:
     now = now_ms()
     Media.objects.create(
         id=uuid.uuid4(), owner_id=person.user_id, state=state, created_at=now - begun_s * 1000,
-        stored_at=None if stored_s is None else now - stored_s * 1000,
+        stored_at=None if stored_s is None else now - stored_s * 1000, **fields,
     )  # fmt: skip
 
 
 @pytest.mark.django_db(transaction=True)
 def test_what_waits_is_counted_and_the_oldest_has_its_age(ann: Person) -> None:
-    assert watching._waiting() == {"uploading": (0, 0.0), "stored": (0, 0.0), "processing": (0, 0.0)}
+    assert watching._waiting() == dict.fromkeys(("uploading", "stored", "processing", "later"), (0, 0.0))
     row(ann, State.UPLOADING, 5_000)
     row(ann, State.UPLOADING, 70)
     row(ann, State.STORED, 9_000, 600)
+    row(ann, State.PROCESSING, 20_000, 10_000, worker=uuid.uuid4())
+    row(ann, State.PROCESSING, 3_000, 2_000)
+    row(ann, State.PROCESSING, 3_000, 1_000)
     row(ann, State.READY, 90_000, 80_000)
     row(ann, State.REFUSED, 90_000, 80_000)
     found = watching._waiting()
     assert {state: number for state, (number, _) in found.items()} == {
-        "uploading": 2, "stored": 1, "processing": 0,
+        "uploading": 2, "stored": 1, "processing": 1, "later": 2,
     }  # fmt: skip
     assert 5_000 <= found["uploading"][1] < 5_060
     assert 600 <= found["stored"][1] < 660
-    assert found["processing"][1] == 0
+    assert 10_000 <= found["processing"][1] < 10_060
+    assert 2_000 <= found["later"][1] < 2_060
 
 
 def test_disks_have_room(folder: Storage, tmp_path: Any, settings: Any) -> None:
