@@ -9,8 +9,10 @@ class MediaConfig(AppConfig):
     verbose_name = "Media"
 
     def ready(self) -> None:
-        from accounts import endings
+        from accounts import endings, squares
+        from media.squares import squares as made_here
         from media.tasks import erase_soon
 
         endings.register(erase_soon)
+        squares.bind(made_here)
         checks.register(scanned, TAG, deploy=True)

@@ -23,8 +23,8 @@ from accounts.rest.schema import cursor, limit, number, operation
 from accounts.rest.views import OneForm
 from accounts.services import address_book, contacts
 from accounts.services.contacts import MAX_CONTACTS
+from accounts.squares import MEDIA_TYPE
 from accounts.visibility import Visible, visible
-from whatsapp.infra.images import MEDIA_TYPE
 from whatsapp.wire.errors import Code
 
 #: 32 bytes in base64.

@@ -18,7 +18,7 @@ from accounts.rest.schema import operation
 from accounts.rest.uploads import FORM, picture
 from accounts.services import photos, pins
 from accounts.services.profile import update_profile
-from whatsapp.infra.images import FORMATS
+from accounts.squares import TAKEN
 from whatsapp.wire.errors import Code
 
 #: Well-formed tags of RFC 5646, section 2.1, without the old irregular ones: language, script, region, variants, extensions,
@@ -126,7 +126,7 @@ class PhotoView(APIView):
         "set_photo",
         tag="me",
         summary="Set one's photo",
-        request={**dict.fromkeys(FORMATS, OpenApiTypes.BINARY), FORM: PhotoForm},
+        request={**dict.fromkeys(TAKEN, OpenApiTypes.BINARY), FORM: PhotoForm},
         answer=MeOutput,
         example=EXAMPLE,
         refuses=[Code.RATE_LIMITED],

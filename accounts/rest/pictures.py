@@ -14,7 +14,7 @@ from accounts.errors import Refused
 from accounts.models import Picture
 from accounts.rest.schema import parameter
 from accounts.services import pictures
-from whatsapp.infra.images import MEDIA_TYPE
+from accounts.squares import MEDIA_TYPE
 from whatsapp.wire.errors import Code
 
 _SIZES: Final = ("full", "thumb")

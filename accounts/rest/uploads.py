@@ -11,7 +11,7 @@ from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.request import Request
 
 from accounts.errors import Refused
-from whatsapp.infra.images import FORMATS
+from accounts.squares import TAKEN
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
@@ -22,7 +22,7 @@ _FORM_BYTES: Final = 16_384
 
 class Picture(NamedTuple):
     data: bytes
-    media_type: str  # as declared; a key of ``FORMATS``
+    media_type: str  # as declared; a key of ``TAKEN``
 
 
 def picture(request: Request, field: str) -> Picture:
@@ -40,12 +40,12 @@ def picture(request: Request, field: str) -> Picture:
             raise _too_large()
         file = _file(http, field)
         media_type, size = (file.content_type or "").lower(), file.size or 0
-        if media_type not in FORMATS:
+        if media_type not in TAKEN:
             raise _unsupported()
         if size > LIMITS.image_bytes:
             raise _too_large()
         return _checked(file.read(), media_type)
-    if media_type not in FORMATS:
+    if media_type not in TAKEN:
         raise _unsupported()
     if _declared(http) > LIMITS.image_bytes:
         raise _too_large()
@@ -87,5 +87,7 @@ def _too_large() -> Refused:
 
 def _unsupported() -> Refused:
     return Refused(
-        Code.UNSUPPORTED_MEDIA, f"Pictures are {', '.join(FORMATS)}; or a form ({FORM}) with one of them."
+        Code.UNSUPPORTED_MEDIA,
+        f"Pictures are {', '.join(TAKEN)}; or a form ({FORM}) with one of them.",
+        details={"reason": "not_allowed"},
     )

@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 
 from django.db import connection
 
+from accounts import squares
 from accounts.errors import Refused
 from accounts.limits import HOUR_MS
 from accounts.models import Picture
-from whatsapp.infra import files, images
+from whatsapp.infra import files
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.images import Reason
 from whatsapp.wire.errors import Code
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,11 @@ _UNUSED_MS: Final = HOUR_MS
 _BATCH: Final = 500
 
 _SAID: Final = {
-    Reason.UNREADABLE: (Code.UNSUPPORTED_MEDIA, "This is no picture of the type that it is said to be."),
-    Reason.ANIMATED: (Code.UNSUPPORTED_MEDIA, "The picture moves; a still one is needed."),
-    Reason.PIXELS: (Code.TOO_LARGE, "The picture has too many pixels."),
+    "animated": (Code.UNSUPPORTED_MEDIA, "The picture moves; a still one is needed."),
+    "infected": (Code.UNSUPPORTED_MEDIA, "The picture is harmful."),
+    "pixels": (Code.TOO_LARGE, "The picture has too many pixels."),
 }
+_NO_PICTURE: Final = (Code.UNSUPPORTED_MEDIA, "This is no picture of the type that it is said to be.")
 
 
 class Made(NamedTuple):
@@ -52,17 +53,17 @@ class Made(NamedTuple):
 def make(data: bytes, media_type: str) -> Made:
     """The middle of an uploaded picture. Takes 0.1 to 0.5 s.
 
-    Raises :class:`Refused`: ``unsupported_media``, ``too_large`` (pixels), ``unavailable``.
+    Raises :class:`Refused`: ``unsupported_media``, ``too_large`` (pixels), both with ``details.reason``; ``unavailable``.
     """
     _let_go()
     try:
-        return Made(*images.squares(data, media_type=media_type, sides=(SIDE, THUMB_SIDE)))
-    except images.ImageRefused as error:
-        code, text = _SAID[error.reason]
-        raise Refused(code, text) from None
-    except images.Busy:
+        return Made(*squares.make(data, media_type, (SIDE, THUMB_SIDE)))
+    except squares.NoPicture as error:
+        code, text = _SAID.get(error.reason, _NO_PICTURE)
+        raise Refused(code, text, details={"reason": error.reason}) from None
+    except squares.Unavailable:
         raise Refused(
-            Code.UNAVAILABLE, "Too many pictures are being worked on; try again.", retry_after_ms=2_000
+            Code.UNAVAILABLE, "Pictures cannot be worked on just now; try again.", retry_after_ms=2_000
         ) from None
 
 

@@ -16,10 +16,10 @@ from accounts.rest.pictures import SIZE, answer
 from accounts.rest.schema import operation
 from accounts.rest.uploads import FORM, picture
 from accounts.rest.views import OneForm
+from accounts.squares import MEDIA_TYPE, TAKEN
 from groups import selectors
 from groups.apis.fields import GROUP_EXAMPLE, TAG, GroupOutput, group_json
 from groups.services import icons
-from whatsapp.infra.images import FORMATS, MEDIA_TYPE
 from whatsapp.wire.errors import Code
 
 _FIELD: Final = "icon"
@@ -48,7 +48,7 @@ class IconView(APIView):
         "set_icon",
         tag=TAG,
         summary="Give a group a picture",
-        request={**dict.fromkeys(FORMATS, OpenApiTypes.BINARY), FORM: IconForm},
+        request={**dict.fromkeys(TAKEN, OpenApiTypes.BINARY), FORM: IconForm},
         answer=GroupOutput,
         example=GROUP_EXAMPLE,
         refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],

@@ -5,19 +5,17 @@ PDFs are drawn by PDFium (ADR 0128). Office documents are turned into a PDF by L
 
 from __future__ import annotations
 
-import platform
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from media.tools import kinds, sandbox
+from media.tools import calls, kinds, sandbox
 from media.tools.folders import Folder
 from media.tools.kinds import Family, Kind
 from media.tools.pictures import THUMB_SIDE, answer
 from media.tools.reasons import Missing, Reason, Refused
 from media.tools.renditions import Name, Rendition
-from whatsapp.infra.image_worker import CALLS
 
 _WORKER: Final = Path(__file__).with_name("pdf_worker.py")
 _POSTER, _THUMB = "poster.jpg", "thumb.jpg"
@@ -61,10 +59,9 @@ def preview(folder: Folder, source: Path, kind: Kind, *, limits: Limits | None =
             source = _as_pdf(folder, source, kind, program, limits)
         except Missing:
             return []
-    calls = CALLS.get(platform.machine())
     done = sandbox.run(
         folder,
-        sandbox.Tool(worker=_WORKER, outputs=(_POSTER, _THUMB), calls=calls and calls[1]),
+        sandbox.Tool(worker=_WORKER, outputs=(_POSTER, _THUMB), calls=calls.of_python()),
         [str(limits.poster), str(THUMB_SIDE)],
         bounds=limits.draw,
         inputs=[folder.take(source)],

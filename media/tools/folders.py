@@ -51,6 +51,15 @@ class Folder:
             raise Busy(f"no copy of the input: {error.strerror}") from None
         return f"../{name}"
 
+    def put_in(self, data: bytes) -> Path:
+        """An input from memory. Raises :class:`Busy`."""
+        place = self.path / "given"
+        try:
+            place.write_bytes(data)
+        except OSError as error:
+            raise Busy(f"no room for the input: {error.strerror}") from None
+        return place
+
     def put(self, source: Path, name: str) -> None:
         """A copy of ``source`` where tools run, for those that look nowhere else. What is there under ``name`` is replaced and
         not followed: a tool may have put it there. Raises :class:`Busy`."""

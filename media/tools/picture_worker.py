@@ -1,8 +1,9 @@
 """Makes a stranger's picture anew: what ``confine.py`` loads, before the walls, and calls behind them.
 
 ``main``: arguments are Pillow's name of the format, how many pixels may be decoded, how many a JPEG may have that is decoded
-smaller, the longest side, and the side of the thumbnail. The file is descriptor 0; the two descriptors are for a WebP and a
-JPEG. Writes a line of JSON: ``{"width": …, "height": …}`` or ``{"refused": reason}``. Imports nothing of the project.
+smaller, ``longest`` or ``shortest`` and how many pixels that side may have, and for each descriptor 0 (a WebP of the whole) or
+the side of a square JPEG. The file is descriptor 0. Writes a line of JSON: ``{"width": …, "height": …}`` or
+``{"refused": reason}``. Imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ class Refused(Exception):
     """Its text is one of ``media.tools.reasons.Reason``."""
 
 
-def anew(data: bytes, form: str, pixels: int, jpeg_pixels: int, longest: int) -> Image.Image:
-    """The picture on a new canvas, upright, no side above ``longest``, in the colours of sRGB: nothing of the file but what is
-    seen gets through. Raises :class:`Refused`."""
+def anew(data: bytes, form: str, pixels: int, jpeg_pixels: int, fit: tuple[str, int]) -> Image.Image:
+    """The picture on a new canvas, upright, no larger than ``fit`` says (``longest`` or ``shortest``, and pixels of that side),
+    in the colours of sRGB: nothing of the file but what is seen gets through. Raises :class:`Refused`."""
     try:
         picture = Image.open(io.BytesIO(data), formats=[form])
         if picture.width * picture.height > (jpeg_pixels if form == "JPEG" else pixels):
@@ -69,7 +70,7 @@ def anew(data: bytes, form: str, pixels: int, jpeg_pixels: int, longest: int) ->
             raise Refused("animated")
         turn = _UPRIGHT.get(_orientation(picture))
         # A JPEG that is too large anyway is decoded at an eighth, a quarter or half of its size.
-        scale = min(1.0, longest / max(picture.size))
+        scale = min(1.0, fit[1] / (max if fit[0] == "longest" else min)(picture.size))
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         if scale < 1:
             picture.draft("RGB", size)
@@ -145,32 +146,38 @@ def warm() -> None:
         exif[_ORIENTATION] = 6
         out = io.BytesIO()
         Image.new(mode, (8, 8)).save(out, form, exif=exif, icc_profile=profile)
-        made = anew(out.getvalue(), form, 64, 64, 4)
+        made = anew(out.getvalue(), form, 64, 64, ("longest", 4))
         made.save(io.BytesIO(), "WEBP", quality=WEBP_QUALITY)
         thumbnail(made, 2).save(io.BytesIO(), "JPEG", optimize=True)
 
 
 def main(arguments: Sequence[str], outputs: Sequence[int]) -> int:
-    form, (pixels, jpeg_pixels, longest, side) = arguments[0], map(int, arguments[1:])
-    Image.MAX_IMAGE_PIXELS = max(pixels, jpeg_pixels)
+    form, pixels, jpeg_pixels, how, side, *wanted = arguments
+    Image.MAX_IMAGE_PIXELS = max(int(pixels), int(jpeg_pixels))
     try:
         with io.FileIO(0, closefd=False) as file:
-            picture = anew(file.readall(), form, pixels, jpeg_pixels, longest)
+            picture = anew(file.readall(), form, int(pixels), int(jpeg_pixels), (how, int(side)))
+        for number, (descriptor, size) in enumerate(zip(outputs, map(int, wanted), strict=True)):
+            if size == 0:
+                _write(descriptor, picture, "WEBP", quality=WEBP_QUALITY, method=4)
+                continue
+            if number == 0:
+                size = min(size, *picture.size)
+            _write(descriptor, thumbnail(picture, size), "JPEG", quality=THUMB_QUALITY, optimize=True)
         said: dict[str, object] = {"width": picture.width, "height": picture.height}
-        for descriptor, image, name, options in (
-            (outputs[0], picture, "WEBP", {"quality": WEBP_QUALITY, "method": 4}),
-            (outputs[1], thumbnail(picture, side), "JPEG", {"quality": THUMB_QUALITY, "optimize": True}),
-        ):
-            with io.BytesIO() as made:
-                try:
-                    image.save(made, name, **options)
-                except (OSError, ValueError) as error:  # how encoders say that there is no memory
-                    raise MemoryError from error
-                left = made.getbuffer()
-                while left:
-                    left = left[os.write(descriptor, left) :]
-                del left
     except Refused as error:
         said = {"refused": str(error)}
     os.write(1, json.dumps(said).encode())
     return 0
+
+
+def _write(descriptor: int, image: Image.Image, form: str, **options: object) -> None:
+    with io.BytesIO() as made:
+        try:
+            image.save(made, form, **options)
+        except (OSError, ValueError) as error:  # how encoders say that there is no memory
+            raise MemoryError from error
+        left = made.getbuffer()
+        while left:
+            left = left[os.write(descriptor, left) :]
+        del left

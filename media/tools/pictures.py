@@ -1,19 +1,18 @@
-"""Photos and other pictures: a WebP that holds nothing but what is seen, and a small square JPEG."""
+"""Photos and other pictures: a WebP that holds nothing but what is seen and a small square JPEG; or squares alone."""
 
 from __future__ import annotations
 
 import json
-import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from media.tools import sandbox
+from media.tools import calls, sandbox
 from media.tools.folders import Folder
 from media.tools.kinds import Family, Kind
 from media.tools.reasons import Reason, Refused
 from media.tools.renditions import Name, Rendition
-from whatsapp.infra.image_worker import CALLS
 
 THUMB_SIDE: Final = 150
 _WORKER: Final = Path(__file__).with_name("picture_worker.py")
@@ -41,28 +40,45 @@ def renditions(folder: Folder, source: Path, kind: Kind, *, limits: Limits | Non
     :class:`~media.tools.reasons.Refused` (``unreadable``, ``pixels``, ``animated``, ``resources``),
     :class:`~media.tools.reasons.Unfinished`. Takes some 0.2 s of a processor a megapixel.
     """
+    limits = limits or Limits()
+    made = {_FULL: "0", _THUMB: str(THUMB_SIDE)}
+    (full, thumb), (width, height) = _run(folder, source, kind, limits, ("longest", limits.longest), made)
+    return [
+        Rendition(Name.FULL, full, "image/webp", full.stat().st_size, width, height),
+        Rendition(Name.THUMB, thumb, "image/jpeg", thumb.stat().st_size, THUMB_SIDE, THUMB_SIDE),
+    ]
+
+
+def squares(
+    folder: Folder, source: Path, kind: Kind, sides: Sequence[int], *, limits: Limits | None = None
+) -> list[Path]:
+    """JPEGs of its middle, ``sides`` pixels wide, largest first; the first is no wider than the picture is. Raises as
+    :func:`renditions`; ``limits.longest`` means nothing here."""
+    made = {f"{number}.jpg": str(side) for number, side in enumerate(sides)}
+    return _run(folder, source, kind, limits or Limits(), ("shortest", sides[0]), made)[0]
+
+
+def _run(
+    folder: Folder, source: Path, kind: Kind, limits: Limits, fit: tuple[str, int], made: dict[str, str]
+) -> tuple[list[Path], tuple[int, int]]:
+    """The files ``made`` (name: what the worker is told of it), and the size of the whole picture."""
     if kind.family is not Family.PICTURE:
         raise ValueError(kind.media_type)
-    limits = limits or Limits()
     if source.stat().st_size > limits.file_bytes:
         raise Refused(Reason.RESOURCES, "a large file")
-    calls = CALLS.get(platform.machine())
     done = sandbox.run(
         folder,
-        sandbox.Tool(worker=_WORKER, outputs=(_FULL, _THUMB), calls=calls and calls[1]),
-        [kind.decoder, *map(str, (limits.pixels, limits.jpeg_pixels, limits.longest, THUMB_SIDE))],
+        sandbox.Tool(worker=_WORKER, outputs=tuple(made), calls=calls.of_python()),
+        [kind.decoder, *map(str, (limits.pixels, limits.jpeg_pixels, *fit)), *made.values()],
         bounds=limits.process,
         inputs=[folder.take(source)],
     )
     said = answer(done.stdout)
     width, height = said.get("width"), said.get("height")
-    full, thumb = folder.made(_FULL), folder.made(_THUMB)
-    if not isinstance(width, int) or not isinstance(height, int) or full is None or thumb is None:
+    paths = [path for path in map(folder.made, made) if path is not None]
+    if not isinstance(width, int) or not isinstance(height, int) or len(paths) != len(made):
         raise Refused(Reason.UNREADABLE, "an answer without pictures")
-    return [
-        Rendition(Name.FULL, full, "image/webp", full.stat().st_size, width, height),
-        Rendition(Name.THUMB, thumb, "image/jpeg", thumb.stat().st_size, THUMB_SIDE, THUMB_SIDE),
-    ]
+    return paths, (width, height)
 
 
 def answer(stdout: bytes) -> dict[str, Any]:

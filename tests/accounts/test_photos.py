@@ -13,10 +13,10 @@ from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.test import Client
 
-from accounts import profiles
+from accounts import profiles, squares
 from accounts.errors import Refused
 from accounts.models import Account, Photo, phone_hash
-from accounts.services import photos, pictures, privacy
+from accounts.services import photos, privacy
 from accounts.services.address_book import sync
 from accounts.services.blocks import block
 from accounts.services.contacts import put_contact
@@ -277,12 +277,12 @@ def test_without_the_cache_everything_is_read(settings: Any) -> None:
 def test_a_photo_being_made_holds_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     ann = sign_in()
     held: list[bool] = []
-    real = pictures.images.squares
+    real = squares.make
 
     def look(*args: Any, **options: Any) -> Any:
         held.append(connection.connection is not None)
         return real(*args, **options)
 
-    monkeypatch.setattr(pictures.images, "squares", look)
+    monkeypatch.setattr(squares, "make", look)
     assert put(ann, picture()).status_code == 200
     assert held == [False]

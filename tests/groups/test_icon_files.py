@@ -12,6 +12,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
 
+from accounts import squares
 from accounts.services import pictures
 from groups.models import Group, Icon
 from groups.services import icons
@@ -221,12 +222,12 @@ def test_a_decoder_at_work_holds_no_connection(monkeypatch: pytest.MonkeyPatch) 
     ann, bob = sign_in(), sign_in()
     group = make(ann, bob)
     held: list[bool] = []
-    real = pictures.images.squares
+    real = squares.make
 
     def look(*args: Any, **options: Any) -> Any:
         held.append(connection.connection is not None)
         return real(*args, **options)
 
-    monkeypatch.setattr(pictures.images, "squares", look)
+    monkeypatch.setattr(squares, "make", look)
     assert put(ann, group, picture()).status_code == 200
     assert held == [False]

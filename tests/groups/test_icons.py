@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from groups.models import Icon
+from media import squares
+from media.tools import sandbox
 from tests.groups.conftest import Person, assert_problem, make, owed, said, sign_in, some_id
 from tests.groups.pictures import animated, form, opened, picture, png, put, shown
-from whatsapp.infra import images
-from whatsapp.infra.image_worker import CALLS
 from whatsapp.infra.limits import LIMITS
 
 pytestmark = pytest.mark.django_db
@@ -173,6 +171,22 @@ def test_what_is_no_such_picture_is_refused(given: bytes, media_type: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("given", "media_type", "reason"),
+    [
+        (picture("GIF"), "image/gif", "not_allowed"),
+        (picture("GIF"), "image/png", "mismatch"),
+        (_SVG, "image/png", "not_allowed"),
+        (animated("WEBP"), "image/webp", "animated"),
+        (picture("JPEG")[:-40], "image/jpeg", "unreadable"),
+    ],
+)
+def test_why_it_is_refused(given: bytes, media_type: str, reason: str) -> None:
+    ann, bob = sign_in(), sign_in()
+    body = assert_problem(put(ann, make(ann, bob), given, media_type), "unsupported_media", 415)
+    assert body["details"] == {"reason": reason}
+
+
+@pytest.mark.parametrize(
     "given",
     [
         png(100_000, 100_000, b"\0" * 1_000),
@@ -263,119 +277,7 @@ def test_icons_an_hour(limits: Any) -> None:
     assert put(bob, group, picture(colour="blue")).status_code == 200
 
 
-# -- the worker ------------------------------------------------------------------------------------------------------------
-
-
-_FILTER = "    _filter_calls()\n"
-
-
-def _worker(
-    tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch, *, locked: bool = True, without: str = ""
-) -> Any:
-    """The answer to a picture of a worker that has been taken over: it does ``code`` where it would decode."""
-    script = tmp_path / "worker.py"
-    source = images.WORKER.read_text()
-    assert "made = squares(sys.stdin" in source
-    assert "    _lock()\n    try" in source
-    source = source if locked else source.replace("    _lock()\n    try", "    try")
-    assert without in source
-    source = source.replace(without, "") if without else source
-    script.write_text(source.replace("made = squares(sys.stdin", f"{code}\n        made = squares(sys.stdin"))
-    script.chmod(0o644)
-    monkeypatch.setattr(images, "WORKER", script)
-    try:
-        return images.squares(picture(), media_type="image/jpeg", sides=(64, 16))
-    except images.ImageRefused as error:
-        return error.reason
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "open('/etc/passwd')",
-        "__import__('socket').socket()",
-        "os.fork() or os._exit(0)",
-        "os.environ['WHATSAPP_DATA']",
-        "os.write(1, bytes(5 * 2**20)); os.write(1, b'x')",
-        "bytearray(2**30)",
-        "sys.stdout.buffer.write(b'{\"sizes\": [-1, 1]}\\n'); sys.exit()",
-        "sys.stdout.buffer.write(b'[]\\n'); sys.exit()",
-        "sys.stdout.buffer.write(b'{\"sizes\": [1e999, 1]}\\n'); sys.exit()",
-        "sys.stdout.buffer.write(b'[' * 100_000 + b'\\n'); sys.exit()",
-        "sys.exit()",
-        "os.kill(os.getpid(), 11)",
-    ],
-)
-def test_a_worker_that_was_taken_over_gets_nowhere(
-    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert _worker(tmp_path, code, monkeypatch) is images.Reason.UNREADABLE
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "open('/etc/passwd')",
-        "__import__('socket').socket()",
-        "os.fork() or os._exit(0)",
-        "bytearray(2**30)",
-        "pass",
-    ],
-)
-def test_twin_a_worker_without_its_limits_gets_there(
-    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert len(_worker(tmp_path, code, monkeypatch, locked=False)) == 2
-
-
-def test_a_worker_runs_out_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without having used a processor: whoever asked may try again."""
-    monkeypatch.setattr(images, "_TIMEOUT_S", 0.5)
-    with pytest.raises(images.Busy):
-        _worker(tmp_path, "__import__('time').sleep(60)", monkeypatch)
-
-
-def test_a_worker_runs_out_of_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_TIMEOUT_S", 300.0)
-    code = "resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n        while True: pass"
-    assert _worker(tmp_path, code, monkeypatch, without=_FILTER) is images.Reason.UNREADABLE
-
-
-#: Calls that open nothing, and could hurt where the server and the worker are one user.
-_FORBIDDEN = """for call in (
-            lambda: os.unlink('/nowhere'),
-            lambda: os.rename('/nowhere', '/elsewhere'),
-            lambda: os.truncate('/nowhere', 0),
-            lambda: os.symlink('/nowhere', '/nowhere/else'),
-            lambda: os.chmod('/nowhere', 0),
-            lambda: os.kill(os.getpid(), 0),
-            lambda: os.execv('/nowhere', ['nowhere']),
-            lambda: os.setpriority(os.PRIO_PROCESS, 0, 19),
-            lambda: resource.prlimit(0, resource.RLIMIT_CORE),
-        ):
-            try:
-                call()
-            except PermissionError:
-                continue
-            except OSError:
-                pass
-            sys.exit()"""
-
-
-@pytest.mark.skipif(platform.machine() not in CALLS, reason="calls are not filtered on this machine")
-def test_a_worker_calls_nothing_but_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(_worker(tmp_path, _FORBIDDEN, monkeypatch)) == 2
-
-
-def test_twin_a_worker_that_opens_nothing_calls_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert _worker(tmp_path, _FORBIDDEN, monkeypatch, without=_FILTER) is images.Reason.UNREADABLE
-
-
-def test_a_worker_is_not_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "assert os.getuid() and os.geteuid() and os.getgid()"
-    assert len(_worker(tmp_path, code, monkeypatch)) == 2
+# -- what it takes to make one ---------------------------------------------------------------------------------------------
 
 
 def test_a_machine_without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,20 +287,9 @@ def test_a_machine_without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     ann, bob = sign_in(), sign_in()
     group = make(ann, bob)
     with monkeypatch.context() as patched:
-        patched.setattr(images.subprocess, "Popen", none)
+        patched.setattr(sandbox.subprocess, "Popen", none)
         assert_problem(put(ann, group, picture()), "unavailable", 503)
     assert put(ann, group, picture()).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "I;16"), ("PNG", "P"), ("WEBP", "RGBA"), ("JPEG", "RGB")]
-)
-def test_the_largest_picture_that_is_taken(kind: str, mode: str) -> None:
-    """Every way through the worker fits into its memory and its time."""
-    given = picture(kind, (5_000, 5_000), colour=None, mode=mode)
-    assert len(given) < LIMITS.image_bytes
-    made = images.squares(given, media_type=f"image/{kind.lower()}", sides=(640, 150))
-    assert [opened(one).size for one in made] == [(640, 640), (150, 150)]
 
 
 def test_who_finds_no_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,8 +297,8 @@ def test_who_finds_no_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     group = make(ann, bob)
     busy = threading.BoundedSemaphore(1)
     busy.acquire()
-    monkeypatch.setattr(images, "_slots", busy)
-    monkeypatch.setattr(images, "_WAIT_S", 0.05)
+    monkeypatch.setattr(squares, "_slots", busy)
+    monkeypatch.setattr(squares, "_WAIT_S", 0.05)
     answer = put(ann, group, picture())
     assert assert_problem(answer, "unavailable", 503)["retryable"] is True
     busy.release()

@@ -215,7 +215,7 @@ _counted = {
             "media": "Work on uploaded files by where it ended (ready, refused, waits), and requests that found no room (busy).",
             "media_scans": "Answers of the scanner of media (clean, infected, too_large), and that it gave none (unavailable).",
             "media_storage": "What the storage of media did not do, by operation.",
-            "images": "Pictures that people uploaded: made small, the worker died of it, or none was free.",
+            "images": "Photos of people and icons: done, refused, late, unavailable (a tool, the scanner), busy with others.",
             "files": "What the storage of files did not do.",
             "keys": "Keys for end-to-end encryption: one-time keys stored and given, what was given instead, alarms.",
             "links": "Codes that new devices showed: asked, approved, rejected, linked; devices unlinked for being idle.",
