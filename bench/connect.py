@@ -91,7 +91,10 @@ def balancer(bench: Bench) -> Iterator[Child]:
     ]
     lines = []
     for line in text.splitlines():
-        lines += known if line.startswith("    server-template ") else [line]
+        if not line.startswith("    server-template "):
+            lines.append(line)
+        elif line.startswith("    server-template gateway "):
+            lines += known
     configuration = folder / "haproxy.cfg"
     configuration.write_text("\n".join(lines) + "\n")
     port = ports.choose()

@@ -1,4 +1,4 @@
-"""The system under measurement: the same processes as ``./dev up`` starts, in a data folder of its own, on cores of its own."""
+"""The system under measurement: the processes of ``./dev up`` but those of uploads, in a data folder and on cores of its own."""
 
 from __future__ import annotations
 

@@ -56,6 +56,7 @@ def up(args: argparse.Namespace) -> int:
         data,
         port=args.port,
         gateways=max(1, args.gateways or max(2, os.cpu_count() or 1)),
+        apis=1,
         external=urls,
         cassandra=nodes,
         vault=Path(args.backups).resolve() if args.backups else None,

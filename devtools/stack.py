@@ -31,7 +31,8 @@ def _silent(text: str) -> None:
 
 
 class Stack:
-    """Servers from wheels (those that no URL of ``external`` replaces), gateways on one port, a worker, beat.
+    """Servers from wheels (those that no URL of ``external`` replaces), gateways on one port, a worker, beat; ``apis``: processes
+    that gateways hand uploads over to.
 
     ``caller`` is the environment the children inherit from; ``overrides`` are variables for the application's processes only;
     ``extra_limits`` go over the development table. ``cassandra``: how many nodes keep the messages (1 or 3); 0: PostgreSQL does.
@@ -44,6 +45,7 @@ class Stack:
         *,
         port: int,
         gateways: int = 2,
+        apis: int = 0,
         worker: bool = True,
         fanout: bool = True,
         beat: bool = True,
@@ -73,7 +75,7 @@ class Stack:
         self.valkey: ValkeyServer | None = None
         if "DATABASE_URL" not in self.external:
             # A gateway holds up to 30 connections (its own pool and Django's), the worker's three processes the rest.
-            connections = {"max_connections": str(max(100, 40 + 30 * gateways))}
+            connections = {"max_connections": str(max(100, 40 + 30 * (gateways + apis)))}
             self.postgres = PostgresServer(
                 data.postgres,
                 password=known["POSTGRES_PASSWORD"],
@@ -110,6 +112,7 @@ class Stack:
         )
         taken = {port}
         self.private_ports: dict[str, int] = {}
+        self.api_ports: dict[str, int] = {}
         #: Where worker and beat show their metrics and health.
         self.metrics_ports: dict[str, int] = {}
         self.children: dict[str, Child] = {}
@@ -118,6 +121,11 @@ class Stack:
             self.private_ports[name] = ports.choose(taken)
             taken.add(self.private_ports[name])
             self.add(self._gateway(name))
+        for number in range(1, apis + 1):
+            name = f"api-{number}"
+            self.api_ports[name] = ports.choose(taken)
+            taken.add(self.api_ports[name])
+            self.add(self._api(name))
         for name in ["worker-1"] * worker + ["fanout-1"] * fanout + ["beat"] * beat:
             self.metrics_ports[name] = ports.choose(taken)
             taken.add(self.metrics_ports[name])
@@ -189,12 +197,15 @@ class Stack:
                 child.wait_ready(abort)
                 return
             except DevError:
-                private = self.private_ports.get(child.name)
+                own = self.api_ports if child.name in self.api_ports else self.private_ports
+                private = own.get(child.name)
                 lost = private is not None and os.strerror(errno.EADDRINUSE) in child.output()
                 if not again or not lost or child.pid is not None or ports.is_free(private or 0):
                     raise
-            self.private_ports[child.name] = ports.choose({self.port, *self.private_ports.values()})
-            child.spec = self._gateway(child.name)
+            own[child.name] = ports.choose(
+                {self.port, *self.private_ports.values(), *self.api_ports.values()}
+            )
+            child.spec = (self._api if own is self.api_ports else self._gateway)(child.name)
             child.start()
 
     def stop(self) -> None:
@@ -297,7 +308,7 @@ class Stack:
             },
             "metrics": {
                 name: f"http://127.0.0.1:{port}/metrics"
-                for name, port in {**self.private_ports, **self.metrics_ports}.items()
+                for name, port in {**self.private_ports, **self.api_ports, **self.metrics_ports}.items()
             },
             "urls": {name.removesuffix("_URL").lower(): url for name, url in self.urls.items()},
             "log": self.log,
@@ -366,18 +377,22 @@ class Stack:
         self.children[spec.name] = Child(spec)
 
     def _gateway(self, name: str) -> Spec:
+        return self._serving(name, "--port", str(self.port), "--private-port", str(self.private_ports[name]))
+
+    def _api(self, name: str) -> Spec:
+        # No public port: its connections come from gateways.
+        return self._serving(name, "--role", "api", "--private-port", str(self.api_ports[name]))
+
+    def _serving(self, name: str, *options: str) -> Spec:
         return Spec(
             name=name,
-            argv=[
-                str(self.python), "-m", "whatsapp.serve", "--name", name, "--host", "127.0.0.1", "--port", str(self.port),
-                "--private-port", str(self.private_ports[name]),
-            ],
+            argv=[str(self.python), "-m", "whatsapp.serve", "--name", name, "--host", "127.0.0.1", *options],
             env={**self.env, "WHATSAPP_PROCESS": name},
             cwd=REPO,
             log=self.data.logs / f"{name}.log",
             ready=_said_ready,
             stop_timeout=20,
-        )  # fmt: skip
+        )
 
     def _named(self, name: str) -> dict[str, str]:
         return {
@@ -438,7 +453,7 @@ class Stack:
 
 
 def _said_ready(child: Child) -> bool:
-    """Whether a gateway has printed its line ``{"name": …, "port": …, "private_port": …}``."""
+    """Whether a process that serves HTTP has printed its line ``{"name": …, "port": …, "private_port": …}``."""
     for line in child.output().splitlines():
         if line.startswith("{") and '"private_port"' in line:
             try:

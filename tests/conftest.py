@@ -160,14 +160,15 @@ def log_store(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Any]:
-    """A whole running system that tests share: 2 gateways on one port, a worker, beat. See :class:`tests.support.stack.System`.
+    """A whole running system that tests share: 2 gateways on one port, an api process, a worker, beat. See
+    :class:`tests.support.stack.System`.
 
     Tests leave it running and use people of their own; a test that kills something takes ``own_stack``.
     """
     from tests.support.stack import System
 
     # A busy machine gives a drain task its turn late: what happens then is tested where nothing else depends on it.
-    with System(fanout=True, beat=True, limits={"drain_wait_ms": 10_000}) as system:
+    with System(apis=1, fanout=True, beat=True, limits={"drain_wait_ms": 10_000}) as system:
         yield system
 
 

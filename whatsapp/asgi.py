@@ -46,9 +46,13 @@ async def websocket(scope: Message, receive: Receive, send: Send) -> None:
         await _chat(scope, receive, send)
 
 
-def build() -> ProtocolTypeRouter:
+async def no_websocket(scope: Message, receive: Receive, send: Send) -> None:
+    await refuse(scope, receive, send, 421)
+
+
+def build(*, sockets: bool = True) -> ProtocolTypeRouter:
     """An application for one port. Each counts its running requests for itself, so that whoever floods the public port does not
-    turn away the balancer's checks and the operators on the private one."""
+    turn away the balancer's checks and the operators on the private one. ``sockets``: whether it takes WebSockets."""
     return ProtocolTypeRouter(
         {
             "http": with_headers(
@@ -57,7 +61,7 @@ def build() -> ProtocolTypeRouter:
                     scope_address,
                 )
             ),
-            "websocket": websocket,
+            "websocket": websocket if sockets else no_websocket,
         }
     )
 

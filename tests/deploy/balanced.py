@@ -1,4 +1,4 @@
-"""Gateways started by the image's own command, each with an address as containers have, behind Debian's HAProxy."""
+"""Gateways and an api process by the image's own command, each with an address as containers have, behind Debian's HAProxy."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ CONFIGURATION = REPO / "docker" / "haproxy.cfg"
 NAME = "chat.example"
 #: Loopback addresses stand for containers'.
 ADDRESSES = ("127.0.24.1", "127.0.24.2")
+API = "127.0.24.3"
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -39,7 +40,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class Balanced:
-    """``system``'s engines, a gateway at each of ``addresses`` and a balancer that finds them by name."""
+    """``system``'s engines, a gateway at each of ``addresses``, an api process at :data:`API`, and a balancer that finds them by
+    name."""
 
     def __init__(
         self, system: System, names: Names, folder: Path, addresses: Sequence[str] = ADDRESSES
@@ -49,12 +51,15 @@ class Balanced:
         self.port, self.statistics, gateway = ports.choose(), ports.choose(), ports.choose()
         self.trusted, _ = certificate(folder)
         self.children: dict[str, Child] = {}
-        for address in addresses:
-            env = {**system.env, "BIND": address, "PORT": str(gateway), "PRIVATE_PORT": str(ports.choose())}
+        self.private_ports: dict[str, int] = {}
+        self.serving = f"http://{API}:{gateway}"
+        for address in (*addresses, API):
+            self.private_ports[address] = private = ports.choose()
+            env = {**system.env, "BIND": address, "PORT": str(gateway), "PRIVATE_PORT": str(private)}
             self.children[address] = Child(
                 Spec(
                     name=address,
-                    argv=[str(REPO / "docker" / "run"), "gateway"],
+                    argv=[str(REPO / "docker" / "run"), "api" if address == API else "gateway"],
                     env={**env, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
                     cwd=REPO,
                     log=folder / f"{address}.log",
@@ -70,6 +75,7 @@ class Balanced:
                     "PATH": os.environ["PATH"],
                     "CERTIFICATES": str(folder / "certificates"),
                     "GATEWAYS": f"gateway.test:{gateway}",
+                    "APIS": f"api.test:{gateway}",
                     "RESOLVER": names.address,
                     "HEALTH_HOST": NAME,
                     "BIND": f"127.0.0.1:{self.port}",
@@ -102,12 +108,16 @@ class Balanced:
         return context
 
     def state(self) -> dict[str, str]:
-        """Address → what the balancer thinks of the gateway there: ``UP``, ``DOWN`` …, as its statistics say."""
+        """Address → what the balancer thinks of the process there: ``UP``, ``DOWN`` …, as its statistics say."""
         return {row["addr"].rpartition(":")[0]: row["status"] for row in self._rows() if row["addr"]}
 
     def sockets(self) -> dict[str, int]:
-        """Address → connections that are open to it."""
-        return {row["addr"].rpartition(":")[0]: int(row["scur"]) for row in self._rows() if row["addr"]}
+        """Address of a gateway → connections that are open to it."""
+        return {
+            row["addr"].rpartition(":")[0]: int(row["scur"])
+            for row in self._rows()
+            if row["addr"] and row["pxname"] == "gateways"
+        }
 
     def _rows(self) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.statistics}/stats;csv", timeout=5) as answer:
@@ -115,7 +125,7 @@ class Balanced:
         return [
             row
             for row in rows
-            if row["pxname"] == "gateways" and row["svname"] not in ("BACKEND", "FRONTEND")
+            if row["pxname"] in ("gateways", "apis") and row["svname"] not in ("BACKEND", "FRONTEND")
         ]
 
     def check(self) -> subprocess.CompletedProcess[str]:

@@ -1,19 +1,22 @@
-"""A name server with one name, as Docker and Kubernetes have one for the containers of a service: an address for each."""
+"""A name server, as Docker and Kubernetes have one for the containers of a service: an address for each."""
 
 from __future__ import annotations
 
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 
 class Names:
-    """Answers every question for an IPv4 address with ``addresses`` (RFC 1035; other types get none), in a thread of its own."""
+    """Answers questions for IPv4 addresses by the first label of the name (RFC 1035; other types and names get none), in a
+    thread of its own."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = [socket.inet_aton(one) for one in addresses]
+    def __init__(self, addresses: Mapping[str, Sequence[str]]) -> None:
+        self._addresses = {
+            name: [socket.inet_aton(one) for one in known] for name, known in addresses.items()
+        }
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._thread = threading.Thread(target=self._serve, name="names", daemon=True)
 
@@ -43,7 +46,8 @@ class Names:
     def _answer(self, question: bytes) -> bytes:
         end = question.index(0, 12) + 1
         kind = struct.unpack_from("!H", question, end)[0]
-        found = self._addresses if kind == 1 else []
+        label = question[13 : 13 + question[12]].decode().lower()
+        found = self._addresses.get(label, []) if kind == 1 else []
         head = question[:2] + struct.pack("!HHHHH", 0x8580, 1, len(found), 0, 0)
         # 0xC00C: the name of the question, which begins at byte 12
         answers = [struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + one for one in found]

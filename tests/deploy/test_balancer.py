@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deploy.balanced import ADDRESSES, NAME, Balanced
+from tests.deploy.balanced import ADDRESSES, API, NAME, Balanced
 from tests.deploy.names import Names
+from tests.gateway.metrics import scrape
 from tests.gateway.peer import Peer, texts
 from tests.gateway.phone import Phone, sign_up
 from tests.support.patience import until
@@ -44,17 +45,18 @@ def system() -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def running(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Balanced]:
-    with Names(ADDRESSES) as names, Balanced(system, names, tmp_path_factory.mktemp("balanced")) as running:
+    known = {"gateway": ADDRESSES, "api": [API]}
+    with Names(known) as names, Balanced(system, names, tmp_path_factory.mktemp("balanced")) as running:
         yield running
 
 
 @pytest.fixture
 async def balanced(running: Balanced) -> Balanced:
-    """With both gateways up, whatever the test before has done to them."""
+    """With all its processes up, whatever the test before has done to them."""
     for child in running.children.values():
         if child.pid is None:
             child.start()
-    await state(running, **dict.fromkeys(ADDRESSES, "UP"))
+    await state(running, **dict.fromkeys((*ADDRESSES, API), "UP"))
     return running
 
 
@@ -156,6 +158,48 @@ async def test_nobody_chooses_the_address_that_is_counted(balanced: Balanced, sy
     assert (await register(system.http, 200)).status_code == 202
 
 
+async def served(balanced: Balanced, address: str) -> float:
+    """How often a process was asked for tus."""
+    found = await scrape(f"http://{address}:{balanced.private_ports[address]}/metrics")
+    return sum(
+        number
+        for name, number in found.items()
+        if name.startswith("whatsapp_http_requests_total{") and 'route="media/tus"' in name
+    )
+
+
+async def test_files_go_to_their_own_process_and_to_gateways_without_it(balanced: Balanced) -> None:
+    before = await served(balanced, API)
+    for _ in range(4):
+        assert (await ask(balanced, "/media/tus")).status_code == 401
+        assert (await ask(balanced, "/health/live")).status_code == 200
+    assert await served(balanced, API) == before + 4
+    assert [await served(balanced, address) for address in ADDRESSES] == [0, 0]
+    balanced.children[API].kill()
+    await state(balanced, **{API: "DOWN"})
+    for _ in range(4):
+        assert (await ask(balanced, "/media/tus")).status_code == 401
+    assert sum([await served(balanced, address) for address in ADDRESSES]) == 4
+
+
+async def test_gateways_and_apis_count_the_same_addresses(balanced: Balanced, system: System) -> None:
+    """What the balancer says of a client is believed by both, and what anybody else says by neither."""
+
+    async def register(base: str, told: str) -> int:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            headers = {"X-Forwarded-For": told, "Host": NAME}
+            answer = await client.post(
+                f"{base}/auth/register", json={"phoneNumber": mobile()}, headers=headers
+            )
+            return answer.status_code
+
+    codes = [await register(balanced.serving, f"198.51.100.{n}, 203.0.113.9") for n in range(REGISTRATIONS)]
+    assert codes == [202] * REGISTRATIONS
+    assert await register(balanced.serving, "203.0.113.9") == 429
+    assert await register(system.http, "203.0.113.9") == 429
+    assert await register(balanced.serving, "203.0.113.10") == 202
+
+
 async def test_a_killed_gateway_gets_nothing_until_it_is_back(balanced: Balanced) -> None:
     dead, alive = ADDRESSES
     balanced.children[dead].kill()
@@ -169,7 +213,7 @@ async def test_a_killed_gateway_gets_nothing_until_it_is_back(balanced: Balanced
 async def test_no_gateway_is_a_503_and_the_first_one_ends_it(balanced: Balanced) -> None:
     for child in balanced.children.values():
         child.kill()
-    await state(balanced, **dict.fromkeys(ADDRESSES, "DOWN"))
+    await state(balanced, **dict.fromkeys((*ADDRESSES, API), "DOWN"))
     assert (await ask(balanced, "/health/ready")).status_code == 503
     balanced.children[ADDRESSES[0]].start()
     await state(balanced, **{ADDRESSES[0]: "UP"})

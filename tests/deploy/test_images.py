@@ -21,7 +21,7 @@ from devtools.stack import QUEUES
 FOLDER = REPO / "docker"
 PROGRAMS = Path(sys.executable).parent
 #: The image's parts of docker/compose*.yaml.
-OURS = {"gateway", "worker", "fanout", "beat", "migrate"}
+OURS = {"gateway", "api", "worker", "fanout", "beat", "migrate"}
 RUN = (FOLDER / "run").read_text()
 
 
@@ -158,7 +158,7 @@ def test_a_worker_takes_the_queues_that_it_takes_under_dev_up() -> None:
 def test_an_unknown_command_is_refused() -> None:
     run = subprocess.run([FOLDER / "run", "shell"], capture_output=True, text=True, check=False)
     assert run.returncode == 2
-    assert "gateway, worker, fanout, beat" in run.stderr
+    assert "gateway, api, worker, fanout, beat" in run.stderr
 
 
 def test_health_is_asked_for_under_a_name_that_is_allowed() -> None:

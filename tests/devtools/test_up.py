@@ -95,7 +95,7 @@ def test_two_clones_run_side_by_side_and_each_stops_alone(clone: Callable[[], Cl
     first, second = one.up(), other.up()
     assert first["http"] == f"http://127.0.0.1:{one.port}"
     assert first["ws"] == f"ws://127.0.0.1:{one.port}/ws"
-    assert {"gateway-1", "gateway-2", "worker-1", "fanout-1", "beat", "postgres", "valkey"} == set(
+    assert {"gateway-1", "gateway-2", "api-1", "worker-1", "fanout-1", "beat", "postgres", "valkey"} == set(
         first["processes"]
     )
     assert set(first["gateways"]["gateway-1"]) == {"ws", "metrics"}

@@ -144,7 +144,7 @@ async def test_a_large_file_is_held_by_nobody(ann: tuple[Uploads, str]) -> None:
         for _ in range(size // MIB):
             yield bytes(MIB)
 
-    before = {name: peak(system, name) for name in ("gateway-1", "gateway-2")}
+    before = {name: peak(system, name) for name in ("gateway-1", "gateway-2", "api-1")}
     headers = {
         **tus.headers, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream", "Content-Length": str(size),
     }  # fmt: skip

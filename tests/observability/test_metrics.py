@@ -166,7 +166,7 @@ async def test_what_documents_dashboard_and_alerts_name_is_exposed(stack: Any) -
         stack, "shell", "-c", "import whatsapp.celery\nfrom delivery.tasks import expire\nexpire.delay()"
     )
     ports = stack.stack.describe()["metrics"]
-    assert {"gateway-1", "gateway-2", "worker-1", "beat"} <= set(ports)
+    assert {"gateway-1", "gateway-2", "api-1", "worker-1", "beat"} <= set(ports)
     done = 'whatsapp_celery_tasks_total{state="success",task="delivery.tasks.expire"}'
 
     async def ran() -> bool:

@@ -9,18 +9,21 @@ from typing import Any
 
 from uvicorn.server import ServerState
 
-from whatsapp.infra.websocket import Socket
+from whatsapp.infra.http import Http
 from whatsapp.serve import _config, _listen
 
 
 @asynccontextmanager
 async def listening(
-    application: Any, state: ServerState | None = None, app_state: dict[str, Any] | None = None
+    application: Any,
+    state: ServerState | None = None,
+    app_state: dict[str, Any] | None = None,
+    http: type[Http] = Http,
 ) -> AsyncIterator[int]:
     """Its port on 127.0.0.1. At the end nobody is let in any more, and what is in ``state.connections`` is cut."""
     state = state or ServerState()
     listener = _listen("127.0.0.1", 0, shared=False)
-    config = _config(application, Socket)
+    config = _config(application, http)
     config.load()
     server = await asyncio.get_running_loop().create_server(
         lambda: config.http_protocol_class(config=config, server_state=state, app_state=app_state or {}),  # type: ignore[call-arg]

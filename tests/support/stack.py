@@ -45,10 +45,11 @@ _template: Path | None = None
 class System:
     """One system in a data folder of its own. Options:
 
-    ``gateways`` (2), ``worker`` (True), ``fanout`` (False; the worker of groups' lanes), ``beat`` (False); ``env``: variables
-    for the application's processes, such as WHATSAPP_TEST_BUILD; ``limits``: entries of the limits table that go over
-    development's; ``database``: servers of the test's own instead of one PostgreSQL of the system's, such as a
-    :class:`devtools.standby.Cluster`; ``cassandra`` (0): nodes of its own, that may be killed, for its messages (1 or 3);
+    ``gateways`` (2), ``apis`` (0; gateways hand uploads over to them), ``worker`` (True), ``fanout`` (False; the worker of
+    groups' lanes), ``beat`` (False); ``env``: variables for the application's processes, such as WHATSAPP_TEST_BUILD;
+    ``limits``: entries of the limits table that go over development's; ``database``: servers of the test's own instead of
+    one PostgreSQL of the system's, such as a :class:`devtools.standby.Cluster`; ``cassandra`` (0): nodes of its own, that
+    may be killed, for its messages (1 or 3);
     ``valkey_cluster``: hot state on three masters and three replicas. ``./dev test --hot cluster`` gives it to every system:
     the part that tests call "valkey" is then all of its nodes. ``s3``: files on an S3 server of its own; ``scanner``: a ClamAV
     daemon of its own (marks: needs_s3, needs_packages).
@@ -58,6 +59,7 @@ class System:
         self,
         *,
         gateways: int = 2,
+        apis: int = 0,
         worker: bool = True,
         fanout: bool = False,
         beat: bool = False,
@@ -85,6 +87,7 @@ class System:
             data,
             port=ports.choose(),
             gateways=gateways,
+            apis=apis,
             worker=worker,
             fanout=fanout,
             beat=beat,

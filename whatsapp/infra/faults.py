@@ -52,6 +52,7 @@ lane_end        a lane is given back without a look at what has come (R15)
 lost            a writer waits for a report for ever (R13)
 aside           an entry that fails every pass stays at the head of its lane
 orphans         nobody looks for lanes without a holder (R15)
+hand_over       a gateway serves requests for files itself
 relist          a new epoch does not learn which gateways have a group open
 open_members    who has a chat open is not asked whether it is still a member
 rights_again    who begins to follow is shown what the rights of a moment ago allow, whatever has changed meanwhile

@@ -209,6 +209,7 @@ _counted = {
         for name, documentation in {
             "admissions": "Authentications let in (admitted, slot), and connections told to come again, by reason.",
             "http_refused": "Connections and requests refused before anything read them, by reason.",
+            "handed_over": "Connections between gateways and api processes: given, or why not; taken, or refused.",
             "sms": "Text messages handed over, or not.",
             "sms_receipts": "Delivery receipts of text messages, by state.",
             "smpp": "What happened on connections to message centres.",

@@ -15,6 +15,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+_WHY = {
+    403: (Code.FORBIDDEN, "Pages of this origin may not open sockets here."),
+    404: (Code.NOT_FOUND, "There is nothing here, or nothing that you may see."),
+    # RFC 9110, section 15.5.20: the same request may be made over another connection.
+    421: (Code.UNAVAILABLE, "No sockets are opened over this connection; open another one."),
+}
+
+
 def _values(scope: Message, wanted: bytes) -> list[bytes]:
     return [value for name, value in scope["headers"] if name == wanted]
 
@@ -53,11 +61,7 @@ async def refuse(scope: Message, receive: Receive, send: Send, status: int) -> N
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1000})
         return
-    code, text = (
-        (Code.FORBIDDEN, "Pages of this origin may not open sockets here.")
-        if status == 403
-        else (Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
-    )
+    code, text = _WHY[status]
     body, headers = document(code, text, status)
     await send(
         {
