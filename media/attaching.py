@@ -17,6 +17,7 @@ from delivery.roster import Roster, was_member
 from media.models import USABLE, State
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 #: Conversations in which somebody who sends a file on is looked for, those it was sent to last.
@@ -37,9 +38,14 @@ ON CONFLICT DO NOTHING
 
 
 _FORGET: Final = """
-DELETE FROM media_reference AS known
-USING unnest(%s::uuid[], %s::uuid[]) AS gone (conversation, message)
-WHERE known.conversation_id = gone.conversation AND known.message_id = gone.message
+WITH forgotten AS (
+    DELETE FROM media_reference AS known
+    USING unnest(%s::uuid[], %s::uuid[]) AS gone (conversation, message)
+    WHERE known.conversation_id = gone.conversation AND known.message_id = gone.message
+    RETURNING known.media_id
+)
+UPDATE media_media SET look_at = created_at + %s
+WHERE id IN (SELECT media_id FROM forgotten) AND state IN ('ready', 'refused')
 """
 
 
@@ -72,7 +78,7 @@ async def detach(pool: AsyncConnectionPool, messages: Sequence[tuple[str, str]])
     """These messages carry nothing any more: what no other one does goes (``services/contents.py``). Raises psycopg's errors."""
     conversations, ids = zip(*messages, strict=True)
     async with pool.connection() as link:
-        await link.execute(_FORGET, (list(conversations), list(ids)))
+        await link.execute(_FORGET, (list(conversations), list(ids), LIMITS.media_unused_ms))
 
 
 async def _files(pool: AsyncConnectionPool, messages: Sequence[Attached]) -> dict[str, tuple[str, str]]:

@@ -60,6 +60,8 @@ class Media(models.Model):
     worker = models.UUIDField(null=True, blank=True)
     leased_until = models.BigIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0, help_text="how often work on it has begun")
+    #: When somebody looks at it next: whether the task of what waits was lost, whether a message carries what is ready.
+    look_at = models.BigIntegerField(default=0, db_default=0)
     created_at = models.BigIntegerField()
     stored_at = models.BigIntegerField(null=True, blank=True)
     ready_at = models.BigIntegerField(null=True, blank=True)
@@ -74,6 +76,7 @@ class Media(models.Model):
         ]
         indexes = [
             models.Index(fields=["state", "created_at"], name="media_by_state"),
+            models.Index(fields=["state", "look_at"], name="media_to_look_at"),
         ]
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import asdict
 
 from celery import shared_task
+from django.conf import settings
 
 from delivery import tasks
 from media import erasure, selectors
@@ -34,7 +35,7 @@ def process_soon(media_id: uuid.UUID) -> None:
 @shared_task
 def process_waiting() -> int:
     """Enqueue what waits and is worked on by nobody: its task or its worker got lost, or a server was away. Returns how many."""
-    found = work.due()
+    found = work.due(again_ms=10 * settings.MEDIA_WAITING_MS)
     for media_id in found:
         tasks.enqueue(process, str(media_id))
     return len(found)
@@ -63,6 +64,7 @@ def sweep_storage() -> dict[str, int]:
 def drop_unused() -> int:
     """Delete what nobody was sent within a day, and what no message carries any more. Returns how many."""
     contents.drop_rest()
+    contents.prune(now_ms())
     return contents.drop_unused(now_ms())
 
 

@@ -7,15 +7,16 @@ are sent.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
 from accounts.limits import DAY_MS
-from media.models import Media, Reference, Rendition, State
+from media.models import Media, Reference, Rendition, State, Upload
 from media.storage import NotStored, StorageUnavailable, names, storage
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
@@ -24,9 +25,16 @@ from whatsapp.infra.limits import LIMITS
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 500
+#: How long one call deletes (seconds).
+_LONGEST_S: Final = 300
 #: Before the name of a file that is being stored.
 _NOTE: Final = "~"
 _CARRIED: Final = Reference.objects.filter(media=OuterRef("pk"))
+
+
+def _carried_ms() -> int:
+    """For so long a message carries its file: it lives, and whoever is slow still finds the file of the last one."""
+    return LIMITS.retention_ms + DAY_MS
 
 
 @contextmanager
@@ -101,34 +109,40 @@ def with_files() -> QuerySet[Media]:
 
 def drop_unused(now: int) -> int:
     """Delete what nobody was sent within ``LIMITS.media_unused_ms``, and what only messages carry that have expired since.
-    Returns how many."""
-    # A day more than messages live: whoever is slow still finds the file of the last one.
-    Reference.objects.filter(created_at__lt=now - LIMITS.retention_ms - DAY_MS).delete()
-    old = Media.objects.filter(
-        ~Exists(_CARRIED), state__in=(State.READY, State.REFUSED), created_at__lt=now - LIMITS.media_unused_ms
-    )
-    gone = 0
-    for media in old.order_by("created_at")[:_BATCH]:
-        if not _declare_gone(media):
-            continue
-        try:
-            drop(media)
-        except StorageUnavailable:
-            log.warning("files that nobody needs stay for a while")
-            return gone
-        gone += 1
+    Returns how many. Ends after a few minutes; the next call goes on."""
+    Reference.objects.filter(created_at__lt=now - _carried_ms()).delete()
+    gone, end = 0, time.monotonic() + _LONGEST_S
+    while time.monotonic() < end:
+        due = Media.objects.filter(state__in=(State.READY, State.REFUSED), look_at__lte=now)
+        batch = list(due.order_by("look_at")[:_BATCH])
+        for media in batch:
+            if not _declare_gone(media, now):
+                continue
+            try:
+                drop(media)
+            except StorageUnavailable:
+                log.warning("files that nobody needs stay for a while")
+                return gone
+            gone += 1
+        if len(batch) < _BATCH:
+            break
     return gone
 
 
-def _declare_gone(media: Media) -> bool:
-    """Before its files go: nobody may send it any more (``media/attaching.py``). False: a message carries it meanwhile."""
+def _declare_gone(media: Media, now: int) -> bool:
+    """Before its files go: nobody may send it any more (``media/attaching.py``). False: a message carries it; it is looked at
+    again when the last one of now has expired, or is deleted."""
     with transaction.atomic():
         if not faults.off("unused_lock"):
-            # Whoever notes a message (its foreign key locks this row) waits and then sees what was declared, or is seen by the
-            # next statement. That one alone would decide by what it saw before it came to the row.
+            # Whoever notes a message (its foreign key locks this row) either waits, and then sees what was declared, or is seen
+            # by the next statement. That one alone would decide by what it saw before it came to the row.
             list(Media.objects.select_for_update().filter(pk=media.pk))
-        still = Media.objects.filter(~Exists(_CARRIED), pk=media.pk)
-        return bool(still.update(state=State.GONE, request=None, upload_metadata=""))
+        last = Reference.objects.filter(media=media).aggregate(last=Max("created_at"))["last"]
+        if last is not None:
+            Media.objects.filter(pk=media.pk).update(look_at=max(last + _carried_ms(), now) + 1)
+            return False
+        ready = Media.objects.filter(pk=media.pk, state__in=(State.READY, State.REFUSED))
+        return bool(ready.update(state=State.GONE, request=None, upload_metadata=""))
 
 
 def drop_rest() -> int:
@@ -137,3 +151,12 @@ def drop_rest() -> int:
     for media in left:
         drop(media)
     return len(left)
+
+
+def prune(now: int) -> int:
+    """Forget what is gone and so old that every message has expired that could have carried it. Returns how many."""
+    held = Exists(_CARRIED) | Exists(Rendition.objects.filter(media=OuterRef("pk")))
+    held |= Exists(Upload.objects.filter(media=OuterRef("pk")))
+    old = Media.objects.filter(~Q(held), state=State.GONE, created_at__lt=now - _carried_ms())
+    ids = list(old.order_by("created_at").values_list("pk", flat=True)[: 10 * _BATCH])
+    return Media.objects.filter(pk__in=ids).delete()[0]

@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from accounts import events
 from media.models import Media, Rendition, State
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 
 #: A worker says this often that it is still there, and has this long to say it (ms).
 BEAT_MS: Final = 10_000
@@ -34,7 +35,11 @@ def claim(media_id: uuid.UUID) -> Media | None:
     """Take it; None: there is nothing to do, or somebody does it."""
     now, worker = now_ms(), uuid.uuid4()
     taken = Media.objects.filter(_WAITING, pk=media_id, leased_until__lte=now).update(
-        state=State.PROCESSING, worker=worker, leased_until=now + LEASE_MS, attempts=F("attempts") + 1
+        state=State.PROCESSING,
+        worker=worker,
+        leased_until=now + LEASE_MS,
+        attempts=F("attempts") + 1,
+        look_at=0,
     )
     if not taken:
         return None
@@ -82,14 +87,18 @@ def later(media: Media, *, attempt: bool) -> None:
     )
 
 
-def due(limit: int = 500) -> list[uuid.UUID]:
-    """What waits and is worked on by nobody, the oldest first."""
-    found = Media.objects.filter(_WAITING, leased_until__lte=now_ms()).order_by("created_at")
-    return list(found.values_list("pk", flat=True)[:limit])
+def due(again_ms: int, limit: int = 500) -> list[uuid.UUID]:
+    """What waits and is worked on by nobody, the oldest first. The caller enqueues it, so it is not due for ``again_ms`` unless
+    somebody begins with it: where work has piled up, the broker does not fill with tasks for the same uploads."""
+    now = now_ms()
+    found = Media.objects.filter(_WAITING, leased_until__lte=now, look_at__lte=now).order_by("created_at")
+    ids = list(found.values_list("pk", flat=True)[:limit])
+    Media.objects.filter(_WAITING, pk__in=ids, leased_until__lte=now).update(look_at=now + again_ms)
+    return ids
 
 
 def _end(media: Media, **fields: object) -> None:
-    _change(media, worker=None, leased_until=0, **fields)
+    _change(media, worker=None, leased_until=0, look_at=media.created_at + LIMITS.media_unused_ms, **fields)
     for name, value in fields.items():
         setattr(media, name, value)
     _say(media)

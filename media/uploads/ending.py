@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from typing import Final
 
 from media.models import Upload
 from media.services import uploads
@@ -12,6 +14,9 @@ from media.uploads.receiver import tail_key
 from whatsapp.infra.clock import now_ms
 
 log = logging.getLogger(__name__)
+
+#: How long one call deletes (seconds).
+_LONGEST_S: Final = 300
 
 
 def forget(upload: Upload) -> bool:
@@ -28,10 +33,13 @@ def forget(upload: Upload) -> bool:
 
 
 def sweep() -> int:
-    """Delete the uploads that took too long. Returns how many."""
-    gone = 0
-    for upload in uploads.overdue(now_ms()):
-        if forget(upload):
+    """Delete the uploads that took too long. Returns how many. Ends after a few minutes; the next call goes on."""
+    gone, end = 0, time.monotonic() + _LONGEST_S
+    while time.monotonic() < end:
+        forgotten = [upload for upload in uploads.overdue(now_ms()) if forget(upload)]
+        for upload in forgotten:
             uploads.drop(upload)
-            gone += 1
+        gone += len(forgotten)
+        if not forgotten:
+            break
     return gone

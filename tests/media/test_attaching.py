@@ -15,7 +15,7 @@ from django.db import connection, connections
 
 from delivery.ports import Attached
 from delivery.roster import Roster
-from media.attaching import attach
+from media.attaching import attach, detach
 from media.models import Kind, Media, Reference, State
 from media.services import contents
 from tests.media.conftest import sign_in
@@ -134,3 +134,19 @@ def test_twin_without_the_lock(unused: Media, off: Off) -> None:
     off("unused_lock")
     assert dropped_behind_a_worker(unused) == ""
     assert state(unused) == State.GONE, "a message was stored whose file is gone"
+
+
+def test_what_a_deleted_message_carried_is_looked_at(unused: Media) -> None:
+    """It would be looked at when the message has expired."""
+    assert sent(unused) == ""
+    assert drop() == 0
+    assert Media.objects.get(pk=unused.pk).look_at > now_ms() + LIMITS.retention_ms
+    (reference,) = Reference.objects.all()
+
+    async def deleted() -> None:
+        async with open_pool(url()) as pool:
+            await detach(pool, [(str(reference.conversation_id), str(reference.message_id))])
+
+    asyncio.run(deleted())
+    assert drop() == 1
+    assert state(unused) == State.GONE

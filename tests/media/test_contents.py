@@ -60,6 +60,46 @@ def test_what_nobody_was_sent_goes_after_a_day(ann: Person, chat: str, folder: S
     assert len(kept(folder)) == 2
 
 
+def test_what_is_carried_is_not_looked_at_again_until_its_last_message_goes(
+    ann: Person, chat: str, folder: Storage, clock: Any, django_assert_num_queries: Any
+) -> None:
+    """Most media are carried by a message, and there are many of them: a sweep does not ask for each of them each hour."""
+    media = sent(ann, chat, photo())
+    process(media)
+    sent_at = now_ms()
+    carried(media, sent_at)
+    clock(DAY_MS + 1)
+    assert tasks.drop_unused() == 0
+    assert Media.objects.get(pk=media).look_at == sent_at + LIMITS.retention_ms + DAY_MS + 1
+    with django_assert_num_queries(2):  # references that are too old, media to look at
+        assert contents.drop_unused(now_ms() + DAY_MS) == 0
+
+
+def test_more_than_a_batch_goes_at_once(
+    ann: Person, chat: str, folder: Storage, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "_BATCH", 2)
+    for number in range(5):
+        process(sent(ann, chat, photo((60, 60 + number))))
+    clock(DAY_MS + 1)
+    assert tasks.drop_unused() == 5
+    assert kept(folder) == []
+
+
+def test_what_is_gone_is_forgotten_when_no_message_can_name_it(
+    ann: Person, chat: str, folder: Storage, clock: Any
+) -> None:
+    media, young = sent(ann, chat, photo()), sent(ann, chat, photo((300, 200)))
+    process(media)
+    process(young)
+    clock(LIMITS.retention_ms + DAY_MS + 1)
+    Media.objects.filter(pk=young).update(created_at=now_ms() + LIMITS.retention_ms)
+    assert tasks.drop_unused() == 2
+    assert Media.objects.count() == 2
+    tasks.drop_unused()
+    assert [each.pk for each in Media.objects.all()] == [young]
+
+
 def asked_later(person: Person, media: uuid.UUID) -> Any:
     """Asked with a token of now: the clock went on."""
     from accounts.models import Device

@@ -172,9 +172,10 @@ def test_who_died_is_followed_by_another(
         process(media)
     assert list(made(media)) == ["original", "full"]
     assert process(media) == "", "its lease still runs"
-    assert work.due() == []
+    assert work.due(60_000) == []
     Media.objects.filter(pk=media).update(leased_until=0)
-    assert work.due() == [media]
+    assert work.due(60_000) == [media]
+    assert work.due(60_000) == [], "it is enqueued, and not again with each look"
     assert process(media) == State.READY
     assert sorted(made(media)) == ["full", "thumb"]
     assert len(kept(folder)) == 2
