@@ -15,9 +15,8 @@
  *             session lives, its record is there, and who has gone has none
  *
  * Time is the order of the openings. Taken for granted, and what is left (docs/model.md): clocks differ by less than what lies
- * between two openings, but for "clocks", where each is opened when the one before has its record, and "race", where two are opened
- * in one millisecond; a gateway's removal of a record is carried out behind what that gateway wrote before. A copy may bring a record
- * back.
+ * between two openings, but for "clocks" (each is opened when the one before has its record) and "race" (two are opened in one
+ * millisecond); a gateway's removal of a record is carried out behind what that gateway wrote before. A copy may bring one back.
  *
  * Left out, and why that is safe: marks, markers and epochs (delivery.pml: a new term is what they are here), `announce` (a
  * registration like the check's, of which nobody hears), killed gateways (a record of nobody, like one that is carried out late),
