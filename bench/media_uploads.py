@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -20,7 +21,7 @@ AIM_P50_S, AIM_P99_S = 2.0, 5.0
 GROWTH_MB: Final = 64.0
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-_OURS: Final = ("gateway", "worker", "fanout", "beat")
+_OURS: Final = ("gateway", "api", "worker", "fanout", "beat")
 
 
 def people(bench: Bench, count: int) -> list[Uploader]:
@@ -45,17 +46,20 @@ def warm(person: Uploader) -> None:
 def large(bench: Bench, person: Uploader, mib: int) -> Figures:
     """Up by tus in one request, sealed as an end-to-end encrypted document is, until it is ready; what each process holds
     meanwhile."""
-    size = mib * MIB
+    size, digest = mib * MIB, hashlib.sha256()
     before = bench.system.meter().read()
     began = time.perf_counter()
     with memory.Watch(bench.system.pids) as watch:
-        media_id = person.tus(size, noise(size, 1))
+        media_id = person.tus(size, _hashed(noise(size, 1), digest))
         sent = time.perf_counter()
         known = person.ready(media_id)
         ready = time.perf_counter()
     used = bench.system.meter().read().since(before)
-    if known["size"] != size:
-        bench.blame({"size": 1}, [f"{known['size']} bytes instead of {size}"])
+    if (known["size"], known["sha256"]) != (size, digest.hexdigest()):
+        bench.blame(
+            {"altered": 1},
+            [f"{known['size']} bytes of {known['sha256']} instead of {size} of {digest.hexdigest()}"],
+        )
     held = memory.figures(watch.samples)
     for name, one in held.items():
         if name.startswith(_OURS) and one["growth_mb"] > GROWTH_MB:
@@ -68,6 +72,12 @@ def large(bench: Bench, person: Uploader, mib: int) -> Figures:
         "cpu_seconds_per_gb": _per_gb(used, size),
         "memory": held,
     }
+
+
+def _hashed(pieces: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
 
 
 def large_told(r: Figures) -> str:

@@ -77,6 +77,7 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
         valkey_cluster=args.valkey_cluster,
         limits=dict(args.limit),
         s3=getattr(args, "s3", False),
+        apis=getattr(args, "apis", 0),
     )
     generators = None
     try:

@@ -1,4 +1,5 @@
-"""The system under measurement: the processes of ``./dev up`` but those of uploads, in a data folder and on cores of its own."""
+"""The system under measurement: the processes of ``./dev up``, those of uploads only for who asks for ``apis`` of them, in a data
+folder and on cores of its own."""
 
 from __future__ import annotations
 
@@ -53,6 +54,7 @@ class System:
         valkey_cluster: bool = False,
         limits: Mapping[str, int] | None = None,
         s3: bool = False,
+        apis: int = 0,
     ) -> None:
         self.cores = cores
         self.folder = folder
@@ -70,6 +72,7 @@ class System:
             cassandra=cassandra,
             valkey_cluster=valkey_cluster,
             s3=s3,
+            apis=apis,
         )
 
     @classmethod
@@ -162,6 +165,8 @@ class System:
         }
         if self.stack.ring is not None:
             groups["cassandra"] = [self._pid(name) for name in self._nodes]
+        if self.stack.api_ports:
+            groups["api"] = [self._pid(name) for name in self.stack.api_ports]
         if "s3" in self.stack.children:
             groups["s3"] = [self._pid("s3")]
         return Meter(groups)

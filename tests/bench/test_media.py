@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
@@ -176,9 +177,15 @@ def test_uploads(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
         assert words in said
 
 
-def test_who_grows_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system of which every process grows by 100 MB while an upload goes through it."""
-    grown = iter((100.0, 200.0))
+@pytest.mark.parametrize(
+    ("growth_mb", "stored", "blamed"),
+    [(10.0, b"sent", {}), (100.0, b"sent", {"grew": 1}), (10.0, b"other", {"altered": 1})],
+)
+def test_who_grows_and_what_is_altered_is_blamed(
+    growth_mb: float, stored: bytes, blamed: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system of which every process grows so much while an upload goes through it, and which stores this instead."""
+    grown = iter((100.0, 100.0 + growth_mb))
     monkeypatch.setattr(memory, "pss_kb", lambda pids: 0)
     monkeypatch.setattr(
         memory.Watch, "sample",
@@ -189,8 +196,10 @@ def test_who_grows_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
         pids={"gateway-1": os.getpid(), "postgres": os.getpid()},
         meter=lambda: SimpleNamespace(read=lambda: reading),
     )
-    person = SimpleNamespace(tus=lambda size, pieces: "id", ready=lambda media_id: {"size": 2**20})
-    blamed: Counter[str] = Counter()
-    bench: Any = SimpleNamespace(system=system, blame=lambda problems, examples: blamed.update(problems))
+    monkeypatch.setattr(media_uploads, "noise", lambda size, seed: [b"sent"])
+    known = {"size": 2**20, "sha256": hashlib.sha256(stored).hexdigest()}
+    person = SimpleNamespace(tus=lambda size, pieces: str(list(pieces)), ready=lambda media_id: known)
+    found: Counter[str] = Counter()
+    bench: Any = SimpleNamespace(system=system, blame=lambda problems, examples: found.update(problems))
     media_uploads.large(bench, person, 1)  # type: ignore[arg-type]
-    assert blamed == {"grew": 1}
+    assert found == blamed
