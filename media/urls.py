@@ -12,6 +12,7 @@ urlpatterns = [
     path("media/presigned/<uuid:upload_id>/complete", presigned.CompleteView.as_view()),
     path("media/<uuid:media_id>", objects.MediaView.as_view()),
     path("media/<uuid:media_id>/content", objects.ContentView.as_view()),
+    path("media/<uuid:media_id>/thumbnail", objects.ThumbnailView.as_view()),
     # Of a local folder, with a signature.
     path("media/blobs/<path:key>", blob),
     path("media/parts/<path:key>", parts.part),

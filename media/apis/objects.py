@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,10 +18,13 @@ from accounts.rest.schema import operation, parameter
 from accounts.rest.views import OneForm
 from media import selectors
 from media.apis.fields import MEDIA_EXAMPLE, TAG, MediaOutput, media_json
+from media.apis.receiving import taken, told_apart
 from media.attaching import LOOKED_THROUGH
+from media.pipeline import thumbnails
 from media.storage import storage
 from media.tools.renditions import Name
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 _NAMES: Final = tuple(Name)
@@ -81,3 +85,45 @@ class ContentView(APIView):
         )
         url = storage().signed_url(found.key, expires_s=_GOOD_S, media_type=found.media_type, now_ms=now_ms())
         return HttpResponse(status=302, headers={"Location": url})
+
+
+class ThumbnailView(APIView):
+    @operation(
+        "set_thumbnail",
+        tag=TAG,
+        summary="Give an encrypted file its encrypted small picture",
+        request={thumbnails.MEDIA_TYPE: OpenApiTypes.BINARY},
+        answer=MediaOutput,
+        example={
+            **MEDIA_EXAMPLE,
+            "encrypted": True,
+            "thumbnailUrl": f"{MEDIA_EXAMPLE['mediaUrl']}?rendition=thumb",
+        },
+        refuses=[Code.FEATURE_DISABLED, Code.GONE, Code.RATE_LIMITED, Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA],
+    )
+    def put(self, request: Request, media_id: uuid.UUID) -> Response:
+        """For its owner, before or after the bytes of the file have come: at most 64 KiB that the server does not look into, kept
+        and deleted with the file. Who may fetch the file fetches it as `rendition=thumb`, also while the file is not `ready`. The
+        same bytes again change nothing; others take its place."""
+        taken()
+        selectors.own(account=request.user, media_id=media_id)  # before anything is read
+        data = _opaque(request._request)
+        with told_apart():
+            media = thumbnails.put(account=request.user, media_id=media_id, data=data)
+        return Response(media_json(media, thumbnail=True))
+
+
+def _opaque(http: HttpRequest) -> bytes:
+    """The body. Raises :class:`Refused`."""
+    most = LIMITS.media_thumbnail_bytes
+    encoded = http.headers.get("Content-Encoding", "identity").lower() != "identity"
+    if encoded or (http.content_type or "").lower() != thumbnails.MEDIA_TYPE:
+        raise Refused(Code.UNSUPPORTED_MEDIA, f"The body must be {thumbnails.MEDIA_TYPE}.")
+    declared = http.META.get("CONTENT_LENGTH") or ""
+    too_long = declared.isdecimal() and int(declared) > most
+    data = b"" if too_long else http.read(most + 1)
+    if too_long or len(data) > most:
+        raise Refused(Code.TOO_LARGE, f"A thumbnail has at most {most} bytes.", details={"limit": most})
+    if not data:
+        raise Refused(Code.BAD_REQUEST, "A thumbnail has at least one byte.")
+    return data

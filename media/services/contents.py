@@ -49,10 +49,11 @@ def locked(key: str) -> Iterator[None]:
 def drop(media: Media) -> None:
     """Delete its files, but those that others have too. Raises ``StorageUnavailable``; then some are left, and their rows."""
     for rendition in list(Rendition.objects.select_related("media").filter(media=media)):
-        _drop(rendition)
+        drop_file(rendition)
 
 
-def _drop(rendition: Rendition) -> None:
+def drop_file(rendition: Rendition) -> None:
+    """One of them."""
     media = rendition.media
     with locked(rendition.key):
         Rendition.objects.filter(pk=rendition.pk).delete()
@@ -70,7 +71,7 @@ def storing(media: Media, name: str, key: str) -> Iterator[None]:
     worker stored that was killed before it could say so goes with the next attempt, or with the media."""
     note = f"{_NOTE}{name}"
     for left in Rendition.objects.select_related("media").filter(media=media, name=note):
-        _drop(left)
+        drop_file(left)
     Rendition.objects.create(media=media, name=note, key=key, media_type="", size=0)
     yield
     Rendition.objects.filter(media=media, name=note).delete()

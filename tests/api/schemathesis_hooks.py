@@ -131,9 +131,10 @@ def upload_headers() -> dict[str, str]:
     return {"Tus-Resumable": "1.0.0", "Upload-Length": "3", "Upload-Metadata": ",".join(pairs)}
 
 
-def make_upload() -> str:
-    """An upload of Ann's, of three bytes, none of which is there."""
+def make_upload(more: str = "") -> str:
+    """An upload of Ann's, of three bytes, none of which is there. ``more``: metadata."""
     headers = {"Authorization": f"Bearer {person('Ann').token}", **upload_headers()}
+    headers["Upload-Metadata"] += more
     asked = urllib.request.Request(f"{URL}/media/tus", headers=headers, method="POST")
     with urllib.request.urlopen(asked, timeout=30) as answer:
         return str(answer.headers["Location"]).rpartition("/")[2]
@@ -181,6 +182,12 @@ def put_presigned(case: Any) -> None:
     case.body = {"parts": [{"number": 1, "etag": etag}]}
 
 
+@cache
+def encrypted() -> str:
+    """One that may have an encrypted thumbnail."""
+    return make_upload(f",encrypted {base64.b64encode(b'true').decode()}")
+
+
 def put_upload(case: Any, name: str) -> None:
     """Headers with which there is something to do, and a body that fits."""
     for header in ("Upload-Checksum", "Upload-Length", "Upload-Defer-Length", "X-Idempotency-Key"):
@@ -224,6 +231,8 @@ def known_ids(name: str) -> dict[str, str]:
         return {"media_id": file_that_is_ready()}
     if name in ("presigned", "end_presigned"):
         return {"upload_id": str(presigned_upload()["uploadId"])}
+    if name == "set_thumbnail":
+        return {"media_id": encrypted()}
     if name == "icon":
         return {"group_id": group_with_icon()}
     if name == "set_icon":

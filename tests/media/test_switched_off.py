@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.test import Client
 
 from media.pipeline.process import process
 from media.storage import Storage
@@ -35,7 +36,9 @@ def test_uploads_are_refused_and_downloads_go_on(folder: Storage, settings: Any)
         tus.send(begun, 3, b"defghij"),
         tus.ask("POST", begun, b"defghij", X_HTTP_Method_Override="PATCH", Upload_Offset=3),
     )
-    for answer in answers:
+    headers = {"Authorization": f"Bearer {ann.token}"}
+    thumbnail = Client().put(f"/media/{there}/thumbnail", b"x", "application/octet-stream", headers=headers)
+    for answer in (*answers, thumbnail):
         assert_problem(answer, "feature_disabled", 501)
     assert kept(folder) == before
     assert tus.offset(begun) == 3

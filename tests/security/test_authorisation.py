@@ -248,6 +248,7 @@ OF_OTHERS = {
     ("DELETE", "/groups/{group_id}/icon"): ("not_found", 404),
     ("GET", "/media/{media_id}"): ("not_found", 404),
     ("GET", "/media/{media_id}/content"): ("not_found", 404),
+    ("PUT", "/media/{media_id}/thumbnail"): ("not_found", 404),
     ("PATCH", "/media/tus/{upload_id}"): ("not_found", 404),
     ("DELETE", "/media/tus/{upload_id}"): ("not_found", 404),
     ("GET", "/media/presigned/{upload_id}"): ("not_found", 404),

@@ -101,6 +101,7 @@ class Limits:
     media_audio_bytes: int = 100 * 2**20
     media_video_bytes: int = 2 * 2**30
     media_document_bytes: int = 2 * 2**30
+    media_thumbnail_bytes: int = 64 * 2**10  # of an encrypted file, made and encrypted by its client
     media_open_uploads: int = 20  # of one user, begun and not ended
     media_uploads: int = 32  # that one process receives at once; each holds up to two parts in memory
     media_part_bytes: int = 5 * 2**20  # of a multipart upload; S3 takes no smaller ones
