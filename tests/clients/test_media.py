@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import io
@@ -28,6 +29,7 @@ from whatsapp_client import (
     Sealed,
     TooLarge,
     events,
+    media_states,
 )
 
 from .cutting import Cutting, answer
@@ -363,3 +365,41 @@ async def test_what_is_given_up_is_gone(stack: Any, tmp_path: Path):
             assert names(tmp_path / "ann.db-media") == []
             with pytest.raises(Gone):
                 await ann.media.status(address.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_notice_ends_the_wait_for_the_server(stack: Any, told: bool, monkeypatch: pytest.MonkeyPatch):
+    """And without it nobody would look before an hour is over."""
+    monkeypatch.setattr(media_states, "LOOK", 3_600.0)
+    monkeypatch.setattr(media_states, "TOLD", 3_600.0)
+    async with two(stack) as (conversation, ann, _):
+        if not told:
+            monkeypatch.setattr(ann.media, "_news", {})
+            monkeypatch.setattr(ann.media, "told", lambda data: None)
+            monkeypatch.setattr(ann._inbound, "_media_told", lambda data: None)
+        stream = ann.events()
+        fields = {"fileType": "document", "conversationId": conversation, "encrypted": "true"}
+        metadata = ",".join(f"{n} {base64.b64encode(v.encode()).decode()}" for n, v in fields.items())
+        tus = {"Tus-Resumable": "1.0.0", "Content-Length": "0"}
+        begun = await ann.rest.exchange(
+            "POST", "/media/tus", {**tus, "Upload-Length": "6", "Upload-Metadata": metadata}
+        )
+        media_id, seen = begun["Location"].rpartition("/")[2], asyncio.Event()
+        waiting = asyncio.create_task(ann.media.ready(media_id, lambda percent: seen.set()))
+        await seen.wait()  # it has looked once
+        body = {
+            **tus,
+            "Content-Length": "6",
+            "Upload-Offset": "0",
+            "Content-Type": "application/offset+octet-stream",
+        }
+        await ann.rest.exchange("PATCH", f"/media/tus/{media_id}", body, io.BytesIO(b"sealed"))
+        async for event in stream:
+            if isinstance(event, events.Notice) and event.data.get("state") == "ready":
+                break
+        if told:
+            assert (await waiting).state == "ready"
+        else:
+            assert (await ann.media.status(media_id)).state == "ready"
+            assert not waiting.done()
+            waiting.cancel()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.support.patience import PATIENCE
 from whatsapp_client import Sealed
@@ -92,6 +93,41 @@ async def test_a_program_that_is_killed_goes_on_and_sends_one_message(stack: Any
         await bob.media.download(sealed.media_url, tmp_path / "got", key=sealed)
         assert (tmp_path / "got").read_bytes() == data
         assert list((tmp_path / "ann.db-media").iterdir()) == []
+
+
+async def test_a_picture_that_the_server_looks_into_goes_on_too(stack: Any, tmp_path: Path):
+    """Killed while its bytes go, and once more while the server works on it: one upload, one message."""
+    chance = random.Random(9)
+    file, side = tmp_path / "noise.png", 1_500
+    Image.frombytes("RGB", (side, side), chance.randbytes(3 * side * side)).save(file, compress_level=0)
+    size = file.stat().st_size
+    async with people(stack) as (conversation, (ann, bob)), Cutting(stack.http) as way:
+        await ann.stop()
+        ann.session.save(tmp_path / "ann.json")
+        arguments = (way.http, tmp_path / "ann.json", tmp_path / "ann.db", conversation, file, "plain")
+        way.slow = 0.005
+        async with Program(*arguments) as program:
+            await eventually(lambda: program.done[-1:] > [2 * MIB])
+        await eventually(lambda: not way.busy)
+        way.slow = 0.0
+        async with Program(*arguments) as program:
+            await eventually(lambda: program.done[-1:] == [size])
+        assert program.done[0] >= MIB
+        async with Program(*arguments) as program:
+            await eventually(lambda: program.grown >= 0, timeout=2 * PATIENCE)
+            assert await program.process.wait() == 0
+        assert program.done[0] >= size - 1, "all of it was there"
+        worked = [int(line[1]) for line in program.lines if line[0] == "work"]
+        assert worked == sorted(set(worked))
+        assert worked[-1] == 100
+        assert way.bytes_up < size + 4 * MIB
+        begun = [head for head in way.heads if head.startswith(b"POST /media/tus")]
+        assert len(begun) == 3 + 1  # the small file of each run, and the picture
+        await eventually(lambda: len(bob.history[conversation].entries) >= 1)
+        (entry,) = bob.history[conversation].entries
+        assert (entry.kind, entry.text) == ("image", "look")
+        await bob.media.download(entry.fields["mediaUrl"], tmp_path / "got", conversation_id=conversation)
+        assert Image.open(tmp_path / "got").size == (side, side)
 
 
 @pytest.mark.slow

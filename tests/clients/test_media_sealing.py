@@ -133,7 +133,7 @@ def test_the_description_of_a_file_comes_back():
             with pytest.raises(ValueError):
                 Sealed.from_bytes(other)
         with pytest.raises(ValueError, match="not known"):
-            Sealed.from_bytes(b"\x02" + data[1:])
+            Sealed.from_bytes(b"\x03" + data[1:])
     assert about.media_url == f"/media/{ID}/content"
     assert about.key.hex() not in repr(about)
     assert repr(about.key) not in repr(about)

@@ -39,7 +39,8 @@ from .group_calls import FOR_EVER
 from .groups import Group, GroupSettings, Invite, InvitePreview, JoinRequest, Member, MemberReceipt, Page
 from .history import Conversation, History
 from .known_people import Profile
-from .media import Media, MediaState, Unfinished, Uploaded
+from .media import Media, Unfinished, Uploaded
+from .media_states import MediaState
 from .members import member_hash
 from .outbox import Outbox
 from .outgoing import Outgoing

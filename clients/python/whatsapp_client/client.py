@@ -92,12 +92,12 @@ class Client(Changing, People, Linked, Account, Files):
         for conversation_id, up_to in self._chats.untold().items():
             self._duties.read(conversation_id, up_to)
         self._backoff = backoff or Backoff()
-        self.media = Media(self.rest, self.database, self._backoff.fresh)
         self._broadcast = Broadcast()
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._online = asyncio.Event()
+        self.media = Media(self.rest, self.database, self._backoff.fresh, self._online.is_set)
         self._ended = asyncio.Event()
         self._lookups = Lookups(self._look_up)
         self._asking: asyncio.Task[None] | None = None
@@ -105,6 +105,7 @@ class Client(Changing, People, Linked, Account, Files):
         self._inbound = Inbound(
             session, self.history, self.outbox, self._chats, self._duties, self._broadcast, self._wake, self._progress,
             look_up=self._lookups.want, renumbered=lambda: self._tokens_changed(),
+            media_told=self.media.told,
         )  # fmt: skip
 
     # -- life ----------------------------------------------------------------------------------------------

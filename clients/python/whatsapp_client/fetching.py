@@ -77,13 +77,15 @@ class Part:
 
 
 class Download:
-    """``size``: bytes that it must have, if that is known. :meth:`run` ends when all of them are in the part."""
+    """``size``: bytes that it must have, if that is known; ``most``: that it may have. :meth:`run` ends when all of them are in
+    the part."""
 
     def __init__(
-        self, rest: Rest, content: str, part: Part, backoff: Backoff, size: int | None, progress: Progress | None
+        self, rest: Rest, content: str, part: Part, backoff: Backoff, size: int | None, progress: Progress | None,
+        most: int = MOST,
     ) -> None:  # fmt: skip
         self._rest, self._content, self._part, self._backoff = rest, content, part, backoff
-        self._size, self._progress = size, progress
+        self._size, self._most, self._progress = size, min(most, MOST), progress
         self._told: Told | None = None
         self._stopped = False
         # The thread of a call that was given up may still write.
@@ -161,7 +163,7 @@ class Download:
         request = urllib.request.Request(address, headers=headers)
         with opened(opener_of(address), request, QUIET, follow=False) as response:
             at, total = _place(response.status, response.headers, have)
-            if (self._size is not None and total != self._size) or total > MOST:
+            if (self._size is not None and total != self._size) or total > self._most:
                 raise MediaDamaged(f"the file has {total} bytes, which is not what was sent")
             if self._told is None or self._told.total != total:
                 self._told = Told(total, self._progress)

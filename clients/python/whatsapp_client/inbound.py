@@ -29,7 +29,8 @@ class Inbound:
 
     ``progress`` is told how many events a sync has still to bring, and None when it is complete. ``slot``:
     when the server wants this client to connect again (monotonic seconds), from `reconnect`. ``look_up`` is
-    told of groups of which the server must be asked something, ``renumbered`` that the session has another number.
+    told of groups of which the server must be asked something, ``renumbered`` that the session has another number,
+    ``media_told`` what becomes of an upload.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Inbound:
         clock: Callable[[], float] = time.monotonic,
         look_up: Callable[[str], None] = lambda conversation_id: None,
         renumbered: Callable[[], None] = lambda: None,
+        media_told: Callable[[Frame], None] = lambda data: None,
     ) -> None:
         self._session = session
         self._history = history
@@ -56,6 +58,7 @@ class Inbound:
         self._progress = progress
         self._wanted = look_up
         self._renumbered = renumbered
+        self._media_told = media_told
         self._now = clock
         self.slot: float | None = None
         self._typing: dict[tuple[str, str], asyncio.TimerHandle] = {}
@@ -267,6 +270,8 @@ class Inbound:
         elif kind == "number_changed" and user_id == self._session.user_id and data.get("phoneNumber"):
             self._session.phone_number = str(data["phoneNumber"])  # by another device of this user
             self._renumbered()
+        elif kind == "media":
+            self._media_told(data)
         if user_id:
             self._chats.forget_profile(str(user_id))
         await self._broadcast.publish(ev.Notice(kind, data))

@@ -11,6 +11,7 @@ import mimetypes
 import os
 import pathlib
 import re
+import tempfile
 import threading
 import urllib.parse
 import uuid
@@ -18,10 +19,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
-from . import sealing, tus
+from . import sealing, thumbnails, tus
 from .database import Database
 from .errors import MediaDamaged, MediaRefused, RestError, Unreachable
-from .fetching import Download, Part
+from .fetching import MOST, Download, Part
+from .media_states import States
 from .rest import Rest
 from .retry import Backoff
 from .sealing import Sealed
@@ -29,12 +31,15 @@ from .spool import Spool
 from .transfers import KEPT_MS, Progress, Told, Transfer, Transfers, now_ms, passes
 
 T = TypeVar("T")
+#: What is said of an encrypted file in the message: thumbnail, name, caption; and the small picture that the server keeps.
+About = tuple[bytes, str, str, bytes | None]
+NOTHING: About = (b"", "", "", None)
 #: What the server calls a file that a message of this kind carries.
 FILE_TYPES = {
     "image": "image", "sticker": "image", "video": "video", "audio": "audio", "voice": "audio", "document": "document",
 }  # fmt: skip
 AT_ONCE = 4  # transfers; others wait
-LOOK, SELDOM = 0.2, 2.0  # s between two looks at a file that is worked on: the first, the last
+PICTURES = ("image", "sticker")
 _CONTENT = re.compile(r"/media/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/content")
 UNKNOWN = "application/octet-stream"
 
@@ -57,21 +62,6 @@ class Uploaded:
 
 
 @dataclass(frozen=True, slots=True)
-class MediaState:
-    """What became of an upload. ``state``: ``uploading``, ``stored``, ``processing`` (with ``percent``), ``ready`` or ``refused``
-    (with ``reason``); ``expires_at`` (ms): when it is deleted unless somebody is sent it."""
-
-    media_id: str
-    state: str
-    percent: int
-    reason: str
-    media_type: str
-    size: int
-    thumbnail: bool
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
 class Unfinished:
     """An upload that was begun, perhaps by an earlier process: the same call of :meth:`Media.upload` goes on with it."""
 
@@ -83,11 +73,13 @@ class Unfinished:
     encrypted: bool
 
 
-class Media:
+class Media(States):
     """``client.media``. Waits for the network and for a busy server as long as it takes; ``asyncio.timeout`` bounds that."""
 
-    def __init__(self, rest: Rest, database: Database, backoff: Callable[[], Backoff] = Backoff) -> None:
-        self._rest, self._backoff = rest, backoff
+    def __init__(
+        self, rest: Rest, database: Database, backoff: Callable[[], Backoff] = Backoff, online: Callable[[], bool] = lambda: False
+    ) -> None:  # fmt: skip
+        super().__init__(rest, backoff, online)
         self._transfers = Transfers(database)
         self._place = asyncio.Semaphore(AT_ONCE)
         self._running: set[str] = set()
@@ -97,17 +89,18 @@ class Media:
     # -- up ------------------------------------------------------------------------------------------------
     async def upload(
         self, conversation_id: str, file: str | os.PathLike[str] | bytes, *, kind: str = "document", media_type: str = "",
-        encrypted: bool = False, thumbnail: bytes = b"", name: str = "", caption: str = "",
+        encrypted: bool = False, thumbnail: bytes = b"", name: str = "", caption: str = "", kept_thumbnail: bytes | None = None,
         progress: Progress | None = None,
     ) -> Uploaded:  # fmt: skip
         """Upload a file (a path, or its bytes) that is to be sent to this conversation. ``kind``: of the message
         (:data:`FILE_TYPES`); ``media_type``: guessed from the name without. ``encrypted``: with a key of its own; ``thumbnail``,
-        ``name`` and ``caption`` go into :attr:`Uploaded.sealed` then. ``progress(done, all)``: bytes, ascending.
+        ``name`` and ``caption`` go into :attr:`Uploaded.sealed` then. ``kept_thumbnail``: a small picture that the server keeps,
+        encrypted too (None: made of a picture if Pillow is here; empty: none). ``progress(done, all)``: bytes, ascending.
 
         The same call goes on after a cut, and in another process. Raises ValueError for what is none, OSError,
         :class:`NotFound` (the conversation), :class:`TooLarge`, :class:`RateLimited`, :class:`LimitExceeded`, other
         :class:`RestError`."""
-        about = (thumbnail, name, caption)
+        about = (thumbnail, name, caption, kept_thumbnail)
         async with self.uploading(
             conversation_id, file, kind, media_type, encrypted, about, progress
         ) as uploaded:
@@ -116,7 +109,7 @@ class Media:
     @contextlib.asynccontextmanager
     async def uploading(
         self, conversation_id: str, file: str | os.PathLike[str] | bytes, kind: str, media_type: str, encrypted: bool,
-        about: tuple[bytes, str, str] = (b"", "", ""), progress: Progress | None = None,
+        about: About = NOTHING, progress: Progress | None = None,
     ) -> AsyncIterator[Uploaded]:  # fmt: skip
         """What is queued in the last turn of the block is one transaction with the end of the upload; a block that is left by an
         error of the network or of this process leaves it to be gone on with."""
@@ -124,16 +117,19 @@ class Media:
             raise ValueError(f"kind is one of {', '.join(FILE_TYPES)}")
         media_type = media_type or _guessed(file)
         if encrypted:  # what does not fit must fail before it is uploaded
-            Sealed(str(uuid.UUID(int=0)), bytes(32), bytes(32), 0, media_type, *about).to_bytes()
+            Sealed(str(uuid.UUID(int=0)), bytes(32), bytes(32), 0, media_type, *about[:3]).to_bytes()
+            thumbnails.seal(bytes(32), about[3] or b"")
         self._tidy_up()
         with _opened(file) as (source, identity):
             wish = [conversation_id, kind, media_type, encrypted, identity]
-            name = hashlib.sha256(json.dumps(wish).encode()).hexdigest()
+            name = _name(wish)
             if name in self._running:
                 name += uuid.uuid4().hex  # two at once are meant to be two
             self._running.add(name)
             try:
                 transfer = self._known(name) or await self._new(name, wish, source)
+                if encrypted and about[3] is None and kind in PICTURES:
+                    about = (*about[:3], await threaded(thumbnails.made_of, file))
                 yield await self._sent(transfer, kind, source, about, progress)
                 self._forget(transfer)
             except (RestError, MediaRefused) as error:
@@ -165,7 +161,7 @@ class Media:
         transfer: Transfer,
         kind: str,
         source: BinaryIO,
-        about: tuple[bytes, str, str],
+        about: About,
         progress: Progress | None,
     ) -> Uploaded:
         with contextlib.ExitStack() as stack:
@@ -176,10 +172,27 @@ class Media:
         sealed = None
         if transfer.key:
             digest = bytes.fromhex(transfer.sha256)
+            kept = await self._keep_thumbnail(transfer, about[3]) if about[3] else b""
             sealed = Sealed(
-                transfer.media_id, transfer.key, digest, transfer.plain_size, transfer.media_type, *about
-            )
+                transfer.media_id, transfer.key, digest, transfer.plain_size, transfer.media_type, *about[:3], kept
+            )  # fmt: skip
         return Uploaded(transfer.media_id, kind, transfer.media_type, transfer.size, transfer.sha256, sealed)
+
+    async def _keep_thumbnail(self, transfer: Transfer, thumbnail: bytes) -> bytes:
+        """Give the server the encrypted small picture; the digest of that. Empty where it takes none: the file goes without."""
+        data, digest = thumbnails.seal(transfer.key, thumbnail)
+        backoff, headers = self._backoff(), {"Content-Type": UNKNOWN, "Content-Length": str(len(data))}
+        while True:
+            try:
+                path = f"/media/{transfer.media_id}/thumbnail"
+                await self._rest.exchange("PUT", path, headers, io.BytesIO(data))
+                return digest
+            except Unreachable:
+                await asyncio.sleep(backoff.next())
+            except RestError as error:
+                if not passes(error):
+                    return b""
+                await asyncio.sleep(backoff.next(at_least=error.retry_after or 0.0))
 
     def unfinished(self) -> list[Unfinished]:
         """Uploads that were begun and are not through, oldest first."""
@@ -187,6 +200,15 @@ class Media:
             Unfinished(t.name, t.conversation, t.kind, t.offset, t.size, bool(t.key))
             for t in self._transfers.all()
         ]
+
+    def unfinished_of(
+        self, conversation_id: str, file: str | os.PathLike[str] | bytes, *, kind: str = "document", media_type: str = "",
+        encrypted: bool = False,
+    ) -> Unfinished | None:  # fmt: skip
+        """What such a call of :meth:`upload` would go on with; None: it would begin anew. Raises OSError."""
+        with _opened(file) as (_, identity):
+            name = _name([conversation_id, kind, media_type or _guessed(file), encrypted, identity])
+        return next((each for each in self.unfinished() if each.name == name), None)
 
     async def give_up(self, unfinished: Unfinished) -> None:
         """Forget an upload, here and at the server. Raises ValueError while it is running (cancel that first),
@@ -199,50 +221,15 @@ class Media:
                 await tus.end(self._rest, transfer.address)
             self._forget(transfer)
 
-    # -- what becomes of it --------------------------------------------------------------------------------
-    async def status(self, media_id: str) -> MediaState:
-        """Of an own upload. Raises :class:`NotFound`, :class:`Gone`, other :class:`RestError`, :class:`Unreachable`."""
-        found = await self._rest.call("GET", f"/media/{uuid.UUID(media_id)}")
-        return MediaState(
-            media_id, str(found["state"]), int(found["percent"]), str(found.get("reason") or ""), str(found["mediaType"]),
-            int(found["size"]), bool(found.get("thumbnailUrl")), int(found["expiresAt"]),
-        )  # fmt: skip
-
-    async def ready(self, media_id: str, progress: Callable[[int], None] | None = None) -> MediaState:
-        """Wait until the server has looked into a file and made of it what is shown. ``progress(percent)``, ascending. Raises
-        :class:`MediaRefused`, :class:`RestError`."""
-        backoff, pause, best = self._backoff(), LOOK, -1
-        while True:
-            wait = pause
-            try:
-                state = await self.status(media_id)
-                backoff.reset()
-                if state.state == "refused":
-                    raise MediaRefused(state.reason)
-                percent = 100 if state.state == "ready" else min(99, state.percent)
-                if progress is not None and percent > best:
-                    best = percent
-                    progress(percent)
-                if state.state == "ready":
-                    return state
-                pause = min(SELDOM, 1.5 * pause)
-            except Unreachable:
-                wait = backoff.next()
-            except RestError as error:
-                if not passes(error):
-                    raise
-                wait = backoff.next(at_least=error.retry_after or 0.0)
-            await asyncio.sleep(wait)
-
     # -- down ----------------------------------------------------------------------------------------------
     async def download(
         self, media_url: str, to: str | os.PathLike[str], *, conversation_id: str = "", rendition: str = "",
-        key: Sealed | None = None, sha256: str = "", progress: Progress | None = None,
+        key: Sealed | None = None, sha256: str = "", progress: Progress | None = None, most: int = MOST,
     ) -> int:  # fmt: skip
         """Fetch the file of a message into the file ``to``, which is written as a whole or not at all; its size. ``rendition``:
         ``thumb`` for the small picture, and others (``poster``, ``720p``…); without, the whole. ``key``: of an encrypted file,
         what the message says of it. ``sha256`` (hexadecimal): of what comes, if somebody knows it. ``progress(done, all)``:
-        bytes, ascending.
+        bytes, ascending. ``most``: bytes; more are :class:`MediaDamaged` before any is fetched.
 
         What came before a cut is not fetched again, also by another process. A file that is not ready yet is waited for. Raises
         ValueError for an address that is not our server's, :class:`NotFound` (there is none, or none for this user, or no such
@@ -262,7 +249,7 @@ class Media:
         self._running.add(str(part.path))
         try:
             size = sealing.sealed_size(key.size) if key is not None else None
-            download = Download(self._rest, path, part, self._backoff(), size, progress)
+            download = Download(self._rest, path, part, self._backoff(), size, progress, most)
             received = await download.run(self._place)
             if key is not None:
                 await threaded(_unseal, part, target, key)
@@ -271,6 +258,19 @@ class Media:
             return received
         finally:
             self._running.discard(str(part.path))
+
+    async def thumbnail(self, sealed: Sealed, *, conversation_id: str = "") -> bytes:
+        """The small picture of an encrypted file that the server keeps; empty if there is none. Raises as :meth:`download`."""
+        if not sealed.thumbnail_digest:
+            return b""
+        with tempfile.TemporaryDirectory(prefix="whatsapp-client-") as folder:
+            data = pathlib.Path(folder, "thumbnail")
+            await self.download(
+                sealed.media_url, data, conversation_id=conversation_id, rendition="thumb", most=thumbnails.MOST
+            )  # fmt: skip
+            return thumbnails.unseal(
+                sealed.key, sealed.thumbnail_digest, await asyncio.to_thread(data.read_bytes)
+            )
 
     # -- what is kept -------------------------------------------------------------------------------------
     def _known(self, name: str) -> Transfer | None:
@@ -325,6 +325,10 @@ async def threaded(work: Callable[..., T], *arguments: Any) -> T:
         stop.set()
         await asyncio.wait([running])
         raise
+
+
+def _name(wish: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(wish).encode()).hexdigest()
 
 
 def _guessed(file: str | os.PathLike[str] | bytes) -> str:

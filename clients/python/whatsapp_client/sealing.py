@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import MediaDamaged
 
-FORMAT = 1
+FORMAT, WITH_THUMBNAIL = 1, 2
 CHUNK = 65_536  # bytes of the file in a chunk
 TAG = 16  # bytes that each chunk is longer
 KEY = 32
@@ -41,7 +41,8 @@ class Sealed:
     nowhere else.
 
     ``digest``: SHA-256 of the encrypted bytes; ``size``: bytes of the file itself. ``thumbnail``: a small picture (32 KiB
-    or less), ``name`` and ``caption``: all of them "" or empty without.
+    or less) that is in the message itself, ``name`` and ``caption``: all of them "" or empty without. ``thumbnail_digest``:
+    SHA-256 of the encrypted small picture that the server keeps (:mod:`thumbnails`), empty without one.
     """
 
     media_id: str
@@ -52,6 +53,7 @@ class Sealed:
     thumbnail: bytes = b""
     name: str = ""
     caption: str = ""
+    thumbnail_digest: bytes = b""
 
     @property
     def media_url(self) -> str:
@@ -61,14 +63,17 @@ class Sealed:
         return f"Sealed({self.media_id}, {self.size} bytes)"  # no key in logs
 
     def to_bytes(self) -> bytes:
-        """As docs/adr/0130 has it. Raises ValueError for what does not fit."""
+        """As docs/adr/0130 has it, and 0135. Raises ValueError for what does not fit."""
         if len(self.key) != KEY or len(self.digest) != 32 or not 0 <= self.size < 2**63:
             raise ValueError("a key has 32 bytes, a digest too, and a size is none below 0")
         if not _MEDIA_TYPE.fullmatch(self.media_type):
             raise ValueError("this is no media type")
         if len(self.thumbnail) > MAX_THUMBNAIL:
             raise ValueError(f"a thumbnail has at most {MAX_THUMBNAIL} bytes")
-        head = bytes([FORMAT]) + uuid.UUID(self.media_id).bytes + self.key + self.digest
+        if len(self.thumbnail_digest) not in (0, 32):
+            raise ValueError("a digest has 32 bytes")
+        form = WITH_THUMBNAIL if self.thumbnail_digest else FORMAT
+        head = bytes([form]) + uuid.UUID(self.media_id).bytes + self.key + self.digest
         fields = (self.media_type.encode(), self.name.encode(), self.caption.encode(), self.thumbnail)
         if any(len(field) > 65_535 for field in fields):
             raise ValueError("a name or a caption is too long")
@@ -76,13 +81,16 @@ class Sealed:
             head
             + self.size.to_bytes(8, "big")
             + b"".join(len(field).to_bytes(2, "big") + field for field in fields)
+            + self.thumbnail_digest
         )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sealed:
         """Raises ValueError for anything else, and for a newer format."""
-        if data[:1] != bytes([FORMAT]):
+        if data[:1] not in (bytes([FORMAT]), bytes([WITH_THUMBNAIL])):
             raise ValueError("this describes no file, or one of a format that is not known here")
+        digest = data[-32:] if data[0] == WITH_THUMBNAIL else b""
+        data = data[: len(data) - len(digest)]
         if len(data) < _FIXED:
             raise ValueError("the description of a file ends early")
         fields, at = [], _FIXED
@@ -100,7 +108,8 @@ class Sealed:
         if not _MEDIA_TYPE.fullmatch(media_type):
             raise ValueError("this is no media type")
         return cls(
-            str(uuid.UUID(bytes=data[1:17])), data[17:49], data[49:81], size, media_type, fields[3], name, caption
+            str(uuid.UUID(bytes=data[1:17])), data[17:49], data[49:81], size, media_type, fields[3], name, caption,
+            digest,
         )  # fmt: skip
 
 
