@@ -190,7 +190,7 @@ class Media(States):
             except Unreachable:
                 await asyncio.sleep(backoff.next())
             except RestError as error:
-                if not passes(error):
+                if not passes(error) or error.status == 501:  # none is taken, by an older server or for now
                     return b""
                 await asyncio.sleep(backoff.next(at_least=error.retry_after or 0.0))
 
