@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.clients.fake_account import FakeAccount
 from tests.clients.fake_groups import FakeGroups
+from tests.clients.fake_media import FakeFiles
 from tests.clients.fake_messages import FakeMessages
 from whatsapp_client import Entry, Outgoing, RestError, SendFailed, Session, events
 
@@ -89,13 +90,14 @@ class FakeDirectory:
         self.linked = [device for device in self.linked if device["deviceId"] != device_id]
 
 
-class FakeBackend(FakeGroups, FakeMessages, FakeAccount):
+class FakeBackend(FakeGroups, FakeMessages, FakeAccount, FakeFiles):
     """Everything is in memory; the test says what happens with ``message``, ``tick``, ``fail``, ``become``."""
 
     def __init__(self, number: str = "+15550001") -> None:
         FakeGroups.__init__(self)
         FakeMessages.__init__(self)
         FakeAccount.__init__(self)
+        FakeFiles.__init__(self)
         self.session = Session(number, ME, "device", "token", "refresh")
         self.state = events.State("online")
         self.rest = FakeDirectory(self)
@@ -171,12 +173,12 @@ class FakeBackend(FakeGroups, FakeMessages, FakeAccount):
         queue.remove(outgoing)
         entry = self.have(
             outgoing.conversation_id,
-            outgoing.content.decode(),
+            "",
             ME,
             kind=outgoing.kind,
             fields=outgoing.fields,
         )
-        entry.message_id = outgoing.message_id
+        entry.message_id, entry.content = outgoing.message_id, outgoing.content
         outgoing.state, outgoing.seq, outgoing.server_timestamp = "sent", entry.seq, entry.server_timestamp
         self.emit(events.Sent(outgoing))
 
@@ -232,9 +234,23 @@ class FakeBackend(FakeGroups, FakeMessages, FakeAccount):
     def pending(self, conversation_id: str) -> list[Outgoing]:
         return list(self._outbox.get(conversation_id, ()))
 
-    def send(self, conversation_id: str, content: str, **fields: Any) -> Outgoing:
+    def send(
+        self,
+        conversation_id: str,
+        content: str | bytes,
+        *,
+        kind: str = "text",
+        message_id: str = "",
+        **fields: Any,
+    ) -> Outgoing:
+        raw = content if isinstance(content, bytes) else content.encode()
         outgoing = Outgoing(
-            str(uuid.uuid4()), conversation_id, content.encode(), now_ms(), number=next(self._numbers)
+            message_id or str(uuid.uuid4()),
+            conversation_id,
+            raw,
+            now_ms(),
+            kind=kind,
+            number=next(self._numbers),
         )
         outgoing.fields = fields
         self._outbox.setdefault(conversation_id, []).append(outgoing)

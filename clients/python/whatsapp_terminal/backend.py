@@ -16,6 +16,7 @@ from whatsapp_client import (
     Invite,
     InvitePreview,
     JoinRequest,
+    Media,
     Member,
     MemberReceipt,
     Outgoing,
@@ -132,7 +133,16 @@ class People(Protocol):
     def send_to_list(self, list_id: str, content: str) -> list[Outgoing]: ...
 
 
-class Backend(Groups, Messages, People, Protocol):
+class Files(Protocol):
+    """What a client does with files."""
+
+    media: Media
+
+    async def send_file(self, conversation_id: str, file: str, **how: Any) -> Outgoing: ...
+    def shown(self, conversation_id: str, message_id: str) -> Shown | None: ...
+
+
+class Backend(Groups, Messages, People, Files, Protocol):
     """:class:`whatsapp_client.Client`, as far as the screens use it."""
 
     session: Session

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from whatsapp_client import Entry, Outgoing
 
-from . import clock, extras, mentions, text
+from . import clock, extras, file_rows, mentions, text
 from .cells import TICKS, Block, Marks, Row, Span, View, aligned, colour, row_width
 from .facts import NOTHING, Facts
 
@@ -55,14 +55,15 @@ def message(entry: Entry, view: View, facts: Facts, *, follows: bool) -> Block:
         parts.body, parts.role = extras.DELETED, "deleted"
     else:
         block.facts = parts.facts = facts
-        parts.head = _head(facts, view)
+        parts.head = _head(facts, view, block.key)
         if facts.once:
             parts.body, parts.role = extras.once_words(facts, own=own), "deleted"
         else:
             said = entry.text if facts.words is None else facts.words
             said = facts.poll.question if facts.poll is not None else said
+            said = facts.file.caption if facts.file is not None else said
             block.message = parts.body = text.clean(said)
-            if entry.kind != "text" and facts.poll is None:
+            if entry.kind != "text" and facts.poll is None and facts.file is None:
                 parts.body = f"[{text.one_line(entry.kind)[:20]}] {parts.body}"
             if mentioned(entry):
                 parts.marks = [(a, b, "mention") for a, b in mentions.shown(parts.body, named(entry, view))]
@@ -79,7 +80,7 @@ def message(entry: Entry, view: View, facts: Facts, *, follows: bool) -> Block:
     return block
 
 
-def _head(facts: Facts, view: View) -> list[Row]:
+def _head(facts: Facts, view: View, key: str) -> list[Row]:
     rows = []
     if (forwarded := extras.label(facts)) is not None:
         rows.append(forwarded)
@@ -87,19 +88,25 @@ def _head(facts: Facts, view: View) -> list[Row]:
         rows += extras.quote(
             facts.quote, room(view.width), own_id=view.own_id, name=view.name(facts.quote.sender)
         )
+    if facts.file is not None and not facts.once:
+        rows += file_rows.rows(facts.file, facts.shape, key, room(view.width))
     return rows
 
 
 def outgoing(sent: Outgoing, view: View, facts: Facts, *, follows: bool) -> Block:
     """On its way, or refused."""
     state = sent.state if sent.state in ("failed", "sent") else "queued"
-    body = text.clean(sent.content.decode("utf-8", "replace"))
+    said = facts.file.caption if facts.file is not None else sent.content.decode("utf-8", "replace")
+    body = text.clean(said)
     block = Block(f"o {sent.message_id}", own=True, message=body, outgoing=sent)
     if state == "sent" and sent.seq:
         state = view.receipt(sent.seq)
     if facts.once:
         body = extras.once_words(facts, own=True)
-    parts = Parts(body, "deleted" if facts.once else "", tick=state, head=_head(facts, view), facts=facts)
+    parts = Parts(
+        body, "deleted" if facts.once else "", tick=state, head=_head(facts, view, block.key), facts=facts
+    )
+    block.facts = facts
     parts.at = clock.time_of_day(sent.server_timestamp or sent.timestamp)
     _bubble(block, parts, view, follows=follows)
     if state == "failed":
@@ -116,6 +123,11 @@ def outgoing(sent: Outgoing, view: View, facts: Facts, *, follows: bool) -> Bloc
         row = [Span(label, "failed"), Span(" "), *buttons]
         block.rows.append(aligned(row, view.width, right=True))
     return block
+
+
+def fill(block: Block, parts: Parts, view: View) -> None:
+    """The rows of a block that is no message of the log."""
+    _bubble(block, parts, view, follows=False)
 
 
 def _bubble(block: Block, parts: Parts, view: View, *, follows: bool) -> None:
@@ -223,4 +235,4 @@ def padded(row: Row, inner: int, side: str, width: int) -> Row:
 
 def _on(span: Span, side: str) -> Span:
     """The span on the ground of a bubble."""
-    return Span(span.text, f"{side} {span.role}".strip(), span.link, span.action)
+    return Span(span.text, f"{side} {span.role}".strip(), span.link, span.action, span.ink)

@@ -18,12 +18,14 @@ TICKS = {"queued": "·", "sent": "✓", "delivered": "✓✓", "read": "✓✓",
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Text in one style. ``role``: see ``conversation_style.ROLES``; ``link``: address; ``action``: what a click does."""
+    """Text in one style. ``role``: see ``conversation_style.ROLES``; ``link``: address; ``action``: what a click does;
+    ``ink``: two colours of its own (``0xRRGGBB``), of the letters and of the ground."""
 
     text: str
     role: str = ""
     link: str = ""
     action: str = ""
+    ink: tuple[int, int] | None = None
 
 
 Row = list[Span]

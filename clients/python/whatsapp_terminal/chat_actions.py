@@ -15,8 +15,8 @@ from . import clock, text
 from .contact_screen import ContactScreen
 from .devices_screen import DevicesScreen, device_news
 from .explain import explain
+from .file_actions import FileActionScreen
 from .group_actions import now_ms
-from .message_actions import MessageActionScreen
 from .request_bar import RequestBar
 from .security_screens import PIN_NEWS
 from .settings_screen import SettingsScreen
@@ -26,7 +26,7 @@ DAY = 86_400  # seconds
 TIMERS = (DAY, 7 * DAY, 90 * DAY)
 
 
-class ChatActionScreen(MessageActionScreen):
+class ChatActionScreen(FileActionScreen):
     """The part of the main screen that deals with people."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -112,6 +112,7 @@ class ChatScreen(ChatActionScreen):
         )
         self._fit(self.size)
         self.set_focus(self.query_one(ChatList))
+        self.begin_files()
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.stale())
         self.set_interval(1.0, self._second)
         self.set_interval(30.0, self.stale)  # "3 min ago", and the day turns

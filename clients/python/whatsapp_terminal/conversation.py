@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import lru_cache
 from typing import ClassVar
 
+from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -44,6 +46,9 @@ class MessagesView(ScrollView, can_focus=True):
         Binding("s", "act('star')", "Star", show=False),
         Binding("o", "act('original')", "Original", show=False),
         Binding("v", "act('ballot')", "Vote", show=False),
+        Binding("p", "act('look')", "Look at the picture", show=False),
+        Binding("w", "act('save')", "Save the file", show=False),
+        Binding("x", "act('elsewhere')", "Open in another program", show=False),
         Binding("y,c", "copy", "Copy"),
         Binding("i", "info", "Info"),
         Binding("space", "unfold", "Unfold", show=False),
@@ -60,7 +65,8 @@ class MessagesView(ScrollView, can_focus=True):
 
     class Acted(Message):
         """Something is to be done with a message. ``action``: ``VERB KEY`` (``menu``, ``reply``, ``edit``, ``delete``, ``react``,
-        ``forward``, ``star``, ``original``, ``info``, ``unfold``), ``reaction N KEY``, ``vote N KEY``, ``goto SEQ``,
+        ``forward``, ``star``, ``original``, ``look``, ``save``, ``elsewhere``, ``info``, ``unfold``), ``reaction N KEY``,
+        ``vote N KEY``, ``goto SEQ``,
         ``retry ID``, ``discard ID``."""
 
         def __init__(self, action: str) -> None:
@@ -157,6 +163,12 @@ class MessagesView(ScrollView, can_focus=True):
                 break
         return highest
 
+    def on_screen(self) -> list[Block]:
+        """Blocks of which something is seen, and their neighbours."""
+        top, bottom = self.scroll_offset.y, self.scroll_offset.y + self._height
+        first = max(0, bisect_right(self._tops, top) - 2)
+        return [self.blocks[i] for i in range(first, len(self.blocks)) if self._tops[i] <= bottom]
+
     def _anchor(self) -> tuple[list[tuple[str, int]], int] | None:
         """What is at the top: keys of the blocks on screen, and their rows below it."""
         if not self.blocks:
@@ -218,6 +230,8 @@ class MessagesView(ScrollView, can_focus=True):
             style = self._style(span.role)
             if span.link:
                 style += Style(link=span.link)
+            if span.ink:
+                style += ink_style(span.ink)
             if span.action:
                 style += Style.from_meta({"action": span.action})
             segments.append(Segment(span.text, style))
@@ -338,3 +352,9 @@ class MessagesView(ScrollView, can_focus=True):
             self.refresh_bindings()
             if again or event.button == 3:  # the second click, and the right button
                 self.post_message(self.Acted(f"menu {self.picked}"))
+
+
+@lru_cache(4096)
+def ink_style(colours: tuple[int, int]) -> Style:
+    """Terminals with fewer colours get the nearest ones."""
+    return Style.from_color(*(Color.from_rgb(one >> 16, one >> 8 & 255, one & 255) for one in colours))

@@ -6,6 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .attachment import File
+from .pixels import Pixels
+from .sound import Sound
+
 MANY = 5  # forwarded so often, it goes to one chat at a time
 #: States of what may be looked at once.
 CLOSED, OPENED = "closed", "opened"
@@ -45,6 +49,15 @@ class Reaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What is known of a file beside what its message says. ``note``: what is being done with it."""
+
+    pixels: Pixels | None = None
+    sound: Sound | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """``words``: what it says now, None: as the log has it. ``waiting``: a change of it has no ✓ yet. ``expires_at``: ms, 0: it
     stays. ``once``: :data:`CLOSED`, :data:`OPENED`, or empty for what may be read as often as one likes."""
@@ -60,6 +73,8 @@ class Facts:
     quote: Quote | None = None
     poll: Poll | None = None
     reactions: tuple[Reaction, ...] = ()
+    file: File | None = None
+    shape: Shape = Shape()
 
     @property
     def my_reaction(self) -> str:

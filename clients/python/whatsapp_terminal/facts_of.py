@@ -7,6 +7,8 @@ from typing import Any
 
 from whatsapp_client import Entry, Outgoing, Shown
 
+from . import attachment
+from .attachment import file_of
 from .facts import CLOSED, OPENED, Facts, Option, Poll, Quote, reactions_of
 
 SAID = 400  # characters of a message that is told in a line; more than the widest window shows
@@ -37,6 +39,7 @@ def facts_of(shown: Shown, own_id: str) -> Facts:
         quote=quote_of(shown.reply, shown.reply_to),
         poll=made,
         reactions=reactions_of(shown.reactions, own_id),
+        file=None if once else file_of(shown.entry.kind, shown.entry.content, shown.entry.fields),
     )
 
 
@@ -53,6 +56,7 @@ def facts_of_outgoing(outgoing: Outgoing, original: Entry | None) -> Facts:
         once=CLOSED if fields.get("viewOnce") else "",
         quote=quote_of(original, fields.get("replyTo")),
         poll=poll,
+        file=None if fields.get("viewOnce") else file_of(outgoing.kind, outgoing.content, fields),
     )
 
 
@@ -75,6 +79,8 @@ def said_in(entry: Entry) -> str:
 def said(kind: str, content: bytes) -> str:
     if kind == "poll":
         return f"Poll: {poll_of(content)[0] or '…'}"[:SAID]
+    if kind in attachment.NAMES:
+        return attachment.words(kind, content)[:SAID]
     return content[: 4 * SAID].decode("utf-8", "replace")[:SAID]
 
 

@@ -11,7 +11,7 @@ from textual.widgets import Input
 
 from whatsapp_client import ClientError, Entry
 
-from . import text
+from . import attachment, text
 from .cells import Block
 from .composer import Composer
 from .context_bar import ContextBar, Writing
@@ -284,6 +284,8 @@ class MessageActionScreen(GroupActionScreen):
             return
         content = self.client.open_once(self._here, block.message_id)
         name = self.names.name(block.sender)
+        if block.entry is not None and block.entry.kind in attachment.NAMES:  # its key is nothing to look at
+            content = attachment.words(block.entry.kind, content).encode()
         self.app.push_screen(OnceScreen(name, content))
         self._altered(block)
 

@@ -52,7 +52,9 @@ def choices(block: Block, allowed: Allowed, now: int) -> list[Choice]:
         found.append(("original", "Go to the original", "o"))
     if editable(block, now) and allowed.write:
         found.append(("edit", "Edit", "e"))
-    if alive and block.message and not facts.once:
+    if alive and facts.file is not None and facts.file.url:
+        found += _of_file(facts.file.kind)
+    if alive and (block.message or facts.file is not None) and not facts.once:
         found.append(("forward", "Forward", "f"))
     if alive and not facts.once:
         found.append(("star", "Take the star away" if facts.starred else "Star", "s"))
@@ -62,6 +64,11 @@ def choices(block: Block, allowed: Allowed, now: int) -> list[Choice]:
         found.append(("info", "Who has got and read it", "i"))
     found.append(("delete", "Delete…", "d"))
     return found
+
+
+def _of_file(kind: str) -> list[Choice]:
+    looked_at = [("look", "Look at it", "p")] if kind in ("image", "sticker") else []
+    return [*looked_at, ("save", "Save the file", "w"), ("elsewhere", "Open in another program", "x")]
 
 
 def editable(block: Block, now: int) -> bool:
@@ -93,7 +100,7 @@ class MessageMenu(Sheet[str]):
         Binding("right", "emoji(1)", show=False),
         *(Binding(str(n), f"quick({n - 1})", show=False) for n in range(1, len(QUICK) + 1)),
         Binding("plus", "quick(6)", show=False),
-        *(Binding(key, f"key('{key}')", show=False) for key in "vroefsyid"),
+        *(Binding(key, f"key('{key}')", show=False) for key in "vroefsyidpwx"),
     ]
     DEFAULT_CSS = """
     MessageMenu > .box { width: 46; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
@@ -10,7 +11,7 @@ from textual.widgets import Static
 
 from whatsapp_client import Chat, ClientError, Entry, Outgoing, Stopped
 
-from . import bubbles, clock, mentions, text
+from . import bubbles, clock, mentions, send_bubble, text
 from .cells import Block, View
 from .composer import Composer
 from .conversation import MessagesView
@@ -182,8 +183,17 @@ class OpenChat:
             beginning=self._window.at_beginning,
             unfolded=frozenset(self._unfolded),
         )
-        view.show(bubbles.layout(self._window.entries, self._window.pending, shown, self._cache), to=to)
+        blocks = bubbles.layout(self._window.entries, self._window.pending, shown, self._cache)
+        if self._window.at_newest:
+            blocks += [send_bubble.block(send, shown) for send in self._screen.sends.of(self.id)]
+        view.show(blocks, to=to)
+        self._want_previews()
         self._draw_newest()
+
+    def _want_previews(self) -> None:
+        """Small pictures of what is on the screen."""
+        files = [block.facts.file for block in self._view.on_screen() if block.facts.file is not None]
+        self._screen.previews.want(self.id, files)
 
     def _draw_title(self) -> None:
         title = text.one_line(self._chat.title) or "?"
@@ -240,12 +250,19 @@ class OpenChat:
     # -- messages ------------------------------------------------------------------------------------------------
     def _facts(self, entry: Entry) -> Facts:
         shown = self._window.shown.get(entry.message_id)
-        return facts_of(shown, self._client.session.user_id) if shown is not None else NOTHING
+        return self._shaped(facts_of(shown, self._client.session.user_id)) if shown is not None else NOTHING
+
+    def _shaped(self, facts: Facts) -> Facts:
+        """With what is known of its file."""
+        if facts.file is None:
+            return facts
+        shape, note = self._screen.previews.shape(self.id, facts.file), self._screen.note_of(facts.file)
+        return replace(facts, shape=replace(shape, note=note))
 
     def _sending(self, outgoing: Outgoing) -> Facts:
         """Of a message on its way, as far as it says so itself."""
         shown = self._window.shown.get(str(outgoing.fields.get("replyTo") or ""))
-        return facts_of_outgoing(outgoing, shown.entry if shown is not None else None)
+        return self._shaped(facts_of_outgoing(outgoing, shown.entry if shown is not None else None))
 
     def block(self, key: str) -> Block | None:
         """What is shown of a message."""
@@ -295,6 +312,7 @@ class OpenChat:
                     spawn(self._screen, self._older, "older")
                 elif view.at_end and not self._window.at_newest and self._window.newer():
                     self._show(to=view.blocks[-1].key if view.blocks else "")
+                self._want_previews()
                 self._draw_newest()
 
     async def _older(self) -> int:

@@ -22,6 +22,9 @@ class Settings:
     theme: str = ""
     alert: str = "bell"
     drafts: dict[str, str] = field(default_factory=dict)
+    #: Files on their way (:class:`sends.Wish`), and where those of others are saved; "": ``~/Downloads``.
+    sends: list[dict[str, Any]] = field(default_factory=list)
+    folder: str = ""
 
     @classmethod
     def load(cls, path: pathlib.Path | None) -> Settings:
@@ -41,6 +44,10 @@ class Settings:
             known.alert = data["alert"]
         if isinstance(data.get("drafts"), dict):
             known.drafts = {str(k): v for k, v in data["drafts"].items() if isinstance(v, str)}
+        if isinstance(data.get("sends"), list):
+            known.sends = [each for each in data["sends"] if isinstance(each, dict)]
+        if isinstance(data.get("folder"), str):
+            known.folder = data["folder"]
         return known
 
     def save(self, path: pathlib.Path | None) -> None:
