@@ -23,6 +23,7 @@ def test_a_shared_system_has_every_part(stack: System) -> None:
     assert set(stack.processes) == {
         "gateway-1",
         "gateway-2",
+        "api-1",
         "worker-1",
         "fanout-1",
         "beat",

@@ -28,6 +28,7 @@ from tests.media.test_uploads import MIB, Uploads, peak
 from tests.security.wire import Wire, request
 from tests.support.patience import LONG, until
 from tests.support.stack import System
+from whatsapp.infra import hot_sync
 
 pytestmark = [pytest.mark.needs_system, pytest.mark.timeout(300)]
 
@@ -363,3 +364,10 @@ def test_it_is_one_of_the_processes_that_are_shown(system: System) -> None:
     assert set(told["gateways"]) == {GATEWAY}
     assert json.dumps(told["metrics"]).count("/metrics") == len(told["metrics"])
     assert API in told["metrics"]
+
+
+def test_who_moves_the_log_sees_that_it_lives(system: System) -> None:
+    """Its views write to the log: while it runs, the log must not go elsewhere (``manage.py move_log``)."""
+    with hot_sync.client(system.hot_url) as hot:
+        living = {hot.get(key) for key in hot.scan_iter("gw:{*}:alive", count=1_000)}
+    assert {GATEWAY.encode(), API.encode()} <= living
