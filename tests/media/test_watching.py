@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from typing import Any
 
 import pytest
 
+from devtools.paths import REPO
 from media import watching
 from media.models import Media, State
+from media.services import work
 from media.storage import Storage
 from tests.media.conftest import Person, sign_in
 from tests.support import early
@@ -49,6 +52,26 @@ def test_what_waits_is_counted_and_the_oldest_has_its_age(ann: Person) -> None:
     assert 600 <= found["stored"][1] < 660
     assert 10_000 <= found["processing"][1] < 10_060
     assert 2_000 <= found["later"][1] < 2_060
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_commands_of_the_runbook(ann: Person, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each runs as it is written, and the last brings back what was put off."""
+    written = re.findall(
+        r'manage\.py shell -c "(from media\..*?)"', (REPO / "docs" / "operations.md").read_text()
+    )
+    assert len(written) == 3
+    later = now_ms() + 3_600_000
+    row(ann, State.PROCESSING, 3_000, 2_000, leased_until=later, look_at=later)
+    media = Media.objects.get(owner_id=ann.user_id)
+    assert work.due(again_ms=1) == []
+    for code in written:
+        exec(code.replace("ID", str(media.pk)).replace("\\\\", "\\"), {})
+    said = capsys.readouterr().out
+    assert f"('processing', 1, {media.created_at})" in said
+    assert "'attempts': 0" in said
+    assert said.endswith("\n1\n")
+    assert work.due(again_ms=1) == [media.pk]
 
 
 def test_disks_have_room(folder: Storage, tmp_path: Any, settings: Any) -> None:
