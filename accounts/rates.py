@@ -13,6 +13,7 @@ from typing import Final
 from django.db import connection, transaction
 
 from accounts.limits import subject_hash
+from accounts.models import Allowance
 
 _TAKE: Final = """
 INSERT INTO accounts_allowance AS known (subject, tat) VALUES (%(subject)s, %(now)s + %(step)s)
@@ -53,3 +54,12 @@ def take(*, scope: str, subject: str, limit: int, window_ms: int, now: int, numb
         row = cursor.fetchone()
     tat = row[0] if row is not None else now * 1000
     return max((tat + step - window - now * 1000) // 1000, 1)
+
+
+def used(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> int:
+    """How many of ``limit`` count at this moment; each of them counts for ``window_ms`` at most. Takes nothing."""
+    found = (
+        Allowance.objects.filter(subject=subject_hash(scope, subject)).values_list("tat", flat=True).first()
+    )
+    left = max((found or 0) - now * 1000, 0)
+    return min(left * limit // (window_ms * 1000), limit)

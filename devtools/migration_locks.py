@@ -65,6 +65,7 @@ JUDGED: Final[dict[tuple[str, str], str]] = {
     ("groups.0002_icons", "require-concurrent-index-creation"): _SHIPPED,
     ("media.0002_pipeline", "require-concurrent-index-creation"): _EMPTY,
     ("media.0004_deleted", "require-concurrent-index-creation"): _EMPTY,
+    ("media.0007_blocked_content", "require-concurrent-index-creation"): _EMPTY,
 }
 
 

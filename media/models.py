@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from django.conf import settings
 from django.db import models
 
 from accounts.models import Account
@@ -77,6 +78,15 @@ class Media(models.Model):
         indexes = [
             models.Index(fields=["state", "created_at"], name="media_by_state"),
             models.Index(fields=["state", "look_at"], name="media_to_look_at"),
+            models.Index(fields=["sha256"], name="media_by_content"),
+        ]
+        verbose_name = "file"
+        # Of staff.
+        default_permissions = ("view",)
+        permissions = [
+            ("retry_media", "Can have the work on an upload tried again"),
+            ("block_media", "Can block and unblock content by its hash"),
+            ("look_media", "Can look at files that are not encrypted"),
         ]
 
     def __str__(self) -> str:
@@ -166,3 +176,24 @@ class Rendition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.media_id}"
+
+
+class BlockedContent(models.Model):
+    """Content that staff do not let pass, whoever uploads it. Taking the block away deletes the row; who did either is in the
+    log of the admin."""
+
+    #: Of the bytes as they are uploaded, hexadecimal; of what is encrypted, of the encrypted bytes.
+    sha256 = models.CharField(max_length=64, primary_key=True)
+    reason = models.CharField(max_length=300)
+    staff = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.BigIntegerField(db_index=True)
+
+    class Meta:
+        verbose_name = "blocked content"
+        verbose_name_plural = "blocked content"
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"content {self.pk}"

@@ -12,6 +12,7 @@ from delivery.roster import was_member
 from delivery.store.sync import store
 from media.attaching import LOOKED_THROUGH
 from media.models import Media, Reference, Rendition, State
+from media.tools.reasons import Reason
 from whatsapp.wire.errors import Code
 
 #: What is shown of each kind when nothing else is asked for: the first of these that there is.
@@ -68,6 +69,8 @@ def rendition(
     ready yet), ``unsupported_media`` (it was refused)."""
     media = shown(account=account, media_id=media_id, conversation_id=conversation_id)
     if media.state == State.REFUSED:
+        if media.reason == Reason.BLOCKED and media.ready_at is not None:
+            raise Refused(Code.GONE, "This was taken away.")
         raise Refused(
             Code.UNSUPPORTED_MEDIA, f"This was refused: {media.reason}.", details={"reason": media.reason}
         )

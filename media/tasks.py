@@ -12,7 +12,7 @@ from django.conf import settings
 from delivery import tasks
 from media import erasure, selectors
 from media.pipeline.process import process as work_on
-from media.services import contents, work
+from media.services import blocking, contents, work
 from media.storage import StorageUnavailable, lifecycle, storage
 from media.uploads import ending
 from whatsapp.infra.clock import now_ms
@@ -61,8 +61,28 @@ def sweep_storage() -> dict[str, int]:
 
 
 @shared_task
+def drop_blocked() -> int:
+    """Delete the files of what staff have blocked. Returns of how many uploads; a storage that is away is asked again within an
+    hour."""
+    dropped = 0
+    try:
+        while found := blocking.drop_files():
+            dropped += found
+    except StorageUnavailable:
+        log.warning("files of blocked content stay for a while")
+    return dropped
+
+
+def drop_blocked_soon() -> None:
+    """:func:`drop_blocked` from anywhere: does not wait for the broker."""
+    tasks.enqueue_soon(drop_blocked)
+
+
+@shared_task
 def drop_unused() -> int:
-    """Delete what nobody was sent within a day, and what no message carries any more. Returns how many."""
+    """Delete what nobody was sent within a day, what no message carries any more, and files of blocked content that are left.
+    Returns how many nobody needs."""
+    drop_blocked()
     contents.drop_rest()
     contents.prune(now_ms())
     return contents.drop_unused(now_ms())

@@ -16,7 +16,7 @@ from media.pipeline.beating import Beating, beating
 from media.pipeline.keeping import digest_of, keep, keep_original
 from media.scan import Kind as Found
 from media.scan import ScannerUnavailable, scanner
-from media.services import work
+from media.services import blocking, contents, work
 from media.services.uploads import ORIGINAL
 from media.storage import NotStored, StorageUnavailable, names, storage
 from media.tools import documents, pictures, video, voice
@@ -49,15 +49,15 @@ def process(media_id: uuid.UUID) -> str:
     if media is None:
         return ""
     try:
-        if media.attempts > work.MOST_ATTEMPTS:
-            # Its workers have died of it, whatever it is.
-            _refused(media, Reason.RESOURCES)
-        else:
+        try:
+            if media.attempts > work.MOST_ATTEMPTS:
+                # Its workers have died of it, whatever it is.
+                raise Refused(Reason.RESOURCES, "too many attempts")
             with beating(media) as state:
                 _work(media, state)
-    except Refused as refusal:
-        log.info("an upload was refused: %s %s", refusal.reason, refusal.said[-200:])
-        _refused(media, refusal.reason)
+        except Refused as refusal:
+            log.info("an upload was refused: %s %s", refusal.reason, refusal.said[-200:])
+            _refused(media, refusal.reason)
     except (Unfinished, ScannerUnavailable, StorageUnavailable) as error:
         log.warning("an upload waits: %s", type(error).__name__)
         metrics.count("media", "waits")
@@ -71,7 +71,13 @@ def process(media_id: uuid.UUID) -> str:
 
 def _refused(media: Media, reason: str) -> None:
     work.refuse(media, reason)
-    _drop_original(media)
+    if reason is Reason.BLOCKED:
+        try:
+            contents.drop(media)
+        except StorageUnavailable:
+            log.warning("files of blocked content stay for a while")
+    elif reason not in work.TRIED_AGAIN:
+        _drop_original(media)
 
 
 def _work(media: Media, state: Beating) -> None:
@@ -95,7 +101,8 @@ def _work(media: Media, state: Beating) -> None:
             raise Refused(Reason.RESOURCES, "too large to be scanned")
         _make(media, state, place, path, kind, digest)
     state.check()
-    work.ready(media, media_type=kind.media_type, sha256=digest)
+    with blocking.passing(digest):
+        work.ready(media, media_type=kind.media_type, sha256=digest)
     _drop_original(media)
 
 
@@ -107,13 +114,16 @@ def _seal(media: Media, source: str) -> None:
         raise Refused(Reason.UNREADABLE, "nothing is stored") from None
     _verified(media, digest)
     keep_original(media, source, digest, "application/octet-stream", size)
-    work.ready(media, media_type=media.media_type, sha256=digest)
+    with blocking.passing(digest):
+        work.ready(media, media_type=media.media_type, sha256=digest)
     _drop_original(media)
 
 
 def _verified(media: Media, digest: str) -> str:
     if media.sha256 and media.sha256 != digest:
         raise Refused(Reason.MISMATCH, "other bytes than its sender told")
+    media.sha256 = digest
+    blocking.check(digest)
     return digest
 
 

@@ -100,11 +100,12 @@ def hand_over(key: str, user_id: str, other: Media) -> None:
         log.warning("an object that is needed is not stored")
 
 
-def with_files() -> QuerySet[Media]:
-    """What is gone and has files still, those left out that a worker may be writing: it loses them with its next word."""
+def with_files(state: str = State.GONE) -> QuerySet[Media]:
+    """What is gone (or refused) and has files still, those left out that a worker may be writing: it loses them with its next
+    word."""
     nobody_writes = Q(worker=None) | Q(leased_until__lte=now_ms())
     return Media.objects.filter(
-        nobody_writes, Exists(Rendition.objects.filter(media=OuterRef("pk"))), state=State.GONE
+        nobody_writes, Exists(Rendition.objects.filter(media=OuterRef("pk"))), state=state
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from accounts import rates
 from accounts.errors import Refused
 from accounts.limits import DAY_MS, HOUR_MS
@@ -47,6 +49,16 @@ def charge(account: Account, length: int, now: int) -> None:
             "You have uploaded as much as is allowed; try again later.",
             retry_after_ms=wait,
         )
+
+
+def counted(owner_id: uuid.UUID, now: int) -> tuple[int, int]:
+    """Bytes of a user that count at this moment: of the hour, and of the day in large files."""
+    user, used = str(owner_id), rates.used
+    hour, day = LIMITS.media_bytes_per_hour, LIMITS.media_large_bytes_per_day
+    return (
+        used(scope="media", subject=user, limit=hour, window_ms=HOUR_MS, now=now),
+        used(scope="media-large", subject=user, limit=day, window_ms=DAY_MS, now=now),
+    )
 
 
 def meter(media: Media, size: int) -> None:

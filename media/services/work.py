@@ -12,6 +12,8 @@ from django.db.models import F, Q
 
 from accounts import events
 from media.models import Media, Rendition, State
+from media.services.uploads import ORIGINAL
+from media.tools.reasons import Reason
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
@@ -23,6 +25,9 @@ LEAST_WAIT_MS: Final = 15_000
 MOST_WAIT_MS: Final = 600_000
 #: After so many beginnings, each of which ended with its worker: the file kills whoever works on it.
 MOST_ATTEMPTS: Final = 5
+
+#: It may end in another way when it is tried again: what was uploaded is kept, and deleted after a day (``media_unused_ms``).
+TRIED_AGAIN: Final = frozenset({Reason.RESOURCES})
 
 _WAITING: Final = Q(state__in=(State.STORED, State.PROCESSING))
 
@@ -55,7 +60,7 @@ def tell(media: Media, percent: int) -> None:
     """How far it is. Raises :class:`Lost`."""
     _change(media, percent=percent)
     media.percent = percent
-    _say(media)
+    say(media)
 
 
 def add(media: Media, rendition: Rendition) -> None:
@@ -71,8 +76,8 @@ def ready(media: Media, *, media_type: str, sha256: str) -> None:
 
 
 def refuse(media: Media, reason: str) -> None:
-    """It will never be. Raises :class:`Lost`."""
-    _end(media, state=State.REFUSED, reason=reason, percent=0)
+    """It will never be, unless somebody wants it tried again (:func:`retry`). Raises :class:`Lost`."""
+    _end(media, state=State.REFUSED, reason=reason, percent=0, sha256=media.sha256)
 
 
 def later(media: Media, *, attempt: bool) -> None:
@@ -85,6 +90,26 @@ def later(media: Media, *, attempt: bool) -> None:
         leased_until=now + min(max(waited, LEAST_WAIT_MS), MOST_WAIT_MS),
         attempts=F("attempts") - (0 if attempt else 1),
     )
+
+
+def retry(media_id: uuid.UUID) -> bool:
+    """Let it be worked on at once, with as many attempts as at first: what waits and is in nobody's hands, and what was refused
+    for one of :data:`TRIED_AGAIN` while its bytes are there. Asking again changes nothing more. False: nothing was to be done.
+
+    The caller enqueues it (``media.tasks.process_soon``).
+    """
+    fresh = {"worker": None, "leased_until": 0, "attempts": 0, "look_at": 0}
+    idle = Q(worker=None) | Q(leased_until__lte=now_ms())
+    waiting = Media.objects.filter(_WAITING, idle, pk=media_id).exclude(leased_until=0, attempts=0, look_at=0)
+    if waiting.update(**fresh):
+        return True
+    refused = Media.objects.filter(
+        pk=media_id, state=State.REFUSED, reason__in=TRIED_AGAIN, renditions__name=ORIGINAL
+    )
+    if not refused.update(state=State.STORED, reason="", **fresh):
+        return False
+    say(Media.objects.get(pk=media_id))
+    return True
 
 
 def due(again_ms: int, limit: int = 500) -> list[uuid.UUID]:
@@ -101,10 +126,10 @@ def _end(media: Media, **fields: object) -> None:
     _change(media, worker=None, leased_until=0, look_at=media.created_at + LIMITS.media_unused_ms, **fields)
     for name, value in fields.items():
         setattr(media, name, value)
-    _say(media)
+    say(media)
 
 
-def _say(media: Media) -> None:
+def say(media: Media) -> None:
     """Its owner's devices show how far it is; one that is away asks."""
     events.notice(
         user_id=str(media.owner_id),

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     EXPANDS = "expands"  # an archive that unpacks to far more than it is
     REFERENCES = "references"  # it wants other files or addresses read
     INFECTED = "infected"  # a scanner knows it
+    BLOCKED = "blocked"  # staff have blocked this very content (``media/services/blocking.py``)
     RESOURCES = "resources"  # processor time, memory or output beyond their bounds
 
 

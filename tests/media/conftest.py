@@ -20,6 +20,7 @@ from tests.accounts.conftest import (  # noqa: F401 - fixtures
     told,
 )
 from tests.groups.conftest import make, sign_in
+from tests.staff.conftest import make_staff, superuser  # noqa: F401 - fixtures
 
 __all__ = ["Person", "assert_problem", "make", "sign_in"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -135,6 +136,7 @@ def test_narrow_and_dark(desk: Desk, world: dict[str, Any], looks: dict[str, Any
         "/account/",
         "/device/",
         "/conversation/",
+        "/media/media/",
         "/admin/online/",
         "/admin/jobs/",
         "/limits/",
@@ -186,6 +188,29 @@ def test_an_action_asks_why_and_is_done(desk: Desk, world: dict[str, Any]) -> No
     desk.open("/admin/accounts/account/")
     page.locator("input.action-select").nth(1).check()
     assert page.locator("select[name=action] option[value=lift_chosen]").count() == 1
+    assert desk.complaints == []
+
+
+def test_a_picture_is_blurred_until_somebody_clicks_on_it(desk: Desk, world: dict[str, Any]) -> None:
+    page = desk.page
+    photo = next(path for path in world["pages"] if re.fullmatch(r"/admin/media/media/[^/]+/change/", path))
+    for path in ("/admin/media/media/", photo):
+        desk.open(path)
+        picture = page.locator(".staff-picture img").first
+        assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 150
+        blur = "image => getComputedStyle(image).filter"
+        assert picture.evaluate(blur).startswith("blur(")
+        picture.click()
+        assert picture.evaluate(blur) == "none"
+        picture.click()
+        assert picture.evaluate(blur).startswith("blur(")
+    desk.open(photo.replace("/change/", "/look/"))
+    page.fill("input[name=reason]", "reported by many people")
+    page.click("form button:has-text('Look at it')")
+    link = page.locator("a:has-text('thumb')").get_attribute("href")
+    assert link.startswith("/media/blobs/")
+    answer = desk.browser.new_context().request.get(desk.base + link)  # nobody is signed in there
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
     assert desk.complaints == []
 
 

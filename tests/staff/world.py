@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
@@ -14,10 +16,14 @@ from django_celery_beat.models import (
     PeriodicTask,
     SolarSchedule,
 )
+from PIL import Image
 
+from delivery.ids import uuid7
 from delivery.models import Direct, Event, Head, Member, Pending
 from delivery.store import pending
 from delivery.store.values import Flags
+from media.models import BlockedContent, Media, Reference, Rendition
+from media.storage import names, storage
 from tests.accounts.conftest import Person, sign_in
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Outcome, TaskRun
@@ -34,11 +40,14 @@ class World:
     job: PeriodicTask
     run: TaskRun
     parked: Pending
+    photo: Media
+    blocked: BlockedContent
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
         beat = "/admin/django_celery_beat"
         accounts, staff, auth = "/admin/accounts", "/admin/staff", "/admin/auth"
+        media, photo, blocked = "/admin/media/media", self.photo.pk, self.blocked.pk
         user, device = self.ann.user_id, self.ann.device_id
         group, log = Group.objects.get_or_create(name="moderator")[0].pk, LogEntry.objects.latest("pk").pk
         schedules = []
@@ -70,6 +79,18 @@ class World:
             f"{staff}/conversation/",
             f"{staff}/conversation/?q={user}",
             f"{staff}/conversation/{self.conversation}/change/",
+            f"{media}/",
+            f"{media}/?state__exact=ready&kind__exact=image&encrypted__exact=0",
+            f"{media}/?q={self.photo.sha256}",
+            f"{media}/{photo}/change/",
+            f"{media}/{photo}/history/",
+            f"{media}/{photo}/look/",
+            f"{media}/{photo}/retry/",
+            f"{media}/{photo}/block/",
+            "/admin/media/blockedcontent/",
+            f"/admin/media/blockedcontent/?q={blocked}",
+            f"/admin/media/blockedcontent/{blocked}/change/",
+            f"/admin/media/blockedcontent/{blocked}/unblock/",
             f"{staff}/pendingchange/",
             f"{staff}/pendingchange/?parked__exact=1",
             f"{staff}/pendingchange/{self.parked.pk}/change/",
@@ -133,4 +154,74 @@ def make_world() -> World:
         subject=ann.user_id, due_at=now, written_at=now - 9_000, tries=12, failures=12, parked=True,
         error="Unavailable CassErrorServerInvalidQuery", operation=pending.encode(change),
     )  # fmt: skip
-    return World(ann, bob, conversation, job, run, parked)
+    photo = _files(ann, conversation, now)
+    blocked = BlockedContent.objects.create(
+        sha256=some_hash(), reason="Reported by many people", created_at=now - 7_200_000
+    )
+    return World(ann, bob, conversation, job, run, parked, photo, blocked)
+
+
+def some_hash() -> str:
+    return uuid.uuid4().hex + uuid.uuid4().hex
+
+
+def _files(ann: Person, conversation: uuid.UUID, now: int) -> Media:
+    """A photo that is ready, with its small picture in the storage; a video that is worked on, one that was refused, and a photo
+    that is encrypted."""
+
+    def add(kind: str, state: str, at: int, **fields: Any) -> Media:
+        made = Media(
+            id=uuid.UUID(uuid7(at)), owner_id=ann.user_id, conversation_id=conversation, created_at=at
+        )
+        for name, value in {"kind": kind, "state": state, "stored_at": at + 900, **fields}.items():
+            setattr(made, name, value)
+        made.save(force_insert=True)
+        return made
+
+    add(
+        "image",
+        "ready",
+        now - 900_000,
+        encrypted=True,
+        size=48_113,
+        sha256=some_hash(),
+        ready_at=now,
+        percent=100,
+    )
+    add(
+        "video",
+        "refused",
+        now - 600_000,
+        media_type="video/mp4",
+        size=9_000_000,
+        reason="resources",
+        attempts=6,
+    )
+    add(
+        "video", "processing", now - 300_000, media_type="video/mp4", size=700_000_000, percent=45, attempts=1
+    )
+    photo = add(
+        "image", "ready", now - 60_000, media_type="image/jpeg", size=482_113, sha256=some_hash(), percent=100, attempts=1,
+        ready_at=now - 50_000,
+    )  # fmt: skip
+    picture = io.BytesIO()
+    Image.radial_gradient("L").resize((150, 150)).convert("RGB").save(picture, "JPEG")
+    for name, kind, extension, side in (
+        ("full", "image/webp", "webp", 1600),
+        ("thumb", "image/jpeg", "jpg", 150),
+    ):
+        digest = some_hash()
+        key = names.media(digest, name, extension, now)
+        Rendition.objects.create(
+            media=photo, name=name, key=key, media_type=kind, sha256=digest, size=len(picture.getvalue()), width=side,
+            height=side,
+        )  # fmt: skip
+        storage().put(key, picture.getvalue(), kind)
+    Reference.objects.create(
+        media=photo,
+        conversation_id=conversation,
+        sender_id=ann.user_id,
+        message_id=uuid.uuid4(),
+        created_at=now,
+    )
+    return photo

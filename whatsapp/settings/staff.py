@@ -91,6 +91,18 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "Files",
+                "items": [
+                    _item("Files", "perm_media", "media_media_changelist", "media.view_media"),
+                    _item(
+                        "Blocked content",
+                        "block",
+                        "media_blockedcontent_changelist",
+                        "media.view_blockedcontent",
+                    ),
+                ],
+            },
+            {
                 "title": "System",
                 "items": [
                     _item("Jobs", "event_repeat", "jobs", "staff.view_taskrun"),

@@ -116,11 +116,12 @@ class ReadOnlyAdmin(ModelAdmin):
         nothing: str,
         danger: bool = True,
         shown: Sequence[str] | None = None,
+        back: str = "",
     ) -> HttpResponse:
-        """The same from the page of one object."""
+        """The same from the page of one object, and back to it, or to ``back``."""
         if not self.may(request, permission):
             raise PermissionDenied
-        back = self.address("change", found.pk)
+        back = back or self.address("change", found.pk)
         sent = form(request.POST or None)
         if request.method == "POST" and sent.is_valid():
             if do(found, sent):

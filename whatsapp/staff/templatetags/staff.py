@@ -15,10 +15,10 @@ register = template.Library()
 
 _COLOURS = {
     "success": ("ok", "good", "linked", "succeeded", "up", "ready"),
-    "info": ("running", "direct"),
+    "info": ("running", "direct", "processing", "stored", "uploading"),
     "primary": ("group",),
     "warning": ("signed out", "slow", "draining", "degraded", "overdue", "waits"),
-    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone", "parked"),
+    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone", "parked", "refused"),
 }
 _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
 
@@ -37,6 +37,11 @@ def when(ms: Any) -> str:
 @register.filter
 def took(ms: Any) -> str:
     return times.span(ms) if isinstance(ms, int) else times.NONE
+
+
+@register.filter("bytes")
+def in_bytes(number: int) -> str:
+    return times.size(number)
 
 
 @register.filter
