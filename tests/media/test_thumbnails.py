@@ -167,3 +167,26 @@ def test_of_several_at_once_one_stays(folder: Storage) -> None:
     assert codes == [200] * 6
     assert content(folder, media).startswith(b"picture ")
     assert len([key for key in kept(folder) if "_thumb" in key]) == 1
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_one_that_is_replaced_before_it_is_through_leaves_nothing(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch, protected: bool
+) -> None:
+    """Whoever replaces it leaves the object, which a row of the request before still names: that one takes it away at its end."""
+    media, replace, calls = encrypted(ann, chat), thumbnails._replace, []
+
+    def overtaken(*arguments: Any) -> Any:
+        calls.append(arguments)
+        before = replace(*arguments)
+        if len(calls) == 1:
+            assert put(ann, media, b"second").status_code == 200
+        return before
+
+    monkeypatch.setattr(thumbnails, "_replace", overtaken)
+    if not protected:
+        monkeypatch.setattr(contents, "drop_file", lambda row: row.delete())
+    assert put(ann, media, b"first").status_code == 200
+    assert content(folder, media) == b"second"
+    assert Rendition.objects.filter(media=media).exclude(name="original").count() == 1
+    assert len([key for key in kept(folder) if "_thumb" in key]) == (1 if protected else 2)
