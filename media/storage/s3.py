@@ -327,19 +327,7 @@ class S3(Storage):
 
     def rules(self) -> list[dict[str, Any]]:
         """The rules of its lifecycle configuration. Raises :class:`StorageUnavailable`, also where the server has none."""
-
-        def ask() -> list[dict[str, Any]]:
-            try:
-                answer = self._clients.ask().get_bucket_lifecycle_configuration(Bucket=self._bucket)
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == "NoSuchLifecycleConfiguration":
-                    return []
-                raise
-            found: list[dict[str, Any]] = answer["Rules"]
-            return found
-
-        found: list[dict[str, Any]] = self._guarded("rules", ask)
-        return found
+        return self._rules("rules", "get_bucket_lifecycle_configuration", "Rules")
 
     def put_rules(self, rules: list[dict[str, Any]]) -> None:
         """Replace all of them."""
@@ -349,6 +337,21 @@ class S3(Storage):
             "put_bucket_lifecycle_configuration",
             LifecycleConfiguration={"Rules": rules},
         )
+
+    def cors(self) -> list[dict[str, Any]]:
+        """The rules for pages of other origins. Raises as :meth:`rules`."""
+        return self._rules("cors", "get_bucket_cors", "CORSRules")
+
+    def put_cors(self, rules: list[dict[str, Any]]) -> None:
+        """Replace all of them."""
+        self._call("put_cors", self._clients.ask, "put_bucket_cors", CORSConfiguration={"CORSRules": rules})
+
+    def _rules(self, what: str, operation: str, name: str) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = self._call(what, self._clients.ask, operation)[name]
+        except NotStored:
+            return []
+        return found
 
     # -- inside
 

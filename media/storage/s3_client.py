@@ -16,7 +16,7 @@ from media.storage.interface import NotStored, StorageUnavailable, WrongParts
 #: What all that boto3 raises has in common; the sockets below may raise their own.
 ERRORS = (BotoCoreError, ClientError, OSError)
 
-_MISSING = {"NoSuchKey", "NoSuchUpload"}
+_MISSING = {"NoSuchKey", "NoSuchUpload", "NoSuchLifecycleConfiguration", "NoSuchCORSConfiguration"}
 _WRONG_PARTS = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML"}
 
 
