@@ -63,6 +63,19 @@ class TextField(serializers.CharField):
         return text
 
 
+class MatchField(serializers.RegexField):
+    """Text that matches a pattern as a whole, as it is: DRF's own trims it, takes numbers, and lets a line feed follow."""
+
+    def __init__(self, pattern: str, **options: Any) -> None:
+        super().__init__(pattern, trim_whitespace=False, **options)
+        self._whole = re.compile(pattern)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or not self._whole.fullmatch(data):
+            self.fail("invalid")
+        return data
+
+
 class LineField(TextField):
     """What others are shown of somebody: one line without characters that act on the text around them. Control characters drive
     terminals, bidirectional overrides turn a name around, invisible ones make two names of one look. Joiners stay: emoji and

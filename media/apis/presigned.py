@@ -12,12 +12,21 @@ from rest_framework.views import APIView
 
 from accounts.errors import Refused
 from accounts.rest import samples
-from accounts.rest.fields import FlagField, TextField, WholeNumberField
+from accounts.rest.fields import FlagField, MatchField, TextField, WholeNumberField
 from accounts.rest.idempotency import REPLAYED, idempotency_key
 from accounts.rest.paging import MAX_INT, page_limit, whole_number
 from accounts.rest.schema import limit, number, operation
 from media import tasks
-from media.apis.fields import MEDIA_EXAMPLE, MEDIA_ID, TAG, MediaOutput, ToldInput, media_json, told_of
+from media.apis.fields import (
+    MEDIA_EXAMPLE,
+    MEDIA_ID,
+    SHA256_PATTERN,
+    TAG,
+    MediaOutput,
+    ToldInput,
+    media_json,
+    told_of,
+)
 from media.apis.receiving import taken, told_apart
 from media.models import Media, State, Upload
 from media.services import uploads
@@ -41,11 +50,14 @@ class PresignedInput(ToldInput):
     size = WholeNumberField(min_value=1, max_value=MAX_INT, help_text="bytes of the file")
     mediaType = TextField(max_length=200, default="", allow_blank=True)
     encrypted = FlagField(default=False, help_text="end-to-end encrypted, never looked into")
+    sha256 = MatchField(
+        SHA256_PATTERN, required=False, help_text="of the file, in hexadecimal; other bytes are refused"
+    )
 
 
 class PartInput(serializers.Serializer):
     number = WholeNumberField(min_value=1, max_value=MOST_PARTS)
-    etag = serializers.RegexField(_ETAG, help_text="the `ETag` of the answer, with or without its quotes")
+    etag = MatchField(_ETAG, help_text="the `ETag` of the answer, with or without its quotes")
 
 
 class PartsInput(serializers.Serializer):

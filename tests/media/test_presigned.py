@@ -208,7 +208,14 @@ def test_who_lies_about_parts_gets_no_file(ann: Person, chat: str, place: Storag
     assert_problem(complete(ann, found, there), "conflict", 409)
     assert_problem(complete(ann, found, [{"number": 1, "etag": "x"}] * 2), "bad_request", 400)
     assert_problem(complete(ann, found, [{"number": 4, "etag": "x"}]), "bad_request", 400)
-    for parts in ([], [{"number": 0, "etag": "x"}], [{"number": 1}], [{"number": 1, "etag": "<x>"}]):
+    for parts in (
+        [],
+        [{"number": 0, "etag": "x"}],
+        [{"number": 1}],
+        [{"number": 1, "etag": "<x>"}],
+        [{"number": 1, "etag": 7}],
+        [{"number": 1, "etag": "x\n"}],
+    ):
         assert_problem(complete(ann, found, parts), "bad_request", 400)
     assert state(found) == State.UPLOADING
     assert kept(place) == []

@@ -123,6 +123,19 @@ async def test_a_body_of_another_size_is_refused(site: Site, sent: int) -> None:
     await asyncio.to_thread(run)
 
 
+@pytest.mark.needs_s3
+def test_twin_an_address_that_signs_no_length_takes_any(s3_server: Any) -> None:
+    """As boto3 makes it without ``ContentLength``."""
+    storage = bucket({**s3_server.variables(), "S3_PREFIX": s3_server.new_prefix()})
+    assert isinstance(storage, S3)
+    token = storage.begin(KEY, TYPE, signed=True)
+    url = storage._signed(
+        "upload_part", KEY, {"UploadId": token, "PartNumber": 1}, now_ms() // 1000, 60, "PUT"
+    )
+    assert by_requests(url, bytes(2 * SMALL))[0] == 200
+    assert [part.size for part in storage.list_parts(KEY, token)] == [2 * SMALL]
+
+
 async def test_a_body_that_does_not_say_its_length_is_refused(site: Site) -> None:
     def run() -> None:
         token = site.begin()
