@@ -55,6 +55,7 @@ def sweep_storage() -> dict[str, int]:
         now_ms(),
         waits=selectors.waits,
         referred=selectors.referred,
+        locked=contents.locked,
         retention_ms=LIMITS.retention_ms,
     )
     return asdict(swept)

@@ -74,7 +74,11 @@ def known(digest: str, name: str) -> str | None:
     if found is None or not storage().exists(found):
         return None
     if needs_renewal(storage().describe(found).modified_ms, now_ms(), LIMITS.retention_ms):
-        storage().copy(found, found)
+        with contents.locked(found):
+            # Whoever took it away meanwhile did so for good: an object without a row would stay for a year.
+            if not Rendition.objects.filter(key=found).exists():
+                return None
+            storage().copy(found, found)
     return found
 
 

@@ -9,6 +9,7 @@ young again (:func:`needs_renewal`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -117,13 +118,15 @@ def sweep(
     *,
     waits: Callable[[str], bool] = lambda key: False,
     referred: Callable[[str], bool] = lambda key: False,
+    locked: Callable[[str], AbstractContextManager[None]] = lambda key: nullcontext(),
     retention_ms: int = 0,
     policy: Policy = POLICY,
 ) -> Swept:
     """Abort forgotten uploads, delete what came in and became nothing, and media that are too old. Any number of sweeps may run
     at once, and one that ends early is continued by the next. ``waits(key)``: the object of this key under ``incoming/`` is
     still needed; ``referred(key)``: the same under ``media/``, where it is written again in time for a message that is kept for
-    ``retention_ms``. Raises :class:`StorageUnavailable`."""
+    ``retention_ms``; ``locked(key)``: nobody takes that object away meanwhile, or it would be there again without an owner.
+    Raises :class:`StorageUnavailable`."""
     uploads = 0
     for upload in storage.open_uploads(now_ms - policy.uploads_after_ms):
         storage.abort(upload.key, upload.token)
@@ -139,9 +142,11 @@ def sweep(
     def unneeded() -> Iterator[str]:
         nonlocal renewed
         for entry in _aged(storage, _renewed_before(now_ms, retention_ms, policy)):
-            if referred(entry.key):
-                renewed += _renew(storage, entry.key)
-            elif entry.modified_ms < old:
+            with locked(entry.key):
+                needed = referred(entry.key)
+                if needed:
+                    renewed += _renew(storage, entry.key)
+            if not needed and entry.modified_ms < old:
                 yield entry.key
 
     aged = _delete(storage, unneeded())
