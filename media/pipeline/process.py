@@ -23,9 +23,11 @@ from media.tools import documents, pictures, video, voice
 from media.tools.folders import Folder, folder
 from media.tools.kinds import Family, identify
 from media.tools.kinds import Kind as FileKind
-from media.tools.reasons import Late, Reason, Refused, Unfinished
+from media.tools.reasons import Busy, Late, Reason, Refused, Unfinished
 from media.tools.renditions import Name
 from whatsapp.infra import metrics
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,11 @@ def process(media_id: uuid.UUID) -> str:
                 raise Refused(Reason.RESOURCES, "too many attempts")
             with beating(media) as state:
                 _work(media, state)
+        except Busy as busy:
+            if now_ms() - (media.stored_at or 0) < LIMITS.media_busy_ms:
+                raise
+            _refused(media, Reason.RESOURCES)  # it is this file that needs more than there is
+            log.warning("an upload that finds no room was given up: %s", busy)
         except Refused as refusal:
             log.info("an upload was refused: %s %s", refusal.reason, refusal.said[-200:])
             _refused(media, refusal.reason)

@@ -19,10 +19,11 @@ from media.scan import Kind as Found
 from media.scan import ScannerUnavailable, Verdict
 from media.services import work
 from media.storage import Storage, StorageUnavailable
-from media.tools.reasons import Late
+from media.tools.reasons import Busy, Late
 from tests.media.conftest import Person, direct, kept, sign_in
 from tests.media.test_form import file, upload
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 
 pytestmark = pytest.mark.django_db
 
@@ -221,6 +222,24 @@ def test_what_is_never_done_in_time_is_refused_at_last(
         assert process(media) == State.PROCESSING
         Media.objects.filter(pk=media).update(leased_until=0)
     assert process(media) == State.REFUSED
+
+
+def test_a_file_for_whose_tools_there_is_never_room_is_refused_after_a_day(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool that is killed for its memory each time looks like a machine that is busy."""
+
+    def killed(*args: Any) -> Any:
+        raise Busy("somebody killed the tool")
+
+    monkeypatch.setattr(pipeline.pictures, "renditions", killed)
+    media = sent(ann, chat, photo())
+    for _ in range(work.MOST_ATTEMPTS + 1):
+        assert process(media) == State.PROCESSING
+        Media.objects.filter(pk=media).update(leased_until=0)
+    Media.objects.filter(pk=media).update(stored_at=now_ms() - LIMITS.media_busy_ms)
+    assert process(media) == State.REFUSED
+    assert Media.objects.get(pk=media).reason == "resources"
 
 
 def test_who_waits_for_long_is_tried_less_often(ann: Person, chat: str, folder: Storage) -> None:
