@@ -111,7 +111,7 @@ async def test_it_cuts_over_when_nobody_uses_the_log(both: Both, command: Comman
         assert "of 0 the events; 2 devices" in said
         assert "8 compared" not in said
         assert "Compared, and the same" in said
-        assert "Nothing was written since gateways and workers were stopped." in said
+        assert "Nothing was written since all processes were stopped." in said
         assert not hot.exists("a mark")
     assert await state(both) == "moved"
     old, new = await both.read(both.old), await both.read(both.new)

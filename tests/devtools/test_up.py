@@ -51,7 +51,7 @@ class Clone:
 
     def dev(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **env)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=180)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def up(self) -> dict[str, Any]:
@@ -90,6 +90,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.needs_system
+@pytest.mark.timeout(400)
 def test_two_clones_run_side_by_side_and_each_stops_alone(clone: Callable[[], Clone]) -> None:
     one, other = clone(), clone()
     first, second = one.up(), other.up()

@@ -36,7 +36,7 @@ _SAID = {
 
 class Command(BaseCommand):
     help = """Copy the engine's log from PostgreSQL to Cassandra while the system runs; --cut-over then holds off whoever writes,
-    copies the rest, compares all of it, and waits until gateways and workers are stopped. Needs CASSANDRA_CONTACT_POINTS and the
+    copies the rest, compares all of it, and waits until all processes are stopped. Needs CASSANDRA_CONTACT_POINTS and the
     tables (manage.py sync_cassandra). May be repeated, also after it was killed."""
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -57,7 +57,11 @@ class Command(BaseCommand):
             help="of the cut-over: do not compare again what --compare has compared and has not changed since",
         )
         parser.add_argument(
-            "--wait", type=int, default=600, metavar="S", help="for gateways and workers to stop (600)"
+            "--wait",
+            type=int,
+            default=600,
+            metavar="S",
+            help="for gateways, api processes and workers to stop (600)",
         )
         parser.add_argument("--workers", type=int, default=4, metavar="N", help="conversations at once (4)")
 
@@ -157,9 +161,7 @@ class Command(BaseCommand):
         self.hot.flushdb()  # a new epoch: each device compares its positions with the heads at its next connect
         faults.point("move-emptied")
         await ledger.moved(now_ms())
-        since = (
-            f"for {(now_ms() - stopped) / 1000:.1f} s" if used else "since gateways and workers were stopped"
-        )
+        since = f"for {(now_ms() - stopped) / 1000:.1f} s" if used else "since all processes were stopped"
         self._say(f"Nothing was written {since}. Start everything with LOG_STORE=cassandra.")
 
     def _alive(self) -> int:
@@ -169,11 +171,11 @@ class Command(BaseCommand):
         """Until no process uses the log."""
         alive, deadline = self._alive(), time.monotonic() + wait_s
         if alive and wait_s:
-            self._say(f"{alive} processes use the log: stop all gateways and workers now.")
+            self._say(f"{alive} processes use the log: stop all gateways, api processes and workers now.")
         while alive := self._alive():
             if time.monotonic() > deadline:
                 raise CommandError(
-                    f"{alive} processes use the log: stop all gateways and workers, then run it again."
+                    f"{alive} processes use the log: stop all gateways, api processes and workers, then run it again."
                 )
             await asyncio.sleep(0.1)
 
@@ -181,7 +183,9 @@ class Command(BaseCommand):
 
     def _stopped(self) -> None:
         if alive := self._alive():
-            raise CommandError(f"{alive} processes use the log: stop all gateways and workers first.")
+            raise CommandError(
+                f"{alive} processes use the log: stop all gateways, api processes and workers first."
+            )
 
     async def _return(self, ledger: Ledger, way: WayBack) -> None:
         if waiting := await way.waiting():
