@@ -9,9 +9,11 @@ from typing import Final
 
 from media.models import Media, Rendition
 from media.services import contents, work
-from media.storage import names, storage
+from media.storage import NotStored, names, storage
 from media.storage.lifecycle import needs_renewal
 from media.tools import renditions
+from media.tools.reasons import Late
+from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
@@ -37,12 +39,22 @@ def keep(media: Media, made: renditions.Rendition) -> None:
     _keep(media, rendition, write)
 
 
-def keep_original(media: Media, source: str, digest: str, media_type: str, size: int) -> None:
-    """What was uploaded is what is sent: copied on the storage's side. Raises as :func:`keep`, and ``NotStored``."""
+def keep_original(media: Media, source: str, digest: str, media_type: str, size: int, *, etag: str) -> None:
+    """What was uploaded is what is sent: copied on the storage's side. ``etag``: of the bytes that were looked into and have
+    this digest. Raises as :func:`keep`, and ``Late`` when others have taken their place."""
     if _is_kept(media, "full"):
         return
     rendition = Rendition(name="full", media_type=media_type, sha256=digest, size=size)
-    _keep(media, rendition, lambda key: storage().copy(source, key, contents.about(media)))
+
+    def write(key: str) -> None:
+        # A request that has lost its upload may still write, from a client that waits for this moment.
+        same = "" if faults.off("same_bytes") else etag
+        try:
+            storage().copy(source, key, contents.about(media), etag=same)
+        except NotStored:
+            raise Late from None
+
+    _keep(media, rendition, write)
 
 
 def _is_kept(media: Media, name: str) -> bool:

@@ -95,6 +95,7 @@ def _work(media: Media, state: Beating) -> None:
     with folder(work_folder()) as place:
         path = place.path / "original"
         try:
+            etag = storage().describe(source).etag
             storage().download(source, path)
         except NotStored:
             raise Refused(Reason.UNREADABLE, "nothing is stored") from None
@@ -106,7 +107,7 @@ def _work(media: Media, state: Beating) -> None:
         if kind.family is Family.DOCUMENT and not scanned:
             # It is passed on as it is; pictures, videos and sounds are made anew.
             raise Refused(Reason.RESOURCES, "too large to be scanned")
-        _make(media, state, place, path, kind, digest)
+        _make(media, state, place, path, kind, digest, etag)
     state.check()
     with blocking.passing(digest):
         work.ready(media, media_type=kind.media_type, sha256=digest)
@@ -116,11 +117,12 @@ def _work(media: Media, state: Beating) -> None:
 def _seal(media: Media, source: str) -> None:
     """End-to-end encrypted: that what is stored is what was sent is all that can be seen of it."""
     try:
+        etag = storage().describe(source).etag
         digest, size = storage().sha256(source)
     except NotStored:
         raise Refused(Reason.UNREADABLE, "nothing is stored") from None
     _verified(media, digest)
-    keep_original(media, source, digest, "application/octet-stream", size)
+    keep_original(media, source, digest, "application/octet-stream", size, etag=etag)
     with blocking.passing(digest):
         work.ready(media, media_type=media.media_type, sha256=digest)
     _drop_original(media)
@@ -146,8 +148,10 @@ def _scan(path: Path) -> bool:
     return verdict.clean
 
 
-def _make(media: Media, state: Beating, place: Folder, path: Path, kind: FileKind, digest: str) -> None:
-    """All that is made of a file of this kind."""
+def _make(
+    media: Media, state: Beating, place: Folder, path: Path, kind: FileKind, digest: str, etag: str
+) -> None:
+    """All that is made of a file of this kind. ``digest``, ``etag``: of what was looked into."""
 
     def progress(percent: int) -> None:
         state.check()
@@ -160,7 +164,7 @@ def _make(media: Media, state: Beating, place: Folder, path: Path, kind: FileKin
         made = voice.renditions(place, path, kind, progress=progress)
     elif kind.family is Family.DOCUMENT:
         made = documents.preview(place, path, kind)
-        keep_original(media, names.incoming(media.pk), digest, kind.media_type, media.size)
+        keep_original(media, names.incoming(media.pk), digest, kind.media_type, media.size, etag=etag)
     else:
         made = []
         _video(media, state, place, path, kind)

@@ -267,6 +267,12 @@ def advance(held: Held, **changes: Any) -> Held:
     return further
 
 
+def check_held(held: Held) -> None:
+    """Raises :class:`Lost` if another request has the upload by now."""
+    if not Upload.objects.filter(pk=held.media.pk, holder=held.holder).exists():
+        raise Lost
+
+
 def known_as(upload: Upload, token: str) -> Upload:
     """Write down what the storage calls a presigned upload; the upload as it is then: two requests may have begun it there, and
     the first one counts. Raises :class:`Lost`."""

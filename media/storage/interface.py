@@ -174,9 +174,12 @@ class Storage(ABC):
         """Raises :class:`NotStored`."""
 
     @abstractmethod
-    def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
+    def copy(
+        self, source: str, target: str, metadata: Mapping[str, str] | None = None, *, etag: str = ""
+    ) -> None:
         """Copy on the server, at most :data:`MOST_COPY` bytes, with the source's metadata unless others are given. Onto itself:
-        the object is young again (:mod:`media.storage.lifecycle`). Raises :class:`NotStored`."""
+        the object is young again (:mod:`media.storage.lifecycle`). ``etag`` (of :meth:`describe`): only those bytes are copied.
+        Raises :class:`NotStored`, also when the source has other bytes than ``etag`` names."""
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:

@@ -260,12 +260,16 @@ class Local(Storage):
             state.st_mtime_ns // 1_000_000,
         )
 
-    def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
+    def copy(
+        self, source: str, target: str, metadata: Mapping[str, str] | None = None, *, etag: str = ""
+    ) -> None:
         found = self.describe(source)
         given = found.metadata if metadata is None else metadata
         about = _about(found.media_type, given, found.cache_control)
         names.check(target)
         with _typed("copy"), self.open(source) as file, self._draft() as draft:
+            if etag and tag(os.fstat(file.fileno())) != etag:
+                raise NotStored(source)
             shutil.copyfileobj(file, draft[0], CHUNK)
             self._place(draft, target, about)
 

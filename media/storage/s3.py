@@ -245,7 +245,9 @@ class S3(Storage):
             int(head["LastModified"].timestamp() * 1000),
         )
 
-    def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
+    def copy(
+        self, source: str, target: str, metadata: Mapping[str, str] | None = None, *, etag: str = ""
+    ) -> None:
         found = self.describe(source)
         given = found.metadata if metadata is None else metadata
         self._call(
@@ -255,6 +257,7 @@ class S3(Storage):
             target,
             CopySource={"Bucket": self._bucket, "Key": self._name(source)},
             MetadataDirective="REPLACE",  # onto itself an object is copied only with something new
+            **({"CopySourceIfMatch": etag} if etag else {}),
             **self._written(found.media_type, given, found.cache_control),
         )
 

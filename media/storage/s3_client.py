@@ -102,6 +102,8 @@ def meaning(error: Exception, what: str) -> Exception:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _MISSING or (status == 404 and code in ("404", "NotFound", "")):
         return NotStored(what)
+    if what == "copy" and status == 412:  # its source is another one than was asked for
+        return NotStored(what)
     if code in _WRONG_PARTS:
         return WrongParts(f"{what}: {code}")
     return StorageUnavailable(f"{what}: {code or status}")

@@ -6,6 +6,7 @@ import hashlib
 import io
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from media.storage import Storage, StorageUnavailable
 from media.tools.reasons import Busy, Late
 from tests.media.conftest import Person, direct, kept, sign_in
 from tests.media.test_form import file, upload
+from tests.media.tools.test_documents import pdf
+from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
@@ -279,6 +282,64 @@ def test_nothing_passes_unscanned(
         Media.objects.filter(pk=media).update(leased_until=0)
     answer = Verdict(Found.CLEAN)
     assert process(media) == State.READY, "waiting is no attempt"
+
+
+class Replacing:
+    """A scanner, while whose work others take the place of the bytes."""
+
+    def __init__(self, replace: Callable[[], object]) -> None:
+        self.replace = replace
+
+    def scan(self, pieces: Any) -> Verdict:
+        assert b"".join(pieces)
+        self.replace()
+        return Verdict(Found.CLEAN)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_only_what_was_looked_into_is_passed_on(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch, protected: bool
+) -> None:
+    """A request that has lost its upload stores other bytes while the first ones are scanned."""
+    if not protected:
+        monkeypatch.setattr(faults, "off", "same_bytes".__eq__)
+    clean, other = pdf(), pdf("OTHER")
+    media = sent(ann, chat, clean, "document", "application/pdf")
+    replace = lambda: folder.put(f"incoming/{media}", other, "application/pdf")  # noqa: E731
+    monkeypatch.setattr(pipeline, "scanner", lambda: Replacing(replace))
+    state = process(media)
+    if not protected:
+        assert folder.read(made(media)["full"].key) == other, "under the name of the clean one"
+        return
+    assert (state, "full" in made(media)) == (State.PROCESSING, False)
+    monkeypatch.setattr(pipeline, "scanner", lambda: Daemon(Verdict(Found.CLEAN)))
+    Media.objects.filter(pk=media).update(leased_until=0)
+    assert process(media) == State.READY, "looked into from the beginning"
+    full = made(media)["full"]
+    assert folder.sha256(full.key)[0] == full.sha256 == Media.objects.get(pk=media).sha256
+    assert folder.read(full.key) == other
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_what_is_encrypted_is_passed_on_as_it_was_hashed(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch, protected: bool
+) -> None:
+    if not protected:
+        monkeypatch.setattr(faults, "off", "same_bytes".__eq__)
+    media = sent(ann, chat, b"sealed", encrypted="true")
+    check = pipeline.blocking.check
+
+    def replaced(digest: str) -> None:
+        check(digest)
+        folder.put(f"incoming/{media}", b"others", "application/octet-stream")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.blocking, "check", replaced)
+        state = process(media)
+    if protected:
+        assert (state, "full" in made(media)) == (State.PROCESSING, False)
+    else:
+        assert folder.read(made(media)["full"].key) == b"others"
 
 
 def test_what_the_scanner_knows_is_refused(

@@ -15,6 +15,7 @@ from media.services import contents, uploads
 from media.storage import Storage
 from media.uploads import ending
 from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in, some_id
+from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
 
 pytestmark = pytest.mark.django_db
@@ -201,6 +202,28 @@ def test_a_request_that_was_taken_over_changes_nothing(ann: Person, chat: str, f
     assert tus.offset(path) == 6 * MIB
     assert tus.send(path, 6 * MIB, data[6 * MIB :]).status_code == 204
     assert stored(path, folder) == data
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_request_that_was_taken_over_stores_no_whole_file(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch, protected: bool
+) -> None:
+    """Its last byte comes when the file is whole, and somebody may be looking into it."""
+    from media.uploads.receiver import Receiver
+
+    if not protected:
+        monkeypatch.setattr(faults, "off", "still_held".__eq__)
+    tus, data = Tus(ann), some_bytes(1000)
+    path = tus.begin(chat, len(data)).headers["Location"]
+    media = Media.objects.get(pk=path.rpartition("/")[2])
+    left = Receiver(uploads.hold(account=media.owner, media_id=media.pk, offset=0), folder)
+    left.open()
+    left.feed(bytes(999))
+    assert tus.send(path, 0, data).status_code == 204
+    left.feed(bytes(1))
+    with pytest.raises(uploads.Lost):
+        left.close()
+    assert stored(path, folder) == (data if protected else bytes(1000))
 
 
 def test_a_name_makes_one_upload(ann: Person, chat: str) -> None:

@@ -121,6 +121,22 @@ def test_copies_keep_or_change_what_is_beside(place: Place) -> None:
     assert storage.read(target) == b"hello"
 
 
+def test_a_copy_of_bytes_that_were_replaced_is_refused(place: Place) -> None:
+    source, target, storage = place.key(), place.key(), place.storage
+    storage.put(source, b"hello", "text/plain")
+    etag = storage.describe(source).etag
+    storage.copy(source, target, etag=etag)
+    assert storage.read(target) == b"hello"
+    storage.delete([target])
+    storage.put(source, b"other", "text/plain")
+    for _ in range(10):  # an answer, not a fault of the server: its breaker stays closed
+        with pytest.raises(NotStored):
+            storage.copy(source, target, etag=etag)
+    assert not storage.exists(target)
+    storage.copy(source, target, etag=storage.describe(source).etag)
+    assert storage.read(target) == b"other"
+
+
 def test_deletes_come_in_batches_and_may_come_twice(place: Place) -> None:
     storage = place.storage
     keys = [place.key() for _ in range(4)]
