@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 from textual.widgets import Input
 
+from media.tools.reasons import Reason
 from tests.clients.fake_backend import BOB, FakeBackend
 from tests.clients.pilots import Driver, driven, people, until
-from whatsapp_client import MediaDamaged, Sealed, TooLarge
+from whatsapp_client import MediaDamaged, MediaRefused, Sealed, TooLarge
 from whatsapp_terminal import file_actions, saving
 from whatsapp_terminal.cells import Block
 from whatsapp_terminal.composer import Composer
 from whatsapp_terminal.conversation import MessagesView
+from whatsapp_terminal.explain import explain
 from whatsapp_terminal.file_screen import FileScreen
 from whatsapp_terminal.halfblocks import UPPER
 from whatsapp_terminal.picture_screen import Drawing, PictureScreen
@@ -169,6 +171,25 @@ async def test_a_refused_file_says_why_and_is_tried_again(file: Path) -> None:
         await until(lambda: d.fake.ways)
         d.fake.ways[str(file)].end.set()
         await until(lambda: d.fake.pending("c-bob"))
+
+
+async def test_what_the_server_found_in_a_file_is_told_in_words(file: Path) -> None:
+    async with driven() as d:
+        await d.open()
+        d.screen._file_chosen(file_actions.Chosen(str(file), "plain", encrypted=False))
+        await until(lambda: d.fake.ways)
+        way = d.fake.ways.pop(str(file))
+        way.error = MediaRefused(Reason.NOT_ALLOWED)
+        way.end.set()
+        await d.sees("Not sent: The server does not take files of this kind.", "Retry", "Discard")
+        assert "not_allowed" not in d.text()
+
+
+def test_every_reason_has_words() -> None:
+    said = [explain(MediaRefused(reason)) for reason in Reason]
+    assert len(set(said)) == len(Reason)
+    assert not [words for words in said if "refuses this file" in words]
+    assert explain(MediaRefused("newer\x1b[2J")) == "The server refuses this file: newer\ufffd[2J."
 
 
 async def test_the_next_program_goes_on_and_sends_nothing_twice(file: Path, tmp_path: Path) -> None:

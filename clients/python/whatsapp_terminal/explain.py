@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whatsapp_client import ClientError, DatabaseInUse, RestError, Unreachable
+from whatsapp_client import ClientError, DatabaseInUse, MediaRefused, RestError, Unreachable
 
 from . import text
 from .clock import duration
@@ -16,6 +16,22 @@ _WORDS = {
     "upgrade_required": "This client is too old for the server.",
 }
 
+#: Why the server refuses a file: reasons of its ``media/tools/reasons.py``.
+_REFUSED = {
+    "empty": "The file is empty.",
+    "not_allowed": "The server does not take files of this kind.",
+    "mismatch": "The file is not what it is said to be.",
+    "unreadable": "The file is broken, or not whole.",
+    "animated": "The server does not take pictures that move.",
+    "pixels": "The picture has more pixels than the server takes.",
+    "too_long": "It lasts longer than the server takes.",
+    "expands": "It unpacks to far more than it is.",
+    "references": "It asks for other files or addresses.",
+    "infected": "The server found something harmful in it.",
+    "blocked": "The server does not pass on this content.",
+    "resources": "It was too much work for the server.",
+}
+
 
 def explain(error: ClientError) -> str:
     """One sentence or two, harmless to show."""
@@ -23,6 +39,10 @@ def explain(error: ClientError) -> str:
         return "The server does not answer. Is it running?"
     if isinstance(error, DatabaseInUse):
         return "This number is open in another terminal on this machine. Close it there first."
+    if isinstance(error, MediaRefused):
+        return (
+            _REFUSED.get(error.reason) or f"The server refuses this file: {text.one_line(error.reason)[:60]}."
+        )
     if isinstance(error, RestError):
         if error.code == "rate_limited" or error.status == 429:
             wait = duration(error.retry_after) if error.retry_after else "a while"

@@ -8,6 +8,8 @@ from .cells import Block, Row, Span, View, aligned, row_width
 from .facts import Shape
 from .sends import Send
 
+_MOST_ROWS = 3  # of why a file was not sent
+
 
 def block(send: Send, view: View) -> Block:
     wish = send.wish
@@ -26,7 +28,11 @@ def block(send: Send, view: View) -> Block:
     if wish.failed:
         again = Span(" Retry ", "button", action=f"again {made.key}")
         buttons = [again, Span(" "), Span(" Discard ", "button", action=f"cancel {made.key}")]
-        label = text.cut(f"Not sent: {text.one_line(wish.failed)}", view.width - 3 - row_width(buttons))
+        label = f"Not sent: {text.one_line(wish.failed)}"
+        if text.width(label) > view.width - 3 - row_width(buttons):  # then above the buttons, whole
+            for begin, end in text.wrap(label, view.width - 2, limit=_MOST_ROWS):
+                made.rows.append(aligned([Span(label[begin:end].rstrip(), "failed")], view.width, right=True))
+            label = ""
     row = [Span(label, "failed"), Span(" "), *buttons] if label else buttons
     made.rows.append(aligned(row, view.width, right=True))
     return made
@@ -37,5 +43,5 @@ def _doing(send: Send) -> str:
         return f"The server works on it: {send.percent} %"
     if send.total and send.done >= send.total:
         return "Sent; the server looks at it" if not send.wish.encrypted else "Sent"
-    encrypted = "end-to-end encrypted" if send.wish.encrypted else "for the server to look into"
+    encrypted = "end-to-end encrypted" if send.wish.encrypted else "the server looks into it"
     return f"On its way, {encrypted}" if send.done else f"Getting ready, {encrypted}"
