@@ -13,7 +13,7 @@ from textual.widgets import Input
 from media.tools.reasons import Reason
 from tests.clients.fake_backend import BOB, FakeBackend
 from tests.clients.pilots import Driver, driven, people, until
-from whatsapp_client import MediaDamaged, MediaRefused, Sealed, TooLarge
+from whatsapp_client import MediaDamaged, MediaRefused, Sealed, TooLarge, events
 from whatsapp_terminal import file_actions, saving
 from whatsapp_terminal.cells import Block
 from whatsapp_terminal.composer import Composer
@@ -183,6 +183,16 @@ async def test_what_the_server_found_in_a_file_is_told_in_words(file: Path) -> N
         way.end.set()
         await d.sees("Not sent: The server does not take files of this kind.", "Retry", "Discard")
         assert "not_allowed" not in d.text()
+
+
+async def test_a_file_that_staff_have_blocked_is_told_to_its_owner() -> None:
+    async with driven() as d:
+        await d.open()
+        for reason in (None, "unreadable"):
+            d.fake.emit(events.Notice("media", {"mediaId": MEDIA, "state": "refused", "reason": reason}))
+        d.fake.emit(events.Notice("media", {"mediaId": MEDIA, "state": "refused", "reason": "blocked"}))
+        await d.sees("A file of yours is blocked")
+        assert len(d.app._notifications) == 1
 
 
 def test_every_reason_has_words() -> None:

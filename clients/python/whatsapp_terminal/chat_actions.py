@@ -172,6 +172,8 @@ class ChatActionScreen(FileActionScreen):
                 self.app.say(
                     PIN_NEWS.get(str(data.get("event")), "Your PIN was changed."), severity="warning"
                 )
+            case "media" if data.get("reason") == "blocked":  # other reasons are told where it is sent
+                self.app.say("A file of yours is blocked: nobody can fetch it.", severity="warning")
             case "number_changed":
                 name = text.cut(text.one_line(self.names.name(str(data.get("userId") or ""))), 40)
                 self.app.say(f"{name} has a new phone number.")
