@@ -302,6 +302,14 @@ def _restarts(state: dict[str, Any], name: str) -> str:
     return f", started again {count} times" if count > 1 else ", started again once" if count else ""
 
 
+def _lacking() -> str:
+    """What works less on this machine than it could."""
+    if shutil.which("ffmpeg"):
+        return ""
+    return """
+  no ffmpeg  videos and sound wait until it is installed (apt-get install ffmpeg), but for those that are end-to-end encrypted"""
+
+
 def _addresses(state: dict[str, Any]) -> str:
     nodes = sum(name.startswith("cassandra-") for name in state["processes"])
     log = f"""
@@ -311,7 +319,7 @@ def _addresses(state: dict[str, Any]) -> str:
   WebSocket  {state["ws"]}
   API        {state["http"]}/schema/docs        (a page that explains it and makes calls)
   SMS codes  {state["data"]}/sms.jsonl
-  logs       {state["data"]}/logs/{log}
+  logs       {state["data"]}/logs/{log}{_lacking()}
 
 Next, in two terminals:
   ./dev chat +15550001

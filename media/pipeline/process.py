@@ -23,7 +23,7 @@ from media.tools import documents, pictures, video, voice
 from media.tools.folders import Folder, folder
 from media.tools.kinds import Family, identify
 from media.tools.kinds import Kind as FileKind
-from media.tools.reasons import Busy, Late, Reason, Refused, Unfinished
+from media.tools.reasons import Busy, Late, Missing, Reason, Refused, Unfinished
 from media.tools.renditions import Name
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
@@ -66,7 +66,8 @@ def process(media_id: uuid.UUID) -> str:
             log.info("an upload was refused: %s %s", refusal.reason, refusal.said[-200:])
             _refused(media, refusal.reason)
     except (Unfinished, ScannerUnavailable, StorageUnavailable) as error:
-        log.warning("an upload waits: %s", type(error).__name__)
+        what = f" {error}" if isinstance(error, Missing) else ""  # the program
+        log.warning("an upload waits: %s%s", type(error).__name__, what)
         metrics.count("media", "waits")
         work.later(media, attempt=isinstance(error, Late))
         return media.state

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from devtools import bootstrap, cassandra, cli, faults, fuzz
+from devtools import bootstrap, cassandra, cli, faults, fuzz, running
 from devtools.paths import REPO
 from tests.faults.trials.catalogue import FAULTS
 
@@ -44,6 +44,15 @@ def test_a_bench_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_input_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["fuzz", "json", "--replay", str(tmp_path / "gone")]) == 2
     assert f"there is no file {tmp_path / 'gone'}" in capsys.readouterr().err
+
+
+def test_a_machine_without_ffmpeg_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    state = {"processes": {}, "http": "http://127.0.0.1:1", "ws": "ws://127.0.0.1:1/ws", "data": "/data"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "apt-get install ffmpeg" in running._addresses(state)
+    program = tmp_path / "ffmpeg"
+    program.touch(mode=0o755)
+    assert "ffmpeg" not in running._addresses(state)
 
 
 def test_the_api_is_searched_for_no_longer_than_was_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from media.scan import Kind as Found
 from media.scan import ScannerUnavailable, Verdict
 from media.services import work
 from media.storage import Storage, StorageUnavailable
-from media.tools.reasons import Busy, Late
+from media.tools.reasons import Busy, Late, Missing
 from tests.media.conftest import Person, direct, kept, sign_in
 from tests.media.test_form import file, upload
 from tests.media.tools.test_documents import pdf
@@ -243,6 +243,17 @@ def test_a_file_for_whose_tools_there_is_never_room_is_refused_after_a_day(
     Media.objects.filter(pk=media).update(stored_at=now_ms() - LIMITS.media_busy_ms)
     assert process(media) == State.REFUSED
     assert Media.objects.get(pk=media).reason == "resources"
+
+
+def test_a_program_that_is_not_installed_is_named_in_the_log(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(*args: Any) -> Any:
+        raise Missing("nosuchtool")
+
+    monkeypatch.setattr(pipeline.pictures, "renditions", missing)
+    assert process(sent(ann, chat, photo())) == State.PROCESSING
+    assert "an upload waits: Missing nosuchtool" in caplog.text
 
 
 def test_who_waits_for_long_is_tried_less_often(ann: Person, chat: str, folder: Storage) -> None:
