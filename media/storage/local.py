@@ -160,7 +160,7 @@ class Local(Storage):
                         shutil.copyfileobj(source, draft[0], CHUNK)
                 size = draft[0].tell()
                 self._place(draft, key, about | made)
-            shutil.rmtree(self._upload(token), ignore_errors=True)
+            self._end(token)
         return size
 
     def _holds(self, key: str, parts: Sequence[Part]) -> bool:
@@ -175,7 +175,18 @@ class Local(Storage):
                 self._begun(key, token)
             except NotStored:
                 return
-            shutil.rmtree(self._upload(token))
+            self._end(token)
+
+    def _end(self, token: str) -> None:
+        """The upload is gone at once: a part that is stored at this moment finds no folder. What is left of it by a process that
+        is killed is a draft."""
+        ended = self.folder / _DRAFTS / uuid.uuid4().hex
+        self._make(ended.parent)
+        try:
+            self._upload(token).rename(ended)
+        except FileNotFoundError:
+            return  # somebody else has ended it
+        shutil.rmtree(ended, ignore_errors=True)
 
     def open_uploads(self, begun_before_ms: int) -> Iterator[OpenUpload]:
         with _typed("open_uploads"):
@@ -198,7 +209,7 @@ class Local(Storage):
                         if (path / _JSON).exists() or path.stat().st_mtime * 1000 >= before_ms:
                             continue
                         if path.is_dir():
-                            path.rmdir()  # an upload that was not quite begun: its parts would be kept
+                            shutil.rmtree(path)  # an upload that was not quite begun, or not quite ended
                         else:
                             path.unlink()
                     except FileNotFoundError:

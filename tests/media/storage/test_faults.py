@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -474,6 +475,47 @@ def test_an_upload_that_ends_while_a_part_is_stored(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(storage, "_begun", aborted_after)
     with pytest.raises(NotStored):
         storage.part("media/a", token, 1, b"part")
+    assert not list((tmp_path / "media" / ".uploads").iterdir())
+
+
+@pytest.mark.parametrize("end", ["complete", "abort"])
+def test_who_is_killed_while_an_upload_ends_leaves_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """What says whose parts they are is deleted, the parts are not; and a part comes at that moment."""
+    storage = Local(tmp_path / "media")
+    token = storage.begin("media/a", TYPE)
+    part = storage.part("media/a", token, 1, b"part")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(folder: Path, **options: Any) -> None:
+        (folder / "about.json").unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "_begun", lambda *args: {})  # who had looked just before
+            with pytest.raises(NotStored):
+                storage.part("media/a", token, 2, b"late")
+        raise Killed
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(Killed):
+        storage.complete("media/a", token, [part]) if end == "complete" else storage.abort("media/a", token)
+    monkeypatch.undo()
+    assert storage.tidy(2**50) == 1
+    assert not list((tmp_path / "media" / ".uploads").iterdir())
+    assert not list((tmp_path / "media" / ".drafts").iterdir())
+    assert storage.exists("media/a") is (end == "complete")
+
+
+def test_parts_of_nobody_do_not_stop_the_sweep(tmp_path: Path) -> None:
+    storage = Local(tmp_path / "media")
+    token = storage.begin("media/a", TYPE)
+    storage.part("media/a", token, 1, b"part")
+    (tmp_path / "media" / ".uploads" / token / "about.json").unlink()
+    assert list(storage.open_uploads(2**50)) == []
+    assert storage.tidy(0) == 0, "others may be at work"
+    assert storage.tidy(2**50) == 1
     assert not list((tmp_path / "media" / ".uploads").iterdir())
 
 
