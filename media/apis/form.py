@@ -69,7 +69,7 @@ class UploadView(APIView):
         media = self._known(request)
         if media is not None:
             return Response(media_json(media), headers={REPLAYED: "true"})
-        with place(), told_apart():
+        with place(str(request.user.pk)), told_apart():
             return Response(media_json(self._receive(request, length)))
 
     @staticmethod

@@ -35,7 +35,7 @@ def part(request: HttpRequest, key: str) -> HttpResponse:
         return problem(Code.FORBIDDEN, f"This address is for a body of {link.size} bytes.")
     try:
         taken()
-        with place():
+        with place(link.key):
             stored = kept.take_part(link, (streamed(request) or request).read)
     except Refused as error:
         return problem(error.code, error.message, retry_after_ms=error.retry_after_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -18,6 +19,8 @@ from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 _receiving: Final = threading.BoundedSemaphore(LIMITS.media_uploads)
+_lock: Final = threading.Lock()
+_places: Final = Counter[str]()
 
 
 def taken() -> None:
@@ -27,10 +30,10 @@ def taken() -> None:
 
 
 @contextmanager
-def place() -> Iterator[None]:
-    """One of the uploads that this process receives at once: each has a part in memory. Raises :class:`Refused`
-    (``unavailable``)."""
-    if not _receiving.acquire(blocking=False):
+def place(whose: str) -> Iterator[None]:
+    """One of the uploads that this process receives at once: each has a part in memory. ``whose``: nobody has all of them, for a
+    body may take its time. Raises :class:`Refused` (``unavailable``)."""
+    if not _enter(whose):
         metrics.count("media", "busy")
         raise Refused(
             Code.UNAVAILABLE, "Too many files are coming in here at once; try again.", retry_after_ms=2_000
@@ -39,6 +42,18 @@ def place() -> Iterator[None]:
         yield
     finally:
         _receiving.release()
+        with _lock:
+            _places[whose] -= 1
+            if not _places[whose]:
+                del _places[whose]
+
+
+def _enter(whose: str) -> bool:
+    with _lock:
+        if _places[whose] >= LIMITS.media_uploads_of_one or not _receiving.acquire(blocking=False):
+            return False
+        _places[whose] += 1
+        return True
 
 
 @contextmanager

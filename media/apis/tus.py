@@ -170,9 +170,14 @@ class TusView(_TusView):
         known = _metadata(metadata)
         told_of = told(known, known.get("filetype", ""))
         key = idempotency_key(request)
-        media, again = uploads.begin(
-            account=request.user, new=New(told_of, length, key=key, metadata=metadata)
-        )
+        new = New(told_of, length, key=key, metadata=metadata)
+        if request.content_type != OFFSET_STREAM:
+            return self._begin(request, new)
+        with place(str(request.user.pk)):  # before anything is counted
+            return self._begin(request, new)
+
+    def _begin(self, request: Request, new: New) -> Response:
+        media, again = uploads.begin(account=request.user, new=new)
         headers = {"Location": f"/media/tus/{media.pk}"}
         if again:
             headers[REPLAYED] = "true"
@@ -180,14 +185,23 @@ class TusView(_TusView):
             headers |= _progress(
                 _ended(request, media.pk) or uploads.find(account=request.user, media_id=media.pk)
             )
-        elif request.content_type == OFFSET_STREAM:
-            upload = _receive(request, media.pk, 0, None)
-            headers |= _progress(upload)
-        elif (body := streamed(request._request)) is not None and body.read(1):
-            raise Refused(Code.UNSUPPORTED_MEDIA, f"Bytes of a file are {OFFSET_STREAM}.")
         else:
-            headers |= _progress(uploads.find(account=request.user, media_id=media.pk))
+            try:
+                headers |= _progress(self._first(request, media.pk))
+            except Exception:
+                if not new.key:
+                    uploads.abandon(media.pk, forget)  # nobody is told where it is
+                raise
         return Response(status=201, headers=headers)
+
+    @staticmethod
+    def _first(request: Request, media_id: uuid.UUID) -> Upload | Media:
+        """What came along with the request that began an upload."""
+        if request.content_type == OFFSET_STREAM:
+            return _received(request, media_id, 0, None)
+        if (body := streamed(request._request)) is not None and body.read(1):
+            raise Refused(Code.UNSUPPORTED_MEDIA, f"Bytes of a file are {OFFSET_STREAM}.")
+        return uploads.find(account=request.user, media_id=media_id)
 
 
 class TusUploadView(_TusView):
@@ -281,8 +295,16 @@ def _receive(
     request: Request, media_id: uuid.UUID, offset: int, length: int | None, *, body: bool = True
 ) -> Upload | Media:
     """Take the body of the request; the upload as it is then, or the media when it is whole."""
+    with place(str(request.user.pk)):
+        return _received(request, media_id, offset, length, body=body)
+
+
+def _received(
+    request: Request, media_id: uuid.UUID, offset: int, length: int | None, *, body: bool = True
+) -> Upload | Media:
+    """The same of a request that has a place."""
     checksum = _checksum(request) if body else None
-    with place(), told_apart():
+    with told_apart():
         held = uploads.hold(account=request.user, media_id=media_id, offset=offset, length=length)
         receiver = Receiver(held, storage(), commit=checksum is None)
         receiver.open()

@@ -22,8 +22,6 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
 
 MEDIA_TYPE: Final = "application/octet-stream"
-#: Bytes that even a smaller one counts as: each costs an object.
-LEAST_CHARGED: Final = 16_384
 
 
 def put(*, account: Account, media_id: uuid.UUID, data: bytes) -> Media:
@@ -35,7 +33,7 @@ def put(*, account: Account, media_id: uuid.UUID, data: bytes) -> Media:
     before = Rendition.objects.filter(media=media, name=Name.THUMB).first()
     if before is not None and before.sha256 == digest:
         return media
-    charge(account, max(len(data), LEAST_CHARGED), now_ms())
+    charge(account, len(data), now_ms())
     found = known(digest, Name.THUMB)
     key = found or names.media(digest, Name.THUMB, "bin", now_ms())
     made = Rendition(

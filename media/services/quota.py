@@ -35,13 +35,15 @@ def check_length(kind: str, encrypted: bool, length: int) -> None:
 
 
 def charge(account: Account, length: int, now: int) -> None:
-    """Count the bytes of a file: large files by the day, others by the hour. Raises :class:`Refused` (``rate_limited``)."""
+    """Count the bytes of a file, :data:`LIMITS.media_least_bytes` at least: large files by the day, others by the hour. Raises
+    :class:`Refused` (``rate_limited``)."""
     if length > LIMITS.media_large_bytes:
         scope, limit, window = "media-large", LIMITS.media_large_bytes_per_day, DAY_MS
     else:
         scope, limit, window = "media", LIMITS.media_bytes_per_hour, HOUR_MS
+    number = max(length, LIMITS.media_least_bytes)
     wait = rates.take(
-        scope=scope, subject=str(account.pk), limit=limit, window_ms=window, now=now, number=length
+        scope=scope, subject=str(account.pk), limit=limit, window_ms=window, now=now, number=number
     )
     if wait:
         raise Refused(

@@ -103,8 +103,7 @@ def begin(*, account: Account, new: New) -> tuple[Media, bool]:
         _describe(media, told)
     try:
         with transaction.atomic():
-            if counted := new.charged or new.length:
-                quota.charge(account, counted, now)
+            quota.charge(account, new.charged or new.length or 0, now)
             media.save(force_insert=True)
             Upload.objects.create(
                 media=media, length=new.length, metadata=new.metadata, part_size=new.part_size,

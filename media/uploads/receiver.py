@@ -18,12 +18,14 @@ from media.models import Media
 from media.services import quota, uploads
 from media.services.uploads import Held
 from media.storage import names
-from media.storage.interface import MOST_PARTS, Part, Storage
+from media.storage.interface import MOST_PARTS, NotStored, Part, Storage
 from whatsapp.infra import faults
 from whatsapp.infra.limits import LIMITS
 
 log = logging.getLogger(__name__)
 
+#: Numbers of parts that an upload may have used for nothing before anybody looks.
+_IN_VAIN: Final = 8
 OCTETS: Final = "application/octet-stream"
 
 
@@ -32,7 +34,7 @@ class TooLong(Exception):
 
 
 class TooManyParts(Exception):
-    """It was interrupted thousands of times."""
+    """It was interrupted thousands of times, or more bytes were stored in vain than it has."""
 
 
 def tail_key(media_id: uuid.UUID, number: int) -> str:
@@ -92,8 +94,12 @@ class Receiver:
         self._row = self._held = held
 
     def open(self) -> None:
-        """Read back what was too small for a part."""
+        """Read back what was too small for a part. Raises :class:`TooManyParts`."""
         free()
+        if self._held.length is not None and not faults.off(
+            "in_vain"
+        ):  # of no known length, each part counts
+            self._check_in_vain()
         if self._held.tail:
             self._buffer += self._storage.read(tail_key(self._held.media.pk, self._held.tail))
             self._read_tail = self._held.tail
@@ -126,6 +132,20 @@ class Receiver:
     def forget(self) -> None:
         """Nothing of this request counts: its checksum was wrong."""
         uploads.let_go(self._row)
+
+    def _check_in_vain(self) -> None:
+        """Parts of requests whose checksum was wrong, or that lost the upload, stay stored until it ends, and nobody counts
+        them."""
+        held = self._held
+        if not held.token or held.next_part - len(held.parts) <= _IN_VAIN:
+            return
+        try:
+            there = self._storage.list_parts(names.incoming(held.media.pk), held.token)
+        except NotStored:
+            return  # it is one object already
+        in_vain = sum(part.size for part in there) - sum(size for _, _, size, _ in held.parts)
+        if in_vain > max(held.length or 0, _IN_VAIN * LIMITS.media_part_bytes):
+            raise TooManyParts
 
     # -- inside --------------------------------------------------------------------------------------------------------------
 

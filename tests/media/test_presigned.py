@@ -382,8 +382,9 @@ def test_what_cannot_begin(
 @pytest.mark.parametrize("place", ["folder"], indirect=True)
 def test_bytes_and_uploads_are_counted_as_others(ann: Person, chat: str, place: Storage, limits: Any) -> None:
     limits(
-        media_bytes_per_hour=1000, media_large_bytes=900, media_large_bytes_per_day=5000, media_open_uploads=3
-    )
+        media_bytes_per_hour=1000, media_large_bytes=900, media_large_bytes_per_day=5000, media_open_uploads=3,
+        media_least_bytes=1,
+    )  # fmt: skip
     assert begin(ann, chat, 600).status_code == 201
     assert_problem(begin(ann, chat, 600), "rate_limited", 429)
     assert begin(ann, chat, 901).status_code == 201

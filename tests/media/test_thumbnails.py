@@ -80,7 +80,7 @@ def test_it_comes_before_the_bytes_of_the_file_or_after_them(ann: Person, chat: 
 def test_the_same_again_counts_nothing_and_another_takes_its_place(
     ann: Person, chat: str, folder: Storage, limits: Any
 ) -> None:
-    limits(media_bytes_per_hour=80_000)
+    limits(media_bytes_per_hour=96_000)  # the file, and four of these
     media = encrypted(ann, chat)
     before = set(kept(folder))
     for _ in range(5):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from media.apis import receiving
 from media.models import Media, State, Upload
-from media.services import contents, uploads
-from media.storage import Storage
+from media.services import contents, quota, uploads
+from media.storage import Storage, StorageUnavailable
 from media.uploads import ending
 from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in, some_id
 from whatsapp.infra import faults
@@ -345,7 +346,9 @@ def test_what_is_spoken_here(ann: Person) -> None:
 
 
 def test_bytes_are_counted(ann: Person, chat: str, limits: Any) -> None:
-    limits(media_bytes_per_hour=1000, media_large_bytes=900, media_large_bytes_per_day=5000)
+    limits(
+        media_bytes_per_hour=1000, media_large_bytes=900, media_large_bytes_per_day=5000, media_least_bytes=1
+    )
     tus = Tus(ann)
     assert tus.begin(chat, 600).status_code == 201
     answer = tus.begin(chat, 600)
@@ -372,6 +375,97 @@ def test_bytes_of_no_known_number_are_counted_and_bounded(
     assert tus.send(path, offset, data[offset : 16 * MIB]).status_code == 204
     assert tus.send(path, 16 * MIB, b"", Upload_Length=16 * MIB).status_code == 204
     assert stored(path, folder) == data[: 16 * MIB]
+
+
+@pytest.mark.parametrize("length", [1, None])
+def test_uploads_that_are_begun_and_given_up_again_and_again_are_counted(
+    ann: Person, chat: str, limits: Any, length: int | None
+) -> None:
+    """Each leaves a row for a month, whatever its length."""
+    limits(media_bytes_per_hour=5 * 16_384)
+    tus = Tus(ann)
+    for _ in range(5):
+        begun = tus.begin(chat, length)
+        assert begun.status_code == 201
+        assert tus.ask("DELETE", begun.headers["Location"]).status_code == 204
+    assert_problem(tus.begin(chat, length), "rate_limited", 429)
+    assert Media.objects.filter(owner=ann.user_id).count() == 5
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_parts_that_count_for_nothing_are_bounded(
+    ann: Person,
+    chat: str,
+    folder: Storage,
+    limits: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    protected: bool,
+) -> None:
+    """The same bytes with a wrong checksum, again and again: each request leaves its parts in the storage until the upload ends."""
+    if not protected:
+        monkeypatch.setattr(faults, "off", "in_vain".__eq__)
+    limits(media_part_bytes=1024)
+    tus = Tus(ann)
+    path = tus.begin(chat, 10_000).headers["Location"]
+    wrong = "sha1 " + base64.b64encode(bytes(20)).decode()
+    statuses = [tus.send(path, 0, some_bytes(5000 + n), Upload_Checksum=wrong).status_code for n in range(8)]
+    parts = sum(file.stat().st_size for file in (tmp_path / "media" / ".uploads").rglob("0*"))
+    if protected:
+        assert statuses[0] == 460
+        assert statuses[-1] == 410
+        assert parts <= 10_000 + 5 * 1024
+        other = tus.begin(chat, 5_000).headers["Location"]
+        assert tus.send(other, 0, some_bytes(5_000), Upload_Checksum=wrong).status_code == 460
+    else:
+        assert set(statuses) == {460}
+        assert parts > 30_000
+
+
+def test_a_beginning_that_is_refused_with_its_bytes_leaves_nothing(
+    ann: Person, chat: str, folder: Storage, limits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client is not told where the upload is, and begins again: it would reach its limits without a file."""
+
+    def away(*args: Any, **options: Any) -> int:
+        raise StorageUnavailable
+
+    tus, data = Tus(ann), some_bytes(1000)
+    wrong = "sha1 " + base64.b64encode(bytes(20)).decode()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder), "put", away)
+        assert_problem(tus.begin(chat, 1000, data), "unavailable", 503)
+    assert tus.begin(chat, 1000, data, Upload_Checksum=wrong).status_code == 460
+    assert tus.begin(chat, 1000, data, Content_Type="text/plain").status_code in (201, 415)
+    assert tus.begin(chat, 10, data).status_code == 413
+    counted = quota.counted(uuid.UUID(ann.user_id), now_ms())
+    with receiving.place("somebody"):
+        limits(media_uploads_of_one=0)
+        assert_problem(tus.begin(chat, 1000, data), "unavailable", 503)
+    assert quota.counted(uuid.UUID(ann.user_id), now_ms())[0] <= counted[0], (
+        "who is turned away is not counted"
+    )
+    limits(media_uploads_of_one=1)
+    assert Upload.objects.count() <= 1
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder), "put", away)
+        name = {"X_Idempotency_Key": "named"}
+        assert_problem(tus.begin(chat, 1000, data, **name), "unavailable", 503)
+    answer = tus.begin(chat, 1000, data, **name)
+    assert (answer.status_code, answer.headers["Upload-Offset"]) == (201, "0"), "it is found by its name"
+
+
+def test_nobody_has_all_places(ann: Person, chat: str, folder: Storage, limits: Any) -> None:
+    limits(media_uploads_of_one=1)
+    bob = sign_in()
+    tus, other = Tus(ann), Tus(bob)
+    path = tus.begin(chat, 1000).headers["Location"]
+    where = other.begin(direct(bob, ann), 1000).headers["Location"]
+    with receiving.place(str(ann.user_id)):
+        assert_problem(tus.send(path, 0, bytes(1000)), "unavailable", 503)
+        assert other.send(where, 0, bytes(1000)).status_code == 204
+    assert tus.send(path, 0, bytes(1000)).status_code == 204
+    assert not receiving._places
 
 
 def test_uploads_that_are_begun_are_counted(ann: Person, chat: str, limits: Any) -> None:

@@ -66,6 +66,7 @@ publish_late    what one node of a cluster did not take is not published again
 look_again      who notes that a message carries a file does not look whether the file is still there
 same_bytes      what is passed on as it is may be other bytes than those that were looked into
 still_held      a request that has lost its upload may store the whole file
+in_vain         parts that count for nothing may be stored again and again
 unused_lock     a file that no message carries is declared gone without a lock of its row
 broker          a worker ends when it closes what is left of a connection with a broker that is away
 publish         not a protection but a loss: what goes to other processes over the bus is dropped

@@ -104,6 +104,10 @@ class Limits:
     media_thumbnail_bytes: int = 64 * 2**10  # of an encrypted file, made and encrypted by its client
     media_open_uploads: int = 20  # of one user, begun and not ended
     media_uploads: int = 32  # that one process receives at once; each holds up to two parts in memory
+    media_uploads_of_one: int = (
+        8  # of these, of one user, or of one upload whose parts come under signed addresses
+    )
+    media_least_bytes: int = 16_384  # what even a smaller file counts as: each costs rows and an object
     media_part_bytes: int = 5 * 2**20  # of a multipart upload; S3 takes no smaller ones
     media_signed_part_bytes: int = (
         8 * 2**20
