@@ -22,7 +22,9 @@ def manage(arguments: list[str]) -> int:
     urls = {f"{name.upper()}_URL": url for name, url in state["urls"].items()}
     bootstrap.ensure(development=False)
     os.chdir(REPO)
-    env = environment.application(data, urls=urls, overrides=state.get("log"))
+    env = environment.application(
+        data, urls=urls, overrides={**state.get("log", {}), **state.get("media", {})}
+    )
     os.execve(VENV_PYTHON, [str(VENV_PYTHON), "manage.py", *arguments], env)
 
 

@@ -170,6 +170,7 @@ def status(args: argparse.Namespace) -> int:
             "metrics": {},
             "urls": {},
             "log": {},
+            "media": {},
             "data": str(data.root),
         }
         print(
@@ -185,7 +186,7 @@ def status(args: argparse.Namespace) -> int:
     )
     shown = {
         key: state.get(key, {})
-        for key in ("http", "ws", "processes", "gateways", "metrics", "urls", "log", "data")
+        for key in ("http", "ws", "processes", "gateways", "metrics", "urls", "log", "media", "data")
     }
     parts = answering.parts(state["http"]) if state["phase"] == "running" and state["gateways"] else {}
     shown["processes"] = {name: None if name in down else pid for name, pid in state["processes"].items()}
@@ -314,6 +315,13 @@ def _addresses(state: dict[str, Any]) -> str:
     nodes = sum(name.startswith("cassandra-") for name in state["processes"])
     log = f"""
   messages   on {nodes} node{"s" * (nodes > 1)} of Cassandra        (./dev nodetool status)""" * bool(nodes)
+    media = state.get("media", {})
+    if "S3_BUCKET" in media:
+        log += f"""
+  files      in the bucket {media["S3_BUCKET"]} on {media["S3_ENDPOINT_URL"]}"""
+    if "CLAMD_URL" in media:
+        log += f"""
+  scanner    {media["CLAMD_URL"]}        (knows the EICAR test file, nothing else)"""
     return f"""
   HTTP       {state["http"]}        (health: {state["http"]}/health/ready)
   WebSocket  {state["ws"]}

@@ -312,6 +312,7 @@ class Stack:
             },
             "urls": {name.removesuffix("_URL").lower(): url for name, url in self.urls.items()},
             "log": self.log,
+            "media": self.media.variables(),
             "data": str(self.data.root),
         }
 

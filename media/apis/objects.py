@@ -76,7 +76,8 @@ class ContentView(APIView):
         is not ready yet."""
         name = request.query_params.get("rendition", "")
         if name and name not in _NAMES:
-            raise Refused(Code.BAD_REQUEST, "rendition: is none", details={"field": "rendition"})
+            said = "rendition: is none of " + ", ".join(_NAMES)
+            raise Refused(Code.BAD_REQUEST, said, details={"field": "rendition"})
         found = selectors.rendition(
             account=request.user,
             media_id=media_id,

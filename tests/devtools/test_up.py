@@ -119,6 +119,17 @@ def test_two_clones_run_side_by_side_and_each_stops_alone(clone: Callable[[], Cl
 
 
 @pytest.mark.needs_system
+@pytest.mark.needs_s3
+def test_manage_finds_the_files_where_the_system_has_them(clone: Callable[[], Clone]) -> None:
+    one = clone()
+    run = one.dev("up", "--detach", "--port", str(one.port), "--s3")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "files      in the bucket media on http://127.0.0.1:" in run.stdout
+    asked = "from media.storage import storage; print(type(storage()).__name__)"
+    assert one.dev("manage", "shell", "-v", "0", "-c", asked).stdout.split() == ["S3"]
+
+
+@pytest.mark.needs_system
 def test_nothing_is_left_after_the_supervisor_is_killed(clone: Callable[[], Clone]) -> None:
     system = clone()
     before = system.up()
