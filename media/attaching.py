@@ -20,13 +20,22 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
-#: Conversations in which somebody who sends a file on is looked for, those it was sent to last.
+#: Messages with a file that are looked through for one that somebody was sent, the last ones, and of them those of one sender:
+#: what a refused message would have carried is noted too, and nobody shall bury what others have sent.
 LOOKED_THROUGH: Final = 500
+OF_ONE_SENDER: Final = 100
 _REFUSED: Final[dict[str, str]] = {State.GONE: Code.GONE, State.REFUSED: Code.UNSUPPORTED_MEDIA}
 _FILES: Final = "SELECT id::text, owner_id::text, state FROM media_media WHERE id = ANY(%s::uuid[])"
 _SENT: Final = """
-SELECT DISTINCT ON (conversation_id) conversation_id::text
-FROM (SELECT conversation_id FROM media_reference WHERE media_id = %s::uuid ORDER BY id DESC LIMIT %s) AS latest
+SELECT DISTINCT conversation_id::text
+FROM (
+    SELECT conversation_id
+    FROM (
+        SELECT id, conversation_id, row_number() OVER (PARTITION BY sender_id ORDER BY id DESC) AS nth
+        FROM media_reference WHERE media_id = %s::uuid
+    ) AS counted
+    WHERE nth <= %s ORDER BY id DESC LIMIT %s
+) AS latest
 """
 _NOTE: Final = """
 INSERT INTO media_reference (media_id, conversation_id, sender_id, message_id, created_at)
@@ -97,6 +106,6 @@ def _judged(state: str) -> str:
 
 async def _was_sent(pool: AsyncConnectionPool, roster: Roster, one: Attached) -> bool:
     async with pool.connection() as link:
-        rows = await (await link.execute(_SENT, (one.media, LOOKED_THROUGH))).fetchall()
+        rows = await (await link.execute(_SENT, (one.media, OF_ONE_SENDER, LOOKED_THROUGH))).fetchall()
     lists = await roster.lists({conversation: 0 for (conversation,) in rows})
     return any(was_member(known, one.sender) for known in lists.values())

@@ -6,11 +6,14 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from django.db.models import Window
+from django.db.models.functions import RowNumber
+
 from accounts.errors import Refused
 from accounts.models import Account
 from delivery.roster import was_member
 from delivery.store.sync import store
-from media.attaching import LOOKED_THROUGH
+from media.attaching import LOOKED_THROUGH, OF_ONE_SENDER
 from media.models import Media, Reference, Rendition, State
 from media.tools.reasons import Reason
 from whatsapp.wire.errors import Code
@@ -30,13 +33,15 @@ def own(*, account: Account, media_id: uuid.UUID) -> Media:
 
 
 def shown(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID | None = None) -> Media:
-    """One's own upload, or what one was sent and may still read. ``conversation_id``: where; without it the conversations that it
-    was sent to last are looked through. Raises as :func:`own`."""
+    """One's own upload, or what one was sent and may still read. ``conversation_id``: where; without it the last messages with it
+    are looked through. Raises as :func:`own`."""
     media = Media.objects.filter(pk=media_id).first()
     if media is not None and media.owner_id != account.pk:
         found = Reference.objects.filter(media=media)
         if conversation_id is not None:
             found = found.filter(conversation_id=conversation_id)
+        nth = Window(RowNumber(), partition_by="sender_id", order_by="-pk")
+        found = found.annotate(nth=nth).filter(nth__lte=OF_ONE_SENDER)
         if not _was_sent(account, list(found.order_by("-pk")[:LOOKED_THROUGH])):
             media = None
     if media is None:

@@ -39,7 +39,7 @@ _RENDITION: Final = parameter(
 _CONVERSATION: Final = parameter(
     "conversationId",
     {"type": "string", "format": "uuid"},
-    f"Where the caller was sent it. Without it the {LOOKED_THROUGH} conversations that it was sent to last are looked through.",
+    f"Where the caller was sent it. Without it the last {LOOKED_THROUGH} messages with it are looked through.",
     samples.CONVERSATION,
 )
 

@@ -9,6 +9,7 @@ import httpx
 import psycopg
 import pytest
 
+from media.attaching import LOOKED_THROUGH
 from tests.gateway.peer import Peer, talking
 from tests.gateway.phone import Phone, Runs, new_id, sign_up
 from tests.media.test_uploads import Uploads
@@ -112,6 +113,21 @@ async def test_a_deleted_message_gives_nothing(stack: Runs, codec: str) -> None:
             return found == (0,)
 
         await until(forgotten, "no message carries it any more")
+
+
+async def test_messages_that_are_refused_bury_none(stack: Runs, codec: str) -> None:
+    """What a refused message would have carried was noted before: as often as references are looked through."""
+    async with talking(stack, codec) as (ann, bob, conversation):
+        assert ann.phone is not None
+        assert bob.phone is not None
+        media = await sealed(ann.phone, conversation)
+        await carry(ann, conversation, media)
+        for _ in range(LOOKED_THROUGH):
+            sent = bob.message(conversation, b"look", kind="image")
+            sent.media_url, sent.seq_num = f"/media/{media}/content", 999
+            assert (await bob.ask(sent)).code == "out_of_order"
+        for query in ("", f"?conversationId={conversation}"):
+            assert (await fetched(bob.phone, media, query)).content == b"sealed"
 
 
 async def test_addresses_of_others_are_passed_on(stack: Runs, codec: str) -> None:
