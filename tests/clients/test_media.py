@@ -320,6 +320,24 @@ async def test_a_limit_that_is_used_up_is_told(stack: Any):
         assert client.media.unfinished() == []
 
 
+@pytest.mark.parametrize("method", [b"POST", b"PATCH"])
+async def test_a_server_that_takes_no_files_for_now_is_told(stack: Any, method: bytes):
+    """Not at the beginning, or not any more; what the server has of the file is gone on with."""
+    problem = b'{"type": "/problems/feature_disabled", "detail": "Files are not taken here now."}'
+    async with two(stack) as (conversation, ann, _), Cutting(stack.http, only=(method,)) as way:
+        way.instead = [answer("501 Not Implemented", problem, Content_Type="application/problem+json")]
+        client = behind(way, ann)
+        with pytest.raises(RestError, match="Files are not taken") as refused:
+            await client.media.upload(conversation, b"a file", encrypted=True)
+        assert refused.value.code == "feature_disabled"
+        (begun,) = client.media.unfinished()
+        sent = await client.media.upload(conversation, b"a file", encrypted=True)  # later
+        assert client.media.unfinished() == []
+        assert sent.sealed is not None
+        posts = [head for head in way.heads if head.startswith(b"POST")]
+        assert len(posts) == (2 if method == b"POST" else 1), begun
+
+
 async def test_a_lost_answer_begins_no_second_upload(stack: Any):
     async with two(stack) as (conversation, ann, _), Cutting(stack.http, only=(b"POST",)) as way:
         way.cuts_down = iter([0, 0])

@@ -99,7 +99,7 @@ class Media(States):
 
         The same call goes on after a cut, and in another process. Raises ValueError for what is none, OSError,
         :class:`NotFound` (the conversation), :class:`TooLarge`, :class:`RateLimited`, :class:`LimitExceeded`, other
-        :class:`RestError`."""
+        :class:`RestError` (``feature_disabled``: the server takes no files for now)."""
         about = (thumbnail, name, caption, kept_thumbnail)
         async with self.uploading(
             conversation_id, file, kind, media_type, encrypted, about, progress
@@ -133,7 +133,7 @@ class Media(States):
                 yield await self._sent(transfer, kind, source, about, progress)
                 self._forget(transfer)
             except (RestError, MediaRefused) as error:
-                if not isinstance(error, RestError) or not (passes(error) or error.status in (401, 429)):
+                if not isinstance(error, RestError) or not (passes(error) or error.status in (401, 429, 501)):
                     self._forget_named(name)
                 raise
             finally:
@@ -190,7 +190,7 @@ class Media(States):
             except Unreachable:
                 await asyncio.sleep(backoff.next())
             except RestError as error:
-                if not passes(error) or error.status == 501:  # none is taken, by an older server or for now
+                if not passes(error):  # none is taken, by an older server or for now
                     return b""
                 await asyncio.sleep(backoff.next(at_least=error.retry_after or 0.0))
 

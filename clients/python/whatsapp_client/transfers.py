@@ -101,4 +101,5 @@ def passes(error: RestError) -> bool:
     """Whether it is a matter of waiting: the server is busy, or its storage is away."""
     if error.status == 429:
         return (error.retry_after or 0.0) <= PATIENCE
-    return error.status >= 500 or error.status in (408, 423)  # 423: how far an upload is cannot be looked up
+    # 423: how far an upload is cannot be looked up. 501: files are not taken, for how long nobody knows.
+    return (error.status >= 500 and error.status != 501) or error.status in (408, 423)
