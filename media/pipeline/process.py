@@ -101,7 +101,7 @@ def _work(media: Media, state: Beating) -> None:
         except NotStored:
             raise Refused(Reason.UNREADABLE, "nothing is stored") from None
         digest = _verified(media, digest_of(path))
-        scanned = _scan(path)
+        scanned = _scan(media, path)
         kind = identify(path, media.media_type)
         if _FAMILIES[kind.family] != media.kind:
             raise Refused(Reason.MISMATCH, kind.media_type)
@@ -137,13 +137,22 @@ def _verified(media: Media, digest: str) -> str:
     return digest
 
 
-def _scan(path: Path) -> bool:
-    """Whether all of it was looked into, or nobody is there to look (a development system). Raises ``ScannerUnavailable``."""
+def _scan(media: Media, path: Path) -> bool:
+    """Whether all of it was looked into, or nobody is there to look (a development system). Raises ``ScannerUnavailable``; of a
+    file that has waited for a day :class:`Refused`, if the scanner was there just before: then it is the file that ends it."""
     daemon = scanner()
     if daemon is None:
         return True
-    with path.open("rb") as file:
-        verdict = daemon.scan(iter(lambda: file.read(_SCANNED), b""))
+    waited = now_ms() - (media.stored_at or 0) >= LIMITS.media_busy_ms
+    if waited:
+        daemon.ping()
+    try:
+        with path.open("rb") as file:
+            verdict = daemon.scan(iter(lambda: file.read(_SCANNED), b""))
+    except ScannerUnavailable:
+        if waited:
+            raise Refused(Reason.RESOURCES, "the scanner comes to no verdict") from None
+        raise
     if verdict.kind is Found.INFECTED:
         raise Refused(Reason.INFECTED, verdict.name)
     return verdict.clean

@@ -194,12 +194,12 @@ class Receiver:
 
     def _finish(self) -> Media:
         key = names.incoming(self._held.media.pk)
+        if not faults.off("still_held"):
+            # Another one may have stored the file, and somebody may be at work on it.
+            uploads.check_held(self._row)
+            free()
         if not self._held.parts:
             whose = self._held.media
-            if not faults.off("still_held"):
-                # Another one may have stored the file, and somebody may be at work on it.
-                uploads.check_held(self._row)
-                free()
             self._storage.put(key, bytes(self._buffer), media_type(whose), metadata(whose))
         else:
             if self._buffer:

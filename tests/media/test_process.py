@@ -295,6 +295,36 @@ def test_nothing_passes_unscanned(
     assert process(media) == State.READY, "waiting is no attempt"
 
 
+class Ending(Daemon):
+    """A scanner that ends with a file, and is there again (or is not)."""
+
+    def __init__(self, back: bool) -> None:
+        super().__init__(ScannerUnavailable("it broke off"))
+        self.back = back
+
+    def ping(self) -> None:
+        if not self.back:
+            raise ScannerUnavailable("away")
+
+
+def test_a_file_that_the_scanner_ends_with_is_refused_after_a_day(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the file's doing only if the scanner was there just before: files wait for one that is away."""
+    daemon = Ending(back=True)
+    monkeypatch.setattr(pipeline, "scanner", lambda: daemon)
+    media = sent(ann, chat, photo())
+    assert process(media) == State.PROCESSING, "somebody else may have ended it"
+    Media.objects.filter(pk=media).update(leased_until=0, stored_at=now_ms() - LIMITS.media_busy_ms)
+    daemon.back = False
+    assert process(media) == State.PROCESSING
+    Media.objects.filter(pk=media).update(leased_until=0)
+    daemon.back = True
+    assert process(media) == State.REFUSED
+    assert Media.objects.get(pk=media).reason == "resources"
+    assert work.retry(media), "its bytes are kept for a day"
+
+
 class Replacing:
     """A scanner, while whose work others take the place of the bytes."""
 
