@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 LONGEST, SIDE = 1_024, 150
 
 
-def main(source: str, poster: str, thumb: str) -> None:
+def draw(source: str, poster: str, thumb: str) -> None:
     """The same sizes and quality as ``media/tools/pdf_worker.py``."""
     page = pypdfium2.PdfDocument(source)[0]
     picture = page.render(scale=LONGEST / max(page.get_size())).to_pil().convert("RGB")
@@ -21,4 +21,4 @@ def main(source: str, poster: str, thumb: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    draw(*sys.argv[1:])

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 LONGEST, SIDE = 4_096, 150
 
 
-def main(source: str, full: str, thumb: str) -> None:
+def shrink(source: str, full: str, thumb: str) -> None:
     """The same sizes, formats and qualities as ``media/tools/picture_worker.py``, with Pillow's own ways to them."""
     with Image.open(source) as opened:
         opened.draft("RGB", (LONGEST, LONGEST))
@@ -22,4 +22,4 @@ def main(source: str, full: str, thumb: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    shrink(*sys.argv[1:])

@@ -13,6 +13,8 @@ DEFAULT_DATA = REPO / ".local"
 #: ``up`` records here which data folder runs from this checkout, so that ``status`` and ``down`` need no flags.
 CHECKOUT_RECORD = REPO / ".local" / "stack.json"
 MARKER = "WHATSAPP_STACK"
+#: What a system has in its data folder, by the names that another one could be given by mistake.
+_PARTS = frozenset("logs run postgres valkey valkey-cluster cassandra s3 media clamd clients".split())
 
 
 class DataFolder:
@@ -43,6 +45,13 @@ class DataFolder:
             self.root.mkdir(parents=True, mode=0o700)
         for folder in (self.logs, self.run):
             folder.mkdir(exist_ok=True)
+
+    @property
+    def whole(self) -> Path | None:
+        """The data folder of which this one would be a part (``.local/s3``): that one's system would take it for its own."""
+        outer = self.root.parent
+        known = outer == DEFAULT_DATA.resolve() or (outer / self.secrets.name).exists()
+        return outer if known and self.root.name in _PARTS else None
 
     @property
     def id(self) -> str:

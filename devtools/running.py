@@ -39,6 +39,8 @@ def up(args: argparse.Namespace) -> int:
         print(_addresses(state))
         return 0
     data = DataFolder(args.data or REPO / ".local")
+    if data.whole:
+        raise DevError(f"{data.root} is a part of the data folder {data.whole}; choose another: --data DIR")
     bootstrap.ensure()
     if not 0 < args.port < 65536:
         raise DevError(f"--port {args.port} is no port number")

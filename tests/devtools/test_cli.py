@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from devtools import bootstrap, cassandra, cli, faults, fuzz, running
-from devtools.paths import REPO
+from devtools.errors import DevError
+from devtools.paths import DEFAULT_DATA, REPO, DataFolder
 from tests.faults.trials.catalogue import FAULTS
 
 
@@ -53,6 +55,17 @@ def test_a_machine_without_ffmpeg_is_told(monkeypatch: pytest.MonkeyPatch, tmp_p
     program = tmp_path / "ffmpeg"
     program.touch(mode=0o755)
     assert "ffmpeg" not in running._addresses(state)
+
+
+def test_a_part_of_a_data_folder_is_no_data_folder(tmp_path: Path) -> None:
+    """``.local`` would keep its files in ``.local/s3`` from then on, and not find those of ``.local/media``."""
+    (tmp_path / "secrets.json").touch()
+    for part in (tmp_path / "s3", DEFAULT_DATA / "media"):
+        with pytest.raises(DevError, match="is a part of the data folder"):
+            running.up(argparse.Namespace(data=str(part)))
+        assert not part.exists() or part.parent == DEFAULT_DATA
+    assert DataFolder(tmp_path / "second").whole is None
+    assert DataFolder(tmp_path.parent / "s3").whole is None
 
 
 def test_the_api_is_searched_for_no_longer_than_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
