@@ -14,7 +14,9 @@ DEFAULT_DATA = REPO / ".local"
 CHECKOUT_RECORD = REPO / ".local" / "stack.json"
 MARKER = "WHATSAPP_STACK"
 #: What a system has in its data folder, by the names that another one could be given by mistake.
-_PARTS = frozenset("logs run postgres valkey valkey-cluster cassandra s3 media clamd clients".split())
+_PARTS = frozenset(
+    {"logs", "run", "postgres", "valkey", "valkey-cluster", "cassandra", "s3", "media", "clamd", "clients"}
+)
 
 
 class DataFolder:
