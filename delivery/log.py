@@ -276,8 +276,9 @@ class Log:
                     self._receipts.sent(send.conversation, send.sender, seq)
                     if pending.group:
                         self._counts.sent(send.conversation, send.sender, seq)
-                elif send.kind == "delete":
-                    self._attachments.deleted(send.conversation, send.target)
+            if type(send) is Amendment and send.kind == "delete":
+                # A repetition too: who was to let the file go may have died behind the first one.
+                self._attachments.deleted(send.conversation, send.target)
             session.send(
                 frames.StatusUpdate(
                     conversation_id=send.conversation,

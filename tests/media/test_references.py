@@ -105,14 +105,33 @@ async def test_a_deleted_message_gives_nothing(stack: Runs, codec: str) -> None:
         assert (await ann.ask(deletion)).status == "sent"
         assert (await fetched(bob.phone, media)).status_code == 404
 
-        async def forgotten() -> bool:
-            with psycopg.connect(stack.env["DATABASE_URL"]) as link:
-                found = link.execute(
-                    "SELECT count(*) FROM media_reference WHERE media_id = %s", (media,)
-                ).fetchone()
-            return found == (0,)
+        await until(lambda: unnoted(stack, media), "no message carries it any more")
 
-        await until(forgotten, "no message carries it any more")
+
+async def test_a_deletion_that_is_repeated_lets_the_file_go(stack: Runs, codec: str) -> None:
+    """A gateway that is killed behind the deletion has not: whoever was sent the file could send it on for a month."""
+    async with talking(stack, codec) as (ann, bob, conversation):
+        assert ann.phone is not None
+        media = await sealed(ann.phone, conversation)
+        tick = await carry(ann, conversation, media)
+        with psycopg.connect(stack.env["DATABASE_URL"]) as link:
+            (noted,) = link.execute("SELECT * FROM media_reference WHERE media_id = %s", (media,)).fetchall()
+        deletion = frames.DeleteMessage(
+            message_id=new_id(), conversation_id=conversation, target_id=tick.message_id, timestamp=1
+        )
+        assert (await ann.ask(deletion)).status == "sent"
+        await until(lambda: unnoted(stack, media), "no message carries it any more")
+        with psycopg.connect(stack.env["DATABASE_URL"]) as link:  # as if that one had not come to it
+            link.execute(f"INSERT INTO media_reference VALUES ({', '.join(['%s'] * len(noted))})", noted)
+        assert (await ann.ask(deletion)).duplicate
+        await until(lambda: unnoted(stack, media), "no message carries it any more")
+        assert (await carry(bob, conversation, media)).code == "not_found"
+
+
+async def unnoted(stack: Runs, media: str) -> bool:
+    with psycopg.connect(stack.env["DATABASE_URL"]) as link:
+        found = link.execute("SELECT count(*) FROM media_reference WHERE media_id = %s", (media,)).fetchone()
+    return found == (0,)
 
 
 async def test_messages_that_are_refused_bury_none(stack: Runs, codec: str) -> None:
