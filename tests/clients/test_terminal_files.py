@@ -79,7 +79,7 @@ async def test_a_file_is_sent_by_a_command_with_its_progress(file: Path) -> None
     async with driven() as d:
         await d.open()
         await command(d, f'/file "{file}" look at [this]')
-        await d.sees("▣ beach day.png", "look at [this]", "Getting ready, end-to-end encrypted", "Cancel")
+        await d.sees("▣ beach day.png", "look at [this]", "Getting ready, encrypted", "Cancel")
         way = d.fake.ways[str(file)]
         way.progress(50, 200)
         await d.sees(" 25 %", "On its way")

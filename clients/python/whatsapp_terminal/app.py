@@ -202,7 +202,7 @@ class TerminalApp(App[int]):
             yield SystemCommand("Contact", "Who it is, timer, block, delete", chat.action_chat_info)
             yield SystemCommand("Name this contact", "In your list of chats", chat.action_name_contact)
         if not chat.open.closed:
-            yield SystemCommand("Send a file", "With a caption, end-to-end encrypted", chat.action_send_file)
+            yield SystemCommand("Send a file", "With a caption, encrypted", chat.action_send_file)
             yield SystemCommand("New poll", "Ask this chat something", chat.action_poll)
             yield SystemCommand("View once", "For the next message", chat.action_once)
             yield SystemCommand("Disappearing messages", "After how long", chat.action_timer)

@@ -46,7 +46,7 @@ class FileScreen(Sheet[Chosen]):
             yield Input(
                 self._caption, id="caption", max_length=CAPTION, compact=True, placeholder="A caption"
             )
-            yield Tick("End-to-end encrypted (the server does not look into it)", value=True, id="encrypted")
+            yield Tick("Encrypted (the server does not look into it)", value=True, id="encrypted")
             yield Static("", classes="error")
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="no", compact=True)

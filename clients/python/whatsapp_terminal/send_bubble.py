@@ -43,5 +43,5 @@ def _doing(send: Send) -> str:
         return f"The server works on it: {send.percent} %"
     if send.total and send.done >= send.total:
         return "Sent; the server looks at it" if not send.wish.encrypted else "Sent"
-    encrypted = "end-to-end encrypted" if send.wish.encrypted else "the server looks into it"
+    encrypted = "encrypted" if send.wish.encrypted else "the server looks into it"
     return f"On its way, {encrypted}" if send.done else f"Getting ready, {encrypted}"
