@@ -34,7 +34,7 @@ def keep(media: Media, made: renditions.Rendition) -> None:
     )  # fmt: skip
 
     def write(key: str) -> None:
-        storage().put(key, made.path, made.media_type, contents.about(media), CACHE_CONTROL)
+        storage().put(key, made.path, made.media_type, contents.about(media, key), CACHE_CONTROL)
 
     _keep(media, rendition, write)
 
@@ -50,7 +50,7 @@ def keep_original(media: Media, source: str, digest: str, media_type: str, size:
         # A request that has lost its upload may still write, from a client that waits for this moment.
         same = "" if faults.off("same_bytes") else etag
         try:
-            storage().copy(source, key, contents.about(media), etag=same)
+            storage().copy(source, key, contents.about(media, key), etag=same)
         except NotStored:
             raise Late from None
 

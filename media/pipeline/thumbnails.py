@@ -41,7 +41,7 @@ def put(*, account: Account, media_id: uuid.UUID, data: bytes) -> Media:
     )
 
     def write() -> None:
-        storage().put(key, data, MEDIA_TYPE, contents.about(media), CACHE_CONTROL)
+        storage().put(key, data, MEDIA_TYPE, contents.about(media, key), CACHE_CONTROL)
 
     # A row of its own names the object before it is there: what a killed process leaves goes with the file.
     note = Rendition.objects.create(media=media, name=_unnamed(), key=key, media_type="", size=0)

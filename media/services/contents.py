@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.utils.crypto import salted_hmac
 
 from accounts.limits import DAY_MS
 from media.models import Media, Reference, Rendition, State, Upload
@@ -29,6 +31,7 @@ _BATCH: Final = 500
 _LONGEST_S: Final = 300
 #: Before the name of a file that is being stored.
 _NOTE: Final = "~"
+_SALT: Final = "media.services.contents"
 _CARRIED: Final = Reference.objects.filter(media=OuterRef("pk"))
 
 
@@ -84,18 +87,33 @@ def let_go(key: str) -> None:
             storage().delete([key])
 
 
-def about(media: Media) -> dict[str, str]:
-    """What is written beside its objects: whose they are."""
+def about(media: Media, key: str) -> dict[str, str]:
+    """What is written beside its object of this key: whose it is, in words that only we can compare (:func:`is_of`). A bucket
+    tells them to whoever fetches the object, who may have it from somebody else, or has uploaded the same bytes."""
+    conversation = str(media.conversation_id or "")
     return names.metadata(
-        uploader=str(media.owner_id), conversation=str(media.conversation_id or ""), at_ms=media.created_at
+        uploader=_veiled(key, str(media.owner_id)),
+        conversation=_veiled(key, conversation) if conversation else "",
+        at_ms=media.created_at,
     )
+
+
+def is_of(key: str, named: str, user_id: str) -> bool:
+    """Whether ``named``, beside the object of this key, is this user."""
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return named in (user_id, *(_veiled(key, user_id, secret) for secret in secrets))
+
+
+def _veiled(key: str, text: str, secret: str | None = None) -> str:
+    """Another word for each object, so that two of one user do not show it."""
+    return salted_hmac(_SALT, f"{key}\n{text}", secret=secret, algorithm="sha256").hexdigest()[:32]
 
 
 def hand_over(key: str, user_id: str, other: Media) -> None:
     """An object that stays names who has it still, not the user who stored it first. Under its lock."""
     try:
-        if storage().describe(key).metadata.get("user-id") == user_id:
-            storage().copy(key, key, about(other))
+        if is_of(key, storage().describe(key).metadata.get("user-id", ""), user_id):
+            storage().copy(key, key, about(other, key))
     except NotStored:
         log.warning("an object that is needed is not stored")
 

@@ -95,6 +95,11 @@ def nothing_left_of(person: Person, place: Place) -> None:
     assert erasure.ended() == []
 
 
+def names(storage: Storage, key: str, person: Person) -> bool:
+    """Whether what is beside the object names this user."""
+    return contents.is_of(key, storage.describe(key).metadata["user-id"], person.user_id)
+
+
 def test_what_it_uploaded_goes_and_what_others_uploaded_stays(place: Place) -> None:
     ann, bob, chat = two_people()
     shared = photo()
@@ -107,7 +112,7 @@ def test_what_it_uploaded_goes_and_what_others_uploaded_stays(place: Place) -> N
     waiting, under_way = sent(ann, chat, photo((200, 100))), begun(ann, chat)
     Media.objects.filter(pk=both).update(upload_metadata="filename c2VjcmV0LnBkZg==")
     before = {each.key: place.storage.read(each.key) for each in made(his).values()}
-    assert place.storage.describe(made(his)["full"].key).metadata["user-id"] == ann.user_id
+    assert names(place.storage, made(his)["full"].key, ann)
     assert tasks.erase(ann.user_id) is False, "not while it lives"
     assert len(kept(place.storage)) == 6
 
@@ -116,7 +121,7 @@ def test_what_it_uploaded_goes_and_what_others_uploaded_stays(place: Place) -> N
     assert list(place.storage.open_uploads(2**53)) == []
     assert Media.objects.get(pk=his).state == State.READY
     for each in made(his).values():
-        assert place.storage.describe(each.key).metadata["user-id"] == bob.user_id, "it is his now"
+        assert names(place.storage, each.key, bob), "it is his now"
         assert place.storage.describe(each.key).media_type == each.media_type
     for media in Media.objects.filter(pk__in=(both, own, refused, waiting, under_way)):
         assert (media.state, media.media_type, media.sha256, media.size) == (State.GONE, "", "", 0)
@@ -171,7 +176,7 @@ def test_what_somebody_sent_on_is_theirs_then(place: Place) -> None:
     )
     assert found.upload_metadata == "", "it was told by who is gone"
     for each in made(media).values():
-        assert place.storage.describe(each.key).metadata["user-id"] == bob.user_id
+        assert names(place.storage, each.key, bob)
     assert {str(each.sender_id) for each in Reference.objects.filter(media=media)} == {
         bob.user_id,
         carl.user_id,

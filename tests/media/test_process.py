@@ -18,7 +18,7 @@ from media.pipeline import process as pipeline
 from media.pipeline.process import process
 from media.scan import Kind as Found
 from media.scan import ScannerUnavailable, Verdict
-from media.services import work
+from media.services import contents, work
 from media.storage import Storage, StorageUnavailable
 from media.tools.reasons import Busy, Late, Missing
 from tests.media.conftest import Person, direct, kept, sign_in
@@ -144,6 +144,24 @@ def test_what_is_refused_leaves_nothing(
     assert process(media) == State.REFUSED
     assert Media.objects.get(pk=media).reason == reason
     assert kept(folder) == []
+
+
+def test_what_is_beside_an_object_tells_others_nothing(
+    ann: Person, chat: str, folder: Storage, settings: Any
+) -> None:
+    """A bucket tells it to whoever fetches the object: somebody who was forwarded it, or has uploaded the same bytes."""
+    media = sent(ann, chat, photo())
+    assert process(media) == State.READY
+    beside = {each.key: folder.describe(each.key).metadata for each in made(media).values()}
+    assert len(beside) == 2
+    for key, metadata in beside.items():
+        assert ann.user_id not in str(metadata)
+        assert chat not in str(metadata)
+        assert contents.is_of(key, metadata["user-id"], ann.user_id)
+        assert not contents.is_of(key, metadata["user-id"], str(uuid.uuid4()))
+    assert len({metadata["user-id"] for metadata in beside.values()}) == 2, "nor that both are of one user"
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another"
+    assert all(contents.is_of(key, found["user-id"], ann.user_id) for key, found in beside.items())
 
 
 def test_the_same_content_is_stored_once(ann: Person, chat: str, folder: Storage) -> None:
