@@ -180,6 +180,8 @@ class Receiver:
         if not self._buffer or self.received == held.offset:
             return
         number, data = held.next_part, bytes(self._buffer)
+        if number > MOST_PARTS:  # a byte at a time, each of which reads and writes up to a part
+            raise TooManyParts
         self._storage.put(tail_key(held.media.pk, number), data, OCTETS)
         self._held = uploads.moved(
             held, offset=self.received, tail=number, tail_size=len(data), next_part=number + 1

@@ -14,6 +14,7 @@ from media.apis import receiving
 from media.models import Media, State, Upload
 from media.services import contents, quota, uploads
 from media.storage import Storage, StorageUnavailable
+from media.storage.interface import MOST_PARTS
 from media.uploads import ending
 from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in, some_id
 from whatsapp.infra import faults
@@ -420,6 +421,16 @@ def test_parts_that_count_for_nothing_are_bounded(
     else:
         assert set(statuses) == {460}
         assert parts > 30_000
+
+
+def test_a_byte_at_a_time_comes_to_an_end(ann: Person, chat: str, folder: Storage) -> None:
+    """Each request reads and writes all that is too small for a part."""
+    tus = Tus(ann)
+    path = tus.begin(chat, 50_000).headers["Location"]
+    Upload.objects.update(next_part=MOST_PARTS)
+    assert tus.send(path, 0, b"a").status_code == 204
+    assert_problem(tus.send(path, 1, b"b"), "gone", 410)
+    assert tus.offset(path) == 1
 
 
 def test_a_beginning_that_is_refused_with_its_bytes_leaves_nothing(
