@@ -37,6 +37,7 @@ DEVELOPMENT_LIMITS = {
     "media_bytes_per_hour": 100 * 2**30,
     "media_large_bytes_per_day": 1_000 * 2**30,
     "media_open_uploads": 100_000,
+    "media_uploads_of_one": 10_000,
     "messages_per_minute": 600_000,
     "frames_per_second": 100_000,
     "syncs_per_minute": 10_000,

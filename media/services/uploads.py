@@ -306,10 +306,12 @@ def finish(held: Held) -> Media:
 
 def terminate(*, account: Account, media_id: uuid.UUID, presigned: bool = False) -> Upload:
     """End an upload that its owner does not want any more; returns what is to be deleted from the storage. Raises those of
-    :func:`find`."""
+    :func:`find`, and ``unavailable``: it comes to its end at this moment."""
     upload = find(account=account, media_id=media_id, presigned=presigned)
     with transaction.atomic():
-        Upload.objects.filter(pk=media_id).delete()
+        if not Upload.objects.filter(pk=media_id).delete()[0]:
+            # What is stored of it may be a whole file now, of which somebody was told.
+            raise Refused(Code.UNAVAILABLE, "This upload ends just now; ask again.", retry_after_ms=1_000)
         Media.objects.filter(pk=media_id, state=State.UPLOADING).update(state=State.GONE, request=None)
     return upload
 
@@ -332,6 +334,13 @@ def overdue(now: int, limit: int = 500) -> list[Upload]:
     return list(
         Upload.objects.select_related("media").filter(expires_at__lte=now).order_by("expires_at")[:limit]
     )
+
+
+def take_away(upload: Upload) -> bool:
+    """Of one that is overdue: no request that runs changes it any more, or says that it is whole. False: it has come to its end,
+    and what is stored of it stays."""
+    found = Upload.objects.filter(pk=upload.pk, expires_at=upload.expires_at)
+    return bool(found.update(holder=uuid.uuid4()))
 
 
 def drop(upload: Upload) -> None:

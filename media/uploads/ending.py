@@ -36,7 +36,8 @@ def sweep() -> int:
     """Delete the uploads that took too long. Returns how many. Ends after a few minutes; the next call goes on."""
     gone, end = 0, time.monotonic() + _LONGEST_S
     while time.monotonic() < end:
-        forgotten = [upload for upload in uploads.overdue(now_ms()) if forget(upload)]
+        due = uploads.overdue(now_ms())
+        forgotten = [upload for upload in due if uploads.take_away(upload) and forget(upload)]
         for upload in forgotten:
             uploads.drop(upload)
         gone += len(forgotten)

@@ -185,6 +185,65 @@ def test_what_takes_too_long_leaves_nothing(
     assert state(path) == State.GONE
 
 
+@pytest.mark.parametrize("first", ["sweep", "end"])
+def test_a_sweep_at_the_moment_in_which_the_last_byte_comes(
+    ann: Person,
+    chat: str,
+    folder: Storage,
+    clock: Any,
+    limits: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+) -> None:
+    """Who is told that all bytes are here has them."""
+    from media.uploads.receiver import Receiver
+
+    limits(media_upload_ms=60_000)
+    path = Tus(ann).begin(chat, 1000).headers["Location"]
+    media = Media.objects.get(pk=path.rpartition("/")[2])
+    late = Receiver(uploads.hold(account=media.owner, media_id=media.pk, offset=0), folder)
+    late.open()
+    late.feed(some_bytes(1000))
+    clock(60_000)
+    if first == "end":
+        due = uploads.overdue(now_ms())
+        monkeypatch.setattr(uploads, "overdue", lambda now: due)
+        late.close()
+        assert ending.sweep() == 0
+        assert (state(path), stored(path, folder)) == (State.STORED, some_bytes(1000))
+    else:
+        real = type(folder).delete
+
+        def deleted(self: Storage, keys: Any) -> None:
+            monkeypatch.setattr(type(folder), "delete", real)
+            real(self, keys)
+            with pytest.raises(uploads.Lost):
+                late.close()
+
+        monkeypatch.setattr(type(folder), "delete", deleted)
+        assert ending.sweep() == 1
+        assert (state(path), kept(folder)) == (State.GONE, [])
+
+
+def test_who_gives_up_what_ends_at_this_moment_deletes_nothing(
+    ann: Person, chat: str, folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tus, data = Tus(ann), some_bytes(1000)
+    path = tus.begin(chat, 1000).headers["Location"]
+    real = uploads.find
+
+    def found(**asked: Any) -> Upload:
+        upload = real(**asked)
+        monkeypatch.setattr(uploads, "find", real)
+        assert tus.send(path, 0, data).status_code == 204
+        return upload
+
+    monkeypatch.setattr(uploads, "find", found)
+    assert_problem(tus.ask("DELETE", path), "unavailable", 503)
+    assert (state(path), stored(path, folder)) == (State.STORED, data)
+    assert_problem(tus.ask("DELETE", path), "conflict", 409)
+
+
 def test_a_request_that_was_taken_over_changes_nothing(ann: Person, chat: str, folder: Storage) -> None:
     """A phone changes its network: the request that it left behind still writes when the next one has the upload."""
     from media.uploads.receiver import Receiver
