@@ -8,6 +8,7 @@ young again (:func:`needs_renewal`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from itertools import islice
 from typing import Any
 
 from media.storage import names
-from media.storage.interface import Entry, NotStored, Storage
+from media.storage.interface import Entry, NotStored, Storage, StorageUnavailable
+
+log = logging.getLogger(__name__)
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -129,8 +132,12 @@ def sweep(
     Raises :class:`StorageUnavailable`."""
     uploads = 0
     for upload in storage.open_uploads(now_ms - policy.uploads_after_ms):
-        storage.abort(upload.key, upload.token)
-        uploads += 1
+        try:
+            storage.abort(upload.key, upload.token)
+        except StorageUnavailable as error:
+            log.warning("an upload of the storage stays for now: %s", type(error).__name__)
+        else:
+            uploads += 1
     storage.tidy(now_ms - policy.uploads_after_ms)
     old = now_ms - policy.incoming_after_ms
     incoming = _delete(

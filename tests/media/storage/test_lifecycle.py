@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from moto import mock_aws
 
 from media.management.commands import media_lifecycle
-from media.storage import Storage, lifecycle, names
+from media.storage import Storage, StorageUnavailable, lifecycle, names
 from media.storage.lifecycle import POLICY, Policy, Swept, sweep
 from media.storage.local import Local
 from media.storage.s3 import S3
@@ -83,6 +83,26 @@ def test_forgotten_uploads_and_what_became_nothing_go(place: Place) -> None:
     assert [entry.key for entry in storage.keys("")] == sorted([waiting, shown, "groups/icon.jpg"])
     assert not list(storage.open_uploads(2**50))
     assert sweep(storage, now_ms() + DAY + 60_000, waits={waiting}.__contains__) == Swept()
+
+
+def test_an_upload_that_cannot_be_ended_holds_up_nothing_else(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = place.storage
+    stays, goes, old = (names.incoming(uuid.uuid4()) for _ in range(3))
+    storage.put(old, b"x", TYPE)
+    for key in (stays, goes):
+        storage.part(key, storage.begin(key, TYPE), 1, b"part")
+    real = storage.abort
+
+    def fails(key: str, token: str) -> None:
+        if key == stays:
+            raise StorageUnavailable
+        real(key, token)
+
+    monkeypatch.setattr(storage, "abort", fails)
+    assert sweep(storage, now_ms() + DAY + 60_000) == Swept(uploads=1, incoming=1)
+    assert [upload.key for upload in storage.open_uploads(2**50)] == [stays]
 
 
 def test_media_go_after_their_time(place: Place) -> None:
