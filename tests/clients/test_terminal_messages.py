@@ -20,10 +20,15 @@ async def pick(d: Driver, words: str) -> None:
     """Choose the message with these words, in the chat with Bob."""
     if d.screen.open is None:
         await d.open()
-    await d.sees(words)
     view = d.screen.query_one(MessagesView)
+
+    def keys() -> list[str]:
+        return [block.key for block in view.blocks if words in block_text(block)]
+
+    await until(keys)  # on the screen they may stand in the list of chats alone
+    await d.sees(words)
     view.focus()
-    view.pick(next(block.key for block in reversed(view.blocks) if words in block_text(block)))
+    view.pick(keys()[-1])
     await d.pilot.pause()
 
 
