@@ -3,9 +3,9 @@
 #
 #   devtools/bare_root.sh [--tests] [--all] [--only ARGUMENTS] [--keep] [--root DIR] [--port N]
 #
-# Makes a bare root with mmdebstrap (installed if missing), clones this repository's HEAD into it, and in a chroot runs
+# Makes a bare root with mmdebstrap (installed if missing), clones this repository's HEAD into it, and in it runs
 # ./dev up --detach, status, demo, (with --tests) test, down; then up, demo and down as an ordinary user. Needs root. The
-# chroot's network is this machine's: the apt sources, certificates, pip and Maven settings and proxy variables of this machine are
+# root's network is this machine's: the apt sources, certificates, pip and Maven settings and proxy variables of this machine are
 # copied, so that the registries are reached the same way.
 # --all: test --all, which installs packages. --only 'tests/deploy -k image': the tests with these arguments. --keep leaves the root folder for looking around;
 # --root with one that was kept goes on there, with this repository's HEAD.
@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ "$(id -u)" = 0 ] || { echo "bare_root: needs root, for chroot and mounts" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || { echo "bare_root: needs root, for mounts" >&2; exit 1; }
 
 if [ -z "${BARE_ROOT_INNER:-}" ]; then
     # Mounts and processes of our own: both vanish with us, whatever happens.
@@ -79,7 +79,7 @@ make_root() {
 }
 
 mount_root() {
-    # A mount of its own: Java asks what file system a path is on, and finds none in a chroot whose root is an ordinary folder.
+    # A mount of its own: Java asks what file system a path is on, and finds none where the root is an ordinary folder.
     mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /sys "$root/sys"
@@ -96,7 +96,12 @@ mount_root() {
     ln -s /proc/self/fd "$root/dev/fd"
 }
 
-inside() { # COMMAND…  in the chroot, with a clean environment but for how the registries are reached
+# The root folder is the root of a mount namespace of its own: in a chroot the kernel makes no user namespaces, which tools of
+# media are run in.
+readonly ENTER='cd "$1" && mkdir -p .before && pivot_root . .before && shift && exec "$@"'
+readonly LEAVE='import ctypes, os; ctypes.CDLL(None).umount2(b"/.before", 2); os.rmdir("/.before")'
+
+inside() { # COMMAND…  in the bare root, with a clean environment but for how the registries are reached
     local pass=() variable
     while IFS='=' read -r -d '' variable _; do
         case "$variable" in
@@ -105,8 +110,9 @@ inside() { # COMMAND…  in the chroot, with a clean environment but for how the
             PIP_* | *_proxy | *_PROXY | MAVEN_CENTRAL_URL | npm_config_registry) pass+=("$variable=${!variable}") ;;
         esac
     done < /proc/self/environ
-    chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb "${pass[@]}" \
-        /bin/sh -c 'cd /srv/whatsapp 2>/dev/null || cd /; exec "$@"' sh "$@" < /dev/null
+    unshare --mount --propagation private -- /bin/sh -c "$ENTER" sh "$root" \
+        /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb "${pass[@]}" \
+        /bin/sh -c 'cd / && python3 -c "$0" && { cd /srv/whatsapp 2>/dev/null || cd /; } && exec "$@"' "$LEAVE" "$@" < /dev/null
 }
 
 ordinary() { # COMMAND…  the same as an ordinary user, in a clone of their own
