@@ -100,14 +100,18 @@ class Album:
             except httpx.TransportError:
                 return 503
 
-    async def known(self, media: str) -> dict[str, Any]:
+    async def _told(self, path: str) -> httpx.Response:
         """Pools find out one by one that connections of an earlier server have ended: what is unavailable is asked again."""
 
         async def asked() -> httpx.Response | None:
-            answer = await self.phone.rest("GET", f"/media/{media}")
+            answer = await self.phone.rest("GET", path)
             return answer if answer.status_code != 503 else None
 
-        answer = await until(asked, "it is answered")
+        found: httpx.Response = await until(asked, "it is answered", LONG)
+        return found
+
+    async def known(self, media: str) -> dict[str, Any]:
+        answer = await self._told(f"/media/{media}")
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
@@ -128,7 +132,7 @@ class Album:
         return known
 
     async def fetched(self, media: str, **query: str) -> bytes:
-        answer = await self.phone.rest("GET", f"/media/{media}/content?{httpx.QueryParams(query)}")
+        answer = await self._told(f"/media/{media}/content?{httpx.QueryParams(query)}")
         assert answer.status_code == 302, answer.text
         async with httpx.AsyncClient(trust_env=False, timeout=LONG) as client:
             found = await client.get(answer.headers["Location"])
