@@ -1,5 +1,5 @@
 """What an account that ended has uploaded goes. At once what nobody was sent; what was sent, when the messages that the account
-sent have gone as well (``LIMITS.media_ended_ms``), for whoever was away shall not find a message without its picture. What
+sent have gone as well (``contents.carried_ms``), for whoever was away shall not find a message without its picture. What
 somebody else sent on is theirs from then on; what somebody else has uploaded stays, were it the same bytes.
 
 First the rows: from then on nothing of it is sent, fetched or worked on, and they say nothing of a person any more. Then what is
@@ -21,7 +21,6 @@ from media.storage import StorageUnavailable
 from media.uploads.ending import forget
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 
 #: Uploads of a step. Each has a few files, and each file costs the storage a request or two.
 STEP: Final = 100
@@ -56,7 +55,7 @@ def step(owner_id: uuid.UUID) -> bool:
 
 def _due() -> QuerySet[Media]:
     """Uploads of accounts that ended whose time has come."""
-    over = Q(owner__retired_at__lte=now_ms() - LIMITS.media_ended_ms)
+    over = Q(owner__retired_at__lte=now_ms() - contents.carried_ms())
     return Media.objects.exclude(state=State.GONE).filter(over | ~_CARRIED, owner__retired_at__isnull=False)
 
 

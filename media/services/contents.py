@@ -35,7 +35,7 @@ _SALT: Final = "media.services.contents"
 _CARRIED: Final = Reference.objects.filter(media=OuterRef("pk"))
 
 
-def _carried_ms() -> int:
+def carried_ms() -> int:
     """For so long a message carries its file: it lives, and whoever is slow still finds the file of the last one."""
     return LIMITS.retention_ms + DAY_MS
 
@@ -130,7 +130,7 @@ def with_files(state: str = State.GONE) -> QuerySet[Media]:
 def drop_unused(now: int) -> int:
     """Delete what nobody was sent within ``LIMITS.media_unused_ms``, and what only messages carry that have expired since.
     Returns how many. Ends after a few minutes; the next call goes on."""
-    Reference.objects.filter(created_at__lt=now - _carried_ms()).delete()
+    Reference.objects.filter(created_at__lt=now - carried_ms()).delete()
     gone, end = 0, time.monotonic() + _LONGEST_S
     while time.monotonic() < end:
         due = Media.objects.filter(state__in=(State.READY, State.REFUSED), look_at__lte=now)
@@ -159,7 +159,7 @@ def _declare_gone(media: Media, now: int) -> bool:
             list(Media.objects.select_for_update().filter(pk=media.pk))
         last = Reference.objects.filter(media=media).aggregate(last=Max("created_at"))["last"]
         if last is not None:
-            Media.objects.filter(pk=media.pk).update(look_at=max(last + _carried_ms(), now) + 1)
+            Media.objects.filter(pk=media.pk).update(look_at=max(last + carried_ms(), now) + 1)
             return False
         ready = Media.objects.filter(pk=media.pk, state__in=(State.READY, State.REFUSED))
         return bool(ready.update(state=State.GONE, request=None, upload_metadata=""))
@@ -177,6 +177,6 @@ def prune(now: int) -> int:
     """Forget what is gone and so old that every message has expired that could have carried it. Returns how many."""
     held = Exists(_CARRIED) | Exists(Rendition.objects.filter(media=OuterRef("pk")))
     held |= Exists(Upload.objects.filter(media=OuterRef("pk")))
-    old = Media.objects.filter(~Q(held), state=State.GONE, created_at__lt=now - _carried_ms())
+    old = Media.objects.filter(~Q(held), state=State.GONE, created_at__lt=now - carried_ms())
     ids = list(old.order_by("created_at").values_list("pk", flat=True)[: 10 * _BATCH])
     return Media.objects.filter(pk__in=ids).delete()[0]

@@ -34,7 +34,6 @@ from tests.support.buckets import backend_options
 from tests.support.patience import LONG
 from tests.support.s3 import S3
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,10 +66,13 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-def end(person: Person, ago: int = LIMITS.media_ended_ms) -> str:
+def end(person: Person, ago: int | None = None) -> str:
     """The account ended ``ago`` ms before now, by default when nothing that it has sent is kept for anybody any more."""
     with transaction.atomic():
-        retire(account=Account.objects.get(pk=person.user_id), now=now_ms() - ago)
+        retire(
+            account=Account.objects.get(pk=person.user_id),
+            now=now_ms() - (contents.carried_ms() if ago is None else ago),
+        )
     return person.user_id
 
 
@@ -144,13 +146,13 @@ def test_what_it_has_sent_stays_as_long_as_its_messages(place: Place) -> None:
         process(media)
     carried(shown, now_ms(), conversation_id=chat, sender_id=ann.user_id)
     files = sorted(each.key for each in made(shown).values())
-    assert tasks.erase(end(ann, ago=LIMITS.media_ended_ms - 60_000)) is False
+    assert tasks.erase(end(ann, ago=contents.carried_ms() - 60_000)) is False
     assert sorted(kept(place.storage)) == files
     assert Media.objects.get(pk=shown).state == State.READY
     assert Media.objects.get(pk=unsent).state == State.GONE
     assert erasure.ended() == [], "nothing is due"
 
-    Account.objects.filter(pk=ann.user_id).update(retired_at=now_ms() - LIMITS.media_ended_ms)
+    Account.objects.filter(pk=ann.user_id).update(retired_at=now_ms() - contents.carried_ms())
     assert erasure.ended() == [uuid.UUID(ann.user_id)]
     assert tasks.erase(ann.user_id) is False
     nothing_left_of(ann, place)

@@ -116,7 +116,6 @@ class Limits:
     media_upload_ms: int = 24 * 3_600_000  # an upload without an end is deleted
     media_unused_ms: int = 24 * 3_600_000  # so is what nobody was sent
     media_busy_ms: int = 24 * 3_600_000  # a file without room or verdict for so long is refused
-    media_ended_ms: int = 31 * 86_400_000  # what an ended account had sent stays: its messages do, and a day
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere
