@@ -17,6 +17,7 @@ from whatsapp.settings.databases import *  # noqa: F403
 from whatsapp.settings.devices import *  # noqa: F403
 from whatsapp.settings.fsck import *  # noqa: F403
 from whatsapp.settings.pins import *  # noqa: F403
+from whatsapp.settings.push import *  # noqa: F403
 from whatsapp.settings.rest import *  # noqa: F403
 from whatsapp.settings.schedule import *  # noqa: F403
 from whatsapp.settings.security import *  # noqa: F403
@@ -50,6 +51,7 @@ INSTALLED_APPS = [
     "accounts",
     "groups",
     "media",
+    "notifications",
     "chats",
 ]
 
@@ -164,6 +166,8 @@ CELERY_TASK_ROUTES = (
         ("groups.tasks.*", {"queue": "maintenance"}),
         ("media.tasks.process", {"queue": "media"}),
         ("media.tasks.*", {"queue": "maintenance"}),
+        ("notifications.tasks.push", {"queue": "push"}),
+        ("notifications.tasks.*", {"queue": "maintenance"}),
         ("chats.tasks.*", {"queue": "maintenance"}),
         ("whatsapp.staff.tasks.*", {"queue": "maintenance"}),
     ],

@@ -1,0 +1,23 @@
+"""What passes between the three steps of a worker: who is due (:mod:`notifications.due`) → what they are sent
+(:mod:`notifications.policy`) → what became of it (:mod:`notifications.dispatch`)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from notifications.senders.interface import Push, Target
+
+
+class Planned(NamedTuple):
+    """One notification, and what is true of its device once the provider has accepted it."""
+
+    target: Target
+    push: Push
+    #: (conversation, seq): the device was told up to there.
+    told: tuple[tuple[str, int], ...]
+
+
+class Plan(NamedTuple):
+    pushes: list[Planned]
+    #: user → when to look again, ms since the epoch: the end of quiet hours, the end of the wait for an acknowledgement.
+    again: dict[str, int]

@@ -1,0 +1,1 @@
+"""One sender for each provider behind one interface (:mod:`notifications.senders.interface`)."""
