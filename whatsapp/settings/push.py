@@ -1,6 +1,6 @@
 """The apps that notifications are sent for. ``PUSH_APPS`` names them; what each needs is in ``PUSH_<NAME>_…`` (docs/push.md).
 
-``PUSH_APPS="ios ios-dev android web"`` and ``PUSH_IOS_DEV_PROVIDER=apns``: a dash of a name is an underscore in the variables.
+``PUSH_APPS=ios,ios-dev,android,web`` and ``PUSH_IOS_DEV_PROVIDER=apns``: a dash of a name is an underscore in the variables.
 """
 
 from __future__ import annotations
