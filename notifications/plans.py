@@ -15,6 +15,9 @@ class Planned(NamedTuple):
     push: Push
     #: (conversation, seq): the device was told up to there.
     told: tuple[tuple[str, int], ...]
+    #: Since when it could be sent, ms since the epoch: when the newest event that it tells of was stored, or the end of quiet
+    #: hours. Its ``ttl_s`` runs from there, and so does what is measured. None: from now, and it is not measured.
+    at: int | None = None
 
 
 class Plan(NamedTuple):

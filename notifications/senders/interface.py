@@ -4,7 +4,19 @@ something is sent, nor what becomes of the answer."""
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
+
+
+class PushApp(NamedTuple):
+    """One app of one provider, in one environment."""
+
+    name: str
+    provider: str
+    #: What stands in ``PUSH_<NAME>_…``, by the rest of the name in lower case: ``{"key_id": "…", "environment": "sandbox"}``.
+    options: Mapping[str, str]
+    rate: int = 10_000  # pushes a second, of one worker process; ``PUSH_<NAME>_RATE``
+    concurrency: int = 100  # pushes under way at once, of one worker process; ``PUSH_<NAME>_CONCURRENCY``
 
 
 class Urgency(enum.Enum):

@@ -8,23 +8,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from django.core.exceptions import ImproperlyConfigured
 
+from notifications.senders.interface import PushApp
 from whatsapp.settings import env
 
 PROVIDERS: Final = ("apns", "fcm", "webpush")
 _NAME: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
-
-class PushApp(NamedTuple):
-    """One app of one provider, in one environment."""
-
-    name: str
-    provider: str
-    #: What stands in ``PUSH_<NAME>_…``, by the rest of the name in lower case: ``{"key_id": "…", "environment": "sandbox"}``.
-    options: Mapping[str, str]
 
 
 def read(names: list[str], variables: Mapping[str, str]) -> dict[str, PushApp]:
@@ -45,8 +37,20 @@ def read(names: list[str], variables: Mapping[str, str]) -> dict[str, PushApp]:
         provider = options.pop("provider", "")
         if provider not in PROVIDERS:
             raise ImproperlyConfigured(f"{prefix}PROVIDER is one of {', '.join(PROVIDERS)}.")
-        found[name] = PushApp(name, provider, options)
+        rate = _positive(prefix + "RATE", options.pop("rate", ""), PushApp._field_defaults["rate"])
+        concurrency = _positive(
+            prefix + "CONCURRENCY", options.pop("concurrency", ""), PushApp._field_defaults["concurrency"]
+        )
+        found[name] = PushApp(name, provider, options, rate, concurrency)
     return found
+
+
+def _positive(variable: str, text: str, default: int) -> int:
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000_000:
+        raise ImproperlyConfigured(f"{variable} is a whole number from 1 to 1,000,000.")
+    return int(text)
 
 
 PUSH_APPS: Final = read(env.words("PUSH_APPS"), os.environ)
