@@ -42,12 +42,17 @@ class PushTarget(models.Model):
 
 
 class PushState(models.Model):
-    """Up to where a device was told of a conversation. Written after its provider has accepted."""
+    """Up to where a device was told of a conversation (:class:`notifications.plans.Told`). Written after its provider has
+    accepted."""
 
     pk = models.CompositePrimaryKey("target", "conversation")
     target = models.ForeignKey(PushTarget, on_delete=models.CASCADE, related_name="states")
     conversation = models.UUIDField()
     seq = models.BigIntegerField()
+    #: The message that the device shows a notification of, 0: none any more. What it was told counts all the same.
+    shown = models.BigIntegerField(default=0, db_default=0)
+    #: When that message vanishes, ms; 0: never.
+    until = models.BigIntegerField(default=0, db_default=0)
     told_at = models.BigIntegerField()
 
     def __str__(self) -> str:

@@ -116,6 +116,12 @@ class Limits:
     media_upload_ms: int = 24 * 3_600_000  # an upload without an end is deleted
     media_unused_ms: int = 24 * 3_600_000  # so is what nobody was sent
     media_busy_ms: int = 24 * 3_600_000  # a file without room or verdict for so long is refused
+    # push notifications
+    push_unacked_ms: int = (
+        5_000  # a connected device that leaves something unacknowledged for so long is told
+    )
+    push_oldest_ms: int = 24 * 3_600_000  # what is older only counts on the badge
+    push_conversations: int = 16  # that one device is told of at once; the others only count on the badge
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere
