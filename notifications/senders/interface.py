@@ -36,6 +36,9 @@ class Target(NamedTuple):
     token: str  # the provider's; the endpoint of a Web Push subscription
     p256dh: bytes | None = None  # the device's public key, 65 bytes uncompressed, and
     auth: bytes | None = None  # its secret of 16 bytes (RFC 8291); both or neither
+    #: When the device gave us the token, ms since the epoch: a provider may say since when a token is dead.
+    set_at: int = 0
+    call_token: str | None = None  # of APNs: the token of PushKit, which calls ring with
 
 
 class Push(NamedTuple):
