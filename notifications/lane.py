@@ -1,0 +1,111 @@
+"""The way of one app to its provider: who sends next, whether the provider is asked at all, and how it has been."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from notifications import figures
+from notifications.circuit import Circuit
+from notifications.senders.interface import Outcome, Push, PushApp, Result, Sender, Target
+from notifications.turns import Turns
+from whatsapp.infra import clock
+
+log = logging.getLogger(__name__)
+
+#: Senders bound their own waits; one that does not answer for so long is given up.
+SEND_S: Final = 60.0
+#: Providers of one Web Push app that have a circuit of their own; hosts are on a list, so there are few.
+_CIRCUITS: Final = 64
+#: Why nothing was sent: the circuit is open.
+LEFT_ALONE: Final = "left_alone"
+
+
+class Lane:
+    def __init__(self, app: PushApp, sender: Sender, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.app, self.provider = app.name, sender.provider
+        self.sender = sender
+        self._clock = monotonic
+        self._turns = Turns(app.concurrency, app.rate, monotonic)
+        self._circuits: dict[str, Circuit] = {}
+        #: Milliseconds since the epoch, of this process.
+        self.success_at: int | None = None
+        self.error_at: int | None = None
+        self.error = ""
+        self.accepted = self.failed = 0
+        figures.lanes.add(self)
+
+    @property
+    def under_way(self) -> int:
+        return self._turns.under_way
+
+    @property
+    def waiting(self) -> int:
+        return self._turns.waiting
+
+    @property
+    def state(self) -> int:
+        """The worst circuit's, as :mod:`whatsapp.infra.breaker` counts them."""
+        return max((circuit.state for circuit in self._circuits.values()), default=0)
+
+    def retry_ms(self, target: Target) -> int:
+        """Milliseconds for which the target's provider is left alone; 0: it may be asked."""
+        return int(self._circuit(target).wait_s * 1000)
+
+    async def send(self, target: Target, push: Push, expires_at: int | None) -> Result | None:
+        """Send in turn. None: its time had passed (``expires_at``, ms since the epoch) before its turn came. ``LATER`` with
+        the reason :data:`LEFT_ALONE`: the provider was not asked."""
+        circuit = self._circuit(target)
+        async with self._turns.turn(push.urgency):
+            if expires_at is not None and clock.now_ms() > expires_at:
+                return None
+            began = circuit.begin()
+            if began is None:
+                return Result(Outcome.LATER, LEFT_ALONE, 0, int(circuit.retry_s * 1000), of_app=True)
+            started = self._clock()
+            try:
+                result = await self._ask(target, push)
+            except BaseException:
+                circuit.cancelled(began)
+                raise
+            circuit.ended(began, result)
+        figures.ANSWER_SECONDS.series(self.app).observe(self._clock() - started)
+        self._note(result)
+        return result
+
+    async def _ask(self, target: Target, push: Push) -> Result:
+        try:
+            async with asyncio.timeout(SEND_S):
+                return await self.sender.send(target, push)
+        except TimeoutError:
+            return Result(Outcome.LATER, "timeout", of_app=True)
+        except Exception:
+            log.exception("the sender of the app %s failed", self.app)
+            return Result(Outcome.LATER, "error")
+
+    def _note(self, result: Result) -> None:
+        now = clock.now_ms()
+        if result.outcome is Outcome.ACCEPTED:
+            self.success_at = now
+            self.accepted += 1
+        else:
+            self.error_at, self.error = now, result.reason
+            self.failed += 1
+
+    def _circuit(self, target: Target) -> Circuit:
+        """Of Web Push each endpoint's provider has its own: what one of them answers says nothing of the others."""
+        place = ""
+        if self.provider == "webpush":
+            place = ".".join((urlsplit(target.token).hostname or "").split(".")[-2:])
+        circuit = self._circuits.get(place)
+        if circuit is None:
+            if len(self._circuits) >= _CIRCUITS:
+                place = ""
+            circuit = self._circuits.setdefault(
+                place, Circuit(f"{self.app} {place}".rstrip(), clock=self._clock)
+            )
+        return circuit
