@@ -15,6 +15,7 @@ from typing import Protocol
 
 from delivery.store.values import (
     AppendResult,
+    Attention,
     Behind,
     Change,
     Changed,
@@ -152,6 +153,10 @@ class Store(Protocol):
         """For each user the number on the badge: unread messages of conversations that are neither muted nor archived, and
         unread mentions in the others; nothing of whom the user has not accepted. One statement, whatever the number of
         conversations."""
+
+    async def attention(self, asked: Sequence[tuple[str, str, int]]) -> list[Attention]:
+        """For each (user, conversation, seq) what decides whether the user wants to hear of that event. Whether the user is owed
+        it is the caller's to know."""
 
     # -- flags ------------------------------------------------------------------------------------------------------
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:

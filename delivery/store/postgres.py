@@ -12,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from delivery.store import changes as member_changes
 from delivery.store import (
+    attention,
     devices,
     flags,
     log,
@@ -29,6 +30,7 @@ from delivery.store.libpq import Channel
 from delivery.store.operation import Operation, Query, Rows
 from delivery.store.values import (
     AppendResult,
+    Attention,
     Behind,
     Change,
     Changed,
@@ -171,6 +173,9 @@ class PostgresStore:
 
     async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         return await self._run(unread.badges(users, now))
+
+    async def attention(self, asked: Sequence[tuple[str, str, int]]) -> list[Attention]:
+        return await self._run(attention.attention(asked))
 
     # -- flags
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:

@@ -18,6 +18,7 @@ from psycopg import errors as pg
 
 from delivery.store import changes as member_changes
 from delivery.store import (
+    attention,
     chosen,
     devices,
     flags,
@@ -35,6 +36,7 @@ from delivery.store.interface import Unavailable
 from delivery.store.operation import Operation, Query, Rows
 from delivery.store.values import (
     AppendResult,
+    Attention,
     Behind,
     Change,
     Changed,
@@ -217,6 +219,9 @@ class SyncStore:
 
     def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         return self._run(unread.badges(users, now))
+
+    def attention(self, asked: Sequence[tuple[str, str, int]]) -> list[Attention]:
+        return self._run(attention.attention(asked))
 
     # -- flags
     def flags(self, user: str, conversation: str) -> OwnFlags | None:

@@ -296,6 +296,16 @@ class Flags(NamedTuple):
     changed_at: int = 0
 
 
+class Attention(NamedTuple):
+    """What decides whether a user wants to hear of an event of a conversation."""
+
+    read: int  # by whichever device, or the highest seq of one's own
+    muted_until: int  # ms; 0: never muted
+    archived: bool
+    mention: int  # the last seq up to the event that mentions the user, 0: none
+    at: int  # when the event was appended, ms; 0: it is not there
+
+
 class OwnFlags(NamedTuple):
     flags: Flags
     pinned: int  # other conversations of the user that are pinned

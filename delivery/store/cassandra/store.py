@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from delivery.store.cassandra import (
+    attention,
     blocks,
     devices,
     flags,
@@ -38,6 +39,7 @@ from delivery.store.cassandra.rows import OutboxRows
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.values import (
     AppendResult,
+    Attention,
     Behind,
     Change,
     Changed,
@@ -228,6 +230,9 @@ class CassandraStore:
 
     async def badges(self, users: Sequence[str], now: int) -> dict[str, int]:
         return await unread.badges(self._db, self._documents, users, now)
+
+    async def attention(self, asked: Sequence[tuple[str, str, int]]) -> list[Attention]:
+        return await attention.attention(self._db, asked)
 
     # -- flags
     async def flags(self, user: str, conversation: str) -> OwnFlags | None:
