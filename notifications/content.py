@@ -1,10 +1,11 @@
 """What a notification says to the app, as JSON. It leaves this system encrypted for one device (:mod:`notifications.sealing`), or
 not at all.
 
-A message: ``{"type": "message", "conversationId", "messageId", "seq", "senderId", "count", "frame"?}``. ``frame`` is the ``message``
-frame of the newest wire version, with this device's envelope, as its socket would get it; ``count`` the messages of the
-conversation that the device was not told of before, at most :data:`notifications.unheard.AT_MOST`. A withdrawal: ``{"type":
-"clear", "clear": [collapse keys]}``."""
+A message: ``{"type": "message", "conversationId", "messageId", "seq", "senderId", "count", "frame"?}``. ``frame`` is the
+``message`` frame of the newest wire version with this device's envelope, as its socket would get it; ``count`` are the messages of the
+conversation that the device was not told of before, of the last :data:`notifications.unheard.AT_MOST` events.
+A withdrawal: ``{"type": "clear", "clear": [collapse keys]}``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import msgspec
 
 from delivery.store.values import Logged
 from delivery.view import item_for
-from whatsapp.wire.versions import JSON, NEWEST, codec_for
+from whatsapp.wire.codec import JSON
 
 #: Bytes. Sealed it then has one of the sizes that every provider takes, with room for what senders put around it.
 LONGEST: Final = 2_700
@@ -36,7 +37,7 @@ def message(logged: Logged, count: int, user: str, device: str, *, preview: bool
         "count": count,
     }
     if preview:
-        frame = _codec.encode(item_for(logged, user, device))
+        frame = JSON.encode(item_for(logged, user, device))
         whole = _encode({**about, "frame": msgspec.Raw(frame)})
         if len(whole) <= LONGEST:
             return whole

@@ -12,9 +12,9 @@ _MINUTE_MS: Final = 60_000
 def quiet_until(now: int, start: int | None, end: int | None, time_zone: str) -> int:
     """When the quiet hours that ``now`` (ms) lies in end, in ms; 0: it lies in none.
 
-    ``start``, ``end``: minutes of the day; an end that is not after the start is one of the next day, and the same minute twice is
-    no quiet hours. What counts is what the clock shows: where it is set forward over the end, they end with that; of an hour that
-    it shows twice both are quiet, or neither is.
+    ``start``, ``end``: minutes of the day; an end that is not after the start is one of the next day, and the same minute twice
+    is no quiet hours. What counts is what the clock shows: where it is set forward over the end, they end with that; of an hour
+    that it shows twice both are quiet, or neither is.
     """
     if start is None or end is None or start == end:
         return 0

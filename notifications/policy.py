@@ -1,0 +1,188 @@
+"""What the devices of users are sent: derived from durable state each time, so that nothing that asks for it need be kept.
+
+A user is due, not a message. Who has lost the reason why finds it again here: what a device has not acknowledged, what it was not
+told, and what nobody has read elsewhere. docs/push.md has the rules; those of one conversation are in
+:mod:`notifications.unheard`, those of one device in :mod:`notifications.drafts`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from psycopg_pool import AsyncConnectionPool
+
+from delivery.ids import is_direct
+from delivery.store.interface import Store
+from delivery.store.values import Behind, Page, PageRequest
+from notifications.drafts import Draft, Heard
+from notifications.plans import Plan, Planned
+from notifications.presence import Presence, presences
+from notifications.reached import Reached, State, blocked, reached, states
+from notifications.unheard import AT_MOST, Unheard
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.limits import LIMITS
+
+#: Conversations of one device that are read for one plan, the newest ones, as a multiple of those that it may be told of.
+_READ_EACH: Final = 4
+#: Pages read in one statement, bytes of each, and how often one is continued whose events are larger.
+_PAGES: Final = 16
+_PAGE_BYTES: Final = 262_144
+_ROUNDS: Final = 8
+#: When it is not known where a user's sessions are, ms.
+_AWAY_MS: Final = 5_000
+#: The end of a mute is waited for when it is no further away, ms: the longest that apps offer is a week.
+_MUTE_MS: Final = 8 * 86_400_000
+
+_Key = tuple[str, str]  # user, conversation
+
+
+class Policy:
+    """``pool``: the database of accounts. Used on one event loop."""
+
+    def __init__(self, store: Store, hot: Hot, pool: AsyncConnectionPool) -> None:
+        self._store = store
+        self._hot = hot
+        self._pool = pool
+
+    async def plan(self, users: Sequence[str], now: int) -> Plan:
+        """What the devices of these users, at most 256, are to be sent as of ``now`` (ms), and who is to be looked at again when.
+
+        Raises ``Unavailable``, ``HotUnavailable``, psycopg's errors and ``PoolTimeout``; then nothing is known of any of them.
+        """
+        again: dict[str, int] = {}
+
+        def look_again(user: str, at: int) -> None:
+            again[user] = min(at, again.get(user, at))
+
+        devices = await reached(self._pool, users, now)
+        if not devices:
+            return Plan([], {})
+        named = [(one.target.user, one.target.device) for one in devices]
+        there, behind, badges = await asyncio.gather(
+            presences(self._hot, named, now),
+            self._store.behind_each(named),
+            self._store.badges(list(dict.fromkeys(user for user, _ in named)), now),
+        )
+        known: list[tuple[Reached, Presence]] = []
+        waiting: list[tuple[Reached, Behind]] = []
+        for one, presence, conversations in zip(devices, there, behind, strict=True):
+            if presence is None:
+                look_again(one.target.user, now + _AWAY_MS)
+            else:
+                known.append((one, presence))
+                waiting += [(one, each) for each in conversations]
+        unheard = await self._unheard(waiting, now)
+        heard: dict[str, list[Heard]] = defaultdict(list)
+        for each, wait_ms in await self._heard(unheard):
+            heard[each.of.reached.target.device].append(each)
+            if wait_ms:
+                look_again(each.of.reached.target.user, now + wait_ms)
+        for conversation in unheard:
+            end = conversation.attention.muted_until
+            if now < end < now + _MUTE_MS and conversation.behind.head > conversation.attention.read:
+                look_again(conversation.reached.target.user, end)  # then it counts on the badge
+        pushes: list[Planned] = []
+        for one, presence in known:
+            user, device = one.target.user, one.target.device
+            draft = Draft(one, presence, badges[user], heard[device], now)
+            pushes += draft.pushes()
+            for at in draft.again:
+                look_again(user, at)
+        return Plan(pushes, again)
+
+    async def _unheard(self, waiting: Sequence[tuple[Reached, Behind]], now: int) -> list[Unheard]:
+        """Those in which something is new to the device, or may have gone that it shows."""
+        told = await states(self._pool, [(one.target.device, each.conversation) for one, each in waiting])
+        some = []
+        for one, each in waiting:
+            state = told.get((one.target.device, each.conversation), State())
+            if each.head > state.seq or state.shown > each.acked:
+                some.append((one, each, state))
+        answers = await self._store.attention(
+            [(one.target.user, each.conversation, each.head) for one, each, _ in some]
+        )
+        return [
+            Unheard(one, each, state, attention, now)
+            for (one, each, state), attention in zip(some, answers, strict=True)
+        ]
+
+    async def _heard(self, unheard: Sequence[Unheard]) -> list[tuple[Heard, int]]:
+        """Each with the ms after which more is known of it, 0: all is known."""
+        wanted = _newest(unheard)
+        after: dict[_Key, int] = {}
+        for one in wanted.values():
+            key = one.reached.target.user, one.conversation
+            after[key] = min(one.after, after.get(key, one.after))
+        pages = await self._pages(after)
+        strangers = await blocked(self._pool, list(_direct_senders(pages)))
+        heard = []
+        for one in unheard:
+            user, conversation = key = one.reached.target.user, one.conversation
+            if (one.reached.target.device, conversation) not in wanted:
+                heard.append((Heard(one, [], one.behind.head, one.over, one.may_tell), 0))
+                continue
+            page = pages[key]
+            # Groups are exempt from blocks; here it is about what was sent before the block.
+            fresh = [
+                event
+                for event in one.fresh(page.events)
+                if (user, event.sender) not in strangers or not is_direct(conversation)
+            ]
+            clear = one.over or one.gone(page.events)
+            heard.append((Heard(one, fresh, max(page.through, one.state.seq), clear), page.wait_ms))
+        return heard
+
+    async def _pages(self, after: Mapping[_Key, int]) -> dict[_Key, Page]:
+        """Of each (user, conversation) what is above, as one page."""
+        found: dict[_Key, Page] = {}
+        left = dict(after)
+        for _ in range(_ROUNDS):
+            asked = list(left.items())
+            for i in range(0, len(asked), _PAGES):
+                some = asked[i : i + _PAGES]
+                requests = [
+                    PageRequest(conversation, user, at, AT_MOST, _PAGE_BYTES)
+                    for (user, conversation), at in some
+                ]
+                for (key, _), page in zip(some, await self._store.pages(requests), strict=True):
+                    before = found.get(key)
+                    found[key] = page if before is None else page._replace(events=before.events + page.events)
+            left = {
+                key: page.through
+                for key in left
+                if (page := found[key]).through < page.head and not page.wait_ms
+            }
+            if not left:
+                break
+        return found
+
+
+def _newest(unheard: Sequence[Unheard]) -> dict[tuple[str, str], Unheard]:
+    """By (device, conversation) those whose events are to be read: a bounded number of each device."""
+    by_device: dict[str, list[Unheard]] = defaultdict(list)
+    for one in unheard:
+        if one.may_have_gone or (one.may_tell and not one.quiet):
+            by_device[one.reached.target.device].append(one)
+    return {
+        (device, one.conversation): one
+        for device, some in by_device.items()
+        for one in sorted(some, key=_at, reverse=True)[: _READ_EACH * LIMITS.push_conversations]
+    }
+
+
+def _at(one: Unheard) -> int:
+    """When its last event was appended; what is not known is new."""
+    return one.attention.at or one.now
+
+
+def _direct_senders(pages: Mapping[_Key, Page]) -> set[tuple[str, str]]:
+    """(user, sender) of what direct conversations say."""
+    return {
+        (user, event.sender)
+        for (user, conversation), page in pages.items()
+        if is_direct(conversation)
+        for event in page.events
+        if event.sender != user
+    }
