@@ -2,8 +2,8 @@
 not at all.
 
 A message: ``{"type": "message", "conversationId", "messageId", "seq", "senderId", "count", "frame"?}``. ``frame`` is the
-``message`` frame of the newest wire version with this device's envelope, as its socket would get it; ``count`` are the messages of the
-conversation that the device was not told of before, of the last :data:`notifications.unheard.AT_MOST` events.
+``message`` frame of the newest wire version with this device's envelope, as its socket would get it; ``count`` are the messages
+of the conversation that the device was not told of before, of its last :data:`notifications.unheard.AT_MOST` events.
 A withdrawal: ``{"type": "clear", "clear": [collapse keys]}``.
 """
 
