@@ -10,7 +10,6 @@ import psycopg
 from psycopg import errors as pg
 from psycopg_pool import AsyncConnectionPool
 
-from delivery.store import changes as member_changes
 from delivery.store import (
     attention,
     devices,
@@ -24,6 +23,7 @@ from delivery.store import (
     unread,
     withheld,
 )
+from delivery.store import changes as member_changes
 from delivery.store.errors import Busy, Clash, Locked
 from delivery.store.interface import Unavailable
 from delivery.store.libpq import Channel

@@ -16,7 +16,6 @@ from django.db import connections, transaction
 from django.db import utils as db
 from psycopg import errors as pg
 
-from delivery.store import changes as member_changes
 from delivery.store import (
     attention,
     chosen,
@@ -31,6 +30,7 @@ from delivery.store import (
     unread,
     withheld,
 )
+from delivery.store import changes as member_changes
 from delivery.store.errors import Busy, Clash, Locked
 from delivery.store.interface import Unavailable
 from delivery.store.operation import Operation, Query, Rows
