@@ -18,6 +18,7 @@ from django.conf import settings
 from psycopg_pool import AsyncConnectionPool
 
 from notifications import figures
+from notifications.health import Reporter
 from notifications.lane import LEFT_ALONE, SEND_S, Lane
 from notifications.outcomes import Answer, Outcomes, Unwritten
 from notifications.plans import Planned, Told
@@ -25,6 +26,7 @@ from notifications.senders.interface import Outcome, Push, PushApp, Result, Send
 from notifications.senders.registry import open_senders
 from notifications.waits import Waits
 from whatsapp.infra import clock
+from whatsapp.infra.hot import Hot
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +42,18 @@ _ORDER: Final = {Urgency.CALL: 0, Urgency.MESSAGE: 1, Urgency.SILENT: 2}
 
 class Dispatch:
     """Of one event loop. ``senders``: by the name of the app, as :func:`notifications.senders.registry.open_senders` opens them;
-    closed by :meth:`close`."""
+    closed by :meth:`close`. With ``hot`` it also says how its apps are (:mod:`notifications.health`)."""
 
-    def __init__(self, pool: AsyncConnectionPool, senders: Mapping[str, Sender]) -> None:
+    def __init__(
+        self, pool: AsyncConnectionPool, senders: Mapping[str, Sender], hot: Hot | None = None
+    ) -> None:
         self._outcomes = Outcomes(pool)
         self._waits = Waits()
         self.lanes = {
             name: Lane(settings.PUSH_APPS.get(name) or PushApp(name, sender.provider, {}), sender)
             for name, sender in senders.items()
         }
+        self._reporter = None if hot is None else Reporter(hot, self.lanes)
 
     async def deliver(self, planned: Sequence[Planned]) -> dict[str, int]:
         """Send what was planned; a device's notifications one after the other, the devices at once. May be called again while
@@ -61,6 +66,8 @@ class Dispatch:
         for one in planned:
             devices.setdefault(one.target.device, []).append(one)
         ends = await asyncio.gather(*(self._device(of_one) for of_one in devices.values()))
+        if self._reporter is not None:
+            self._reporter.due()
         again: dict[str, int] = {}
         for of_one, at in zip(devices.values(), ends, strict=True):
             if at is not None:
@@ -69,6 +76,8 @@ class Dispatch:
         return again
 
     async def close(self) -> None:
+        if self._reporter is not None:
+            self._reporter.stop()
         await asyncio.gather(*(lane.sender.close() for lane in self.lanes.values()), return_exceptions=True)
 
     async def _device(self, planned: list[Planned]) -> int | None:

@@ -55,22 +55,30 @@ def _of_each(
     return read
 
 
-metrics.source(
-    "whatsapp_push_in_flight",
-    "Pushes that providers have not answered yet.",
-    _of_each(lambda lane: lane.under_way, sum),
-    ("app",),
-)
-metrics.source(
-    "whatsapp_push_waiting",
-    "Pushes that wait for their turn.",
-    _of_each(lambda lane: lane.waiting, sum),
-    ("app",),
-)
+def show() -> None:
+    """In every process: what is not there is shown as nothing."""
+    metrics.source(
+        "whatsapp_push_in_flight",
+        "Pushes that providers have not answered yet.",
+        _of_each(lambda lane: lane.under_way, sum),
+        ("app",),
+    )
+    metrics.source(
+        "whatsapp_push_waiting",
+        "Pushes that wait for their turn.",
+        _of_each(lambda lane: lane.waiting, sum),
+        ("app",),
+    )
+    metrics.source(
+        "whatsapp_push_circuit_state",
+        "Apps whose provider is left alone: 1 one push is tried, 2 none.",
+        _left_alone,
+        ("app",),
+    )
+
+
 _states = _of_each(lambda lane: lane.state, max)
-metrics.source(
-    "whatsapp_push_circuit_state",
-    "Apps whose provider is left alone: 1 one push is tried, 2 none.",
-    lambda: {app: state for app, state in _states().items() if state != CLOSED},
-    ("app",),
-)
+
+
+def _left_alone() -> dict[str, int]:
+    return {app: state for app, state in _states().items() if state != CLOSED}
