@@ -1,5 +1,5 @@
-"""What else happens when an account ends. Apps above this one know what they keep of a user; they register it in their
-``AppConfig.ready``, for imports point down."""
+"""What else happens when an account, or the session of a device, ends. Apps above this one know what they keep of a user; they
+register it in their ``AppConfig.ready``, for imports point down."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 #: Called with a user id.
 Follow = Callable[[str], None]
 _follows: Final[list[Follow]] = []
+#: Called with a device id.
+_session_follows: Final[list[Follow]] = []
 
 
 def register(follow: Follow) -> None:
@@ -34,3 +36,15 @@ def _run(follow: Follow, user_id: str) -> None:
         follow(user_id)
     except Exception:
         log.exception("something of an ended account stays for now")  # its request has succeeded
+
+
+def register_session(follow: Follow) -> None:
+    """``follow`` is called in the transaction that ends the session of a device, which is locked: it is unlinked, it is signed
+    out, or its number was verified on it again."""
+    if follow not in _session_follows:
+        _session_follows.append(follow)
+
+
+def session_ended(device_id: str) -> None:
+    for follow in _session_follows:
+        follow(device_id)

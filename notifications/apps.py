@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 
+from accounts import endings
 from notifications import figures
 
 
@@ -8,4 +9,7 @@ class NotificationsConfig(AppConfig):
     verbose_name = "Push notifications"
 
     def ready(self) -> None:
+        from notifications.services.targets import clear_target
+
         figures.show()
+        endings.register_session(clear_target)

@@ -7,6 +7,7 @@ urlpatterns = [
     path("", include("accounts.urls")),
     path("", include("groups.urls")),
     path("", include("media.urls")),
+    path("", include("notifications.urls")),
     path("", include("chats.urls")),
     path("admin/", admin.site.urls),
     path("", include("accounts.rest.disabled")),  # last: promised, not there yet

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.lookups import IsNull
 
-from accounts import events
+from accounts import endings, events
 from accounts.errors import Refused
 from accounts.models import Account, Device, RefreshToken
 from accounts.services import prekeys
@@ -117,6 +117,7 @@ def end_device(*, device: Device, now: int, reason: Reason) -> None:
     RefreshToken.objects.filter(device=device).delete()
     store.unlink_device(str(device.user_id), str(device.pk), now)
     prekeys.forget(device=device)
+    endings.session_ended(str(device.pk))
     events.device_removed(user_id=str(device.user_id), device_id=str(device.pk))
 
 

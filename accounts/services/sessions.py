@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from django.conf import settings
 from django.db import transaction
 
-from accounts import events, tokens
+from accounts import endings, events, tokens
 from accounts.errors import Refused, banned
 from accounts.limits import DAY_MS
 from accounts.models import Device, RefreshToken
@@ -63,6 +63,7 @@ def start_session(*, device: Device, now: int) -> Tokens:
     """
     RefreshToken.objects.filter(device=device).delete()
     if 0 < device.session_from < now:
+        endings.session_ended(str(device.pk))
         events.session_revoked(user_id=str(device.user_id), device_id=str(device.pk), session_from=now)
     device.session_from = now
     device.revoked_at = None
@@ -154,4 +155,5 @@ def revoke_session(*, device: Device, now: int) -> None:
     RefreshToken.objects.filter(device=device, revoked_at=None).update(revoked_at=now)
     device.revoked_at = now
     device.save(update_fields=["revoked_at"])
+    endings.session_ended(str(device.pk))
     events.session_revoked(user_id=str(device.user_id), device_id=str(device.pk))

@@ -222,7 +222,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     for name, loaded in list(sys.modules.items()):
         if (
-            name.split(".")[0] in {"accounts", "chats", "groups", "media"}
+            name.split(".")[0] in {"accounts", "chats", "groups", "media", "notifications"}
             and getattr(loaded, "now_ms", None) is real
         ):
             monkeypatch.setattr(loaded, "now_ms", moved)

@@ -212,6 +212,8 @@ def group_with_icon() -> str:
 
 def known_ids(name: str) -> dict[str, str]:
     """Ids with which an operation has something to do, made for it where it ends what they name."""
+    if name in ("set_push", "clear_push"):
+        return {"device_id": person("Ann").device_id}
     if name in ("put_contact", "remove_contact", "user", "user_keys", "open_direct"):
         return {"user_id": person("Bob").user_id}
     if name == "user_photo":
@@ -341,6 +343,9 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.body["phoneNumber"] = f"+1555{next(_count):07}"
     if name == "begin_presigned" and _one_in(case, 2):
         case.body |= {"conversationId": conversation(), "size": 3, "fileType": "document"}
+    if name == "set_push" and _one_in(case, 2):
+        case.path_parameters["device_id"] = person("Ann").device_id
+        case.body = {"app": "android", "token": f"token-{next(_count)}"}
     if name == "create_group" and _one_in(case, 2):
         case.body["members"] = [person("Bob").user_id]
     if name == "add_contact":

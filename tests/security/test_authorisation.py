@@ -213,6 +213,8 @@ def test_a_token_of_the_session_before_opens_nothing(clock: Any) -> None:
 #: (method, path) → what somebody else's id gives; ``None``: it is no secret of theirs (said in docs/security.md).
 OF_OTHERS = {
     ("DELETE", "/devices/{device_id}"): ("not_found", 404),
+    ("PUT", "/devices/{device_id}/push"): ("not_found", 404),
+    ("DELETE", "/devices/{device_id}/push"): ("not_found", 404),
     # Without the code's secret; with it: accounts/test_linking.py.
     ("PUT", "/auth/link/{link_id}"): ("bad_request", 400),
     ("DELETE", "/auth/link/{link_id}"): ("bad_request", 400),

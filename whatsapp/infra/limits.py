@@ -117,6 +117,7 @@ class Limits:
     media_unused_ms: int = 24 * 3_600_000  # so is what nobody was sent
     media_busy_ms: int = 24 * 3_600_000  # a file without room or verdict for so long is refused
     # push notifications
+    push_targets_per_hour: int = 60  # set by one device; fails closed
     push_unacked_ms: int = (
         5_000  # a connected device that leaves something unacknowledged for so long is told
     )

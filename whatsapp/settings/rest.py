@@ -55,6 +55,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "name": "media",
             "description": "Files: uploads in one request or in pieces, and what becomes of them",
         },
+        {"name": "push", "description": "Where a device is notified while it is not connected"},
         {"name": "health", "description": "For load balancers"},
         {"name": "documents", "description": "Descriptions of the interface"},
         {"name": "not built yet", "description": "Promised; answers 501 `feature_disabled`"},
