@@ -144,10 +144,10 @@ class _Connection(asyncio.Protocol):
                 exchange = self._waiting.popleft()
                 if not exchange.reply.done():
                     self._send(exchange)
-            self._flush()
-        except ProtocolError:  # such as: the numbers of streams are used up
-            logger.warning("A push connection is given up", exc_info=True)
+        except ProtocolError as error:  # such as: the numbers of streams are used up
+            logger.warning("A push connection is given up: %s", type(error).__name__)
             self._end()
+        self._flush()
         if not self.usable:
             self._refuse_waiting()
             if not self._exchanges:
@@ -165,9 +165,13 @@ class _Connection(asyncio.Protocol):
         )
 
     def _send(self, exchange: _Exchange) -> None:
-        stream = self._h2.get_next_available_stream_id()
-        self._h2.send_headers(stream, exchange.headers)
-        self._h2.send_data(stream, exchange.body, end_stream=True)
+        try:
+            stream = self._h2.get_next_available_stream_id()
+            self._h2.send_headers(stream, exchange.headers)
+            self._h2.send_data(stream, exchange.body, end_stream=True)
+        except ProtocolError:
+            _fail(exchange.reply, _Refused("ConnectionLost"))
+            raise
         exchange.stream = stream
         exchange.began = self._loop.time()
         self._exchanges[stream] = exchange
@@ -201,8 +205,8 @@ class _Connection(asyncio.Protocol):
         try:
             for event in self._h2.receive_data(data):
                 self._take(event)
-        except ProtocolError:
-            logger.warning("A push service broke the protocol", exc_info=True)
+        except ProtocolError as error:
+            logger.warning("A push service broke the protocol: %s", type(error).__name__)
             self._end()
         self._soon()
 
