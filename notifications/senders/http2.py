@@ -103,7 +103,11 @@ class _Connection(asyncio.Protocol):
     def __init__(self, times: Times) -> None:
         self._loop = asyncio.get_running_loop()
         self._times = times
-        self._h2 = _H2(H2Configuration(header_encoding="utf-8", validate_outbound_headers=False))
+        self._h2 = _H2(
+            H2Configuration(
+                header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
+            )
+        )
         self._waiting: deque[_Exchange] = deque()
         self._exchanges: dict[int, _Exchange] = {}  # by stream
         self._heard = 0.0  # when the server last said anything
