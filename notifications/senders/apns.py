@@ -63,20 +63,21 @@ class ApnsSender:
         if missing:
             raise ImproperlyConfigured(f"push app {app.name}: {', '.join(missing)} missing")
         url = options.get("url") or _URLS.get(options.get("environment", "production"), "")
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
-            raise ImproperlyConfigured(
-                f"push app {app.name}: environment is production or sandbox, url is https"
-            )
         try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or 443
             token = ProviderToken(_key(options), options["key_id"], options["team_id"], clock)
             tls = ssl.create_default_context(cafile=options.get("ca_file") or certifi.where())
         except (OSError, ValueError, TypeError) as error:  # ssl.SSLError is an OSError
             raise ImproperlyConfigured(
-                f"push app {app.name}: key, key_file or ca_file cannot be read"
+                f"push app {app.name}: key, key_file, ca_file or url cannot be read"
             ) from error
+        if parts.scheme != "https" or not host:
+            raise ImproperlyConfigured(
+                f"push app {app.name}: environment is production or sandbox, url is https"
+            )
         tls.set_alpn_protocols(["h2"])
-        client = Client(parts.hostname, parts.port or 443, tls, times)
+        client = Client(host, port, tls, times)
         return cls(client, parts.netloc, token, options["topic"], options.get("voip_topic"), clock)
 
     async def send(self, target: Target, push: Push) -> Result:
@@ -90,10 +91,8 @@ class ApnsSender:
                     return result
             kind = "background" if push.urgency is Urgency.SILENT and push.badge is None else "alert"
             return await self._send(_Message(kind, self._topic, target.token, LARGEST), target, push)
-        except Unsent as error:
-            return Result(Outcome.LATER, str(error), of_app=True)
-        except Lost as error:
-            # It may have been accepted. Sent again it has the same apns-id and apns-collapse-id.
+        except (Unsent, Lost) as error:
+            # What was lost may have been accepted. Sent again it has the same apns-id and apns-collapse-id.
             return Result(Outcome.LATER, str(error), of_app=True)
         except Exception as error:
             log.error("A push by APNs failed: %s", type(error).__name__)

@@ -1,8 +1,7 @@
 """One HTTP/2 connection to one server, kept, and shared by many requests at once (RFC 9113).
 
-Why not httpx: what became of a request decides whether it may be sent again, and httpx does not say it. It drops the answers
-that a server still gives behind its GOAWAY, and a request that was given up keeps its place among the server's streams
-(docs/adr/0139).
+Why not httpx: what became of a request decides whether it may be sent again, and httpx does not say it; and some things that
+servers do leave its connection of no use (docs/adr/0139).
 """
 
 from __future__ import annotations

@@ -169,6 +169,7 @@ async def test_what_is_no_token_never_becomes_an_address(tmp_path: Path, token: 
         {"topic": ""},
         {"url": "", "environment": "staging"},
         {"url": "http://127.0.0.1"},
+        {"url": "https://127.0.0.1:port"},
         {"ca_file": "/nowhere"},
     ],
     ids=str,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from devtools.push_servers.apns import Told
 from notifications.senders.apns_answers import REASONS
 from notifications.senders.interface import Outcome
-from notifications.senders.retry_after import LONGEST_MS, retry_after_ms
 from tests.notifications.apns_app import App, opened, push, target
 
 #: (status, reason, outcome, whether it is about the whole app)
@@ -140,17 +138,6 @@ async def test_how_long_apple_asks_to_wait_is_passed_on(tmp_path: Path) -> None:
             app.apns.answers = [Told(status, reason, {"retry-after": "17"}), Told(status, reason)]
             assert (await app.sender.send(target(), push())).retry_after_ms == 17_000
             assert (await app.sender.send(target(), push())).retry_after_ms is None
-
-
-def test_retry_after_is_a_number_or_a_date_and_has_an_end() -> None:
-    now_ms = 1_800_000_000_000
-    assert retry_after_ms(" 5 ", now_ms) == 5_000
-    assert retry_after_ms(formatdate(now_ms / 1_000 + 60, usegmt=True), now_ms) == 60_000
-    assert retry_after_ms(formatdate(now_ms / 1_000 - 60, usegmt=True), now_ms) == 0
-    for long in ("9" * 5_000, "86400", formatdate(now_ms / 1_000 + 86_400, usegmt=True)):
-        assert retry_after_ms(long, now_ms) == LONGEST_MS
-    for none in (None, "", "soon", "-5", "١"):
-        assert retry_after_ms(none, now_ms) is None
 
 
 # the provider token
