@@ -40,6 +40,7 @@ from delivery.store.libpq import Channel
 from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
 from media import attaching
+from notifications import binding
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.layer import LAYER
@@ -109,6 +110,7 @@ class Gateway:
             submit_drain=tasks.submit_drain_soon,
             submit_lane=tasks.submit_lane_soon,
         )
+        binding.bind_gateway(self.node, self.pool)
         self.node.bus.subscribe(LAYER, self.on_layer)
         self._accounts = Channel(self.pool)
         #: Answers :class:`accounts.opening.Answer`, raises ``Unavailable``.

@@ -16,10 +16,12 @@ from typing import Any
 
 import hiredis
 
+from delivery.absent import report_events, report_marked
 from delivery.drained import emptied, look, take_away
 from delivery.inbox import mark_commands
 from delivery.lanes import DONE, Entry, Lanes, SubmitLane, lane_of
 from delivery.outbox import Progress
+from delivery.ports import Absent
 from delivery.roster import Roster, last_owed, owed, unique
 from delivery.session import Event
 from delivery.store.interface import Store, Unavailable
@@ -80,10 +82,13 @@ class Fanout:
         self.added = 0  # batches ever
         self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
         self.tracing = Tracing()
+        self.absent: Absent | None = None
         #: (conversation, seq) of what could not be put into its lane.
         self._around: Batcher[tuple[str, int]] = Batcher(self._go_around)
         self.progress = Progress(store, bus, self.replay, self._lanes.oldest if self._lanes else None)
         bus.subscribe(DONE, self._lane_done)
+        bus.on_undelivered(LIVE, self._unheard)
+        bus.on_undelivered(POKE, self._unheard)
 
     def add(self, batch: Batch) -> None:
         self.added += 1
@@ -104,6 +109,11 @@ class Fanout:
     def _lane_done(self, reports: Sequence[tuple[str, int, str, int]]) -> None:
         for report in reports:
             self.progress.lane_done(*report)
+
+    def _unheard(self, payload: Sequence[Any]) -> None:
+        """The process that has their sessions does not listen."""
+        if self.absent is not None:
+            self.absent.unheard(payload[-1])
 
     async def _run(self, batches: list[Batch]) -> None:
         by_lane = self._by_lane(batches)
@@ -138,6 +148,9 @@ class Fanout:
         if self.tracing.watched:
             places = {user: {entry.process for entry in found.values()} for user, found in sessions.items()}
             self.tracing.fanned_out([event.logged for event in events], targets, marks, places, epoch)
+        if self.absent is not None:
+            owed_to = [([event.logged], users) for event, users in zip(events, targets, strict=True)]
+            report_events(self.absent, owed_to, devices, sessions.get)
         own = self._bus.process
         for event, event_users in zip(events, targets, strict=True):
             by_process: dict[str, list[str]] = {}
@@ -206,6 +219,8 @@ class Fanout:
                     marks.setdefault((user, device.device), {})[conversation] = seq
         # What was stored there is not known any more: maybe something that empties.
         sessions = await self._mark(marks, everyone, rewritten=list(owed_of), lost=lost)
+        if self.absent is not None:
+            report_marked(self.absent, marks, sessions)
         for conversation, users in owed_of.items():
             places: dict[tuple[str, int], list[str]] = {}
             for user, seq in users.items():
@@ -277,7 +292,8 @@ class Fanout:
     ) -> dict[str, dict[str, SessionEntry]]:
         """With ``lost`` a node of several that is away takes nothing from the others: what its commands failed with is added
         there. Write marks and entries of lanes, and read the sessions of ``users``, in one pipeline; marks come before the
-        look-up, because a device registers before it reads its marks. Drained copies of what was ``rewritten`` go."""
+        look-up, because a device registers before it reads its marks. Drained copies of what was ``rewritten`` go. A user whose
+        node is away is not in the answer."""
         commands: list[Command] = []
         tokens: list[str] = []
         for lane, entry in by_lane:
@@ -315,8 +331,9 @@ class Fanout:
             return {}
         raws = hot.values(answers[-len(look_ups) :])
         return {
-            user: parse_sessions(raw) if not isinstance(raw, HotUnavailable) else {}
+            user: parse_sessions(raw)
             for user, raw in zip(users, raws, strict=True)
+            if not isinstance(raw, HotUnavailable)
         }
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import hiredis
 import msgspec
 
+from delivery.absent import report_events
 from delivery.aside import ATTEMPTS, Aside
 from delivery.inbox import mark_commands
 from delivery.lane_pace import HOLE_STEP_S, Order, Pace
@@ -40,6 +41,7 @@ from delivery.lanes import (
 )
 from delivery.outbox import kept_under
 from delivery.parcels import PARCEL_BYTES, parcels, weight
+from delivery.ports import Absent
 from delivery.roster import Roster, owed, unique
 from delivery.store.interface import Store, Unavailable
 from delivery.store.values import Conversation, Logged, RosterHead
@@ -65,6 +67,14 @@ PASS_S = 30.0  # a pass that takes longer is begun again, by whoever has the lan
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
+class Places(NamedTuple):
+    """Where a user's sessions are."""
+
+    raw: bytes  # the record as it was read
+    processes: frozenset[str]
+    devices: frozenset[str]
+
+
 class LaneWorker:
     """All lanes that this process holds, on one loop."""
 
@@ -74,7 +84,7 @@ class LaneWorker:
         self._hot = bus.hot
         self._roster = Roster(store)
         self._wakes: dict[int, asyncio.Event] = {}
-        self._places: dict[str, tuple[bytes, frozenset[str]]] = {}  # user -> record as read, processes in it
+        self._places: dict[str, Places] = {}
         self._take, self._hold, self._trim, self._end, self._give_back, self._orphan = map(
             bus.hot.script, (TAKE, HOLD, TRIM, END, GIVE_BACK, ORPHAN)
         )
@@ -83,6 +93,7 @@ class LaneWorker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._leaving = False
         self.tracing = Tracing(bus)
+        self.absent: Absent | None = None
         self.waiting = 0  # entries of all lanes, and the age of the oldest, when they were last looked at
         self.lag_ms = 0
         metrics.source("whatsapp_lane_entries", "Entries that wait in all lanes.", lambda: self.waiting)
@@ -91,6 +102,7 @@ class LaneWorker:
         )
         metrics.source("whatsapp_lanes_held", "Lanes that this process works on.", lambda: len(self._wakes))
         bus.subscribe(WAKE, self._woken)
+        bus.on_undelivered(GROUP, self._unheard)
 
     def leave(self) -> None:
         """Give every lane back after the pass that is under way, and take no more. Callable from any thread."""
@@ -100,6 +112,12 @@ class LaneWorker:
         wake = self._wakes.get(payload[0])
         if wake is not None:
             wake.set()
+
+    def _unheard(self, payload: Any) -> None:
+        """The process that has their sessions does not listen."""
+        if self.absent is not None:
+            for _, users in payload:
+                self.absent.unheard(users)
 
     async def run(self, lane: int, token: str) -> int:
         """Work on a lane that ``token`` was left for, until it is empty or another has it. Returns the number of passes."""
@@ -358,11 +376,19 @@ class LaneWorker:
             user for user, raw in zip(everyone, sessions, strict=True) if isinstance(raw, HotUnavailable)
         )
         missed.update(logged[0].conversation for logged, users in parts if not away.isdisjoint(users))
-        processes = {
+        places = {
             user: self._where(user, raw)
             for user, raw in zip(everyone, sessions, strict=True)
             if raw and not isinstance(raw, HotUnavailable)
         }
+        processes = {user: found.processes for user, found in places.items()}
+        if self.absent is not None:
+
+            def devices_of(user: str) -> Collection[str] | None:
+                found = places.get(user)
+                return found.devices if found is not None else None if user in away else ()
+
+            report_events(self.absent, parts, devices, devices_of)
         if self.tracing.watched:
             each = [(event, users) for logged, users in parts for event in logged]
             self.tracing.fanned_out(
@@ -382,15 +408,16 @@ class LaneWorker:
                 self._bus.send(process, GROUP, [(list(map(wired, logged)), some) for logged, some in parcel])
         return sum(len(logged) * len(some) for items in out.values() for logged, some in items)
 
-    def _where(self, user: str, raw: bytes) -> frozenset[str]:
-        """The processes of a user's sessions. Records change far less often than they are read."""
+    def _where(self, user: str, raw: bytes) -> Places:
+        """Records change far less often than they are read."""
         known = self._places.get(user)
-        if known is None or known[0] != raw:
+        if known is None or known.raw != raw:
             if len(self._places) >= MAX_PLACES:
                 self._places.clear()
-            known = raw, frozenset(entry.process for entry in parse_sessions(raw).values())
+            found = parse_sessions(raw)
+            known = Places(raw, frozenset(entry.process for entry in found.values()), frozenset(found))
             self._places[user] = known
-        return known[1]
+        return known
 
 
 def _missed(entry: Entry, missed: set[str]) -> bool:

@@ -13,6 +13,8 @@ from delivery.session import Catching, Event, Hub, Outlet, Session, State, event
 from delivery.store.interface import Unavailable
 from delivery.store.values import Logged, PageRequest
 from delivery.tracing import Tracing
+from delivery.unacked import Unacked
+from delivery.view import EVENT_KINDS
 from delivery.wired import unwired
 from whatsapp.infra import faults, metrics
 from whatsapp.wire.codec import Codec
@@ -59,6 +61,7 @@ class Live:
         self._hub = hub
         self._reader = reader
         self.tracing = Tracing()
+        self.unacked: Unacked | None = None
         #: Whether what an older list of members calls a request was accepted a moment ago.
         self.request_ended: Callable[[str, str], bool] = lambda conversation, user: False
         #: Counts an ack up to this seq.
@@ -151,6 +154,8 @@ class Live:
             log.exception("events could not be written to a session")  # the others have done nothing
             return False
         self._passed(session, conversation, top)
+        if self.unacked is not None:
+            self.unacked.offered(session, conversation, top)
         return True
 
     def _offer(self, session: Session, event: Event) -> None:
@@ -163,6 +168,8 @@ class Live:
         logged = event.logged
         conversation, seq = logged.conversation, logged.seq
         own = logged.device == session.device
+        if self.unacked is not None and logged.sender != session.user and logged.kind not in EVENT_KINDS:
+            self.unacked.offered(session, conversation, seq)
         if session.state is not State.LIVE:
             if session.sync is not None and logged.kind in REWRITING:
                 session.sync.rewritten.add(conversation)
@@ -206,6 +213,8 @@ class Live:
     def poke(self, conversation: str, seq: int, users: Sequence[str]) -> None:
         for user in users:
             for session in self._hub.of(user):
+                if self.unacked is not None:
+                    self.unacked.offered(session, conversation, seq)
                 self.catch_up(session, conversation, seq)
 
     def catch_up(self, session: Session, conversation: str, seq: int) -> None:

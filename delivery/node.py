@@ -19,6 +19,7 @@ from delivery.live import Live
 from delivery.log import Log
 from delivery.open_chats import OpenChats
 from delivery.ports import (
+    Absent,
     Attach,
     Detach,
     EnvelopeDevices,
@@ -45,6 +46,7 @@ from delivery.store.interface import Store
 from delivery.sync import Sync
 from delivery.tracing import Tracing
 from delivery.typing import OPEN_TYPING, TYPING, Typing
+from delivery.unacked import Unacked
 from whatsapp.infra.bus import DEVICES, PROFILE, VISIBILITY, Bus
 
 
@@ -121,7 +123,17 @@ class Node:
         self.bus.subscribe(REPLACED, self.sessions.on_replaced)
         self.bus.subscribe(DEVICES, self._devices_changed)
 
+        self._absent: Absent | None = None
+        self._silent: asyncio.Task[None] | None = None
+
+    def report_absent(self, to: Absent) -> None:
+        """From now on ``to`` hears of devices that no session could be told of something. Before :meth:`start`."""
+        self._absent = self.fanout.absent = self.receipts.absent = to
+        self.live.unacked = Unacked(to.devices)
+
     def _devices_changed(self, user: str) -> None:
+        if self._absent is not None:
+            self._absent.forget(user)
         self.keyed.forget(user)
         self.roster.forget_devices(user)
 
@@ -130,6 +142,8 @@ class Node:
         self.fanout.progress.start()
         self.sessions.start()
         self.tracing.start()
+        if self.live.unacked is not None:
+            self._silent = asyncio.get_running_loop().create_task(self.live.unacked.run())
 
     async def settle(self, seconds: float) -> None:
         """Finish what is in flight: appends, marks, receipts. Gives up after ``seconds``."""
@@ -141,6 +155,8 @@ class Node:
 
     async def stop(self) -> None:
         self.tracing.stop()
+        if self._silent is not None:
+            self._silent.cancel()
         await self.sessions.stop()
         await self.group_presence.stop()
         await self.counts.stop()

@@ -6,7 +6,7 @@ The engine never imports upward.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 #: ``identify([(user, device, issued_at)]) -> ["ok" | "unlinked" | "banned" | "revoked"]``, one query for the whole list.
 #: ``issued_at`` (ms) is that of the session's access token. Raises ``Unavailable``.
@@ -76,6 +76,25 @@ Attach = Callable[[Sequence[Attached]], Awaitable[list[str]]]
 #: ``detach([(conversation, message_id)])``: these messages were deleted for everyone and carry nothing any more. Raises
 #: ``Unavailable``; then what they carried stays as long as messages do.
 Detach = Callable[[Sequence[tuple[str, str]]], Awaitable[None]]
+
+
+class Absent(Protocol):
+    """Hears of devices that may have to be told by a push notification, since no session of theirs could be. Called on the
+    message path: nothing waits, nothing raises, and what is said twice costs nothing. It says that somebody is to look; what the
+    device is told follows from durable state at that time."""
+
+    def devices(self, devices: Sequence[tuple[str, str]], wait_ms: int = 0) -> None:
+        """These (user, device) have no session, or one that has not acknowledged for long, and something was marked for them;
+        ``wait_ms``: so long it may gather."""
+
+    def users(self, users: Sequence[str], wait_ms: int = 0) -> None:
+        """What the absent devices of these users show may be out of date: the user has read something on another."""
+
+    def unheard(self, users: Sequence[str]) -> None:
+        """These have sessions at a process that does not listen: it is dead, or they will acknowledge in a moment."""
+
+    def forget(self, user: str) -> None:
+        """The user's devices have changed."""
 
 
 async def nothing_to_detach(messages: Sequence[tuple[str, str]]) -> None:

@@ -14,8 +14,9 @@ from typing import Literal, Protocol
 
 import hiredis
 
+from delivery.absent import CHANGES_MS
 from delivery.inbox import Inbox
-from delivery.ports import Reads
+from delivery.ports import Absent, Reads
 from delivery.roster import Roster, unique
 from delivery.session import Hub, Session, State
 from delivery.store.interface import Store, Unavailable
@@ -101,6 +102,7 @@ class Receipts:
         self._missed: set[tuple[str, str]] = (
             set()
         )  # (conversation, user) whose forward did not reach everybody
+        self.absent: Absent | None = None
         self._unheard: set[tuple[str, str]] = set()  # the same, because the hot node was away
         bus.on_undelivered(RECEIPT, self._undelivered)
         bus.on_undelivered(AGAIN, self._undelivered_again)
@@ -326,6 +328,9 @@ class Receipts:
             self._schedule()
             return
         self._tell_again(missed)
+        if self.absent is not None:
+            readers = {user for (_, user), (_, read, sent) in states.items() if read or sent}
+            self.absent.users(list(readers), CHANGES_MS)
         try:
             await self._inbox.clean(positions)
         except (HotUnavailable, hiredis.ReplyError):

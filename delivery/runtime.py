@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 import uvloop
 from django.conf import settings
 
+from delivery import absent
 from delivery.lane_worker import LaneWorker
 from delivery.store.interface import Store
 from delivery.store.log_store import LogStore
-from whatsapp.infra.bus import Bus
+from whatsapp.infra.bus import DEVICES, Bus
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.hot_cluster import open_hot
 from whatsapp.infra.postgres import open_pool
@@ -88,6 +89,9 @@ class Runtime:
     async def _open_lanes(self) -> LaneWorker:
         bus = self._bus = Bus(settings.HOT_URL, str(uuid.uuid4()))
         lanes = LaneWorker(self.store, bus)
+        if absent.make is not None:
+            lanes.absent = absent.make(bus, self._pool)
+            bus.subscribe(DEVICES, lanes.absent.forget)
         await bus.start()
         lanes.tracing.start()
         self._orphans = self._loop.create_task(lanes.look_for_orphans())

@@ -18,9 +18,10 @@ from typing import Any, cast
 
 import hiredis
 
-from delivery import pending, whereabouts
+from delivery import absent, pending, whereabouts
 from delivery.fanout import Fanout
 from delivery.outbox import kept_under
+from delivery.ports import Absent
 from delivery.roster import Roster
 from delivery.store import chosen
 from delivery.store.interface import Store, Unavailable
@@ -28,7 +29,7 @@ from delivery.store.log_store import LogStore
 from delivery.store.pending import Elsewhere
 from delivery.store.values import OutboxRow
 from whatsapp.infra import clock, faults, metrics
-from whatsapp.infra.bus import Bus, alive_key
+from whatsapp.infra.bus import DEVICES, Bus, alive_key
 from whatsapp.infra.postgres import open_pool
 from whatsapp.infra.threads import shown
 from whatsapp.infra.valkey import HotUnavailable
@@ -86,6 +87,11 @@ class Sweep:
         self.leads = False
         self.open_writers = 0
         self.turned_at = time.monotonic()  # the last round came to its end
+
+    def report_absent(self, to: Absent) -> None:
+        """``to`` hears of devices that were marked and have no session."""
+        self._fanout.absent = to
+        self.bus.subscribe(DEVICES, to.forget)
 
     async def run(self) -> None:
         """For ever."""
@@ -198,6 +204,8 @@ class SweepThread:
         log = LogStore(pool)
         await log.open()
         sweep = Sweep(log.store, hot_url)
+        if absent.make is not None:
+            sweep.report_absent(absent.make(sweep.bus, pool))
         _show(sweep)
         self._sweep = sweep
         services = pending.PendingSweep(pool, cast(Elsewhere, log.store))

@@ -94,7 +94,9 @@ def _in_pool_child(**_: Any) -> None:
         _tally.in_child()
 
     from delivery.runtime import runtime
+    from notifications.binding import bind_worker
 
+    bind_worker()
     runtime()
 
 
@@ -102,8 +104,10 @@ def _in_pool_child(**_: Any) -> None:
 def _in_worker(**_: Any) -> None:
     from delivery.runtime import runtime
     from delivery.sweep import SweepThread
+    from notifications.binding import bind_worker
 
     global _sweep
+    bind_worker()
     _sweep = SweepThread(settings.DATABASE_URL, settings.HOT_URL).start()
     depths = workers.Depths(app, [queue.name for queue in settings.CELERY_TASK_QUEUES])
     metrics.source("whatsapp_celery_queue_depth", "Tasks that wait in a queue.", depths, ("queue",))

@@ -52,6 +52,10 @@ lane_end        a lane is given back without a look at what has come (R15)
 lost            a writer waits for a report for ever (R13)
 aside           an entry that fails every pass stays at the head of its lane
 orphans         nobody looks for lanes without a holder (R15)
+push_report     nobody says that a device is absent
+push_orphans    nobody looks for users that are due and whose task was lost
+push_sweep      nobody looks for devices that the durable state says are to be told
+push_claim      a user that was looked at is not due any more, whatever came meanwhile
 hand_over       a gateway serves requests for files itself
 relist          a new epoch does not learn which gateways have a group open
 open_members    who has a chat open is not asked whether it is still a member

@@ -1,0 +1,181 @@
+"""Who is due, derived again from durable state: the devices that are reached by push, their positions, what they were told.
+
+The hot node may lose who is due. What was sent in the last minutes is reported again by the replay of the outbox
+(:mod:`delivery.outbox`), which a new epoch causes. What waits for longer, for the end of quiet hours or for a provider, and what
+a process had no time to write when it died, is found here: all targets are passed through in the order of their devices, a page a
+second, at once when the hot node has a new epoch and every :data:`EVERY_MS` otherwise. How far a pass is stands on the hot node
+with the epoch; a page is written before that moves, so that a death repeats a page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import hiredis
+import msgspec
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from delivery.store.interface import Store, Unavailable
+from notifications.due import Due
+from whatsapp.infra import clock, faults, metrics
+from whatsapp.infra.bus import alive_key
+from whatsapp.infra.directory import parse_sessions, sessions_key
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.valkey import HotUnavailable
+
+log = logging.getLogger(__name__)
+
+AT_KEY: Final = "{push:pass}:at"
+LEASE_KEY: Final = "{push:pass}:lease"
+LEASE_MS: Final = 10_000
+PAGE: Final = 500  # devices
+PAGE_EVERY_S: Final = 1.0
+EVERY_MS: Final = 600_000
+#: The node that keeps how far a pass is may be away: then others wait, and nobody is lost.
+_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+
+# ARGV: token, time to live. Only who holds the lease reads how far the pass is.
+_BEGIN: Final = """
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] then return false end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return redis.call('GET', KEYS[1]) or ''
+"""
+
+# ARGV: token, how far it is.
+_MOVE: Final = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+_TARGETS: Final = """
+SELECT d.user_id::text, d.id::text FROM notifications_pushtarget t JOIN accounts_device d ON d.id = t.device_id
+WHERE t.device_id > %s::uuid ORDER BY t.device_id LIMIT %s
+"""
+_TOLD: Final = """
+SELECT target_id::text, conversation::text, seq FROM notifications_pushstate WHERE target_id = ANY (%s::uuid[])
+"""
+
+DERIVED: Final = metrics.Counters(
+    "whatsapp_push_derived", "Users that a pass over all targets found to be due.", ()
+)
+
+
+class At(msgspec.Struct):
+    """How far a pass is."""
+
+    epoch: str
+    after: str = _NOBODY  # device
+    ended: int = 0  # ms since the epoch; 0: it is under way
+
+
+class Found(NamedTuple):
+    users: list[str]
+    last: str  # device; "": it was the last page
+
+
+class Derived:
+    def __init__(self, store: Store, hot: Hot, pool: AsyncConnectionPool, due: Due, token: str) -> None:
+        self._store = store
+        self._hot = hot
+        self._pool = pool
+        self._due = due
+        self._token = token
+        self._begin = hot.script(_BEGIN)
+        self._move = hot.script(_MOVE)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(PAGE_EVERY_S)
+            if not self._hot.available or faults.off("push_sweep"):
+                continue
+            try:
+                await self.once()
+            except (
+                HotUnavailable,
+                Unavailable,
+                hiredis.ReplyError,
+                psycopg.Error,
+                PoolTimeout,
+                OSError,
+            ) as error:
+                log.info("a pass over all targets waits: %s", type(error).__name__)
+                await asyncio.sleep(PAGE_EVERY_S)
+            except Exception:
+                log.exception("a pass over all targets failed")
+                await asyncio.sleep(PAGE_EVERY_S)
+
+    async def once(self) -> bool:
+        """A page, if a pass is due and nobody else has it. Whether there was one."""
+        epoch = self._hot.epoch  # before it is read what is durable
+        where = [AT_KEY, LEASE_KEY]
+        (raw,) = await self._hot.run([self._begin.call(where, [self._token, LEASE_MS])])
+        if raw is None:
+            return False
+        at = _at(raw)
+        if at is None or at.epoch != epoch or (at.ended and at.ended + EVERY_MS <= clock.now_ms()):
+            at = At(epoch)
+        elif at.ended:
+            return False
+        found = await self._page(at.after)
+        if found.users:
+            DERIVED.add(number=len(found.users))
+            now = clock.now_ms()
+            await self._due.write(dict.fromkeys(found.users, now))
+        at.after, at.ended = found.last, 0 if found.last else clock.now_ms()
+        await self._hot.run([self._move.call(where, [self._token, msgspec.json.encode(at)])])
+        return True
+
+    async def _page(self, after: str) -> Found:
+        async with self._pool.connection() as connection:
+            targets = await (await connection.execute(_TARGETS, (after, PAGE))).fetchall()
+        last = targets[-1][1] if len(targets) == PAGE else ""
+        absent = await self._absent([(user, device) for user, device in targets])
+        if not absent:
+            return Found([], last)
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_TOLD, ([device for _, device in absent],))).fetchall()
+        told = {(device, conversation): seq for device, conversation, seq in rows}
+        users: dict[str, None] = {}
+        for (user, device), behind in zip(absent, await self._store.behind_each(absent), strict=True):
+            if any(one.head > told.get((device, one.conversation), 0) for one in behind):
+                users[user] = None
+        return Found(list(users), last)
+
+    async def _absent(self, targets: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those without a session at a process that lives."""
+        if not targets:
+            return []
+        users = list({user for user, _ in targets})
+        raws = self._hot.values(
+            await self._hot.run_each(self._hot.mget([sessions_key(user) for user in users]))
+        )
+        sessions = {
+            user: parse_sessions(raw) if not isinstance(raw, Exception) else {}
+            for user, raw in zip(users, raws, strict=True)
+        }
+        processes = list({entry.process for found in sessions.values() for entry in found.values()})
+        answers: list[Any] = (
+            await self._hot.run_each([("EXISTS", alive_key(process)) for process in processes])
+            if processes
+            else []
+        )
+        alive = {process for process, lives in zip(processes, answers, strict=True) if lives}
+        return [
+            (user, device)
+            for user, device in targets
+            if (entry := sessions[user].get(device)) is None or entry.process not in alive
+        ]
+
+
+def _at(raw: bytes) -> At | None:
+    try:
+        return msgspec.json.decode(raw, type=At) if raw else None
+    except msgspec.DecodeError:
+        return None

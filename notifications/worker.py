@@ -1,0 +1,293 @@
+"""The worker's side: takes shards, claims who is due, has it planned and sent, and says that it is done.
+
+One loop a process for all shards that it holds. What has been claimed is planned and sent in batches that run beside one another;
+the next ones are claimed meanwhile, up to :data:`AT_ONCE`. A user is in one batch at a time: who comes again while a batch has it
+waits for that one. A worker that dies loses nobody: its claims end, and what was not sent follows from durable state again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, NamedTuple
+
+import hiredis
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from delivery.store.interface import Unavailable
+from notifications.due import URGENT_MS
+from notifications.plans import Plan, Planned
+from notifications.shards import (
+    CLAIM,
+    END,
+    FINISH,
+    GIVE_BACK,
+    LEASE_MS,
+    ORPHAN,
+    SHARDS,
+    TAKE,
+    keys,
+    new_token,
+)
+from whatsapp.infra import clock, faults, metrics
+from whatsapp.infra.hot import Hot
+from whatsapp.infra.valkey import HotUnavailable
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.05  # between two looks at the shards that are held
+LINGER_S: Final = 1.0  # how long a shard of which nobody is due is kept: cheaper than a task for each message
+ORPHANS_EVERY_S: Final = 0.5
+BATCH: Final = 256  # users
+AT_ONCE: Final = 8  # batches
+CLAIM_MS: Final = 60_000
+#: A user whose plan fails, and one whose servers do not answer.
+ASIDE_MS: Final = 60_000
+AWAY_MS: Final = 2_000
+#: One that a batch under way has.
+BUSY_MS: Final = 100
+LEAVE_S: Final = 8.0
+
+AWAY: Final = (Unavailable, HotUnavailable, hiredis.ReplyError, psycopg.Error, PoolTimeout, OSError)
+
+#: ``plan(users, now)`` and ``deliver(planned)`` → user → when to look again.
+MakePlan = Callable[[Sequence[str], int], Awaitable[Plan]]
+Deliver = Callable[[Sequence[Planned]], Awaitable[dict[str, int]]]
+
+CLAIMED = metrics.Counters("whatsapp_push_claims", "Users that were looked at because they were due.", ())
+ASIDE = metrics.Counters(
+    "whatsapp_push_aside",
+    "Users whose notifications could not be planned; each is tried again in a minute.",
+    (),
+)
+
+
+class Claim(NamedTuple):
+    shard: int
+    until: int  # its end, ms since the epoch: a claim of the same user later has another
+
+
+class _Held:
+    """A shard of this process."""
+
+    __slots__ = ("idle_since", "token")
+
+    def __init__(self, token: str, now: float) -> None:
+        self.token = token
+        self.idle_since = now
+
+
+class PushWorker:
+    def __init__(self, hot: Hot, plan: MakePlan, deliver: Deliver) -> None:
+        self._hot = hot
+        self._plan = plan
+        self._deliver = deliver
+        self._take, self._claim, self._finish, self._end, self._give_back, self._orphan = map(
+            hot.script, (TAKE, CLAIM, FINISH, END, GIVE_BACK, ORPHAN)
+        )
+        self._held: dict[int, _Held] = {}
+        self._busy: set[str] = set()  # users of the batches under way
+        self._batches: set[asyncio.Task[None]] = set()
+        self._until = 0
+        self._first = 0  # which shard is the next one's first: none waits for the others for long
+        self._woken = asyncio.Event()
+        self._leaving = False
+        self._time = asyncio.get_running_loop().time
+        self.due = 0  # users of all shards, and since when the first is, when they were last looked at
+        self.age_ms = 0
+        metrics.source("whatsapp_push_due", "Users that wait to be looked at.", lambda: self.due)
+        metrics.source(
+            "whatsapp_push_due_age_seconds",
+            "Since when the first of the users waits who wait to be looked at.",
+            lambda: self.age_ms / 1000,
+        )
+        metrics.source("whatsapp_push_shards_held", "Shards of this process.", lambda: len(self._held))
+
+    # shards
+
+    async def take(self, shard: int, token: str) -> bool:
+        """Take a shard that ``token`` was left for. False: another has it."""
+        if self._leaving or not self._hot.partly:
+            return False
+        own = new_token()
+        try:
+            (taken,) = await self._hot.run([self._take.call(keys(shard), [token, own, LEASE_MS])])
+        except (HotUnavailable, hiredis.ReplyError):
+            return False
+        if taken:
+            self._held[shard] = _Held(own, self._time())
+            self._woken.set()
+        return bool(taken)
+
+    async def look_for_orphans(self) -> None:
+        """For ever: shards with somebody due that nobody holds are taken, whatever became of their task."""
+        while True:
+            await asyncio.sleep(ORPHANS_EVERY_S)
+            if self._leaving or not self._hot.partly or faults.off("push_orphans"):
+                continue
+            try:
+                await self.take_orphans()
+            except (HotUnavailable, hiredis.ReplyError):
+                continue
+            except Exception:
+                log.exception("shards without a holder were not looked for")
+
+    async def take_orphans(self) -> None:
+        token, now = new_token(), clock.now_ms()
+        answers = await self._hot.run_each(
+            [self._orphan.call(keys(shard), [token, LEASE_MS, now]) for shard in range(SHARDS)]
+        )
+        there = {shard: answer for shard, answer in enumerate(answers) if not isinstance(answer, Exception)}
+        self.due = sum(waiting for _, waiting, _ in there.values())
+        self.age_ms = max((age for _, _, age in there.values()), default=0)
+        for shard, (mine, _, _) in there.items():
+            if mine:
+                self._held[shard] = _Held(token, self._time())
+                self._woken.set()
+
+    async def leave(self) -> None:
+        """Claim nothing more, let what is under way come to its end for some seconds, give the shards back."""
+        self._leaving = True
+        if self._batches:
+            await asyncio.wait(self._batches, timeout=LEAVE_S)
+        held, self._held = self._held, {}
+        try:
+            await self._hot.run_each(
+                [self._give_back.call(keys(shard), [one.token]) for shard, one in held.items()]
+            )
+        except (HotUnavailable, hiredis.ReplyError):
+            pass  # the leases end
+
+    # the loop
+
+    async def run(self) -> None:
+        """For ever: work on the shards that are held."""
+        while True:
+            if not self._held:
+                self._woken.clear()
+                await self._woken.wait()
+            started = self._time()
+            claimed = 0
+            try:
+                claimed = await self.turn()
+            except (HotUnavailable, hiredis.ReplyError) as error:
+                log.info("who is due cannot be claimed: %s", error)
+                await asyncio.sleep(AWAY_MS / 1000)
+            except Exception:
+                log.exception("who is due was not claimed")
+                await asyncio.sleep(1.0)
+            if len(self._batches) >= AT_ONCE:
+                await asyncio.wait(self._batches, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
+            elif not claimed:
+                await asyncio.sleep(max(0.0, started + TICK_S - self._time()))
+
+    async def turn(self) -> int:
+        """Claim from each shard, start what has been claimed, give back what is idle. Returns how many were claimed."""
+        now = clock.now_ms()
+        room = max(0, AT_ONCE - len(self._batches)) * BATCH
+        # Without room only those who come before everybody else.
+        before, each = (now, max(1, room // max(1, len(self._held)))) if room else (now + URGENT_MS // 2, 1)
+        if self._leaving:
+            each = 0
+        shards = sorted(self._held)  # the lowest are not always first
+        self._first = (self._first + 1) % len(shards) if shards else 0
+        shards = shards[self._first :] + shards[: self._first]
+        self._until = until = max(self._until + 1, now + CLAIM_MS)
+        answers = await self._hot.run_each(
+            [
+                self._claim.call(keys(shard), [self._held[shard].token, LEASE_MS, before, until, each])
+                for shard in shards
+            ]
+        )
+        claimed: dict[str, Claim] = {}
+        idle: list[int] = []
+        for shard, answer in zip(shards, answers, strict=True):
+            held = self._held.get(shard)
+            if answer is None or isinstance(answer, Exception) or held is None:
+                self._held.pop(shard, None)  # another has it, or its node is away
+            elif answer:
+                held.idle_since = self._time()
+                claimed |= {user.decode(): Claim(shard, until) for user in answer}
+            elif self._time() - held.idle_since >= LINGER_S and each:
+                idle.append(shard)
+        CLAIMED.add(number=len(claimed))
+        busy = {user: claim for user, claim in claimed.items() if user in self._busy}
+        if busy:
+            await self._finished(busy, dict.fromkeys(busy, now + BUSY_MS))
+        free = [(user, claim) for user, claim in claimed.items() if user not in busy]
+        for start in range(0, len(free), BATCH):
+            self._start(dict(free[start : start + BATCH]))
+        if idle and room:
+            await self._let_go(idle, now)
+        return len(free)
+
+    async def _let_go(self, shards: Sequence[int], now: int) -> None:
+        wait_ms = int(LINGER_S * 1000)
+        answers = await self._hot.run_each(
+            [self._end.call(keys(shard), [self._held[shard].token, now + wait_ms]) for shard in shards]
+        )
+        for shard, ended in zip(shards, answers, strict=True):
+            if ended and not isinstance(ended, Exception):
+                self._held.pop(shard, None)
+
+    # a batch
+
+    def _start(self, claimed: dict[str, Claim]) -> None:
+        self._busy.update(claimed)
+        work: Coroutine[Any, Any, None] = self._work(claimed)
+        task = asyncio.get_running_loop().create_task(work)
+        self._batches.add(task)
+        task.add_done_callback(self._batches.discard)
+
+    async def _work(self, claimed: dict[str, Claim]) -> None:
+        again: dict[str, int] = {}
+        try:
+            plan = await self._planned(list(claimed))
+            _earlier(again, plan.again)
+            if plan.pushes:
+                _earlier(again, await self._deliver(plan.pushes))
+        except AWAY as error:
+            log.info("%d users who are due wait: %s", len(claimed), type(error).__name__)
+            again = dict.fromkeys(claimed, clock.now_ms() + AWAY_MS)
+        except Exception:
+            log.exception("%d users who are due were not told", len(claimed))
+            again = dict.fromkeys(claimed, clock.now_ms() + ASIDE_MS)
+        finally:
+            self._busy.difference_update(claimed)
+        try:
+            await self._finished(claimed, again)
+        except (HotUnavailable, hiredis.ReplyError):
+            pass  # the claims end, and nothing is found to be told
+
+    async def _planned(self, users: Sequence[str]) -> Plan:
+        """Raises what says that a server is away. A user whose plan fails for any other reason is put off alone."""
+        try:
+            return await self._plan(users, clock.now_ms())
+        except AWAY:
+            raise
+        except Exception:
+            if len(users) == 1:
+                ASIDE.add()
+                log.exception("what a user is to be told cannot be planned")
+                return Plan([], {users[0]: clock.now_ms() + ASIDE_MS})
+        half = len(users) // 2
+        first, second = await self._planned(users[:half]), await self._planned(users[half:])
+        return Plan([*first.pushes, *second.pushes], first.again | second.again)
+
+    async def _finished(self, claimed: dict[str, Claim], again: dict[str, int]) -> None:
+        by_shard: dict[int, list[str | int]] = {}
+        for user, claim in claimed.items():
+            if faults.off("push_claim"):
+                await self._hot.run([("ZREM", keys(claim.shard)[0], user)])
+                continue
+            by_shard.setdefault(claim.shard, []).extend((user, claim.until, again.get(user, 0)))
+        await self._hot.run_each(
+            [self._finish.call(keys(shard), arguments) for shard, arguments in by_shard.items()]
+        )
+
+
+def _earlier(into: dict[str, int], others: dict[str, int]) -> None:
+    for user, at in others.items():
+        into[user] = min(at, into.get(user, at))
