@@ -25,6 +25,7 @@ from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import alive_key
 from whatsapp.infra.directory import parse_sessions, sessions_key
 from whatsapp.infra.hot import Hot
+from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.valkey import HotUnavailable
 
 log = logging.getLogger(__name__)
@@ -126,8 +127,9 @@ class Derived:
         found = await self._page(at.after)
         if found.users:
             DERIVED.add(number=len(found.users))
-            now = clock.now_ms()
-            await self._due.write(dict.fromkeys(found.users, now))
+            # Behind a new epoch gateways are about to open their sessions again: who is connected is not absent then.
+            at_ms = clock.now_ms() + LIMITS.push_unacked_ms
+            await self._due.write(dict.fromkeys(found.users, at_ms))
         at.after, at.ended = found.last, 0 if found.last else clock.now_ms()
         await self._hot.run([self._move.call(where, [self._token, msgspec.json.encode(at)])])
         return True

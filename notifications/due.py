@@ -34,6 +34,8 @@ MAX_KNOWN: Final = 100_000
 #: Users that the hot node has not taken; more are found by the sweep.
 MAX_LEFT: Final = 100_000
 AGAIN_S: Final = 0.5
+#: Behind a new epoch of the hot node many who are connected seem to be absent: their gateways open their sessions again.
+REOPENED_S: Final = 60.0
 SPACING_MS: Final = 15
 AT_ONCE: Final = 1_000  # users of one command, or of one query
 MAX_REPORTS: Final = 10_000  # that wait; more are found by the sweep
@@ -96,12 +98,24 @@ class Due:
         self._known: dict[str, tuple[float, frozenset[str]]] = {}
         self._forgotten: set[str] | None = None  # while a query is under way: what it says of them may be old
         self._left: dict[str, int] = {}  # user → when
+        self._epoch = hot.epoch
+        self._unsettled = (
+            0.0  # until then (loop time) sessions are opened again that a new epoch does not know
+        )
         self._writing: asyncio.Task[None] | None = None
         self._time = asyncio.get_running_loop().time
+        hot.on_term.append(self._new_term)
+
+    def _new_term(self) -> None:
+        if self._epoch and self._hot.epoch != self._epoch:
+            self._unsettled = self._time() + REOPENED_S
+        self._epoch = self._hot.epoch
 
     # what is reported
 
     def devices(self, devices: Sequence[tuple[str, str]], wait_ms: int = 0) -> None:
+        if wait_ms < LIMITS.push_unacked_ms and self._time() < self._unsettled:
+            wait_ms = max(wait_ms, LIMITS.push_unacked_ms)  # as of who has a session and does not acknowledge
         self._report(_Report(devices, (), clock.now_ms() + wait_ms, True))
 
     def users(self, users: Sequence[str], wait_ms: int = 0) -> None:

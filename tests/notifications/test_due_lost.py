@@ -1,0 +1,144 @@
+"""Who is due stands on a node that may lose it: it follows again from durable state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from notifications.derived import EVERY_MS, Derived
+from notifications.due import Due
+from tests.faults.engine import World
+from tests.faults.rig import stays
+from tests.gateway.phone import new_id
+from tests.notifications.crowd import Crowd
+from tests.support.patience import until
+from whatsapp.infra import clock
+from whatsapp.infra.limits import LIMITS
+
+Off = Callable[..., None]
+
+_STATE = """INSERT INTO notifications_pushstate (target_id, conversation, seq, shown, until, told_at)
+VALUES (%s, %s, %s, 0, 0, 0)"""
+
+
+@pytest.fixture
+async def crowd(world: World, new_postgres_url: str) -> AsyncIterator[Crowd]:
+    async with Crowd(world, new_postgres_url) as crowd:
+        yield crowd
+
+
+async def _told_nothing(crowd: Crowd) -> tuple[str, str, str]:
+    """A message is ✓, its reader is absent and due; nobody has told the reader. Conversation, user, device."""
+    here, _ = await crowd.process()
+    # What one has written oneself is behind one's device too; that is no matter of who is found here.
+    ann, ben = await crowd.person(target=False), await crowd.person()
+    conversation = await crowd.world.direct(ann[0], ben[0])
+    await (await here.seat(*ann)).say(conversation)
+    await until(lambda: ben[0] in crowd.due(), "the reader is due")
+    return conversation, *ben
+
+
+async def test_after_a_flush_who_was_sent_something_lately_is_due_again(crowd: Crowd) -> None:
+    _, user, _ = await _told_nothing(crowd)
+    crowd.world.redis.flushall()
+    await until(lambda: user in crowd.due(), "the replay of the outbox says so")
+
+
+async def test_twin_a_replay_that_reports_nobody(crowd: Crowd, off: Off) -> None:
+    _, user, device = await _told_nothing(crowd)
+    off("push_report")
+    crowd.world.redis.flushall()
+    await until(lambda: crowd.world.redis.exists(f"{{{user}}}:dirty:{device}"), "it is marked again")
+    await stays(lambda: not crowd.due(), "nobody is due", 1.0)
+
+
+async def _derived(crowd: Crowd) -> Derived:
+    hot = await crowd.hot()
+    due = Due(hot, crowd.pool, crowd.submit)
+    return Derived(crowd.world.store, hot, crowd.pool, due, new_id())
+
+
+async def test_who_was_to_be_told_is_found_although_nobody_reports(crowd: Crowd, off: Off) -> None:
+    conversation, user, device = await _told_nothing(crowd)
+    off("push_report")  # as what is older than a replay
+    crowd.world.redis.flushall()
+    derived = await _derived(crowd)
+    await until(lambda: derived.once(), "there is a pass")
+    assert set(crowd.due()) == {user}
+    assert not await derived.once()  # it has ended
+
+    # Once the device was told, it is found no more.
+    await crowd.execute(_STATE, device, conversation, 1)
+    crowd.world.redis.flushall()
+    await until(lambda: derived.once(), "a new epoch begins a pass")
+    assert not crowd.due()
+
+
+async def test_twin_without_passes_nobody_is_found(crowd: Crowd, off: Off) -> None:
+    _, user, device = await _told_nothing(crowd)
+    off("push_report", "push_sweep")
+    crowd.world.redis.flushall()
+    derived = await _derived(crowd)
+    running = asyncio.get_running_loop().create_task(derived.run())
+    try:
+        await until(lambda: crowd.world.redis.exists(f"{{{user}}}:dirty:{device}"), "it is marked again")
+        await stays(lambda: not crowd.due(), "nobody is due", 2.5)
+    finally:
+        running.cancel()
+
+
+async def test_a_pass_goes_on_where_it_was_and_begins_anew_in_a_while(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("notifications.derived.PAGE", 2)
+    ann, people = await crowd.person(target=False), [await crowd.person() for _ in range(5)]
+    for user, _ in people:
+        conversation = await crowd.world.direct(ann[0], user)
+        await crowd.world.append(conversation, *ann, new_id())
+    first, second = await _derived(crowd), await _derived(crowd)
+    assert await first.once()
+    found = len(crowd.due())
+    assert found < len(people)
+    assert not await second.once()  # the first has the lease
+    crowd.world.redis.delete("{push:pass}:lease")  # it has died
+    while await second.once():
+        pass
+    assert set(crowd.due()) == {user for user, _ in people}
+
+    crowd.world.redis.delete(*[f"{{push:{shard}}}:due" for shard in range(64)])
+    assert not await second.once()
+    now = clock.now_ms()
+    monkeypatch.setattr(clock, "now_ms", lambda: now + EVERY_MS)
+    assert await second.once()
+    assert crowd.due()
+
+
+async def test_who_is_connected_is_left_out_and_who_was_at_a_dead_process_is_not(crowd: Crowd) -> None:
+    here, _ = await crowd.process()
+    gone, _ = await crowd.process()
+    ann, ben, cat = await crowd.person(target=False), await crowd.person(), await crowd.person()
+    await here.seat(*ben)
+    await gone.seat(*cat)
+    for other in (ben, cat):
+        await crowd.world.append(await crowd.world.direct(ann[0], other[0]), *ann, new_id())
+    await gone.node.bus.stop()  # its heartbeat goes, the record of its session stays
+    derived = await _derived(crowd)
+    await until(lambda: derived.once(), "there is a pass")
+    assert set(crowd.due()) == {cat[0]}
+
+
+async def test_behind_a_new_epoch_nobody_is_told_before_sessions_are_opened_again(crowd: Crowd) -> None:
+    here, due = await crowd.process()
+    user, device = await crowd.person()
+    due.devices([(user, device)])
+    await due.drained()
+    assert crowd.due()[user] <= clock.now_ms()
+    epoch = here.hot.epoch
+    crowd.world.redis.flushall()
+    await until(lambda: here.hot.term and here.hot.epoch != epoch, "a new epoch is known")
+    before = clock.now_ms()
+    due.devices([(user, device)])
+    await due.drained()
+    assert crowd.due()[user] >= before + LIMITS.push_unacked_ms

@@ -1,0 +1,265 @@
+"""The worker of those who are due: claims, ends of claims, shards that nobody holds, one user beside the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from delivery.store.interface import Unavailable
+from notifications import worker as worker_module
+from notifications.due import URGENT_MS, Due
+from notifications.plans import Plan, Planned
+from notifications.shards import lease_key, shard_of
+from notifications.worker import ASIDE_MS, AT_ONCE, AWAY_MS, CLAIM_MS, PushWorker
+from tests.faults.engine import World
+from tests.faults.rig import stays
+from tests.gateway.phone import new_id
+from tests.notifications.crowd import Crowd, Office
+from tests.support.patience import until
+from whatsapp.infra import clock
+
+Off = Callable[..., None]
+
+
+@pytest.fixture
+async def crowd(world: World, new_postgres_url: str) -> AsyncIterator[Crowd]:
+    async with Crowd(world, new_postgres_url) as crowd:
+        yield crowd
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Callable[[PushWorker], None]]:
+    """``running(worker)``: it works and looks for shards that nobody holds, until the test ends."""
+    tasks: list[asyncio.Task[None]] = []
+
+    def start(worker: PushWorker) -> None:
+        loop = asyncio.get_running_loop()
+        tasks.extend([loop.create_task(worker.run()), loop.create_task(worker.look_for_orphans())])
+
+    yield start
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _due(crowd: Crowd, due: Due, count: int = 1, wait_ms: int = 0) -> list[str]:
+    """So many users, due now."""
+    users = [new_id() for _ in range(count)]
+    await due.write(dict.fromkeys(users, clock.now_ms() + wait_ms))
+    return users
+
+
+async def test_who_is_due_is_planned_and_sent_once(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    office, due = Office(), await crowd.reporter()
+    worker = await crowd.worker(office)
+    running(worker)
+    users = await _due(crowd, due, 300)
+    for shard, token in crowd.submitted:
+        await worker.take(shard, token)
+    await until(lambda: not crowd.due(), "nobody is due any more")
+    assert sorted(office.planned) == sorted(users)
+    assert sorted(office.sent) == sorted(users)
+    await until(lambda: not worker._held, "the shards are given back")
+    assert not any(crowd.world.redis.exists(lease_key(shard_of(user))) for user in users)
+
+
+async def test_a_lost_task_costs_a_moment(crowd: Crowd, running: Callable[[PushWorker], None]) -> None:
+    office, due = Office(), await crowd.reporter()
+    running(await crowd.worker(office))
+    (user,) = await _due(crowd, due)
+    await until(lambda: office.sent == [user], "it is sent although its task was lost")
+
+
+async def test_twin_nobody_looks_for_a_lost_task(
+    crowd: Crowd, running: Callable[[PushWorker], None], off: Off
+) -> None:
+    off("push_orphans")
+    office, due = Office(), await crowd.reporter()
+    running(await crowd.worker(office))
+    await _due(crowd, due)
+    await stays(lambda: not office.sent, "it is not sent", 2.0)
+
+
+async def test_one_worker_has_a_shard(crowd: Crowd) -> None:
+    due = await crowd.reporter()
+    first, second = await crowd.worker(Office()), await crowd.worker(Office())
+    await _due(crowd, due)
+    ((shard, token),) = crowd.submitted
+    assert await first.take(shard, token)
+    assert not await second.take(shard, token)
+    await second.take_orphans()
+    assert not second._held
+    await first.leave()
+    await second.take_orphans()
+    assert list(second._held) == [shard]
+
+
+class Slow(Office):
+    """Sends when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Event()
+
+    async def deliver(self, planned: Sequence[Planned]) -> dict[str, int]:
+        again = await super().deliver(planned)
+        await self.may.wait()
+        return again
+
+
+async def _again_under_way(crowd: Crowd) -> tuple[PushWorker, Slow, str]:
+    """A user who is claimed, planned and being sent something, and of whom there is something new."""
+    office, due = Slow(), await crowd.reporter()
+    worker = await crowd.worker(office)
+    (user,) = await _due(crowd, due)
+    assert await worker.take(*crowd.submitted[0])
+    await worker.turn()
+    await until(lambda: office.sent == [user], "it is being sent")
+    await due.write({user: clock.now_ms()})
+    return worker, office, user
+
+
+async def test_who_comes_again_meanwhile_is_looked_at_again(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    worker, office, user = await _again_under_way(crowd)
+    assert await worker.turn() == 0  # not twice at a time
+    assert office.planned == [user]
+    office.may.set()
+    running(worker)
+    await until(lambda: not crowd.due(), "it is done")
+    assert office.planned == [user, user]
+
+
+async def test_twin_what_comes_meanwhile_is_forgotten(
+    crowd: Crowd, running: Callable[[PushWorker], None], off: Off
+) -> None:
+    off("push_claim")
+    worker, office, user = await _again_under_way(crowd)
+    office.may.set()
+    await until(lambda: not crowd.due(), "it is taken for done")
+    running(worker)
+    await stays(lambda: office.planned == [user], "nobody looks again", 1.0)
+
+
+async def test_when_to_look_again_is_kept(crowd: Crowd, running: Callable[[PushWorker], None]) -> None:
+    office, due = Office(), await crowd.reporter()
+    users = await _due(crowd, due, 3)
+    later = clock.now_ms() + 3_600_000
+    office.again = {users[1]: later}
+    running(await crowd.worker(office))
+    await until(lambda: len(office.sent) == 3 and len(crowd.due()) == 1, "the others are done")
+    assert crowd.due() == {users[1]: later}
+
+
+async def test_a_user_who_cannot_be_planned_is_put_off_alone(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    office, due = Office(), await crowd.reporter()
+    users = await _due(crowd, due, 20)
+    office.broken = {users[7]}
+    began = clock.now_ms()
+    running(await crowd.worker(office))
+    await until(lambda: set(crowd.due()) == {users[7]} and len(office.sent) == 19, "the others are done")
+    assert sorted(office.sent) == sorted(set(users) - {users[7]})
+    assert crowd.due()[users[7]] >= began + min(ASIDE_MS, CLAIM_MS)
+
+
+async def test_while_a_server_is_away_everybody_waits_a_little(crowd: Crowd) -> None:
+    class Away(Office):
+        async def plan(self, users: Sequence[str], now: int) -> Plan:
+            raise Unavailable("the store is away")
+
+    due = await crowd.reporter()
+    users = await _due(crowd, due, 3)
+    worker = await crowd.worker(Away())
+    began = clock.now_ms()
+    await worker.take_orphans()
+    for shard, token in crowd.submitted:
+        await worker.take(shard, token)
+    await worker.turn()
+    await until(lambda: not worker._batches, "the batch ends")
+    assert all(began + AWAY_MS <= at < began + CLAIM_MS for at in crowd.due().values())
+    assert set(crowd.due()) == set(users)
+
+
+async def test_what_a_dead_worker_claimed_is_another_ones_when_the_claim_ends(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office, due = Slow(), await crowd.reporter()
+    dead = await crowd.worker(office)
+    (user,) = await _due(crowd, due)
+    shard, token = crowd.submitted[0]
+    assert await dead.take(shard, token)
+    await dead.turn()
+    await until(lambda: office.sent == [user], "it is being sent")
+    for task in dead._batches:
+        task.cancel()
+    await asyncio.gather(*dead._batches, return_exceptions=True)
+    crowd.world.redis.delete(lease_key(shard))  # it ends
+
+    other = Office()
+    living = await crowd.worker(other)
+    await living.take_orphans()
+    assert not living._held  # the claim is another's
+    now = clock.now_ms()
+    monkeypatch.setattr(clock, "now_ms", lambda: now + CLAIM_MS + 1)
+    await living.take_orphans()
+    await living.turn()
+    await until(lambda: other.sent == [user], "it is sent by another")
+
+
+async def test_a_batch_that_waits_holds_up_no_other(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    class OneIsSlow(Slow):
+        slow = ""
+
+        async def deliver(self, planned: Sequence[Planned]) -> dict[str, int]:
+            if self.slow in {one.target.user for one in planned}:
+                return await super().deliver(planned)
+            return await Office.deliver(self, planned)
+
+    office, due = OneIsSlow(), await crowd.reporter()
+    (office.slow,) = await _due(crowd, due)
+    running(await crowd.worker(office))
+    await until(lambda: office.sent, "the first is being sent")
+    others = await _due(crowd, due, 50)
+    await until(lambda: set(others) <= set(office.sent), "the others are sent")
+    await until(lambda: set(crowd.due()) == {office.slow}, "only one is left")
+
+
+async def test_who_is_urgent_comes_before_a_crowd_that_fills_every_place(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch, running: Callable[[PushWorker], None]
+) -> None:
+    monkeypatch.setattr(worker_module, "BATCH", 4)
+    office, due = Slow(), await crowd.reporter()
+    await _due(crowd, due, 4 * 4 * AT_ONCE)
+    worker = await crowd.worker(office)
+    running(worker)
+    await until(lambda: len(worker._batches) >= AT_ONCE, "every place is taken")
+    (urgent,) = await _due(crowd, due, wait_ms=URGENT_MS)
+    await until(lambda: urgent in office.sent, "it is sent all the same")
+    assert len(office.sent) < 3 * 4 * AT_ONCE
+    office.may.set()
+
+
+async def test_a_worker_that_leaves_sends_what_it_has_begun_and_gives_the_rest_back(crowd: Crowd) -> None:
+    office, due = Slow(), await crowd.reporter()
+    worker = await crowd.worker(office)
+    (user,) = await _due(crowd, due)
+    shard, token = crowd.submitted[0]
+    assert await worker.take(shard, token)
+    await worker.turn()
+    await until(lambda: office.sent == [user], "it is being sent")
+    leaving = asyncio.get_running_loop().create_task(worker.leave())
+    await asyncio.sleep(0)
+    assert not await worker.take(shard, token)
+    office.may.set()
+    await leaving
+    assert not crowd.due()
+    assert not crowd.world.redis.exists(lease_key(shard))
