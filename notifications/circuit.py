@@ -18,7 +18,7 @@ TRIAL_S: Final = 1.0
 
 
 class Circuit:
-    """Of one app; with Web Push, where each endpoint may have another provider, of one app at one provider."""
+    """Of one app. An app of Web Push has many providers: its sender leaves each of them alone by itself (ADR 0141)."""
 
     def __init__(
         self, name: str, policy: Policy = POLICY, clock: Callable[[], float] = time.monotonic

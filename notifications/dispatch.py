@@ -97,8 +97,8 @@ class Dispatch:
         until = self._waits.until(target.device)
         if until > clock.now_ms() and push.urgency is not Urgency.CALL:
             return self._left(one, "device_waits", until)
-        if wait_ms := lane.retry_ms(target):
-            return self._left(one, LEFT_ALONE, _when(wait_ms))
+        if lane.wait_ms:
+            return self._left(one, LEFT_ALONE, _when(lane.wait_ms))
         result = await lane.send(target, push, None if one.at is None else one.at + push.ttl_s * 1000)
         try:
             if result is None:
@@ -134,7 +134,7 @@ class Dispatch:
         if result.of_app:
             if result.outcome is Outcome.MISCONFIGURED:  # few: the circuit opens
                 await self._outcomes.write(_answer(one, error=result.reason))
-            return _when(max(lane.retry_ms(one.target), result.retry_after_ms or 0))
+            return _when(max(lane.wait_ms, result.retry_after_ms or 0))
         again = self._waits.failed(device, clock.now_ms(), result)
         if again is None:
             self._count(one, "dropped", "attempts")

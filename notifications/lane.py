@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from notifications import figures
 from notifications.circuit import Circuit
@@ -19,8 +18,6 @@ log = logging.getLogger(__name__)
 
 #: Senders bound their own waits; one that does not answer for so long is given up.
 SEND_S: Final = 60.0
-#: Providers of one Web Push app that have a circuit of their own; hosts are on a list, so there are few.
-_CIRCUITS: Final = 64
 #: Why nothing was sent: the circuit is open.
 LEFT_ALONE: Final = "left_alone"
 
@@ -31,7 +28,7 @@ class Lane:
         self.sender = sender
         self._clock = monotonic
         self._turns = Turns(app.concurrency, app.rate, monotonic)
-        self._circuits: dict[str, Circuit] = {}
+        self._circuit = Circuit(app.name, clock=monotonic)
         #: Milliseconds since the epoch, of this process.
         self.success_at: int | None = None
         self.error_at: int | None = None
@@ -49,17 +46,18 @@ class Lane:
 
     @property
     def state(self) -> int:
-        """The worst circuit's, as :mod:`whatsapp.infra.breaker` counts them."""
-        return max((circuit.state for circuit in self._circuits.values()), default=0)
+        """The circuit's, as :mod:`whatsapp.infra.breaker` counts them."""
+        return self._circuit.state
 
-    def retry_ms(self, target: Target) -> int:
-        """Milliseconds for which the target's provider is left alone; 0: it may be asked."""
-        return int(self._circuit(target).wait_s * 1000)
+    @property
+    def wait_ms(self) -> int:
+        """Milliseconds for which the provider is left alone; 0: it may be asked."""
+        return int(self._circuit.wait_s * 1000)
 
     async def send(self, target: Target, push: Push, expires_at: int | None) -> Result | None:
         """Send in turn. None: its time had passed (``expires_at``, ms since the epoch) before its turn came. ``LATER`` with
         the reason :data:`LEFT_ALONE`: the provider was not asked."""
-        circuit = self._circuit(target)
+        circuit = self._circuit
         async with self._turns.turn(push.urgency):
             if expires_at is not None and clock.now_ms() > expires_at:
                 return None
@@ -95,17 +93,3 @@ class Lane:
         else:
             self.error_at, self.error = now, result.reason
             self.failed += 1
-
-    def _circuit(self, target: Target) -> Circuit:
-        """Of Web Push each endpoint's provider has its own: what one of them answers says nothing of the others."""
-        place = ""
-        if self.provider == "webpush":
-            place = ".".join((urlsplit(target.token).hostname or "").split(".")[-2:])
-        circuit = self._circuits.get(place)
-        if circuit is None:
-            if len(self._circuits) >= _CIRCUITS:
-                place = ""
-            circuit = self._circuits.setdefault(
-                place, Circuit(f"{self.app} {place}".rstrip(), clock=self._clock)
-            )
-        return circuit

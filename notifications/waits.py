@@ -29,11 +29,12 @@ class Waits:
         return self._devices.get(device, (0, 0))[1]
 
     def failed(self, device: str, now: int, result: Result) -> int | None:
-        """Note an attempt at ``now``. Returns when to try again, None after the last one; then the device is forgotten."""
+        """Note an attempt at ``now``. Returns when to try again, None after the last one; then the device is forgotten. What is
+        not about the token (no answer, an error of the server's) has no last one: its time to live ends it."""
         attempts = self._devices.pop(device, (0, 0))[0] + 1
-        if attempts >= ATTEMPTS:
+        if attempts >= ATTEMPTS and 400 <= result.status < 500:
             return None
-        wait = min(LONGEST_MS, FIRST_MS << (attempts - 1)) * random.uniform(0.5, 1.0)
+        wait = min(LONGEST_MS, FIRST_MS << min(attempts - 1, 16)) * random.uniform(0.5, 1.0)
         until = now + int(max(wait, min(result.retry_after_ms or 0, LONGEST_ASKED_MS)))
         self._devices[device] = attempts, until
         if len(self._devices) > self._known:

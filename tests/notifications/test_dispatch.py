@@ -169,6 +169,23 @@ def test_a_device_that_is_to_be_tried_later_waits_longer_each_time_and_is_given_
     assert kept.error == "TooManyRequests"
 
 
+def test_a_push_service_that_is_away_for_long_is_tried_until_the_push_is_too_old(
+    now: Callable[..., int],
+) -> None:
+    ann = target()
+    sender = Recorder({ann.token: Result(Outcome.LATER, "Paused")})
+    at = now()
+
+    async def run() -> None:
+        async with dispatching(sender) as dispatch:
+            while again := await dispatch.deliver([plan(ann, said(), at=at, ttl_s=6 * 3600)]):
+                now(again[ann.user] - now())
+
+    asyncio.run(run())
+    assert now() - at > 6 * 3_600_000
+    assert len(sender.sent) > waits.ATTEMPTS
+
+
 def test_what_a_provider_asks_for_a_token_is_kept(now: Callable[..., int]) -> None:
     ann = target()
     sender = Recorder({ann.token: LATER._replace(retry_after_ms=600_000)})

@@ -165,7 +165,7 @@ async def test_one_push_is_tried_after_a_while() -> None:
     for _ in range(8):
         await mine.send(TO, push(), None)
     assert len(sender.sent) == 5
-    assert mine.retry_ms(TO) == 5_000
+    assert mine.wait_ms == 5_000
     now[0] += 5
     assert mine.state == 1
     sender.gate.clear()
@@ -179,20 +179,6 @@ async def test_one_push_is_tried_after_a_while() -> None:
     assert (await trial).outcome is Outcome.ACCEPTED
     assert mine.state == 0
     assert (await mine.send(TO, push(), None)).outcome is Outcome.ACCEPTED
-
-
-async def test_a_push_service_that_is_down_leaves_the_others_of_its_app() -> None:
-    down = "https://updates.push.services.mozilla.com/a"
-    sender = Recorder({down: Result(Outcome.LATER, "unavailable", 503, of_app=True)})
-    sender.provider = "webpush"
-    mine = lane_of(sender)
-    for _ in range(6):
-        await mine.send(TO._replace(token=down), push(), None)
-    up = TO._replace(token="https://fcm.googleapis.com/b")
-    assert mine.retry_ms(TO._replace(token=down)) > 0
-    assert mine.retry_ms(up) == 0
-    assert (await mine.send(up, push(), None)).outcome is Outcome.ACCEPTED
-    assert mine.state == 2
 
 
 async def test_a_sender_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
