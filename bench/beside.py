@@ -16,8 +16,9 @@ from typing import Any
 
 from bench.couples import Life, Tally
 from bench.frames import Codec
+from bench.gatherings import Sent
 from bench.lives import Pairs
-from bench.rooms import Room, Sent
+from bench.rooms import Room
 
 
 class Phases:

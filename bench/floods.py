@@ -35,8 +35,7 @@ class FloodedRoom(Room):
     def end(self) -> None:
         """Nobody begins a message any more; what is under way comes."""
         self._flooding = False
-        for task in self._tasks[1:]:
-            task.cancel()
+        super().end()
 
     def counts(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from bench.frames import Batch, Codec, Error, Event, Frame, Key, Ready, Status, SyncComplete
-from bench.rooms import CONNECTS_AT_ONCE, Room, Sent
+from bench.gatherings import CONNECTS_AT_ONCE, Sent
+from bench.rooms import Room
 from bench.wsclient import WebSocket, connect
 
 

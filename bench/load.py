@@ -25,10 +25,12 @@ from bench.couples import Couples
 from bench.floods import FloodedRoom
 from bench.forwards import Viral
 from bench.frames import CODECS
+from bench.gatherings import Gathering
 from bench.idle import Crowd, Idler
 from bench.lives import Pairs
 from bench.peers.chatter import couples
-from bench.peers.devices import CHATTERS, IDLERS
+from bench.peers.devices import CHATTERS, IDLERS, MEMBERS
+from bench.peers.room import PeerRoom
 from bench.replies import PEERS, ROOMS
 from bench.rooms import Room
 from bench.strays import Strays
@@ -43,7 +45,7 @@ class Commands:
     def __init__(self) -> None:
         self._pairs: Couples | None = None
         self._crowd: Crowd | None = None
-        self._room: Room | None = None
+        self._room: Gathering | None = None
         self._beside: Beside | None = None
         self._flood: FloodedRoom | None = None
         self._viral: Viral | None = None
@@ -185,8 +187,17 @@ class Commands:
     ) -> dict[str, Any]:
         """Connect everybody of a group, until they are live. ``replies``: each message is answered, see :mod:`bench.replies`."""
         kind = ROOMS[replies] if replies else Room
-        self._room = kind(CODECS[codec](), group, people, senders, os.urandom(body_bytes))
-        await self._room.connect()
+        return await self._gather(kind(CODECS[codec](), group, people, senders, os.urandom(body_bytes)))
+
+    async def peer_room(
+        self, *, peer: str, people: list[dict[str, str]], senders: int, body_bytes: int
+    ) -> dict[str, Any]:
+        """The same on another server."""
+        return await self._gather(PeerRoom(MEMBERS[peer], people, senders, os.urandom(body_bytes)))
+
+    async def _gather(self, room: Gathering) -> dict[str, Any]:
+        self._room = room
+        await room.connect()
         gc.collect()
         gc.freeze()
         return {}
@@ -205,10 +216,17 @@ class Commands:
         """End the load, wait for what is under way, check every member; then everybody leaves."""
         assert self._room is not None
         found = await self._room.stop(timeout_s)
+        await self.room_leave()
+        return found
+
+    async def room_leave(self) -> dict[str, Any]:
+        """Everybody leaves, whatever is under way."""
+        assert self._room is not None
+        self._room.end()
         self._room.close()
         self._room = None
         await asyncio.sleep(0.1)
-        return found
+        return {}
 
     async def beside(
         self, *, codec: str, rooms: list[dict[str, Any]], pairs: list[dict[str, Any]], body_bytes: int

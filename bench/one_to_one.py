@@ -158,9 +158,25 @@ def _measure(bench: Bench, peers: dict[str, PeerBench]) -> Figures:
             lambda run: phases.open_rate(bench, args.rate, run),
             lambda one, run, receipts: one.open_rate(args.rate, run, receipts),
         )
+        for name, one in peers.items():
+            if not report.keeps_up(theirs[name]["rate"]["life"]["median"]):
+                _slower(bench, name, one, theirs[name])
     _check(bench, result)
     _compare(peers, result)
     return result
+
+
+def _slower(bench: Bench, name: str, one: PeerBench, figures: Figures) -> None:
+    """What a peer does not keep up with has no ratio: both at what it does."""
+    args = bench.options
+    found, ours, loads = turns.slower(bench, one, args.runs, args.rate)
+    figures["slower"] = found
+    print(told.slower(name, figures["rate"]["life"]["median"], args.rate, found), flush=True)
+    if ours is not None:
+        found |= {"ours": ours, **loads, "ratios": ratios.of({"rate": ours}, {"rate": loads})}
+        title = f"open rate, {found['takes']:g} messages/s"
+        print(report.lives(title, ours), told.lives(name, title, loads), sep="\n", flush=True)
+        print(told.ratios(name, found["ratios"]), flush=True)
 
 
 def _compare(peers: dict[str, PeerBench], result: Figures) -> None:

@@ -53,6 +53,12 @@ def keeps_up(run: Figures) -> bool:
     return bool(run["lives_per_second"] >= 0.9 * run["begun_per_second"])
 
 
+def all_delivered(members: int, run: Figures) -> bool:
+    """The same of a room: whether what is delivered in a window is what its messages have to become."""
+    wanted = run["messages_per_second"] * (members - 1)
+    return bool(wanted and run["deliveries_per_second"] >= 0.9 * wanted)
+
+
 def lives(title: str, phase: Figures) -> str:
     m, s = phase["median"], phase["spread"]
     cpu, s_cpu = m["cpu_us_per_life"], s["cpu_us_per_life"]
@@ -187,3 +193,24 @@ def _range(value: float, spread: list[float]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
+
+
+def room(title: str, phase: Figures) -> str:
+    """Of a room on any system."""
+    m, s = phase["median"], phase["spread"]
+    cpu, last, each = m["cpu_us_per_delivery"], m["latency_ms"]["last"], m["latency_ms"]["each"]
+    low, high = s["deliveries_per_cpu_second"]
+    spread = f" ({low:,.0f} to {high:,.0f})" if low != high else ""
+    return "\n".join(
+        (
+            f"\n{title} ({len(phase['runs'])} run(s))",
+            f"  deliveries / server CPU-second {m['deliveries_per_cpu_second']:>10,.0f}{spread}   "
+            f"{m['deliveries_per_second']:,.0f} a second",
+            f"  server CPU us / delivery       {cpu['total']:>10.2f}   "
+            + ", ".join(f"{name} {us:.2f}" for name, us in cpu.items() if name != "total"),
+            f"  to one member p50 / p99 ms     {each.get('p50', 0):>10.1f} / {each.get('p99', 0):.1f}",
+            f"  to the last member p50 / p99   {last.get('p50', 0):>10.1f} / {last.get('p99', 0):.1f}",
+            f"  cores busy                     servers {m['busy_cores']['servers']:.2f}, "
+            f"generator {m['busy_cores']['client']:.2f}",
+        )
+    )

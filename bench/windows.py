@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bench.couples import STEPS
 from bench.cpu import Meter
@@ -83,6 +83,57 @@ def of_lives(
         "seconds": round(seconds, 3),
         "load_average": round(load, 2),
     }
+
+
+class RoomWindow(NamedTuple):
+    """``figures``: what every system has; ``used``: CPU-seconds by part; ``before``, ``after``: what was looked at."""
+
+    figures: Figures
+    seconds: float
+    begun: int
+    used: dict[str, float]
+    before: Any
+    after: Any
+
+
+def of_room(
+    system: Measured, generators: Generators, options: argparse.Namespace, per_second: float, seed: int,
+    look: Callable[[], Any] = lambda: None,
+) -> RoomWindow:  # fmt: skip
+    """Load on the room that the first generator is in, warm up, measure a window. The load goes on. ``look``: what else is read
+    at its two ends."""
+    system.settle()
+    servers, client = system.meter(), generators.meter()
+    generators.one("room_rate", per_second=per_second, seed=seed)
+    time.sleep(options.warm_up)
+    load = load_average()
+    before, mark = look(), generators.one("room_mark")
+    used, used_client = servers.read(), client.read()
+    time.sleep(options.seconds)
+    end = generators.one("room_mark")
+    used_end, used_client_end = servers.read(), client.read()
+    after = look()
+    seconds = end["at"] - mark["at"]
+    deliveries, begun = (end[name] - mark[name] for name in ("deliveries", "begun"))
+    parts = used_end.since(used)
+    total, wall = sum(parts.values()), used_end.at - used.at
+    figures = {
+        "messages_per_second": round(begun / seconds, 1),
+        "deliveries_per_second": round(deliveries / seconds, 1),
+        "deliveries_per_cpu_second": round(deliveries / total, 1),
+        "cpu_us_per_delivery": {
+            "total": round(total * 1e6 / max(deliveries, 1), 2),
+            **{name: round(used * 1e6 / max(deliveries, 1), 2) for name, used in parts.items()},
+        },
+        "latency_ms": {step: percentiles(end["latency_us"][step], 1e-3) for step in ("each", "last")},
+        "queued": end["queued"] - mark["queued"],
+        "busy_cores": {
+            "servers": round(total / wall, 3),
+            "client": round(sum(used_client_end.since(used_client).values()) / wall, 3),
+        },
+        "load_average": round(load, 2),
+    }
+    return RoomWindow(figures, seconds, begun, parts, before, after)
 
 
 def of_idle(

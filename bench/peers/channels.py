@@ -1,4 +1,4 @@
-"""A plain Django Channels app with channels_redis on a Valkey from our wheel (:mod:`bench.peers.channels_app`)."""
+"""A plain Django Channels app with a layer of channels_redis on a Valkey from our wheel (:mod:`bench.peers.channels_app`)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ _PROCESSES = 2  # as many as ours has gateways
 
 class Channels(Peer):
     name = "channels"
+    layer = "core"
+    connections = 4_000
+    told = "the default layer"
     groups = {"uvicorn": tuple(f"uvicorn-{n}" for n in range(_PROCESSES)), "valkey": ("valkey",)}
     holders = groups["uvicorn"]
 
@@ -37,7 +40,8 @@ class Channels(Peer):
                         # It closes a connection whose pong waits behind other work: under load that is all of them.
                         "--ws-ping-interval", "1000", "--ws-ping-timeout", "1000",
                     ],
-                    env={**self.env, "PEER_VALKEY": valkey.url()},
+                    env={**self.env, "PEER_VALKEY": valkey.url(), "PEER_LAYER": self.layer,
+                         "PEER_CONNECTIONS": str(self.connections)},
                     cwd=REPO,
                     log=self.folder / f"{name}.log",
                     ready=lambda child, port=port: not ports.is_free(port),  # type: ignore[misc]
@@ -51,13 +55,32 @@ class Channels(Peer):
             "url": f"ws://127.0.0.1:{self._ports[number % _PROCESSES]}/ws/u{number}",
         }
 
+    def room(self, members: int) -> list[dict[str, str]]:
+        self.rooms += 1
+        return [
+            {
+                "user": f"u{n}",
+                "url": f"ws://127.0.0.1:{self._ports[n % _PROCESSES]}/rooms/r{self.rooms}/u{n}",
+            }
+            for n in range(members)
+        ]
+
     def versions(self) -> dict[str, str]:
         return {name: version(name) for name in ("channels", "channels-redis", "redis", "uvicorn", "uvloop")}
 
     def setup(self) -> list[str]:
         return [
             f"Channels {version('channels')} on {_PROCESSES} processes of uvicorn (uvloop, websockets-sansio), the two of a "
-            f"pair on different ones; channels_redis {version('channels-redis')} on one Valkey without its AOF",
+            f"pair on different ones; channels_redis {version('channels-redis')}, {self.told}, on one Valkey without its AOF",
             "AsyncJsonWebsocketConsumer, a group for each user; message, delivered, read: one group_send each; ✓ after the first",
+            "a room: a group for all members, one group_send for a message, whose own copy is its sender's ✓",
             "nobody is authenticated, nothing is stored, nothing kept for who is away, no order, no limits",
         ]
+
+
+class ChannelsPubSub(Channels):
+    """The other layer that channels_redis brings: nothing is kept in lists, so it costs less; it is called beta."""
+
+    name = "channels-pubsub"
+    layer = "pubsub"
+    told = "the pub/sub layer"

@@ -1,6 +1,8 @@
-"""What many begin with: a consumer of Channels, a group for each user over channels_redis. It checks nobody and stores nothing.
+"""What many begin with: a consumer of Channels, a group for each user over channels_redis; in a room a group for all. It checks
+nobody and stores nothing.
 
-Served by uvicorn (:mod:`bench.peers.channels`); ``PEER_VALKEY`` is the URL of its Valkey.
+Served by uvicorn (:mod:`bench.peers.channels`); ``PEER_VALKEY`` is the URL of its Valkey, ``PEER_LAYER`` one of :data:`_LAYERS`,
+``PEER_CONNECTIONS`` how many connections to Valkey a process may have.
 """
 
 from __future__ import annotations
@@ -10,19 +12,25 @@ from typing import Any
 
 from django.conf import settings
 
+_HOST = {
+    "address": os.environ["PEER_VALKEY"],
+    # Without a time limit on reads: with redis-py 8's own one of 5 s, quiet consumers die (channels_redis#422).
+    "socket_timeout": None,
+    # redis-py 8 gives a pool 100 connections, redis-py 7 as many as it needs. A consumer that gets none dies of
+    # MaxConnectionsError: its client sees 1006, and the group keeps its name.
+    "max_connections": int(os.environ["PEER_CONNECTIONS"]),
+}
+_LAYERS: dict[str, dict[str, Any]] = {
+    "core": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # One list holds what a whole process has to deliver; the default of 100 would lose messages under this load.
+        "CONFIG": {"hosts": [_HOST], "capacity": 100_000},
+    },
+    "pubsub": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [_HOST]}},
+}
 settings.configure(
     SECRET_KEY="a bench has none",  # noqa: S106
-    CHANNEL_LAYERS={
-        "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {
-                # Without a time limit on reads: with redis-py 8's own one of 5 s, quiet consumers die (channels_redis#422).
-                "hosts": [{"address": os.environ["PEER_VALKEY"], "socket_timeout": None}],
-                # One list holds what a whole process has to deliver; the default of 100 would lose messages under this load.
-                "capacity": 100_000,
-            },
-        }
-    },
+    CHANNEL_LAYERS={"default": _LAYERS[os.environ["PEER_LAYER"]]},
 )
 
 from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402  settings come first
@@ -53,4 +61,27 @@ class Chat(AsyncJsonWebsocketConsumer):
         await self.send_json(event["frame"])
 
 
-application = ProtocolTypeRouter({"websocket": URLRouter([path("ws/<user>", Chat.as_asgi())])})
+class Room(AsyncJsonWebsocketConsumer):
+    """What a member sends goes to all of the room, to itself as well: that is its ✓."""
+
+    async def connect(self) -> None:
+        where = self.scope["url_route"]["kwargs"]
+        self.user, self.group = where["user"], f"room.{where['room']}"
+        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.accept(subprotocol="chat")
+
+    async def disconnect(self, code: int) -> None:
+        await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def receive_json(self, content: dict[str, Any], **kwargs: Any) -> None:
+        await self.channel_layer.group_send(
+            self.group, {"type": "chat.frame", "frame": {**content, "from": self.user}}
+        )
+
+    async def chat_frame(self, event: dict[str, Any]) -> None:
+        await self.send_json(event["frame"])
+
+
+application = ProtocolTypeRouter(
+    {"websocket": URLRouter([path("ws/<user>", Chat.as_asgi()), path("rooms/<room>/<user>", Room.as_asgi())])}
+)

@@ -19,6 +19,7 @@ NEEDED = (
     Package("erlang-p1-pgsql", "/usr/share/doc/erlang-p1-pgsql/copyright", "its driver for PostgreSQL"),
 )
 _SCHEMA = Path("/usr/share/ejabberd/sql/pg.sql")
+_ROOMS = "rooms.localhost"
 _PASSWORD = "bench"  # noqa: S105
 #: Made before anything runs; the pairs and the idle sessions are some of them.
 USERS = 6_000
@@ -71,10 +72,33 @@ class Ejabberd(Peer):
     def person(self, number: int) -> dict[str, str]:
         return {"user": f"u{number}", "password": _PASSWORD, "host": "127.0.0.1", "port": str(self.port)}
 
+    def room(self, members: int) -> list[dict[str, str]]:
+        """A row as ejabberd writes them: it reads it when the first member enters."""
+        self.rooms += 1
+        name = f"r{self.rooms}"
+        people = [{**self.person(n), "room": f"{name}@{_ROOMS}"} for n in range(members)]
+        affiliations = ",".join(
+            f'{{{{<<"{person["user"]}">>,<<"localhost">>,<<>>}},{{member,<<>>}}}}' for person in people
+        )
+        # Members are told of nobody's coming: ours are not either, and n members would be n² presences.
+        options = (
+            f"[{{persistent,true}},{{members_only,true}},{{public,false}},{{mam,true}},{{presence_broadcast,[]}},"
+            f"{{max_users,{members + 1}}},{{affiliations,[{affiliations}]}}]"
+        )
+        self._postgres.sql(
+            f"INSERT INTO muc_room (name, host, opts) VALUES ('{name}', '{_ROOMS}', '{options}')",
+            database="ejabberd",
+        )
+        return people
+
     def stored(self) -> int:
-        """Messages in both archives; each is a row in its sender's and one in its recipient's."""
-        rows = int(self._postgres.sql("SELECT count(*) FROM archive", database="ejabberd"))
-        return rows // 2 if rows % 2 == 0 else -1
+        """Messages in the archives; one of a pair is a row in its sender's and one in its recipient's, one of a room a row."""
+        said = self._postgres.sql(
+            "SELECT count(*) FILTER (WHERE kind = 'groupchat'), count(*) FILTER (WHERE kind <> 'groupchat') FROM archive",
+            database="ejabberd",
+        )
+        in_rooms, of_pairs = map(int, said.split("|"))
+        return in_rooms + of_pairs // 2 if of_pairs % 2 == 0 else -1
 
     def versions(self) -> dict[str, str]:
         said = subprocess.run(
@@ -89,6 +113,8 @@ class Ejabberd(Peer):
             f"mod_mam in PostgreSQL, default always: each message is two rows, committed with fsync; {POOL} connections to it",
             "a life: message, <a/> of stream management (the ✓), receipt (XEP-0184), marker (XEP-0333); the two are not stored",
             "message only: no stream management, no receipts; over when the other side has it",
+            "a room (XEP-0045): persistent, members only; a message is a row in its archive, its sender's own copy the ✓; "
+            "nobody is told who is there, no stream management",
             "no roster, no offline store, no carbons, no shaper; log level error; schedulers do not spin",
         ]
 
@@ -119,6 +145,14 @@ class Ejabberd(Peer):
             "default_db": "sql",
             "modules": {
                 "mod_mam": {"default": "always", "db_type": "sql"},
+                "mod_muc": {
+                    "db_type": "sql",
+                    "host": _ROOMS,
+                    "max_users": 5_000,
+                    "history_size": 0,
+                    "min_message_interval": 0,
+                    "min_presence_interval": 0,
+                },
                 "mod_stream_mgmt": {"resume_timeout": 0},
             },
         }

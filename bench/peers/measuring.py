@@ -11,13 +11,14 @@ from pathlib import Path
 from bench.cores import Cores
 from bench.figures import Figures
 from bench.generator import Generators
-from bench.peers.channels import Channels
+from bench.peers.channels import Channels, ChannelsPubSub
 from bench.peers.ejabberd import Ejabberd
 from bench.peers.server import Peer
 from bench.phases import CONNECTS_AT_ONCE, WARM_SOCKETS
-from bench.windows import of_idle, of_lives
+from bench.report import all_delivered, keeps_up
+from bench.windows import of_idle, of_lives, of_room
 
-PEERS: dict[str, type[Peer]] = {"ejabberd": Ejabberd, "channels": Channels}
+PEERS: dict[str, type[Peer]] = {peer.name: peer for peer in (Ejabberd, Channels, ChannelsPubSub)}
 _STOP_S = 30.0
 
 
@@ -59,6 +60,24 @@ class PeerBench:
             self.peer, self.generators, connect, people[:WARM_SOCKETS], people[WARM_SOCKETS:], self._blame
         )
 
+    def room(self, members: int, per_second: float, run: int) -> Figures:
+        """One run of a room. A server that is behind is not waited for: nothing is checked then, and it is started again, so that
+        nothing of it is left."""
+        options = self.options
+        people = self.peer.room(members)
+        senders = min(options.senders, members)
+        self.generators.one(
+            "peer_room", peer=self.peer.name, people=people, senders=senders, body_bytes=options.body_bytes
+        )
+        seed = 1000 * run + members
+        figures = of_room(self.peer, self.generators, options, per_second, seed).figures
+        if all_delivered(members, figures):
+            self._answered(self.generators.one("room_stop", timeout_s=_STOP_S))
+        else:
+            self.generators.one("room_leave")
+            self._forget()
+        return figures
+
     def check(self) -> Figures:
         """What a peer that stores has stored, and what the generators saw."""
         stored = self.peer.stored()
@@ -81,17 +100,32 @@ class PeerBench:
             [{"pairs": pairs[n::count]} for n in range(count)],
             peer=self.peer.name, body_bytes=options.body_bytes, receipts=receipts,
         )  # fmt: skip
+        answers: list[Figures] = []
         try:
-            return of_lives(self.peer, self.generators, options, begin, self._stop)
+            figures = of_lives(
+                self.peer, self.generators, options, begin,
+                lambda: answers.extend(self.generators.all("stop", timeout_s=_STOP_S)),
+            )  # fmt: skip
         finally:
             self.generators.all("close_pairs")
+        behind = not keeps_up(figures)
+        for answer in answers:
+            self._answered(answer, behind)
+        if behind and any(answer["lost"] for answer in answers):
+            self._forget()
+        return figures
 
-    def _stop(self) -> None:
-        for answer in self.generators.all("stop", timeout_s=_STOP_S):
-            self._blame(answer["problems"], answer["examples"])
-            self.sent += answer["begun"] - answer["lost"]
-            if answer["lost"]:
-                self._blame({"lost": answer["lost"]})
+    def _answered(self, answer: Figures, behind: bool = False) -> None:
+        """``behind``: what did not come is not lost, it would have come later."""
+        self._blame(answer["problems"], answer["examples"])
+        self.sent += answer["begun"] - answer["lost"]
+        if answer["lost"] and not behind:
+            self._blame({"lost": answer["lost"]})
+
+    def _forget(self) -> None:
+        """Nothing of what was begun matters any more; how much of it is stored is nobody's promise."""
+        self.peer.restart_gateways()
+        self.sent = self.peer.stored() or self.sent
 
     def _blame(self, problems: dict[str, int], examples: list[str] | None = None) -> None:
         self.problems.update(problems)

@@ -48,7 +48,7 @@ def of(ours: Figures, theirs: Figures) -> dict[str, Figures]:
         mine = ours.get(line.phase)
         if mine is None or other is None:
             continue
-        if figures := paired(_each(mine, line.path), _each(other, line.path)):
+        if figures := paired(each(mine, line.path), each(other, line.path)):
             kept = line.phase != "rate" or (keeps_up(mine["median"]) and keeps_up(other["median"]))
             found[line.key] = {
                 "text": line.text,
@@ -74,7 +74,7 @@ def paired(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Figu
     }
 
 
-def _each(figures: Figures, path: tuple[str, ...]) -> list[float | None]:
+def each(figures: Figures, path: tuple[str, ...]) -> list[float | None]:
     return [_at(run, path) for run in figures["runs"]]
 
 

@@ -28,6 +28,7 @@ class Peer(ABC):
         self.cores = cores
         self.say = say
         self.children: dict[str, Child] = {}
+        self.rooms = 0  # made so far
         self.env = {
             **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
             "HOME": str(self.folder),
@@ -51,8 +52,12 @@ class Peer(ABC):
     def person(self, number: int) -> dict[str, str]:
         """How the generator connects as the ``number``-th user."""
 
+    @abstractmethod
+    def room(self, members: int) -> list[dict[str, str]]:
+        """A new room. How the generator connects its ``members``, the first users."""
+
     def stored(self) -> int | None:
-        """Messages in its store; None if it has none."""
+        """Messages in its store, those of pairs once; None if it has none."""
         return None
 
     #: Whether lives can also be had without receipts, as another load.

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from bench import phases
 from bench.cpu import Meter
 from bench.figures import Figures, combine
+from bench.peers import kept
 from bench.peers.measuring import PeerBench
 from bench.phases import Bench, Idle
+from bench.report import keeps_up
 
 Ours = Callable[[int], Figures]
 Theirs = Callable[[PeerBench, int, bool], Figures]
@@ -24,18 +26,35 @@ def lives(
     mine: list[Figures] = []
     found: dict[str, dict[str, list[Figures]]] = {name: {"life": [], "message": []} for name in peers}
     for run in range(runs):
-        mine.append(_watched(_others(bench, peers, ""), lambda run=run: ours(run)))  # type: ignore[misc]
+        mine.append(watched(others(bench, peers, ""), lambda run=run: ours(run)))  # type: ignore[misc]
         for name, one in peers.items():
             for load, receipts in (("life", True), ("message", False)):
                 found[name][load].append(
-                    _watched(
-                        _others(bench, peers, name),
+                    watched(
+                        others(bench, peers, name),
                         lambda one=one, run=run, receipts=receipts: theirs(one, run, receipts),  # type: ignore[misc]
                     )
                 )
     return combine(mine), {
         name: {load: combine(figures) for load, figures in loads.items()} for name, loads in found.items()
     }
+
+
+def slower(
+    bench: Bench, one: PeerBench, runs: int, rate: float
+) -> tuple[Figures, Figures | None, dict[str, Figures]]:
+    """For a peer that does not keep up with ``rate``: ``takes``, what it does keep up with (0: nothing that was tried), and the
+    ``trials`` on the way; then ours and its loads at that rate."""
+    takes, trials = kept.find(rate / 2, lambda rate: one.open_rate(rate, 0, True), keeps_up)
+    found: Figures = {"takes": takes, "trials": trials}
+    if not takes:
+        return found, None, {}
+    mine, of_peers = lives(
+        bench, {one.peer.name: one}, runs,
+        lambda run: phases.open_rate(bench, takes, run),
+        lambda one, run, receipts: one.open_rate(takes, run, receipts),
+    )  # fmt: skip
+    return found, mine, of_peers[one.peer.name]
 
 
 def idle(
@@ -51,13 +70,13 @@ def idle(
     return combine(mine), {name: combine(figures) for name, figures in found.items()}
 
 
-def _others(bench: Bench, peers: dict[str, PeerBench], but: str) -> list[Meter]:
+def others(bench: Bench, peers: dict[str, PeerBench], but: str) -> list[Meter]:
     """Meters of the systems that wait; ``but`` "" is ours."""
     meters = [one.peer.meter() for name, one in peers.items() if name != but]
     return meters if not but else [*meters, bench.system.meter()]
 
 
-def _watched(others: list[Meter], measure: Callable[[], Figures]) -> Figures:
+def watched(others: list[Meter], measure: Callable[[], Figures]) -> Figures:
     before = [meter.read() for meter in others]
     figures = measure()
     busy = 0.0

@@ -1,4 +1,4 @@
-"""XMPP as the load generator writes and reads it (RFC 6120, XEP-0184, XEP-0198, XEP-0333): bytes, no tree of elements.
+"""XMPP as the load generator writes and reads it (RFC 6120, XEP-0045, XEP-0184, XEP-0198, XEP-0333): bytes, no tree of elements.
 
 An XML parser would cost the generator more than the server that is measured. What is read is what ejabberd writes: attributes in
 single quotes, ``>`` never unescaped in one, and no element inside another of its own name.
@@ -42,6 +42,18 @@ def message(to: bytes, key: bytes, body: bytes, receipts: bool) -> bytes:
         b"<message to='%b' id='%b' type='chat'><body>%b</body><request xmlns='urn:xmpp:receipts'/>"
         b"<markable xmlns='urn:xmpp:chat-markers:0'/></message><r xmlns='urn:xmpp:sm:3'/>" % (to, key, body)
     )
+
+
+def join(room: bytes, nick: bytes) -> bytes:
+    """Enter a room without its history (XEP-0045)."""
+    return (
+        b"<presence to='%b/%b'><x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>"
+        % (room, nick)
+    )
+
+
+def to_room(room: bytes, key: bytes, body: bytes) -> bytes:
+    return b"<message to='%b' id='%b' type='groupchat'><body>%b</body></message>" % (room, key, body)
 
 
 def received(to: bytes, number: int, key: bytes) -> bytes:

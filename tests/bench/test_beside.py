@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import time
@@ -39,11 +38,6 @@ async def quiet() -> Beside:
     for member in room.members:
         socket: Any = Written()
         member._socket = socket
-
-    async def acks() -> None:
-        pass
-
-    room._tasks.append(asyncio.create_task(acks()))
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -35,11 +34,6 @@ async def room() -> FloodedRoom:
     for member in room.members:
         socket: Any = Written()
         member._socket = socket
-
-    async def acks() -> None:
-        pass
-
-    room._tasks.append(asyncio.create_task(acks()))
     return room
 
 

@@ -12,7 +12,7 @@ import pytest
 from bench.cores import Cores
 from bench.couples import Tally
 from bench.figures import combine
-from bench.peers import measuring, ratios, told, xmpp
+from bench.peers import channels, measuring, ratios, told, xmpp
 from bench.peers.chatter import Chatter
 from devtools import packages
 
@@ -198,6 +198,7 @@ def test_without_rights_a_developer_is_told_what_to_type(
     "name",
     [
         "channels",
+        "channels-pubsub",
         pytest.param(
             "ejabberd",
             marks=pytest.mark.skipif(
@@ -226,3 +227,18 @@ def test_a_peer_under_load(name: str, tmp_path: Path) -> None:
     assert idle["connects_per_cpu_second"] > 0
     assert not checks["problems"], checks
     assert checks["messages"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connections", [4_000, 100])
+def test_channels_needs_more_connections_than_a_pool_of_redis_py_has(
+    connections: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 consumers in two processes send at the same moment. With the default, 100, those who get none end their sockets."""
+    monkeypatch.setattr(channels.Channels, "connections", connections)
+    options = argparse.Namespace(pairs=150, clients=1, body_bytes=32, warm_up=0.2, seconds=1.0)
+    every = Cores(*(frozenset(Cores.choose(1).servers | Cores.choose(1).client),) * 2)
+    with measuring.running(["channels"], options, tmp_path, every, lambda text: None) as peers:
+        peers["channels"].saturation(300, receipts=False)
+        problems = peers["channels"].check()["problems"]
+    assert problems.get("closed", 0) == 0 if connections > 100 else problems["closed"] > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from typing import Any
@@ -55,14 +54,6 @@ def arrives(member: Member, message: str, seq: int) -> None:
     hear(member, type="message", messageId=message, senderId="", seq=seq)
 
 
-async def stopped(room: Room) -> dict[str, Any]:
-    async def nothing() -> None:
-        pass
-
-    room._tasks.append(asyncio.create_task(nothing()))
-    return await room.stop(0.05)
-
-
 async def test_a_good_run(room: Room) -> None:
     for seq in (2, 3):
         message = write(room)
@@ -70,14 +61,14 @@ async def test_a_good_run(room: Room) -> None:
         for member in room.members[1:]:
             arrives(member, message, seq)
     assert room.mark()["deliveries"] == 4
-    assert await stopped(room) == {"begun": 2, "lost": 0, "problems": {}, "examples": []}
+    assert await room.stop(0.05) == {"begun": 2, "lost": 0, "problems": {}, "examples": []}
 
 
 async def test_what_does_not_arrive_is_lost(room: Room) -> None:
     message = write(room)
     hear(room.members[0], type="status_update", status="sent", messageId=message, seq=2)
     arrives(room.members[1], message, 2)
-    assert (await stopped(room))["lost"] == 1
+    assert (await room.stop(0.05))["lost"] == 1
 
 
 async def test_a_message_twice_is_a_problem(room: Room) -> None:
@@ -85,7 +76,7 @@ async def test_a_message_twice_is_a_problem(room: Room) -> None:
     for _ in range(2):
         arrives(room.members[1], message, 2)
     arrives(room.members[2], message, 2)
-    assert set((await stopped(room))["problems"]) >= {"order", "duplicate_or_unknown_message"}
+    assert set((await room.stop(0.05))["problems"]) >= {"order", "duplicate_or_unknown_message"}
 
 
 async def test_the_wrong_order_is_a_problem(room: Room) -> None:
