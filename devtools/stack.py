@@ -23,7 +23,9 @@ from devtools.ring import Ring
 from devtools.valkey import ValkeyServer
 from devtools.valkey_cluster import ValkeyCluster
 
-QUEUES = "drain,push,media,maintenance,celery"
+QUEUES = "drain,media,maintenance,celery"
+#: Celery workers, in the order in which they are told to stop, and beat.
+WORKERS = ("worker-1", "fanout-1", "push-1", "beat")
 
 
 def _silent(text: str) -> None:
@@ -32,7 +34,7 @@ def _silent(text: str) -> None:
 
 class Stack:
     """Servers from wheels (those that no URL of ``external`` replaces), gateways on one port, a worker, beat; ``apis``: processes
-    that gateways hand uploads over to.
+    that gateways hand uploads over to. With ``PUSH_APPS`` in the environment beside the worker one for notifications.
 
     ``caller`` is the environment the children inherit from; ``overrides`` are variables for the application's processes only;
     ``extra_limits`` go over the development table. ``cassandra``: how many nodes keep the messages (1 or 3); 0: PostgreSQL does.
@@ -126,13 +128,16 @@ class Stack:
             self.api_ports[name] = ports.choose(taken)
             taken.add(self.api_ports[name])
             self.add(self._api(name))
-        for name in ["worker-1"] * worker + ["fanout-1"] * fanout + ["beat"] * beat:
+        push = worker and bool(self.env.get("PUSH_APPS"))
+        for name in ["worker-1"] * worker + ["fanout-1"] * fanout + ["push-1"] * push + ["beat"] * beat:
             self.metrics_ports[name] = ports.choose(taken)
             taken.add(self.metrics_ports[name])
         if worker:
             self.add(self._worker())
         if fanout:
             self.add(self._fanout())
+        if push:
+            self.add(self._push())
         if beat:
             self.add(self._beat())
         if self.valkey:
@@ -210,12 +215,11 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything in order: gateways drain, worker and beat finish, then the servers. What remains is killed."""
-        last = ("worker-1", "fanout-1", "beat", *self._servers(), "archive")
+        last = (*WORKERS, *self._servers(), "archive")
         gateways = [name for name in self.children if name not in last]
-        workers = ["worker-1", "fanout-1", "beat"]
         for names in (
             gateways,
-            workers,
+            list(WORKERS),
             ["valkey", *self._cluster_names(), *self.media.names],
             self._nodes(),
             ["postgres"],
@@ -408,6 +412,10 @@ class Stack:
     def _fanout(self) -> Spec:
         # Lanes wait for servers, on one loop: a thread a lane that only waits for it, no pool of processes.
         return self._celery("fanout-1", "fanout", "-P", "threads", "-c", "64")
+
+    def _push(self) -> Spec:
+        # As with lanes: a thread a shard.
+        return self._celery("push-1", "push", "-P", "threads", "-c", "64")
 
     def _celery(self, name: str, queues: str, *options: str) -> Spec:
         return Spec(

@@ -1,7 +1,9 @@
 from django.apps import AppConfig
+from django.core import checks
 
 from accounts import endings
 from notifications import figures
+from notifications.checks import TAG, usable
 
 
 class NotificationsConfig(AppConfig):
@@ -13,3 +15,4 @@ class NotificationsConfig(AppConfig):
 
         figures.show()
         endings.register_session(clear_target)
+        checks.register(usable, TAG, deploy=True)

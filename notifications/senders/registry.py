@@ -38,11 +38,16 @@ def open_senders(apps: Mapping[str, PushApp]) -> dict[str, Sender]:
     return {name: _open(app) for name, app in apps.items()}
 
 
+def make(app: PushApp) -> Sender:
+    """Raises ``ImproperlyConfigured``, or whatever else its options lead to."""
+    sender: Sender = import_string(_CLASSES[app.provider]).from_options(app)
+    return sender
+
+
 def _open(app: PushApp) -> Sender:
     try:
-        sender: Sender = import_string(_CLASSES[app.provider]).from_options(app)
+        return make(app)
     except Exception as error:
         # Its text may hold a piece of a key.
         log.error("the push app %s cannot be used: %s", app.name, type(error).__name__)
         return Unusable(app.provider)
-    return sender

@@ -21,7 +21,7 @@ from devtools.stack import QUEUES
 FOLDER = REPO / "docker"
 PROGRAMS = Path(sys.executable).parent
 #: The image's parts of docker/compose*.yaml.
-OURS = {"gateway", "api", "worker", "fanout", "beat", "migrate"}
+OURS = {"gateway", "api", "worker", "fanout", "push", "beat", "migrate"}
 RUN = (FOLDER / "run").read_text()
 
 
@@ -70,7 +70,7 @@ def test_every_part_of_ours_is_the_image_with_nothing_to_write_on(filled: Path, 
     for part in OURS:
         service = services[part]
         assert service["command"] == [part]
-        assert f"\n{part}" in RUN or f"{part} |" in RUN or f"| {part})" in RUN
+        assert re.search(rf"(?m)^([a-z]+ \| )*{part}( \| [a-z]+)*\)$", RUN)
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -155,10 +155,15 @@ def test_a_worker_takes_the_queues_that_it_takes_under_dev_up() -> None:
     assert f"-Q {QUEUES} " in RUN
 
 
+def test_no_queue_is_without_a_worker_or_has_two_kinds(settings: Any) -> None:
+    roles = [*QUEUES.split(","), "fanout", "push"]
+    assert sorted(roles) == sorted(queue.name for queue in settings.CELERY_TASK_QUEUES)
+
+
 def test_an_unknown_command_is_refused() -> None:
     run = subprocess.run([FOLDER / "run", "shell"], capture_output=True, text=True, check=False)
     assert run.returncode == 2
-    assert "gateway, api, worker, fanout, beat" in run.stderr
+    assert "gateway, api, worker, fanout, push, beat" in run.stderr
 
 
 def test_health_is_asked_for_under_a_name_that_is_allowed() -> None:

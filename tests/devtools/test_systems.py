@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 from devtools.processes import children, is_alive
+from devtools.stack import QUEUES
 from tests.support import early
 from tests.support.stack import System
 
@@ -34,6 +36,22 @@ def test_a_shared_system_has_every_part(stack: System) -> None:
     assert _live(stack.http)
     assert all(_live(gateway["http"]) for gateway in stack.gateways.values())
     assert stack.sql("SELECT count(*) FROM django_migrations") != "0"
+
+
+def test_notifications_have_a_worker_of_their_own_where_apps_are_named(
+    own_stack: Callable[..., System],
+) -> None:
+    """The twin without apps is the system above."""
+    own = own_stack(
+        gateways=0, fanout=False, beat=False, env={"PUSH_APPS": "android", "PUSH_ANDROID_PROVIDER": "fcm"}
+    )
+    assert set(own.processes) == {"worker-1", "push-1", "postgres", "valkey"}
+    assert _live(own.stack.describe()["metrics"]["push-1"].removesuffix("/metrics"))
+    for name, queues in (("push-1", {"push"}), ("worker-1", set(QUEUES.split(",")))):
+        command = Path(f"/proc/{own.processes[name]}/cmdline").read_text().split("\0")
+        assert set(command[command.index("-Q") + 1].split(",")) == queues
+    own.stop_part("push-1")
+    assert own.processes["push-1"] is None
 
 
 def test_a_system_of_ones_own(own_stack: Callable[..., System], stack: System) -> None:

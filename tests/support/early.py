@@ -61,7 +61,7 @@ os.environ.update(
         "CACHE_URL": f"redis://:{SECRET}@127.0.0.1:{VALKEY_PORT}/2",
     }
 )
-for name in ("REPLICA_URL", "DATABASE_POOLER"):  # the developer's own system may have them
+for name in ("REPLICA_URL", "DATABASE_POOLER", "PUSH_APPS"):  # the developer's own system may have them
     os.environ.pop(name, None)
 (FOLDER / "data").mkdir()
 
