@@ -225,7 +225,7 @@ async def test_a_stream_that_is_reset_is_not_repeated(tmp_path: Path) -> None:
 
 
 async def test_a_slow_answer_costs_its_push_alone(tmp_path: Path) -> None:
-    async with opened(tmp_path, times=Times(connect=20, wait=20, answer=2)) as app:
+    async with opened(tmp_path, times=Times(connect=20, wait=20, answer=4)) as app:
         slow: list[Request] = []
         app.apns.hold = slow.append
         waiting = asyncio.create_task(app.sender.send(target(), push()))
@@ -271,7 +271,7 @@ async def test_twin_streams_that_are_not_given_back_are_used_up(
 
 
 async def test_a_provider_that_fell_silent_is_left_for_a_new_connection(tmp_path: Path) -> None:
-    async with opened(tmp_path, times=Times(connect=20, wait=2, answer=1)) as app:
+    async with opened(tmp_path, times=Times(connect=20, wait=3, answer=3)) as app:
         await _accepted(app)
         app.apns.server.frozen = True
         results = await asyncio.gather(*_many(app, 3))
@@ -283,7 +283,7 @@ async def test_a_provider_that_fell_silent_is_left_for_a_new_connection(tmp_path
 
 
 async def test_no_stream_is_free_in_time(tmp_path: Path) -> None:
-    async with opened(tmp_path, streams=1, times=Times(connect=20, wait=1, answer=20)) as app:
+    async with opened(tmp_path, streams=1, times=Times(connect=20, wait=2, answer=20)) as app:
         sends, held = await _held(app, 1)
         result = await app.sender.send(target(), push())
         assert (result.outcome, result.reason, result.of_app) == (Outcome.LATER, "NoStream", True)
