@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,12 +152,8 @@ def test_a_killed_worker_takes_its_pool_along_and_is_back(clone: Callable[[], Cl
     pool = children(worker)
     assert len(pool) >= 2
     os.kill(worker, signal.SIGKILL)
-    started = time.monotonic()
     eventually(lambda: not set(pool) & set(system.pids()), 60)
     eventually(lambda: system.status()["processes"]["worker-1"] not in (None, worker), 120)
-    assert time.monotonic() - started < (
-        30 if early.WORKER else 8
-    )  # dead to ready; a status in between takes its time too
 
 
 @pytest.mark.needs_system
