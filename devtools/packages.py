@@ -30,6 +30,7 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), p
 
 NEEDED = (
     Package("chromium", "/usr/bin/chromium", "the browser that opens the pages of the admin and of the API"),
+    Package("firefox-esr", "/usr/bin/firefox-esr", "the browser that notifications are pushed to"),
     Package(
         "fonts-dejavu-core",
         "/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf",

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -140,40 +140,45 @@ class PushService:
 
     async def _browser(self, socket: websockets.ServerConnection) -> None:
         name = uuid.uuid4().hex
-        async for text in socket:
-            said: dict[str, Any] = json.loads(text)
-            kind = said.get("messageType")
-            if kind == "hello":
-                name = said.get("uaid") or name
-                self.browsers[name] = socket
-                await _say(
-                    socket, messageType="hello", uaid=name, status=200, use_webpush=True, broadcasts={}
-                )
-                for subscription in self.subscriptions.values():
-                    if subscription.browser == name:
-                        for message in list(subscription.waiting):
-                            await _notify(socket, subscription, message)
-            elif kind == "register":
-                endpoint = self.subscribe(key=said.get("key") and said["key"].rstrip("="))
-                subscription = self.subscriptions[endpoint.rpartition("/")[2]]
-                subscription.channel, subscription.browser = said["channelID"], name
-                await _say(
-                    socket, messageType="register", channelID=said["channelID"], status=200,
-                    pushEndpoint=endpoint,
-                )  # fmt: skip
-            elif kind == "unregister":
-                gone = [k for k, v in self.subscriptions.items() if v.channel == said["channelID"]]
-                for one in gone:
-                    del self.subscriptions[one]
-                await _say(socket, messageType="unregister", channelID=said["channelID"], status=200)
-            elif kind == "ack":
-                done = {update["version"] for update in said["updates"]}
-                for subscription in self.subscriptions.values():
-                    for message in subscription.waiting:
-                        message.acknowledged = message.acknowledged or message.id in done
-                    subscription.waiting = [m for m in subscription.waiting if not m.acknowledged]
-            elif not kind:
-                await socket.send("{}")  # a ping
+        with suppress(websockets.ConnectionClosed):
+            async for text in socket:
+                name = await self._take(socket, name, json.loads(text))
+        if self.browsers.get(name) is socket:
+            del self.browsers[name]
+
+    async def _take(self, socket: websockets.ServerConnection, name: str, said: dict[str, Any]) -> str:
+        """``name``: of the browser; returns it, or the one that it says it has."""
+        kind = said.get("messageType")
+        if kind == "hello":
+            name = said.get("uaid") or name
+            self.browsers[name] = socket
+            await _say(socket, messageType="hello", uaid=name, status=200, use_webpush=True, broadcasts={})
+            for subscription in list(self.subscriptions.values()):
+                if subscription.browser == name:
+                    for message in list(subscription.waiting):
+                        await _notify(socket, subscription, message)
+        elif kind == "register":
+            endpoint = self.subscribe(key=said.get("key") and said["key"].rstrip("="))
+            subscription = self.subscriptions[endpoint.rpartition("/")[2]]
+            subscription.channel, subscription.browser = said["channelID"], name
+            await _say(
+                socket, messageType="register", channelID=said["channelID"], status=200,
+                pushEndpoint=endpoint,
+            )  # fmt: skip
+        elif kind == "unregister":
+            gone = [k for k, v in self.subscriptions.items() if v.channel == said["channelID"]]
+            for one in gone:
+                del self.subscriptions[one]
+            await _say(socket, messageType="unregister", channelID=said["channelID"], status=200)
+        elif kind == "ack":
+            done = {update["version"] for update in said["updates"]}
+            for subscription in self.subscriptions.values():
+                for message in subscription.waiting:
+                    message.acknowledged = message.acknowledged or message.id in done
+                subscription.waiting = [m for m in subscription.waiting if not m.acknowledged]
+        elif not kind:
+            await socket.send("{}")  # a ping
+        return name
 
 
 def _malformed(request: Request) -> str:
@@ -226,7 +231,5 @@ async def _notify(socket: websockets.ServerConnection, subscription: Subscriptio
 
 
 async def _say(socket: websockets.ServerConnection, **said: Any) -> None:
-    try:
+    with suppress(websockets.ConnectionClosed):
         await socket.send(json.dumps(said))
-    except websockets.ConnectionClosed:
-        pass
