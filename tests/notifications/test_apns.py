@@ -158,6 +158,16 @@ async def test_what_is_no_token_never_becomes_an_address(tmp_path: Path, token: 
         assert app.apns.received == 0
 
 
+async def test_without_an_address_it_is_apples_of_the_environment(tmp_path: Path) -> None:
+    async with opened(tmp_path) as app:
+        for options, authority in (
+            ({}, "api.push.apple.com"),
+            ({"environment": "production"}, "api.push.apple.com"),
+            ({"environment": "sandbox"}, "api.sandbox.push.apple.com"),
+        ):
+            assert app.another(url="", **options)._authority == authority
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

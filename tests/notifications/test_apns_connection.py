@@ -224,6 +224,17 @@ async def test_a_stream_that_is_reset_is_not_repeated(tmp_path: Path) -> None:
         assert app.apns.received == 1
 
 
+async def test_a_provider_that_breaks_the_protocol_is_left_for_a_new_connection(tmp_path: Path) -> None:
+    async with opened(tmp_path) as app:
+        data_of_no_stream = b"\0\0\1" + b"\0" + b"\0" + b"\0\0\0\0" + b"x"  # RFC 9113 section 6.1
+        app.apns.hold = lambda request: request.connection.transport.write(data_of_no_stream)
+        result = await app.sender.send(target(), push())
+        assert (result.outcome, result.reason) == (Outcome.LATER, "ConnectionLost")
+        app.apns.hold = None
+        await _accepted(app)
+        assert app.apns.server.opened == 2
+
+
 async def test_a_slow_answer_costs_its_push_alone(tmp_path: Path) -> None:
     async with opened(tmp_path, times=Times(connect=20, wait=20, answer=4)) as app:
         slow: list[Request] = []
