@@ -78,7 +78,7 @@ class Unheard(NamedTuple):
         """The events above decide."""
         after = max(self.start, self.behind.head - AT_MOST)
         if self.muted:
-            after = max(after, self.attention.mention - 1)
+            after = min(after, max(self.start, self.attention.mention - 1))
         return min(after, self.state.shown - 1) if self.may_have_gone else after
 
     def gone(self, events: Sequence[Logged]) -> bool:

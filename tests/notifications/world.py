@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from delivery.ids import conversation_id
-from delivery.inbox import Complete, Inbox, Registration
+from delivery.inbox import Complete, Inbox, Registration, dirty_key, marker_key
 from delivery.store.interface import Store
 from delivery.store.values import Change, Flags, Outcome, PositionWrite, ReceiptWrite
 from notifications.dispatch import Dispatch
@@ -149,6 +149,10 @@ class World:
             "INSERT INTO accounts_block (owner_id, user_id, at) VALUES (%s, %s, %s)", user, sender, self.now
         )
 
+    async def unblock(self, user: str, sender: str) -> None:
+        await self.store.withhold(user, sender, False, self.now)
+        await self.sql("DELETE FROM accounts_block WHERE owner_id = %s AND user_id = %s", user, sender)
+
     # what they do
 
     async def say(self, conversation: str, sender: str, **fields: Any) -> int:
@@ -186,6 +190,15 @@ class World:
 
     async def has_marker(self, phone: Phone) -> None:
         await self._inbox.complete([Complete(phone.user, phone.id, "epoch", [])])
+
+    async def forget(self, phone: Phone) -> None:
+        """The hot node loses what it has of a user."""
+        keys = (
+            sessions_key(phone.user),
+            marker_key(phone.user, phone.id),
+            dirty_key(phone.user, phone.id),
+        )
+        await self.hot.run([("DEL", *keys)])
 
     # what they are sent
 
