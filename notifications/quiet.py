@@ -14,7 +14,7 @@ def quiet_until(now: int, start: int | None, end: int | None, time_zone: str) ->
 
     ``start``, ``end``: minutes of the day; an end that is not after the start is one of the next day, and the same minute twice
     is no quiet hours. What counts is what the clock shows: where it is set forward over the end, they end with that; of an hour
-    that it shows twice both are quiet, or neither is.
+    that it shows twice both are quiet, or neither is. Where it is set back over their start, they go on.
     """
     if start is None or end is None or start == end:
         return 0
