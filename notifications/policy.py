@@ -27,7 +27,7 @@ from whatsapp.infra.limits import LIMITS
 #: Conversations of one device that are read for one plan, the newest ones, as a multiple of those that it may be told of.
 _READ_EACH: Final = 4
 #: Pages read in one statement, bytes of each, and how often one is continued whose events are larger.
-_PAGES: Final = 16
+_PAGES: Final = 64
 _PAGE_BYTES: Final = 262_144
 _ROUNDS: Final = 8
 #: When it is not known where a user's sessions are, ms.

@@ -243,7 +243,10 @@ def test_a_phone_shows_what_the_model_says(machine: tuple[Any, str]) -> None:
         made,
         settings=settings(
             max_examples=4 if name == "cassandra" else 40,
-            phases=[Phase.explicit, Phase.generate],  # to make an example smaller takes longer than a test may
+            phases=[
+                Phase.explicit,
+                Phase.generate,
+            ],  # to make an example smaller takes longer than a test may
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -10,6 +10,7 @@ import pytest
 
 from delivery.store.values import Flags
 from notifications.keys import collapse_key
+from notifications.policy import Policy
 from notifications.senders.interface import Urgency
 from tests.contract.cassandra import CassandraHarness
 from tests.contract.harness import PostgresHarness
@@ -454,3 +455,36 @@ async def test_flags_of_one_are_not_those_of_the_other(
     await world.say(talk, ann.user)
     await world.settle(ann, bob)
     assert (urgencies(ann), urgencies(bob)) == ([], [Urgency.MESSAGE])
+
+
+async def test_many_users_cost_as_many_statements_as_few(world: World, ann: Phone) -> None:
+    """However many devices and conversations they have."""
+
+    async def counted(phones: list[Phone]) -> int:
+        asked = [_Counting(world.store), _Counting(world.pool)]
+        world.policy = Policy(asked[0], world.hot, asked[1])  # type: ignore[arg-type]
+        plan = await world.plan(*(phone.user for phone in phones))
+        assert len(plan.pushes) == sum(sizes[: len(phones)])
+        return sum(one.calls for one in asked)
+
+    sizes, phones = [1, 2, 3, 2, 1], []
+    for size in sizes:
+        phone = await world.person()
+        phones.append(phone)
+        for _ in range(size):
+            writer = await world.account()
+            await world.say(await world.direct(writer, phone.user), writer)
+    few, many = await counted(phones[:1]), await counted(phones)
+    assert few == many == 7
+
+
+class _Counting:
+    """How often what is behind it is asked."""
+
+    def __init__(self, behind: Any) -> None:
+        self._behind = behind
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls += 1
+        return getattr(self._behind, name)
