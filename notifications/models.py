@@ -15,6 +15,8 @@ class PushTarget(models.Model):
     )
     app = models.CharField(max_length=32)  # a name in ``settings.PUSH_APPS``
     token = models.CharField(max_length=4096)  # an endpoint, with Web Push
+    #: Of APNs alone, the token of PushKit, which calls ring with; "": none.
+    call_token = models.CharField(max_length=200, blank=True, default="", db_default="")
     #: SHA-256 of the token: who installs the app anew may bring the same token with another device.
     token_hash = models.BinaryField(max_length=32)
     p256dh = models.BinaryField(max_length=65, null=True)
@@ -36,6 +38,7 @@ class PushTarget(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["app", "token_hash"], name="notifications_target_token")
         ]
+        permissions = [("test_pushtarget", "Can send a test notification")]
 
     def __str__(self) -> str:
         return f"{self.app} of {self.device_id}"

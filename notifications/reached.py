@@ -12,7 +12,7 @@ from notifications.senders.interface import Target
 
 # Nobody is told behind a ban, or on a device whose session was ended.
 _REACHED: Final = """
-SELECT d.user_id::text, t.device_id::text, t.app, t.token, t.p256dh, t.auth, t.set_at,
+SELECT d.user_id::text, t.device_id::text, t.app, t.token, t.p256dh, t.auth, t.set_at, t.call_token,
        t.preview, t.quiet_from, t.quiet_until, t.time_zone, t.badge, coalesce(t.success_at, 0), d.last_seen_at
 FROM notifications_pushtarget t
 JOIN accounts_device d ON d.id = t.device_id
@@ -66,12 +66,21 @@ async def reached(pool: AsyncConnectionPool, users: Sequence[str], now: int) -> 
     rows = await _rows(pool, _REACHED, {"users": uuids(users), "now": now})
     return [
         Reached(
-            Target(user, device, app, token, p256dh and bytes(p256dh), auth and bytes(auth), set_at),
+            Target(
+                user,
+                device,
+                app,
+                token,
+                p256dh and bytes(p256dh),
+                auth and bytes(auth),
+                set_at,
+                call_token or None,
+            ),
             preview,
             (start, end, zone),
             *rest,
         )
-        for user, device, app, token, p256dh, auth, set_at, preview, start, end, zone, *rest in rows
+        for user, device, app, token, p256dh, auth, set_at, call_token, preview, start, end, zone, *rest in rows
     ]
 
 

@@ -54,6 +54,13 @@ def checked(
     return token
 
 
+def checked_call_token(*, app: PushApp, token: str) -> str:
+    """Of PushKit, "" for none. Raises :class:`Refused` (``bad_request``)."""
+    if token and (app.provider != "apns" or not _APNS.fullmatch(token)):
+        raise invalid("callToken", "is of APNs alone, 64 to 200 hexadecimal digits")
+    return token.lower()
+
+
 def shortened(token: str) -> str:
     """The end of a token, by which its owner knows it again and nobody reaches the device."""
     return "…" + token[len(token) - min(_SHOWN, len(token) // 4) :]

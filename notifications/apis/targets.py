@@ -62,6 +62,12 @@ class PushInput(serializers.Serializer):
         required=False,
         help_text="the provider's; with Web Push the endpoint",
     )
+    callToken = MatchField(
+        r"^[!-~]+$",
+        max_length=200,
+        required=False,
+        help_text="with APNs: the token of PushKit, which calls ring with",
+    )
     keys = PushKeysInput(required=False)
     subscription = SubscriptionInput(required=False, help_text="instead of `token` and `keys`, with Web Push")
     preview = FlagField(default=True, help_text="whether what was written goes along, encrypted with `keys`")
@@ -200,6 +206,7 @@ def _wanted(data: dict[str, Any]) -> Wanted:
         auth=_bytes(keys["auth"]) if keys else None,
         preview=data["preview"],
         quiet=_quiet(data["quietHours"]) if data.get("quietHours") else None,
+        call_token=data.get("callToken", ""),
         fields=("subscription.endpoint", "subscription.keys") if subscription else ("token", "keys"),
     )
 

@@ -16,7 +16,7 @@ from accounts.limits import HOUR_MS
 from accounts.models import Account, Device
 from notifications.models import PushTarget
 from notifications.senders.interface import PushApp
-from notifications.tokens import checked, invalid
+from notifications.tokens import checked, checked_call_token, invalid
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
@@ -39,6 +39,7 @@ class Wanted(NamedTuple):
     auth: bytes | None
     preview: bool = True
     quiet: QuietHours | None = None
+    call_token: str = ""  # of PushKit
     fields: tuple[str, str] = ("token", "keys")  # what the body calls them
 
 
@@ -92,11 +93,13 @@ def set_target(*, device: Device, wanted: Wanted) -> PushTarget:
             Code.RATE_LIMITED, "Too many changes of push tokens; try again later.", retry_after_ms=wait
         )
     token = checked(app=app, token=wanted.token, p256dh=wanted.p256dh, auth=wanted.auth, fields=wanted.fields)
+    call_token = checked_call_token(app=app, token=wanted.call_token)
     hashed = token_hash(token)
     quiet = wanted.quiet
     values = {
         "app": app.name,
         "token": token,
+        "call_token": call_token,
         "token_hash": hashed,
         "p256dh": wanted.p256dh,
         "auth": wanted.auth,

@@ -136,6 +136,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "media.tasks.sweep_uploads",
         "media.tasks.sweep_storage",
         "media.tasks.erase_ended",
+        "notifications.tasks.prune",
     }
 
 

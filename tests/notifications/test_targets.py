@@ -90,7 +90,9 @@ def test_a_phone_is_set_and_read_back_without_its_token() -> None:
     ann, token = sign_in(), new_token()
     quiet = {"from": "22:00", "until": "07:05", "timeZone": "Europe/Berlin"}
     before = now_ms()
-    answer = put(ann, app="ios", token=token.upper(), keys=KEYS, preview=False, quietHours=quiet)
+    answer = put(
+        ann, app="ios", token=token.upper(), callToken="CD" * 32, keys=KEYS, preview=False, quietHours=quiet
+    )
     assert answer.status_code == 200, answer.content
     body = answer.json()
     assert before <= body.pop("setAt") <= now_ms()
@@ -106,7 +108,7 @@ def test_a_phone_is_set_and_read_back_without_its_token() -> None:
     assert token not in answer.content.decode().lower()
     kept = target(ann)
     assert kept is not None
-    assert (kept.token, kept.app, kept.preview) == (token, "ios", False)
+    assert (kept.token, kept.call_token, kept.app, kept.preview) == (token, "cd" * 32, "ios", False)
     assert bytes(kept.p256dh or b"") == base64.urlsafe_b64decode(KEYS["p256dh"] + "=")
     assert bytes(kept.auth or b"") == base64.urlsafe_b64decode(KEYS["auth"] + "==")
     assert (kept.quiet_from, kept.quiet_until, kept.time_zone) == (1320, 425, "Europe/Berlin")
@@ -160,6 +162,8 @@ NO_POINT = base64.urlsafe_b64encode(b"\x04" + bytes(64)).rstrip(b"=").decode()
         ({"app": "ios", "token": "ab" * 32, "keys": {**KEYS, "auth": "BTBZ"}}, "keys.auth"),
         ({"app": "ios", "token": "ab" * 32, "keys": {**KEYS, "p256dh": NO_POINT}}, "keys"),
         ({"app": "ios", "token": "ab" * 32, "preview": "yes"}, "preview"),
+        ({"app": "ios", "token": "ab" * 32, "callToken": "ab" * 31}, "callToken"),
+        ({"app": "android", "token": "a-registration-token", "callToken": "ab" * 32}, "callToken"),
         ({"app": "android", "token": "short"}, "token"),
         ({"app": "android", "token": "with a space"}, "token"),
         ({"app": "android", "token": "ü" * 20}, "token"),

@@ -24,6 +24,7 @@ from delivery.store import pending
 from delivery.store.values import Flags
 from media.models import BlockedContent, Media, Reference, Rendition
 from media.storage import names, storage
+from notifications.models import PushTarget
 from tests.accounts.conftest import Person, sign_in
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Outcome, TaskRun
@@ -91,6 +92,11 @@ class World:
             f"/admin/media/blockedcontent/?q={blocked}",
             f"/admin/media/blockedcontent/{blocked}/change/",
             f"/admin/media/blockedcontent/{blocked}/unblock/",
+            "/admin/notifications/pushtarget/",
+            f"/admin/notifications/pushtarget/?q={user}",
+            f"/admin/notifications/pushtarget/{device}/change/",
+            f"/admin/notifications/pushtarget/{device}/test/",
+            "/admin/push/",
             f"{staff}/pendingchange/",
             f"{staff}/pendingchange/?parked__exact=1",
             f"{staff}/pendingchange/{self.parked.pk}/change/",
@@ -154,11 +160,26 @@ def make_world() -> World:
         subject=ann.user_id, due_at=now, written_at=now - 9_000, tries=12, failures=12, parked=True,
         error="Unavailable CassErrorServerInvalidQuery", operation=pending.encode(change),
     )  # fmt: skip
+    _notified(ann, bob, now)
     photo = _files(ann, conversation, now)
     blocked = BlockedContent.objects.create(
         sha256=some_hash(), reason="Reported by many people", created_at=now - 7_200_000
     )
     return World(ann, bob, conversation, job, run, parked, photo, blocked)
+
+
+def _notified(ann: Person, bob: Person, now: int) -> None:
+    """A phone with quiet hours that is reached, and a browser that is not any more."""
+    PushTarget.objects.create(
+        device_id=ann.device_id, app="ios", token=some_hash(), token_hash=uuid.uuid4().bytes * 2, p256dh=b"k" * 65,
+        auth=b"a" * 16, quiet_from=1320, quiet_until=420, time_zone="Europe/Berlin", badge=3,
+        set_at=now - 86_400_000, success_at=now - 60_000,
+    )  # fmt: skip
+    endpoint = f"https://updates.push.services.mozilla.com/wpush/v2/{some_hash()}"
+    PushTarget.objects.create(
+        device_id=bob.device_id, app="web", token=endpoint, token_hash=uuid.uuid4().bytes * 2, p256dh=b"k" * 65, auth=b"a" * 16,
+        preview=False, set_at=now - 9_000_000, success_at=now - 7_200_000, error_at=now - 30_000, error="QUOTA_EXCEEDED",
+    )  # fmt: skip
 
 
 def some_hash() -> str:

@@ -76,6 +76,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour=3, minute=33),
         "options": {"expires": 3600},
     },
+    "notifications-prune": {
+        "task": "notifications.tasks.prune",
+        "schedule": crontab(minute=13),
+        "options": {"expires": 3600},
+    },
     "staff-prune": {
         "task": "whatsapp.staff.tasks.prune",
         "schedule": crontab(minute=47),

@@ -103,6 +103,18 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "Push notifications",
+                "items": [
+                    _item(
+                        "Devices notified",
+                        "notifications",
+                        "notifications_pushtarget_changelist",
+                        "notifications.view_pushtarget",
+                    ),
+                    _item("Providers", "cloud_sync", "push_health", "notifications.view_pushtarget"),
+                ],
+            },
+            {
                 "title": "System",
                 "items": [
                     _item("Jobs", "event_repeat", "jobs", "staff.view_taskrun"),

@@ -1,5 +1,15 @@
 """What the admin shows; found by Django's autodiscovery."""
 
-from whatsapp.staff.admins import blocked, conversations, devices, jobs, media, pending, people, staff_users
+from whatsapp.staff.admins import (
+    blocked,
+    conversations,
+    devices,
+    jobs,
+    media,
+    pending,
+    people,
+    push,
+    staff_users,
+)
 
-__all__ = ["blocked", "conversations", "devices", "jobs", "media", "pending", "people", "staff_users"]
+__all__ = ["blocked", "conversations", "devices", "jobs", "media", "pending", "people", "push", "staff_users"]

@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
 from delivery.store.interface import Unavailable
-from whatsapp.staff import dashboard, jobs, limits_page, schedules, signin
+from whatsapp.staff import dashboard, jobs, limits_page, push_health, schedules, signin
 from whatsapp.staff.online import page as online
 
 View = Callable[..., HttpResponse]
@@ -104,6 +104,7 @@ class StaffSite(UnfoldAdminSite):
             path("jobs/", wrap(jobs.jobs), name="jobs"),
             path("jobs/<int:pk>/run/", wrap(jobs.run_now), name="job_run"),
             path("schedules/", wrap(schedules.schedules), name="schedules"),
+            path("push/", wrap(push_health.push_health), name="push_health"),
             path("limits/", wrap(limits_page.limits), name="limits"),
         ]
 

@@ -21,6 +21,7 @@ from accounts.services import bans
 from accounts.services.devices import unlink_device
 from accounts.services.prekeys import count
 from accounts.services.sessions import revoke_session
+from notifications.models import PushTarget
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
 from whatsapp.staff.admins.base import ReadOnlyAdmin
@@ -86,7 +87,7 @@ class DeviceAdmin(ReadOnlyAdmin):
                     ("device_id", "owner"),
                     ("shown_name", "state"),
                     ("is_primary", "registration_id"),
-                    "prekeys",
+                    ("prekeys", "notified"),
                 )
             },
         ),
@@ -103,8 +104,8 @@ class DeviceAdmin(ReadOnlyAdmin):
         ),
     )
     readonly_fields = (
-        "device_id", "owner", "shown_name", "state", "is_primary", "registration_id", "prekeys", "linked", "let_in_by",
-        "last_seen", "idle_told", "unlinked", "unlinked_because", "signed_out", "banned_until_shown",
+        "device_id", "owner", "shown_name", "state", "is_primary", "registration_id", "prekeys", "notified", "linked",
+        "let_in_by", "last_seen", "idle_told", "unlinked", "unlinked_because", "signed_out", "banned_until_shown",
     )  # fmt: skip
 
     def get_search_results(
@@ -154,6 +155,14 @@ class DeviceAdmin(ReadOnlyAdmin):
             return NONE
         left = count(device=device)
         return f"{left.classic} and {left.post_quantum} post-quantum"
+
+    @display(description="Notified by")
+    def notified(self, device: Device) -> str | SafeString:
+        target = PushTarget.objects.filter(pk=device.pk).first()
+        if target is None:
+            return NONE
+        link = reverse("admin:notifications_pushtarget_change", args=[device.pk])
+        return format_html('<a class="staff-link" href="{}">{}</a>', link, target.app)
 
     @display(description="Last seen")
     def last_seen(self, device: Device) -> str:
