@@ -414,8 +414,8 @@ class Stack:
         return self._celery("fanout-1", "fanout", "-P", "threads", "-c", "64")
 
     def _push(self) -> Spec:
-        # As with lanes: a thread a shard.
-        return self._celery("push-1", "push", "-P", "threads", "-c", "64")
+        # Shards are worked on by one loop; a task hands it one and ends.
+        return self._celery("push-1", "push", "-P", "threads", "-c", "4")
 
     def _celery(self, name: str, queues: str, *options: str) -> Spec:
         return Spec(

@@ -151,8 +151,17 @@ def test_the_image_holds_what_the_product_imports() -> None:
     }
 
 
-def test_a_worker_takes_the_queues_that_it_takes_under_dev_up() -> None:
-    assert f"-Q {QUEUES} " in RUN
+@pytest.mark.parametrize(("role", "queues"), [("worker", QUEUES), ("fanout", "fanout"), ("push", "push")])
+def test_a_worker_takes_the_queues_that_it_takes_under_dev_up(role: str, queues: str, tmp_path: Path) -> None:
+    celery = tmp_path / "celery"
+    celery.write_text('#!/bin/sh\necho "$@"\n')
+    celery.chmod(0o755)
+    run = subprocess.run(
+        [FOLDER / "run", role], env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    words = run.stdout.split()
+    assert words[words.index("-Q") + 1] == queues
+    assert words[words.index("-n") + 1].startswith(role)
 
 
 def test_no_queue_is_without_a_worker_or_has_two_kinds(settings: Any) -> None:
