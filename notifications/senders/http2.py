@@ -11,9 +11,9 @@ import logging
 import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -70,6 +70,20 @@ class Times(NamedTuple):
     connect: float = 5  # to the server's settings
     wait: float = 10  # for one of the streams that the server allows
     answer: float = 10  # behind the request
+
+
+class Connect(Protocol):
+    """``loop.create_connection``, as far as it is used here."""
+
+    async def __call__(
+        self,
+        protocol_factory: Callable[[], _Connection],
+        host: str,
+        port: int,
+        *,
+        ssl: ssl.SSLContext,
+        server_hostname: str,
+    ) -> tuple[asyncio.Transport, _Connection]: ...
 
 
 class _Exchange:
@@ -196,6 +210,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         _watch(transport.get_extra_info("socket"))
+        if not _speaks_http2(transport):
+            return  # it hears nothing that it would not understand
         self._h2.local_settings = Settings(
             client=True,
             initial_values={SettingCodes.ENABLE_PUSH: 0, SettingCodes.MAX_HEADER_LIST_SIZE: LARGEST_ANSWER},
@@ -288,9 +304,13 @@ class _Connection(asyncio.Protocol):
 class Client:
     """The connection to one server: made when it is first needed, and made anew when it has ended. Used on one event loop."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext, times: Times) -> None:
-        """``tls`` offers ``h2`` (ALPN)."""
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext, times: Times, connect: Connect | None = None
+    ) -> None:
+        """``tls`` offers ``h2`` (ALPN). ``connect``: instead of the loop's own ``create_connection``; what it raises that is
+        no ``OSError`` is passed on."""
         self._host, self._port, self._tls, self._times = host, port, tls, times
+        self._connect_to = connect
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[_Connection] | None = None
 
@@ -337,14 +357,15 @@ class Client:
         transport: asyncio.Transport | None = None
         try:
             async with asyncio.timeout(self._times.connect):
-                transport, connection = await loop.create_connection(
+                connect = self._connect_to or loop.create_connection
+                transport, connection = await connect(
                     lambda: _Connection(self._times),
                     self._host,
                     self._port,
                     ssl=self._tls,
                     server_hostname=self._host,
                 )
-                if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+                if not _speaks_http2(transport):
                     raise Unsent("NoHttp2")
                 await connection.ready
                 return connection
@@ -356,6 +377,10 @@ class Client:
                 logger.warning("No connection to %s: %s", self._host, type(error).__name__)
                 raise Unsent("Unreachable") from error
             raise
+
+
+def _speaks_http2(transport: asyncio.BaseTransport) -> bool:
+    return bool(transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2")
 
 
 def _watch(connection: socket.socket) -> None:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
-from typing import Final
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import httpcore
 
+_P = TypeVar("_P", bound=asyncio.Protocol)
 #: Of a name; the first that answers is taken.
 _TRIED: Final = 4
 #: Through these an IPv6 address reaches an IPv4 one that is written in it (RFC 6052, RFC 3056, RFC 4380).
@@ -19,7 +21,7 @@ _TRANSLATED: Final = tuple(
 )
 
 
-class NotPublic(httpcore.ConnectError):
+class NotPublic(Exception):
     """The name has no address that may be connected to."""
 
 
@@ -35,12 +37,45 @@ def allowed(address: str, *, loopback: bool) -> bool:
     return found.is_global and not found.is_multicast
 
 
+async def addresses(host: str, port: int, *, loopback: bool) -> list[str]:
+    """Of a name, those that may be connected to. Raises :class:`NotPublic` where there is none, and ``OSError``."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise NotPublic from None
+    public = [address for *_, at in found if allowed(address := str(at[0]), loopback=loopback)]
+    if not public:
+        raise NotPublic
+    return public[:_TRIED]
+
+
 class PublicNetwork(httpcore.AsyncNetworkBackend):
-    """``loopback``: this machine too, for development."""
+    """For httpcore and :mod:`notifications.senders.http2`. ``loopback``: this machine too, for development."""
 
     def __init__(self, *, loopback: bool = False) -> None:
         self._loopback = loopback
         self._network = httpcore.AnyIOBackend()
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], _P],
+        host: str,
+        port: int,
+        *,
+        ssl: ssl.SSLContext,
+        server_hostname: str,
+    ) -> tuple[asyncio.Transport, _P]:
+        """As the loop's. Raises :class:`NotPublic` and ``OSError``."""
+        loop = asyncio.get_running_loop()
+        failure = OSError()
+        for address in await addresses(host, port, loopback=self._loopback):
+            try:
+                return await loop.create_connection(
+                    protocol_factory, address, port, ssl=ssl, server_hostname=server_hostname
+                )
+            except OSError as error:
+                failure = error
+        raise failure
 
     async def connect_tcp(
         self,
@@ -51,32 +86,18 @@ class PublicNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """``timeout``: seconds for all of it. Raises :class:`NotPublic`, ``httpcore.ConnectError`` and ``ConnectTimeout``."""
+        failure = httpcore.ConnectError()
         try:
             async with asyncio.timeout(timeout):
-                return await self._connect(host, port, local_address, socket_options)
+                for address in await addresses(host.strip("[]"), port, loopback=self._loopback):
+                    try:
+                        return await self._network.connect_tcp(
+                            address, port, None, local_address, socket_options
+                        )
+                    except httpcore.ConnectError as error:
+                        failure = error
         except TimeoutError:
             raise httpcore.ConnectTimeout from None
-
-    async def _connect(
-        self,
-        host: str,
-        port: int,
-        local_address: str | None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host.strip("[]"), port, type=socket.SOCK_STREAM
-            )
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(type(error).__name__) from None
-        addresses = [address for *_, at in found if allowed(address := str(at[0]), loopback=self._loopback)]
-        if not addresses:
-            raise NotPublic
-        failure: Exception = httpcore.ConnectError()
-        for address in addresses[:_TRIED]:
-            try:
-                return await self._network.connect_tcp(address, port, None, local_address, socket_options)
-            except httpcore.ConnectError as error:
-                failure = error
+        except OSError:
+            raise httpcore.ConnectError from None
         raise failure

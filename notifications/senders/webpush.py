@@ -6,24 +6,21 @@ it does not answer, says nothing about the app (``Result.of_app``): the others a
 
 from __future__ import annotations
 
-import asyncio
 import json
-import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 from urllib.parse import urlsplit
-
-import httpcore
 
 from notifications import sealing
 from notifications.endpoints import refusal
+from notifications.senders.http2 import Lost, Times, Unsent
 from notifications.senders.interface import Outcome, Push, PushApp, Result, Target, Urgency
-from notifications.senders.public_network import NotPublic, PublicNetwork
+from notifications.senders.public_network import NotPublic
+from notifications.senders.push_service import Network, Origin, PushService
 from notifications.senders.retry_after import retry_after_ms
 from notifications.vapid import Vapid, private_key_of
-from whatsapp.infra.breaker import Breaker, Policy
 from whatsapp.infra.clock import now_ms
 
 #: RFC 8030, 5.3. ``normal`` is its word for a chat message; ``very-low`` would wait for a charger.
@@ -34,65 +31,40 @@ LONGEST_TTL: Final = 28 * 86_400
 LARGEST_ANSWER: Final = 4_096
 #: Push services that are remembered: whether they answer, and until when they want to be left alone.
 _KEPT: Final = 256
-#: Of one push service.
-_POLICY: Final = Policy(failures=5, open_s=10)
 #: Safari ends a subscription after some pushes that showed nothing.
 _ALWAYS_SHOWN: Final = ".push.apple.com"
 #: In the text of a 400: it is about who we are, not about this push.
 _ABOUT_US: Final = (b"vapid", b"jwt", b"authorization", b"unauthorized")
 
 
-class Times(NamedTuple):
-    """Seconds."""
-
-    connect: float = 5
-    read: float = 10  # without hearing anything; then the connection is given up
-    whole: float = 20  # of one push
-
-
-class _Service:
-    """What is known of one push service."""
-
-    def __init__(self, app: str, clock: Callable[[], float]) -> None:
-        self.breaker = Breaker(app, "webpush", _POLICY, clock)
-        self.quiet_until = 0.0
-
-
 class WebPushSender:
     provider = "webpush"
 
     def __init__(
-        self,
-        app: PushApp,
-        vapid: Vapid,
-        tls: ssl.SSLContext,
-        times: Times = Times(),
-        clock: Callable[[], float] = time.monotonic,
+        self, app: PushApp, times: Times = Times(), clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._app, self._vapid, self._times, self._clock = app, vapid, times, clock
-        self.public_key = vapid.public_key
-        self._services: OrderedDict[str, _Service] = OrderedDict()
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
-            max_connections=app.concurrency,
-            max_keepalive_connections=20,
-            keepalive_expiry=60,
-            http2=True,
-            network_backend=PublicNetwork(loopback=app.options.get("loopback") == "1"),
-        )
-
-    @classmethod
-    def from_options(cls, app: PushApp, times: Times = Times()) -> WebPushSender:
         """Options: ``private_key`` or ``key_file``, ``subject``, ``hosts``, ``loopback``, ``ca_file`` (docs/push.md). Raises
         ``BadVapid``, and ``OSError`` for a ``ca_file`` that cannot be read."""
-        vapid = Vapid(private_key_of(app.options), app.options.get("subject", ""))
-        tls = httpcore.default_ssl_context()
-        if file := app.options.get("ca_file"):
-            tls = ssl.create_default_context(cafile=file)
-        return cls(app, vapid, tls, times)
+        self._vapid = Vapid(private_key_of(app.options), app.options.get("subject", ""))
+        self._network = Network(
+            app.options.get("ca_file"), times, loopback=app.options.get("loopback") == "1"
+        )
+        self._app, self._clock = app, clock
+        self._services: OrderedDict[Origin, PushService] = OrderedDict()
+
+    @classmethod
+    def from_options(cls, app: PushApp) -> WebPushSender:
+        return cls(app)
+
+    @property
+    def public_key(self) -> str:
+        """What browsers subscribe for, base64url."""
+        return self._vapid.public_key
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        for service in self._services.values():
+            await service.close()
+        await self._network.http1.aclose()
 
     async def send(self, target: Target, push: Push) -> Result:
         if refusal(target.token, self._app.options):
@@ -100,14 +72,14 @@ class WebPushSender:
         parts = urlsplit(target.token)
         if push.urgency is Urgency.SILENT and f".{parts.hostname}".endswith(_ALWAYS_SHOWN):
             return Result(Outcome.REFUSED, "AlwaysShown")
-        origin = f"https://{parts.netloc.removesuffix(':443')}"
+        origin = Origin(parts.hostname or "", parts.port or 443)
         service = self._service(origin)
         wait_s = max(service.quiet_until - self._clock(), service.breaker.opens_in_s)
         if wait_s > 0 or (began := service.breaker.begin()) is None:
             return Result(Outcome.LATER, "Paused", retry_after_ms=max(1_000, int(wait_s * 1_000)))
         ended = service.breaker.cancelled
         try:
-            result = await self._send(target, origin, push)
+            result = await self._send(service, target, origin, push)
             if result.outcome is Outcome.LATER and (result.status == 0 or result.status >= 500):
                 ended = service.breaker.failed
             elif result.status:
@@ -118,73 +90,51 @@ class WebPushSender:
             service.quiet_until = self._clock() + result.retry_after_ms / 1_000
         return result
 
-    def _service(self, origin: str) -> _Service:
+    def _service(self, origin: Origin) -> PushService:
         service = self._services.get(origin)
         if service is None:
-            service = self._services[origin] = _Service(self._app.name, self._clock)
+            service = self._services[origin] = PushService(self._app.name, origin, self._network, self._clock)
             if len(self._services) > _KEPT:
-                self._services.popitem(last=False)
+                self._services.popitem(last=False)[1].retire()
         self._services.move_to_end(origin)
         return service
 
-    async def _send(self, target: Target, origin: str, push: Push) -> Result:
-        result = await self._post(target, origin, push, push.content)
+    async def _send(self, service: PushService, target: Target, origin: Origin, push: Push) -> Result:
+        result = await self._post(service, target, origin, push, push.content)
         if result.status == 413 and push.content is not None:
-            result = await self._post(target, origin, push, None)
+            result = await self._post(service, target, origin, push, None)
         if result.outcome is Outcome.MISCONFIGURED:
-            self._vapid.forget(origin)
+            self._vapid.forget(str(origin))
         return result
 
-    async def _post(self, target: Target, origin: str, push: Push, content: bytes | None) -> Result:
-        headers: dict[str | bytes, str | bytes] = {
-            "TTL": str(min(max(0, push.ttl_s), LONGEST_TTL)),
-            "Urgency": _URGENCIES[push.urgency],
-            "Topic": push.collapse,
-            "Authorization": self._vapid.authorization(origin),
-        }
-        body = b""
+    async def _post(
+        self, service: PushService, target: Target, origin: Origin, push: Push, content: bytes | None
+    ) -> Result:
+        body, encoded = b"", {}
         if target.p256dh and target.auth:
             try:
                 body = sealing.seal(payload(push, content), target.p256dh, target.auth)
             except sealing.CannotSeal:
                 return Result(Outcome.REFUSED, "Keys")
-            headers |= {"Content-Encoding": "aes128gcm", "Content-Type": "application/octet-stream"}
-        headers["Content-Length"] = str(len(body))
-        status, retry_after, said = 0, None, b""
+            encoded = {"content-encoding": "aes128gcm", "content-type": "application/octet-stream"}
+        headers = {
+            "ttl": str(min(max(0, push.ttl_s), LONGEST_TTL)),
+            "urgency": _URGENCIES[push.urgency],
+            "topic": push.collapse,
+            "authorization": self._vapid.authorization(str(origin)),
+            "content-length": str(len(body)),
+            **encoded,
+        }
+        parts = urlsplit(target.token)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         try:
-            async with (
-                asyncio.timeout(self._times.whole),
-                self._pool.stream(
-                    "POST", target.token, headers=headers, content=body, extensions=self._extensions()
-                ) as response,
-            ):
-                status = response.status
-                retry_after = _header(response.headers, b"retry-after")
-                async for part in response.aiter_stream():
-                    said += part
-                    if len(said) >= LARGEST_ANSWER:
-                        break
+            answer = await service.post(path, headers, body, first=push.urgency is Urgency.CALL)
         except NotPublic:
             return Result(Outcome.REFUSED, "NotPublic")
-        except (
-            TimeoutError,
-            httpcore.TimeoutException,
-            httpcore.NetworkError,
-            httpcore.ProtocolError,
-        ) as error:
-            # Behind the status it does not matter what became of the rest.
-            if not status:
-                timed_out = isinstance(error, TimeoutError | httpcore.TimeoutException)
-                return Result(Outcome.LATER, "Timeout" if timed_out else "ConnectionLost")
-        return answered(status, said[:LARGEST_ANSWER], retry_after_ms(retry_after, now_ms()))
-
-    def _extensions(self) -> dict[str, Mapping[str, float]]:
-        times = self._times
-        return {
-            "timeout": {
-                "connect": times.connect, "read": times.read, "write": times.read, "pool": times.whole,
-            }
-        }  # fmt: skip
+        except (Unsent, Lost) as error:
+            return Result(Outcome.LATER, str(error))
+        retry_after = retry_after_ms(answer.headers.get("retry-after"), now_ms())
+        return answered(answer.status, answer.body[:LARGEST_ANSWER], retry_after)
 
 
 def payload(push: Push, content: bytes | None) -> bytes:
@@ -217,7 +167,3 @@ def answered(status: int, said: bytes, retry_after: int | None) -> Result:
         status, "Redirected" if 300 <= status < 400 else "Other"
     )
     return Result(Outcome.REFUSED, reason, status)
-
-
-def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in headers if key.lower() == name), None)

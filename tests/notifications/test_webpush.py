@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from devtools.push_servers.webpush import Answer
 from notifications import sealing, vapid
-from notifications.senders import webpush
+from notifications.senders import push_service, webpush
+from notifications.senders.http2 import Times
 from notifications.senders.interface import Outcome, Push, PushApp, Result, Urgency
 from notifications.senders.public_network import PublicNetwork, allowed
-from notifications.senders.webpush import Times, WebPushSender
+from notifications.senders.webpush import WebPushSender
 from tests.notifications.webpush_app import Browser, Service
 from tests.support.patience import until
 from whatsapp.infra.breaker import Policy
@@ -83,6 +84,15 @@ async def test_calls_messages_and_what_is_silent_have_different_urgencies(
         "normal": {"type": "message", "id": PUSH.id, "collapse": "message"},
         "low": {"type": "silent", "id": PUSH.id, "collapse": "silent"},
     }
+
+
+async def test_an_endpoint_is_asked_as_it_was_given(service: Service, sender: WebPushSender) -> None:
+    """Those of Windows have a query."""
+    for http1 in (False, True):
+        endpoint = service.subscribe(http1=http1) + "?token=a%2Fb%3D&x"
+        await sender.send(BROWSER.target(endpoint), PUSH)
+    assert [post.path.partition("?")[2] for post in service.posts] == ["token=a%2Fb%3D&x"] * 2
+    assert len(service.posts) == 2
 
 
 async def test_one_connection_carries_many(service: Service, sender: WebPushSender) -> None:
@@ -227,12 +237,10 @@ class Clock:
 
 @pytest.fixture
 async def timed(service: Service) -> AsyncIterator[tuple[WebPushSender, Clock]]:
-    app, clock = PushApp("web", "webpush", options(service)), Clock()
-    template = WebPushSender.from_options(app)
-    sender = WebPushSender(app, template._vapid, template._pool._ssl_context, Times(1, 0.3, 2), clock)  # type: ignore[arg-type]
+    clock = Clock()
+    sender = WebPushSender(PushApp("web", "webpush", options(service)), Times(1, 0.5, 0.5), clock)
     yield sender, clock
     await sender.close()
-    await template.close()
 
 
 async def test_a_push_service_that_wants_time_gets_it_and_the_others_go_on(
@@ -258,7 +266,7 @@ async def test_a_push_service_that_is_silent_is_left_alone_and_the_others_go_on(
     protected: bool,
 ) -> None:
     if not protected:
-        monkeypatch.setattr(webpush, "_POLICY", Policy(failures=0))
+        monkeypatch.setattr(push_service, "POLICY", Policy(failures=0))
     sender, clock = timed
     silent, other = (BROWSER.target(service.subscribe(http1=http1)) for http1 in (False, True))
     service.silent = True
@@ -305,7 +313,7 @@ async def test_nobody_listens(service: Service, sender: WebPushSender) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     result = await sender.send(BROWSER.target(f"https://127.0.0.1:{port}/push/1"), PUSH)
-    assert result == Result(Outcome.LATER, "ConnectionLost")
+    assert result == Result(Outcome.LATER, "Unreachable")
 
 
 async def test_a_certificate_of_somebody_else_is_not_trusted(service: Service) -> None:
@@ -314,7 +322,7 @@ async def test_a_certificate_of_somebody_else_is_not_trusted(service: Service) -
     sender = WebPushSender.from_options(PushApp("web", "webpush", trusting_others))
     result = await sender.send(BROWSER.target(service.subscribe()), PUSH)
     await sender.close()
-    assert result == Result(Outcome.LATER, "ConnectionLost")
+    assert result == Result(Outcome.LATER, "Unreachable")
     assert not service.posts
 
 
@@ -372,7 +380,7 @@ async def test_a_public_name_that_leads_inside_is_not_asked(
     if protected:
         assert result == Result(Outcome.REFUSED, "NotPublic")
     else:
-        assert result == Result(Outcome.LATER, "ConnectionLost")  # the certificate is for another name
+        assert result == Result(Outcome.LATER, "Unreachable")  # the certificate is for another name
 
 
 async def test_the_network_connects_to_what_it_has_looked_at(service: Service) -> None:
