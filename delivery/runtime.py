@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
@@ -39,6 +39,8 @@ class Runtime:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lanes: LaneWorker | None = None
+        #: What others have opened on the loop, and ends with it.
+        self.closing: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=shown(self._loop.run_forever), name="runtime", daemon=True)
         self._thread.start()
@@ -74,6 +76,9 @@ class Runtime:
         self._thread.join(1)
 
     async def _close(self) -> None:
+        for close in self.closing:
+            with contextlib.suppress(Exception):
+                await close()
         if self._lanes is not None:
             self._orphans.cancel()
             self._lanes.tracing.stop()

@@ -1,4 +1,4 @@
-"""Celery tasks of push notifications. Each may run twice or never."""
+"""Celery tasks of push notifications. Each may run twice or never: shards that nobody holds are looked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ import uuid
 from celery import shared_task
 
 from delivery import tasks
+from notifications.running import running
 from notifications.services import pruning, testing
 from whatsapp.infra.clock import now_ms
+
+
+@shared_task(name="notifications.tasks.push", expires=60)
+def push(shard: int, token: str) -> bool:
+    """Take a shard of those who are due. ``token`` is what was left as its lease. The task ends at once: its process works on the
+    shard until nobody is due, and holds no place of the pool meanwhile."""
+    return running().take(shard, token)
 
 
 @shared_task

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import celery.apps.worker
 from celery import Celery
+from celery.concurrency import prefork
 from celery.signals import (
     after_task_publish,
     beat_init,
@@ -19,6 +20,7 @@ from celery.signals import (
     task_prerun,
     worker_init,
     worker_process_init,
+    worker_process_shutdown,
     worker_ready,
     worker_shutdown,
     worker_shutting_down,
@@ -98,10 +100,14 @@ def _in_pool_child(**_: Any) -> None:
 
     bind_worker()
     runtime()
+    if _pushes():
+        from notifications.running import running
+
+        running()  # shards that nobody holds are taken before the first task comes
 
 
 @worker_ready.connect
-def _in_worker(**_: Any) -> None:
+def _in_worker(sender: Any, **_: Any) -> None:
     from delivery.runtime import runtime
     from delivery.sweep import SweepThread
     from notifications.binding import bind_worker
@@ -122,6 +128,22 @@ def _in_worker(**_: Any) -> None:
         watching.show()
     if "fanout" in app.amqp.queues.consume_from:
         runtime().lanes()  # those that nobody holds are taken before the first task comes
+    if _pushes() and not isinstance(sender.pool, prefork.TaskPool):  # there each child has its own
+        from notifications.running import running
+
+        running()
+
+
+def _pushes() -> bool:
+    return bool(settings.PUSH_APPS) and "push" in app.amqp.queues.consume_from
+
+
+@worker_process_shutdown.connect
+def _child_ending(**_: Any) -> None:
+    if _pushes():
+        from notifications.running import leave
+
+        leave()
 
 
 @worker_shutting_down.connect

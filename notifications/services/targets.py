@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
-from accounts import rates
+from accounts import events, rates
 from accounts.errors import Refused
 from accounts.limits import HOUR_MS
 from accounts.models import Account, Device
@@ -128,6 +128,8 @@ def set_target(*, device: Device, wanted: Wanted) -> PushTarget:
             else:
                 target.delete()
         if own is None:
+            # Processes that fan out have it that nothing of this user is reached.
+            events.devices_changed(user_id=str(device.user_id))
             return PushTarget.objects.create(device=device, **values)
         if (own.app, bytes(own.token_hash)) != (app.name, hashed):
             # Of the token before.
