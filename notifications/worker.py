@@ -48,7 +48,7 @@ ASIDE_MS: Final = 60_000
 AWAY_MS: Final = 2_000
 #: One that a batch under way has.
 BUSY_MS: Final = 100
-LEAVE_S: Final = 8.0
+LEAVE_S: Final = 5.0
 
 AWAY: Final = (Unavailable, HotUnavailable, hiredis.ReplyError, psycopg.Error, PoolTimeout, OSError)
 

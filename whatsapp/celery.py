@@ -140,6 +140,10 @@ def _pushes() -> bool:
 
 @worker_process_shutdown.connect
 def _child_ending(**_: Any) -> None:
+    _leave_shards()
+
+
+def _leave_shards() -> None:
     if _pushes():
         from notifications.running import leave
 
@@ -163,6 +167,7 @@ def _ended(**_: Any) -> None:
 
     if _sweep is not None:
         _sweep.stop()
+    _leave_shards()
     here = opened()
     if here is not None:
         here.close()

@@ -50,29 +50,29 @@ async def test_who_is_absent_is_told_once_and_what_is_read_elsewhere_is_withdraw
     async with _system(tmp_path, own_stack, limits={"push_unacked_ms": 2_000}) as (system, google):
         ann, bob, conversation = await couple(system)
         laptop = await link(bob)
-        await _reached(ann, "ann")
-        await _reached(bob, "bob")
+        await _reached(ann, "token-of-ann")
+        await _reached(bob, "token-of-bob")
         async with await Peer.open(system.ws, ann) as writer:
             await writer.say(conversation, "are you there?")
-            await until(lambda: _told(google, "bob"), "who is absent is told", LONG)
-            [first] = _told(google, "bob")
+            await until(lambda: _told(google, "token-of-bob"), "who is absent is told", LONG)
+            [first] = _told(google, "token-of-bob")
             assert first["badge"] == "1"
             # Once, and the writer hears nothing.
-            await stays(lambda: len(_told(google, "bob")) == 1, "it is told again", 3.0)
-            assert not [one for one in google.sent if one.token == "ann"]
+            await stays(lambda: len(_told(google, "token-of-bob")) == 1, "it is told again", 3.0)
+            assert not [one for one in google.sent if one.token == "token-of-ann"]
 
             async with await Peer.open(system.ws, laptop) as other:
                 await other.sync()
                 await other.read(conversation, 1)
-                await until(lambda: _told(google, "bob", "silent"), "the phone hears of it", LONG)
-                assert _told(google, "bob", "silent")[-1]["badge"] == "0"
+                await until(lambda: _told(google, "token-of-bob", "silent"), "the phone hears of it", LONG)
+                assert _told(google, "token-of-bob", "silent")[-1]["badge"] == "0"
 
             # Connected, but nobody acknowledges.
             async with await Peer.open(system.ws, bob) as silent:
                 await silent.sync()
                 await writer.say(conversation, "still there?")
-                await until(lambda: len(_told(google, "bob")) == 2, "a silent device is told", LONG)
-            assert {one["collapse"] for one in _told(google, "bob")} == {first["collapse"]}
+                await until(lambda: len(_told(google, "token-of-bob")) == 2, "a silent device is told", LONG)
+            assert {one["collapse"] for one in _told(google, "token-of-bob")} == {first["collapse"]}
 
 
 async def test_what_was_to_be_told_survives_the_loss_of_the_broker_and_of_the_hot_node(
@@ -80,8 +80,8 @@ async def test_what_was_to_be_told_survives_the_loss_of_the_broker_and_of_the_ho
 ) -> None:
     async with _system(tmp_path, own_stack) as (system, google):
         ann, bob, conversation = await couple(system)
-        await _reached(bob, "bob")
-        system.kill("worker-1")
+        await _reached(bob, "token-of-bob")
+        system.kill("push-1")
         async with await Peer.open(system.ws, ann) as writer:
             await writer.say(conversation, "hello")
             with hot_sync.client(system.stack.env["HOT_URL"]) as hot:
@@ -89,9 +89,9 @@ async def test_what_was_to_be_told_survives_the_loss_of_the_broker_and_of_the_ho
                 hot.flushall()  # the broker is there too
                 assert not hot.keys("{push:*}:due")
             assert not google.sent
-            await asyncio.to_thread(system.restart, "worker-1")
-            await until(lambda: _told(google, "bob"), "it is told all the same", LONG)
-            await stays(lambda: len(_told(google, "bob")) == 1, "it is told again", 3.0)
+            await asyncio.to_thread(system.restart, "push-1")
+            await until(lambda: _told(google, "token-of-bob"), "it is told all the same", LONG)
+            await stays(lambda: len(_told(google, "token-of-bob")) == 1, "it is told again", 3.0)
 
 
 async def test_absent_members_of_a_group_are_told_by_the_workers_of_the_lanes(
@@ -101,7 +101,7 @@ async def test_absent_members_of_a_group_are_told_by_the_workers_of_the_lanes(
         ann, bob, _ = await couple(system)
         answer = await ann.rest("POST", "/groups", {"name": "two", "members": [bob.user]})
         assert answer.status_code == 201, answer.text
-        await _reached(bob, "bob")
+        await _reached(bob, "token-of-bob")
         async with await Peer.open(system.ws, ann) as writer:
             await writer.say(answer.json()["groupId"], "hello")
-            await until(lambda: _told(google, "bob"), "who is absent is told", LONG)
+            await until(lambda: _told(google, "token-of-bob"), "who is absent is told", LONG)
