@@ -78,6 +78,7 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
         limits=dict(args.limit),
         s3=getattr(args, "s3", False),
         apis=getattr(args, "apis", 0),
+        env=getattr(args, "env", None),
     )
     generators = None
     try:

@@ -55,11 +55,13 @@ class System:
         limits: Mapping[str, int] | None = None,
         s3: bool = False,
         apis: int = 0,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.cores = cores
         self.folder = folder
         self.balanced = ""  # URL of a balancer before the gateways, where there is one
         caller = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        caller |= env or {}
         if limits:
             caller["WHATSAPP_LIMITS"] = json.dumps(limits)  # the stack adds those of development to them
         self.stack = Stack(
@@ -161,7 +163,11 @@ class System:
             "postgresql": [self._pid("postgres")],
             # On a cluster: all of its nodes, replicas too, and the server of broker and cache.
             "valkey": [self._pid(name) for name in self.stack.children if name.startswith("valkey")],
-            "workers": [self._pid(name) for name in ("worker-1", "fanout-1", "beat")],
+            "workers": [
+                self._pid(name)
+                for name in ("worker-1", "fanout-1", "push-1", "beat")
+                if name in self.stack.children
+            ],
         }
         if self.stack.ring is not None:
             groups["cassandra"] = [self._pid(name) for name in self._nodes]
@@ -170,6 +176,11 @@ class System:
         if "s3" in self.stack.children:
             groups["s3"] = [self._pid("s3")]
         return Meter(groups)
+
+    def push_meter(self) -> Meter:
+        """CPU of the process that sends notifications."""
+        name = "push-1" if "push-1" in self.stack.children else "worker-1"
+        return Meter({name: [self._pid(name)]})
 
     def stored(self) -> int:
         """Events in the log."""
