@@ -30,6 +30,7 @@ def room(
             rate,
             lambda rate, one=one: one.room(members, rate, 0),  # type: ignore[misc]
             lambda figures: all_delivered(members, figures),
+            lambda text, name=name: bench.say(f"{name}, room of {members:,}, {text}"),  # type: ignore[misc]
         )
         found[name] = {"takes": takes, "trials": trials}
     rates = sorted({rate, *(one["takes"] for one in found.values())} - {0.0}, reverse=True)

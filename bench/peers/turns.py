@@ -45,7 +45,12 @@ def slower(
 ) -> tuple[Figures, Figures | None, dict[str, Figures]]:
     """For a peer that does not keep up with ``rate``: ``takes``, what it does keep up with (0: nothing that was tried), and the
     ``trials`` on the way; then ours and its loads at that rate."""
-    takes, trials = kept.find(rate / 2, lambda rate: one.open_rate(rate, 0, True), keeps_up)
+    takes, trials = kept.find(
+        rate / 2,
+        lambda rate: one.open_rate(rate, 0, True),
+        keeps_up,
+        lambda text: bench.say(f"{one.peer.name}, {text}"),
+    )
     found: Figures = {"takes": takes, "trials": trials}
     if not takes:
         return found, None, {}

@@ -123,10 +123,14 @@ def test_the_rate_that_is_kept_up_with_is_found_by_halves() -> None:
     def measure(rate: float) -> dict[str, Any]:
         return figures(rate, min(rate * 100, 3_000))
 
-    takes, trials = kept.find(100, measure, lambda found: all_delivered(101, found))
+    said: list[str] = []
+    takes, trials = kept.find(100, measure, lambda found: all_delivered(101, found), said.append)
     assert takes == 25
     assert [(trial["rate"], trial["keeps_up"]) for trial in trials] == [(100, False), (50, False), (25, True)]
-    nothing, tried = kept.find(100, lambda rate: figures(rate, 0), lambda found: all_delivered(101, found))
+    assert said[1:] == ["50 messages/s: does not keep up", "25 messages/s: keeps up"]
+    nothing, tried = kept.find(
+        100, lambda rate: figures(rate, 0), lambda found: all_delivered(101, found), said.append
+    )
     assert nothing == 0
     assert len(tried) == 8
 
