@@ -77,13 +77,13 @@ def checks(name: str, found: Figures) -> str:
 
 
 def _ratio(figures: Figures) -> str:
-    better = "better" if (figures["ratio"] >= 1) == figures["more_is_better"] else "worse"
-    kept = "" if figures["both_keep_up"] else "; one does not keep up with the rate"
+    better = "ours is better" if (figures["ratio"] >= 1) == figures["more_is_better"] else "ours is worse"
+    verdict = better if figures["both_keep_up"] else "void: one does not keep up with the rate"
     low, high = figures["spread"]
     spread = f" ({low:.2f} to {high:.2f})" if low != high else ""
     return (
         f"  {figures['text']:38} {figures['ratio']:>7.2f}{spread:18}  "
-        f"{_number(figures['ours'])} to {_number(figures['theirs'])}, ours is {better}{kept}"
+        f"{_number(figures['ours'])} to {_number(figures['theirs'])}, {verdict}"
     )
 
 
