@@ -14,6 +14,7 @@ from accounts.models import Account
 from chats.selectors import flags_json
 from delivery.store.sync import store
 from delivery.store.values import Flags, OwnFlags
+from notifications import looks
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
@@ -54,6 +55,8 @@ def set_flags(*, account: Account, device_id: str, conversation_id: uuid.UUID, c
             return new
         _check(new, found)
         new = store.set_flags(user, conversation, new, now)
+        if (new.muted_until, new.archived) != (found.flags.muted_until, found.flags.archived):
+            looks.look_soon([user])
         events.notice(user_id=user, kind="flags", data=flags_json(conversation, new), but=device_id)
     return new
 
