@@ -26,6 +26,7 @@ from .inbound import Inbound, no_member, now
 from .link import Linked
 from .lookups import Lookups
 from .media import Media
+from .notified import Notified
 from .outgoing import CHANGES, Outgoing
 from .people import People
 from .retry import REASONS, Backoff, Retry, after_close
@@ -57,7 +58,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(Changing, People, Linked, Account, Files):
+class Client(Changing, People, Linked, Account, Notified, Files):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;
