@@ -4,12 +4,9 @@ shows what Firefox has decrypted."""
 from __future__ import annotations
 
 import base64
-import http.server
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,13 +15,13 @@ from notifications import vapid
 from notifications.content import clear
 from notifications.senders.interface import Outcome, Push, PushApp, Target, Urgency
 from notifications.senders.webpush import WebPushSender
+from tests.notifications.web_client import Pages, icon, opened, served, shows
 from tests.notifications.webpush_app import Service
-from tests.support.firefox import Page, firefox
-from tests.support.patience import LONG, until
+from tests.support.firefox import Page
+from tests.support.patience import until
 
 pytestmark = [pytest.mark.needs_packages, pytest.mark.timeout(400)]
 
-WEB = Path(__file__).parents[2] / "clients" / "web"
 KEY = ec.generate_private_key(ec.SECP256R1())
 PUSH = Push(
     "018f-1",
@@ -35,71 +32,11 @@ PUSH = Push(
     json.dumps({"type": "message", "text": "hello, Grüße"}).encode(),
 )
 
-_PAGE = b"""<!doctype html><meta charset="utf-8"><title>chat</title><script type="module">
-import {registerPush, subscribe} from "/push.js";
-window.told = [];
-navigator.serviceWorker.addEventListener("message", (event) => told.push(event.data));
-navigator.serviceWorker.startMessages();
-window.worker = navigator.serviceWorker.register("/worker.js").then(() => navigator.serviceWorker.ready);
-window.subscribed = async (key) => (await subscribe(await worker, key)).toJSON();
-window.registered = async (session) => registerPush(await worker, session);
-window.shown = async () => (await (await worker).getNotifications()).map(({title, body, tag}) => ({title, body, tag}));
-window.ready = true;
-</script>"""
-
-#: A client's own worker: it says what is written, and has an icon with a number.
-_WORKER = b"""
-self.describe = async (said) => said.content?.text ? {title: "Ada", body: said.content.text} : null;
-let badge = null;
-navigator.setAppBadge = async (number) => { badge = number; };
-self.addEventListener("message", (event) => event.source.postMessage({type: "icon", badge}));
-importScripts("service-worker.js");
-"""
-
-
-_ONCE = b"if (said.id && (await shownBefore(said))) return;"
-
-
-class _Pages(http.server.ThreadingHTTPServer):
-    """A web client's own server. Not ``once``: its worker shows whatever comes."""
-
-    def __init__(self, *, once: bool = True) -> None:
-        worker = (WEB / "service-worker.js").read_bytes()
-        if not once:
-            assert _ONCE in worker
-            worker = worker.replace(_ONCE, b"")
-        files = {
-            "/": ("text/html", _PAGE),
-            "/worker.js": ("text/javascript", _WORKER),
-            "/push.js": ("text/javascript", (WEB / "push.js").read_bytes()),
-            "/service-worker.js": ("text/javascript", worker),
-        }
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                kind, body = files.get(self.path, ("text/plain", b""))
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
 
 @pytest.fixture
-def pages(request: pytest.FixtureRequest) -> Iterator[_Pages]:
-    with _Pages(once=getattr(request, "param", True)) as pages:
-        threading.Thread(target=pages.serve_forever, daemon=True).start()
+def pages(request: pytest.FixtureRequest) -> Iterator[Pages]:
+    with served(once=getattr(request, "param", True)) as pages:
         yield pages
-        pages.shutdown()
 
 
 @pytest.fixture
@@ -109,17 +46,8 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-async def page(tmp_path: Path, service: Service, pages: _Pages) -> AsyncIterator[Page]:
-    settings: dict[str, str | bool | int] = {
-        "alerts.useSystemBackend": False,  # there is no desktop that would show them
-        "dom.push.connection.enabled": True,
-        "dom.push.serverURL": service.websocket,
-        "dom.push.testing.allowInsecureServerURL": True,
-        "permissions.default.desktop-notification": 1,
-    }
-    async with firefox(tmp_path, settings) as page:
-        await page.goto(pages.origin)
-        await until(lambda: page.evaluate("window.ready"), "the page has loaded", LONG)
+async def page(tmp_path: Path, service: Service, pages: Pages) -> AsyncIterator[Page]:
+    async with opened(tmp_path, service, pages) as page:
         yield page
 
 
@@ -143,25 +71,6 @@ async def subscribed(page: Page, key: str) -> Target:
         name: base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) for name, text in found["keys"].items()
     }
     return Target("user", "device", "web", found["endpoint"], keys["p256dh"], keys["auth"])
-
-
-async def shows(page: Page, wanted: list[dict[str, str]]) -> None:
-    async def are() -> bool:
-        found = await page.evaluate("shown()")
-        return sorted(one["tag"] for one in found) == [one["tag"] for one in wanted] and all(
-            one in found for one in wanted
-        )
-
-    await until(are, f"Firefox shows {wanted}", LONG)
-
-
-async def icon(page: Page, badge: int) -> None:
-    async def found() -> bool:
-        await page.evaluate("worker.then((there) => there.active.postMessage({}))")
-        told = await page.evaluate("told")
-        return {"type": "icon", "badge": badge} in told and {"type": "badge", "badge": badge} in told
-
-    await until(found, f"the icon shows {badge}", LONG)
 
 
 HELLO = {"title": "Ada", "body": "hello, Grüße", "tag": PUSH.collapse}
