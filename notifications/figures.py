@@ -39,8 +39,19 @@ class Lane(Protocol):
     def state(self) -> int: ...
 
 
-#: The apps of every dispatch of this process.
+class Worker(Protocol):
+    """What is shown of who looks at users that are due."""
+
+    due: int
+    age_ms: int
+
+    @property
+    def held(self) -> int: ...
+
+
+#: The apps of every dispatch of this process, and its workers.
 lanes: WeakSet[Lane] = WeakSet()
+workers: WeakSet[Worker] = WeakSet()
 
 
 def _of_each(
@@ -74,6 +85,21 @@ def show() -> None:
         "Apps whose provider is left alone: 1 one push is tried, 2 none.",
         _left_alone,
         ("app",),
+    )
+    metrics.source(
+        "whatsapp_push_due",
+        "Users that wait to be looked at, over all shards; 0 where no worker of notifications is.",
+        lambda: max((worker.due for worker in list(workers)), default=0),
+    )
+    metrics.source(
+        "whatsapp_push_due_age_seconds",
+        "Since when the first of these waits.",
+        lambda: max((worker.age_ms for worker in list(workers)), default=0) / 1000,
+    )
+    metrics.source(
+        "whatsapp_push_shards_held",
+        "Shards of users that this process works on.",
+        lambda: sum(worker.held for worker in list(workers)),
     )
 
 

@@ -17,6 +17,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from delivery.store.interface import Unavailable
+from notifications import figures
 from notifications.due import URGENT_MS
 from notifications.plans import Plan, Planned
 from notifications.shards import (
@@ -97,13 +98,12 @@ class PushWorker:
         self._time = asyncio.get_running_loop().time
         self.due = 0  # users of all shards, and since when the first is, when they were last looked at
         self.age_ms = 0
-        metrics.source("whatsapp_push_due", "Users that wait to be looked at.", lambda: self.due)
-        metrics.source(
-            "whatsapp_push_due_age_seconds",
-            "Since when the first of the users waits who wait to be looked at.",
-            lambda: self.age_ms / 1000,
-        )
-        metrics.source("whatsapp_push_shards_held", "Shards of this process.", lambda: len(self._held))
+        figures.workers.add(self)
+
+    @property
+    def held(self) -> int:
+        """Shards of this process."""
+        return len(self._held)
 
     # shards
 

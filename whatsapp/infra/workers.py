@@ -35,9 +35,6 @@ _MAX_LINE = 4_000  # below PIPE_BUF: lines of several children do not mix
 CHILD_GAUGES: dict[str, tuple[str, Callable[[Iterable[float]], float]]] = {
     "whatsapp_lane_entries": ("Entries that wait in all lanes.", max),
     "whatsapp_lane_lag_seconds": ("Age of the oldest entry of any lane.", max),
-    "whatsapp_push_due": ("Users that wait to be looked at for a push notification.", max),
-    "whatsapp_push_due_age_seconds": ("Since when the first of these waits.", max),
-    "whatsapp_push_shards_held": ("Shards of users that this worker looks at.", sum),
     "whatsapp_lanes_held": ("Lanes that this worker works on.", sum),
 }
 
