@@ -53,7 +53,7 @@ def provider_of(target: PushTarget) -> str:
 @admin.register(PushTarget)
 class PushTargetAdmin(ReadOnlyAdmin):
     list_display = (
-        "device_id",
+        "device_shown",
         "owner",
         "app_shown",
         "token_end",
@@ -100,7 +100,7 @@ class PushTargetAdmin(ReadOnlyAdmin):
         return (queryset.filter(device__user__phone=number) if number else queryset.none()), False
 
     @display(description="Device", ordering="device")
-    def device_id(self, target: PushTarget) -> SafeString:
+    def device_shown(self, target: PushTarget) -> SafeString:
         return format_html('<span class="staff-mono">{}</span>', target.pk)
 
     @display(description="Device")
@@ -122,7 +122,7 @@ class PushTargetAdmin(ReadOnlyAdmin):
 
     @display(description="Token")
     def token_end(self, target: PushTarget) -> SafeString:
-        return format_html('<span class="staff-mono">{}</span>', tokens.shortened(target.token))
+        return format_html('<span class="staff-mono staff-nowrap">{}</span>', tokens.shortened(target.token))
 
     @display(description="Has keys", boolean=True)
     def encrypted(self, target: PushTarget) -> bool:
