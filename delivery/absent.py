@@ -76,8 +76,12 @@ def _absent(
     soon: list[tuple[str, str]] = []
     later: list[tuple[str, str]] = []
     for logged, users in parts:
-        senders = {event.sender for event in logged if event.kind not in EVENT_KINDS}
-        changes = any(event.kind in EVENT_KINDS and event.kind not in _QUIET for event in logged)
+        senders, changes = set(), False
+        for event in logged:
+            if event.kind not in EVENT_KINDS:
+                senders.add(event.sender)
+            elif event.kind not in _QUIET:
+                changes = True
         if not senders and not changes:
             continue
         for user in users:
