@@ -25,7 +25,7 @@ from notifications.plans import Planned, Told
 from notifications.senders.interface import Outcome, Push, PushApp, Result, Sender, Target, Urgency
 from notifications.senders.registry import open_senders
 from notifications.waits import Waits
-from whatsapp.infra import clock
+from whatsapp.infra import clock, faults
 from whatsapp.infra.hot import Hot
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,9 @@ class Dispatch:
             return self._left(one, "device_waits", until)
         if lane.wait_ms:
             return self._left(one, LEFT_ALONE, _when(lane.wait_ms))
+        if faults.off("push_after"):
+            await self._outcomes.write(_answer(one, told=one.told))
+        faults.point("push-send")
         result = await lane.send(target, push, None if one.at is None else one.at + push.ttl_s * 1000)
         try:
             if result is None:
@@ -117,6 +120,7 @@ class Dispatch:
         device = one.target.device
         match result.outcome:
             case Outcome.ACCEPTED:
+                faults.point("push-accepted")
                 self._waits.ended(device)
                 if one.at is not None:
                     series = figures.SECONDS.series(lane.provider, one.push.urgency.value)

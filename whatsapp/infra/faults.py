@@ -20,6 +20,8 @@ drain-batch     pool child of a worker: one batch of a long backlog is in the st
 pending-commit  Django code: committed, the store elsewhere has not been told
 media-closed    worker: uploads of an account that ended are closed, nothing of them is deleted
 media-drop      worker: an object of the storage is deleted, its row is not
+push-send       worker: a notification is planned, its provider has not got it
+push-accepted   worker: the provider has accepted a notification, nothing of it is written
 move-copied     manage.py move_log: some of the log is copied, nobody has noted it
 move-fenced     manage.py move_log: nobody writes any more
 move-compared   manage.py move_log: all is copied and compared, processes still live
@@ -56,6 +58,7 @@ push_report     nobody says that a device is absent
 push_orphans    nobody looks for users that are due and whose task was lost
 push_sweep      nobody looks for devices that the durable state says are to be told
 push_claim      a user that was looked at is not due any more, whatever came meanwhile
+push_after      what a device was told is written before its provider has got it
 hand_over       a gateway serves requests for files itself
 relist          a new epoch does not learn which gateways have a group open
 open_members    who has a chat open is not asked whether it is still a member
