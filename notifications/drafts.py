@@ -17,11 +17,22 @@ from notifications.unheard import Unheard
 from whatsapp.infra.limits import LIMITS
 
 
+class Fresh(NamedTuple):
+    """What a device is to be told of a conversation. The events themselves may be large and are not kept."""
+
+    since: int  # when the oldest of them was stored, ms
+    at: int  # when the newest was
+    seq: int
+    until: int  # when it vanishes, ms; 0: never
+    sender: str
+    said: bytes | None  # for the app alone; None: the device has no keys
+
+
 class Heard(NamedTuple):
     """A conversation, as its events say."""
 
     of: Unheard
-    fresh: list[Logged]  # what the device is to be told, in order
+    fresh: Fresh | None  # None: there is nothing to tell
     through: int  # this is known of it up to there
     clear: bool  # what the device shows of it is to be taken back
     unread: bool = False  # there may be something to tell: its events were not read
@@ -30,6 +41,18 @@ class Heard(NamedTuple):
     def told(self) -> Told:
         """What the device knows of it, if it is told nothing."""
         return Told(self.of.conversation, self.through, self.of.state.shown, self.of.state.until)
+
+
+def fresh(one: Unheard, events: Sequence[Logged]) -> Fresh | None:
+    told = one.fresh(events)
+    if not told:
+        return None
+    reached, newest, said = one.reached, told[-1], None
+    if reached.has_keys:
+        # A stranger's words wait until they were asked for.
+        preview = reached.preview and not newest.request
+        said = content.message(newest, len(told), reached.target.user, reached.target.device, preview=preview)
+    return Fresh(told[0].at, newest.at, newest.seq, newest.until, newest.sender, said)
 
 
 class Draft:
@@ -46,7 +69,7 @@ class Draft:
         """In the order in which they are to be shown."""
         if self._presence.opened and self._answers():
             return []
-        fresh = sorted((one for one in self._heard if one.fresh), key=lambda one: one.fresh[-1].at)
+        fresh = sorted((one for one in self._heard if one.fresh), key=_newest_at)
         unread = [one for one in self._heard if one.unread]
         quiet = quiet_until(self._now, *self._reached.quiet)
         if quiet and (fresh or unread):
@@ -81,7 +104,7 @@ class Draft:
                 if one.clear:
                     pending.append(waits[-1])
             if one.fresh:
-                waits.append(max(opened, one.fresh[0].at))
+                waits.append(max(opened, one.fresh.since))
                 pending.append(waits[-1])
         if any(at + LIMITS.push_unacked_ms <= self._now for at in waits):
             return False
@@ -99,30 +122,26 @@ class Draft:
             self.again.append(at)
 
     def _message(self, heard: Heard) -> Planned:
-        target, newest = self._reached.target, heard.fresh[-1]
-        at = newest.at
+        target, conversation, fresh = self._reached.target, heard.of.conversation, heard.fresh
+        assert fresh is not None
+        at = fresh.at
         if self._presence.opened:
-            at = max(at, max(self._presence.opened, heard.fresh[0].at) + LIMITS.push_unacked_ms)
+            at = max(at, max(self._presence.opened, fresh.since) + LIMITS.push_unacked_ms)
         at = max(at, quiet_until(at, *self._reached.quiet))
         at = min(at, self._now)
         ends = at + LIMITS.push_oldest_ms
-        if newest.until:
-            ends = min(ends, newest.until)
-            self._until(newest.until)
-        # A stranger's words wait until they were asked for.
-        preview = self._reached.preview and not newest.request
-        said = content.message(newest, len(heard.fresh), target.user, target.device, preview=preview)
+        if fresh.until:
+            ends = min(ends, fresh.until)
+            self._until(fresh.until)
         push = Push(
-            id=push_id(target.device, newest.conversation, newest.seq),
-            collapse=collapse_key(target.device, newest.conversation),
+            id=push_id(target.device, conversation, fresh.seq),
+            collapse=collapse_key(target.device, conversation),
             urgency=Urgency.MESSAGE,
             ttl_s=max(1, (ends - at) // 1000),
             badge=self._badge,
-            content=said if self._reached.has_keys else None,
+            content=fresh.said,
         )
-        return Planned(
-            target, push, (Told(newest.conversation, heard.through, newest.seq, newest.until),), at
-        )
+        return Planned(target, push, (Told(conversation, heard.through, fresh.seq, fresh.until),), at)
 
     def _silent(self, clear: Sequence[Heard]) -> Planned:
         target = self._reached.target
@@ -138,3 +157,7 @@ class Draft:
         )
         told = tuple(Told(one.of.conversation, one.of.state.seq) for one in clear)
         return Planned(target, push, told)
+
+
+def _newest_at(one: Heard) -> int:
+    return one.fresh.at if one.fresh else 0

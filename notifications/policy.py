@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from psycopg_pool import AsyncConnectionPool
@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from delivery.ids import is_direct
 from delivery.store.interface import Store
 from delivery.store.values import Behind, Page, PageRequest
-from notifications.drafts import Draft, Heard
+from notifications.drafts import Draft, Heard, fresh
 from notifications.plans import Plan, Planned
 from notifications.presence import Presence, presences
 from notifications.reached import Reached, State, blocked, reached, states
@@ -26,9 +26,10 @@ from whatsapp.infra.limits import LIMITS
 
 #: Conversations of one device that are read for one plan, the newest ones, as a multiple of those that it may be told of.
 _READ_EACH: Final = 4
-#: Pages read in one statement, bytes of each, and how often one is continued whose events are larger.
+#: Pages read in one statement, bytes of each, how many are continued together whose events are larger, and how often.
 _PAGES: Final = 64
 _PAGE_BYTES: Final = 262_144
+_LARGE: Final = 8
 _ROUNDS: Final = 8
 #: When it is not known where a user's sessions are, ms.
 _AWAY_MS: Final = 5_000
@@ -111,52 +112,56 @@ class Policy:
     async def _heard(self, unheard: Sequence[Unheard]) -> list[tuple[Heard, int]]:
         """Each with the ms after which more is known of it, 0: all is known."""
         wanted = _newest(unheard)
-        after: dict[_Key, int] = {}
-        for one in wanted.values():
-            key = one.reached.target.user, one.conversation
-            after[key] = min(one.after, after.get(key, one.after))
-        pages = await self._pages(after)
-        strangers = await blocked(self._pool, list(_direct_senders(pages)))
-        heard = []
+        heard: list[tuple[Heard, int]] = []
+        readers: dict[_Key, list[Unheard]] = defaultdict(list)
         for one in unheard:
-            user, conversation = key = one.reached.target.user, one.conversation
-            if (one.reached.target.device, conversation) not in wanted:
-                heard.append((Heard(one, [], one.behind.head, one.over, one.may_tell), 0))
-                continue
-            page = pages[key]
-            # Groups are exempt from blocks; here it is about what was sent before the block.
-            fresh = [
-                event
-                for event in one.fresh(page.events)
-                if (user, event.sender) not in strangers or not is_direct(conversation)
-            ]
-            clear = one.over or one.gone(page.events)
-            heard.append((Heard(one, fresh, max(page.through, one.state.seq), clear), page.wait_ms))
-        return heard
+            if (one.reached.target.device, one.conversation) in wanted:
+                readers[one.reached.target.user, one.conversation].append(one)
+            else:
+                heard.append((Heard(one, None, one.behind.head, one.over, one.may_tell), 0))
+        after = {key: min(one.after for one in some) for key, some in readers.items()}
+        async for key, page in self._pages(after):
+            for one in readers[key]:
+                clear = one.over or one.gone(page.events)
+                through = max(page.through, one.state.seq)
+                heard.append((Heard(one, fresh(one, page.events), through, clear), page.wait_ms))
+        strangers = await blocked(self._pool, list({pair for each, _ in heard if (pair := _direct(each))}))
+        return [
+            (each._replace(fresh=None) if _direct(each) in strangers else each, wait_ms)
+            for each, wait_ms in heard
+        ]
 
-    async def _pages(self, after: Mapping[_Key, int]) -> dict[_Key, Page]:
-        """Of each (user, conversation) what is above, as one page."""
-        found: dict[_Key, Page] = {}
-        left = dict(after)
-        for _ in range(_ROUNDS):
-            asked = list(left.items())
-            for i in range(0, len(asked), _PAGES):
-                some = asked[i : i + _PAGES]
-                requests = [
-                    PageRequest(conversation, user, at, AT_MOST, _PAGE_BYTES)
-                    for (user, conversation), at in some
-                ]
-                for (key, _), page in zip(some, await self._store.pages(requests), strict=True):
-                    before = found.get(key)
-                    found[key] = page if before is None else page._replace(events=before.events + page.events)
-            left = {
-                key: page.through
-                for key in left
-                if (page := found[key]).through < page.head and not page.wait_ms
-            }
-            if not left:
-                break
-        return found
+    async def _pages(self, after: Mapping[_Key, int]) -> AsyncIterator[tuple[_Key, Page]]:
+        """Of each (user, conversation) what is above, as one page. Few of them are in memory at a time: what is said once in a
+        group is read for each of its members."""
+        keys = list(after)
+        for i in range(0, len(keys), _PAGES):
+            found = await self._page({key: after[key] for key in keys[i : i + _PAGES]})
+            for key in [key for key, page in found.items() if not _is_cut(page)]:
+                yield key, found.pop(key)
+            while found:
+                some = list(found)[:_LARGE]
+                left = some
+                for _ in range(_ROUNDS - 1):
+                    more = await self._page({key: found[key].through for key in left})
+                    for key, page in more.items():
+                        found[key] = page._replace(events=found[key].events + page.events)
+                    left = [key for key in left if _is_cut(found[key])]
+                    if not left:
+                        break
+                for key in some:
+                    yield key, found.pop(key)
+
+    async def _page(self, after: Mapping[_Key, int]) -> dict[_Key, Page]:
+        requests = [
+            PageRequest(conversation, user, at, AT_MOST, _PAGE_BYTES)
+            for (user, conversation), at in after.items()
+        ]
+        return dict(zip(after, await self._store.pages(requests), strict=True))
+
+
+def _is_cut(page: Page) -> bool:
+    return page.through < page.head and not page.wait_ms
 
 
 def _newest(unheard: Sequence[Unheard]) -> dict[tuple[str, str], Unheard]:
@@ -177,12 +182,9 @@ def _at(one: Unheard) -> int:
     return one.attention.at or one.now
 
 
-def _direct_senders(pages: Mapping[_Key, Page]) -> set[tuple[str, str]]:
-    """(user, sender) of what direct conversations say."""
-    return {
-        (user, event.sender)
-        for (user, conversation), page in pages.items()
-        if is_direct(conversation)
-        for event in page.events
-        if event.sender != user
-    }
+def _direct(heard: Heard) -> tuple[str, str] | None:
+    """(user, sender) of what is new in a direct conversation. Groups are exempt from blocks; here it is about what was sent
+    before the block."""
+    if heard.fresh is None or not is_direct(heard.of.conversation):
+        return None
+    return heard.of.reached.target.user, heard.fresh.sender
