@@ -21,7 +21,7 @@ from notifications import figures
 from notifications.health import Reporter
 from notifications.lane import LEFT_ALONE, SEND_S, Lane
 from notifications.outcomes import Answer, Outcomes, Unwritten
-from notifications.plans import Planned, Told
+from notifications.plans import Ended, Planned, Told
 from notifications.senders.interface import Outcome, Push, PushApp, Result, Sender, Target, Urgency
 from notifications.senders.registry import open_senders
 from notifications.waits import Waits
@@ -55,30 +55,42 @@ class Dispatch:
         }
         self._reporter = None if hot is None else Reporter(hot, self.lanes)
 
-    async def deliver(self, planned: Sequence[Planned]) -> dict[str, int]:
+    async def deliver(
+        self, planned: Sequence[Planned], ended: Ended = lambda user, again: None
+    ) -> dict[str, int]:
         """Send what was planned; a device's notifications one after the other, the devices at once. May be called again while
-        a call is under way, for other users.
+        a call is under way, for other users. ``ended`` hears of each user as soon as all devices of theirs are done.
 
         Returns user → when to look again, ms since the epoch, for those to whom something could not be handed over. All others
         were told, or never will be, and that is durable.
         """
-        devices: dict[str, list[Planned]] = {}
+        users: dict[str, dict[str, list[Planned]]] = {}
         for one in planned:
-            devices.setdefault(one.target.device, []).append(one)
-        ends = await asyncio.gather(*(self._device(of_one) for of_one in devices.values()))
+            users.setdefault(one.target.user, {}).setdefault(one.target.device, []).append(one)
+        again: dict[str, int] = {}
+
+        async def tell(user: str, devices: list[list[Planned]]) -> None:
+            at = await self._user(devices)
+            if at is not None:
+                again[user] = at
+            ended(user, at)
+
+        await asyncio.gather(*(tell(user, list(devices.values())) for user, devices in users.items()))
         if self._reporter is not None:
             self._reporter.due()
-        again: dict[str, int] = {}
-        for of_one, at in zip(devices.values(), ends, strict=True):
-            if at is not None:
-                user = of_one[0].target.user
-                again[user] = min(at, again.get(user, at))
         return again
 
     async def close(self) -> None:
         if self._reporter is not None:
             self._reporter.stop()
         await asyncio.gather(*(lane.sender.close() for lane in self.lanes.values()), return_exceptions=True)
+
+    async def _user(self, devices: list[list[Planned]]) -> int | None:
+        """When to look again, if something is left to be sent."""
+        if len(devices) == 1:
+            return await self._device(devices[0])
+        ends = await asyncio.gather(*map(self._device, devices))
+        return min((at for at in ends if at is not None), default=None)
 
     async def _device(self, planned: list[Planned]) -> int | None:
         """When to look again, if something is left to be sent."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from notifications.senders.interface import Push, Target
@@ -27,6 +28,10 @@ class Planned(NamedTuple):
     #: Since when it could be sent, ms since the epoch: when the newest event that it tells of was stored, or the end of quiet
     #: hours. Its ``ttl_s`` runs from there, and so does what is measured. None: from now, and it is not measured.
     at: int | None = None
+
+
+#: Called with each user of a plan who was told everything, or cannot be now, and then when to look again, ms since the epoch.
+Ended = Callable[[str, int | None], None]
 
 
 class Plan(NamedTuple):

@@ -1,8 +1,9 @@
 """The worker's side: takes shards, claims who is due, has it planned and sent, and says that it is done.
 
 One loop a process for all shards that it holds. What has been claimed is planned and sent in batches that run beside one another;
-the next ones are claimed meanwhile, up to :data:`AT_ONCE`. A user is in one batch at a time: who comes again while a batch has it
-waits for that one. A worker that dies loses nobody: its claims end, and what was not sent follows from durable state again.
+the next ones are claimed meanwhile. A batch does not wait for its slowest provider: who has been told is done, and makes room. A
+user is in one batch at a time: who comes again while a batch has it waits for that one. A worker that dies loses nobody: its
+claims end, and what was not sent follows from durable state again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from psycopg_pool import PoolTimeout
 from delivery.store.interface import Unavailable
 from notifications import figures
 from notifications.due import URGENT_MS
-from notifications.plans import Plan, Planned
+from notifications.plans import Ended, Plan, Planned
 from notifications.shards import (
     CLAIM,
     END,
@@ -42,8 +43,11 @@ TICK_S: Final = 0.05  # between two looks at the shards that are held
 LINGER_S: Final = 1.0  # how long a shard of which nobody is due is kept: cheaper than a task for each message
 ORPHANS_EVERY_S: Final = 0.5
 BATCH: Final = 256  # users
-AT_ONCE: Final = 8  # batches
+AT_ONCE: Final = 8  # batches that are planned; so many full ones are under way
+PART_S: Final = 0.2  # how often those of a batch are let go who are done
 CLAIM_MS: Final = 60_000
+#: Reports come with a wait of up to half of that: made so near the end of a claim, one is later than it, and does not show.
+NEAR_MS: Final = 10_000
 #: A user whose plan fails, and one whose servers do not answer.
 ASIDE_MS: Final = 60_000
 AWAY_MS: Final = 2_000
@@ -53,9 +57,9 @@ LEAVE_S: Final = 5.0
 
 AWAY: Final = (Unavailable, HotUnavailable, hiredis.ReplyError, psycopg.Error, PoolTimeout, OSError)
 
-#: ``plan(users, now)`` and ``deliver(planned)`` → user → when to look again.
+#: ``plan(users, now)`` and ``deliver(planned, ended)``.
 MakePlan = Callable[[Sequence[str], int], Awaitable[Plan]]
-Deliver = Callable[[Sequence[Planned]], Awaitable[dict[str, int]]]
+Deliver = Callable[[Sequence[Planned], Ended], Coroutine[Any, Any, Any]]
 
 CLAIMED = metrics.Counters("whatsapp_push_claims", "Users that were looked at because they were due.", ())
 ASIDE = metrics.Counters(
@@ -89,7 +93,8 @@ class PushWorker:
             hot.script, (TAKE, CLAIM, FINISH, END, GIVE_BACK, ORPHAN)
         )
         self._held: dict[int, _Held] = {}
-        self._busy: set[str] = set()  # users of the batches under way
+        self._busy: set[str] = set()  # users of the batches under way who are not done
+        self._planning = 0  # batches
         self._batches: set[asyncio.Task[None]] = set()
         self._until = 0
         self._first = 0  # which shard is the next one's first: none waits for the others for long
@@ -178,15 +183,20 @@ class PushWorker:
             except Exception:
                 log.exception("who is due was not claimed")
                 await asyncio.sleep(1.0)
-            if len(self._batches) >= AT_ONCE:
+            if self._batches and not self._room:
                 await asyncio.wait(self._batches, timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED)
             elif not claimed:
                 await asyncio.sleep(max(0.0, started + TICK_S - self._time()))
 
+    @property
+    def _room(self) -> int:
+        """For so many users."""
+        return max(0, AT_ONCE * BATCH - len(self._busy)) if self._planning < AT_ONCE else 0
+
     async def turn(self) -> int:
         """Claim from each shard, start what has been claimed, give back what is idle. Returns how many were claimed."""
         now = clock.now_ms()
-        room = max(0, AT_ONCE - len(self._batches)) * BATCH
+        room = self._room
         # Without room only those who come before everybody else.
         before, each = (now, max(1, room // max(1, len(self._held)))) if room else (now + URGENT_MS // 2, 1)
         if self._leaving:
@@ -242,24 +252,53 @@ class PushWorker:
         task.add_done_callback(self._batches.discard)
 
     async def _work(self, claimed: dict[str, Claim]) -> None:
-        again: dict[str, int] = {}
+        left, again = dict(claimed), dict[str, int]()
         try:
-            plan = await self._planned(list(claimed))
+            self._planning += 1
+            try:
+                plan = await self._planned(list(claimed))
+            finally:
+                self._planning -= 1
             _earlier(again, plan.again)
             if plan.pushes:
-                _earlier(again, await self._deliver(plan.pushes))
+                await self._send(plan.pushes, left, again)
         except AWAY as error:
-            log.info("%d users who are due wait: %s", len(claimed), type(error).__name__)
-            again = dict.fromkeys(claimed, clock.now_ms() + AWAY_MS)
+            log.info("%d users who are due wait: %s", len(left), type(error).__name__)
+            again = dict.fromkeys(left, clock.now_ms() + AWAY_MS)
         except Exception:
-            log.exception("%d users who are due were not told", len(claimed))
-            again = dict.fromkeys(claimed, clock.now_ms() + ASIDE_MS)
+            log.exception("%d users who are due were not told", len(left))
+            again = dict.fromkeys(left, clock.now_ms() + ASIDE_MS)
         finally:
-            self._busy.difference_update(claimed)
+            self._busy.difference_update(left)
+        await self._done(left, again)
+
+    async def _send(self, pushes: Sequence[Planned], left: dict[str, Claim], again: dict[str, int]) -> None:
+        """Who is done is taken out of ``left`` now and then, and at last not."""
+        told = {one.target.user for one in pushes}
+        over = [user for user in left if user not in told]
+
+        def ended(user: str, at: int | None) -> None:
+            if at is not None:
+                _earlier(again, {user: at})
+            over.append(user)
+
+        sending = asyncio.get_running_loop().create_task(self._deliver(pushes, ended))
         try:
-            await self._finished(claimed, again)
-        except (HotUnavailable, hiredis.ReplyError):
-            pass  # the claims end, and nothing is found to be told
+            while not (await asyncio.wait([sending], timeout=PART_S))[0]:
+                done = {user: left.pop(user) for user in over}
+                over.clear()
+                self._busy.difference_update(done)
+                await self._done(done, again)
+            await sending
+        finally:
+            sending.cancel()
+
+    async def _done(self, claimed: dict[str, Claim], again: dict[str, int]) -> None:
+        if claimed:
+            try:
+                await self._finished(claimed, again)
+            except (HotUnavailable, hiredis.ReplyError):
+                pass  # the claims end, and nothing is found to be told
 
     async def _planned(self, users: Sequence[str]) -> Plan:
         """Raises what says that a server is away. A user whose plan fails for any other reason is put off alone."""
@@ -278,7 +317,10 @@ class PushWorker:
 
     async def _finished(self, claimed: dict[str, Claim], again: dict[str, int]) -> None:
         by_shard: dict[int, list[str | int]] = {}
+        now = clock.now_ms()
         for user, claim in claimed.items():
+            if now > claim.until - NEAR_MS:
+                _earlier(again, {user: now})
             if faults.off("push_claim"):
                 await self._hot.run([("ZREM", keys(claim.shard)[0], user)])
                 continue

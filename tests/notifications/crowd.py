@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from notifications.due import Due, nowhere
-from notifications.plans import Plan, Planned
+from notifications.plans import Ended, Plan, Planned
 from notifications.senders.interface import Push, Target, Urgency
 from notifications.shards import SHARDS, due_key
 from notifications.worker import PushWorker
@@ -119,10 +119,10 @@ class Office:
         self.planned += users
         return Plan([_notification(user) for user in users], {})
 
-    async def deliver(self, planned: Sequence[Planned]) -> dict[str, int]:
-        users = [one.target.user for one in planned]
-        self.sent += users
-        return {user: self.again[user] for user in users if user in self.again}
+    async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
+        for one in planned:
+            self.sent.append(one.target.user)
+            ended(one.target.user, self.again.get(one.target.user))
 
 
 def _notification(user: str) -> Planned:

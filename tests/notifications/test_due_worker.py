@@ -10,7 +10,7 @@ import pytest
 from delivery.store.interface import Unavailable
 from notifications import worker as worker_module
 from notifications.due import URGENT_MS, Due
-from notifications.plans import Plan, Planned
+from notifications.plans import Ended, Plan, Planned
 from notifications.shards import lease_key, shard_of
 from notifications.worker import ASIDE_MS, AT_ONCE, AWAY_MS, CLAIM_MS, PushWorker
 from tests.faults.engine import World
@@ -19,6 +19,7 @@ from tests.gateway.phone import new_id
 from tests.notifications.crowd import Crowd, Office
 from tests.support.patience import until
 from whatsapp.infra import clock
+from whatsapp.infra.limits import LIMITS
 
 Off = Callable[..., None]
 
@@ -105,10 +106,11 @@ class Slow(Office):
         super().__init__()
         self.may = asyncio.Event()
 
-    async def deliver(self, planned: Sequence[Planned]) -> dict[str, int]:
-        again = await super().deliver(planned)
+    async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
+        self.sent += [one.target.user for one in planned]
         await self.may.wait()
-        return again
+        for one in planned:
+            ended(one.target.user, self.again.get(one.target.user))
 
 
 async def _again_under_way(crowd: Crowd) -> tuple[PushWorker, Slow, str]:
@@ -213,24 +215,80 @@ async def test_what_a_dead_worker_claimed_is_another_ones_when_the_claim_ends(
     await until(lambda: other.sent == [user], "it is sent by another")
 
 
+class OneIsSlow(Slow):
+    """To some."""
+
+    slow: Sequence[str] = ()
+
+    async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
+        slow = [one for one in planned if one.target.user in self.slow]
+        await Office.deliver(self, [one for one in planned if one not in slow], ended)
+        if slow:
+            await super().deliver(slow, ended)
+
+
 async def test_a_batch_that_waits_holds_up_no_other(
     crowd: Crowd, running: Callable[[PushWorker], None]
 ) -> None:
-    class OneIsSlow(Slow):
-        slow = ""
-
-        async def deliver(self, planned: Sequence[Planned]) -> dict[str, int]:
-            if self.slow in {one.target.user for one in planned}:
-                return await super().deliver(planned)
-            return await Office.deliver(self, planned)
-
     office, due = OneIsSlow(), await crowd.reporter()
-    (office.slow,) = await _due(crowd, due)
+    office.slow = await _due(crowd, due)
     running(await crowd.worker(office))
     await until(lambda: office.sent, "the first is being sent")
     others = await _due(crowd, due, 50)
     await until(lambda: set(others) <= set(office.sent), "the others are sent")
-    await until(lambda: set(crowd.due()) == {office.slow}, "only one is left")
+    await until(lambda: set(crowd.due()) == set(office.slow), "only one is left")
+
+
+async def test_a_provider_that_answers_late_takes_no_place_from_the_others(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    """Its users come one by one: each is a batch of its own, and more of them than are planned at once."""
+    office, due = OneIsSlow(), await crowd.reporter()
+    running(await crowd.worker(office))
+    for count in range(1, AT_ONCE + 3):
+        office.slow = [*office.slow, *(users := [new_id()])]
+        await due.write({users[0]: clock.now_ms()})
+        await until(lambda count=count: len(office.sent) == count, "it is being sent")
+    others = await _due(crowd, due, 50)
+    await until(lambda: set(others) <= set(office.sent), "the others are sent")
+
+
+async def test_who_was_told_does_not_wait_for_the_others_of_the_batch(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    office, due = OneIsSlow(), await crowd.reporter()
+    (slow,) = office.slow = [new_id()]
+    (other,) = await _due(crowd, due)
+    await due.write({slow: clock.now_ms()})
+    worker = await crowd.worker(office)
+    await worker.take_orphans()
+    for shard, token in crowd.submitted:
+        await worker.take(shard, token)
+    assert await worker.turn() == 2
+    assert len(worker._batches) == 1
+    running(worker)
+    await until(lambda: set(crowd.due()) == {slow}, "one is done")
+    await due.write({other: clock.now_ms()})
+    await until(lambda: office.sent.count(other) == 2, "and is told of what is new")
+    assert office.sent.count(slow) == 1
+
+
+async def test_a_report_that_is_later_than_the_end_of_a_claim_is_not_lost(
+    crowd: Crowd, running: Callable[[PushWorker], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "CLAIM_MS", LIMITS.push_unacked_ms - 1_000)
+    office, due = Slow(), await crowd.reporter()
+    worker = await crowd.worker(office)
+    (user,) = await _due(crowd, due)
+    assert await worker.take(*crowd.submitted[0])
+    await worker.turn()
+    await until(lambda: office.sent == [user], "it is being sent")
+    await due.write({user: clock.now_ms() + LIMITS.push_unacked_ms})
+    office.may.set()
+    running(worker)
+    monkeypatch.setattr(worker_module, "CLAIM_MS", CLAIM_MS)
+    await until(lambda: not crowd.due(), "it is done")
+    assert office.planned == [user, user]
 
 
 async def test_who_is_urgent_comes_before_a_crowd_that_fills_every_place(
