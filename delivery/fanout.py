@@ -83,6 +83,7 @@ class Fanout:
         self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
         self.tracing = Tracing()
         self.absent: Absent | None = None
+        self.here: Callable[[str], bool] = lambda user: True  # whether a user has a session in this process
         #: (conversation, seq) of what could not be put into its lane.
         self._around: Batcher[tuple[str, int]] = Batcher(self._go_around)
         self.progress = Progress(store, bus, self.replay, self._lanes.oldest if self._lanes else None)
@@ -158,6 +159,8 @@ class Fanout:
                 for process in {entry.process for entry in sessions.get(user, {}).values()}:
                     if process != own:
                         by_process.setdefault(process, []).append(user)
+                    elif self.absent is not None and not self.here(user):
+                        self.absent.unheard((user,))  # it was closed a moment ago
             for process, there in by_process.items():
                 self._bus.send(process, LIVE, (wired(event.logged), there))
         if lost:

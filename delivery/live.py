@@ -62,6 +62,8 @@ class Live:
         self._reader = reader
         self.tracing = Tracing()
         self.unacked: Unacked | None = None
+        #: Hears of users whose sessions are said to be here, and are not: they were closed a moment ago.
+        self.unheard: Callable[[Sequence[str]], None] | None = None
         #: Whether what an older list of members calls a request was accepted a moment ago.
         self.request_ended: Callable[[str, str], bool] = lambda conversation, user: False
         #: Counts an ack up to this seq.
@@ -73,16 +75,26 @@ class Live:
     def on_live(self, payload: Any) -> None:
         """``[logged, [users]]``"""
         raw, users = payload
+        self._look_for(users)
         self.deliver(event_of(unwired(raw)), users)
 
     def on_group(self, payload: Any) -> None:
         """``[[[logged, …], [users]], …]``: what a pass of a lane has for this process."""
         for raws, users in payload:
+            self._look_for(users)
             self._deliver_run([event_of(unwired(raw)) for raw in raws], users)
 
     def on_poke(self, payload: Any) -> None:
         """``[conversation, seq, [users]]``"""
+        self._look_for(payload[-1])
         self.poke(*payload)
+
+    def _look_for(self, users: Sequence[str]) -> None:
+        if self.unheard is not None:
+            by_user = self._hub.by_user
+            gone = [user for user in users if user not in by_user]
+            if gone:
+                self.unheard(gone)
 
     # to the sessions
 

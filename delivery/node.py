@@ -49,6 +49,9 @@ from delivery.typing import OPEN_TYPING, TYPING, Typing
 from delivery.unacked import Unacked
 from whatsapp.infra.bus import DEVICES, PROFILE, VISIBILITY, Bus
 
+#: A process that ends waits so long for what it has reported of absent devices to be written.
+REPORTED_S = 2.0
+
 
 class Node:
     """``process`` names this incarnation of the process: bus channel, session records and outbox writer."""
@@ -129,7 +132,9 @@ class Node:
     def report_absent(self, to: Absent) -> None:
         """From now on ``to`` hears of devices that no session could be told of something. Before :meth:`start`."""
         self._absent = self.fanout.absent = self.receipts.absent = to
+        self.fanout.here = self.hub.by_user.__contains__
         self.live.unacked = Unacked(to.devices)
+        self.live.unheard = to.unheard
 
     def _devices_changed(self, user: str) -> None:
         if self._absent is not None:
@@ -161,5 +166,11 @@ class Node:
         await self.group_presence.stop()
         await self.counts.stop()
         await self.settle(5.0)
+        if self.live.unacked is not None:
+            self.live.unacked.end()
+        if self._absent is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REPORTED_S):
+                    await self._absent.drained()
         await self.fanout.progress.stop()
         await self.bus.stop()

@@ -91,10 +91,14 @@ class Absent(Protocol):
         """What the absent devices of these users show may be out of date: the user has read something on another."""
 
     def unheard(self, users: Sequence[str]) -> None:
-        """These have sessions at a process that does not listen: it is dead, or they will acknowledge in a moment."""
+        """These are said to have sessions at a process that does not listen, or does not have them (any more): it is dead, they
+        were closed a moment ago, or they will acknowledge in a moment."""
 
     def forget(self, user: str) -> None:
         """The user's devices have changed."""
+
+    async def drained(self) -> None:
+        """Until what was said is written, or cannot be: for who is about to end."""
 
 
 async def nothing_to_detach(messages: Sequence[tuple[str, str]]) -> None:

@@ -82,6 +82,10 @@ class Runtime:
         if self._lanes is not None:
             self._orphans.cancel()
             self._lanes.tracing.stop()
+            if self._lanes.absent is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self._lanes.absent.drained()
             await self._bus.stop()
         await self.hot.stop()
         await self._log.close()

@@ -23,9 +23,9 @@ MAX_NOTED = 100_000
 
 
 class Unacked:
-    """``report([(user, device)])`` is called on the loop."""
+    """``report([(user, device)], wait_ms)`` is called on the loop."""
 
-    def __init__(self, report: Callable[[Sequence[tuple[str, str]]], None]) -> None:
+    def __init__(self, report: Callable[[Sequence[tuple[str, str]], int], None]) -> None:
         self._report = report
         self._slot: dict[tuple[Session, str], int] = {}
         self._older: deque[dict[tuple[Session, str], int]] = deque()
@@ -52,10 +52,20 @@ class Unacked:
         self._slot = {}
         if len(self._older) <= self._slots:
             return
+        self._look((self._older.popleft(),), 0)
+
+    def end(self) -> None:
+        """The process is about to end: its sessions have as long to be opened elsewhere as they had to acknowledge."""
+        self._look((*self._older, self._slot), LIMITS.push_unacked_ms)
+        self._older.clear()
+        self._slot = {}
+
+    def _look(self, slots: Sequence[dict[tuple[Session, str], int]], wait_ms: int) -> None:
         silent = {
             (session.user, session.device): None
-            for (session, conversation), seq in self._older.popleft().items()
+            for slot in slots
+            for (session, conversation), seq in slot.items()
             if session.acked.get(conversation, 0) < seq
         }
         if silent:
-            self._report(list(silent))
+            self._report(list(silent), wait_ms)

@@ -169,6 +169,59 @@ async def test_what_the_hot_node_does_not_take_is_written_when_it_is_back(crowd:
     assert other not in crowd.due()
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+async def test_who_closes_a_session_while_a_message_is_on_its_way_is_due_in_a_while(
+    crowd: Crowd, elsewhere: bool
+) -> None:
+    here, _ = await crowd.process()
+    there, _ = await crowd.process()
+    ann, ben = await crowd.person(), await crowd.person()
+    seat = await there.seat(*ben)
+    conversation = await crowd.world.direct(ann[0], ben[0])
+    there.node.hub.remove(seat.session)  # it is closed, and its record stands for a moment longer
+    before = clock.now_ms()
+    await (await (here if elsewhere else there).seat(*ann)).say(conversation)
+    await until(lambda: ben[0] in crowd.due(), "it is looked whether it has it")
+    assert crowd.due()[ben[0]] >= before + LIMITS.push_unacked_ms
+
+
+async def test_members_who_close_a_session_meanwhile_are_due_in_a_while(crowd: Crowd) -> None:
+    worker = await crowd.world.lane_worker()
+    here, _ = await crowd.process(submit_lane=worker.submit)
+    ann, ben = await crowd.person(), await crowd.person()
+    conversation = new_id()
+    await crowd.world.store.create_group(conversation, clock.now_ms())
+    joined = Change(new_id(), "member_added", b"\x80", joins=(ann[0], ben[0]))
+    await crowd.world.store.change(new_id(), conversation, ann[0], [joined], clock.now_ms())
+    writer, reader = await here.seat(*ann), await here.seat(*ben)
+    here.node.hub.remove(reader.session)
+    before = clock.now_ms()
+    await writer.say(conversation)
+    await until(lambda: ben[0] in crowd.due(), "it is looked whether it has it")
+    assert crowd.due()[ben[0]] >= before + LIMITS.push_unacked_ms
+
+
+async def test_a_gateway_that_ends_loses_no_report(crowd: Crowd) -> None:
+    """Who has not acknowledged, and who was reported a moment ago."""
+    here, _ = await crowd.process()
+    gone, due = await crowd.process()
+    ann, ben, cat, dan = [await crowd.person() for _ in range(4)]
+    silent, awake = await gone.seat(*ben), await gone.seat(*dan)
+    silent.screen.acking = False
+    seat = await here.seat(*ann)
+    for seated, who in ((silent, ben), (awake, dan)):
+        conversation = await crowd.world.direct(ann[0], who[0])
+        await seat.say(conversation)
+        await seated.has(conversation, [1])
+    await until(lambda: awake.session.acked.get(conversation) == 1, "who is awake acknowledges")
+    before = clock.now_ms()
+    due.devices([cat])
+    await gone.stop()
+    assert set(crowd.due()) == {ben[0], cat[0]}
+    # It may be on its way to another gateway.
+    assert crowd.due()[ben[0]] >= before + LIMITS.push_unacked_ms
+
+
 async def test_an_earlier_time_counts(crowd: Crowd) -> None:
     due = await crowd.reporter()
     user, device = await crowd.person()
@@ -207,6 +260,8 @@ class _Heard:
     def unheard(self, users: Sequence[str]) -> None: ...
 
     def forget(self, user: str) -> None: ...
+
+    async def drained(self) -> None: ...
 
 
 @pytest.mark.parametrize(
