@@ -21,6 +21,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from delivery.store.interface import Store, Unavailable
 from notifications.due import Due
+from notifications.presence import presences
+from notifications.reached import State, states
 from whatsapp.infra import clock, faults, metrics
 from whatsapp.infra.bus import alive_key
 from whatsapp.infra.directory import parse_sessions, sessions_key
@@ -55,11 +57,9 @@ return 1
 """
 
 _TARGETS: Final = """
-SELECT d.user_id::text, d.id::text FROM notifications_pushtarget t JOIN accounts_device d ON d.id = t.device_id
+SELECT d.user_id::text, d.id::text, t.badge, coalesce(t.success_at, 0), d.last_seen_at
+FROM notifications_pushtarget t JOIN accounts_device d ON d.id = t.device_id
 WHERE t.device_id > %s::uuid ORDER BY t.device_id LIMIT %s
-"""
-_TOLD: Final = """
-SELECT target_id::text, conversation::text, seq FROM notifications_pushstate WHERE target_id = ANY (%s::uuid[])
 """
 
 DERIVED: Final = metrics.Counters(
@@ -78,6 +78,16 @@ class At(msgspec.Struct):
 class Found(NamedTuple):
     users: list[str]
     last: str  # device; "": it was the last page
+
+
+class Reached(NamedTuple):
+    """A device with a target."""
+
+    user: str
+    device: str
+    badge: int  # as it was last told
+    success_at: int  # when that was, ms; 0: never
+    seen_at: int  # when it was connected, ms, as far as an hour ago
 
 
 class Derived:
@@ -120,7 +130,8 @@ class Derived:
         if raw is None:
             return False
         at = _at(raw)
-        if at is None or at.epoch != epoch or (at.ended and at.ended + EVERY_MS <= clock.now_ms()):
+        # An end that is still to come is that of a clock that was wrong.
+        if at is None or at.epoch != epoch or (at.ended and not 0 <= clock.now_ms() - at.ended < EVERY_MS):
             at = At(epoch)
         elif at.ended:
             return False
@@ -136,25 +147,49 @@ class Derived:
 
     async def _page(self, after: str) -> Found:
         async with self._pool.connection() as connection:
-            targets = await (await connection.execute(_TARGETS, (after, PAGE))).fetchall()
-        last = targets[-1][1] if len(targets) == PAGE else ""
-        absent = await self._absent([(user, device) for user, device in targets])
+            rows = await (await connection.execute(_TARGETS, (after, PAGE))).fetchall()
+        targets = [Reached(*row) for row in rows]
+        last = targets[-1].device if len(targets) == PAGE else ""
+        absent = await self._absent(targets)
         if not absent:
             return Found([], last)
-        async with self._pool.connection() as connection:
-            rows = await (await connection.execute(_TOLD, ([device for _, device in absent],))).fetchall()
-        told = {(device, conversation): seq for device, conversation, seq in rows}
+        named = [(one.user, one.device) for one in absent]
+        there = await presences(self._hot, named, now := clock.now_ms())
+        badges = await self._store.badges(list({one.user for one in absent}), now)
+        behind = await self._store.behind_each(named)
+        told = await states(
+            self._pool,
+            [
+                (one.device, each.conversation)
+                for one, some in zip(absent, behind, strict=True)
+                for each in some
+            ],
+        )
         users: dict[str, None] = {}
-        for (user, device), behind in zip(absent, await self._store.behind_each(absent), strict=True):
-            if any(one.head > told.get((device, one.conversation), 0) for one in behind):
-                users[user] = None
+        shows: list[tuple[str, str, int, int]] = []
+        for one, presence, some in zip(absent, there, behind, strict=True):
+            # What was connected since has counted for itself.
+            seen = max(one.seen_at, presence.seen if presence is not None else 0)
+            if badges[one.user] != one.badge and seen <= one.success_at:
+                users[one.user] = None
+            for each in some:
+                state = told.get((one.device, each.conversation), State())
+                shown = state.shown > each.acked
+                if each.head > state.seq or (shown and state.until):
+                    users[one.user] = None
+                elif shown:
+                    shows.append((one.user, each.conversation, each.head, state.shown))
+        attention = await self._store.attention([ask[:3] for ask in shows])
+        users |= {
+            user: None for (user, *_, shown), a in zip(shows, attention, strict=True) if a.read >= shown
+        }
         return Found(list(users), last)
 
-    async def _absent(self, targets: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    async def _absent(self, targets: Sequence[Reached]) -> list[Reached]:
         """Those without a session at a process that lives."""
         if not targets:
             return []
-        users = list({user for user, _ in targets})
+        users = list({one.user for one in targets})
         raws = self._hot.values(
             await self._hot.run_each(self._hot.mget([sessions_key(user) for user in users]))
         )
@@ -170,9 +205,9 @@ class Derived:
         )
         alive = {process for process, lives in zip(processes, answers, strict=True) if lives}
         return [
-            (user, device)
-            for user, device in targets
-            if (entry := sessions[user].get(device)) is None or entry.process not in alive
+            one
+            for one in targets
+            if (entry := sessions[one.user].get(one.device)) is None or entry.process not in alive
         ]
 
 

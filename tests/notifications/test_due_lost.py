@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from notifications.derived import EVERY_MS, Derived
+from delivery.store.values import Flags, ReceiptWrite
+from notifications.derived import AT_KEY, EVERY_MS, Derived
 from notifications.due import Due
-from tests.faults.engine import World
+from tests.faults.engine import HOUR_MS, World
 from tests.faults.rig import stays
 from tests.gateway.phone import new_id
 from tests.notifications.crowd import Crowd
@@ -20,7 +21,8 @@ from whatsapp.infra.limits import LIMITS
 Off = Callable[..., None]
 
 _STATE = """INSERT INTO notifications_pushstate (target_id, conversation, seq, shown, until, told_at)
-VALUES (%s, %s, %s, 0, 0, 0)"""
+VALUES (%s, %s, 1, 1, %s, 0)"""
+_BADGE = "UPDATE notifications_pushtarget SET badge = 1, success_at = %s WHERE device_id = %s"
 
 
 @pytest.fixture
@@ -70,10 +72,67 @@ async def test_who_was_to_be_told_is_found_although_nobody_reports(crowd: Crowd,
     assert not await derived.once()  # it has ended
 
     # Once the device was told, it is found no more.
-    await crowd.execute(_STATE, device, conversation, 1)
+    await _told(crowd, conversation, device)
     crowd.world.redis.flushall()
     await until(lambda: derived.once(), "a new epoch begins a pass")
     assert not crowd.due()
+
+
+async def _told(crowd: Crowd, conversation: str, device: str, until: int = 0) -> None:
+    """The device shows the message, which vanishes then, and one on its badge."""
+    await crowd.execute(_STATE, device, conversation, until)
+    await crowd.execute(_BADGE, clock.now_ms(), device)
+
+
+async def _reads(crowd: Crowd, conversation: str, user: str) -> None:
+    await crowd.world.store.save([], [ReceiptWrite(conversation, user, 1, 1)], clock.now_ms())
+
+
+async def _reads_what_is_not_on_the_badge(crowd: Crowd, conversation: str, user: str) -> None:
+    await _reads(crowd, conversation, user)
+    await crowd.execute("UPDATE notifications_pushtarget SET badge = 0")
+
+
+async def _mutes(crowd: Crowd, conversation: str, user: str) -> None:
+    await crowd.world.store.set_flags(user, conversation, Flags(clock.now_ms() + HOUR_MS), clock.now_ms())
+
+
+@pytest.mark.parametrize("changes", [_reads, _reads_what_is_not_on_the_badge, _mutes])
+async def test_who_shows_what_is_not_so_any_more_is_found_although_nobody_reports(
+    crowd: Crowd, off: Off, changes: Callable[[Crowd, str, str], Awaitable[None]]
+) -> None:
+    conversation, user, device = await _told_nothing(crowd)
+    await _told(crowd, conversation, device)
+    off("push_report")
+    crowd.world.redis.flushall()
+    derived = await _derived(crowd)
+    await until(lambda: derived.once(), "there is a pass")
+    assert not crowd.due()  # all is well
+    await changes(crowd, conversation, user)
+    crowd.world.redis.delete(AT_KEY)
+    assert await derived.once()
+    assert set(crowd.due()) == {user}
+
+
+async def test_a_message_that_vanishes_is_found_although_its_time_was_lost(crowd: Crowd, off: Off) -> None:
+    conversation, user, device = await _told_nothing(crowd)
+    await _told(crowd, conversation, device, until=clock.now_ms() + HOUR_MS)
+    off("push_report")
+    crowd.world.redis.flushall()
+    derived = await _derived(crowd)
+    await until(lambda: derived.once(), "there is a pass")
+    assert set(crowd.due()) == {user}
+
+
+async def test_a_clock_that_was_ahead_stops_no_pass(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    await crowd.person()
+    derived = await _derived(crowd)
+    now = clock.now_ms()
+    with monkeypatch.context() as wrong:
+        wrong.setattr(clock, "now_ms", lambda: now + 24 * HOUR_MS)
+        assert await derived.once()
+        assert not await derived.once()
+    assert await derived.once()
 
 
 async def test_twin_without_passes_nobody_is_found(crowd: Crowd, off: Off) -> None:
