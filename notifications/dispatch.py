@@ -19,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from notifications import figures
 from notifications.health import Reporter
-from notifications.lane import LEFT_ALONE, SEND_S, Lane
+from notifications.lane import LEFT_ALONE, NO_TURN, SEND_S, Lane
 from notifications.outcomes import Answer, Outcomes, Unwritten
 from notifications.plans import Ended, Planned, Told
 from notifications.senders.interface import Outcome, Push, PushApp, Result, Sender, Target, Urgency
@@ -106,7 +106,7 @@ class Dispatch:
         lane = self.lanes.get(target.app)
         if lane is None:
             return self._left(one, "no_app", _DEAD)
-        until = self._waits.until(target.device)
+        until = self._waits.until(target.token)
         if until > clock.now_ms() and push.urgency is not Urgency.CALL:
             return self._left(one, "device_waits", until)
         if lane.wait_ms:
@@ -122,6 +122,8 @@ class Dispatch:
                 return None
             if result.reason == LEFT_ALONE:
                 return self._left(one, LEFT_ALONE, _when(result.retry_after_ms or 0))
+            if result.reason == NO_TURN:
+                return self._left(one, NO_TURN, clock.now_ms())
             self._count(one, result.outcome.value, result.reason)
             return await self._ended(one, lane, result)
         except Unwritten as error:
@@ -129,18 +131,18 @@ class Dispatch:
             return self._left(one, "unwritten", clock.now_ms() + UNWRITTEN_MS)
 
     async def _ended(self, one: Planned, lane: Lane, result: Result) -> int | None:
-        device = one.target.device
+        token = one.target.token
         match result.outcome:
             case Outcome.ACCEPTED:
                 faults.point("push-accepted")
-                self._waits.ended(device)
+                self._waits.ended(token)
                 if one.at is not None:
                     series = figures.SECONDS.series(lane.provider, one.push.urgency.value)
                     series.observe(max(0, clock.now_ms() - one.at) / 1000)
                 await self._outcomes.write(_answer(one, accepted=True, told=one.told, badge=one.push.badge))
                 return None
             case Outcome.GONE:
-                self._waits.ended(device)
+                self._waits.ended(token)
                 await self._outcomes.write(_answer(one, gone=True))
                 return _DEAD
             case Outcome.REFUSED:
@@ -151,7 +153,7 @@ class Dispatch:
             if result.outcome is Outcome.MISCONFIGURED:  # few: the circuit opens
                 await self._outcomes.write(_answer(one, error=result.reason))
             return _when(max(lane.wait_ms, result.retry_after_ms or 0))
-        again = self._waits.failed(device, clock.now_ms(), result)
+        again = self._waits.failed(token, clock.now_ms(), result)
         if again is None:
             self._count(one, "dropped", "attempts")
         await self._outcomes.write(_answer(one, told=one.told if again is None else (), error=result.reason))

@@ -11,15 +11,18 @@ from typing import Final
 from notifications import figures
 from notifications.circuit import Circuit
 from notifications.senders.interface import Outcome, Push, PushApp, Result, Sender, Target
-from notifications.turns import Turns
+from notifications.turns import NoTurn, Turns
 from whatsapp.infra import clock
 
 log = logging.getLogger(__name__)
 
 #: Senders bound their own waits; one that does not answer for so long is given up.
 SEND_S: Final = 60.0
-#: Why nothing was sent: the circuit is open.
+#: What has waited so long for its turn is planned anew: it may have been read meanwhile.
+TURN_S: Final = 10.0
+#: Why nothing was sent: the circuit is open; too many came before.
 LEFT_ALONE: Final = "left_alone"
+NO_TURN: Final = "no_turn"
 
 
 class Lane:
@@ -56,9 +59,15 @@ class Lane:
 
     async def send(self, target: Target, push: Push, expires_at: int | None) -> Result | None:
         """Send in turn. None: its time had passed (``expires_at``, ms since the epoch) before its turn came. ``LATER`` with
-        the reason :data:`LEFT_ALONE`: the provider was not asked."""
+        the reason :data:`LEFT_ALONE` or :data:`NO_TURN`: the provider was not asked."""
+        try:
+            return await self._send(target, push, expires_at)
+        except NoTurn:
+            return Result(Outcome.LATER, NO_TURN)
+
+    async def _send(self, target: Target, push: Push, expires_at: int | None) -> Result | None:
         circuit = self._circuit
-        async with self._turns.turn(push.urgency):
+        async with self._turns.turn(push.urgency, TURN_S):
             if expires_at is not None and clock.now_ms() > expires_at:
                 return None
             began = circuit.begin()

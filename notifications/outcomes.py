@@ -97,7 +97,8 @@ class Outcomes:
             devices[answer.device] = _together(devices.get(answer.device), answer)
             for conversation, seq, shown, until in answer.told:
                 before = told.get((answer.device, conversation), (0, None, None, 0))
-                kept = (shown, until) if answer.accepted else before[1:3]
+                # A withdrawal that is refused for good is not tried again with every look.
+                kept = (shown, until) if answer.accepted or not shown else before[1:3]
                 told[answer.device, conversation] = (max(before[0], seq), *kept, answer.at)
         rows = list(devices.values())
         await self._execute(

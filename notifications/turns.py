@@ -15,6 +15,10 @@ from whatsapp.infra.limits import Rate
 _ORDER: Final = (Urgency.CALL, Urgency.MESSAGE, Urgency.SILENT)
 
 
+class NoTurn(Exception):
+    """Too many came before."""
+
+
 class Turns:
     """``at_once``: sends under way together. An eighth of them, one at least, is only for calls: a burst of messages delays a
     call by nothing. Calls count in ``per_second`` and do not wait for it. For one event loop."""
@@ -34,20 +38,23 @@ class Turns:
         return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
-    async def turn(self, urgency: Urgency) -> AsyncIterator[None]:
-        """Around one send; waits until it may begin."""
+    async def turn(self, urgency: Urgency, wait_s: float | None = None) -> AsyncIterator[None]:
+        """Around one send; waits until it may begin. Raises :class:`NoTurn` after ``wait_s`` seconds."""
         line = self._waiting[urgency]
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.append(mine)
         self._go_on()
         try:
-            await mine
-        except asyncio.CancelledError:
+            async with asyncio.timeout(None if mine.done() else wait_s):
+                await mine
+        except (asyncio.CancelledError, TimeoutError) as error:
             if mine.done() and not mine.cancelled():
                 self._end()
             else:
                 with suppress(ValueError):  # it was passed over already
                     line.remove(mine)
+            if isinstance(error, TimeoutError):
+                raise NoTurn from None
             raise
         try:
             yield

@@ -95,6 +95,7 @@ class PushWorker:
         self._held: dict[int, _Held] = {}
         self._busy: set[str] = set()  # users of the batches under way who are not done
         self._planning = 0  # batches
+        self._size = BATCH  # smaller while plans fail: one user who is too much for a server is alone then
         self._batches: set[asyncio.Task[None]] = set()
         self._until = 0
         self._first = 0  # which shard is the next one's first: none waits for the others for long
@@ -191,7 +192,7 @@ class PushWorker:
     @property
     def _room(self) -> int:
         """For so many users."""
-        return max(0, AT_ONCE * BATCH - len(self._busy)) if self._planning < AT_ONCE else 0
+        return max(0, min(AT_ONCE * BATCH - len(self._busy), (AT_ONCE - self._planning) * self._size))
 
     async def turn(self) -> int:
         """Claim from each shard, start what has been claimed, give back what is idle. Returns how many were claimed."""
@@ -227,8 +228,8 @@ class PushWorker:
         if busy:
             await self._finished(busy, dict.fromkeys(busy, now + BUSY_MS))
         free = [(user, claim) for user, claim in claimed.items() if user not in busy]
-        for start in range(0, len(free), BATCH):
-            self._start(dict(free[start : start + BATCH]))
+        for start in range(0, len(free), self._size):
+            self._start(dict(free[start : start + self._size]))
         if idle and room:
             await self._let_go(idle, now)
         return len(free)
@@ -254,11 +255,7 @@ class PushWorker:
     async def _work(self, claimed: dict[str, Claim]) -> None:
         left, again = dict(claimed), dict[str, int]()
         try:
-            self._planning += 1
-            try:
-                plan = await self._planned(list(claimed))
-            finally:
-                self._planning -= 1
+            plan = await self._one_plan(list(claimed))
             _earlier(again, plan.again)
             if plan.pushes:
                 await self._send(plan.pushes, left, again)
@@ -299,6 +296,18 @@ class PushWorker:
                 await self._finished(claimed, again)
             except (HotUnavailable, hiredis.ReplyError):
                 pass  # the claims end, and nothing is found to be told
+
+    async def _one_plan(self, users: Sequence[str]) -> Plan:
+        self._planning += 1
+        try:
+            plan = await self._planned(users)
+        except AWAY:
+            self._size = max(1, len(users) // 2)
+            raise
+        finally:
+            self._planning -= 1
+        self._size = min(BATCH, self._size * 2)
+        return plan
 
     async def _planned(self, users: Sequence[str]) -> Plan:
         """Raises what says that a server is away. A user whose plan fails for any other reason is put off alone."""

@@ -12,10 +12,11 @@ import pytest
 from django.db import connections
 
 from notifications import dispatch as dispatches
-from notifications import outcomes, waits
+from notifications import lane, outcomes, waits
 from notifications.models import PushTarget
 from notifications.plans import Told
 from notifications.senders.interface import Outcome, Result, Target, Urgency
+from notifications.turns import Turns
 from tests.notifications.dispatching import (
     DOWN,
     GONE,
@@ -32,6 +33,7 @@ from tests.notifications.dispatching import (
     states,
     target,
 )
+from tests.support.patience import until
 from whatsapp.infra import clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -140,6 +142,16 @@ def test_a_refusal_leaves_what_the_device_shows() -> None:
     assert states(ann) == {told.conversation: (8, 5, 99)}
 
 
+def test_a_withdrawal_that_is_refused_for_good_is_not_tried_again() -> None:
+    """Safari takes none: it would be derived again with every look."""
+    ann = target()
+    told = said(5)
+    deliver(Recorder(), [plan(ann, told)])
+    gone = Told(told.conversation, 5)
+    deliver(Recorder({ann.token: REFUSED}), [plan(ann, gone, urgency=Urgency.SILENT)])
+    assert states(ann) == {told.conversation: (5, 0, 0)}
+
+
 async def _later(sender: Recorder, ann: Target, now: Callable[..., int]) -> list[int]:
     """Waits, in milliseconds, until it is given up."""
     found = []
@@ -190,6 +202,45 @@ def test_what_a_provider_asks_for_a_token_is_kept(now: Callable[..., int]) -> No
     ann = target()
     sender = Recorder({ann.token: LATER._replace(retry_after_ms=600_000)})
     assert deliver(sender, [plan(ann, said())]) == {ann.user: now() + 600_000}
+
+
+def test_another_token_of_the_device_does_not_wait() -> None:
+    ann = target()
+    sender = Recorder({ann.token: LATER._replace(retry_after_ms=3_600_000)})
+
+    async def run() -> None:
+        async with dispatching(sender) as dispatch:
+            assert await dispatch.deliver([plan(ann, said())])
+            assert await dispatch.deliver([plan(ann, said())])
+            assert len(sender.sent) == 1
+            assert not await dispatch.deliver([plan(ann._replace(token="another"), said())])
+
+    asyncio.run(run())
+    assert [token for token, _ in sender.sent] == [ann.token, "another"]
+
+
+def test_what_has_no_turn_for_long_is_planned_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be read before its provider has an ear for it."""
+    monkeypatch.setattr(lane, "TURN_S", 0.05)
+    ann, bob, told = target(), target(), said()
+    sender = Recorder()
+    sender.gate.clear()
+
+    async def run() -> None:
+        async with dispatching(sender) as dispatch:
+            dispatch.lanes["ios"]._turns = Turns(1, 10_000)
+            first = asyncio.create_task(dispatch.deliver([plan(ann, said())]))
+            await until(lambda: sender.begun, "the first is being sent")
+            began = clock.now_ms()
+            again = await dispatch.deliver([plan(bob, told)])
+            assert began <= again[bob.user] <= clock.now_ms()
+            sender.gate.set()
+            assert await first == {}
+            assert await dispatch.deliver([plan(bob, told)]) == {}
+
+    asyncio.run(run())
+    assert [token for token, _ in sender.sent] == [ann.token, bob.token]
+    assert states(bob) == {told.conversation: (told.seq, told.shown, told.until)}
 
 
 def test_a_call_does_not_wait_for_its_device(now: Callable[..., int]) -> None:

@@ -189,6 +189,25 @@ async def test_while_a_server_is_away_everybody_waits_a_little(crowd: Crowd) -> 
     assert set(crowd.due()) == set(users)
 
 
+async def test_a_user_who_is_too_much_for_a_server_holds_nobody_up_for_long(
+    crowd: Crowd, running: Callable[[PushWorker], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its statements end at their time limit, as if the server were away."""
+
+    class Heavy(Office):
+        async def plan(self, users: Sequence[str], now: int) -> Plan:
+            if heavy in users:
+                raise Unavailable("statement timeout")
+            return await super().plan(users, now)
+
+    monkeypatch.setattr(worker_module, "AWAY_MS", 50)
+    office, due = Heavy(), await crowd.reporter()
+    heavy, *others = await _due(crowd, due, 20)
+    running(await crowd.worker(office))
+    await until(lambda: set(crowd.due()) == {heavy}, "the others are done")
+    assert sorted(office.sent) == sorted(others)
+
+
 async def test_what_a_dead_worker_claimed_is_another_ones_when_the_claim_ends(
     crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
