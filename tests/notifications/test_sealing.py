@@ -91,6 +91,17 @@ def test_nobody_else_reads_it(who: str) -> None:
         (PUBLIC[:64] + bytes([PUBLIC[64] ^ 1]), AUTH),
         (KEY.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint), AUTH),
     ],
+    # Keys are made anew for each run: a name of their bytes would be another one in each process of pytest.
+    ids=[
+        "short secret",
+        "long secret",
+        "no key",
+        "short key",
+        "not on the curve",
+        "zeros",
+        "another point",
+        "compressed",
+    ],
 )
 def test_keys_that_are_none_are_refused(public: bytes, auth: bytes) -> None:
     with pytest.raises(sealing.CannotSeal):
