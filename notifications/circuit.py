@@ -49,9 +49,9 @@ class Circuit:
         return self.wait_s or TRIAL_S
 
     def ended(self, began: int, result: Result) -> None:
-        if result.outcome is Outcome.MISCONFIGURED or (result.outcome is Outcome.LATER and result.of_app):
+        if result.of_app and result.outcome in (Outcome.MISCONFIGURED, Outcome.LATER):
             self._breaker.failed(began)
-            if result.of_app and result.retry_after_ms:
+            if result.retry_after_ms:
                 until = self._clock() + min(result.retry_after_ms / 1000, LONGEST_S)
                 self._left_alone_until = max(self._left_alone_until, until)
         else:

@@ -89,7 +89,8 @@ class Lane:
             async with asyncio.timeout(SEND_S):
                 return await self.sender.send(target, push)
         except TimeoutError:
-            return Result(Outcome.LATER, "timeout", of_app=True)
+            # A push service of browsers says nothing about the app (ADR 0141).
+            return Result(Outcome.LATER, "timeout", of_app=self.provider != "webpush")
         except Exception:
             log.exception("the sender of the app %s failed", self.app)
             return Result(Outcome.LATER, "error")

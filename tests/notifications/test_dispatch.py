@@ -298,9 +298,11 @@ def test_a_provider_that_asks_to_be_left_alone_is(now: Callable[..., int]) -> No
     asyncio.run(run())
 
 
-def test_answers_about_a_token_leave_its_app_alone() -> None:
+@pytest.mark.parametrize("answer", [LATER, WRONG._replace(of_app=False)], ids=["later", "another_key"])
+def test_answers_about_a_token_leave_its_app_alone(answer: Result) -> None:
+    """Such as a subscription of a browser that was made for another key than ours, which anybody can bring."""
     people = [target() for _ in range(12)]
-    sender = Recorder({one.token: LATER for one in people})
+    sender = Recorder({one.token: answer for one in people})
     deliver(sender, [plan(one, said()) for one in people])
     assert len(sender.sent) == 12
 

@@ -186,4 +186,7 @@ async def test_a_sender_that_never_answers_is_given_up(monkeypatch: pytest.Monke
     sender = Recorder()
     sender.gate.clear()
     result = await lane_of(sender).send(TO, push(), None)
-    assert (result.outcome, result.reason) == (Outcome.LATER, "timeout")
+    assert (result.outcome, result.reason, result.of_app) == (Outcome.LATER, "timeout", True)
+    sender.provider = "webpush"
+    result = await lane_of(sender).send(TO, push(), None)
+    assert result == Result(Outcome.LATER, "timeout")  # of this push service alone
