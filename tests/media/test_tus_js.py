@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import random
 import threading
 import time
@@ -16,6 +15,7 @@ from devtools import bootstrap, npm
 from tests.gateway.phone import Phone
 from tests.media.stored import asked, fetched, offset, reached, someone
 from tests.support.browser import chromium
+from tests.support.pages import Pages as WebServer
 from tests.support.patience import LONG, PATIENCE
 from tests.support.stack import System
 
@@ -56,31 +56,14 @@ function begin(options, stopAt = Infinity, resume = false) {
 </script>"""
 
 
-class _Pages(http.server.ThreadingHTTPServer):
+class _Pages(WebServer):
     """A web client's own server: its page, the library and a file that somebody may choose."""
 
     def __init__(self) -> None:
         files = {"/": ("text/html", _PAGE), "/file": ("application/octet-stream", DATA)}
         library = npm.member(npm.fetch(bootstrap.say)["tus-js-client"], "dist/tus.min.js")
         files["/tus.min.js"] = ("text/javascript", library)
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                kind, body = files.get(self.path, ("text/plain", b""))
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        super().__init__(files)
 
 
 @pytest.fixture(scope="module")

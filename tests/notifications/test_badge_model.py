@@ -4,16 +4,13 @@ the same each time: drawn by weight, for most acts say something only after a me
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 from notifications.senders.interface import Urgency
-from tests.contract.cassandra import CassandraHarness
-from tests.contract.harness import PostgresHarness
-from tests.notifications.world import HOUR, World, world_of
+from tests.notifications.world import HOUR, World
 from whatsapp.infra.limits import LIMITS
 
 FOR_EVER = 1 << 50
@@ -191,24 +188,9 @@ class Story:
         assert self.phone.new() == [], "nothing is said twice"
 
 
-@pytest.fixture(params=["postgres", pytest.param("cassandra", marks=pytest.mark.needs_cassandra)])
-async def world(
-    request: pytest.FixtureRequest,
-    postgres_url: str,
-    valkey_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    django_db_blocker: Any,
-) -> AsyncIterator[World]:
-    harness: Any = PostgresHarness(postgres_url)
-    if request.param == "cassandra":
-        keyspace, node = (
-            request.getfixturevalue("cassandra_keyspace"),
-            request.getfixturevalue("cassandra_node"),
-        )
-        harness = CassandraHarness((node.host, node.port, keyspace), valkey_url)
-    with django_db_blocker.unblock():
-        async with harness, world_of(harness.store, postgres_url, valkey_url, monkeypatch) as world:
-            yield world
+@pytest.fixture
+def world(each_world: World) -> World:
+    return each_world
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,34 +11,17 @@ from delivery.store.values import Flags
 from notifications.keys import collapse_key
 from notifications.policy import Policy
 from notifications.senders.interface import Urgency
-from tests.contract.cassandra import CassandraHarness
-from tests.contract.harness import PostgresHarness
 from tests.contract.people import T0, new_id
-from tests.notifications.world import HOUR, Phone, World, world_of
+from tests.notifications.world import HOUR, Phone, World
 from whatsapp.infra.limits import LIMITS
 
 UNACKED = 5_000
 FOR_EVER = 1 << 50
 
 
-@pytest.fixture(params=["postgres", pytest.param("cassandra", marks=pytest.mark.needs_cassandra)])
-async def world(
-    request: pytest.FixtureRequest,
-    postgres_url: str,
-    valkey_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    django_db_blocker: Any,
-) -> AsyncIterator[World]:
-    harness: Any = PostgresHarness(postgres_url)
-    if request.param == "cassandra":
-        keyspace, node = (
-            request.getfixturevalue("cassandra_keyspace"),
-            request.getfixturevalue("cassandra_node"),
-        )
-        harness = CassandraHarness((node.host, node.port, keyspace), valkey_url)
-    with django_db_blocker.unblock():
-        async with harness, world_of(harness.store, postgres_url, valkey_url, monkeypatch) as world:
-            yield world
+@pytest.fixture
+def world(each_world: World) -> World:
+    return each_world
 
 
 @pytest.fixture

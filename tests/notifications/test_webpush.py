@@ -15,31 +15,17 @@ from devtools.push_servers.webpush import Answer
 from notifications import sealing, vapid
 from notifications.senders import push_service, webpush
 from notifications.senders.http2 import Times
-from notifications.senders.interface import Outcome, Push, PushApp, Result, Urgency
+from notifications.senders.interface import Outcome, PushApp, Result, Urgency
 from notifications.senders.webpush import WebPushSender
-from tests.notifications.webpush_app import Browser, Service
+from tests.notifications.webpush_app import CONTENT, KEY, PUSH, Browser, Service, options
 from tests.support.patience import until
 from whatsapp.infra.breaker import Policy
-
-KEY = ec.generate_private_key(ec.SECP256R1())
-CONTENT = b'{"from":"Ada","text":"hello"}'
-PUSH = Push("018f-1", "conversation-1_-", Urgency.MESSAGE, 3_600, 7, CONTENT)
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     async with Service(tmp_path) as service:
         yield service
-
-
-def options(service: Service, **more: str) -> dict[str, str]:
-    return {
-        "private_key": vapid.private_text(KEY),
-        "subject": "mailto:operations@example.org",
-        "ca_file": str(service.ca_file),
-        "loopback": "1",
-        **more,
-    }
 
 
 @pytest.fixture

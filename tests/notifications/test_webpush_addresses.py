@@ -7,33 +7,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from notifications import vapid
-from notifications.senders.interface import Outcome, Push, PushApp, Result, Urgency
+from notifications.senders.interface import Outcome, PushApp, Result
 from notifications.senders.public_network import PublicNetwork, allowed
 from notifications.senders.webpush import WebPushSender
-from tests.notifications.webpush_app import Browser, Service
-
-KEY = ec.generate_private_key(ec.SECP256R1())
-CONTENT = b'{"from":"Ada","text":"hello"}'
-PUSH = Push("018f-1", "conversation-1_-", Urgency.MESSAGE, 3_600, 7, CONTENT)
+from tests.notifications.webpush_app import PUSH, Browser, Service, options
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
     async with Service(tmp_path) as service:
         yield service
-
-
-def options(service: Service, **more: str) -> dict[str, str]:
-    return {
-        "private_key": vapid.private_text(KEY),
-        "subject": "mailto:operations@example.org",
-        "ca_file": str(service.ca_file),
-        "loopback": "1",
-        **more,
-    }
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import http.server
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from tests.notifications.webpush_app import Service
 from tests.support.firefox import Page, firefox
+from tests.support.pages import Pages as WebServer
 from tests.support.patience import LONG, until
 
 WEB = Path(__file__).parents[2] / "clients" / "web"
@@ -44,7 +43,7 @@ importScripts("service-worker.js");
 _ONCE = b"if (said.id && (await shownBefore(said))) return;"
 
 
-class Pages(http.server.ThreadingHTTPServer):
+class Pages(WebServer):
     """A web client's own server. Not ``once``: its worker shows whatever comes."""
 
     def __init__(self, *, once: bool = True) -> None:
@@ -58,24 +57,7 @@ class Pages(http.server.ThreadingHTTPServer):
             "/push.js": ("text/javascript", (WEB / "push.js").read_bytes()),
             "/service-worker.js": ("text/javascript", worker),
         }
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                kind, body = files.get(self.path, ("text/plain", b""))
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        super().__init__(files)
 
 
 @contextmanager

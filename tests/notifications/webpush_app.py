@@ -12,8 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from devtools.push_servers.webpush import PushService
-from notifications.senders.interface import Target
+from notifications import vapid
+from notifications.senders.interface import Push, Target, Urgency
 from tests.support.certificates import Authority
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+CONTENT = b'{"from":"Ada","text":"hello"}'
+PUSH = Push("018f-1", "conversation-1_-", Urgency.MESSAGE, 3_600, 7, CONTENT)
 
 
 class Service(PushService):
@@ -39,3 +44,14 @@ class Browser:
         plain = http_ece.decrypt(body, private_key=self._key, auth_secret=self._auth)
         found: dict[str, Any] = json.loads(plain)
         return found
+
+
+def options(service: Service, **more: str) -> dict[str, str]:
+    """Of an app that this push service takes."""
+    return {
+        "private_key": vapid.private_text(KEY),
+        "subject": "mailto:operations@example.org",
+        "ca_file": str(service.ca_file),
+        "loopback": "1",
+        **more,
+    }
