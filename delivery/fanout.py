@@ -83,7 +83,9 @@ class Fanout:
         self.oldest = 0.0  # loop time since which a batch in flight is durable, 0: none is
         self.tracing = Tracing()
         self.absent: Absent | None = None
-        self.here: Callable[[str], bool] = lambda user: True  # whether a user has a session in this process
+        self.here: Callable[[str], bool] = lambda user: (
+            True
+        )  # whether this process has the sessions of a user
         #: (conversation, seq) of what could not be put into its lane.
         self._around: Batcher[tuple[str, int]] = Batcher(self._go_around)
         self.progress = Progress(store, bus, self.replay, self._lanes.oldest if self._lanes else None)

@@ -91,8 +91,7 @@ class Live:
 
     def _look_for(self, users: Sequence[str]) -> None:
         if self.unheard is not None:
-            by_user = self._hub.by_user
-            gone = [user for user in users if user not in by_user]
+            gone = [user for user in users if not self._hub.complete(user)]
             if gone:
                 self.unheard(gone)
 

@@ -132,7 +132,7 @@ class Node:
     def report_absent(self, to: Absent) -> None:
         """From now on ``to`` hears of devices that no session could be told of something. Before :meth:`start`."""
         self._absent = self.fanout.absent = self.receipts.absent = to
-        self.fanout.here = self.hub.by_user.__contains__
+        self.fanout.here = self.hub.complete
         self.live.unacked = Unacked(to.devices)
         self.live.unheard = to.unheard
 

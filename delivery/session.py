@@ -219,6 +219,8 @@ class Hub:
 
     def __init__(self) -> None:
         self.by_user: dict[str, dict[str, Session]] = {}
+        #: By user the last session that is closed and whose record still stands, as far as anybody knows.
+        self.leaving: dict[str, Session] = {}
         self.count = 0
 
     def add(self, session: Session) -> Session | None:
@@ -240,6 +242,10 @@ class Hub:
             del self.by_user[session.user]
         self.count -= 1
         return True
+
+    def complete(self, user: str) -> bool:
+        """Whether a user has sessions here and none has just been closed."""
+        return user in self.by_user and user not in self.leaving
 
     def of(self, user: str) -> Iterable[Session]:
         devices = self.by_user.get(user)

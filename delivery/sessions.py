@@ -313,6 +313,8 @@ class Sessions:
         self._presence.unsubscribe(session)
         self._chats.close(session, session.open_chats)
         if self._hub.remove(session):
+            if len(self._hub.leaving) < LEFT_OVER:
+                self._hub.leaving[session.user] = session
             self._unregister.add(session)
             session.bye = bye
             if session.user not in self._hub.by_user:
@@ -341,6 +343,8 @@ class Sessions:
         left = [s for s, answer in zip(gone, answers, strict=True) if isinstance(answer, Exception)]
         self._left_over = (self._left_over + left)[-LEFT_OVER:]
         for session in set(sessions).difference(left):
+            if self._hub.leaving.get(session.user) is session:
+                del self._hub.leaving[session.user]
             if session.user not in self._hub.by_user:
                 self._presence.left(session.user, session.bye)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -183,6 +184,27 @@ async def test_who_closes_a_session_while_a_message_is_on_its_way_is_due_in_a_wh
     await (await (here if elsewhere else there).seat(*ann)).say(conversation)
     await until(lambda: ben[0] in crowd.due(), "it is looked whether it has it")
     assert crowd.due()[ben[0]] >= before + LIMITS.push_unacked_ms
+
+
+async def test_another_device_at_the_same_gateway_hides_nobody(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, _ = await crowd.process()
+    there, _ = await crowd.process()
+    ann, ben = await crowd.person(), await crowd.person()
+    seat = await there.seat(*ben)
+    desk = await there.seat(ben[0], await crowd.another(ben[0], target=False))
+    conversation = await crowd.world.direct(ann[0], ben[0])
+    writer = await here.seat(*ann)
+    with monkeypatch.context() as slow:
+        waiting = SimpleNamespace(add=lambda session: None)  # what is to be removed
+        slow.setattr(there.node.sessions, "_unregister", waiting)
+        seat.leave()
+    await writer.say(conversation)
+    await until(lambda: ben[0] in crowd.due(), "it is looked whether the phone has it")
+    await desk.has(conversation, [1])
+    there.node.sessions._unregister.add(seat.session)
+    await until(lambda: not there.node.hub.leaving, "its record is removed")
 
 
 async def test_members_who_close_a_session_meanwhile_are_due_in_a_while(crowd: Crowd) -> None:
