@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 AT_KEY: Final = "{push:pass}:at"
 LEASE_KEY: Final = "{push:pass}:lease"
 LEASE_MS: Final = 10_000
-PAGE: Final = 500  # devices
+PAGE: Final = 500  # devices; fewer while pages fail
+#: A device that fails so often by itself is left out until the next pass: the others are not to wait for it for ever.
+ATTEMPTS: Final = 3
 PAGE_EVERY_S: Final = 1.0
 EVERY_MS: Final = 600_000
 #: The node that keeps how far a pass is may be away: then others wait, and nobody is lost.
@@ -97,6 +99,8 @@ class Derived:
         self._pool = pool
         self._due = due
         self._token = token
+        self._size = PAGE
+        self._failures = 0  # of pages of one device, one after the other
         self._begin = hot.script(_BEGIN)
         self._move = hot.script(_MOVE)
 
@@ -146,13 +150,29 @@ class Derived:
         return True
 
     async def _page(self, after: str) -> Found:
+        size = self._size
         async with self._pool.connection() as connection:
-            rows = await (await connection.execute(_TARGETS, (after, PAGE))).fetchall()
+            rows = await (await connection.execute(_TARGETS, (after, size))).fetchall()
         targets = [Reached(*row) for row in rows]
-        last = targets[-1].device if len(targets) == PAGE else ""
+        last = targets[-1].device if len(targets) == size else ""
+        try:
+            found = Found(await self._wrong(targets), last)
+        except (Unavailable, psycopg.Error, PoolTimeout):
+            self._size = max(1, size // 2)
+            self._failures = self._failures + 1 if size == 1 else 0
+            if self._failures < ATTEMPTS:
+                raise
+            log.warning("a device is left out by a pass over all targets: what it was told cannot be read")
+            found = Found([], last)
+        self._failures = 0
+        self._size = min(PAGE, size * 2)
+        return found
+
+    async def _wrong(self, targets: Sequence[Reached]) -> list[str]:
+        """Users of whom an absent device was not told something, or shows what is not so any more."""
         absent = await self._absent(targets)
         if not absent:
-            return Found([], last)
+            return []
         named = [(one.user, one.device) for one in absent]
         there = await presences(self._hot, named, now := clock.now_ms())
         badges = await self._store.badges(list({one.user for one in absent}), now)
@@ -183,7 +203,7 @@ class Derived:
         users |= {
             user: None for (user, *_, shown), a in zip(shows, attention, strict=True) if a.read >= shown
         }
-        return Found(list(users), last)
+        return list(users)
 
     async def _absent(self, targets: Sequence[Reached]) -> list[Reached]:
         """Those without a session at a process that lives."""

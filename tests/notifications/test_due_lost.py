@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
+from delivery.store.interface import Unavailable
 from delivery.store.values import Flags, ReceiptWrite
 from notifications.derived import AT_KEY, EVERY_MS, Derived
 from notifications.due import Due
@@ -133,6 +136,34 @@ async def test_a_clock_that_was_ahead_stops_no_pass(crowd: Crowd, monkeypatch: p
         assert await derived.once()
         assert not await derived.once()
     assert await derived.once()
+
+
+async def test_a_device_that_cannot_be_read_stops_no_pass(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its statements end at their time limit."""
+    monkeypatch.setattr("notifications.derived.PAGE", 4)
+    ann, people = await crowd.person(target=False), [await crowd.person() for _ in range(6)]
+    for user, _ in people:
+        await crowd.world.append(await crowd.world.direct(ann[0], user), *ann, new_id())
+    heavy = people[2]
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(crowd.world.store, name)
+
+        async def behind_each(self, asked: Sequence[tuple[str, str]]) -> Any:
+            if heavy in asked:
+                raise Unavailable("statement timeout")
+            return await crowd.world.store.behind_each(asked)
+
+    hot = await crowd.hot()
+    derived = Derived(Slow(), hot, crowd.pool, Due(hot, crowd.pool, crowd.submit), new_id())  # type: ignore[arg-type]
+    for _ in range(20):
+        with contextlib.suppress(Unavailable):
+            if not await derived.once():
+                break
+    assert set(crowd.due()) == {user for user, _ in people} - {heavy[0]}
 
 
 async def test_twin_without_passes_nobody_is_found(crowd: Crowd, off: Off) -> None:
