@@ -18,13 +18,13 @@ from pathlib import Path
 
 from cryptography import x509
 
-from bench.certificate import self_signed
 from bench.cpu import Meter
 from bench.figures import Figures, combine, percentiles
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
 from bench.running import common_options, run, verdict
 from devtools import packages, ports
+from devtools.certificate import self_signed
 from devtools.paths import REPO
 from devtools.processes import Child, Spec
 

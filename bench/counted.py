@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from bench.certificate import self_signed
+from devtools.certificate import self_signed
 from whatsapp.wire.codec import Codec
 
 #: Bytes of the headers of a segment: IPv4 20, TCP 20, its timestamps 12. Over IPv6 20 more.

@@ -26,8 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import IPAddress
 
-from bench.certificate import self_signed
 from devtools import ports
+from devtools.certificate import self_signed
 from devtools.paths import REPO
 from devtools.push_servers.apns import Apns
 from devtools.push_servers.h2_server import Request

@@ -72,6 +72,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a ClamAV daemon that knows the EICAR test file (Debian's clamav-daemon)",
     )
+    up.add_argument(
+        "--push",
+        action="store_true",
+        help="push notifications without an account anywhere: what APNs and FCM on this machine accept is in push.jsonl",
+    )
     up.add_argument("--supervise", action="store_true", help=argparse.SUPPRESS)  # what --detach starts
 
     status = command("status", running.status, "what runs, and where; non-zero exit when something is down")

@@ -23,7 +23,7 @@ def manage(arguments: list[str]) -> int:
     bootstrap.ensure(development=False)
     os.chdir(REPO)
     env = environment.application(
-        data, urls=urls, overrides={**state.get("log", {}), **state.get("media", {})}
+        data, urls=urls, overrides={**state.get("log", {}), **state.get("media", {}), **state.get("push", {})}
     )
     os.execve(VENV_PYTHON, [str(VENV_PYTHON), "manage.py", *arguments], env)
 

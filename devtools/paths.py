@@ -15,7 +15,19 @@ CHECKOUT_RECORD = REPO / ".local" / "stack.json"
 MARKER = "WHATSAPP_STACK"
 #: What a system has in its data folder, by the names that another one could be given by mistake.
 _PARTS = frozenset(
-    {"logs", "run", "postgres", "valkey", "valkey-cluster", "cassandra", "s3", "media", "clamd", "clients"}
+    {
+        "logs",
+        "run",
+        "postgres",
+        "valkey",
+        "valkey-cluster",
+        "cassandra",
+        "s3",
+        "media",
+        "clamd",
+        "push",
+        "clients",
+    }
 )
 
 
@@ -34,6 +46,8 @@ class DataFolder:
         self.cassandra = self.root / "cassandra"
         #: There when uploaded files are on an S3 server of this folder's.
         self.s3 = self.root / "s3"
+        #: What the providers of ``up --push`` accepted, a line each.
+        self.pushes = self.root / "push.jsonl"
         #: How many nodes the messages of this folder are on; the file is not there when they are in PostgreSQL.
         self.nodes = self.cassandra / "nodes"
         #: When they were last restored, Unix seconds.

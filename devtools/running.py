@@ -50,6 +50,8 @@ def up(args: argparse.Namespace) -> int:
         )
     nodes = _nodes(args, data)
     media_servers.check(data, bucket=args.s3, backups=bool(args.backups))
+    if args.push and os.environ.get("PUSH_APPS"):
+        raise DevError("PUSH_APPS names apps of yours; --push has its own: give one of the two")
     urls = external.chosen(os.environ)
     external.check(urls)
     if args.detach and not args.supervise:
@@ -65,6 +67,7 @@ def up(args: argparse.Namespace) -> int:
         valkey_cluster=args.valkey_cluster,
         s3=args.s3,
         scanner=args.scanner,
+        push=args.push,
         say=say,
     )
 
@@ -126,7 +129,7 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
         command += ["--backups", args.backups]
     if args.valkey_cluster:
         command.append("--valkey-cluster")
-    command += ["--s3"] * args.s3 + ["--scanner"] * args.scanner
+    command += ["--s3"] * args.s3 + ["--scanner"] * args.scanner + ["--push"] * args.push
     with log.open("ab") as out:
         shown = out.tell()
         child = subprocess.Popen(
@@ -324,6 +327,9 @@ def _addresses(state: dict[str, Any]) -> str:
     if "CLAMD_URL" in media:
         log += f"""
   scanner    {media["CLAMD_URL"]}        (knows the EICAR test file, nothing else)"""
+    if state.get("push"):
+        log += f"""
+  pushes     {state["data"]}/push.jsonl        (of the apps ios and android)"""
     return f"""
   HTTP       {state["http"]}        (health: {state["http"]}/health/ready)
   WebSocket  {state["ws"]}

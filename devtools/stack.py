@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from devtools import archiver, backup, environment, ports, ring, valkey
+from devtools import archiver, backup, environment, ports, push_providers, ring, valkey
 from devtools.cassandra import CassandraNode
 from devtools.errors import DevError
 from devtools.media_servers import MediaServers
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec, end_all, of_stack
+from devtools.push_providers import PushProviders
 from devtools.ring import Ring
 from devtools.valkey import ValkeyServer
 from devtools.valkey_cluster import ValkeyCluster
@@ -38,7 +39,8 @@ class Stack:
 
     ``caller`` is the environment the children inherit from; ``overrides`` are variables for the application's processes only;
     ``extra_limits`` go over the development table. ``cassandra``: how many nodes keep the messages (1 or 3); 0: PostgreSQL does.
-    ``s3``: files are on an S3 server, not in a folder; ``scanner``: a ClamAV daemon. Nothing runs before :meth:`start`.
+    ``s3``: files are on an S3 server, not in a folder; ``scanner``: a ClamAV daemon; ``push``: providers of push notifications,
+    and apps there. Nothing runs before :meth:`start`.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Stack:
         valkey_cluster: bool = False,
         s3: bool = False,
         scanner: bool = False,
+        push: bool = False,
         python: Path = VENV_PYTHON,
         vault: Path | None = None,
         say: Callable[[str], None] = _silent,
@@ -105,11 +108,13 @@ class Stack:
         self.media = MediaServers(
             data, bucket=s3, scanner=scanner, secret=known["S3_SECRET"], env=server_env, caller=caller
         )
+        self.push = PushProviders(data, python=python, env=server_env) if push else None
+        self.apps = self.push.variables() if self.push else {}
         self.env = environment.application(
             data,
             urls=self.urls,
             caller=caller,
-            overrides={**self.log, **self.media.variables(), **(overrides or {})},
+            overrides={**self.log, **self.media.variables(), **self.apps, **(overrides or {})},
             extra_limits=extra_limits,
         )
         taken = {port}
@@ -128,15 +133,15 @@ class Stack:
             self.api_ports[name] = ports.choose(taken)
             taken.add(self.api_ports[name])
             self.add(self._api(name))
-        push = worker and bool(self.env.get("PUSH_APPS"))
-        for name in ["worker-1"] * worker + ["fanout-1"] * fanout + ["push-1"] * push + ["beat"] * beat:
+        pushing = worker and bool(self.env.get("PUSH_APPS"))
+        for name in ["worker-1"] * worker + ["fanout-1"] * fanout + ["push-1"] * pushing + ["beat"] * beat:
             self.metrics_ports[name] = ports.choose(taken)
             taken.add(self.metrics_ports[name])
         if worker:
             self.add(self._worker())
         if fanout:
             self.add(self._fanout())
-        if push:
+        if pushing:
             self.add(self._push())
         if beat:
             self.add(self._beat())
@@ -153,6 +158,8 @@ class Stack:
             self.add(node.spec)
         for spec in self.media.specs:
             self.add(spec)
+        if self.push:
+            self.add(self.push.spec)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -220,7 +227,7 @@ class Stack:
         for names in (
             gateways,
             list(WORKERS),
-            ["valkey", *self._cluster_names(), *self.media.names],
+            ["valkey", *self._cluster_names(), *self.media.names, push_providers.NAME],
             self._nodes(),
             ["postgres"],
             ["archive"],
@@ -254,7 +261,14 @@ class Stack:
         return [node.name for node in self.ring.nodes] if self.ring else []
 
     def _servers(self) -> list[str]:
-        return [*self._nodes(), "postgres", "valkey", *self._cluster_names(), *self.media.names]
+        return [
+            *self._nodes(),
+            "postgres",
+            "valkey",
+            *self._cluster_names(),
+            *self.media.names,
+            push_providers.NAME,
+        ]
 
     def sync(self) -> None:
         """Bring the tables on Cassandra up to date, where the messages are there. Raises :class:`DevError`."""
@@ -317,6 +331,7 @@ class Stack:
             "urls": {name.removesuffix("_URL").lower(): url for name, url in self.urls.items()},
             "log": self.log,
             "media": self.media.variables(),
+            "push": self.apps,
             "data": str(self.data.root),
         }
 

@@ -35,6 +35,8 @@ class PushTarget(models.Model):
     error = models.CharField(max_length=64, default="")  # the reason of the last result that was not accepted
 
     class Meta:
+        verbose_name = "device notified"
+        verbose_name_plural = "devices notified"
         constraints = [
             models.UniqueConstraint(fields=["app", "token_hash"], name="notifications_target_token")
         ]

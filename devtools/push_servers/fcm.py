@@ -7,6 +7,7 @@ refused by name), sizes, lifetimes. Answers are those of Google's documentation.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import json
 import re
@@ -77,12 +78,23 @@ Answer = Callable[[Sent], Awaitable[Reply | Cut | GoAway | None]]
 
 class Google:
     """``sent``: what was accepted; ``asked``: all sends that came with a good bearer. ``answer``: a test's own answer to a send,
-    None: as Google would. ``token_answer``: the same for the token endpoint. ``life_s``: of the tokens given out."""
+    None: as Google would. ``token_answer``: the same for the token endpoint. ``life_s``: of the tokens given out.
+    ``account_key``: of the service account, None: a new one."""
 
-    def __init__(self, certificate: Path, key: Path, streams: int = STREAMS) -> None:
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        streams: int = STREAMS,
+        *,
+        account_key: rsa.RSAPrivateKey | None = None,
+    ) -> None:
         self.server = H2Server(self._begin, certificate, key, streams)
-        self._key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-        self._key_id = uuid.uuid4().hex
+        self._key = account_key or rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+        public = self._key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        self._key_id = hashlib.sha256(public).hexdigest()[:40]
         self._numbers = itertools.count(1)
         self._answering: set[asyncio.Task[None]] = set()
         self.tokens: set[str] = set()  # that are valid

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from cryptography import x509
 
-from bench.certificate import self_signed
 from devtools import ports
+from devtools.certificate import self_signed
 from devtools.paths import REPO
 from devtools.processes import Child, Spec
 from tests.deploy.names import Names

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from devtools import bootstrap, cassandra, cli, faults, fuzz, running
+from devtools import bootstrap, cassandra, cli, faults, fuzz, ports, running
 from devtools.errors import DevError
 from devtools.paths import DEFAULT_DATA, REPO, DataFolder
 from tests.faults.trials.catalogue import FAULTS
@@ -66,6 +66,17 @@ def test_a_part_of_a_data_folder_is_no_data_folder(tmp_path: Path) -> None:
         assert not part.exists() or part.parent == DEFAULT_DATA
     assert DataFolder(tmp_path / "second").whole is None
     assert DataFolder(tmp_path.parent / "s3").whole is None
+
+
+def test_apps_of_ones_own_and_those_that_are_brought_along(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "ensure", lambda: None)
+    monkeypatch.setenv("PUSH_APPS", "android")
+    port = str(ports.choose())
+    assert cli.main(["up", "--push", "--port", port, "--data", str(tmp_path / "data")]) == 1
+    assert "PUSH_APPS names apps of yours" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_api_is_searched_for_no_longer_than_was_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from tests.accounts.conftest import (  # noqa: F401
 )
 from tests.notifications.apns_app import App
 from tests.staff.conftest import Staff, make_staff, superuser  # noqa: F401
+from whatsapp.celery import app
 from whatsapp.infra import hot_sync
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -155,6 +156,8 @@ def test_staff_send_a_test_and_it_is_written_down(
         answer = superuser.client.post(test, {"reason": REASON}, follow=True)
     assert "It is on its way" in answer.content.decode()
     assert enqueued == [tasks.test_push]
+    # Whoever sends the others has the credentials, and may reach the provider.
+    assert app.amqp.router.route({}, tasks.test_push.name)["queue"].name == "push"
     (entry,) = LogEntry.objects.filter(object_id=ann.device_id)
     assert entry.get_change_message() == f"Test sent: {REASON}"
     assert token not in entry.object_repr

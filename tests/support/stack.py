@@ -52,7 +52,7 @@ class System:
     may be killed, for its messages (1 or 3);
     ``valkey_cluster``: hot state on three masters and three replicas. ``./dev test --hot cluster`` gives it to every system:
     the part that tests call "valkey" is then all of its nodes. ``s3``: files on an S3 server of its own; ``scanner``: a ClamAV
-    daemon of its own (marks: needs_s3, needs_packages).
+    daemon of its own (marks: needs_s3, needs_packages); ``push``: providers of push notifications, as of ``./dev up --push``.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class System:
         valkey_cluster: bool = False,
         s3: bool = False,
         scanner: bool = False,
+        push: bool = False,
     ) -> None:
         valkey_cluster = valkey_cluster or hot_on_cluster()
         root = early.FOLDER / f"system-{next(_numbers)}"
@@ -100,6 +101,7 @@ class System:
             valkey_cluster=valkey_cluster,
             s3=s3,
             scanner=scanner,
+            push=push,
             quick=True,
             python=Path(sys.executable),
         )

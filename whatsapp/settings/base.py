@@ -167,6 +167,8 @@ CELERY_TASK_ROUTES = (
         ("media.tasks.process", {"queue": "media"}),
         ("media.tasks.*", {"queue": "maintenance"}),
         ("notifications.tasks.push", {"queue": "push"}),
+        # By the process that sends the others: with its credentials, and the way out of its network.
+        ("notifications.tasks.test_push", {"queue": "push"}),
         ("notifications.tasks.*", {"queue": "maintenance"}),
         ("chats.tasks.*", {"queue": "maintenance"}),
         ("whatsapp.staff.tasks.*", {"queue": "maintenance"}),
