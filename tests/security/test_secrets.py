@@ -57,6 +57,9 @@ _TEXT = {
 _LOOKED_AT = {
     ("accounts/rest/samples.py", "a signed token"),  # an example of the API's document, signed with nothing
     ("accounts/rest/samples.py", "assigned"),
+    ("tests/notifications/test_fcm.py", "a private key"),  # what is none is refused
+    ("tests/notifications/test_registry.py", "a private key"),
+    ("tests/notifications/test_vapid.py", "a private key"),
     ("whatsapp/wire/examples.py", "a signed token"),
     ("whatsapp/wire/examples.py", "assigned"),
 }
