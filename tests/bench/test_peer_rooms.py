@@ -21,9 +21,14 @@ from bench.report import all_delivered
 
 EJABBERD = pytest.param(
     "ejabberd",
-    marks=pytest.mark.skipif(
-        not Path("/usr/sbin/ejabberdctl").exists(), reason="./dev bench fanout --peer ejabberd installs it"
-    ),
+    # By hand: its package starts a service of its own, which no test brings to a machine.
+    marks=[
+        pytest.mark.long,
+        pytest.mark.skipif(
+            not Path("/usr/sbin/ejabberdctl").exists(),
+            reason="./dev bench fanout --peer ejabberd installs it",
+        ),
+    ],
 )
 
 
