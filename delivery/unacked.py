@@ -34,8 +34,9 @@ class Unacked:
 
     def offered(self, session: Session, conversation: str, seq: int) -> None:
         """The session was told, or will be, that there is something up to ``seq``."""
-        if len(self._slot) < MAX_NOTED:
-            self._slot[session, conversation] = seq
+        key = session, conversation
+        if self._slot.get(key, 0) < seq and (len(self._slot) < MAX_NOTED or key in self._slot):
+            self._slot[key] = seq
 
     async def run(self) -> None:
         """For ever."""
