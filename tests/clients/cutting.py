@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any, Self
@@ -28,7 +29,10 @@ class Cutting:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        listening = socket.create_server(("127.0.0.1", 0))
+        # Little is on its way unseen: a window that grows would hold megabytes of an upload.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        self._server = await asyncio.start_server(self._serve, sock=listening)
         self.http = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
