@@ -3,40 +3,52 @@
 from accounts.models.account import Account, phone_hash
 from accounts.models.allowance import Allowance
 from accounts.models.block import Block
+from accounts.models.case import CATEGORIES, Case
 from accounts.models.contact import Contact
 from accounts.models.device import Device
 from accounts.models.device_link import DeviceLink
+from accounts.models.erasure import Erasure
 from accounts.models.identity import Identity, IdentityNews
 from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
 from accounts.models.limit_hit import LimitHit
+from accounts.models.limit_override import LimitOverride
 from accounts.models.picture import Photo, Picture
 from accounts.models.pin import Pin
 from accounts.models.prekey import DeviceKeys, Prekey
 from accounts.models.privacy import Audience, Privacy
 from accounts.models.refresh_token import RefreshToken
+from accounts.models.report import Report, ReportedMessage
+from accounts.models.sanction import Sanction
 from accounts.models.verification_code import VerificationCode
 
 __all__ = [
+    "CATEGORIES",
     "Account",
     "Allowance",
     "Audience",
     "Block",
+    "Case",
     "Contact",
     "Device",
     "DeviceKeys",
     "DeviceLink",
+    "Erasure",
     "Identity",
     "IdentityNews",
     "InstallationBan",
     "KeptAnswer",
     "LimitHit",
+    "LimitOverride",
     "Photo",
     "Picture",
     "Pin",
     "Prekey",
     "Privacy",
     "RefreshToken",
+    "Report",
+    "ReportedMessage",
+    "Sanction",
     "VerificationCode",
     "phone_hash",
 ]

@@ -47,6 +47,8 @@ class Account(models.Model):
     language = models.CharField(max_length=35, blank=True, default="")  # BCP 47
     region = models.PositiveSmallIntegerField(default=0)  # home region, 0..1023 as in conversation ids
     banned_until = models.BigIntegerField(null=True, blank=True)
+    #: Which class of accounts it is of for limits (``LimitOverride``); empty: none.
+    limit_class = models.CharField(max_length=32, blank=True, default="", db_default="")
     created_at = models.BigIntegerField(default=now_ms, editable=False)
     photo = models.ForeignKey(
         "Photo", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="shown_by"
