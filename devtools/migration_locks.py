@@ -63,6 +63,8 @@ JUDGED: Final[dict[tuple[str, str], str]] = {
     ("delivery.0009_amendments", "require-concurrent-index-creation"): _SHIPPED,
     ("groups.0002_icons", "adding-foreign-key-constraint"): _NEW_COLUMN,
     ("groups.0002_icons", "require-concurrent-index-creation"): _SHIPPED,
+    ("accounts.0013_reports_and_cases", "changing-column-type"): "a longer varchar: the catalogue only",
+    ("accounts.0013_reports_and_cases", "require-concurrent-index-creation"): _EMPTY,
     ("media.0002_pipeline", "require-concurrent-index-creation"): _EMPTY,
     ("media.0004_deleted", "require-concurrent-index-creation"): _EMPTY,
     ("media.0007_blocked_content", "require-concurrent-index-creation"): _EMPTY,

@@ -3,7 +3,7 @@
 from accounts.models.account import Account, phone_hash
 from accounts.models.allowance import Allowance
 from accounts.models.block import Block
-from accounts.models.case import CATEGORIES, Case
+from accounts.models.case import CATEGORIES, Case, CaseTrigger
 from accounts.models.contact import Contact
 from accounts.models.device import Device
 from accounts.models.device_link import DeviceLink
@@ -29,6 +29,7 @@ __all__ = [
     "Audience",
     "Block",
     "Case",
+    "CaseTrigger",
     "Contact",
     "Device",
     "DeviceKeys",

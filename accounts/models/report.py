@@ -17,13 +17,20 @@ class Report(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=8, choices=Kind.choices)
     category = models.CharField(max_length=32)
-    note = models.CharField(max_length=2_000, blank=True, default="")
+    #: Sealed (``accounts/evidence.py``): people quote what others wrote.
+    note = models.CharField(max_length=12_000, blank=True, default="")
     reporter = models.UUIDField(null=True, help_text="empty: the account was erased")
     reported = models.UUIDField(null=True, help_text="the account; empty for a group")
     conversation = models.UUIDField(null=True)
     media = models.UUIDField(null=True)
     created_at = models.BigIntegerField()
     case = models.ForeignKey("Case", on_delete=models.SET_NULL, null=True, related_name="reports")
+    #: Of all its messages: one that was forged makes the report one. Empty: it came with none.
+    verdict = models.CharField(max_length=16, blank=True, default="", db_default="")
+    #: What its reporter's word counted then, in hundredths of that of somebody new (``accounts/services/standing.py``).
+    weight = models.PositiveSmallIntegerField(default=0, db_default=0)
+    #: False: it adds nothing to an earlier one of the same reporter, or is forged.
+    counts = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         indexes = [
@@ -50,7 +57,8 @@ class ReportedMessage(models.Model):
     sender = models.UUIDField()
     sent_at = models.BigIntegerField(help_text="the server's time, ms")
     kind = models.CharField(max_length=32, default="text")
-    content = models.BinaryField(max_length=65_536)
+    #: Sealed (``accounts/evidence.py``); empty once its time was over.
+    content = models.BinaryField(max_length=66_000)
     media = models.UUIDField(null=True)
     verdict = models.CharField(max_length=16, choices=Verdict.choices)
 
