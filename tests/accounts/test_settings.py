@@ -131,6 +131,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "accounts.tasks.drop_photos",
         "groups.tasks.leave_retired",
         "whatsapp.staff.tasks.prune",
+        "whatsapp.staff.tasks.expire_approvals",
         "media.tasks.process_waiting",
         "media.tasks.drop_unused",
         "media.tasks.sweep_uploads",

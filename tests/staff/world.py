@@ -27,7 +27,7 @@ from media.storage import names, storage
 from notifications.models import PushTarget
 from tests.accounts.conftest import Person, sign_in
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff.models import Outcome, TaskRun
+from whatsapp.staff.models import Approval, Outcome, TaskRun
 
 #: In the log as the content of a message; no page may show it in any form.
 SECRET = b"the secret of the two of them"
@@ -43,6 +43,7 @@ class World:
     parked: Pending
     photo: Media
     blocked: BlockedContent
+    approval: Approval
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
@@ -112,6 +113,8 @@ class World:
             f"{beat}/periodictask/{self.job.pk}/delete/",
             *schedules,
             "/admin/limits/",
+            "/admin/approvals/",
+            f"/admin/approvals/{self.approval.pk}/",
             f"{auth}/user/",
             f"{auth}/user/add/",
             f"{auth}/user/{staff_user}/change/",
@@ -165,7 +168,11 @@ def make_world() -> World:
     blocked = BlockedContent.objects.create(
         sha256=some_hash(), reason="Reported by many people", created_at=now - 7_200_000
     )
-    return World(ann, bob, conversation, job, run, parked, photo, blocked)
+    approval = Approval.objects.create(
+        kind="tests.world", subject=ann.user_id, reason="Two people say so", asked_name="colleague", asked_at=now - 60_000,
+        expires_at=now + 3_600_000,
+    )  # fmt: skip
+    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval)
 
 
 def _notified(ann: Person, bob: Person, now: int) -> None:

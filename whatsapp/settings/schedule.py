@@ -86,4 +86,9 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=47),
         "options": {"expires": 3600},
     },
+    "staff-expire-approvals": {
+        "task": "whatsapp.staff.tasks.expire_approvals",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from django.utils.module_loading import import_string
 
 #: In the order they are installed: templates of ours before unfold's, unfold's before Django's.
 STAFF_APPS = [
@@ -25,10 +26,17 @@ WHATSAPP_ENV = os.environ.get("WHATSAPP_ENV", "development")
 STAFF_ISSUER = "Messaging admin"
 
 
-def _item(title: str, icon: str, link: str, permission: str = "") -> dict[str, Any]:
+def _item(title: str, icon: str, link: str, permission: str = "", count: str = "") -> dict[str, Any]:
+    """``permission``: of who sees it; or ``enter:`` and the path of a function of the user. ``count``:
+    path of a function of the request, whose number stands beside it."""
     item: dict[str, Any] = {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{link}")}
-    if permission:
+    if permission.startswith("enter:"):
+        enter = permission.removeprefix("enter:")
+        item["permission"] = lambda request: import_string(enter)(request.user)
+    elif permission:
         item["permission"] = lambda request: request.user.has_perm(permission)
+    if count:
+        item["count"] = count
     return item
 
 
@@ -134,6 +142,13 @@ UNFOLD = {
                 "items": [
                     _item("Staff users", "badge", "auth_user_changelist", "auth.view_user"),
                     _item("Staff groups", "groups", "auth_group_changelist", "auth.view_group"),
+                    _item(
+                        "Second person",
+                        "how_to_reg",
+                        "approvals",
+                        "enter:whatsapp.staff.approvals_page.enter",
+                        count="whatsapp.staff.approvals_page.to_decide",
+                    ),
                     _item("Audit log", "receipt_long", "admin_logentry_changelist", "admin.view_logentry"),
                 ],
             },

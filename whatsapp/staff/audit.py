@@ -8,8 +8,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 
 
-def record(*, by: User, on: Model, message: str, flag: int = CHANGE) -> None:
-    """Append one entry. ``message`` must hold no personal data of people who chat; the object is named by its id."""
+def record(*, by: User, on: Model, message: str, flag: int = CHANGE, action: str = "") -> None:
+    """Append one entry. ``action``: what was done, as a code (``approval.asked``). ``message`` must hold no personal data of
+    people who chat; the object is named by its id."""
     LogEntry.objects.create(
         user_id=by.pk,
         content_type=ContentType.objects.get_for_model(on),

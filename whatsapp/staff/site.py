@@ -14,11 +14,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import method_decorator
+from django.utils.module_loading import import_string
 from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
 from delivery.store.interface import Unavailable
-from whatsapp.staff import dashboard, jobs, limits_page, push_health, schedules, signin
+from whatsapp.staff import approvals_page, dashboard, jobs, limits_page, push_health, schedules, signin
 from whatsapp.staff.online import page as online
 
 View = Callable[..., HttpResponse]
@@ -105,8 +106,18 @@ class StaffSite(UnfoldAdminSite):
             path("jobs/<int:pk>/run/", wrap(jobs.run_now), name="job_run"),
             path("schedules/", wrap(schedules.schedules), name="schedules"),
             path("push/", wrap(push_health.push_health), name="push_health"),
+            path("approvals/", wrap(approvals_page.listing), name="approvals"),
+            path("approvals/<uuid:pk>/", wrap(approvals_page.one), name="approval"),
             path("limits/", wrap(limits_page.limits), name="limits"),
         ]
+
+    def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
+        """With a number at the items that count something (``count``), asked once a page and only for who sees the item."""
+        groups: list[dict[str, Any]] = super().get_sidebar_list(request)
+        for item in (item for group in groups for item in group["items"]):
+            if "count" in item and item["has_permission"]:
+                item["badge"] = str(import_string(item["count"])(request) or "")
+        return groups
 
     def get_urls(self) -> list[Any]:
         """Without Django's redirect to an object's own site, by numbers of tables and rows: nothing here has one."""

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from whatsapp.staff import recorder
+from whatsapp.staff import approvals, recorder
 from whatsapp.staff.models import TaskRun
 
 
@@ -16,3 +16,10 @@ def prune() -> None:
     Session.objects.filter(expire_date__lt=timezone.now()).delete()
     for task in TaskRun.objects.order_by().values_list("task", flat=True).distinct():
         recorder.trim(task)
+
+
+@shared_task
+def expire_approvals() -> None:
+    """End what waited for a second person in vain."""
+    while approvals.expire():
+        pass

@@ -14,11 +14,11 @@ from whatsapp.staff import times
 register = template.Library()
 
 _COLOURS = {
-    "success": ("ok", "good", "linked", "succeeded", "up", "ready"),
+    "success": ("ok", "good", "linked", "succeeded", "up", "ready", "approved"),
     "info": ("running", "direct", "processing", "stored", "uploading"),
     "primary": ("group",),
     "warning": ("signed out", "slow", "draining", "degraded", "overdue", "waits"),
-    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone", "parked", "refused"),
+    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone", "parked", "refused", "rejected"),
 }
 _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
 
