@@ -22,10 +22,11 @@ class Refused(Exception):
         self.retry_after_ms = retry_after_ms
 
 
-def banned(until: int | None) -> Refused:
-    """``banned``, the account or the device, with what the person may know: until when (ms), and where to appeal."""
+def banned(until: int | None, appeal_url: str | None = None) -> Refused:
+    """``banned``, the account or the device, with what the person may know: until when (ms), and where to appeal (of an account:
+    :func:`accounts.appeals.banned_account`)."""
     return Refused(
         Code.BANNED,
         "This account or device is banned.",
-        details={"until": until, "appealUrl": settings.APPEAL_URL},
+        details={"until": until, "appealUrl": settings.APPEAL_URL if appeal_url is None else appeal_url},
     )

@@ -61,9 +61,12 @@ def session_revoked(*, user_id: str, device_id: str, session_from: int | None = 
     _send(user_id, event)
 
 
-def user_banned(*, user_id: str, until: int) -> None:
-    """``error banned`` and close 4403 on all devices; ``until`` in ms."""
-    _send(user_id, {"type": "user.banned", "until": until})
+def user_banned(*, user_id: str, until: int, sanction: str = "") -> None:
+    """``error banned`` and close 4403 on all devices; ``until`` in ms. ``sanction``: against which they can appeal."""
+    event: dict[str, Any] = {"type": "user.banned", "until": until}
+    if sanction:
+        event["sanction"] = sanction
+    _send(user_id, event)
 
 
 def device_banned(*, user_id: str, device_id: str, until: int) -> None:

@@ -35,9 +35,17 @@ ORDER BY asked.place
 """  # noqa: S608  (a constant)
 
 
-_BANNED_UNTIL: Final = """
-SELECT greatest(account.banned_until, device.banned_until) FROM accounts_account account
-LEFT JOIN accounts_device device ON device.id = %s::uuid AND device.user_id = account.id WHERE account.id = %s::uuid
+_BAN: Final = """
+SELECT greatest(account.banned_until, device.banned_until),
+       CASE WHEN account.banned_until > %(now)s THEN (
+           SELECT sanction.id::text FROM accounts_sanction sanction
+           WHERE sanction.account_id = account.id AND sanction.kind IN ('suspension', 'permanent')
+             AND sanction.lifted_at IS NULL AND (sanction.until IS NULL OR sanction.until > %(now)s)
+           ORDER BY sanction.until DESC NULLS FIRST, sanction.id DESC LIMIT 1
+       ) END
+FROM accounts_account account
+LEFT JOIN accounts_device device ON device.id = %(device)s::uuid AND device.user_id = account.id
+WHERE account.id = %(user)s::uuid
 """
 
 
@@ -60,8 +68,10 @@ async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[
         return [row[0] for row in await cursor.fetchall()]
 
 
-async def banned_until(pool: AsyncConnectionPool, user: str, device: str) -> int | None:
-    """When the ban of a user or of this device ends (ms), the later one; None without one. Raises psycopg's errors."""
+async def ban_of(pool: AsyncConnectionPool, user: str, device: str) -> tuple[int | None, str]:
+    """When the ban of a user or of this device ends (ms), the later one, None without one; and the id of the sanction against
+    which the user can appeal, or "". Raises psycopg's errors."""
+    values = {"now": now_ms(), "user": user, "device": device}
     async with pool.connection() as connection:
-        row = await (await connection.execute(_BANNED_UNTIL, (device, user))).fetchone()
-        return row[0] if row else None
+        row = await (await connection.execute(_BAN, values)).fetchone()
+        return (row[0], row[1] or "") if row else (None, "")

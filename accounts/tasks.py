@@ -18,7 +18,7 @@ from accounts.models import (
     RefreshToken,
     VerificationCode,
 )
-from accounts.services import identities, idle
+from accounts.services import identities, idle, sanctions
 from accounts.services.pictures import drop_unused
 from delivery import tasks
 from whatsapp.infra.clock import now_ms
@@ -63,6 +63,12 @@ def prune() -> None:
 def drop_photos() -> int:
     """Photos that no account shows: left behind by a crash, or by a storage that was away. Returns how many are gone."""
     return drop_unused(Photo)
+
+
+@shared_task
+def end_sanctions() -> int:
+    """What sanctions did whose time is over is taken back. Returns of how many accounts."""
+    return sanctions.end_due(now=now_ms())
 
 
 @shared_task

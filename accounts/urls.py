@@ -1,8 +1,9 @@
 from django.urls import path
 
-from accounts.apis import auth, contacts, devices, keys, linking, me, phone, pin, privacy
+from accounts.apis import appeals, auth, contacts, devices, keys, linking, me, phone, pin, privacy
 
 urlpatterns = [
+    path("appeals/<str:token>", appeals.appeal),
     path("auth/register", auth.RegisterView.as_view()),
     path("auth/verify", auth.VerifyView.as_view()),
     path("auth/refresh", auth.RefreshView.as_view()),

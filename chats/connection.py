@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from accounts import appeals
 from accounts.errors import banned
 from accounts.news import News
 from accounts.opening import Opening
@@ -179,12 +180,12 @@ class Connection:
         """Ask the accounts. What the device is to be told, if that was asked as well. Whoever is not admitted is told why and
         closed: None."""
         gateway = self.gateway
-        until = None
+        ban: tuple[int | None, str] = (None, "")
         try:
             asked = Opening(access.user_id, access.device_id, access.issued_at, news)
             verdict, told = await gateway.opening.ask(asked)
             if verdict == "banned":
-                until = await gateway.banned_until(access.user_id, access.device_id)
+                ban = await gateway.ban_of(access.user_id, access.device_id)
         except Unavailable:
             self._unavailable(ref)
             return None
@@ -193,7 +194,7 @@ class Connection:
         if verdict == "ok":
             return told
         if verdict == "banned":
-            refused = banned(until)
+            refused = banned(ban[0], appeals.url(ban[1]))
             self.error(refused.code, refused.message, ref, details=refused.details)
         else:
             self.error(Code.UNAUTHENTICATED, f"this device is {verdict}", ref)

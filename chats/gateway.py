@@ -20,6 +20,7 @@ import psycopg
 from django.conf import settings
 from psycopg_pool import PoolTimeout
 
+from accounts import appeals
 from accounts import sessions as account_sessions
 from accounts.envelope_devices import envelope_devices_async
 from accounts.errors import banned
@@ -187,13 +188,13 @@ class Gateway:
         for (user, device, _), verdict in zip(sessions, verdicts, strict=True):
             session = self.node.hub.get(user, device) if verdict == "banned" else None
             if session is not None:
-                tell_banned(session, await self.banned_until(user, device))
+                tell_banned(session, *await self.ban_of(user, device))
         return verdicts
 
-    async def banned_until(self, user: str, device: str) -> int | None:
-        """Raises ``Unavailable``."""
+    async def ban_of(self, user: str, device: str) -> tuple[int | None, str]:
+        """Until when, and the sanction that it is for. Raises ``Unavailable``."""
         try:
-            return await account_sessions.banned_until(self.pool, user, device)
+            return await account_sessions.ban_of(self.pool, user, device)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 
@@ -246,7 +247,7 @@ class Gateway:
         sessions = self.node.sessions
         for session in list(self.node.hub.of(user)):
             if kind == "user.banned" or (kind == "device.banned" and event.get("deviceId") == session.device):
-                tell_banned(session, event.get("until"))
+                tell_banned(session, event.get("until"), event.get("sanction", ""))
                 sessions.end(session, Close.BANNED, "banned")
             elif kind in ("device.removed", "session.revoked") and event.get("deviceId") == session.device:
                 unlinked = kind == "device.removed"
@@ -324,11 +325,11 @@ def _a_while() -> int:
     return random.randrange(5_000, 10_000)
 
 
-def tell_banned(session: Session, until: int | None) -> None:
+def tell_banned(session: Session, until: int | None, sanction: str) -> None:
     """The error ``banned {until, appealUrl}``, before the close 4403."""
     if session.state is State.CLOSED:
         return
-    refused = banned(until)
+    refused = banned(until, appeals.url(sanction))
     metrics.error(refused.code)
     session.send(error_frame(refused.code, refused.message, details=refused.details))
 

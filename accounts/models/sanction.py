@@ -36,12 +36,23 @@ class Sanction(models.Model):
     appeal = models.CharField(max_length=8, choices=Appeal.choices, blank=True, default=Appeal.NONE)
     appeal_at = models.BigIntegerField(null=True, blank=True)
     appeal_text = models.CharField(max_length=2_000, blank=True, default="")
+    #: Of what a trigger did: which step of the ladder (``ABUSE_STEPS``), so that the next one is higher.
+    step = models.PositiveSmallIntegerField(null=True, blank=True)
+    #: The account's class before it: what it goes back to.
+    class_before = models.CharField(max_length=32, blank=True, default="", db_default="")
+    #: When its effect was taken back (ms): it was lifted, or somebody saw that its time was over.
+    ended_at = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         indexes = [
             models.Index(fields=["account", "-imposed_at"], name="accounts_sanction_newest"),
             models.Index(
                 fields=["appeal_at"], condition=models.Q(appeal="asked"), name="accounts_sanction_appeals"
+            ),
+            models.Index(
+                fields=["until"],
+                condition=models.Q(ended_at__isnull=True, until__isnull=False),
+                name="accounts_sanction_ending",
             ),
         ]
 

@@ -6,6 +6,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from accounts.appeals import banned_account
 from accounts.errors import banned
 from accounts.models import Account, Device
 from accounts.tokens import TokenError, read_access
@@ -30,7 +31,7 @@ def session(header: str) -> tuple[Account, Device] | None:
     if device is None:
         raise AuthenticationFailed("The device is not linked any more.")
     if device.user.is_banned(now_ms()):
-        raise banned(device.user.banned_until)
+        raise banned_account(device.user)
     if device.is_banned(now_ms()):
         raise banned(device.banned_until)
     if device.revoked_at is not None or access.issued_at < device.session_from:

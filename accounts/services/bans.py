@@ -1,4 +1,5 @@
-"""Bans, by staff: of an account, or of a device whatever account it signs in to.
+"""How a ban works: of an account, or of a device whatever account it signs in to. Why an account is banned, and for how long, is
+in ``sanctions.py``.
 
 They are reversible and lose nothing: devices stay linked, messages wait. Tokens are refused while a ban lasts, and live sockets
 get the error ``banned {until, appealUrl}`` and close 4403 within a second.
@@ -14,12 +15,12 @@ from accounts.models import Account, Device, InstallationBan
 from whatsapp.infra.clock import now_ms
 
 
-def ban(*, account: Account, until: int) -> None:
-    """Ban an account until a time (ms)."""
+def ban(*, account: Account, until: int, sanction: str = "") -> None:
+    """Ban an account until a time (ms). ``sanction``: the id of what it is for, against which its owner can appeal."""
     with transaction.atomic():
         account.banned_until = until
         account.save(update_fields=["banned_until"])
-        events.user_banned(user_id=str(account.pk), until=until)
+        events.user_banned(user_id=str(account.pk), until=until, sanction=sanction)
 
 
 def lift(*, account: Account) -> None:

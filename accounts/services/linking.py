@@ -19,7 +19,8 @@ from typing import Final, Literal, NamedTuple
 from django.db import transaction
 
 from accounts import limits
-from accounts.errors import Refused, banned
+from accounts.appeals import banned_account
+from accounts.errors import Refused
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, Device, DeviceLink
@@ -280,7 +281,7 @@ def _let_in(link: DeviceLink) -> Tokens:
     now = now_ms()
     check_not_banned(installation=installation, now=now)
     if account.is_banned(now):
-        raise banned(account.banned_until)
+        raise banned_account(account)
     approver = _approver(link.approver_id, now, link.approved_at)
     if approver is None:
         raise _gone()

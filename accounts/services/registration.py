@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import limits, sms
+from accounts.appeals import banned_account
 from accounts.errors import Refused, banned
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
@@ -134,7 +135,7 @@ def _open(
     check_not_banned(installation=installation, now=now)
     account = _account(phone, now)
     if account.is_banned(now):
-        raise banned(account.banned_until)
+        raise banned_account(account)
     # Read again: now that the account is locked, the device cannot be unlinked meanwhile.
     device = known_device(phone=phone, refresh_token=refresh_token)
     if device is not None and device.is_banned(now):

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import endings, events, tokens
+from accounts.appeals import banned_account
 from accounts.errors import Refused, banned
 from accounts.limits import DAY_MS
 from accounts.models import Device, RefreshToken
@@ -124,7 +125,7 @@ def refresh(*, refresh_token: str, idempotency_key: str = "") -> Tokens:
             if stored.expires_at <= now or device.revoked_at is not None:
                 raise ended
             if device.user.is_banned(now):
-                raise banned(device.user.banned_until)
+                raise banned_account(device.user)
             if device.is_banned(now):
                 raise banned(device.banned_until)
             stored.used_at = now

@@ -127,6 +127,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "chats.tasks.fsck",
         "accounts.tasks.tell_identities",
         "accounts.tasks.unlink_idle",
+        "accounts.tasks.end_sanctions",
         "groups.tasks.drop_icons",
         "accounts.tasks.drop_photos",
         "groups.tasks.leave_retired",

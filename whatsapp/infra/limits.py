@@ -123,6 +123,8 @@ class Limits:
     )
     push_oldest_ms: int = 24 * 3_600_000  # what is older only counts on the badge
     push_conversations: int = 16  # that one device is told of at once; the others only count on the badge
+    # what is done about abuse, fail closed
+    appeals_per_address_hour: int = 30  # forms sent to pages of appeals, from one address
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere

@@ -8,8 +8,10 @@ from whatsapp.settings import env
 
 #: Home region of accounts and conversations made here, 0..1023 (ten bits of a conversation id).
 HOME_REGION = env.number("HOME_REGION", 0)
-#: Where a banned user can appeal; sent with ``banned``.
+#: The operator's own page where a banned user can appeal, sent with ``banned``. Empty: the system's (``accounts/appeals.py``).
 APPEAL_URL = os.environ.get("APPEAL_URL", "")
+#: ``https://chat.example``, as people reach this system: addresses that are sent to them begin with it. Empty: they are paths.
+PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 
 ACCESS_TOKEN_MS = 3_600_000
 REFRESH_TOKEN_MS = 90 * 86_400_000

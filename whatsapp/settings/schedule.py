@@ -36,6 +36,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=7),
         "options": {"expires": 3600},
     },
+    "accounts-end-sanctions": {
+        "task": "accounts.tasks.end_sanctions",
+        "schedule": 30.0,
+        "options": {"expires": 30},
+    },
     "groups-leave-retired": {
         "task": "groups.tasks.leave_retired",
         "schedule": crontab(minute=27),

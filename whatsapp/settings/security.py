@@ -97,6 +97,14 @@ _PAGE: dict[str, Any] = {
 CONTENT_POLICIES: dict[str, dict[str, Any]] = {
     # Alpine.js, with which the admin's theme is made, evaluates the expressions in its attributes.
     "/admin/": {**_PAGE, "script-src": [SELF, NONCE, UNSAFE_EVAL]},
+    "/appeals/": {
+        "default-src": [NONE],
+        "style-src": [SELF],
+        "img-src": ["data:"],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    },
     "/schema/": {**_PAGE, "worker-src": [SELF, "blob:"]},
 }
 
