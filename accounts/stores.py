@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,18 @@ class Store(Protocol):
 
     def leftovers(self, person: Person) -> Iterator[Leftover]:
         """Search byte-wise for each identifier, also where none should be."""
+
+
+@runtime_checkable
+class Knowing(Protocol):
+    """A store that knows a person by more than ids and the number."""
+
+    def knows(self, user_id: str) -> Iterable[str]:
+        """What it knows the person by (:attr:`Person.others`): asked for in the transaction in which the account ends, before
+        anything of it goes."""
+
+    def shared(self, person: Person) -> Iterable[str]:
+        """Those of :attr:`Person.others` that somebody else has by now: whose finding would say nothing."""
 
 
 _stores: Final[dict[str, Store]] = {}

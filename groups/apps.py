@@ -6,7 +6,9 @@ class GroupsConfig(AppConfig):
     verbose_name = "Groups"
 
     def ready(self) -> None:
-        from accounts import endings
+        from accounts import endings, stores
+        from groups.stores import GroupStore
         from groups.tasks import leave_ended_soon
 
         endings.register(leave_ended_soon)
+        stores.register(GroupStore())

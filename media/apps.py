@@ -9,10 +9,12 @@ class MediaConfig(AppConfig):
     verbose_name = "Media"
 
     def ready(self) -> None:
-        from accounts import endings, squares
+        from accounts import endings, squares, stores
         from media.squares import squares as made_here
+        from media.stores import MediaStore
         from media.tasks import erase_soon
 
         endings.register(erase_soon)
+        stores.register(MediaStore())
         squares.bind(made_here)
         checks.register(scanned, TAG, deploy=True)

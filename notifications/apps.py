@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 from django.core import checks
 
-from accounts import endings
+from accounts import endings, stores
 from notifications import figures
 from notifications.checks import TAG, usable
 
@@ -12,7 +12,9 @@ class NotificationsConfig(AppConfig):
 
     def ready(self) -> None:
         from notifications.services.targets import clear_target
+        from notifications.stores import PushStore
 
         figures.show()
         endings.register_session(clear_target)
+        stores.register(PushStore())
         checks.register(usable, TAG, deploy=True)

@@ -12,11 +12,11 @@ from rest_framework.views import APIView
 
 from accounts.models import Account, Device
 from accounts.rest import pictures, samples
-from accounts.rest.disabled import not_built, refuse
-from accounts.rest.fields import LineField, ParagraphField
-from accounts.rest.schema import operation
+from accounts.rest.address import source_address
+from accounts.rest.fields import LineField, ParagraphField, TextField
+from accounts.rest.schema import BODY, operation
 from accounts.rest.uploads import FORM, picture
-from accounts.services import photos, pins
+from accounts.services import deletion, photos, pins
 from accounts.services.profile import update_profile
 from accounts.squares import TAKEN
 from whatsapp.wire.errors import Code
@@ -52,6 +52,24 @@ class MeOutput(serializers.Serializer):
     pinFailedAt = serializers.IntegerField(
         allow_null=True, help_text="when somebody last had the number's code and a wrong PIN"
     )
+
+
+class ProofInput(serializers.Serializer):
+    pin = TextField(max_length=64, required=False, allow_blank=True, allow_null=True)
+    code = TextField(max_length=16, required=False, allow_blank=True, allow_null=True)
+
+
+#: drf-spectacular describes no body of a DELETE.
+_PROOF: Final = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            name: {"type": ["string", "null"], "pattern": "^[^\\u0000]*$", "maxLength": most}
+            for name, most in (("pin", 64), ("code", 16))
+        },
+    },
+    "examples": {"with a PIN": {"value": {"pin": "271828"}}, "without": {"value": {"code": "123456"}}},
+}
 
 
 class PhotoForm(serializers.Serializer):
@@ -115,10 +133,32 @@ class MeView(APIView):
         )
         return Response(shown(changed, request.auth))
 
-    @not_built("delete_me")
+    @operation(
+        "delete_me",
+        tag="me",
+        summary="Delete the account",
+        extensions={BODY: _PROOF},
+        status=204,
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],
+    )
     def delete(self, request: Request) -> Response:
-        """Delete the account and what it holds. Promised by the interface; answers `feature_disabled` still."""
-        return refuse()
+        """Delete the account, for good. A token alone does not do: the body has the `pin` of the account, or when it has none the
+        `code` that `POST /auth/register` sends to its number. Without or with a wrong one the answer is `forbidden` with
+        `details` {pinRequired, pinWrong?}, {codeRequired} or {codeWrong}; wrong ones are limited.
+
+        At once: all sessions end (4410), the number is free, profile, photo, keys, address book, blocks and settings are gone,
+        groups are left, contacts get the notice `contact_deleted`. What was sent is still delivered. Everything else that is
+        kept of the account is gone within 90 days."""
+        data = ProofInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        deletion.delete_account(
+            account=request.user,
+            device=request.auth,
+            pin=data.validated_data.get("pin"),
+            code=data.validated_data.get("code"),
+            address=source_address(request),
+        )
+        return Response(status=204)
 
 
 class PhotoView(APIView):

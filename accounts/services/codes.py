@@ -126,3 +126,10 @@ def _allowance(
 
 def _wrong() -> Refused:
     return Refused(Code.UNAUTHENTICATED, "The code is wrong or has expired.")
+
+
+def for_session(refusal: Refused) -> Refused:
+    """The same, for who is signed in: ``unauthenticated`` would tell a client that its session has ended."""
+    if refusal.code != Code.UNAUTHENTICATED:
+        return refusal
+    return Refused(Code.FORBIDDEN, refusal.message, details={"codeWrong": True})

@@ -49,7 +49,7 @@ def change(
     with transaction.atomic():
         found = codes.check(phone=phone, code=code, asker=Asker(address, stored), device=None, now=now)
         if isinstance(found, Refused):
-            refusal: Refused | None = _shown(found)
+            refusal: Refused | None = codes.for_session(found)
         else:
             account, holder = _lock(account, device, phone)
             if holder is not None:
@@ -117,13 +117,6 @@ def _tell(account: Account, device: Device, old_hash: bytes, now: int) -> None:
     data = {"userId": str(account.pk), "phoneNumber": account.phone}
     events.notice(user_id=str(account.pk), kind="number_changed", data=data, but=str(device.pk))
     contacts.tell_new_number(account=account, old_hash=old_hash, now=now)
-
-
-def _shown(refusal: Refused) -> Refused:
-    """``unauthenticated`` would tell a client that its session has ended."""
-    if refusal.code != Code.UNAUTHENTICATED:
-        return refusal
-    return Refused(Code.FORBIDDEN, refusal.message, details={"codeWrong": True})
 
 
 def _not_primary() -> Refused:

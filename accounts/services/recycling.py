@@ -12,7 +12,7 @@ from django.db.models import Max
 from accounts import endings, profiles
 from accounts.limits import DAY_MS
 from accounts.models import Account, Block, Contact, Device, Pin, Privacy
-from accounts.services import identities
+from accounts.services import erasure, identities
 from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
 from accounts.services.photos import take_photo
@@ -39,10 +39,11 @@ def locked_until(*, account: Account) -> int:
 
 def retire(*, account: Account, now: int) -> None:
     """Take number, PIN, devices, profile, photo, address book, blocks, settings and drafts from an account; its id stays in the
-    logs of its conversations.
+    logs of its conversations until the erasure of the rest, which begins with this (``services/erasure.py``).
 
     Call it inside a transaction, with the account's row locked.
     """
+    erasure.begin(account=account, now=now)  # first: it notes what the rest of this deletes
     # In the order of their keys, as whoever bans an installation locks them.
     for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
         end_device(device=device, now=now, reason="ended")

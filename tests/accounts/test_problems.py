@@ -59,7 +59,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("DELETE", "/me"),
         ("POST", "/me/export"),
         ("POST", "/reports"),
         ("POST", "/calls/turn"),

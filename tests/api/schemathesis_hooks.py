@@ -292,12 +292,14 @@ class Callers:
     """Whose token a request carries."""
 
     def get(self, case: Any, context: Any) -> SignedUp:
-        if _name(case) in ("logout", "unlink_device", "set_pin", "remove_pin", "change_number"):
+        if _name(case) in ("logout", "unlink_device", "set_pin", "remove_pin", "change_number", "delete_me"):
             return sign_up(URL, SMS)
         return person("Ann")
 
     def set(self, case: Any, caller: SignedUp, context: Any) -> None:
         case.headers["Authorization"] = f"Bearer {caller.token}"
+        if _name(case) == "delete_me" and _generated(case, ParameterLocation.BODY) and _one_in(case, 2):
+            case.body = {"code": SMS.code(URL, caller.phone)}
         if _name(case) == "unlink_device" and _generated(case, ParameterLocation.PATH) and _one_in(case, 2):
             case.path_parameters["device_id"] = caller.device_id
 

@@ -8,6 +8,8 @@ from whatsapp.settings import env
 
 #: Home region of accounts and conversations made here, 0..1023 (ten bits of a conversation id).
 HOME_REGION = env.number("HOME_REGION", 0)
+#: From the end of an account until nothing of it may be left, days (``docs/data-protection.md``).
+ERASURE_DUE_DAYS = env.number("ERASURE_DUE_DAYS", 90)
 #: The operator's own page where a banned user can appeal, sent with ``banned``. Empty: the system's (``accounts/appeals.py``).
 APPEAL_URL = os.environ.get("APPEAL_URL", "")
 #: ``https://chat.example``, as people reach this system: addresses that are sent to them begin with it. Empty: they are paths.

@@ -1,0 +1,94 @@
+"""What the tables of accounts hold of a person. ``accounts/stores.py`` is the registry of all stores."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Final
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from accounts.models import (
+    Account,
+    Block,
+    Case,
+    Contact,
+    Erasure,
+    Identity,
+    IdentityNews,
+    LimitOverride,
+    Photo,
+    Prekey,
+    Report,
+    ReportedMessage,
+    VerificationCode,
+)
+from accounts.searching import leftovers_in_tables, tables_of
+from accounts.services import pictures
+from accounts.stores import Leftover, Part, Person
+
+#: Rows of one statement.
+BATCH: Final = 500
+#: A photo's files could not be deleted: again in so many ms.
+AGAIN_MS: Final = 60_000
+
+
+class AccountStore:
+    """Account, devices, keys, address books, sanctions and reports: everything in the tables of this app, and photos.
+
+    What others have said of the person goes as well: their contact entry, which would lead to nobody; their block. A report that
+    the person has made stays, without a name; of one about the person category and time stay, for the figures, and nothing else.
+    """
+
+    name = "accounts"
+    #: Rows of all other apps point at the account.
+    last = True
+
+    def erase(self, person: Person, *, now: int) -> int:
+        user = uuid.UUID(person.user_id)
+        for photo in Photo.objects.filter(account=user, shown_by=None)[:BATCH]:
+            if not pictures.discard(photo):
+                return now + AGAIN_MS
+        if Photo.objects.filter(account=user).exists():
+            Account.objects.filter(pk=user, retired_at__isnull=False).update(photo=None)
+            return now
+        for rows in (
+            Contact.objects.filter(Q(user=user) | Q(owner=user)),
+            Block.objects.filter(Q(user=user) | Q(owner=user)),
+            IdentityNews.objects.filter(Q(user=user) | Q(about=user)),
+            Prekey.objects.filter(device__user=user),
+            ReportedMessage.objects.filter(Q(sender=user) | Q(report__reported=user)),
+        ):
+            if rows.filter(pk__in=list(rows.values_list("pk", flat=True)[:BATCH])).delete()[0]:
+                return now  # there may be more
+        self._forget_in_reports(user)
+        with transaction.atomic():
+            # Only where it says nothing any more: who was told last.
+            Identity.objects.filter(told_after=user, changed_at__lte=F("told_at")).update(told_after=None)
+            LimitOverride.objects.filter(scope=LimitOverride.Scope.USER, subject=person.user_id).delete()
+            if person.phone and not Account.objects.filter(phone=person.phone).exists():
+                VerificationCode.objects.filter(phone=person.phone).delete()
+            Account.objects.filter(pk=user, retired_at__isnull=False).delete()
+        return 0
+
+    def _forget_in_reports(self, user: uuid.UUID) -> None:
+        with transaction.atomic():
+            Report.objects.filter(reporter=user).update(reporter=None, note="")
+            Report.objects.filter(reported=user).update(reported=None, note="")
+            for case in Case.objects.select_for_update().filter(subject=user):
+                # Nobody's id: what was decided, and when, stays for the figures.
+                case.subject = uuid.uuid4()
+                case.outcome_reason = ""
+                if case.state != Case.State.CLOSED:
+                    case.state, case.outcome = Case.State.CLOSED, "erased"
+                    case.closed_at = case.closed_at or case.due_at
+                case.save()
+
+    def export(self, person: Person) -> Iterator[Part]:
+        del person
+        return iter(())
+
+    def leftovers(self, person: Person) -> Iterator[Leftover]:
+        tables = tables_of("accounts") - {Erasure._meta.db_table}
+        return leftovers_in_tables(self.name, person, tables)

@@ -1,0 +1,90 @@
+"""What identifies a person in the stores: whoever erases, exports or searches begins with it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.db.models import Q
+
+from accounts import stores
+from accounts.limits import subject_hash
+from accounts.models import Account, Device, Photo
+from accounts.stores import Person
+
+_NONCE: Final = 12
+
+
+def person_of(account: Account) -> Person:
+    """The account as it is now. Stores of other apps add what they know the person by (``Store.knows``)."""
+    user_id = str(account.pk)
+    devices = list(Device.objects.filter(user=account).values_list("pk", "installation"))
+    others = {bytes(installation).hex() for _, installation in devices if installation}
+    others.update(photo.hex for photo in Photo.objects.filter(account=account).values_list("pk", flat=True))
+    for store in stores.all_stores():
+        others.update(_known(store, user_id))
+    return Person(
+        user_id=user_id,
+        phone=account.phone or "",
+        device_ids=tuple(str(device) for device, _ in devices),
+        others=tuple(sorted(others)),
+    )
+
+
+def _known(store: stores.Store, user_id: str) -> Iterable[str]:
+    knows = getattr(store, "knows", None)
+    return knows(user_id) if knows is not None else ()
+
+
+def user_hash(user_id: str) -> bytes:
+    """What is left of an erased account: a keyed hash of its id, which tells who has the id and the key that it was erased."""
+    return subject_hash("erased", user_id)
+
+
+def seal(person: Person) -> bytes:
+    """Encrypted under ``SECRET_KEY``, for :class:`accounts.models.Erasure`."""
+    text = json.dumps([person.user_id, person.phone, person.device_ids, person.conversations, person.others])
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCM(_key()).encrypt(nonce, text.encode(), person.user_id.encode())
+
+
+def unseal(data: bytes, user_id: str) -> Person:
+    """Of what was sealed under another ``SECRET_KEY`` only the id is known."""
+    try:
+        found = json.loads(AESGCM(_key()).decrypt(data[:_NONCE], data[_NONCE:], user_id.encode()))
+    except InvalidTag:
+        return Person(user_id)
+    user, phone, devices, conversations, others = found
+    return Person(user, phone, tuple(devices), tuple(conversations), tuple(others))
+
+
+def without_shared(person: Person) -> Person:
+    """What somebody else has now is not theirs any more: a number that another account was made with since, an installation or
+    a token that a device of another account names."""
+    phone = person.phone
+    if phone and Account.objects.filter(~Q(pk=person.user_id), phone=phone).exists():
+        phone = ""
+    shared = {
+        bytes(installation).hex()
+        for installation in Device.objects.filter(~Q(user=person.user_id), installation__isnull=False)
+        .filter(installation__in=[bytes.fromhex(one) for one in person.others if _is_hash(one)])
+        .values_list("installation", flat=True)
+    }
+    others = set(person.others) - shared
+    for store in stores.all_stores():
+        drop = getattr(store, "shared", None)
+        if drop is not None:
+            others -= set(drop(person))
+    return Person(person.user_id, phone, person.device_ids, person.conversations, tuple(sorted(others)))
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text)
+
+
+def _key() -> bytes:
+    return subject_hash("key", "erasure")
