@@ -23,6 +23,7 @@ from delivery.store.values import (
     DeviceRow,
     First,
     Flags,
+    Forgotten,
     ListedConversation,
     MemberReceipt,
     OutboxRow,
@@ -169,6 +170,15 @@ class Store(Protocol):
 
     async def forget_flags(self, user: str) -> None:
         """Delete all that the user has set. Idempotent."""
+
+    # -- the end of a user ------------------------------------------------------------------------------------------
+    async def forget_user(
+        self, user: str, devices: Sequence[str], ended_at: int, now: int, limit: int = 100
+    ) -> Forgotten:
+        """Delete what is kept of a user who was ended for good at ``ended_at`` (ms) and has left all groups: intervals, receipts,
+        flags, and direct conversations wholly, with what the other one has written there since. A conversation in which an event
+        of the time before has not expired is left, for others may be owed it; so are all but ``limit`` others. ``devices``: all
+        that the user ever had. Idempotent."""
 
     # -- devices ----------------------------------------------------------------------------------------------------
     async def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:

@@ -14,6 +14,7 @@ from delivery.store import (
     attention,
     devices,
     flags,
+    forget,
     log,
     outbox,
     positions,
@@ -38,6 +39,7 @@ from delivery.store.values import (
     DeviceRow,
     First,
     Flags,
+    Forgotten,
     ListedConversation,
     MemberReceipt,
     OutboxRow,
@@ -186,6 +188,13 @@ class PostgresStore:
 
     async def forget_flags(self, user: str) -> None:
         await self._run(flags.forget_flags(user))
+
+    # -- the end of a user
+    async def forget_user(
+        self, user: str, devices: Sequence[str], ended_at: int, now: int, limit: int = 100
+    ) -> Forgotten:
+        del now  # stores that stamp what they write need it
+        return await self._run(forget.forget_user(user, devices, ended_at, limit), transaction=True)
 
     # -- devices
     async def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:

@@ -21,6 +21,7 @@ from delivery.store import (
     chosen,
     devices,
     flags,
+    forget,
     log,
     outbox,
     positions,
@@ -44,6 +45,7 @@ from delivery.store.values import (
     DeviceRow,
     First,
     Flags,
+    Forgotten,
     ListedConversation,
     MemberReceipt,
     OutboxRow,
@@ -232,6 +234,13 @@ class SyncStore:
 
     def forget_flags(self, user: str) -> None:
         self._run(flags.forget_flags(user))
+
+    # -- the end of a user
+    def forget_user(
+        self, user: str, devices: Sequence[str], ended_at: int, now: int, limit: int = 100
+    ) -> Forgotten:
+        del now  # stores that stamp what they write need it
+        return self._run(forget.forget_user(user, devices, ended_at, limit), transactional=True)
 
     # -- devices
     def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:

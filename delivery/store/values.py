@@ -306,6 +306,13 @@ class Attention(NamedTuple):
     at: int  # when the event was appended, ms; 0: it is not there
 
 
+class Forgotten(NamedTuple):
+    """Conversations of a user who is gone."""
+
+    done: int  # that nothing in says so any more
+    left: int
+
+
 class OwnFlags(NamedTuple):
     flags: Flags
     pinned: int  # other conversations of the user that are pinned

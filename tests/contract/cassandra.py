@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from delivery.store.cassandra import search
 from delivery.store.cassandra.copied import HotDocuments
 from delivery.store.cassandra.copies import Copies
 from delivery.store.cassandra.document import Document
@@ -23,6 +24,7 @@ from tests.contract.harness import Announced, ReceiptRow, Stored
 from tests.contract.people import T0, answered, new_id
 from tests.support.wire import Wire
 from whatsapp.infra.hot import Hot
+from whatsapp.infra.needles import Needles
 
 #: Those of the first numbers of a conversation, and all of the table of writers.
 _BUCKETS, _PARTS = list(range(3)), list(range(16))
@@ -391,6 +393,15 @@ class CassandraHarness:
                 "INSERT INTO $.vanishing (hour, at, conversation, seq) VALUES (?, ?, ?, ?)",
                 earlier, at - ms, conversation, seq,
             )  # fmt: skip
+
+    async def search(self, needles: Needles) -> list[tuple[str, str]]:
+        """(table, kind) of what is found of an identifier, whatever table it is in."""
+        found: list[tuple[str, str]] = []
+        for table in await search.tables(self.db, self.documents):
+            kinds, state = await search.search(self.db, self.documents, needles, table, None)
+            assert state is None
+            found += [(table, kind) for kind in kinds]
+        return found
 
     async def floor(self, conversation: str) -> int:
         """Everything up to it has expired."""

@@ -19,6 +19,7 @@ from delivery.store.postgres import PostgresStore
 from delivery.store.sync import SyncStore
 from tests.contract.people import T0, new_id
 from tests.support.wire import Wire
+from whatsapp.infra.needles import Needles
 from whatsapp.infra.postgres import open_pool
 from whatsapp.settings import databases
 
@@ -226,6 +227,18 @@ class PostgresHarness:
     async def due(self, conversation: str, ms: int) -> None:
         """What vanishes of it is to be looked for this much earlier."""
         await self.sql("UPDATE delivery_vanishing SET at = at - %s WHERE conversation = %s", ms, conversation)
+
+    async def search(self, needles: Needles) -> list[tuple[str, str]]:
+        """(table, kind) of what is found of an identifier, whatever table it is in."""
+        rows = await self.sql(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'delivery%%'"
+        )
+        return [
+            (table, kind)
+            for (table,) in rows
+            for kind, pattern in needles.text_patterns().items()
+            if await self.sql(f"SELECT 1 FROM {table} held WHERE held::text ~* %s LIMIT 1", pattern)
+        ]
 
     async def floor(self, conversation: str) -> int:
         """Everything up to it has expired."""

@@ -159,6 +159,18 @@ class Cassandra:
                 return found
             statement.set_page_state(result.page_state())
 
+    async def page(self, cql: str, state: bytes | None, size: int) -> tuple[list[Row], bytes | None]:
+        """Some rows of a read without parameters, from where the last page has ended (None: the first one); and where this one
+        has, None: there are no more."""
+        statement = await self._statement(cql, ())
+        statement.set_is_idempotent(True)
+        statement.set_page_size(size)
+        if state is not None:
+            statement.set_page_state(state)
+        result = await self._ask("read", self._session.execute(statement))
+        rows = [row.as_tuple() for row in result]
+        return rows, result.page_state() if result.has_more_pages() else None
+
     async def asked_of(
         self, host: str, port: int, cql: str, *params: Any, timeout_s: float = REQUEST_TIMEOUT_S
     ) -> list[Row]:

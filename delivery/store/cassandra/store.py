@@ -12,6 +12,7 @@ from delivery.store.cassandra import (
     blocks,
     devices,
     flags,
+    forget,
     fsck,
     fsck_engine,
     fsck_rows,
@@ -24,6 +25,7 @@ from delivery.store.cassandra import (
     requests,
     retention,
     roster,
+    search,
     trace,
     unread,
     vanishing,
@@ -47,6 +49,7 @@ from delivery.store.values import (
     DeviceRow,
     First,
     Flags,
+    Forgotten,
     ListedConversation,
     MemberReceipt,
     OutboxRow,
@@ -244,6 +247,12 @@ class CassandraStore:
     async def forget_flags(self, user: str) -> None:
         await flags.forget_flags(self._db, user)
 
+    # -- the end of a user
+    async def forget_user(
+        self, user: str, devices: Sequence[str], ended_at: int, now: int, limit: int = 100
+    ) -> Forgotten:
+        return await forget.forget_user(self._db, self._documents, user, devices, ended_at, now, limit)
+
     # -- devices
     async def link_device(self, user: str, device: str, now: int, since: int = 0) -> None:
         await devices.link(self._db, self._documents, user, device, now, since)
@@ -328,6 +337,8 @@ _INSPECTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     "rosters": fsck_engine.rosters,
     "owed": fsck_engine.owing,
     "member_heads": fsck_engine.member_heads,
+    "tables": search.tables,
+    "search": search.search,
 }
 _QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     question.__name__: question
