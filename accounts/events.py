@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
-from whatsapp.infra.bus import PROFILE, VISIBILITY
+from whatsapp.infra.bus import LIMIT_CLASS, PROFILE, VISIBILITY
 from whatsapp.infra.layer import BusLayer
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,29 @@ def devices_changed(*, user_id: str) -> None:
             async_to_sync(everybody)()
         except Exception:
             log.exception("a change of devices was not published")
+
+    transaction.on_commit(send)
+
+
+def limits_changed(*, user_id: str) -> None:
+    """An account has other limits, or is of another class: its sockets go by them within a second. Lost, they do at the check of
+    the sessions, each 60 s."""
+    _send(user_id, {"type": "limits.changed"})
+
+
+def limit_class_changed(*, limit_class: str) -> None:
+    """A class has other limits. All gateways hear of it: any may have sessions of such accounts. Lost, as above."""
+
+    async def everybody() -> None:
+        layer = get_channel_layer()
+        if isinstance(layer, BusLayer):
+            await layer.tell_all([limit_class], LIMIT_CLASS)
+
+    def send() -> None:
+        try:
+            async_to_sync(everybody)()
+        except Exception:
+            log.exception("a change of a class of limits was not published")
 
     transaction.on_commit(send)
 

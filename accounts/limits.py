@@ -1,6 +1,7 @@
 """Limits that guard money and accounts: counted in PostgreSQL, exact over a sliding window, failing closed.
 
-Nothing is let through uncounted: when PostgreSQL does not answer, its error goes up and the caller is ``unavailable``.
+Nothing is let through uncounted: when PostgreSQL does not answer, its error goes up and the caller is ``unavailable``. What the
+limit of an account is says :func:`limit_for`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Final
 from django.conf import settings
 from django.db import connection, transaction
 
+from accounts import own_limits
 from accounts.errors import Refused
-from accounts.models import LimitHit
+from accounts.models import Account, LimitHit
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 HOUR_MS: Final = 3_600_000
@@ -34,6 +38,16 @@ WITH hits AS (
 )
 SELECT EXISTS (SELECT FROM added), oldest FROM counted
 """
+
+
+def limit_for(account: Account, name: str) -> int:
+    """The value of the limit ``name`` for this account: its own, that of its class, or everybody's. Asks nothing of an account
+    that has neither; an account's class is looked up once in a few seconds (``own_limits.KEPT_S``). ``name``: of a limit that is
+    overridable (``whatsapp/infra/limit_table.py``)."""
+    if account.own_limits is None and not account.limit_class:
+        return getattr(LIMITS, name)  # type: ignore[no-any-return]
+    value = own_limits.value_of(account, name, now_ms())
+    return getattr(LIMITS, name) if value is None else value
 
 
 def subject_hash(scope: str, subject: str) -> bytes:

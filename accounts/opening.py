@@ -10,6 +10,7 @@ import msgspec
 
 from accounts import news
 from accounts.news import NOTHING, News
+from accounts.own_limits import OWN_LIMITS
 from accounts.sessions import VERDICT, Verdict
 from delivery.store.operation import Query, Rows, numbers, uuids
 from whatsapp.infra.clock import now_ms
@@ -30,6 +31,7 @@ class Opening(NamedTuple):
 class Answer(NamedTuple):
     verdict: Verdict
     news: News
+    limits: str | None  # what :func:`accounts.own_limits.given` takes
 
 
 class _Told(msgspec.Struct):
@@ -49,7 +51,8 @@ SELECT {VERDICT},
             (SELECT count(*) FROM accounts_prekey p WHERE p.device_id = keys.device_id AND p.kind = 2 AND p.given_at IS NULL)
         ) END,
         'identities', changes.told, 'devices', others.told
-    )::text END
+    )::text END,
+    {OWN_LIMITS}
 FROM (SELECT %s::bigint AS now, %s::bigint AS since) given
 CROSS JOIN unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::boolean[])
     WITH ORDINALITY AS asked (user_id, device_id, issued, news, place)
@@ -98,8 +101,8 @@ async def ask(rows: Rower, openings: Sequence[Opening]) -> list[Answer]:
         news.MAX_DEVICES,
     )
     return [
-        Answer(cast(Verdict, verdict), _news(told) if told else NOTHING)
-        for verdict, told in await rows(Query(_ASK, values))
+        Answer(cast(Verdict, verdict), _news(told) if told else NOTHING, limits)
+        for verdict, told, limits in await rows(Query(_ASK, values))
     ]
 
 

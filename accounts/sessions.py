@@ -4,10 +4,11 @@ connect: ``opening``)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from psycopg_pool import AsyncConnectionPool
 
+from accounts.own_limits import OWN_LIMITS
 from whatsapp.infra.clock import now_ms
 
 Verdict = Literal["ok", "unlinked", "banned", "revoked"]
@@ -25,7 +26,7 @@ VERDICT: Final = """CASE
 END"""
 
 _IDENTIFY: Final = f"""
-SELECT {VERDICT}
+SELECT {VERDICT}, {OWN_LIMITS}
 FROM (SELECT %(now)s::bigint AS now) given
 CROSS JOIN unnest(%(users)s::uuid[], %(devices)s::uuid[], %(issued)s::bigint[])
     WITH ORDINALITY AS asked (user_id, device_id, issued, place)
@@ -33,6 +34,11 @@ LEFT JOIN accounts_device device ON device.id = asked.device_id AND device.user_
 LEFT JOIN accounts_account account ON account.id = asked.user_id
 ORDER BY asked.place
 """  # noqa: S608  (a constant)
+
+
+class Standing(NamedTuple):
+    verdict: Verdict
+    limits: str | None  # what :func:`accounts.own_limits.given` takes
 
 
 _BAN: Final = """
@@ -49,8 +55,8 @@ WHERE account.id = %(user)s::uuid
 """
 
 
-async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[Verdict]:
-    """A verdict for each session, in order; one SQL statement for the whole list.
+async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[Standing]:
+    """How each session stands, in order; one SQL statement for the whole list.
 
     Unknown users and devices are ``unlinked``. Raises psycopg's errors when PostgreSQL is away: the caller decides (a
     connect is answered ``unavailable``, living sockets stay).
@@ -65,7 +71,7 @@ async def identify(pool: AsyncConnectionPool, pairs: Sequence[Session]) -> list[
     }
     async with pool.connection() as connection:
         cursor = await connection.execute(_IDENTIFY, parameters)
-        return [row[0] for row in await cursor.fetchall()]
+        return [Standing(*row) for row in await cursor.fetchall()]
 
 
 async def ban_of(pool: AsyncConnectionPool, user: str, device: str) -> tuple[int | None, str]:

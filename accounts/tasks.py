@@ -18,7 +18,7 @@ from accounts.models import (
     RefreshToken,
     VerificationCode,
 )
-from accounts.services import identities, idle, sanctions
+from accounts.services import identities, idle, limit_overrides, sanctions
 from accounts.services.pictures import drop_unused
 from delivery import tasks
 from whatsapp.infra.clock import now_ms
@@ -44,8 +44,8 @@ def tell_identities_soon() -> None:
 
 @shared_task
 def prune() -> None:
-    """Delete what has no effect any more: expired codes (also those of new devices), tokens and bans, answers
-    kept for repeats, counted events older than the longest window, prekeys that were given out, and news."""
+    """Delete what has no effect any more: expired codes (also those of new devices), tokens, bans and limits of one account or
+    class, answers kept for repeats, counted events older than the longest window, prekeys that were given out, and news."""
     now = now_ms()
     VerificationCode.objects.filter(expires_at__lte=now).delete()
     DeviceLink.objects.filter(expires_at__lte=now - LINK_KEPT_MS).delete()
@@ -57,6 +57,8 @@ def prune() -> None:
     Allowance.objects.filter(tat__lte=now * 1000).delete()
     Prekey.objects.filter(given_at__lte=now - USED_KEPT_MS).delete()
     IdentityNews.objects.filter(at__lte=now - NEWS_KEPT_MS).delete()
+    while limit_overrides.prune(now=now):
+        pass
 
 
 @shared_task

@@ -183,7 +183,7 @@ class Connection:
         ban: tuple[int | None, str] = (None, "")
         try:
             asked = Opening(access.user_id, access.device_id, access.issued_at, news)
-            verdict, told = await gateway.opening.ask(asked)
+            verdict, told, limits = await gateway.opening.ask(asked)
             if verdict == "banned":
                 ban = await gateway.ban_of(access.user_id, access.device_id)
         except Unavailable:
@@ -192,6 +192,8 @@ class Connection:
         if self.outlet.closed or (self.session is not None and self.session.state is State.CLOSED):
             return None
         if verdict == "ok":
+            if self.session is not None:
+                gateway.own_limits.apply(self.session, limits)
             return told
         if verdict == "banned":
             refused = banned(ban[0], appeals.url(ban[1]))
@@ -215,7 +217,9 @@ class Connection:
                 sync_required=rebuilt,
                 pending=session.pending,
                 ping_ms=LIMITS.ping_ms,
-                limits=frames.Limits(LIMITS.frame_bytes, LIMITS.content_bytes, LIMITS.messages_per_minute),
+                limits=frames.Limits(
+                    LIMITS.frame_bytes, LIMITS.content_bytes, session.limits.messages_per_minute
+                ),
                 ref=frame.ref,
             )
         )
@@ -251,8 +255,7 @@ class Connection:
 
     def on_frame(self, data: bytes, text: bool) -> None:
         """A whole message arrived."""
-        over = self._flood.take(asyncio.get_running_loop().time() * 1000, LIMITS.frames_per_second, 1_000)
-        if over:
+        if over := self._over():
             self._flooded(over)
             return
         try:
@@ -278,10 +281,14 @@ class Connection:
 
     def on_control(self) -> bool:
         """A ping or pong arrived; it counts as a frame. False if it is one too many."""
-        over = self._flood.take(asyncio.get_running_loop().time() * 1000, LIMITS.frames_per_second, 1_000)
-        if over:
+        if over := self._over():
             self._flooded(over)
         return not over
+
+    def _over(self) -> float:
+        """Take one frame: 0, or ms until one more is allowed."""
+        limits = LIMITS if self.session is None else self.session.limits
+        return self._flood.take(asyncio.get_running_loop().time() * 1000, limits.frames_per_second, 1_000)
 
     def _handle(self, frame: Any) -> None:
         session = self.session

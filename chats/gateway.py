@@ -26,10 +26,12 @@ from accounts.envelope_devices import envelope_devices_async
 from accounts.errors import banned
 from accounts.last_seen import LastSeen
 from accounts.opening import Answer, Opening, ask
+from accounts.sessions import Standing
 from accounts.visibility import Pair, readers_async, reads_shown_async, visible_async
 from chats import gauges
 from chats.admission import Admission, Rates, Slots, most_connections, step_ms
 from chats.news import Newsboy
+from chats.own_limits import OwnLimits
 from delivery import tasks
 from delivery.node import Node
 from delivery.ports import NOTHING, Attached, Reads, Shown
@@ -44,6 +46,7 @@ from media import attaching
 from notifications import binding
 from whatsapp.infra import clock, metrics
 from whatsapp.infra.batcher import AskBatcher
+from whatsapp.infra.bus import LIMIT_CLASS
 from whatsapp.infra.layer import LAYER
 from whatsapp.infra.limits import LIMITS, Rate
 from whatsapp.infra.postgres import open_pool
@@ -113,6 +116,8 @@ class Gateway:
         )
         binding.bind_gateway(self.node, self.pool)
         self.node.bus.subscribe(LAYER, self.on_layer)
+        self.own_limits = OwnLimits(self.pool, self.node.hub)
+        self.node.bus.subscribe(LIMIT_CLASS, self.own_limits.class_changed)
         self._accounts = Channel(self.pool)
         #: Answers :class:`accounts.opening.Answer`, raises ``Unavailable``.
         self.opening: AskBatcher[Opening] = AskBatcher(self._ask, spacing=spacing(LIMITS.opening_spacing_ms))
@@ -137,9 +142,9 @@ class Gateway:
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 
-    async def _identify(self, sessions: Any) -> list[str]:
+    async def _identify(self, sessions: Any) -> list[Standing]:
         try:
-            return list(await account_sessions.identify(self.pool, sessions))
+            return await account_sessions.identify(self.pool, sessions)
         except (psycopg.Error, PoolTimeout, OSError) as error:
             raise Unavailable(str(error)) from None
 
@@ -183,13 +188,18 @@ class Gateway:
             raise Unavailable(str(error)) from None
 
     async def _judge(self, sessions: Any) -> list[str]:
-        """What the check of the living sessions asks. It ends whom it must; the banned are told before why."""
-        verdicts = await self._identify(sessions)
-        for (user, device, _), verdict in zip(sessions, verdicts, strict=True):
-            session = self.node.hub.get(user, device) if verdict == "banned" else None
-            if session is not None:
+        """What the check of the living sessions asks. It ends whom it must; the banned are told before why, and the others have
+        the limits that they should have."""
+        found = await self._identify(sessions)
+        for (user, device, _), (verdict, limits) in zip(sessions, found, strict=True):
+            session = self.node.hub.get(user, device)
+            if session is None:
+                continue
+            if verdict == "banned":
                 tell_banned(session, *await self.ban_of(user, device))
-        return verdicts
+            else:
+                self.own_limits.apply(session, limits)
+        return [standing.verdict for standing in found]
 
     async def ban_of(self, user: str, device: str) -> tuple[int | None, str]:
         """Until when, and the sanction that it is for. Raises ``Unavailable``."""
@@ -264,6 +274,8 @@ class Gateway:
         self.node.roster.forget_devices(user)
         if kind in ("blocks.changed", "reads.changed"):
             self.node.silence.changed(user)
+        if kind == "limits.changed":
+            self.own_limits.changed(user)
         if kind == "request.accepted":
             self.node.requests.on_accepted(event["accepted"])
         if kind == "device.removed":
@@ -280,6 +292,7 @@ class Gateway:
             await asyncio.sleep(min(1.0, LIMITS.ping_ms / 1000))
             tick += 1
             self.turn_wheel(tick)
+            self.own_limits.tick()
 
     def turn_wheel(self, tick: int) -> None:
         """Never raises: a connection that fails is logged, and the others have their turn."""
@@ -313,6 +326,7 @@ class Gateway:
         for task in (self._pinger, self._lag):
             if task is not None:
                 task.cancel()
+        self.own_limits.stop()
         await self.last_seen.stop()
         await self.node.stop()
         with contextlib.suppress(Exception):

@@ -93,7 +93,7 @@ class Log:
         media: str = "",
     ) -> None:
         """Queue a send; its answer (✓ or an error frame) is written to the session."""
-        if session.sending >= LIMITS.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
+        if session.sending >= session.limits.pending_sends or len(self._queue) >= LIMITS.pending_sends_total:
             metrics.refused(Code.UNAVAILABLE, send.conversation)
             refuse(
                 session,

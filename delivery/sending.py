@@ -8,7 +8,7 @@ from typing import NamedTuple
 from delivery.envelopes import Seal
 from delivery.session import Session
 from delivery.store.values import Conversation, Send
-from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.limits import LIMITS, Limits
 
 
 class Forward(NamedTuple):
@@ -18,11 +18,13 @@ class Forward(NamedTuple):
     act: str  # ``forwardId``
     conversation: str
     times: int
+    limits: Limits = LIMITS  # of its sender
 
     @property
     def most(self) -> int:
         """To how many conversations the act may go."""
-        return LIMITS.forward_many_chats if self.times >= LIMITS.forwarded_many else LIMITS.forward_chats
+        limits = self.limits
+        return limits.forward_many_chats if self.times >= limits.forwarded_many else limits.forward_chats
 
     @property
     def key(self) -> str:

@@ -19,7 +19,7 @@ from delivery.ports import OPEN
 from delivery.store.values import Logged
 from delivery.view import has_content, item_frame
 from whatsapp.infra import faults
-from whatsapp.infra.limits import Rate
+from whatsapp.infra.limits import LIMITS, Rate
 from whatsapp.wire import frames
 from whatsapp.wire.codec import Codec
 
@@ -139,6 +139,8 @@ class Session:
         "first_own",
         "generation",
         "issued_at",
+        "limit_class",
+        "limits",
         "linked_at",
         "newer",
         "open_chats",
@@ -189,6 +191,8 @@ class Session:
         self.open_chats: dict[str, None] = {}  # conversations that are on its screen
         self.typing: dict[str, Rate] = {}  # what it may say of itself, by conversation
         self.issued_at = issued_at  # ms, of its access token
+        self.limits = LIMITS  # everybody's, or a copy with what its account has of its own
+        self.limit_class = ""
         #: Direct conversations with a block in force, of which no receipts are told. None: not known, so they wait.
         self.silent: frozenset[str] | None = None
         self.reads = OPEN  # once that is known

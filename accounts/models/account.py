@@ -49,6 +49,9 @@ class Account(models.Model):
     banned_until = models.BigIntegerField(null=True, blank=True)
     #: Which class of accounts it is of for limits (``LimitOverride``); empty: none.
     limit_class = models.CharField(max_length=32, blank=True, default="", db_default="")
+    #: The account's rows of ``LimitOverride`` as ``{name: [value, until or null]}``, so that whoever reads the account has them:
+    #: written with the rows (``services/limit_overrides.py``). None: it has none.
+    own_limits = models.JSONField(null=True, blank=True, editable=False)
     created_at = models.BigIntegerField(default=now_ms, editable=False)
     photo = models.ForeignKey(
         "Photo", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="shown_by"

@@ -21,7 +21,6 @@ from accounts.models import Account, Contact
 from accounts.services import privacy, requests
 from accounts.services.contacts import MAX_CONTACTS, full
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 
 #: A number space: numbers that differ in their last four digits only. People know few of one another's neighbours.
 BLOCK_DIGITS: Final = 4
@@ -45,7 +44,7 @@ def sync(*, owner: Account, hashes: Collection[bytes]) -> list[Match]:
     limits.count(
         scope="contact_sync_hour",
         subject=subject,
-        limit=LIMITS.contact_syncs_per_hour,
+        limit=limits.limit_for(owner, "contact_syncs_per_hour"),
         window_ms=limits.HOUR_MS,
         now=now,
     )
@@ -53,7 +52,7 @@ def sync(*, owner: Account, hashes: Collection[bytes]) -> list[Match]:
         limits.count(
             scope="contact_hashes_day",
             subject=subject,
-            limit=LIMITS.contact_hashes_per_day // LOT,
+            limit=limits.limit_for(owner, "contact_hashes_per_day") // LOT,
             window_ms=limits.DAY_MS,
             now=now,
             number=-(-len(wanted) // LOT),
@@ -66,7 +65,7 @@ def sync(*, owner: Account, hashes: Collection[bytes]) -> list[Match]:
         found = Account.objects.filter(~Q(pk=owner.pk), phone_hash__in=wanted, retired_at=None).order_by("pk")
         accounts = list(found)
         new = [account for account in accounts if account.pk not in known or known[account.pk].removed]
-        _count_found(subject, new, now)
+        _count_found(owner, new, now)
         if sum(not contact.removed for contact in known.values()) + len(new) > MAX_CONTACTS:
             raise full()
         Contact.objects.bulk_create(
@@ -99,14 +98,15 @@ def _learn_numbers(known: dict[UUID, Contact], accounts: list[Account], now: int
     Contact.objects.bulk_update(learned, ["number_hash", "updated_at"], batch_size=1_000)
 
 
-def _count_found(subject: str, new: list[Account], now: int) -> None:
+def _count_found(owner: Account, new: list[Account], now: int) -> None:
     """Inside the transaction: when one of the limits is reached, none of them counts."""
     if not new:
         return
+    subject = str(owner.pk)
     limits.count(
         scope="contacts_found_day",
         subject=subject,
-        limit=LIMITS.contacts_found_per_day,
+        limit=limits.limit_for(owner, "contacts_found_per_day"),
         window_ms=limits.DAY_MS,
         now=now,
         number=len(new),
@@ -116,7 +116,7 @@ def _count_found(subject: str, new: list[Account], now: int) -> None:
         limits.count(
             scope="contacts_block_day",
             subject=f"{subject}:{block}",
-            limit=LIMITS.contacts_of_a_block_per_day,
+            limit=limits.limit_for(owner, "contacts_of_a_block_per_day"),
             window_ms=limits.DAY_MS,
             now=now,
             number=number,

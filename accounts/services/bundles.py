@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from accounts import events, rates
 from accounts.errors import Refused
-from accounts.limits import DAY_MS, HOUR_MS
+from accounts.limits import DAY_MS, HOUR_MS, limit_for
 from accounts.models import Account, Device
 from accounts.selectors import account_by_id
 from accounts.services.prekeys import CLASSIC, POST_QUANTUM, Counts, PublicKey, is_low
@@ -124,8 +124,8 @@ def fetch(
 
 def _count_caller(account: Account, now: int) -> None:
     for scope, limit, window_ms in (
-        ("key_fetches_hour", LIMITS.key_fetches_per_hour, HOUR_MS),
-        ("key_fetches_day", LIMITS.key_fetches_per_day, DAY_MS),
+        ("key_fetches_hour", limit_for(account, "key_fetches_per_hour"), HOUR_MS),
+        ("key_fetches_day", limit_for(account, "key_fetches_per_day"), DAY_MS),
     ):
         wait = rates.take(scope=scope, subject=str(account.pk), limit=limit, window_ms=window_ms, now=now)
         if wait:

@@ -14,7 +14,6 @@ from accounts.models import Account, Block, Contact
 from accounts.selectors import account_by_id
 from accounts.services import privacy, requests
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 #: As many as a person's address book holds, far below what would hurt.
@@ -32,12 +31,16 @@ def add_by_number(*, owner: Account, phone: str, nickname: str | None) -> Contac
     now = now_ms()
     subject = str(owner.pk)
     limits.count(
-        scope="contacts_day", subject=subject, limit=LIMITS.contacts_per_day, window_ms=limits.DAY_MS, now=now
+        scope="contacts_day",
+        subject=subject,
+        limit=limits.limit_for(owner, "contacts_per_day"),
+        window_ms=limits.DAY_MS,
+        now=now,
     )
     limits.count(
         scope="contacts_hour",
         subject=subject,
-        limit=LIMITS.contacts_per_hour,
+        limit=limits.limit_for(owner, "contacts_per_hour"),
         window_ms=limits.HOUR_MS,
         now=now,
     )

@@ -11,11 +11,11 @@ from django.db.models.lookups import IsNull
 
 from accounts import endings, events
 from accounts.errors import Refused
+from accounts.limits import limit_for
 from accounts.models import Account, Device, RefreshToken
 from accounts.services import prekeys
 from delivery.store.sync import store
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 #: By another device of the user, by itself, for not being used, by staff; "ended": with its account.
@@ -26,11 +26,12 @@ def check_room(*, account: Account) -> int:
     """How many devices an account has whose row the caller has locked. Raises :class:`Refused` (``limit_exceeded``) when there
     is no room for another."""
     count = Device.objects.filter(user=account, unlinked_at=None).count()
-    if count >= LIMITS.devices_per_user:
+    most = limit_for(account, "devices_per_user")
+    if count >= most:
         raise Refused(
             Code.LIMIT_EXCEEDED,
-            f"An account has at most {LIMITS.devices_per_user} devices; remove one first.",
-            details={"limit": LIMITS.devices_per_user},
+            f"An account has at most {most} devices; remove one first.",
+            details={"limit": most},
         )
     return count
 

@@ -21,7 +21,6 @@ from accounts.models import Account, Block, Contact, Device, Identity, IdentityN
 from delivery.store.sync import store
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 BATCH: Final = 500
@@ -57,7 +56,7 @@ def put(*, account: Account, device: Device, key: bytes, now: int) -> bool:
     limits.count(
         scope="identity_day",
         subject=str(account.pk),
-        limit=LIMITS.identity_changes_per_day,
+        limit=limits.limit_for(account, "identity_changes_per_day"),
         window_ms=limits.DAY_MS,
         now=now,
     )

@@ -179,7 +179,7 @@ def approve(
         wait = limits.wait(
             scope="link_approve",
             subject=str(account.pk),
-            limit=LIMITS.link_approvals_per_day,
+            limit=limits.limit_for(locked, "link_approvals_per_day"),
             window_ms=DAY_MS,
             now=now,
         )

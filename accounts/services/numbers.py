@@ -14,7 +14,6 @@ from accounts.services import codes, contacts, pins, recycling
 from accounts.services.codes import Asker
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 _SCOPE: Final = "number_changes_day"
@@ -57,7 +56,7 @@ def change(
             wait = limits.wait(
                 scope=_SCOPE,
                 subject=str(account.pk),
-                limit=LIMITS.number_changes_per_day,
+                limit=limits.limit_for(account, "number_changes_per_day"),
                 window_ms=DAY_MS,
                 now=now,
             )

@@ -10,7 +10,6 @@ from accounts.locks import lock_account
 from accounts.models import Account, Photo
 from accounts.services import pictures
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 
 
 def check_may_set(*, account: Account) -> None:
@@ -18,7 +17,7 @@ def check_may_set(*, account: Account) -> None:
     limits.count(
         scope="photos_hour",
         subject=str(account.pk),
-        limit=LIMITS.photos_per_hour,
+        limit=limits.limit_for(account, "photos_per_hour"),
         window_ms=limits.HOUR_MS,
         now=now_ms(),
     )

@@ -17,7 +17,7 @@ from django.db.models import Count, Q
 from accounts import events, rates
 from accounts.curve import BadKey, Verifier, check_key, check_kyber_key
 from accounts.errors import Refused
-from accounts.limits import HOUR_MS
+from accounts.limits import HOUR_MS, limit_for
 from accounts.models import Account, Device, DeviceKeys, Prekey
 from accounts.services import identities
 from whatsapp.infra import metrics
@@ -70,7 +70,7 @@ def upload(*, account: Account, device: Device, keys: Upload) -> bool:
     wait = rates.take(
         scope="key_uploads",
         subject=str(device.pk),
-        limit=LIMITS.key_uploads_per_hour,
+        limit=limit_for(account, "key_uploads_per_hour"),
         window_ms=HOUR_MS,
         now=now,
     )

@@ -10,7 +10,6 @@ from accounts import limits, profiles
 from accounts.locks import ended
 from accounts.models import Account
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 
 FIELDS = ("name", "about", "language")
 
@@ -30,7 +29,7 @@ def update_profile(*, account: Account, changes: Mapping[str, str], device_id: s
     limits.count(
         scope="profile_hour",
         subject=str(account.pk),
-        limit=LIMITS.profile_changes_per_hour,
+        limit=limits.limit_for(account, "profile_changes_per_hour"),
         window_ms=limits.HOUR_MS,
         now=now_ms(),
     )

@@ -29,6 +29,7 @@ from django.db.models import Q
 from accounts.errors import Refused
 from accounts.models import Account, Sanction
 from accounts.services import bans
+from accounts.services.limit_overrides import set_class
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
 
@@ -174,13 +175,6 @@ def decide_appeal(*, sanction: Sanction, by: str, grant: bool, reason: str) -> S
             lift(sanction=found, by=by, reason=reason)
             found.refresh_from_db()
     return found
-
-
-def set_class(*, account: Account, limit_class: str, by: str) -> None:
-    """The account is of this class for limits from now on."""
-    del by
-    account.limit_class = limit_class
-    account.save(update_fields=["limit_class"])
 
 
 # -- effects ----------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         return
     forward = None
     if frame.forward_id is not None:
-        forward = Forward(session.user, frame.forward_id, frame.conversation_id, frame.forward_count or 0)
+        forward = Forward(
+            session.user, frame.forward_id, frame.conversation_id, frame.forward_count or 0, session.limits
+        )
     extra = pack_extra(frame)
     send = Send(
         frame.conversation_id,
@@ -94,7 +96,8 @@ def admitted(connection: Connection, session: Session, frame: Written, size: int
         refuse(connection, frame, Code.TOO_LARGE, "encryptedContent is too large")
         return None
     now = asyncio.get_running_loop().time()
-    over = connection.gateway.message_rate(session.user).take(now * 1000, LIMITS.messages_per_minute, 60_000)
+    rate = connection.gateway.message_rate(session.user)
+    over = rate.take(now * 1000, session.limits.messages_per_minute, 60_000)
     if over:
         refuse(connection, frame, Code.RATE_LIMITED, "too many messages", max(1, round(over)))
         return None

@@ -16,7 +16,7 @@ TYPING_RATES = 64
 
 
 def presence(connection: Connection, session: Session, frame: frames.Presence) -> None:
-    if not connection.allowed("presence", LIMITS.presence_per_minute, frame.ref):
+    if not connection.allowed("presence", session.limits.presence_per_minute, frame.ref):
         return
     away = frame.status != "online"
     if away != session.away:
@@ -26,16 +26,16 @@ def presence(connection: Connection, session: Session, frame: frames.Presence) -
 
 def subscribe(connection: Connection, session: Session, frame: frames.PresenceSubscribe) -> None:
     """Users and open chats. What is over a limit is refused as a whole."""
-    if not connection.allowed("presence", LIMITS.presence_per_minute, frame.ref):
+    if not connection.allowed("presence", session.limits.presence_per_minute, frame.ref):
         return
     node = connection.gateway.node
     users = list(dict.fromkeys(frame.user_ids))
     closed = set(frame.closed_conversation_ids or ())
     opened = [chat for chat in dict.fromkeys(frame.conversation_ids or ()) if chat not in closed]
-    if len(node.presence.watched(session).union(users)) > LIMITS.presence_subscriptions:
+    if len(node.presence.watched(session).union(users)) > session.limits.presence_subscriptions:
         connection.error(Code.LIMIT_EXCEEDED, "too many presence subscriptions", frame.ref)
         return
-    if len(node.chats.of(session).difference(closed).union(opened)) > LIMITS.open_chats:
+    if len(node.chats.of(session).difference(closed).union(opened)) > session.limits.open_chats:
         connection.error(Code.LIMIT_EXCEEDED, "too many open chats", frame.ref)
         return
     ttl = min(frame.ttl, LIMITS.presence_ttl_s)
@@ -50,7 +50,9 @@ def subscribe(connection: Connection, session: Session, frame: frames.PresenceSu
 
 
 def typing(connection: Connection, session: Session, frame: frames.Typing) -> None:
-    if session.state is State.CLOSED or not connection.allowed("typing", LIMITS.typing_per_minute, frame.ref):
+    if session.state is State.CLOSED or not connection.allowed(
+        "typing", session.limits.typing_per_minute, frame.ref
+    ):
         return
     over = _rate(session, frame.conversation_id)
     if over:
@@ -69,4 +71,4 @@ def _rate(session: Session, conversation: str) -> float:
         if len(session.typing) >= TYPING_RATES:
             session.typing = {chat: known for chat, known in session.typing.items() if known.tat > now}
         rate = session.typing[conversation] = Rate()
-    return rate.take(now, LIMITS.typing_per_chat_10s, TYPING_MS)
+    return rate.take(now, session.limits.typing_per_chat_10s, TYPING_MS)

@@ -20,5 +20,5 @@ def sync(connection: Connection, session: Session, frame: frames.Sync) -> None:
         connection.have_more = have
         return
     connection.have_more = None
-    if connection.allowed("sync", LIMITS.syncs_per_minute, frame.ref):
+    if connection.allowed("sync", session.limits.syncs_per_minute, frame.ref):
         connection.gateway.node.sync.start(session, have, frame.limit, frame.since or 0, frame.ref)

@@ -15,7 +15,6 @@ from accounts.services import blocks, requests
 from delivery.ids import conversation_id
 from delivery.store.sync import store
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 
@@ -41,13 +40,17 @@ def open_direct(*, account: Account, user_id: uuid.UUID) -> str:
 
 def _count_first(account: Account, now: int) -> None:
     """New conversations, with whomever: were those with one's contacts free, the limit would tell who has one as a contact."""
-    limits.count(
-        scope="first_contacts_hour",
-        subject=str(account.pk),
-        limit=LIMITS.first_contacts_per_hour,
-        window_ms=limits.HOUR_MS,
-        now=now,
-    )
+    for scope, name, window_ms in (
+        ("first_contacts_day", "first_contacts_per_day", limits.DAY_MS),
+        ("first_contacts_hour", "first_contacts_per_hour", limits.HOUR_MS),
+    ):
+        limits.count(
+            scope=scope,
+            subject=str(account.pk),
+            limit=limits.limit_for(account, name),
+            window_ms=window_ms,
+            now=now,
+        )
 
 
 def accept_request(*, account: Account, device_id: str, conversation_id: uuid.UUID) -> None:

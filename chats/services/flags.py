@@ -40,7 +40,7 @@ def set_flags(*, account: Account, device_id: str, conversation_id: uuid.UUID, c
         limits.count(
             scope="conversation_changes_hour",
             subject=user,
-            limit=LIMITS.conversation_changes_per_hour,
+            limit=limits.limit_for(account, "conversation_changes_per_hour"),
             window_ms=limits.HOUR_MS,
             now=now,
         )
@@ -53,7 +53,7 @@ def set_flags(*, account: Account, device_id: str, conversation_id: uuid.UUID, c
         new = found.flags._replace(**changes)
         if new == found.flags:
             return new
-        _check(new, found)
+        _check(account, new, found)
         new = store.set_flags(user, conversation, new, now)
         if (new.muted_until, new.archived) != (found.flags.muted_until, found.flags.archived):
             looks.look_soon([user])
@@ -61,14 +61,15 @@ def set_flags(*, account: Account, device_id: str, conversation_id: uuid.UUID, c
     return new
 
 
-def _check(new: Flags, found: OwnFlags) -> None:
+def _check(account: Account, new: Flags, found: OwnFlags) -> None:
     """Only what grows is refused: who is above a limit that was lowered can still take back."""
     old = found.flags
-    if new.pinned and not old.pinned and found.pinned >= LIMITS.pinned_conversations:
+    most = limits.limit_for(account, "pinned_conversations")
+    if new.pinned and not old.pinned and found.pinned >= most:
         raise Refused(
             Code.LIMIT_EXCEEDED,
-            f"At most {LIMITS.pinned_conversations} conversations are pinned.",
-            details={"limit": LIMITS.pinned_conversations},
+            f"At most {most} conversations are pinned.",
+            details={"limit": most},
         )
     draft = len(new.draft or b"")
     if draft > len(old.draft or b"") and found.draft_bytes + draft > LIMITS.drafts_bytes:

@@ -12,7 +12,6 @@ from accounts.models import Account
 from delivery import changes
 from groups import access, selectors
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 
@@ -29,7 +28,7 @@ def set_timer(*, account: Account, conversation_id: uuid.UUID, seconds: int) -> 
     limits.count(
         scope="timer_changes_hour",
         subject=str(account.pk),
-        limit=LIMITS.timer_changes_per_hour,
+        limit=limits.limit_for(account, "timer_changes_per_hour"),
         window_ms=limits.HOUR_MS,
         now=now_ms(),
     )

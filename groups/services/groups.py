@@ -18,7 +18,7 @@ from delivery.store.sync import store
 from groups import access, events
 from groups.access import Seen
 from groups.models import Group, JoinRequest, Membership, Role, Who
-from groups.services.counting import count_change
+from groups.services.counting import count_adds, count_change
 from groups.services.icons import take_icon
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -52,10 +52,11 @@ def create_group(
     limits.count(
         scope="groups_hour",
         subject=str(account.pk),
-        limit=LIMITS.groups_per_hour,
+        limit=limits.limit_for(account, "groups_per_hour"),
         window_ms=limits.HOUR_MS,
         now=now,
     )
+    count_adds(account, len(others))
     with transaction.atomic():
         if Account.objects.filter(pk__in=others, retired_at=None).count() != len(others):
             raise Refused(Code.NOT_FOUND, "There is no such user.", details={"field": "members"})

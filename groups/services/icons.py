@@ -16,7 +16,6 @@ from groups.access import Seen
 from groups.models import Group, Icon
 from groups.services.counting import count_change
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 
 
 def check_may_edit(*, account: Account, group_id: uuid.UUID) -> None:
@@ -37,7 +36,7 @@ def set_icon(*, account: Account, group_id: uuid.UUID, data: bytes, media_type: 
     limits.count(
         scope="group_icons_hour",
         subject=str(account.pk),
-        limit=LIMITS.group_icons_per_hour,
+        limit=limits.limit_for(account, "group_icons_per_hour"),
         window_ms=limits.HOUR_MS,
         now=now_ms(),
     )

@@ -43,6 +43,13 @@ def create_invite(
     ``rate_limited``."""
     access.view(group_id=group_id, account=account)
     count_change(account)
+    limits.count(
+        scope="group_invites_day",
+        subject=str(account.pk),
+        limit=limits.limit_for(account, "group_invites_per_day"),
+        window_ms=DAY_MS,
+        now=now_ms(),
+    )
     with transaction.atomic():
         group, me = access.enter(group_id=group_id, account=account)
         access.check_admin(me)
@@ -93,7 +100,7 @@ def use_invite(*, account: Account, code: str) -> Used:
         limits.count(
             scope="group_asks_hour",
             subject=str(account.pk),
-            limit=LIMITS.group_asks_per_hour,
+            limit=limits.limit_for(account, "group_asks_per_hour"),
             window_ms=limits.HOUR_MS,
             now=now_ms(),
         )

@@ -16,7 +16,7 @@ from delivery.changes import change_group
 from delivery.store.values import Change
 from groups import access, events, notices
 from groups.models import Group, JoinRequest, Membership, Role
-from groups.services.counting import count_change
+from groups.services.counting import count_adds, count_change
 from groups.services.groups import full
 from groups.services.icons import take_icon
 from whatsapp.infra.clock import now_ms
@@ -34,6 +34,7 @@ def add_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) -> 
     """
     access.view(group_id=group_id, account=account)
     count_change(account)
+    count_adds(account, 1)
     with transaction.atomic():
         group, me = access.enter(group_id=group_id, account=account)
         access.check_may(me, group.who_adds)
@@ -53,6 +54,7 @@ def add_members(
     asked = list(dict.fromkeys(user_ids))
     access.view(group_id=group_id, account=account)
     count_change(account, len(asked))
+    count_adds(account, len(asked))
     with transaction.atomic():
         group, me = access.enter(group_id=group_id, account=account)
         access.check_may(me, group.who_adds)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
-
 from accounts import rates
 from accounts.errors import Refused
-from accounts.limits import DAY_MS, HOUR_MS
+from accounts.limits import DAY_MS, HOUR_MS, limit_for
 from accounts.models import Account
 from media.models import Kind, Media
 from whatsapp.infra.clock import now_ms
@@ -38,10 +36,11 @@ def charge(account: Account, length: int, now: int) -> None:
     """Count the bytes of a file, :data:`LIMITS.media_least_bytes` at least: large files by the day, others by the hour. Raises
     :class:`Refused` (``rate_limited``)."""
     if length > LIMITS.media_large_bytes:
-        scope, limit, window = "media-large", LIMITS.media_large_bytes_per_day, DAY_MS
+        scope, name, window = "media-large", "media_large_bytes_per_day", DAY_MS
     else:
-        scope, limit, window = "media", LIMITS.media_bytes_per_hour, HOUR_MS
+        scope, name, window = "media", "media_bytes_per_hour", HOUR_MS
     number = max(length, LIMITS.media_least_bytes)
+    limit = limit_for(account, name)
     wait = rates.take(
         scope=scope, subject=str(account.pk), limit=limit, window_ms=window, now=now, number=number
     )
@@ -53,10 +52,11 @@ def charge(account: Account, length: int, now: int) -> None:
         )
 
 
-def counted(owner_id: uuid.UUID, now: int) -> tuple[int, int]:
+def counted(owner: Account, now: int) -> tuple[int, int]:
     """Bytes of a user that count at this moment: of the hour, and of the day in large files."""
-    user, used = str(owner_id), rates.used
-    hour, day = LIMITS.media_bytes_per_hour, LIMITS.media_large_bytes_per_day
+    user, used = str(owner.pk), rates.used
+    hour = limit_for(owner, "media_bytes_per_hour")
+    day = limit_for(owner, "media_large_bytes_per_day")
     return (
         used(scope="media", subject=user, limit=hour, window_ms=HOUR_MS, now=now),
         used(scope="media-large", subject=user, limit=day, window_ms=DAY_MS, now=now),
@@ -66,8 +66,8 @@ def counted(owner_id: uuid.UUID, now: int) -> tuple[int, int]:
 def meter(media: Media, size: int) -> None:
     """Count bytes of a file of unknown length, as those of a large one. Raises :class:`Refused` (``rate_limited``)."""
     wait = rates.take(
-        scope="media-large", subject=str(media.owner_id), limit=LIMITS.media_large_bytes_per_day, window_ms=DAY_MS,
-        now=now_ms(), number=size,
+        scope="media-large", subject=str(media.owner_id), limit=limit_for(media.owner, "media_large_bytes_per_day"),
+        window_ms=DAY_MS, now=now_ms(), number=size,
     )  # fmt: skip
     if wait:
         raise Refused(

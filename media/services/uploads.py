@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from accounts.errors import Refused
-from accounts.limits import DAY_MS
+from accounts.limits import DAY_MS, limit_for
 from accounts.models import Account
 from delivery.ids import uuid7
 from delivery.store.sync import store
@@ -93,10 +93,11 @@ def begin(*, account: Account, new: New) -> tuple[Media, bool]:
         _member(account, told.conversation_id)
         if new.length is not None:
             quota.check_length(told.kind, told.encrypted, new.length)
-    if Upload.objects.filter(media__owner=account).count() >= LIMITS.media_open_uploads:
+    most = limit_for(account, "media_open_uploads")
+    if Upload.objects.filter(media__owner=account).count() >= most:
         raise Refused(
-            Code.LIMIT_EXCEEDED, f"At most {LIMITS.media_open_uploads} uploads may be under way; end one first.",
-            details={"limit": LIMITS.media_open_uploads},
+            Code.LIMIT_EXCEEDED, f"At most {most} uploads may be under way; end one first.",
+            details={"limit": most},
         )  # fmt: skip
     media = Media(id=uuid.UUID(uuid7(now)), owner=account, size=new.length or 0, request=name, created_at=now)
     if told is not None:

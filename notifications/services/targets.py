@@ -12,13 +12,12 @@ from django.db.models import Q
 
 from accounts import events, rates
 from accounts.errors import Refused
-from accounts.limits import HOUR_MS
+from accounts.limits import HOUR_MS, limit_for
 from accounts.models import Account, Device
 from notifications.models import PushTarget
 from notifications.senders.interface import PushApp
 from notifications.tokens import checked, checked_call_token, invalid
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 
@@ -84,7 +83,7 @@ def set_target(*, device: Device, wanted: Wanted) -> PushTarget:
     wait = rates.take(
         scope="push_targets",
         subject=str(device.pk),
-        limit=LIMITS.push_targets_per_hour,
+        limit=limit_for(device.user, "push_targets_per_hour"),
         window_ms=HOUR_MS,
         now=now,
     )

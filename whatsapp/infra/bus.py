@@ -44,6 +44,8 @@ DEVICES = "devices"
 VISIBILITY = "visibility"
 #: Topic: a user's name, about or photo has changed; payload: the user.
 PROFILE = "profile"
+#: Topic: a class of accounts has other limits; payload: the class. To every process.
+LIMIT_CLASS = "limit_class"
 
 _SPARE = ".spare"
 

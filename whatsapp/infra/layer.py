@@ -69,14 +69,14 @@ class BusLayer(BaseChannelLayer):
 
         await self._tell(look_up, processes, [(topic, user) for user in users] * 2)
 
-    async def tell_all(self, users: Sequence[str]) -> None:
-        """The devices of these users, or their keys, have changed: to every process that listens, for any may have them in its
-        cache. Raises ``HotUnavailable``."""
+    async def tell_all(self, users: Sequence[str], topic: str = DEVICES) -> None:
+        """The devices of these users, or their keys, have changed (:data:`DEVICES`), or classes of limits have
+        (:data:`LIMIT_CLASS`): to every process that listens, for any may have them in its cache. Raises ``HotUnavailable``."""
         async with visit(self._url) as hot:
             # Each node knows the channels of its own slots.
             found = await hot.everywhere(("PUBSUB", "SHARDCHANNELS", channel("*")))
             processes = {process_of(name) for names in found for name in names}
-            await _publish(hot, {process: [(DEVICES, user) for user in users] for process in processes})
+            await _publish(hot, {process: [(topic, user) for user in users] for process in processes})
 
     async def _tell(
         self, look_up: list[Command], processes: Callable[[Any], list[str]], items: list[tuple[str, Any]]

@@ -1,8 +1,8 @@
 """Every limit of the system in one table, and the limiter that the gateway keeps in memory.
 
-Limits that guard money or accounts are counted in PostgreSQL and fail closed (``accounts``); message rates are GCRA in the
-memory of a gateway, so a user whose devices hang on several gateways may reach their sum. ``WHATSAPP_LIMITS``, a JSON
-object, overrides any of them: development and benches raise, a test of a limit lowers.
+How each is counted, of whom, what happens when its counter cannot be reached and whether one account may have another value is
+in ``limit_table.py``: a new limit gets a row there. ``WHATSAPP_LIMITS``, a JSON object, overrides any of them: development
+and benches raise, a test of a limit lowers.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ class Limits:
     group_changes_per_hour: int = 1_000  # by one user; each is an event for every member
     group_members: int = 1_024
     group_adds_at_once: int = 100  # members added by one request
+    group_adds_per_day: int = 10_000  # people whom one user puts into groups, those of new ones too
+    group_invites_per_day: int = 200  # links made by one user
     group_invites: int = 20  # open ones of a group
     group_requests: int = 500  # to join, waiting in a group
     group_asks_per_hour: int = 60  # to be let in, by one user; each is told to admins
@@ -80,6 +82,7 @@ class Limits:
     group_icons_per_hour: int = 60  # set by one user; each costs 0.1 to 0.5 s of a processor
     # what a user sets for conversations; the rate fails closed
     first_contacts_per_hour: int = 100  # direct conversations that one user begins
+    first_contacts_per_day: int = 500
     conversation_changes_per_hour: int = 2_000  # by one user; each is told to the user's other devices
     timer_changes_per_hour: int = 60  # by one user; each is an event for every member
     pinned_conversations: int = 5
@@ -246,7 +249,9 @@ class Rate:
         self.tat = 0.0  # theoretical arrival time, ms
 
     def take(self, now_ms: float, per_period: int, period_ms: int) -> float:
-        """Take one. Returns 0 when allowed, otherwise ms until it would be."""
+        """Take one. Returns 0 when allowed, otherwise ms until it would be. ``per_period`` 0 refuses always."""
+        if per_period <= 0:
+            return float(period_ms)
         step = period_ms / per_period
         tat = self.tat if self.tat > now_ms else now_ms
         over = tat + step - now_ms - period_ms

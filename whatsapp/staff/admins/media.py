@@ -15,10 +15,10 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
+from accounts.limits import limit_for
 from media.models import BlockedContent, Media, Reference, Rendition, State, Upload
 from media.services import quota
 from whatsapp.infra.clock import now_ms
-from whatsapp.infra.limits import LIMITS
 from whatsapp.staff.admins import media_pictures
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.media_actions import MediaActions
@@ -230,10 +230,10 @@ class MediaAdmin(MediaActions, ReadOnlyAdmin):
 
     @display(description="Counts now of the uploader's hour")
     def counted_hour(self, media: Media) -> str:
-        hour, _ = quota.counted(media.owner_id, now_ms())
-        return f"{size(hour)} of {size(LIMITS.media_bytes_per_hour)}"
+        hour, _ = quota.counted(media.owner, now_ms())
+        return f"{size(hour)} of {size(limit_for(media.owner, 'media_bytes_per_hour'))}"
 
     @display(description="Of its day, in large files")
     def counted_day(self, media: Media) -> str:
-        _, day = quota.counted(media.owner_id, now_ms())
-        return f"{size(day)} of {size(LIMITS.media_large_bytes_per_day)}"
+        _, day = quota.counted(media.owner, now_ms())
+        return f"{size(day)} of {size(limit_for(media.owner, 'media_large_bytes_per_day'))}"
