@@ -250,6 +250,8 @@ TABLE: Final = MappingProxyType(
         "push_unacked_ms": _time(Scope.SESSION),
         "push_oldest_ms": _time(),
         "push_conversations": _size(),
+        # what is done about abuse
+        "appeals_per_address_hour": _window(Scope.ADDRESS, WORK),
         # staff
         "staff_logins_per_name_and_address": _window(Scope.NAME_ADDRESS, STAFF),
         "staff_logins_per_name": _window(Scope.STAFF_NAME, STAFF),
