@@ -32,6 +32,7 @@ _NOT_INHERITED = {
     "WHATSAPP_TEST_BUILD",
     "SECRET_KEY",
     "TOKEN_KEYS",
+    "FRANKING_KEYS",
 }
 #: ``count`` is the number of batches of a kind, ``sum`` what was in them.
 _BATCHES = re.compile(r'^whatsapp_batch_size_(count|sum)\{name="([^"]*)"\} (\S+)$', re.MULTILINE)

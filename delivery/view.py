@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeGuard
 
 import msgspec
+from django.conf import settings
 
 from delivery.envelopes import envelope_of, unpack
+from delivery.franking import Place, tag
 from delivery.store.values import Logged
 from whatsapp.infra import clock
 from whatsapp.wire import frames
@@ -21,7 +23,7 @@ EXTRA_FIELDS = (
     "expires_in",
     "mentions",
     "view_once",
-    "franking_tag",
+    "franking",
 )
 EVENT_KINDS = frozenset(
     ("edit", "delete", "reaction", "member_added", "member_removed", "role", "info", "timer", "vote")
@@ -34,19 +36,23 @@ _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
 
 
-def pack_extra(frame: frames.SendMessage) -> bytes | None:
-    """The optional fields that the log keeps, None if there are none."""
+def pack_extra(frame: frames.SendMessage, *, franked: bool = True) -> bytes | None:
+    """The optional fields that the log keeps, None if there are none; without its commitment if not ``franked``."""
     extra = {
         name: value
         for name in EXTRA_FIELDS
         if (value := getattr(frame, name)) is not None and value is not False
     }
+    if not franked:
+        extra.pop("franking", None)
     return _encode(extra) if extra else None
 
 
-def pack_target(target_id: str) -> bytes:
+def pack_target(target_id: str, franking: bytes | None = None) -> bytes:
     """What the log keeps of an edit, a delete or a reaction besides its content."""
-    return _encode({"target_id": target_id})
+    return _encode(
+        {"target_id": target_id} if franking is None else {"franking": franking, "target_id": target_id}
+    )
 
 
 def page_bytes(codec: Codec) -> int:
@@ -79,17 +85,25 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         data = extra or {}
         if kind == "reaction":
             data["emoji"] = (content or b"").decode()
-        return frames.Event(
+        event = frames.Event(
             conversation_id=logged.conversation,
             seq=logged.seq,
             kind=kind,
             actor_id=logged.sender,
             target_id=data.pop("target_id", None),
             user_id=data.pop("user_id", None),
+            franking=data.pop("franking", None),
             data=data,
             server_timestamp=logged.at,
             encrypted_content=content or None if kind in ("edit", "vote") else None,
         )
+        if event.franking is not None:
+            if event.encrypted_content is None or event.target_id is None:
+                event.franking = None
+            else:
+                event.franking_tag = _tag(event.franking, logged, event.target_id)
+                event.actor_device_id = logged.device
+        return event
     frame = frames.Message(
         message_id=logged.message_id,
         conversation_id=logged.conversation,
@@ -113,6 +127,16 @@ def item_frame(logged: Logged) -> frames.Message | frames.Event:
         frame.forward_count = extra.get("forward_count")
         frame.mentions = extra.get("mentions") or None
         frame.view_once = extra.get("view_once", False)
-        if not logged.edited:  # it is about what the message said first
-            frame.franking_tag = extra.get("franking_tag")
+    if content is not None:
+        # What an edited message says is what its last edit was franked with; a row without optional fields may be edited too.
+        franked = extra if not logged.edited else _decode(logged.form) if logged.form else None
+        if franked and (franking := franked.get("franking")) is not None:
+            frame.franking = franking
+            frame.franking_tag = _tag(franking, logged, logged.message_id)
     return frame
+
+
+def _tag(franking: bytes, logged: Logged, message_id: str) -> bytes:
+    """Made whenever the frame is: what it says is in the row, and so the log keeps no tag."""
+    place = Place(logged.conversation, message_id, logged.sender, logged.device, logged.at)
+    return tag(settings.FRANKING_KEYS, franking, place)

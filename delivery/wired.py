@@ -19,7 +19,7 @@ _PLACES = len(fields(Logged))
 
 
 def wired(logged: Logged) -> Logged | tuple[Any, ...]:
-    return logged if logged.until or logged.request else astuple(logged)[:BEFORE]
+    return logged if logged.until or logged.request or logged.form else astuple(logged)[:BEFORE]
 
 
 def unwired(raw: Sequence[Any]) -> Logged:

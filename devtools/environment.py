@@ -67,6 +67,7 @@ def load_secrets(data: DataFolder) -> dict[str, str]:
     made = {
         "SECRET_KEY": lambda: secrets.token_urlsafe(50),
         "TOKEN_KEYS": lambda: f"dev:{secrets.token_urlsafe(48)}",
+        "FRANKING_KEYS": lambda: f"dev:{secrets.token_urlsafe(48)}",
         "POSTGRES_PASSWORD": lambda: secrets.token_hex(16),
         "VALKEY_PASSWORD": lambda: secrets.token_hex(16),
         "CASSANDRA_PASSWORD": lambda: secrets.token_hex(16),
@@ -122,6 +123,7 @@ def application(
             "WHATSAPP_LIMITS": limits(env, extra_limits),
             "SECRET_KEY": env.get("SECRET_KEY") or known["SECRET_KEY"],
             "TOKEN_KEYS": env.get("TOKEN_KEYS") or known["TOKEN_KEYS"],
+            "FRANKING_KEYS": env.get("FRANKING_KEYS") or known["FRANKING_KEYS"],
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPO), env.get("PYTHONPATH", "")])),
         }

@@ -126,6 +126,7 @@ def _production() -> dict[str, str]:
         "WHATSAPP_ENV": "production",
         "SECRET_KEY": secrets.token_urlsafe(50),
         "TOKEN_KEYS": f"lint:{secrets.token_urlsafe(48)}",
+        "FRANKING_KEYS": f"lint:{secrets.token_urlsafe(48)}",
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
         "ALLOWED_HOSTS": "chat.example",
         "WEB_ORIGINS": "https://chat.example",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from chats.connection import Connection
-from chats.handlers.messages import admitted, refuse
+from chats.handlers.messages import admitted, franked, refuse
 from delivery.session import Session
 from delivery.store.values import Amendment
 from delivery.view import pack_target
@@ -23,7 +23,8 @@ def edit_message(connection: Connection, session: Session, frame: frames.EditMes
     if not frame.encrypted_content:
         refuse(connection, frame, Code.BAD_REQUEST, "encryptedContent: is missing")
         return
-    _submit(connection, session, frame, "edit", frame.encrypted_content, LIMITS.edit_window_ms)
+    if franked(connection, frame):
+        _submit(connection, session, frame, "edit", frame.encrypted_content, LIMITS.edit_window_ms)
 
 
 def delete_message(connection: Connection, session: Session, frame: frames.DeleteMessage) -> None:
@@ -71,7 +72,7 @@ def _submit(
         body_hash(frame, kind, content),
         frame.timestamp,
         frame.seq_num or 0,
-        pack_target(frame.target_id),
+        pack_target(frame.target_id, frame.franking if isinstance(frame, frames.EditMessage) else None),
         target=frame.target_id,
         oldest=clock.now_ms() - window_ms if window_ms is not None else 0,
         distinct=LIMITS.reactions_per_message,

@@ -10,6 +10,7 @@ from typing import Any
 from chats.connection import Connection
 from delivery.attachments import media_of
 from delivery.envelopes import Seal, pack
+from delivery.franking import COMMITMENT
 from delivery.sending import Forward
 from delivery.session import Session
 from delivery.store.values import Send
@@ -33,6 +34,8 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
             details = {"field": field}
             refuse(connection, frame, Code.BAD_REQUEST, f"{field}: {_UNSOUND[field]}", details=details)
             return
+    if not franked(connection, frame):
+        return
     now = admitted(connection, session, frame, len(content))
     if now is None:
         return
@@ -49,7 +52,7 @@ def send_message(connection: Connection, session: Session, frame: frames.SendMes
         frame.message_id,
         frame.kind,
         content,
-        body_hash(frame, extra),
+        body_hash(frame, extra if frame.franking is None else pack_extra(frame, franked=False)),
         frame.timestamp,
         frame.seq_num or 0,
         extra,
@@ -81,6 +84,15 @@ def _unsound(seal: Seal, frame: frames.SendMessage) -> str:
     if frame.member_hash is not None and not _is_hash(frame.member_hash):
         return "memberHash"
     return ""
+
+
+def franked(connection: Connection, frame: frames.SendMessage | frames.EditMessage) -> bool:
+    """Whether its commitment may be one; otherwise the client was refused. Whether it is one, receivers find out."""
+    if frame.franking is None or len(frame.franking) == COMMITMENT:
+        return True
+    details = {"field": "franking"}
+    refuse(connection, frame, Code.BAD_REQUEST, f"franking: {COMMITMENT} bytes", details=details)
+    return False
 
 
 Written = frames.SendMessage | frames.EditMessage | frames.DeleteMessage | frames.React | frames.Vote
@@ -120,7 +132,8 @@ def refuse(
 
 def body_hash(frame: frames.SendMessage, extra: bytes | None) -> bytes:
     """16 bytes over what makes two sends the same message: conversation, kind, content and the optional fields, but neither
-    the timestamp nor the seqNum, which a client may set anew when it sends again, nor the envelopes, which it may have to."""
+    the timestamp nor the seqNum, which a client may set anew when it sends again, nor the envelopes, which it may have to. Nor
+    the commitment: the version before has stored none, and the first that was stored counts."""
     digest = blake2b(frame.encrypted_content, digest_size=16)
     digest.update(frame.conversation_id.encode())
     digest.update(frame.kind.encode())

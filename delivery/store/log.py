@@ -131,7 +131,10 @@ _COLUMNS = """e.seq, e.ordinal, e.sender::text, e.device::text, e.message_id::te
          ELSE e.content END, e.sent_at, e.at,
     e.seq_num, e.extra, e.envelopes,
     coalesce(e.edited <= o.owed OR {own}, false), coalesce(e.until, 0),
-    coalesce(o.unaccepted AND e.sender <> {reader}, false)"""
+    coalesce(o.unaccepted AND e.sender <> {reader}, false),
+    CASE WHEN {own} OR e.edited <= o.owed AND e.content IS NOT NULL THEN (
+        SELECT n.extra FROM delivery_event n
+        WHERE n.conversation = e.conversation AND n.seq = CASE WHEN {own} THEN e.replaced ELSE e.edited END) END"""
 
 
 def _event(reader: str) -> str:

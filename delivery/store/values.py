@@ -141,6 +141,7 @@ class Logged(msgspec.Struct, array_like=True, gc=False):
     edited: bool = False  # of a message: ``content`` is that of its last edit
     until: int = 0  # from then on its content, or that of the message it is about, is gone; 0: never
     request: bool = False  # its reader has not accepted its sender yet
+    form: bytes | None = None  # of a message that was edited: ``extra`` of the edit that ``content`` is of
 
 
 class PageRequest(NamedTuple):

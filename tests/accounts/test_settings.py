@@ -21,6 +21,7 @@ GOOD = {
     "WHATSAPP_ENV": "production",
     "SECRET_KEY": "s" * 50,
     "TOKEN_KEYS": f"a:{KEY},b:{KEY}",
+    "FRANKING_KEYS": f"f:{KEY}",
     "DATABASE_URL": "postgresql://user:hunter2@127.0.0.1:1/db",
     "ALLOWED_HOSTS": "chat.example",
 }
@@ -56,6 +57,7 @@ def test_production_starts_with_everything_set(tmp_path: Path) -> None:
     [
         ("SECRET_KEY", "", "SECRET_KEY is not set: production does not start without it."),
         ("TOKEN_KEYS", "", "TOKEN_KEYS is not set: production does not start without it."),
+        ("FRANKING_KEYS", "", "FRANKING_KEYS is not set: production does not start without it."),
         ("DATABASE_URL", "", "DATABASE_URL is not set: production does not start without it."),
         (
             "TOKEN_KEYS",
@@ -63,6 +65,12 @@ def test_production_starts_with_everything_set(tmp_path: Path) -> None:
             "TOKEN_KEYS must be kid:secret[,kid:secret…] with secrets of at least 32 bytes.",
         ),
         ("TOKEN_KEYS", KEY, "TOKEN_KEYS must be kid:secret[,kid:secret…] with secrets of at least 32 bytes."),
+        (
+            "FRANKING_KEYS",
+            "a:short",
+            "FRANKING_KEYS must be kid:secret[,kid:secret…] with secrets of at least 32 bytes.",
+        ),
+        ("FRANKING_KEYS", f"{'k' * 65}:{KEY}", "FRANKING_KEYS: a kid has at most 64 ASCII characters."),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL must be a postgresql:// URL."),
         ("WHATSAPP_ENV", "prod", "WHATSAPP_ENV is 'prod'; it must be development, production or test."),
         ("HOME_REGION", "x", "HOME_REGION is 'x'; it must be a whole number."),
@@ -90,6 +98,11 @@ def test_development_makes_its_secrets_once(tmp_path: Path) -> None:
     assert manage("check", WHATSAPP_DATA=str(tmp_path)).returncode == 0
     assert path.read_text() == made
     assert env.token_keys(json.loads(made)["TOKEN_KEYS"])
+    secret = json.loads(made)["SECRET_KEY"]
+    assert env.franking_keys(env.local_franking_keys(secret)) == env.franking_keys(
+        env.local_franking_keys(secret)
+    )
+    assert secret not in env.local_franking_keys(secret)
 
 
 def test_processes_that_start_together_agree_on_the_secrets(tmp_path: Path) -> None:

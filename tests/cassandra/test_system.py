@@ -169,7 +169,8 @@ async def test_a_data_folder_is_moved_by_one_command_and_back(monkeypatch: pytes
             await peer.say(conversation, "message 1")
         data = system.stack.data
         system.stack.stop()
-        for name in (*URL_VARIABLES, "WHATSAPP_ENV", "WHATSAPP_DATA", "SECRET_KEY", "TOKEN_KEYS"):
+        keys = ("SECRET_KEY", "TOKEN_KEYS", "FRANKING_KEYS")
+        for name in (*URL_VARIABLES, "WHATSAPP_ENV", "WHATSAPP_DATA", *keys):
             monkeypatch.delenv(name, raising=False)
         stack = move.servers(data, 1)
         try:

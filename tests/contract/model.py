@@ -63,9 +63,10 @@ class Talk:
         if seq in self.superseded or (instead and seq in self.targets):
             return None
         if instead:
-            return replace(event, content=self.log[instead - 1].content, edited=True)
+            edit = self.log[instead - 1]
+            return replace(event, content=edit.content, edited=True, form=edit.extra)
         if self.edits.get(seq, 0) > max(self.owed(user)):
-            return replace(event, content=None, edited=False)
+            return replace(event, content=None, edited=False, form=None)
         return event
 
     # -- amendments
@@ -138,7 +139,7 @@ class Talk:
         else:
             gone = [seq for seq in self.about(target, event.kind) if self.log[seq - 1].sender == event.sender]
             if event.kind == "edit":
-                target.content, target.edited = event.content, True
+                target.content, target.edited, target.form = event.content, True, event.extra
                 self.edits[target.seq] = event.seq
                 self.replaced.pop(target.seq, 0)
         for seq in gone:
@@ -152,7 +153,7 @@ class Talk:
             self.superseded.add(seq)
             self.log[seq - 1].content = self.log[seq - 1].extra = None
         target.content = target.extra = target.envelopes = None
-        target.edited = False
+        target.edited, target.form = False, None
         self.edits.pop(target.seq, 0)
         self.replaced.pop(target.seq, 0)
         self.mentions[target.seq] = set()

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from delivery.envelopes import member_hash
-from tests.gateway.peer import Peer, events_of, fill, talking
+from tests.gateway.peer import Peer, events_of, fill
 from tests.gateway.phone import Phone, couple, link, new_id, sign_up
 from tests.gateway.test_amendments import delete, done, edit
 from tests.gateway.test_blocks import block
@@ -187,20 +187,6 @@ async def test_a_sender_with_another_list_is_told_and_nothing_is_stored(stack: A
         # Clients that do not encrypt, or encrypt otherwise, send as ever.
         assert (await ann.say(talk, "plain", seq_num=2)).seq == 2
         assert (await ann.say(talk, "plain", seq_num=3, envelopes=[])).seq == 3
-
-
-async def test_a_franking_tag_comes_with_what_it_is_about(stack: Any, codec: str) -> None:
-    async with talking(stack, codec) as (ann, bob, conversation):
-        assert bob.phone is not None
-        sent = await ann.say(conversation, "one", franking_tag=b"\x00\x01\xff")
-        again = ann.message(conversation, "one", message_id=sent.message_id, franking_tag=b"another")
-        assert (await ann.ask(again)).code == "conflict"
-        assert (await bob.expect(frames.Message)).franking_tag == b"\x00\x01\xff"
-        (item,) = (await bob.phone.rest("GET", f"/conversations/{conversation}/events")).json()["items"]
-        assert item["frankingTag"] == "AAH/"
-        await done(ann, edit(conversation, sent.message_id or "", "two"))
-        (late, _) = events_of(await bob.sync({conversation: 0}))
-        assert (late.encrypted_content, late.franking_tag) == (b"two", None)
 
 
 def test_the_hash_of_members_is_as_documented() -> None:

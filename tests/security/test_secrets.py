@@ -138,6 +138,7 @@ def _secrets(system: System) -> dict[str, str]:
     found = {
         "SECRET_KEY": env["SECRET_KEY"],
         "TOKEN_KEYS": env["TOKEN_KEYS"].split(",")[0].partition(":")[2],
+        "FRANKING_KEYS": env["FRANKING_KEYS"].split(",")[0].partition(":")[2],
         "database password": re.search(r":([^:@/]+)@", env["DATABASE_URL"])[1],  # type: ignore[index]
         "hot password": re.search(r":([^:@/]+)@", env["HOT_URL"])[1],  # type: ignore[index]
     }

@@ -265,7 +265,8 @@ def hot_on_cluster() -> bool:
 
 def _caller() -> dict[str, str]:
     """This process's environment without what :mod:`tests.support.early` and the developer set for other systems."""
-    hidden = {*URL_VARIABLES, "WHATSAPP_ENV", "WHATSAPP_DATA", "WHATSAPP_LIMITS", "SECRET_KEY", "TOKEN_KEYS"}
+    secret = {"SECRET_KEY", "TOKEN_KEYS", "FRANKING_KEYS"}
+    hidden = {*URL_VARIABLES, "WHATSAPP_ENV", "WHATSAPP_DATA", "WHATSAPP_LIMITS", *secret}
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 

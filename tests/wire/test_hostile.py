@@ -290,6 +290,7 @@ def test_every_client_frame_but_no_other_is_taken() -> None:
         ("expiresIn", -1),
         ("mentions", [USER] * 1025), ("envelopes", {}), ("memberHash", "x" * 257), ("memberHash", 1),
         ("frankingTag", "?"),
+        ("franking", "?"),
     ],
 )  # fmt: skip
 def test_a_wrong_json_field_is_named(field: str, value: Any) -> None:

@@ -65,7 +65,10 @@ SAID = {
     "message_id": U, "conversation_id": U, "sender_id": U, "sender_device_id": U, "seq": 1, "timestamp": 1,
     "server_timestamp": 1, "kind": "text", "encrypted_content": b"x",
 }  # fmt: skip
-ALL = {"reply_to": U, "forward_count": 6, "mentions": [U], "expires_in": 60, "request": True, "edited": True}
+FRANKED = {"franking": b"c" * 32, "franking_tag": b"t" * 40}
+ALL = {
+    "reply_to": U, "forward_count": 6, "mentions": [U], "expires_in": 60, "request": True, "edited": True, **FRANKED,
+}  # fmt: skip
 HAPPENED = {"conversation_id": U, "seq": 2, "actor_id": U, "server_timestamp": 1}
 NOTHING = Event(**HAPPENED, kind="info", data={})
 ABOUT = {"target_id": U, "encrypted_content": b"x", "data": {}}
@@ -83,8 +86,16 @@ def told(version: str, codec: Any, frame: Any) -> Any:
 @pytest.mark.parametrize(
     ("frame", "in_3_1", "in_3_0"),
     [
-        # replies, forwards, mentions, messages that vanish, requests; who edited is known to all
-        (Message(**SAID, **ALL), Message(**SAID, **{**ALL, "request": False}), Message(**SAID, edited=True)),
+        # replies, forwards, mentions, messages that vanish, requests, franking; who edited is known to all
+        (
+            Message(**SAID, **ALL),
+            Message(**SAID, **{**ALL, "request": False, "franking": None, "franking_tag": None}),
+            Message(**SAID, edited=True),
+        ),
+        (
+            Event(**HAPPENED, kind="edit", **ABOUT, **FRANKED, actor_device_id=U),
+            *[Event(**HAPPENED, kind="edit", **ABOUT)] * 2,
+        ),
         *[
             (
                 Message(**{**SAID, "kind": kind}),

@@ -17,6 +17,7 @@ if not (os.environ.get("SECRET_KEY") and os.environ.get("TOKEN_KEYS")):
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or _SECRETS["SECRET_KEY"]
 TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or _SECRETS["TOKEN_KEYS"], TOKEN_KEYS_FILE)
+FRANKING_KEYS = env.franking_keys(os.environ.get("FRANKING_KEYS") or env.local_franking_keys(SECRET_KEY))
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY, default_format="auto")
 DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
@@ -104,6 +105,22 @@ def token_keys(text: str, file: str = "") -> dict[str, str]:
     except ValueError as error:
         text = "must be ASCII" if isinstance(error, UnicodeError) else str(error)
         raise ImproperlyConfigured(f"{name} {text}.") from None
+
+
+def franking_keys(text: str) -> dict[str, str]:
+    """The keys of ``FRANKING_KEYS``: kid → secret, the first makes tags."""
+    try:
+        keys = parse(text)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"FRANKING_KEYS {error}.") from None
+    if any(len(kid) > 64 or not kid.isascii() for kid in keys):
+        raise ImproperlyConfigured("FRANKING_KEYS: a kid has at most 64 ASCII characters.")
+    return keys
+
+
+def local_franking_keys(secret_key: str) -> str:
+    """``FRANKING_KEYS`` of a development checkout: made of its ``SECRET_KEY``, so that checkouts of before have them too."""
+    return f"dev:{hmac.digest(secret_key.encode(), b'FRANKING_KEYS', 'sha256').hex()}"
 
 
 def local_secrets(folder: Path) -> dict[str, str]:

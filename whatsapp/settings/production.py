@@ -14,6 +14,7 @@ SECRET_KEY = env.required("SECRET_KEY")
 #: Earlier ones, while a new one takes over (docs/security.md, "Secrets").
 SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 TOKEN_KEYS = env.token_keys(TOKEN_KEYS_FILE or env.required("TOKEN_KEYS"), TOKEN_KEYS_FILE)
+FRANKING_KEYS = env.franking_keys(env.required("FRANKING_KEYS"))
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY)
 DATABASE_URL = env.required("DATABASE_URL")

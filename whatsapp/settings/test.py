@@ -12,6 +12,7 @@ from whatsapp.settings.logs import hash_key, logging_config
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or "tests-only-" + "s" * 50
 TOKEN_KEYS = env.token_keys(os.environ.get("TOKEN_KEYS") or "test:" + "k" * 48, TOKEN_KEYS_FILE)
+FRANKING_KEYS = env.franking_keys(os.environ.get("FRANKING_KEYS") or "test:" + "f" * 48)
 LOG_HASH_KEY = hash_key(SECRET_KEY)
 LOGGING = logging_config(LOG_HASH_KEY)
 DATABASE_URL = os.environ.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/whatsapp"

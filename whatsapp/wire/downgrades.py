@@ -79,7 +79,10 @@ def all_of(*downgrades: Downgrade) -> Downgrade:
     return change
 
 
-#: Since 3.2: polls, what may be seen once, message requests, and these notices.
+#: What reports are verified by: an older client has no use for it.
+_FRANKED: Final = ("franking", "franking_tag")
+
+#: Since 3.2: polls, what may be seen once, message requests, franking, and these notices.
 _NEW_NOTICES: Final = (
     "prekeys_low", "identity_changed", "join_request", "join_answer", "number_changed", "pin", "profile_changed",
     "device_idle", "media",
@@ -87,8 +90,8 @@ _NEW_NOTICES: Final = (
 
 _TO_3_1: Final[Mapping[type[Frame], Downgrade]] = {
     # A poll is shown as the text that it is.
-    frames.Message: all_of(sealed, without("request"), kinds({"poll": "text"})),
-    frames.Event: passed_by("vote"),
+    frames.Message: all_of(sealed, without("request", *_FRANKED), kinds({"poll": "text"})),
+    frames.Event: all_of(without(*_FRANKED, "actor_device_id"), passed_by("vote")),
     frames.Notice: unsaid(*_NEW_NOTICES),
 }
 

@@ -15,6 +15,8 @@ TOKEN: Final = "eyJhbGciOiJIUzI1NiIsImtpZCI6ImsxIn0.eyJzdWIiOiIuLi4ifQ.c2lnbmF0d
 EPOCH: Final = "6d2f0a9c:1b7e:0"
 
 _HELLO: Final = "aGVsbG8gQm9i"
+_FRANKING: Final = "Bj2ZRkDomEEJI076ha3kGf6JsfZO0t1hwAU/WFmSiKw="
+_FRANKING_TAG: Final = "AQJrMTO0Q2VtO5PVxj2QcWWpYUUbRoMuFkTTjtc3bfSuJebs"
 _CHANGED: Final = {
     "messageId": CHANGE,
     "conversationId": CONVERSATION,
@@ -66,6 +68,7 @@ CLIENT: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "messageId": MESSAGE,
             "conversationId": CONVERSATION,
             "encryptedContent": _HELLO,
+            "franking": _FRANKING,
             "timestamp": AT,
             "envelopes": [
                 {
@@ -110,7 +113,15 @@ CLIENT: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "a hole": {"type": "sync", "ref": "42", "have": {CONVERSATION: 6}, "limit": 100},
     },
     "sync_offline": {"alias of sync": {"type": "sync_offline"}},
-    "edit_message": {"example": {"type": "edit_message", **_CHANGED, "encryptedContent": "aGVsbG8="}},
+    "edit_message": {
+        "example": {"type": "edit_message", **_CHANGED, "encryptedContent": "aGVsbG8="},
+        "franked": {
+            "type": "edit_message",
+            **_CHANGED,
+            "encryptedContent": "aGVsbG8=",
+            "franking": _FRANKING,
+        },
+    },
     "delete_message": {"example": {"type": "delete_message", **_CHANGED, "scope": "everyone"}},
     "react": {
         "add": {"type": "react", **_CHANGED, "emoji": "👍"},
@@ -191,10 +202,26 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
                 "type": "message",
                 "content": "MwohBQ==",
             },
+            "franking": _FRANKING,
+            "frankingTag": _FRANKING_TAG,
         },
     },
     "event": {
         "reaction": _EVENT,
+        "an edit, franked": {
+            "type": "event",
+            "conversationId": CONVERSATION,
+            "seq": 9,
+            "kind": "edit",
+            "actorId": BOB,
+            "targetId": MESSAGE,
+            "data": {},
+            "serverTimestamp": AT + 6_000,
+            "encryptedContent": _HELLO,
+            "franking": _FRANKING,
+            "frankingTag": _FRANKING_TAG,
+            "actorDeviceId": BOBS_PHONE,
+        },
         "a vote": {
             "type": "event",
             "conversationId": CONVERSATION,

@@ -185,7 +185,8 @@ class SendMessage(Frame, tag="send_message", kw_only=True):
 
     ``seq_num`` counts this device's sends in this conversation from 1. ``expires_in`` is in seconds. ``envelopes``: for each
     other device with keys, of the recipients and of the sender; in a group with ``member_hash`` (SHA-256, see docs/wire.md, over
-    whom the sender takes for members) for those who need one. ``franking_tag`` is passed on.
+    whom the sender takes for members) for those who need one. ``franking``: 32 bytes that bind the sender to what is
+    encrypted, see docs/subsystems/franking.md. ``franking_tag`` is taken and not kept: tags are the server's.
     """
 
     BODY = 10
@@ -207,6 +208,7 @@ class SendMessage(Frame, tag="send_message", kw_only=True):
     member_hash: Annotated[Short | None, 15] = None
     franking_tag: Annotated[Tag | None, 16] = None
     view_once: Annotated[Flag, 17] = False
+    franking: Annotated[Tag | None, 18] = None
 
 
 class StatusUpdate(Frame, tag="status_update"):
@@ -234,11 +236,13 @@ class StatusUpdate(Frame, tag="status_update"):
 
 class Message(Frame, tag="message", kw_only=True):
     """Server: one message of a log. ``encrypted_content`` is absent once it was deleted; ``envelope`` is
-    this device's own; ``mentions`` are as the sender gave them, also of who is no member, and so is ``franking_tag``.
+    this device's own; ``mentions`` are as the sender gave them, also of who is no member.
 
     ``expires_in``: seconds from server_timestamp on, after which its content is nowhere; a client removes its
     own. ``view_once``: a client shows it once.
-    ``request``: it is from a stranger whom the reader has not accepted yet, see ``PATCH /conversations/{id}``."""
+    ``request``: it is from a stranger whom the reader has not accepted yet, see ``PATCH /conversations/{id}``.
+    ``franking``: as the sender gave it, of an edited message with its edit; ``franking_tag``: that it came with this message, for
+    a report. The server alone can check it."""
 
     BODY = 12
 
@@ -263,6 +267,7 @@ class Message(Frame, tag="message", kw_only=True):
     view_once: Annotated[Flag, 19] = False
     request: Annotated[Flag, 20] = False
     franking_tag: Annotated[Tag | None, 23] = None
+    franking: Annotated[Tag | None, 24] = None
 
 
 class Ack(Frame, tag="ack"):
@@ -274,6 +279,8 @@ class Ack(Frame, tag="ack"):
 
 
 class EditMessage(Frame, tag="edit_message", kw_only=True):
+    """``franking`` is of the message as it reads after the edit."""
+
     BODY = 18
 
     message_id: Annotated[Id, 1]
@@ -282,6 +289,7 @@ class EditMessage(Frame, tag="edit_message", kw_only=True):
     encrypted_content: Annotated[Content | None, 4] = None
     seq_num: Annotated[Ordinal | None, 5] = None
     timestamp: Annotated[Int, 6]
+    franking: Annotated[Tag | None, 7] = None
 
 
 class DeleteMessage(Frame, tag="delete_message", kw_only=True):
@@ -325,7 +333,8 @@ class Vote(Frame, tag="vote", kw_only=True):
 class Event(Frame, tag="event", kw_only=True):
     """Server: anything in a log that is not a message. ``encrypted_content``: what an edit makes of its target, or what
     somebody votes, absent when the vote was taken back; ``data`` of a reaction is ``{emoji}``, empty when it was taken
-    back, of a timer ``{seconds}``, null for none."""
+    back, of a timer ``{seconds}``, null for none. ``franking`` and ``franking_tag`` are of an edit; the tag is for the target's
+    id, the device ``actor_device_id`` and this event's time."""
 
     BODY = 15
 
@@ -338,6 +347,9 @@ class Event(Frame, tag="event", kw_only=True):
     data: Annotated[Json, 7]
     server_timestamp: Annotated[Int, 8]
     encrypted_content: Annotated[Content | None, 9] = None
+    franking: Annotated[Tag | None, 10] = None
+    franking_tag: Annotated[Tag | None, 11] = None
+    actor_device_id: Annotated[Id | None, 12] = None
 
 
 # -- reading the backlog -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from . import whatsapp_pb2 as pb
 from .codecs import Frame
 
 #: Fields of bytes that are no ids.
-_CONTENTS = frozenset({"encrypted_content", "content", "franking_tag"})
+_CONTENTS = frozenset({"encrypted_content", "content", "franking", "franking_tag"})
 #: Fields of text that hold JSON.
 _JSON = frozenset({"data", "details", "payload"})
 _Turn = Callable[[Any], Any]

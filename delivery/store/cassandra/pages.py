@@ -67,14 +67,19 @@ class _Reader(NamedTuple):
             for row in rows
             if row.replaced and not row.target and row.content is not None and row.sender == self.user
         }
-        forms = await events.some(self.session, self.conversation, list(own.values())) if own else {}
+        edits = {
+            row.seq: row.edited
+            for row in rows
+            if row.edited and row.edited <= self.owed and row.content is not None
+        } | own
+        forms = await self._forms(rows, set(edits.values())) if edits else {}
         shown = []
         for row in rows:
             content, edited = row.content, bool(row.edited and row.edited <= self.owed)
+            form = forms.get(edits.get(row.seq, 0))
             if row.edited and not edited:
                 content = None  # what it said before is gone, and what it says is not owed
             elif row.seq in own:
-                form = forms.get(own[row.seq])
                 content, edited = (form.content if form is not None else None), True
             shown.append(
                 Logged(
@@ -94,9 +99,16 @@ class _Reader(NamedTuple):
                     edited,
                     row.until or 0,
                     row.sender != self.user and self.user in self.document.unaccepted,
+                    form.extra if form is not None else None,
                 )
             )
         return shown
+
+    async def _forms(self, rows: Sequence[EventRow], seqs: set[int]) -> dict[int, EventRow]:
+        """Rows of edits: those that are on the page too, and the others in one more read."""
+        found = {row.seq: row for row in rows if row.seq in seqs}
+        missing = seqs - found.keys()
+        return found | await events.some(self.session, self.conversation, list(missing)) if missing else found
 
 
 async def pages(session: Cassandra, documents: Documents, requests: Sequence[PageRequest]) -> list[Page]:
