@@ -6,7 +6,12 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self) -> None:
+        from accounts import retention as kept
         from accounts import stores
         from accounts.own_stores import AccountStore
+        from accounts.services.retention import note
+        from whatsapp.infra import retention
 
         stores.register(AccountStore())
+        kept.register()
+        retention.bind(note)

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from accounts.limits import DAY_MS
-from accounts.models import (
-    Allowance,
-    Contact,
-    DeviceLink,
-    IdentityNews,
-    InstallationBan,
-    KeptAnswer,
-    LimitHit,
-    Photo,
-    Prekey,
-    RefreshToken,
-    VerificationCode,
-)
-from accounts.services import identities, idle, limit_overrides, sanctions
+from accounts.models import Photo
+from accounts.services import evidence, identities, idle, limit_overrides, retention, sanctions
 from accounts.services.pictures import drop_unused
 from delivery import tasks
 from whatsapp.infra.clock import now_ms
-
-#: How long a removed contact is told to devices that ask for changes. Who was away for longer reads the whole list.
-REMOVED_KEPT_MS = 90 * DAY_MS
-#: How long an id of a prekey that was given out is known to be used, and news are kept for devices that are away.
-USED_KEPT_MS = NEWS_KEPT_MS = 30 * DAY_MS
-#: How long a code that leads nowhere any more says ``gone``; then nobody knows it.
-LINK_KEPT_MS = 3_600_000
+from whatsapp.infra.retention import purge, purged
 
 
 @shared_task
@@ -43,28 +24,29 @@ def tell_identities_soon() -> None:
 
 
 @shared_task
-def prune() -> None:
-    """Delete what has no effect any more: expired codes (also those of new devices), tokens, bans and limits of one account or
-    class, answers kept for repeats, counted events older than the longest window, prekeys that were given out, and news."""
+def prune() -> int:
+    """Delete what has no effect any more, by the table of ``accounts/retention.py``. Returns how many rows."""
     now = now_ms()
-    VerificationCode.objects.filter(expires_at__lte=now).delete()
-    DeviceLink.objects.filter(expires_at__lte=now - LINK_KEPT_MS).delete()
-    RefreshToken.objects.filter(expires_at__lte=now).delete()
-    InstallationBan.objects.filter(until__lte=now).delete()
-    LimitHit.objects.filter(at__lte=now - DAY_MS).delete()
-    Contact.objects.filter(removed=True, updated_at__lte=now - REMOVED_KEPT_MS).delete()
-    KeptAnswer.objects.filter(created_at__lte=now - DAY_MS).delete()
-    Allowance.objects.filter(tat__lte=now * 1000).delete()
-    Prekey.objects.filter(given_at__lte=now - USED_KEPT_MS).delete()
-    IdentityNews.objects.filter(at__lte=now - NEWS_KEPT_MS).delete()
-    while limit_overrides.prune(now=now):
-        pass
+    emptied, ended = evidence.purge(now), 0
+    while some := limit_overrides.prune(now=now):
+        ended += some
+    purged("evidence", emptied)
+    purged("limit_overrides", ended)
+    return emptied + ended + purge("accounts-prune", now)
+
+
+@shared_task
+def retention_check() -> dict[str, int]:
+    """Look for what should be gone and is not, in every store. Returns how much of each policy, where there is something."""
+    return {name: left for name, left in retention.check(now_ms()).items() if left}
 
 
 @shared_task
 def drop_photos() -> int:
     """Photos that no account shows: left behind by a crash, or by a storage that was away. Returns how many are gone."""
-    return drop_unused(Photo)
+    dropped = drop_unused(Photo)
+    purged("unused_photos", dropped)
+    return dropped
 
 
 @shared_task

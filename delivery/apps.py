@@ -8,3 +8,8 @@ from django.apps import AppConfig
 class DeliveryConfig(AppConfig):
     name = "delivery"
     verbose_name = "Delivery engine"
+
+    def ready(self) -> None:
+        from delivery import retention
+
+        retention.register()

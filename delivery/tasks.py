@@ -17,6 +17,7 @@ from delivery.runtime import runtime
 from delivery.store.sync import store
 from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.retention import purged
 from whatsapp.infra.threads import shown
 from whatsapp.wire.versions import codec_by_id
 
@@ -120,6 +121,7 @@ def expire() -> int:
     total = 0
     while deleted := store.expire(clock.now_ms(), LIMITS.retention_ms, BATCH):
         total += deleted
+    purged("messages", total)
     return total
 
 
@@ -129,10 +131,13 @@ def vanish() -> int:
     total = 0
     while emptied := store.vanish(clock.now_ms()):
         total += emptied
+    purged("vanishing", total)
     return total
 
 
 @shared_task(name="delivery.tasks.trim_outbox")
 def trim_outbox() -> int:
     """Delete outbox rows and watermarks that nothing can need any more."""
-    return store.trim_outbox(clock.now_ms())
+    trimmed = store.trim_outbox(clock.now_ms())
+    purged("outbox", trimmed)
+    return trimmed

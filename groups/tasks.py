@@ -9,6 +9,7 @@ from accounts.services.pictures import drop_unused
 from delivery import tasks
 from groups.models import Icon, JoinRequest, Membership
 from groups.services.members import leave_everywhere
+from whatsapp.infra.retention import purged
 
 
 @shared_task
@@ -37,4 +38,6 @@ def leave_retired() -> None:
 @shared_task
 def drop_icons() -> int:
     """Icons that no group shows: left behind by a crash, or by a storage that was away. Returns how many are gone."""
-    return drop_unused(Icon)
+    dropped = drop_unused(Icon)
+    purged("unused_icons", dropped)
+    return dropped

@@ -10,6 +10,7 @@ class MediaConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import endings, squares, stores
+        from media import retention
         from media.squares import squares as made_here
         from media.stores import MediaStore
         from media.tasks import erase_soon
@@ -18,3 +19,4 @@ class MediaConfig(AppConfig):
         stores.register(MediaStore())
         squares.bind(made_here)
         checks.register(scanned, TAG, deploy=True)
+        retention.register()

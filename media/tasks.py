@@ -17,6 +17,7 @@ from media.storage import StorageUnavailable, lifecycle, storage
 from media.uploads import ending
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.retention import purged
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ def process_waiting() -> int:
 @shared_task
 def sweep_uploads() -> int:
     """Delete uploads that came to no end in time. Returns how many."""
-    return ending.sweep()
+    swept = ending.sweep()
+    purged("media_uploads", swept)
+    return swept
 
 
 @shared_task
@@ -58,6 +61,7 @@ def sweep_storage() -> dict[str, int]:
         locked=contents.locked,
         retention_ms=LIMITS.retention_ms,
     )
+    purged("media_storage", swept.uploads + swept.incoming + swept.media)
     return asdict(swept)
 
 
@@ -86,7 +90,9 @@ def drop_unused() -> int:
     drop_blocked()
     contents.drop_rest()
     contents.prune(now_ms())
-    return contents.drop_unused(now_ms())
+    dropped = contents.drop_unused(now_ms())
+    purged("media_files", dropped)
+    return dropped
 
 
 @shared_task

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from django.db import connections
 from django.db.models import Count, Min, Q
@@ -31,12 +28,10 @@ _STATES: Final = (State.UPLOADING, State.STORED, State.PROCESSING)
 #: Begun, and put off: a tool, the scanner or the storage was away. A long video is worked on for hours, and does not wait.
 LATER: Final = "later"
 
-Told = TypeVar("Told")
-
 
 def show() -> None:
     """As metrics of this process."""
-    waiting = seldom(_waiting)
+    waiting = metrics.seldom(_waiting, EVERY_S)
     metrics.source(
         "whatsapp_media_waiting",
         "Uploads: bytes come (uploading), no worker yet (stored), one works (processing), put off as something is away (later).",
@@ -52,30 +47,15 @@ def show() -> None:
     metrics.source(
         "whatsapp_media_disk_free_ratio",
         "Free part, 0 to 1, of the disks that files are kept on (storage, if that is a folder) and made anew on (work).",
-        seldom(_free),
+        metrics.seldom(_free, EVERY_S),
         ("folder",),
     )
     metrics.source(
         "whatsapp_media_scanner_up",
         "1 while the scanner answers; nothing where there is none.",
-        seldom(_scanner),
+        metrics.seldom(_scanner, EVERY_S),
         ("scanner",),
     )
-
-
-def seldom(ask: Callable[[], Told], every_s: float = EVERY_S) -> Callable[[], Told]:
-    """``ask``, at most so often, one thread at a time; in between, its last answer. An error is of who asks; the next may try."""
-    lock = threading.Lock()
-    known: list[tuple[float, Told]] = []
-
-    def asked() -> Told:
-        with lock:
-            now = time.monotonic()
-            if not known or now - known[0][0] > every_s:
-                known[:] = [(now, ask())]
-            return known[0][1]
-
-    return asked
 
 
 def _waiting() -> dict[str, tuple[int, float]]:

@@ -11,6 +11,7 @@ class NotificationsConfig(AppConfig):
     verbose_name = "Push notifications"
 
     def ready(self) -> None:
+        from notifications import retention
         from notifications.services.targets import clear_target
         from notifications.stores import PushStore
 
@@ -18,3 +19,4 @@ class NotificationsConfig(AppConfig):
         endings.register_session(clear_target)
         stores.register(PushStore())
         checks.register(usable, TAG, deploy=True)
+        retention.register()

@@ -10,6 +10,7 @@ from delivery import tasks
 from notifications.running import running
 from notifications.services import pruning, testing
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.retention import purged
 
 
 @shared_task(name="notifications.tasks.push", expires=60)
@@ -34,4 +35,7 @@ def test_push_soon(device_id: uuid.UUID) -> None:
 @shared_task
 def prune() -> int:
     """Delete what has no effect any more. Returns how many rows."""
-    return pruning.drop_ended() + pruning.drop_states(now_ms())
+    targets, states = pruning.drop_ended(), pruning.drop_states(now_ms())
+    purged("push_targets", targets)
+    purged("push_states", states)
+    return targets + states

@@ -119,6 +119,10 @@ def _in_worker(sender: Any, **_: Any) -> None:
     metrics.source("whatsapp_celery_queue_depth", "Tasks that wait in a queue.", depths, ("queue",))
     turns = _sweep.turns
     workers.serve(lambda: {"broker": bool(depths()), "sweep": turns()})
+    if "maintenance" in app.amqp.queues.consume_from:
+        from accounts.services import retention
+
+        retention.show()
     if "media" in app.amqp.queues.consume_from:
         from media import watching
         from media.pipeline.process import work_folder

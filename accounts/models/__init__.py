@@ -19,6 +19,7 @@ from accounts.models.prekey import DeviceKeys, Prekey
 from accounts.models.privacy import Audience, Privacy
 from accounts.models.refresh_token import RefreshToken
 from accounts.models.report import Report, ReportedMessage
+from accounts.models.retention_day import RetentionDay
 from accounts.models.sanction import Sanction
 from accounts.models.verification_code import VerificationCode
 
@@ -49,6 +50,7 @@ __all__ = [
     "RefreshToken",
     "Report",
     "ReportedMessage",
+    "RetentionDay",
     "Sanction",
     "VerificationCode",
     "phone_hash",

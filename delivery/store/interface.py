@@ -246,3 +246,7 @@ class Store(Protocol):
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         """Delete up to ``limit`` events older than the retention, oldest seqs of a conversation first; raise each conversation's
         floor; positions below it become the floor with ``expired`` recorded. Returns events deleted; call until 0."""
+
+    async def overdue(self, kind: str, before: int, limit: int = 10_000) -> int:
+        """How much is older than ``before`` although nothing should be, at most ``limit``. ``kind``: ``messages`` (conversations,
+        or days, with such), ``mentions``, ``vanishing``, ``outbox`` (writers). Raises ``KeyError`` for another kind."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from delivery.store.operation import Operation, Query
 from delivery.store.values import OutboxRow
 
@@ -112,3 +114,12 @@ def trim(now: int) -> Operation[int]:
     """See :meth:`Store.trim_outbox`."""
     rows = yield Query(_TRIM, {"before": now - KEEP_MS})
     return rows[0][0]
+
+
+# A writer's rows ascend in time: its first one is its oldest.
+OLD_WRITERS: Final = (
+    _WRITERS
+    + """SELECT 1 FROM writers w CROSS JOIN LATERAL (
+    SELECT o.at FROM delivery_outbox o WHERE o.writer = w.writer ORDER BY o."row" LIMIT 1) oldest
+WHERE oldest.at < %s::bigint"""
+)

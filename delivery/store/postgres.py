@@ -250,6 +250,9 @@ class PostgresStore:
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         return await self._run(retention.expire(now, retention_ms, limit))
 
+    async def overdue(self, kind: str, before: int, limit: int = 10_000) -> int:
+        return await self._run(retention.overdue(kind, before, limit))
+
 
 async def _drive(run: Callable[[Query], Awaitable[Rows]], operation: Operation[T]) -> T:
     try:

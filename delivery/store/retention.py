@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from delivery.store import outbox
 from delivery.store.operation import Operation, Query
 
 _EXPIRE = "SELECT delivery_expire(%s::bigint, %s::bigint)"
@@ -24,4 +27,21 @@ _VANISH = "SELECT delivery_vanish(%s::bigint, %s::bigint)"
 def vanish(now: int, limit: int) -> Operation[int]:
     """See :meth:`Store.vanish`."""
     rows = yield Query(_VANISH, (now, limit))
+    return rows[0][0]
+
+
+_OVERDUE: Final = {
+    "messages": "SELECT 1 FROM delivery_head WHERE oldest_at < %s::bigint",
+    "mentions": "SELECT 1 FROM delivery_mention WHERE at < %s::bigint",
+    "vanishing": "SELECT 1 FROM delivery_vanishing WHERE at < %s::bigint",
+    "outbox": outbox.OLD_WRITERS,
+}
+
+
+def overdue(kind: str, before: int, limit: int) -> Operation[int]:
+    """See :meth:`Store.overdue`."""
+    rows = yield Query(
+        f"SELECT count(*) FROM ({_OVERDUE[kind]} LIMIT %s::bigint) found",
+        (before, limit),
+    )
     return rows[0][0]

@@ -296,6 +296,9 @@ class SyncStore:
     def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         return self._run(retention.expire(now, retention_ms, limit))
 
+    def overdue(self, kind: str, before: int, limit: int = 10_000) -> int:
+        return self._run(retention.overdue(kind, before, limit))
+
 
 _postgres = SyncStore()
 

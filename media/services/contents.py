@@ -23,6 +23,7 @@ from media.storage import NotStored, StorageUnavailable, names, storage
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
+from whatsapp.infra.retention import purged
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,8 @@ def with_files(state: str = State.GONE) -> QuerySet[Media]:
 def drop_unused(now: int) -> int:
     """Delete what nobody was sent within ``LIMITS.media_unused_ms``, and what only messages carry that have expired since.
     Returns how many. Ends after a few minutes; the next call goes on."""
-    Reference.objects.filter(created_at__lt=now - carried_ms()).delete()
+    old, _ = Reference.objects.filter(created_at__lt=now - carried_ms()).delete()
+    purged("media_references", old)
     gone, end = 0, time.monotonic() + _LONGEST_S
     while time.monotonic() < end:
         due = Media.objects.filter(state__in=(State.READY, State.REFUSED), look_at__lte=now)

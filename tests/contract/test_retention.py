@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from delivery.store.values import Behind, Outcome, PageRequest, Position, PositionWrite, ReceiptWrite
 from tests.contract.people import T0, People, new_id, seqs
 
@@ -165,3 +167,21 @@ async def test_appends_go_on_while_events_expire(people: People, harness: Any) -
     _, gone = await asyncio.gather(write(), expire_all(people, past + 31 * DAY, limit=5))
     assert gone == 60
     assert seqs(await people.read(people.bob)) == list(range(61, 76))
+
+
+async def test_what_nobody_expires_is_found(people: People) -> None:
+    past = next(_past)
+    await people.say(b"1", b"2", now=past)
+    await people.say(b"3", now=past + 40 * DAY)
+    # A day is over before all of it can be overdue.
+    before, after = past - DAY, past + 2 * DAY
+    found = await people.store.overdue("messages", after)
+    assert found == await people.store.overdue("messages", before) + 1
+    assert await people.store.overdue("messages", after, 0) == 0
+    while await people.store.expire(after + KEEP, KEEP):
+        pass
+    assert await people.store.overdue("messages", after) == 0
+    for kind in ("mentions", "vanishing", "outbox"):
+        assert await people.store.overdue(kind, 1) == 0
+    with pytest.raises(KeyError):
+        await people.store.overdue("dreams", after)

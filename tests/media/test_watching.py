@@ -17,6 +17,7 @@ from media.storage import Storage
 from tests.media.conftest import Person, sign_in
 from tests.support import early
 from tests.support.clamd import Clamd
+from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
 
 
@@ -97,7 +98,7 @@ def test_a_scanner_that_dies_is_down_and_none_is_not_shown(settings: Any) -> Non
 
 def test_who_scrapes_often_does_not_ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(range(10))
-    asked = watching.seldom(lambda: next(answers), every_s=60)
+    asked = metrics.seldom(lambda: next(answers), every_s=60)
     assert [asked(), asked()] == [0, 0]
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 61)
@@ -106,7 +107,7 @@ def test_who_scrapes_often_does_not_ask_often(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_error_is_not_kept() -> None:
     answers = iter((0, 2))
-    asked = watching.seldom(lambda: 6 // next(answers), every_s=60)
+    asked = metrics.seldom(lambda: 6 // next(answers), every_s=60)
     with pytest.raises(ZeroDivisionError):
         asked()
     assert asked() == 3

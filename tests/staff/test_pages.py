@@ -139,6 +139,7 @@ _GATES = {
     "media.view_media": "/admin/media/media/",
     "media.view_blockedcontent": "/admin/media/blockedcontent/",
     "staff.view_limits": "/admin/limits/",
+    "accounts.view_retentionday": "/admin/retention/",
     "auth.view_user": "/admin/auth/user/",
     "admin.view_logentry": "/admin/admin/logentry/",
     "django_celery_beat.view_periodictask": "/admin/schedules/",
@@ -260,6 +261,7 @@ def test_a_conversation_shows_its_numbers(superuser: Staff, world: World) -> Non
         ("/admin/admin/logentry/", 10),
         ("/admin/online/", 6),
         ("/admin/limits/", 6),
+        ("/admin/retention/", 7),
     ],
 )
 def test_pages_ask_few_questions_however_many_rows(

@@ -115,6 +115,7 @@ class World:
             "/admin/limits/",
             "/admin/approvals/",
             f"/admin/approvals/{self.approval.pk}/",
+            "/admin/retention/",
             f"{auth}/user/",
             f"{auth}/user/add/",
             f"{auth}/user/{staff_user}/change/",

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -36,6 +38,8 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 HOT_UP = "1 while the hot node is connected, subscribed and its epoch known."
+
+Answer = TypeVar("Answer")
 
 _families: list[Counters | Histogram] = []
 _sources: dict[str, tuple[str, tuple[str, ...], Callable[[], Any]]] = {}
@@ -334,6 +338,21 @@ def source(name: str, documentation: str, read: Callable[[], Any], labels: Seque
     """A gauge (a counter, if ``name`` ends in ``_total``) read at each scrape: a number, or with ``labels`` a dict of label
     values → number. None: not shown. A name given again replaces the earlier source: a test has several loops in a process."""
     _sources[name] = documentation, tuple(labels), read
+
+
+def seldom(ask: Callable[[], Answer], every_s: float) -> Callable[[], Answer]:
+    """``ask``, at most so often, one thread at a time; in between, its last answer. An error is of who asks; the next may try."""
+    lock = threading.Lock()
+    known: list[tuple[float, Answer]] = []
+
+    def asked() -> Answer:
+        with lock:
+            now = time.monotonic()
+            if not known or now - known[0][0] > every_s:
+                known[:] = [(now, ask())]
+            return known[0][1]
+
+    return asked
 
 
 # -- figures of another process (``whatsapp.infra.workers``) ------------------------------------------------------------------

@@ -26,6 +26,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=17),
         "options": {"expires": 3600},
     },
+    "accounts-retention-check": {
+        "task": "accounts.tasks.retention_check",
+        "schedule": crontab(minute=3),
+        "options": {"expires": 3600},
+    },
     "accounts-tell-identities": {
         "task": "accounts.tasks.tell_identities",
         "schedule": 60.0,

@@ -135,6 +135,7 @@ UNFOLD = {
                         "staff.view_pendingchange",
                     ),
                     _item("Limits", "speed", "limits", "staff.view_limits"),
+                    _item("Retention", "auto_delete", "retention", "accounts.view_retentionday"),
                 ],
             },
             {

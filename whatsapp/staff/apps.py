@@ -9,6 +9,11 @@ class StaffConfig(AppConfig):
     label = "staff"
     verbose_name = "Operations"
 
+    def ready(self) -> None:
+        from whatsapp.staff import retention
+
+        retention.register()
+
 
 class AdminConfig(DjangoAdminConfig):
     """Django's admin with our site: every ``admin.site`` is :class:`whatsapp.staff.site.StaffSite`."""

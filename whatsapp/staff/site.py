@@ -19,7 +19,16 @@ from django.views.decorators.cache import never_cache
 from unfold.sites import UnfoldAdminSite
 
 from delivery.store.interface import Unavailable
-from whatsapp.staff import approvals_page, dashboard, jobs, limits_page, push_health, schedules, signin
+from whatsapp.staff import (
+    approvals_page,
+    dashboard,
+    jobs,
+    limits_page,
+    push_health,
+    retention_page,
+    schedules,
+    signin,
+)
 from whatsapp.staff.online import page as online
 
 View = Callable[..., HttpResponse]
@@ -109,6 +118,7 @@ class StaffSite(UnfoldAdminSite):
             path("approvals/", wrap(approvals_page.listing), name="approvals"),
             path("approvals/<uuid:pk>/", wrap(approvals_page.one), name="approval"),
             path("limits/", wrap(limits_page.limits), name="limits"),
+            path("retention/", wrap(retention_page.retention), name="retention"),
         ]
 
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:

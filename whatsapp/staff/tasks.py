@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from celery import shared_task
-from django.contrib.sessions.models import Session
-from django.utils import timezone
 
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.retention import purge, purged
 from whatsapp.staff import approvals, recorder
 from whatsapp.staff.models import TaskRun
 
@@ -13,9 +13,11 @@ from whatsapp.staff.models import TaskRun
 @shared_task
 def prune() -> None:
     """Delete expired staff sessions, and all but the newest runs of each task."""
-    Session.objects.filter(expire_date__lt=timezone.now()).delete()
+    purge("staff-prune", now_ms())
+    before = TaskRun.objects.count()
     for task in TaskRun.objects.order_by().values_list("task", flat=True).distinct():
         recorder.trim(task)
+    purged("task_runs", max(before - TaskRun.objects.count(), 0))
 
 
 @shared_task

@@ -14,7 +14,7 @@ from delivery.store.cassandra import members
 from delivery.store.cassandra.document import Document
 from delivery.store.cassandra.documents import Documents, Keep
 from delivery.store.cassandra.positions import acked, expired
-from delivery.store.cassandra.rows import BUCKET, DAY_MS, is_message
+from delivery.store.cassandra.rows import BUCKET, DAY_MS, HOUR_MS, is_message
 from delivery.store.cassandra.session import Cassandra, Statement, gather
 
 #: In a cursor, behind every conversation of a part.
@@ -32,6 +32,27 @@ WHERE conversation = ? AND bucket = ? AND seq > ? LIMIT ?"""
 _DELETE = "DELETE FROM $.event USING TIMESTAMP ? WHERE conversation = ? AND bucket = ? AND seq <= ?"
 _DELETE_ABOUT = "DELETE FROM $.about USING TIMESTAMP ? WHERE conversation = ? AND target = ? AND seq = ?"
 _ACKED = "SELECT acked FROM $.position WHERE device = ? AND link = ? AND conversation = ?"
+
+
+_HOURS = "SELECT at FROM $.pending WHERE kind = 'vanishing' AND at <= ?"
+_LEFT_OF_HOUR = "SELECT at FROM $.vanishing WHERE hour = ? AND at < ? LIMIT ?"
+
+
+async def overdue(db: Cassandra, kind: str, before: int, limit: int) -> int:
+    """See :meth:`Store.overdue`. Rows that have a time to live are ended by it, and nobody need look for them."""
+    if kind in ("mentions", "outbox"):
+        return 0
+    if kind == "messages":
+        # A day that has passed altogether is forgotten when its conversations have their floors.
+        return min(len(await db.rows(_DAYS, before // DAY_MS - 1)), limit)
+    if kind != "vanishing":
+        raise KeyError(kind)
+    left = 0
+    for (hour,) in await db.rows(_HOURS, before // HOUR_MS):
+        left += len(await db.rows(_LEFT_OF_HOUR, hour, before, limit - left))
+        if left >= limit:
+            break
+    return left
 
 
 class _Row(NamedTuple):

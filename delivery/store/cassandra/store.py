@@ -311,6 +311,9 @@ class CassandraStore:
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         return await retention.expire(self._db, self._documents, now, retention_ms, limit)
 
+    async def overdue(self, kind: str, before: int, limit: int = 10_000) -> int:
+        return await retention.overdue(self._db, kind, before, limit)
+
     # -- for operators
     async def traced(self, question: str, *args: Any) -> Any:
         """The answer to a question of :mod:`delivery.store.trace` or :mod:`delivery.store.cassandra.overview`."""

@@ -1,0 +1,5 @@
+"""People over HTTP, and a clock that is moved."""
+
+from __future__ import annotations
+
+from tests.accounts.conftest import _memory_layer, clock, limits  # noqa: F401  (fixtures)

@@ -1,0 +1,67 @@
+"""How long what staff do is kept: rows of the table in ``whatsapp/infra/retention.py``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.contrib.sessions.models import Session
+
+from whatsapp.infra import retention
+from whatsapp.infra.retention import Policy
+
+
+def _sessions(now: int) -> Any:
+    return Session.objects.filter(expire_date__lt=datetime.fromtimestamp(now / 1000, UTC))
+
+
+POLICIES: Final = (
+    Policy(
+        "staff_sessions",
+        "Who of the staff is signed in",
+        ("sessions.Session",),
+        "a browser stays signed in",
+        "until the session ends",
+        "staff-prune",
+        _sessions,
+    ),
+    Policy(
+        "task_runs",
+        "When a task ran, for how long, and the class of its error",
+        ("staff.TaskRun",),
+        "operators see that jobs run",
+        "the newest 200 of each task",
+        "staff-prune",
+    ),
+    Policy(
+        "staff_users",
+        "Names, hashed passwords and second factors of staff",
+        ("auth.User", "auth.Group", "staff.Authenticator", "staff.BackupCode"),
+        "staff sign in",
+        "while they work here",
+        "operator: a superuser deletes, or deactivates, who leaves",
+    ),
+    Policy(
+        "audit",
+        "What staff did, asked for and approved, to what, when and why; never contents",
+        ("admin.LogEntry", "staff.Approval"),
+        "every action can be accounted for",
+        "for good: ids of accounts that are erased lead nowhere",
+        "operator: nobody deletes from it",
+    ),
+)
+
+
+def register() -> None:
+    retention.register(POLICIES)
+    retention.impersonal(
+        "names of tables and permissions, and when jobs run",
+        "auth.Permission",
+        "contenttypes.ContentType",
+        "django_celery_beat.SolarSchedule",
+        "django_celery_beat.IntervalSchedule",
+        "django_celery_beat.ClockedSchedule",
+        "django_celery_beat.CrontabSchedule",
+        "django_celery_beat.PeriodicTasks",
+        "django_celery_beat.PeriodicTask",
+    )
