@@ -1,13 +1,15 @@
 """A management step beside the servers: large groups of people who are nearly all away, made in bulk.
 
 ``python -m bench.crowds`` in the environment of a system; standard input ``{"crowds": [{"users": [id, …], "more": N, "lane": N or
-null}, …]}``, standard output ``{"groups": [id, …]}``. Each group has the ``users``, who exist, the first of them as
-its maker, and ``more`` new people with a device each. Accounts and devices are written in bulk; the membership is the product's
-own statement, but its outbox row is taken away again: nothing is marked yet, so that the marks of what is measured are the first.
+null, "app": name or absent}, …]}``, standard output ``{"groups": [id, …]}``. Each group has the ``users``, who exist, the first
+of them as its maker, and ``more`` new people with a device each, reached by push if there is an ``app``. Accounts and devices
+are written in bulk; the membership is the product's own statement, but its outbox row is taken away again: nothing is marked
+yet, so that the marks of what is measured are the first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import uuid
@@ -45,6 +47,12 @@ def _make(crowds: list[dict[str, Any]]) -> dict[str, Any]:
     from delivery.models import Outbox
     from delivery.store.sync import store
     from delivery.store.values import Change
+    from notifications.models import PushTarget
+
+    def _target(device: Device, app: str) -> PushTarget:
+        token = str(device.pk).replace("-", "") * 2
+        hashed = hashlib.sha256(token.encode()).digest()
+        return PushTarget(device=device, app=app, token=token, token_hash=hashed, set_at=device.linked_at)
 
     number = Account.objects.filter(phone__startswith="+1556").count()
     made: list[str] = []
@@ -61,6 +69,8 @@ def _make(crowds: list[dict[str, Any]]) -> dict[str, Any]:
         with transaction.atomic():
             _copy(Account, accounts)
             _copy(Device, devices)
+            if crowd.get("app"):
+                _copy(PushTarget, [_target(one, crowd["app"]) for one in devices])
             _copy(Linked, [Linked(device=one.pk, member=one.user_id, linked_at=now) for one in devices])
             store.create_group(group, now)
             added = Change(str(uuid.uuid4()), "member_added", None, tuple(users))

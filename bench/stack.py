@@ -271,6 +271,10 @@ class System:
         made: list[str] = self._step("bench.crowds", {"crowds": crowds})["groups"]
         return made
 
+    def reach(self, people: list[dict[str, str]], app: str) -> None:
+        """Have people of :meth:`make_people` reached by push, without keys, under the token that is their device's id twice."""
+        self._step("bench.reach", {"devices": [one["device"] for one in people], "app": app})
+
     def _step(self, module: str, request: dict[str, Any]) -> dict[str, Any]:
         """Run a management step in the environment of the application."""
         run = subprocess.run(

@@ -16,10 +16,12 @@ from psycopg_pool import AsyncConnectionPool
 from delivery.ids import is_direct
 from delivery.store.interface import Store
 from delivery.store.values import Behind, Page, PageRequest
+from notifications.calls import calling
 from notifications.drafts import Draft, Heard, fresh
 from notifications.plans import Plan, Planned
 from notifications.presence import Presence, presences
 from notifications.reached import Reached, State, blocked, reached, states
+from notifications.rings import rings
 from notifications.unheard import AT_MOST, Unheard
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.limits import LIMITS
@@ -61,10 +63,12 @@ class Policy:
         if not devices:
             return Plan([], {})
         named = [(one.target.user, one.target.device) for one in devices]
-        there, behind, badges = await asyncio.gather(
+        users_named = list(dict.fromkeys(user for user, _ in named))
+        there, ringing, behind, badges = await asyncio.gather(
             presences(self._hot, named, now),
+            rings(self._hot, users_named),
             self._store.behind_each(named),
-            self._store.badges(list(dict.fromkeys(user for user, _ in named)), now),
+            self._store.badges(users_named, now),
         )
         known: list[tuple[Reached, Presence]] = []
         waiting: list[tuple[Reached, Behind]] = []
@@ -85,13 +89,31 @@ class Policy:
             if now < end < now + _MUTE_MS and conversation.behind.head > conversation.attention.read:
                 look_again(conversation.reached.target.user, end)  # then it counts on the badge
         pushes: list[Planned] = []
+        calls = await calling(self._pool, known, ringing)
         for one, presence in known:
             user, device = one.target.user, one.target.device
+            for call in calls.get(device, ()):
+                pushes += call.pushes(now)
+                if call.again > now:
+                    look_again(user, call.again)
             draft = Draft(one, presence, badges[user], heard[device], now)
             pushes += draft.pushes()
             for at in draft.again:
                 look_again(user, at)
         return Plan(pushes, again)
+
+    async def calls(self, users: Sequence[str], now: int) -> list[Planned]:
+        """Of what :meth:`plan` says the calls that ring, without reading anything else. Raises the same."""
+        devices = await reached(self._pool, users, now)
+        if not devices:
+            return []
+        named = [(one.target.user, one.target.device) for one in devices]
+        there, ringing = await asyncio.gather(presences(self._hot, named, now), rings(self._hot, users))
+        known = [
+            (one, presence) for one, presence in zip(devices, there, strict=True) if presence is not None
+        ]
+        found = await calling(self._pool, known, ringing)
+        return [push for calls in found.values() for each in calls for push in each.pushes(now)]
 
     async def _unheard(self, waiting: Sequence[tuple[Reached, Behind]], now: int) -> list[Unheard]:
         """Those in which something is new to the device, or may have gone that it shows."""

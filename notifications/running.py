@@ -36,7 +36,7 @@ class Running:
         await self._pool.open(wait=False)
         policy = Policy(here.store, here.hot, self._pool)
         self._dispatch = Dispatch(self._pool, open_senders(settings.PUSH_APPS), here.hot)
-        self.worker = PushWorker(here.hot, policy.plan, self._dispatch.deliver)
+        self.worker = PushWorker(here.hot, policy.plan, self._dispatch.deliver, policy.calls)
         due = Due(here.hot, self._pool, submit)
         derived = Derived(here.store, here.hot, self._pool, due, new_token())
         here.closing.append(self.close)

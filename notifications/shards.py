@@ -35,15 +35,15 @@ return 1
 
 # Holds the shard and takes those who are due off until the claim ends: whoever dies meanwhile loses nobody, and a user of whom
 # there is something new gets an earlier time, so that the claim is not the last word.
-# ARGV: token, time to live, now, end of the claim, how many. Answers false if the shard is another's.
+# ARGV: token, time to live, now, end of the claim, how many. Answers users, each with its time; false if another has the shard.
 CLAIM: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return false end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 local found = {}
 if tonumber(ARGV[5]) > 0 then
-  found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3], 'LIMIT', 0, ARGV[5])
+  found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3], 'WITHSCORES', 'LIMIT', 0, ARGV[5])
 end
-for _, user in ipairs(found) do redis.call('ZADD', KEYS[1], ARGV[4], user) end
+for i = 1, #found, 2 do redis.call('ZADD', KEYS[1], ARGV[4], found[i]) end
 return found
 """
 

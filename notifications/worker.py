@@ -57,8 +57,9 @@ LEAVE_S: Final = 5.0
 
 AWAY: Final = (Unavailable, HotUnavailable, hiredis.ReplyError, psycopg.Error, PoolTimeout, OSError)
 
-#: ``plan(users, now)`` and ``deliver(planned, ended)``.
+#: ``plan(users, now)``, ``calls(users, now)`` and ``deliver(planned, ended)``.
 MakePlan = Callable[[Sequence[str], int], Awaitable[Plan]]
+PlanCalls = Callable[[Sequence[str], int], Awaitable[Sequence[Planned]]]
 Deliver = Callable[[Sequence[Planned], Ended], Coroutine[Any, Any, Any]]
 
 CLAIMED = metrics.Counters("whatsapp_push_claims", "Users that were looked at because they were due.", ())
@@ -85,15 +86,17 @@ class _Held:
 
 
 class PushWorker:
-    def __init__(self, hot: Hot, plan: MakePlan, deliver: Deliver) -> None:
+    def __init__(self, hot: Hot, plan: MakePlan, deliver: Deliver, calls: PlanCalls) -> None:
         self._hot = hot
         self._plan = plan
+        self._plan_calls = calls
         self._deliver = deliver
         self._take, self._claim, self._finish, self._end, self._give_back, self._orphan = map(
             hot.script, (TAKE, CLAIM, FINISH, END, GIVE_BACK, ORPHAN)
         )
         self._held: dict[int, _Held] = {}
         self._busy: set[str] = set()  # users of the batches under way who are not done
+        self._calling: set[str] = set()  # users whose calls are being sent
         self._planning = 0  # batches
         self._size = BATCH  # smaller while plans fail: one user who is too much for a server is alone then
         self._batches: set[asyncio.Task[None]] = set()
@@ -213,6 +216,7 @@ class PushWorker:
             ]
         )
         claimed: dict[str, Claim] = {}
+        urgent: set[str] = set()
         idle: list[int] = []
         for shard, answer in zip(shards, answers, strict=True):
             held = self._held.get(shard)
@@ -220,10 +224,19 @@ class PushWorker:
                 self._held.pop(shard, None)  # another has it, or its node is away
             elif answer:
                 held.idle_since = self._time()
-                claimed |= {user.decode(): Claim(shard, until) for user in answer}
+                for raw, at in zip(answer[::2], answer[1::2], strict=True):
+                    claimed[user := raw.decode()] = Claim(shard, until)
+                    if float(at) <= now + URGENT_MS // 2:
+                        urgent.add(user)
             elif self._time() - held.idle_since >= LINGER_S and each:
                 idle.append(shard)
         CLAIMED.add(number=len(claimed))
+        calls = {user: claimed.pop(user) for user in urgent - self._calling}
+        if calls:
+            self._run(self._call(calls))
+        waiting = {user: claimed.pop(user) for user in urgent & claimed.keys()}
+        if waiting:  # one more call, while one is being sent
+            await self._finished(waiting, dict.fromkeys(waiting, now + URGENT_MS))
         busy = {user: claim for user, claim in claimed.items() if user in self._busy}
         if busy:
             await self._finished(busy, dict.fromkeys(busy, now + BUSY_MS))
@@ -247,7 +260,9 @@ class PushWorker:
 
     def _start(self, claimed: dict[str, Claim]) -> None:
         self._busy.update(claimed)
-        work: Coroutine[Any, Any, None] = self._work(claimed)
+        self._run(self._work(claimed))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._batches.add(task)
         task.add_done_callback(self._batches.discard)
@@ -268,6 +283,24 @@ class PushWorker:
         finally:
             self._busy.difference_update(left)
         await self._done(left, again)
+
+    async def _call(self, claimed: dict[str, Claim]) -> None:
+        """What rings for users goes beside the batches, also where one of these has the user: it waits for nothing that they
+        are sent besides, which is looked at next."""
+        self._calling.update(claimed)
+        again = dict.fromkeys(claimed, clock.now_ms())
+        try:
+            pushes = await self._plan_calls(list(claimed), clock.now_ms())
+            if pushes:
+                await self._deliver(pushes, lambda _user, _at: None)
+        except AWAY as error:
+            log.info("calls for %d users wait: %s", len(claimed), type(error).__name__)
+            again = dict.fromkeys(claimed, clock.now_ms() + AWAY_MS)
+        except Exception:
+            log.exception("calls for %d users do not ring", len(claimed))
+        finally:
+            self._calling.difference_update(claimed)
+        await self._done(claimed, again)
 
     async def _send(self, pushes: Sequence[Planned], left: dict[str, Claim], again: dict[str, int]) -> None:
         """Who is done is taken out of ``left`` now and then, and at last not."""

@@ -188,7 +188,8 @@ class Store(Protocol):
         then or later, as exact as the clocks of those who appended agree. Nobody's receipts move."""
 
     async def unlink_device(self, user: str, device: str, now: int) -> None:
-        """End the device: its row, positions and seq_nums go (terminal state "unlinked"). Idempotent."""
+        """End the device: its row, positions and seq_nums go (terminal state "unlinked"), these at least in the conversations
+        that the user is or was a member of: nobody else sends. Idempotent."""
 
     async def devices(self, users: Sequence[str]) -> dict[str, tuple[DeviceRow, ...]]:
         """Linked devices of each user; users without any are present with an empty tuple."""

@@ -96,7 +96,8 @@ class StoreMachine(RuleBasedStateMachine):
         for c, u, d, number, body, kind, off, mentions, about, window in batch:
             conversation, device = self.talks[c], self.devices[u][d]
             seq_num = 0
-            if off is not None:
+            # Nobody but members comes this far, and a store may look for a device's counts in their conversations alone.
+            if off is not None and self.users[u] in self.model.talks[conversation].intervals:
                 last = counts.get((device, conversation), self.model.lasts.get((device, conversation), 0))
                 seq_num = counts[device, conversation] = max(1, last + 1 + off)
             message_id = self.message_ids.setdefault(number, new_id())

@@ -101,7 +101,7 @@ class Crowd:
         return found
 
     async def worker(self, office: Office) -> PushWorker:
-        return PushWorker(await self.hot(), office.plan, office.deliver)
+        return PushWorker(await self.hot(), office.plan, office.deliver, office.calls)
 
 
 class Office:
@@ -119,12 +119,16 @@ class Office:
         self.planned += users
         return Plan([_notification(user) for user in users], {})
 
+    async def calls(self, users: Sequence[str], now: int) -> list[Planned]:
+        """Somebody calls each who is so urgent."""
+        return [_notification(user, Urgency.CALL) for user in users]
+
     async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
         for one in planned:
             self.sent.append(one.target.user)
             ended(one.target.user, self.again.get(one.target.user))
 
 
-def _notification(user: str) -> Planned:
+def _notification(user: str, urgency: Urgency = Urgency.MESSAGE) -> Planned:
     target = Target(user, new_id(), "test", "token")
-    return Planned(target, Push(new_id(), "collapse", Urgency.MESSAGE, 60, None), ())
+    return Planned(target, Push(new_id(), "collapse", urgency, 60, None), ())

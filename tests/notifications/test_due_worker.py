@@ -11,6 +11,7 @@ from delivery.store.interface import Unavailable
 from notifications import worker as worker_module
 from notifications.due import URGENT_MS, Due
 from notifications.plans import Ended, Plan, Planned
+from notifications.senders.interface import Urgency
 from notifications.shards import lease_key, shard_of
 from notifications.worker import ASIDE_MS, AT_ONCE, AWAY_MS, CLAIM_MS, PushWorker
 from tests.faults.engine import World
@@ -323,6 +324,35 @@ async def test_who_is_urgent_comes_before_a_crowd_that_fills_every_place(
     await until(lambda: urgent in office.sent, "it is sent all the same")
     assert len(office.sent) < 3 * 4 * AT_ONCE
     office.may.set()
+
+
+class Ringing(Slow):
+    """What users are sent besides a call hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rung: list[str] = []
+
+    async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
+        if all(one.push.urgency is Urgency.CALL for one in planned):
+            self.rung += [one.target.user for one in planned]
+            return
+        await super().deliver(planned, ended)
+
+
+async def test_a_call_does_not_wait_for_what_its_user_is_being_sent(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    office, due = Ringing(), await crowd.reporter()
+    running(await crowd.worker(office))
+    (user,) = await _due(crowd, due)
+    await until(lambda: office.sent, "something is being sent")
+    await due.write({user: clock.now_ms() + URGENT_MS})
+    await until(lambda: office.rung == [user], "the call is sent beside it")
+    await due.write({user: clock.now_ms()})
+    await stays(lambda: office.rung == [user], "it rings again for what is no call", 1.0)
+    office.may.set()
+    await until(lambda: not crowd.due(), "all of it is done")
 
 
 async def test_a_worker_that_leaves_sends_what_it_has_begun_and_gives_the_rest_back(crowd: Crowd) -> None:
