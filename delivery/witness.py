@@ -51,9 +51,12 @@ def judge(logged: Logged | None, said: Said, place: Place) -> Verdict:
     frame = item_frame(logged) if logged is not None else None
     if logged is None or not isinstance(frame, Message):
         return Verdict.UNVERIFIABLE
-    whose = (place.conversation, place.message_id, place.sender, place.device, place.at)
-    if whose != (logged.conversation, logged.message_id, logged.sender, logged.device, logged.at):
+    whose = (place.conversation, place.message_id, place.sender)
+    if whose != (logged.conversation, logged.message_id, logged.sender):
         return Verdict.FORGED
+    if (place.device, place.at) != (logged.device, logged.at):
+        # Since an edit it may be reported as of the edit, by another device and later.
+        return Verdict.UNVERIFIABLE if frame.edited and place.at > logged.at else Verdict.FORGED
     content = frame.encrypted_content
     if content is None:
         return Verdict.UNVERIFIABLE

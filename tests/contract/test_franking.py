@@ -263,6 +263,9 @@ async def test_the_log_is_the_witness_for_what_it_can_read(people: People) -> No
     await edited(people, one.message_id, b"I was hacked")
     assert await verdict(said) is UNVERIFIABLE, "it said something else before"
     assert await verdict(said._replace(content=b"I was hacked")) is VERIFIED
+    of_the_edit = place._replace(at=T0 + 1, device=people.desk)
+    assert await verdict(said, of_the_edit) is UNVERIFIABLE, "the row does not say when that was"
+    assert await verdict(said, place._replace(at=T0 - 1)) is FORGED
     await people.append(people.amend(one.message_id, "delete"))
     assert await verdict(said) is UNVERIFIABLE
 

@@ -33,15 +33,16 @@ class Changing(Signals):
         raise NotImplementedError
 
     # -- for everyone --------------------------------------------------------------------------------------
-    def edit(self, conversation_id: str, message_id: str, content: str | bytes) -> Outgoing:
-        """Another content for an own message. Raises ValueError for what is none of this user's here, or empty."""
+    def edit(self, conversation_id: str, message_id: str, content: str | bytes, **fields: Any) -> Outgoing:
+        """Another content for an own message. ``fields``: others of `edit_message` by their wire names. Raises ValueError for
+        what is none of this user's here, or empty."""
         shown = self._own(conversation_id, message_id)
         if shown.view_once:
             raise ValueError("a message that is seen once cannot be edited")
         raw = content.encode() if isinstance(content, str) else content
         if not raw:
             raise ValueError("an edit has a content; to take a message back, delete it")
-        return self._queue(conversation_id, raw, "edit", {"targetId": message_id})
+        return self._queue(conversation_id, raw, "edit", {"targetId": message_id, **fields})
 
     def delete(self, conversation_id: str, message_id: str) -> Outgoing:
         """Delete for everyone: an own message, or as an admin of a group anybody's. Raises ValueError for what is not here."""

@@ -14,7 +14,6 @@ from typing import Any
 
 from . import events as ev
 from .account import Account
-from .changing import Changing
 from .codecs import JSON, Codec, Frame
 from .connection import Connection
 from .database import Database
@@ -22,6 +21,7 @@ from .duties import Duties, Timing
 from .entry import whole
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
 from .files import Files
+from .franked import FrankedMessages
 from .inbound import Inbound, no_member, now
 from .link import Linked
 from .lookups import Lookups
@@ -58,7 +58,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(Changing, People, Linked, Account, Notified, Files):
+class Client(FrankedMessages, People, Linked, Account, Notified, Files):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;

@@ -9,6 +9,10 @@ class ClientError(Exception):
     """Base of everything this package raises."""
 
 
+class NotFranked(ClientError):
+    """An encrypted message that its sender has not committed to, or to something else: who read it could not report it."""
+
+
 class RestError(ClientError):
     """The server answered a REST call with a problem document (RFC 9457).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from .codecs import Frame
 from .database import Database
 from .entry import LARGEST as NEWEST
 from .entry import Entry, ends_at, timer_of
@@ -209,6 +210,25 @@ class Log(Reading):
             (flag, self.number, found[0]),
         )
         return True
+
+    def opened(self, said: Entry, sealed: bytes, content: bytes, fields: Frame) -> None:
+        """An entry of :meth:`form_of` was decrypted: its content is kept readable, with ``fields``. Not if something else has
+        taken the place of ``sealed`` meanwhile."""
+        text = json.dumps(said.fields | fields, separators=(",", ":"))
+        written = self._database.write(
+            "UPDATE entries SET content = ?, fields = ? WHERE conversation = ? AND seq = ? AND content = ?",
+            (content, text, self.number, said.seq, sealed),
+        )
+        if written.rowcount > 0 and said.target_id:
+            settle(self._database, self.number, said.target_id)
+
+    def refuse(self, said: Entry, sealed: bytes) -> None:
+        """An entry of :meth:`form_of` is not to be shown: its content goes, also from the message that it is about."""
+        self._database.scrub_soon()
+        self._database.write(
+            "UPDATE entries SET content = NULL WHERE conversation = ? AND content = ? AND (seq = ? OR message_id = ?)",
+            (self.number, sealed, said.seq, said.target_id or said.message_id),
+        )
 
     def open_once(self, message_id: str) -> bytes | None:
         """The content of a message that is to be seen once, which is here no more then. None: there is nothing to see."""

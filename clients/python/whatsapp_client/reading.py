@@ -126,6 +126,17 @@ class Reading:
         ).fetchone()
         return self.entry(row) if row else None
 
+    def form_of(self, entry: Entry) -> Entry:
+        """The entry that says what this one says now: of a message the edit whose content it has, if that is here."""
+        if not self._number or entry.type != "message" or not entry.edited or entry.content is None:
+            return entry
+        row = self._database.read(
+            f"SELECT {COLUMNS} FROM entries INDEXED BY entries_target WHERE conversation = ? AND target = ? AND target <> '' "
+            "AND type = 'edit' AND sender = ? AND content = ? ORDER BY seq DESC LIMIT 1",
+            (self._number, entry.message_id, entry.sender_id, entry.content),
+        ).fetchone()
+        return self.entry(row) if row else entry
+
     def shown(self, before: int | None, limit: int) -> list[Entry]:
         """Like :meth:`page`, messages only."""
         if not self._number:
