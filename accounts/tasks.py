@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from accounts.models import Photo
-from accounts.services import evidence, identities, idle, limit_overrides, retention, sanctions
+from accounts.services import abuse, evidence, identities, idle, limit_overrides, retention, sanctions
 from accounts.services.pictures import drop_unused
 from delivery import tasks
 from whatsapp.infra.clock import now_ms
@@ -47,6 +47,12 @@ def drop_photos() -> int:
     dropped = drop_unused(Photo)
     purged("unused_photos", dropped)
     return dropped
+
+
+@shared_task
+def judge_abuse() -> int:
+    """Sanction accounts whose numbers pass a threshold. Returns how many."""
+    return abuse.judge()
 
 
 @shared_task

@@ -22,6 +22,7 @@ from psycopg_pool import PoolTimeout
 
 from accounts import appeals
 from accounts import sessions as account_sessions
+from accounts.abuse.counter import Counter as AbuseCounter
 from accounts.envelope_devices import envelope_devices_async
 from accounts.errors import banned
 from accounts.last_seen import LastSeen
@@ -122,6 +123,9 @@ class Gateway:
         #: Answers :class:`accounts.opening.Answer`, raises ``Unavailable``.
         self.opening: AskBatcher[Opening] = AskBatcher(self._ask, spacing=spacing(LIMITS.opening_spacing_ms))
         self.newsboy = Newsboy(self.pool)
+        self.abuse = AbuseCounter(self.node.bus.hot) if settings.ABUSE else None
+        if self.abuse is not None:
+            self.node.log.noted = self.abuse.noted
         self.last_seen = LastSeen(self.pool, lambda: (session.device for session in self.node.hub.all()))
         self._pinger: asyncio.Task[None] | None = None
         self._lag: asyncio.Task[None] | None = None
@@ -132,6 +136,8 @@ class Gateway:
         await self._log.open()
         await self.node.start()
         self.last_seen.start()
+        if self.abuse is not None:
+            self.abuse.start()
         self._pinger = asyncio.get_running_loop().create_task(self._ping_for_ever())
         self._lag = asyncio.get_running_loop().create_task(gauges.watch_loop())
         gauges.bind(self)
@@ -328,6 +334,8 @@ class Gateway:
                 task.cancel()
         self.own_limits.stop()
         await self.last_seen.stop()
+        if self.abuse is not None:
+            await self.abuse.stop()
         await self.node.stop()
         with contextlib.suppress(Exception):
             await self._accounts.close()

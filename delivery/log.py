@@ -79,6 +79,8 @@ class Log:
         self._queue: Batcher[Sending] = Batcher(self._run, MAX_BATCH, spacing(LIMITS.append_spacing_ms))
         #: Told of a user who has answered somebody whom the user had not accepted: conversation, user, other user.
         self.accepted: Callable[[str, str, str], None] = lambda conversation, user, other: None
+        #: Told of each message that was stored: one that only counts. Must not raise or wait.
+        self.noted: Callable[[Sending], None] = lambda sending: None
 
     def submit(
         self,
@@ -273,6 +275,7 @@ class Log:
                 events.append(event_of(logged, pending.group, appended.withheld))
                 session.first_own.setdefault(send.conversation, seq)
                 if type(send) is not Amendment:  # who reacts has not read everything up to there
+                    self.noted(pending)
                     self._receipts.sent(send.conversation, send.sender, seq)
                     if pending.group:
                         self._counts.sent(send.conversation, send.sender, seq)

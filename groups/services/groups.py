@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import limits
+from accounts.abuse import counted
 from accounts.errors import Refused
 from accounts.models import Account
 from delivery.changes import change_group
@@ -73,6 +74,7 @@ def create_group(
             Membership(group=group, user_id=user, role=role, joined_at=now)
             for user, role in ((account.pk, Role.CREATOR), *((user, Role.MEMBER) for user in others))
         )
+        counted.added(user_id=account.pk, number=len(others))
         store.create_group(id_, now)
         change_group(
             conversation=id_,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from django.db import transaction
 from django.db.models import Case, When
 
+from accounts.abuse import counted
 from accounts.errors import Refused
 from accounts.models import Account
 from accounts.selectors import account_by_id
@@ -112,6 +113,7 @@ def _admit(*, group: Group, users: Sequence[uuid.UUID], actor: Account, **data: 
         if user != actor.pk:
             notices.answered(group_id=group.pk, user_id=user, accepted=True)
     requests.delete()
+    counted.added(user_id=actor.pk, number=sum(user != actor.pk for user in users))
     change_group(
         conversation=str(group.pk),
         sender=str(actor.pk),

@@ -142,6 +142,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "accounts.tasks.tell_identities",
         "accounts.tasks.unlink_idle",
         "accounts.tasks.end_sanctions",
+        "accounts.tasks.judge_abuse",
         "groups.tasks.drop_icons",
         "accounts.tasks.drop_photos",
         "groups.tasks.leave_retired",

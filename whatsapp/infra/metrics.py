@@ -225,6 +225,7 @@ _counted = {
             "keys": "Keys for end-to-end encryption: one-time keys stored and given, what was given instead, alarms.",
             "links": "Codes that new devices showed: asked, approved, rejected, linked; devices unlinked for being idle.",
             "profiles": "Profiles that others asked for: kept in the cache, read from PostgreSQL, or the cache was away.",
+            "abuse": "Accounts whose counts a gateway has written or dropped (Valkey was away); unreachable: services could not.",
             "accounts": "Accounts whose number went to somebody else, and the like.",
         }.items()
     },

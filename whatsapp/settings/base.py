@@ -10,6 +10,7 @@ from kombu import Queue
 
 from whatsapp.infra.build import data_folder
 from whatsapp.settings import env, servers
+from whatsapp.settings.abuse import *  # noqa: F403
 from whatsapp.settings.accounts import *  # noqa: F403
 from whatsapp.settings.breaker import *  # noqa: F403
 from whatsapp.settings.cassandra import *  # noqa: F403

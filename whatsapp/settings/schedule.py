@@ -7,6 +7,7 @@ from typing import Any
 from celery.schedules import crontab
 
 from whatsapp.settings import env
+from whatsapp.settings.abuse import ABUSE_JUDGE_MS
 
 #: How often it is looked for media whose task or worker was lost (``media.tasks.process_waiting``).
 MEDIA_WAITING_MS = env.number("MEDIA_WAITING_MS", 30_000)
@@ -40,6 +41,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "accounts.tasks.unlink_idle",
         "schedule": crontab(minute=7),
         "options": {"expires": 3600},
+    },
+    "accounts-judge-abuse": {
+        "task": "accounts.tasks.judge_abuse",
+        "schedule": ABUSE_JUDGE_MS / 1000,
+        "options": {"expires": 30},
     },
     "accounts-end-sanctions": {
         "task": "accounts.tasks.end_sanctions",

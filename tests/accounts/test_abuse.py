@@ -1,0 +1,310 @@
+"""Triggers: when they fire, what follows, and whom they leave alone. On real PostgreSQL and Valkey."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from accounts.abuse import buckets, counted
+from accounts.abuse.triggers import table
+from accounts.limits import DAY_MS, HOUR_MS
+from accounts.models import Account, Case, Report, Sanction
+from accounts.services import abuse, sanctions
+from tests.accounts.conftest import Person, parallel, sign_in
+from whatsapp.infra import hot_sync
+from whatsapp.infra.clock import now_ms
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey_server", "nobody_waits")]
+
+Clock = Callable[[int], None]
+
+
+@pytest.fixture
+def nobody_waits(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """No candidates of other tests, and no memory of a Valkey that was away."""
+    monkeypatch.setattr(counted, "_failed_at", float("-inf"))
+    with hot_sync.client(settings.HOT_URL) as hot:
+        hot.delete(buckets.CANDIDATES)
+
+
+def old(person: Person, days: float = 30) -> Person:
+    """As if registered so long ago: thresholds are what the table says."""
+    Account.objects.filter(pk=person.user_id).update(created_at=now_ms() - int(days * DAY_MS))
+    return person
+
+
+def seen(
+    person: Person, *, at: int = 0, sets: dict[str, Collection[str]] | None = None, **numbers: int
+) -> None:
+    """What a gateway writes down of somebody."""
+    at = at or abuse.now_ms()
+    asked = list(buckets.adding(person.user_id, numbers, sets or {}, table(), at))
+    answers = counted._run([command for command, _ in asked])
+    assert answers is not None
+    if buckets.reaches_a_mark(asked, answers, table()):
+        counted._run([("SADD", buckets.CANDIDATES, person.user_id)])
+
+
+def ids(number: int) -> list[str]:
+    return [str(uuid.uuid4()) for _ in range(number)]
+
+
+def history(person: Person) -> list[tuple[str, str]]:
+    """What was imposed, the first one first: (trigger, kind)."""
+    found = Sanction.objects.filter(account=person.user_id).order_by("imposed_at", "pk")
+    return list(found.values_list("reason", "kind"))
+
+
+def report(person: Person, reporters: int, **fields: Any) -> None:
+    for _ in range(reporters):
+        given = {"kind": "user", "category": "spam", "created_at": abuse.now_ms(), "counts": True, **fields}
+        Report.objects.create(reporter=uuid.uuid4(), reported=person.user_id, **given)
+
+
+# -- when each fires --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "below", "above"),
+    [
+        ("messages", "slow_down", {"messages": 999}, {"messages": 1}),
+        ("adds", "limit", {"adds": 499}, {"adds": 1}),
+        ("recipients", "slow_down", {"sets": {"recipients": 190}}, {"sets": {"recipients": 20}}),
+        (
+            "strangers_hour",
+            "slow_down",
+            {"sets": {"strangers": 29}, "replies": 5},
+            {"sets": {"strangers": 6}},
+        ),
+        ("forwards", "slow_down", {"sets": {"forwards": 19}}, {"sets": {"forwards": 1}}),
+    ],
+)
+def test_a_threshold(name: str, kind: str, below: dict[str, Any], above: dict[str, Any]) -> None:
+    ann = old(sign_in())
+    for step, expected in ((below, []), (above, [(name, kind)])):
+        sets = {signal: ids(number) for signal, number in step.get("sets", {}).items()}
+        seen(ann, sets=sets, **{key: value for key, value in step.items() if key != "sets"})
+        abuse.judge()
+        assert history(ann) == expected
+    (sanction,) = Sanction.objects.filter(account=ann.user_id)
+    assert sanction.imposed_by == "automatic"
+    assert sanction.evidence["step"] == sanction.step
+    assert sanction.evidence["threshold"] > 0
+
+
+def test_strangers_of_a_day_are_limited_and_those_who_answered_are_none() -> None:
+    ann, bob = old(sign_in()), old(sign_in())
+    hour_ago = now_ms() - 3 * HOUR_MS
+    if now_ms() % DAY_MS < 4 * HOUR_MS:
+        hour_ago = now_ms()  # a new day has just begun in UTC: all of it within this one
+    for person, replies in ((ann, 10), (bob, 0)):
+        for _ in range(3):
+            seen(person, at=hour_ago, sets={"strangers": ids(20)}, replies=replies if _ == 0 else 0)
+    abuse.judge()
+    # 60 strangers: of ann's ten have answered, which is 50, and more than a tenth.
+    assert history(bob)[0][1] == "limit"
+    assert history(ann) in ([("strangers_day", "limit")], [("strangers_hour", "slow_down")])
+
+
+def test_nobody_answers() -> None:
+    ann, bob = old(sign_in()), old(sign_in())
+    seen(ann, sets={"strangers": ids(29)})
+    seen(bob, sets={"strangers": ids(35)}, replies=6)
+    abuse.judge()
+    assert (history(ann), history(bob)) == ([], [])
+    seen(ann, sets={"strangers": ids(3)})
+    abuse.judge()
+    assert history(ann) == [("unanswered", "limit")]
+
+
+def test_reports_in_relation_to_recipients() -> None:
+    ann, bob, cid = old(sign_in()), old(sign_in()), old(sign_in())
+    seen(ann, sets={"recipients": ids(80)})
+    seen(bob, sets={"recipients": ids(150)})  # five of so many is nothing unusual
+    for person in (ann, bob):
+        report(person, 5)
+    report(cid, 4)
+    report(cid, 3, counts=False)  # the same person again, or forged
+    report(cid, 3, created_at=now_ms() - DAY_MS - 1)
+    abuse.judge()
+    assert history(ann) == [("reports", "limit")]
+    assert history(bob) == []
+    assert history(cid) == []
+    abuse.judge()
+    assert len(history(ann)) == 1  # these reports count once
+    report(ann, 5)
+    abuse.judge()
+    assert history(ann)[1:] == [("reports", "suspension")]
+
+
+def test_who_chats_a_lot_with_those_who_know_him_triggers_nothing() -> None:
+    ann = old(sign_in())
+    groups = ids(30)
+    for _ in range(12):
+        seen(ann, sets={"recipients": groups}, messages=75)
+    abuse.judge()
+    assert history(ann) == []
+
+
+@pytest.mark.parametrize(
+    ("days", "class_", "messages", "fires"),
+    [
+        (1, "", 500, True), (1, "", 499, False), (30, "", 1_000, True), (400, "", 1_499, False), (400, "", 1_500, True),
+        (30, "business", 9_999, False), (30, "business", 10_000, True), (1, "business", 4_999, False),
+    ],
+)  # fmt: skip
+def test_thresholds_depend_on_who_it_is(days: float, class_: str, messages: int, fires: bool) -> None:
+    ann = old(sign_in(), days)
+    Account.objects.filter(pk=ann.user_id).update(limit_class=class_)
+    seen(ann, messages=messages)
+    abuse.judge()
+    assert bool(history(ann)) is fires
+    if class_ and fires:
+        # Slowed, it is still a business.
+        account = Account.objects.get(pk=ann.user_id)
+        assert account.limit_class == "slowed"
+        assert abuse.factor_of(account, now_ms()) == 10
+
+
+# -- the ladder -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_ladder_and_a_person_at_its_end(clock: Clock) -> None:
+    ann = old(sign_in())
+    expected = [
+        ("slow_down", HOUR_MS), ("limit", DAY_MS), ("suspension", DAY_MS), ("suspension", 7 * DAY_MS),
+        ("suspension", 7 * DAY_MS), ("suspension", 7 * DAY_MS),
+    ]  # fmt: skip
+    for number, (kind, ms) in enumerate(expected):
+        seen(ann, messages=1_000)
+        assert abuse.judge() == 1
+        assert abuse.judge() == 0  # the same thousand counts once
+        sanction = Sanction.objects.filter(account=ann.user_id).latest("imposed_at")
+        assert (sanction.kind, sanction.step) == (kind, min(number, 4))
+        assert abs(sanction.until - sanction.imposed_at - ms) < 5_000
+        cases = list(Case.objects.filter(subject=ann.user_id))
+        assert len(cases) == (number >= 4)  # nothing permanent by itself
+        if cases:
+            assert sanction.evidence["case"] == str(cases[0].pk)
+        assert not Sanction.objects.filter(account=ann.user_id, kind="permanent").exists()
+        # While banned nobody is judged; what was counted before does not wait for it.
+        if kind == "suspension":
+            seen(ann, messages=1_000)
+            assert abuse.judge() == 0
+        clock(ms + 1)
+        clock(DAY_MS * (ms < DAY_MS))
+        sanctions.end_due(now=abuse.now_ms())
+
+
+def test_what_is_long_ago_or_was_taken_back_is_no_step(clock: Clock) -> None:
+    ann, bob = old(sign_in()), old(sign_in())
+    for person in (ann, bob):
+        seen(person, messages=1_000)
+    assert abuse.judge() == 2
+    sanctions.lift(sanction=Sanction.objects.get(account=bob.user_id), by="mod", reason="mistake")
+    seen(bob, messages=1_000)
+    abuse.judge()
+    assert [kind for _, kind in history(bob)] == ["slow_down", "slow_down"]
+    clock(31 * DAY_MS)
+    seen(ann, messages=1_000)
+    abuse.judge()
+    assert [kind for _, kind in history(ann)] == ["slow_down", "slow_down"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_beats_do_it_once() -> None:
+    people = [old(sign_in()) for _ in range(3)]
+    for person in people:
+        seen(person, messages=1_500)
+        report(person, 6)  # named to both, whoever takes the candidates
+    parallel(4, abuse.judge)
+    assert [len(history(person)) for person in people] == [1, 1, 1]
+
+
+# -- Valkey -----------------------------------------------------------------------------------------------------------------
+
+
+def test_without_valkey_nobody_is_sanctioned_and_nothing_fails(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = old(sign_in())
+    report(ann, 20)
+    settings.HOT_URL = "redis://127.0.0.1:1/0"
+    assert abuse.judge() == 0
+    began = time.monotonic()
+    for _ in range(50):
+        counted._add(ann.user_id, 1_000)
+    assert time.monotonic() - began < 30
+    assert history(ann) == []
+
+
+def test_keys_end_by_themselves_and_are_all_known(settings: Any) -> None:
+    ann = sign_in()
+    sets = {"recipients": ids(3), "strangers": ids(3), "forwards": ids(3)}
+    now = now_ms()
+    seen(ann, at=now, sets=sets, messages=3, adds=3, replies=1)
+    seen(ann, at=now - HOUR_MS, sets=sets, messages=3)
+    with hot_sync.client(settings.HOT_URL, decode_responses=True) as hot:
+        there = set(hot.scan_iter(f"{{{ann.user_id}}}:abuse:*"))
+        assert there
+        assert there <= set(buckets.keys(ann.user_id, table(), now))
+        assert all(0 < hot.pttl(name) <= 48 * HOUR_MS for name in there)
+        assert counted.forget(ann.user_id, now)
+        assert not set(hot.scan_iter(f"{{{ann.user_id}}}:abuse:*"))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_last_hour_is_about_right_and_never_below_this_bucket(seed: int) -> None:
+    """Against every single event: no border of a bucket doubles a count."""
+    rng = random.Random(seed)
+    user, base = str(uuid.uuid4()), now_ms() // HOUR_MS * HOUR_MS + HOUR_MS
+    now = base + rng.randrange(HOUR_MS)
+    events = [rng.randrange(base - HOUR_MS, now) for _ in range(300)]
+    people = [str(rng.randrange(60)) for _ in events]
+    for at, to in zip(events, people, strict=True):
+        asked = list(buckets.adding(user, {"messages": 1}, {"recipients": [to]}, table(), at))
+        assert counted._run([command for command, _ in asked]) is not None
+    found = (counted.read([user], now) or {})[user]
+    here = sum(at >= base for at in events)
+    before = len(events) - here
+    assert found["messages", 1] == pytest.approx(here + before * (1 - (now - base) / HOUR_MS))
+    exact = sum(at > now - HOUR_MS for at in events)
+    assert abs(found["messages", 1] - exact) <= 60  # random, not steady
+    assert found["recipients", 1] <= len(set(people)) * 1.05 + 1
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"signal": "moods", "hours": 1, "threshold": 1, "first": 0},
+        {"signal": "messages", "hours": 2, "threshold": 1, "first": 0},
+        {"signal": "messages", "hours": 1, "threshold": 0, "first": 0},
+        {"signal": "messages", "hours": 1, "threshold": 1, "first": 9},
+        {"signal": "reports", "hours": 1, "threshold": 1, "first": 0},
+        {"signal": "messages", "hours": 1, "threshold": 1, "first": 0, "share": 2},
+        {"signal": "messages", "hours": 1, "threshold": 1},
+        {"signal": "messages", "hours": 1, "threshold": 1, "first": 0, "colour": 1},
+    ],
+    ids=str,
+)
+def test_a_trigger_that_is_none(settings: Any, wrong: dict[str, Any]) -> None:
+    settings.ABUSE_TRIGGERS = {"mine": wrong}
+    with pytest.raises(ImproperlyConfigured, match="mine"):
+        table()
+
+
+def test_it_can_be_switched_off(settings: Any) -> None:
+    ann = old(sign_in())
+    seen(ann, messages=5_000)
+    settings.ABUSE = False
+    assert abuse.judge() == 0
+    assert history(ann) == []
