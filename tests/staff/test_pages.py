@@ -132,6 +132,7 @@ def test_staff_without_permissions_see_the_dashboard_and_no_more(make_staff: Mak
 _GATES = {
     "accounts.view_account": "/admin/accounts/account/",
     "accounts.view_device": "/admin/accounts/device/",
+    "accounts.view_sanction": "/admin/accounts/sanction/",
     "staff.view_conversation": "/admin/staff/conversation/",
     "staff.view_online": "/admin/online/",
     "staff.view_taskrun": "/admin/jobs/",
@@ -159,6 +160,7 @@ def test_looking_is_not_acting(make_staff: Make, world: World) -> None:
     acts = [
         *(f"/admin/accounts/account/{user}/{act}/" for act in ("ban", "lift")),
         *(f"/admin/accounts/device/{device}/{act}/" for act in ("unlink", "end", "ban", "lift")),
+        *(f"/admin/accounts/sanction/{world.sanction.pk}/{act}/" for act in ("lift", "grant", "uphold")),
         f"/admin/online/end/?device={device}",
         *(f"/admin/media/media/{world.photo.pk}/{act}/" for act in ("look", "retry", "block")),
         f"/admin/media/blockedcontent/{world.blocked.pk}/unblock/",

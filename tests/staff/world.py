@@ -18,6 +18,7 @@ from django_celery_beat.models import (
 )
 from PIL import Image
 
+from accounts.models import Sanction
 from delivery.ids import uuid7
 from delivery.models import Direct, Event, Head, Member, Pending
 from delivery.store import pending
@@ -44,6 +45,7 @@ class World:
     photo: Media
     blocked: BlockedContent
     approval: Approval
+    sanction: Sanction
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
@@ -68,6 +70,14 @@ class World:
             f"{accounts}/account/{user}/ban/",
             f"{accounts}/account/{user}/lift/",
             f"{accounts}/account/{user}/remove-pin/",
+            f"{accounts}/sanction/",
+            f"{accounts}/sanction/?q={user}",
+            f"{accounts}/sanction/?kind__exact=suspension&appeal__exact=asked",
+            f"{accounts}/sanction/{self.sanction.pk}/change/",
+            f"{accounts}/sanction/{self.sanction.pk}/history/",
+            f"{accounts}/sanction/{self.sanction.pk}/lift/",
+            f"{accounts}/sanction/{self.sanction.pk}/grant/",
+            f"{accounts}/sanction/{self.sanction.pk}/uphold/",
             f"{accounts}/device/",
             f"{accounts}/device/?q={user}",
             f"{accounts}/device/{device}/change/",
@@ -173,7 +183,12 @@ def make_world() -> World:
         kind="tests.world", subject=ann.user_id, reason="Two people say so", asked_name="colleague", asked_at=now - 60_000,
         expires_at=now + 3_600_000,
     )  # fmt: skip
-    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval)
+    sanction = Sanction.objects.create(
+        account_id=bob.user_id, kind="suspension", reason="strangers_day", imposed_at=now - 90_000_000, imposed_by="automatic",
+        evidence={"strangers.24h": 61.0, "threshold": 50.0, "factor": 1.0, "step": 2}, until=now - 3_600_000, step=2,
+        appeal="asked", appeal_at=now - 80_000_000, appeal_text="These were invitations to my wedding.\nAll of them know me.",
+    )  # fmt: skip
+    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval, sanction=sanction)
 
 
 def _notified(ann: Person, bob: Person, now: int) -> None:

@@ -9,7 +9,19 @@ from whatsapp.staff.admins import (
     pending,
     people,
     push,
+    sanctions,
     staff_users,
 )
 
-__all__ = ["blocked", "conversations", "devices", "jobs", "media", "pending", "people", "push", "staff_users"]
+__all__ = [
+    "blocked",
+    "conversations",
+    "devices",
+    "jobs",
+    "media",
+    "pending",
+    "people",
+    "push",
+    "sanctions",
+    "staff_users",
+]

@@ -16,13 +16,14 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from accounts.limits import DAY_MS
-from accounts.models import Account, Device
-from accounts.services import bans
+from accounts.models import Account, Device, Sanction
+from accounts.services import sanctions
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.devices import BAN, LIFT_TEXT, device_state
 from whatsapp.staff.admins.pins import PinActions
+from whatsapp.staff.admins.sanctions import SanctionInline
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.forms import BanForm, ReasonForm
 from whatsapp.staff.templatetags.staff import state_label
@@ -80,7 +81,7 @@ class AccountAdmin(PinActions, ReadOnlyAdmin):
     search_fields = ("id", "phone")  # what is searched is in get_search_results: fields that have an index
     search_help_text = "A whole phone number, or an id"
     ordering = ("-id",)  # UUIDv7: the newest first, by the primary key
-    inlines = (DeviceInline,)
+    inlines = (DeviceInline, SanctionInline)
     actions = ("ban_chosen", "lift_chosen")
     actions_detail = ("ban", "lift", "remove_pin")
     fieldsets = (
@@ -159,17 +160,24 @@ class AccountAdmin(PinActions, ReadOnlyAdmin):
     def _ban(self, request: HttpRequest, account: Account, form: Form) -> bool:
         until = now_ms() + form.cleaned_data["days"] * DAY_MS
         with transaction.atomic():
-            bans.ban(account=account, until=until)
+            sanctions.impose(
+                account_id=account.pk,
+                kind=Sanction.Kind.SUSPENSION,
+                reason="by_hand",
+                evidence={},
+                until=until,
+                by=request.user.get_username(),
+            )
             message = f"Banned until {shown(until)}: {form.cleaned_data['reason']}"
             audit.record(by=request.user, on=account, message=message)  # type: ignore[arg-type]
         return True
 
     def _lift(self, request: HttpRequest, account: Account, form: Form) -> bool:
-        if account.banned_until is None:
-            return False
+        reason = form.cleaned_data["reason"]
         with transaction.atomic():
-            bans.lift(account=account)
-            audit.record(by=request.user, on=account, message=f"Ban lifted: {form.cleaned_data['reason']}")  # type: ignore[arg-type]
+            if not sanctions.lift_bans(account_id=account.pk, by=request.user.get_username(), reason=reason):
+                return False
+            audit.record(by=request.user, on=account, message=f"Ban lifted: {reason}")  # type: ignore[arg-type]
         return True
 
     def has_ban_permission(self, request: HttpRequest, obj: Any = None) -> bool:

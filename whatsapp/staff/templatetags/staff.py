@@ -14,10 +14,10 @@ from whatsapp.staff import times
 register = template.Library()
 
 _COLOURS = {
-    "success": ("ok", "good", "linked", "succeeded", "up", "ready", "approved"),
+    "success": ("ok", "good", "linked", "succeeded", "up", "ready", "lifted", "granted", "approved"),
     "info": ("running", "direct", "processing", "stored", "uploading"),
     "primary": ("group",),
-    "warning": ("signed out", "slow", "draining", "degraded", "overdue", "waits"),
+    "warning": ("in force", "asked", "signed out", "slow", "draining", "degraded", "overdue", "waits"),
     "danger": ("banned", "unlinked", "down", "failed", "lost", "gone", "parked", "refused", "rejected"),
 }
 _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
