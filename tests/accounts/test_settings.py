@@ -148,6 +148,8 @@ def test_celery_knows_queues_and_schedule() -> None:
         "groups.tasks.leave_retired",
         "whatsapp.staff.tasks.prune",
         "whatsapp.staff.tasks.expire_approvals",
+        "whatsapp.staff.tasks.audit_check",
+        "whatsapp.staff.tasks.audit_check_all",
         "media.tasks.process_waiting",
         "media.tasks.drop_unused",
         "media.tasks.sweep_uploads",

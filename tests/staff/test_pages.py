@@ -144,6 +144,9 @@ _GATES = {
     "auth.view_user": "/admin/auth/user/",
     "admin.view_logentry": "/admin/admin/logentry/",
     "django_celery_beat.view_periodictask": "/admin/schedules/",
+    "staff.view_approval": "/admin/approvals/",
+    "staff.view_auditrecord": "/admin/staff/auditrecord/",
+    "staff.view_auditcheck": "/admin/audit/",
 }
 
 
@@ -264,6 +267,9 @@ def test_a_conversation_shows_its_numbers(superuser: Staff, world: World) -> Non
         ("/admin/online/", 6),
         ("/admin/limits/", 6),
         ("/admin/retention/", 7),
+        ("/admin/approvals/", 8),
+        ("/admin/staff/auditrecord/", 10),
+        ("/admin/audit/", 12),
     ],
 )
 def test_pages_ask_few_questions_however_many_rows(

@@ -297,4 +297,8 @@ def test_signing_in_is_in_the_audit_log(make_staff: Make) -> None:
     said = list(
         LogEntry.objects.filter(user=staff.user).order_by("pk").values_list("change_message", flat=True)
     )
-    assert said == ["Enrolled an authenticator and signed in.", "Gave a wrong code after the right password."]
+    assert said == [
+        "Enrolled an authenticator and signed in.",
+        "Signed out.",
+        "Gave a wrong code after the right password.",
+    ]

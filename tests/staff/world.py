@@ -28,7 +28,7 @@ from media.storage import names, storage
 from notifications.models import PushTarget
 from tests.accounts.conftest import Person, sign_in
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff.models import Approval, Outcome, TaskRun
+from whatsapp.staff.models import Approval, AuditRecord, Outcome, TaskRun
 
 #: In the log as the content of a message; no page may show it in any form.
 SECRET = b"the secret of the two of them"
@@ -123,6 +123,9 @@ class World:
             f"{beat}/periodictask/{self.job.pk}/delete/",
             *schedules,
             "/admin/limits/",
+            f"{staff}/auditrecord/",
+            f"{staff}/auditrecord/{AuditRecord.objects.latest('pk').pk}/change/",
+            "/admin/audit/",
             "/admin/approvals/",
             f"/admin/approvals/{self.approval.pk}/",
             "/admin/retention/",

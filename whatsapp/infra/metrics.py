@@ -172,6 +172,9 @@ FSCK_CHECKED = Counters("whatsapp_fsck_checked", "What fsck has looked at, by se
 FSCK_FINDINGS = Counters(
     "whatsapp_fsck_findings", "What fsck found to disagree, and whether it mended it.", ("kind", "mended")
 )
+AUDIT_CHECKS = Counters(
+    "whatsapp_staff_audit_checks", "Checks of the chain of the audit log, by outcome.", ("outcome",)
+)
 LINES = Counters("whatsapp_log_lines", "Log lines written, by level.", ("level",))
 SUPPRESSED = Counters(
     "whatsapp_log_lines_suppressed", "Log lines not written because they repeat others.", ()

@@ -107,4 +107,14 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "staff-audit-check": {
+        "task": "whatsapp.staff.tasks.audit_check",
+        "schedule": 600.0,
+        "options": {"expires": 600},
+    },
+    "staff-audit-check-all": {
+        "task": "whatsapp.staff.tasks.audit_check_all",
+        "schedule": crontab(hour=4, minute=41),
+        "options": {"expires": 3600},
+    },
 }

@@ -24,6 +24,8 @@ LOGIN_URL = "/admin/login/"
 WHATSAPP_ENV = os.environ.get("WHATSAPP_ENV", "development")
 #: Named in authenticator apps.
 STAFF_ISSUER = "Messaging admin"
+#: A file to which anchors of the audit log are appended, on storage that takes nothing back; none if empty.
+AUDIT_ANCHORS = os.environ.get("AUDIT_ANCHORS", "")
 
 
 def _item(title: str, icon: str, link: str, permission: str = "", count: str = "") -> dict[str, Any]:
@@ -151,6 +153,8 @@ UNFOLD = {
                         "enter:whatsapp.staff.approvals_page.enter",
                         count="whatsapp.staff.approvals_page.to_decide",
                     ),
+                    _item("Audit chain", "link", "staff_auditrecord_changelist", "staff.view_auditrecord"),
+                    _item("Checks of the chain", "verified", "audit_checks", "staff.view_auditcheck"),
                     _item("Audit log", "receipt_long", "admin_logentry_changelist", "admin.view_logentry"),
                 ],
             },

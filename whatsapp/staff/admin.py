@@ -1,6 +1,7 @@
 """What the admin shows; found by Django's autodiscovery."""
 
 from whatsapp.staff.admins import (
+    audit_records,
     blocked,
     conversations,
     devices,
@@ -14,6 +15,7 @@ from whatsapp.staff.admins import (
 )
 
 __all__ = [
+    "audit_records",
     "blocked",
     "conversations",
     "devices",

@@ -7,6 +7,7 @@ from typing import Any
 from celery import current_app
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -43,18 +44,23 @@ def run_now(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         options = {"queue": task.queue} if task.queue else {}
         try:
-            current_app.send_task(
-                task.task,
-                args=loads(task.args or "[]"),
-                kwargs=loads(task.kwargs or "{}"),
-                headers={"periodic_task_name": task.name},
-                retry=False,
-                **options,
-            )
+            with (
+                transaction.atomic()
+            ):  # no job without its record: that comes first, and goes with a broker that is away
+                audit.record(
+                    by=user, on=task, action="job.run", message=f"Run now: {form.cleaned_data['reason']}"
+                )
+                current_app.send_task(
+                    task.task,
+                    args=loads(task.args or "[]"),
+                    kwargs=loads(task.kwargs or "{}"),
+                    headers={"periodic_task_name": task.name},
+                    retry=False,
+                    **options,
+                )
         except (OperationalError, OSError):
             messages.error(request, "The broker cannot be reached; nothing was enqueued.")
         else:
-            audit.record(by=user, on=task, message=f"Run now: {form.cleaned_data['reason']}")
             messages.success(
                 request, f"“{task.name}” is enqueued; its run appears here when a worker takes it."
             )

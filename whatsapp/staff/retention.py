@@ -44,10 +44,10 @@ POLICIES: Final = (
     Policy(
         "audit",
         "What staff did, asked for and approved, to what, when and why; never contents",
-        ("admin.LogEntry", "staff.Approval"),
+        ("admin.LogEntry", "staff.Approval", "staff.AuditRecord", "staff.AuditAnchor", "staff.AuditCheck"),
         "every action can be accounted for",
-        "for good: ids of accounts that are erased lead nowhere",
-        "operator: nobody deletes from it",
+        "for good, or until an operator makes a checkpoint, which leaves the last year at least",
+        "operator: manage.py audit_checkpoint",
     ),
 )
 

@@ -153,17 +153,23 @@ def second_step(request: HttpRequest) -> HttpResponse:
             form.add_error(None, too_many(refused))
         else:
             if found is not None:
-                wanted = _begin(request, user, found)
                 left = second_factor.backup_codes_left(user)
                 by = "with a backup code" if left < before else "with the authenticator"
-                audit.record(by=user, on=user, message=f"Signed in {by}.")
+                # First: nobody is signed in without it.
+                audit.record(by=user, on=user, action="staff.signed_in", message=f"Signed in {by}.")
+                wanted = _begin(request, user, found)
                 if left < before:
                     messages.warning(
                         request,
                         f"You used a backup code; {left} are left. You can make new ones under “Second factor”.",
                     )
                 return HttpResponseRedirect(wanted)
-            audit.record(by=user, on=user, message="Gave a wrong code after the right password.")
+            audit.record(
+                by=user,
+                on=user,
+                action="staff.wrong_code",
+                message="Gave a wrong code after the right password.",
+            )
             form.add_error("code", "This code is wrong or was used before.")
     return _page(request, "staff/second_factor.html", "Second factor", form=form, who=user)
 
@@ -198,8 +204,13 @@ def enrolment(request: HttpRequest) -> HttpResponse:
         else:
             if enrolled is not None:
                 authenticator, codes = enrolled
+                audit.record(
+                    by=user,
+                    on=user,
+                    action="factor.enrolled",
+                    message="Enrolled an authenticator and signed in.",
+                )
                 wanted = _begin(request, user, authenticator)
-                audit.record(by=user, on=user, message="Enrolled an authenticator and signed in.")
                 return _page(request, "staff/backup_codes.html", "Backup codes", codes=codes, wanted=wanted)
             form.add_error("code", "This code is wrong. Is the clock of your phone right?")
     return _page(
@@ -243,12 +254,17 @@ def security(request: HttpRequest) -> HttpResponse:
                 form.add_error("code", "This code is wrong or was used before.")
             elif "replace" in request.POST:
                 second_factor.reset(user=user)
-                audit.record(by=user, on=user, message="Gave up the own authenticator to enrol another.")
+                audit.record(
+                    by=user,
+                    on=user,
+                    action="factor.given_up",
+                    message="Gave up the own authenticator to enrol another.",
+                )
                 auth.logout(request)
                 return redirect("admin:login")
             else:
                 codes = second_factor.new_backup_codes(user=user)
-                audit.record(by=user, on=user, message="Made new backup codes.")
+                audit.record(by=user, on=user, action="factor.new_codes", message="Made new backup codes.")
                 return _page(
                     request,
                     "staff/backup_codes.html",

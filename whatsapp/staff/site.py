@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -21,6 +22,8 @@ from unfold.sites import UnfoldAdminSite
 from delivery.store.interface import Unavailable
 from whatsapp.staff import (
     approvals_page,
+    audit,
+    audit_page,
     dashboard,
     jobs,
     limits_page,
@@ -103,6 +106,25 @@ class StaffSite(UnfoldAdminSite):
         request.current_app = self.name  # type: ignore[attr-defined]
         return signin.PasswordView.as_view(extra_context=context)(request)
 
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        staff: Any = request.user
+        with transaction.atomic():
+            answer: HttpResponse = super().password_change(request, extra_context)
+            if request.method == "POST" and answer.status_code == 302:
+                audit.record(by=staff, on=staff, action="staff.password", message="Changed the own password.")
+        return answer
+
+    @method_decorator(never_cache)
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        staff: Any = request.user
+        with transaction.atomic():
+            if request.method == "POST" and self.has_permission(request):
+                audit.record(by=staff, on=staff, action="staff.signed_out", message="Signed out.")
+            answer: HttpResponse = super().logout(request, extra_context)
+        return answer
+
     def extra_urls(self) -> list[URLPattern]:
         wrap = self.admin_view
         return [
@@ -117,6 +139,7 @@ class StaffSite(UnfoldAdminSite):
             path("push/", wrap(push_health.push_health), name="push_health"),
             path("approvals/", wrap(approvals_page.listing), name="approvals"),
             path("approvals/<uuid:pk>/", wrap(approvals_page.one), name="approval"),
+            path("audit/", wrap(audit_page.checks), name="audit_checks"),
             path("limits/", wrap(limits_page.limits), name="limits"),
             path("retention/", wrap(retention_page.retention), name="retention"),
         ]

@@ -6,7 +6,7 @@ from celery import shared_task
 
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.retention import purge, purged
-from whatsapp.staff import approvals, recorder
+from whatsapp.staff import approvals, chain, recorder
 from whatsapp.staff.models import TaskRun
 
 
@@ -25,3 +25,16 @@ def expire_approvals() -> None:
     """End what waited for a second person in vain."""
     while approvals.expire():
         pass
+
+
+@shared_task
+def audit_check() -> None:
+    """Look at the newest part of the audit log, and keep its head."""
+    chain.check(whole=False)
+    chain.anchor()
+
+
+@shared_task
+def audit_check_all() -> None:
+    """Look at all of the audit log."""
+    chain.check(whole=True)

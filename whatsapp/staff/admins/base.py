@@ -15,7 +15,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from whatsapp.staff import confirm
+from whatsapp.staff import audit, confirm
 from whatsapp.staff.counting import BoundedPaginator
 
 
@@ -27,7 +27,31 @@ class BoundedChangeList(ChangeList):
         self.full_result_count = self.result_count
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class RecordedAdmin(ModelAdmin):
+    """What Django's own forms write into its log goes into the chain of the audit log too."""
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        entry = super().log_addition(request, obj, message)
+        self._append(request, [obj], "added", entry.get_change_message())
+        return entry
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        entry = super().log_change(request, obj, message)
+        self._append(request, [obj], "changed", entry.get_change_message())
+        return entry
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        entries = super().log_deletions(request, queryset)
+        self._append(request, queryset, "deleted", "Deleted.")
+        return entries
+
+    def _append(self, request: HttpRequest, objects: Any, action: str, message: str) -> None:
+        staff: Any = request.user
+        for found in objects:
+            audit.append(by=staff, on=found, action=action, message=message)
+
+
+class ReadOnlyAdmin(RecordedAdmin):
     """Rows are made and changed by the system; staff act through actions, which do the whole of it and tell the gateways."""
 
     paginator = BoundedPaginator

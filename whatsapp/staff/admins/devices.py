@@ -209,7 +209,12 @@ class DeviceAdmin(ReadOnlyAdmin):
                 unlink_device(account=device.user, device_id=device.pk, reason="staff")
             except Refused:
                 return False  # somebody was faster
-            audit.record(by=request.user, on=device, message=f"Unlinked: {form.cleaned_data['reason']}")  # type: ignore[arg-type]
+            audit.record(
+                by=request.user,
+                on=device,
+                action="device.unlinked",
+                message=f"Unlinked: {form.cleaned_data['reason']}",
+            )  # type: ignore[arg-type]
         return True
 
     def _ban(self, request: HttpRequest, device: Device, form: Form) -> bool:
@@ -217,7 +222,7 @@ class DeviceAdmin(ReadOnlyAdmin):
         with transaction.atomic():
             bans.ban_device(device=device, until=until)
             message = f"Device banned until {shown(until)}: {form.cleaned_data['reason']}"
-            audit.record(by=request.user, on=device, message=message)  # type: ignore[arg-type]
+            audit.record(by=request.user, on=device, action="device.banned", message=message)  # type: ignore[arg-type]
         return True
 
     def _lift(self, request: HttpRequest, device: Device, form: Form) -> bool:
@@ -226,7 +231,10 @@ class DeviceAdmin(ReadOnlyAdmin):
         with transaction.atomic():
             bans.lift_device(device=device)
             audit.record(
-                by=request.user, on=device, message=f"Device ban lifted: {form.cleaned_data['reason']}"
+                by=request.user,
+                on=device,
+                action="device.ban_lifted",
+                message=f"Device ban lifted: {form.cleaned_data['reason']}",
             )  # type: ignore[arg-type]
         return True
 
@@ -236,7 +244,12 @@ class DeviceAdmin(ReadOnlyAdmin):
             if locked is None:
                 return False
             revoke_session(device=locked, now=now_ms())
-            audit.record(by=request.user, on=device, message=f"Session ended: {form.cleaned_data['reason']}")  # type: ignore[arg-type]
+            audit.record(
+                by=request.user,
+                on=device,
+                action="session.ended",
+                message=f"Session ended: {form.cleaned_data['reason']}",
+            )  # type: ignore[arg-type]
         return True
 
     def _one(self, object_id: Any) -> Device:

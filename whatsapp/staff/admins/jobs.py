@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django_celery_beat import admin as beat
@@ -13,13 +15,15 @@ from django_celery_beat.models import (
     CrontabSchedule,
     IntervalSchedule,
     PeriodicTask,
+    PeriodicTasks,
     SolarSchedule,
 )
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from whatsapp.staff.admins.base import ReadOnlyAdmin
+from whatsapp.staff import audit
+from whatsapp.staff.admins.base import ReadOnlyAdmin, RecordedAdmin
 from whatsapp.staff.models import TaskRun
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, span, when
@@ -96,7 +100,7 @@ class _TaskForm(beat.PeriodicTaskForm):
 
 
 @admin.register(PeriodicTask)
-class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
+class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, RecordedAdmin):
     """As django-celery-beat's own; who may change one can run any task of the workers."""
 
     form = _TaskForm
@@ -114,6 +118,26 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ModelAdmin):
     @display(description="Last sent", ordering="last_run_at")
     def last_run(self, task: PeriodicTask) -> str:
         return when(int(task.last_run_at.timestamp() * 1000)) if task.last_run_at else NONE
+
+    @admin.action(description="Switch on", permissions=["change"])
+    def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        self._switch(request, queryset, on=True)
+
+    @admin.action(description="Switch off", permissions=["change"])
+    def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        self._switch(request, queryset, on=False)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[PeriodicTask], *, on: bool) -> None:
+        """As django-celery-beat's own, and written down."""
+        staff: Any = request.user
+        message = "Switched on." if on else "Switched off."
+        with transaction.atomic():
+            chosen = list(queryset.select_for_update(of=("self",)))
+            queryset.update(enabled=True) if on else queryset.update(enabled=False, last_run_at=None)
+            PeriodicTasks.update_changed()
+            for task in chosen:
+                audit.record(by=staff, on=task, action="job.switched", message=message)
+        messages.success(request, f"{message[:-1]}: {len(chosen)}.")
 
     def has_run_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         user: Any = request.user
@@ -134,7 +158,7 @@ class _UsedBy(TabularInline):
 
 
 @admin.register(IntervalSchedule, SolarSchedule)
-class ScheduleAdmin(ModelAdmin):
+class ScheduleAdmin(RecordedAdmin):
     inlines = (_UsedBy,)
 
 

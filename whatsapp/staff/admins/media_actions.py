@@ -50,7 +50,9 @@ def unblock(request: HttpRequest, content: BlockedContent, form: Form) -> bool:
     with transaction.atomic():
         if not blocking.unblock(sha256=content.pk):
             return False
-        audit.record(by=request.user, on=content, message=f"Unblocked: {reason_of(form)}")  # type: ignore[arg-type]
+        audit.record(
+            by=request.user, on=content, action="content.unblocked", message=f"Unblocked: {reason_of(form)}"
+        )  # type: ignore[arg-type]
     return True
 
 
@@ -85,7 +87,9 @@ class MediaActions:
         with transaction.atomic():
             if not work.retry(media.pk):
                 return False
-            audit.record(by=request.user, on=media, message=f"Tried again: {reason_of(form)}")  # type: ignore[arg-type]
+            audit.record(
+                by=request.user, on=media, action="media.retried", message=f"Tried again: {reason_of(form)}"
+            )  # type: ignore[arg-type]
             transaction.on_commit(lambda: tasks.process_soon(media.pk))
         return True
 
@@ -98,7 +102,12 @@ class MediaActions:
             staff: Any = request.user
             if not blocking.block(sha256=media.sha256, reason=reason_of(form), staff=staff):
                 return False
-            audit.record(by=staff, on=media, message=f"Blocked {media.sha256}: {reason_of(form)}")
+            audit.record(
+                by=staff,
+                on=media,
+                action="content.blocked",
+                message=f"Blocked {media.sha256}: {reason_of(form)}",
+            )
             transaction.on_commit(tasks.drop_blocked_soon)
         return True
 
@@ -163,7 +172,9 @@ class MediaActions:
                 request, site=self.admin_site, title="Look at this file?", text=_LOOK_TEXT, objects=[media], form=form,
                 button="Look at it", back=back, danger=False,
             )  # fmt: skip
-        audit.record(by=request.user, on=media, message=f"Looked at: {reason_of(form)}")  # type: ignore[arg-type]
+        audit.record(
+            by=request.user, on=media, action="media.looked_at", message=f"Looked at: {reason_of(form)}"
+        )  # type: ignore[arg-type]
         now = now_ms()
         context = {
             **self.admin_site.each_context(request),

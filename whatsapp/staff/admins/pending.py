@@ -95,5 +95,10 @@ class PendingChangeAdmin(ReadOnlyAdmin):
             found = PendingChange.objects.filter(pk=change.pk, parked=True)
             if not found.update(parked=False, failures=0, tries=0, due_at=now_ms()):
                 return False
-            audit.record(by=request.user, on=change, message=f"Tried again: {form.cleaned_data['reason']}")  # type: ignore[arg-type]
+            audit.record(
+                by=request.user,
+                on=change,
+                action="change.retried",
+                message=f"Tried again: {form.cleaned_data['reason']}",
+            )  # type: ignore[arg-type]
         return True

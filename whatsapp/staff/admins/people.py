@@ -169,7 +169,7 @@ class AccountAdmin(PinActions, ReadOnlyAdmin):
                 by=request.user.get_username(),
             )
             message = f"Banned until {shown(until)}: {form.cleaned_data['reason']}"
-            audit.record(by=request.user, on=account, message=message)  # type: ignore[arg-type]
+            audit.record(by=request.user, on=account, action="account.banned", message=message)  # type: ignore[arg-type]
         return True
 
     def _lift(self, request: HttpRequest, account: Account, form: Form) -> bool:
@@ -177,7 +177,9 @@ class AccountAdmin(PinActions, ReadOnlyAdmin):
         with transaction.atomic():
             if not sanctions.lift_bans(account_id=account.pk, by=request.user.get_username(), reason=reason):
                 return False
-            audit.record(by=request.user, on=account, message=f"Ban lifted: {reason}")  # type: ignore[arg-type]
+            audit.record(
+                by=request.user, on=account, action="account.ban_lifted", message=f"Ban lifted: {reason}"
+            )  # type: ignore[arg-type]
         return True
 
     def has_ban_permission(self, request: HttpRequest, obj: Any = None) -> bool:

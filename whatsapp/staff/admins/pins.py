@@ -42,7 +42,12 @@ class PinActions:
         with transaction.atomic():
             if not pins.forget(account=account):
                 return False
-            audit.record(by=request.user, on=account, message=f"PIN removed: {form.cleaned_data['reason']}")  # type: ignore[arg-type]
+            audit.record(
+                by=request.user,
+                on=account,
+                action="pin.removed",
+                message=f"PIN removed: {form.cleaned_data['reason']}",
+            )  # type: ignore[arg-type]
         return True
 
     @action(description="Remove PIN…", permissions=["remove_pin"], url_path="remove-pin", icon="lock_reset")

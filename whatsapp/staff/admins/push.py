@@ -191,6 +191,11 @@ class PushTargetAdmin(ReadOnlyAdmin):
         if target.app not in settings.PUSH_APPS:
             return False
         with transaction.atomic():
-            audit.record(by=request.user, on=target, message=f"Test sent: {form.cleaned_data['reason']}")  # type: ignore[arg-type]
+            audit.record(
+                by=request.user,
+                on=target,
+                action="push.tested",
+                message=f"Test sent: {form.cleaned_data['reason']}",
+            )  # type: ignore[arg-type]
             transaction.on_commit(lambda: tasks.test_push_soon(target.pk))
         return True

@@ -178,7 +178,7 @@ class SanctionAdmin(ReadOnlyAdmin):
         with transaction.atomic():
             if not sanctions.lift(sanction=sanction, by=user.get_username(), reason=reason):
                 return False
-            audit.record(by=user, on=sanction, message=f"Lifted: {reason}")
+            audit.record(by=user, on=sanction, action="sanction.lifted", message=f"Lifted: {reason}")
         return True
 
     def _decide(self, request: HttpRequest, sanction: Sanction, form: Form, *, grant: bool) -> bool:
@@ -188,7 +188,9 @@ class SanctionAdmin(ReadOnlyAdmin):
             with transaction.atomic():
                 sanctions.decide_appeal(sanction=sanction, by=user.get_username(), grant=grant, reason=reason)
                 said = "granted" if grant else "not granted"
-                audit.record(by=user, on=sanction, message=f"Appeal {said}: {reason}")
+                audit.record(
+                    by=user, on=sanction, action="appeal.decided", message=f"Appeal {said}: {reason}"
+                )
         except Refused:
             return False
         return True

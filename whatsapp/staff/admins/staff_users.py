@@ -9,15 +9,15 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from whatsapp.staff import audit, second_factor
-from whatsapp.staff.admins.base import ReadOnlyAdmin
+from whatsapp.staff.admins.base import ReadOnlyAdmin, RecordedAdmin
 from whatsapp.staff.forms import ReasonForm
 from whatsapp.staff.models import Authenticator
 from whatsapp.staff.times import when
@@ -96,10 +96,11 @@ class StaffUserAdmin(_SuperusersChange, DjangoUserAdmin, ReadOnlyAdmin):
             raise Http404
 
         def do(user: User, form: Form) -> bool:
-            done = second_factor.reset(user=user)
-            if done:
-                message = f"Second factor reset: {form.cleaned_data['reason']}"
-                audit.record(by=request.user, on=user, message=message)  # type: ignore[arg-type]
+            with transaction.atomic():
+                done = second_factor.reset(user=user)
+                if done:
+                    message = f"Second factor reset: {form.cleaned_data['reason']}"
+                    audit.record(by=request.user, on=user, action="factor.reset", message=message)  # type: ignore[arg-type]
             return done
 
         return self.act_on_one(
@@ -111,7 +112,7 @@ class StaffUserAdmin(_SuperusersChange, DjangoUserAdmin, ReadOnlyAdmin):
 
 
 @admin.register(Group)
-class StaffGroupAdmin(_SuperusersChange, DjangoGroupAdmin, ModelAdmin):
+class StaffGroupAdmin(_SuperusersChange, DjangoGroupAdmin, RecordedAdmin):
     filter_horizontal = ("permissions",)
 
 

@@ -73,7 +73,12 @@ def end(request: HttpRequest) -> HttpResponse:
         with transaction.atomic():
             locked = Device.objects.select_for_update().get(pk=device.pk)
             revoke_session(device=locked, now=now_ms())
-            audit.record(by=user, on=locked, message=f"Session ended: {form.cleaned_data['reason']}")
+            audit.record(
+                by=user,
+                on=locked,
+                action="session.ended",
+                message=f"Session ended: {form.cleaned_data['reason']}",
+            )
         messages.success(request, "The session is ended; its socket closes within a second.")
         return redirect("admin:online")
     return confirm.page(

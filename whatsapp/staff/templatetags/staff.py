@@ -14,11 +14,22 @@ from whatsapp.staff import times
 register = template.Library()
 
 _COLOURS = {
-    "success": ("ok", "good", "linked", "succeeded", "up", "ready", "lifted", "granted", "approved"),
+    "success": ("ok", "good", "linked", "succeeded", "up", "ready", "lifted", "granted", "approved", "whole"),
     "info": ("running", "direct", "processing", "stored", "uploading"),
     "primary": ("group",),
     "warning": ("in force", "asked", "signed out", "slow", "draining", "degraded", "overdue", "waits"),
-    "danger": ("banned", "unlinked", "down", "failed", "lost", "gone", "parked", "refused", "rejected"),
+    "danger": (
+        "banned",
+        "unlinked",
+        "down",
+        "failed",
+        "lost",
+        "gone",
+        "parked",
+        "refused",
+        "rejected",
+        "broken",
+    ),
 }
 _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from whatsapp.staff import audit, second_factor
 
@@ -20,8 +21,17 @@ class Command(BaseCommand):
         user = User.objects.filter(username=name).first()
         if user is None:
             raise CommandError(f"There is no member of staff {name!r}.")
-        if not second_factor.reset(user=user):
-            self.stdout.write("There was no second factor to reset.")
-            return
-        audit.record(by=user, on=user, message="Second factor reset from the command line.")
-        self.stdout.write("Reset. The next login with the password enrols anew.")
+        with transaction.atomic():
+            done = second_factor.reset(user=user)
+            if done:
+                audit.record(
+                    by=user,
+                    on=user,
+                    action="factor.reset",
+                    message="Second factor reset from the command line.",
+                )
+        self.stdout.write(
+            "Reset. The next login with the password enrols anew."
+            if done
+            else "There was no second factor to reset."
+        )
