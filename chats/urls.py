@@ -1,6 +1,6 @@
 from django.urls import path
 
-from chats.apis import conversations, health, schema
+from chats.apis import conversations, health, reports, schema
 
 urlpatterns = [
     path("me/badge", conversations.BadgeView.as_view()),
@@ -12,6 +12,7 @@ urlpatterns = [
         "conversations/<uuid:conversation_id>/messages/<uuid:message_id>/receipts",
         conversations.MessageReceiptsView.as_view(),
     ),
+    path("reports", reports.ReportsView.as_view()),
     path("health/live", health.LiveView.as_view()),
     path("health/ready", health.ReadyView.as_view()),
     path("schema/openapi.json", schema.OpenApiView.as_view()),

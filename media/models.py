@@ -12,7 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.db import models
 
-from accounts.models import Account
+from accounts.models import Account, Case
 
 
 class Kind(models.TextChoices):
@@ -149,6 +149,20 @@ class Reference(models.Model):
 
     def __str__(self) -> str:
         return f"reference to {self.media_id}"
+
+
+class Hold(models.Model):
+    """A file that moderators have yet to look at: it stays while the case is not decided, whatever becomes of its messages."""
+
+    media = models.ForeignKey(Media, on_delete=models.CASCADE, related_name="holds")
+    case = models.ForeignKey(Case, on_delete=models.CASCADE, related_name="+")
+    created_at = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["media", "case"], name="media_hold_once")]
+
+    def __str__(self) -> str:
+        return f"hold of {self.media_id}"
 
 
 class Rendition(models.Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from media.models import Media, Reference, State, Upload
+from media.models import Hold, Media, Reference, State, Upload
 from media.services.contents import carried_ms
 from media.storage.lifecycle import POLICY as STORAGE
 from whatsapp.infra import retention
@@ -44,6 +44,15 @@ POLICIES: Final = (
         "31 days: a day longer than messages",
         "media-drop-unused",
         lambda now: Reference.objects.filter(created_at__lt=now - carried_ms()),
+    ),
+    Policy(
+        "media_holds",
+        "Which files moderators have yet to look at",
+        ("media.Hold",),
+        "a reported file outlives its messages until the case is decided",
+        "while the case is open",
+        "media-drop-unused",
+        lambda now: Hold.objects.filter(case__state="closed", case__closed_at__lte=now),
     ),
     Policy(
         "media_storage",

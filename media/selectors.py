@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from django.db.models import Window
+from django.db.models import QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from accounts.errors import Refused
@@ -40,9 +40,7 @@ def shown(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID |
         found = Reference.objects.filter(media=media)
         if conversation_id is not None:
             found = found.filter(conversation_id=conversation_id)
-        nth = Window(RowNumber(), partition_by="sender_id", order_by="-pk")
-        found = found.annotate(nth=nth).filter(nth__lte=OF_ONE_SENDER)
-        if not _was_sent(account, list(found.order_by("-pk")[:LOOKED_THROUGH])):
+        if _was_sent(account, _latest(found)) is None:
             media = None
     if media is None:
         raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
@@ -51,8 +49,27 @@ def shown(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID |
     return media
 
 
-def _was_sent(account: Account, references: Sequence[Reference]) -> bool:
-    """Whether one of these messages is owed to the user, and still carries what it carried."""
+def sender_of(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID) -> uuid.UUID:
+    """Who sent it to the user there. Raises as :func:`own`, ``not_found`` also of what the user alone sent there."""
+    media = Media.objects.filter(pk=media_id).first()
+    sent = Reference.objects.filter(media=media_id, conversation_id=conversation_id)
+    found = _was_sent(account, _latest(sent.exclude(sender_id=account.pk)))
+    if media is None or found is None:
+        raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
+    if media.state == State.GONE:
+        raise Refused(Code.GONE, "This was deleted.")
+    return found.sender_id
+
+
+def _latest(references: QuerySet[Reference]) -> list[Reference]:
+    """The last ones that are looked through."""
+    nth = Window(RowNumber(), partition_by="sender_id", order_by="-pk")
+    few = references.annotate(nth=nth).filter(nth__lte=OF_ONE_SENDER)
+    return list(few.order_by("-pk")[:LOOKED_THROUGH])
+
+
+def _was_sent(account: Account, references: Sequence[Reference]) -> Reference | None:
+    """The first of these messages that is owed to the user, and still carries what it carried."""
     user = str(account.pk)
     lists = store.conversations(list({str(each.conversation_id) for each in references}))
     for each in references:
@@ -63,8 +80,8 @@ def _was_sent(account: Account, references: Sequence[Reference]) -> bool:
         seq = store.find(conversation, message)
         events = store.history(conversation, user, seq - 1, 0, 1).events if seq else []
         if events and events[0].seq == seq and events[0].content is not None:
-            return True
-    return False
+            return each
+    return None
 
 
 def rendition(

@@ -19,6 +19,7 @@ from django.utils.crypto import salted_hmac
 
 from accounts.limits import DAY_MS
 from media.models import Media, Reference, Rendition, State, Upload
+from media.services import holds
 from media.storage import NotStored, StorageUnavailable, names, storage
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
@@ -133,6 +134,7 @@ def drop_unused(now: int) -> int:
     Returns how many. Ends after a few minutes; the next call goes on."""
     old, _ = Reference.objects.filter(created_at__lt=now - carried_ms()).delete()
     purged("media_references", old)
+    purged("media_holds", holds.prune())
     gone, end = 0, time.monotonic() + _LONGEST_S
     while time.monotonic() < end:
         due = Media.objects.filter(state__in=(State.READY, State.REFUSED), look_at__lte=now)
@@ -153,7 +155,7 @@ def drop_unused(now: int) -> int:
 
 def _declare_gone(media: Media, now: int) -> bool:
     """Before its files go: nobody may send it any more (``media/attaching.py``). False: a message carries it; it is looked at
-    again when the last one of now has expired, or is deleted."""
+    again when the last one of now has expired, or is deleted. Or moderators have yet to look at it."""
     with transaction.atomic():
         if not faults.off("unused_lock"):
             # Whoever notes a message (its foreign key locks this row) either waits, and then sees what was declared, or is seen
@@ -162,6 +164,9 @@ def _declare_gone(media: Media, now: int) -> bool:
         last = Reference.objects.filter(media=media).aggregate(last=Max("created_at"))["last"]
         if last is not None:
             Media.objects.filter(pk=media.pk).update(look_at=max(last + carried_ms(), now) + 1)
+            return False
+        if holds.held(media.pk):
+            Media.objects.filter(pk=media.pk).update(look_at=now + DAY_MS)
             return False
         ready = Media.objects.filter(pk=media.pk, state__in=(State.READY, State.REFUSED))
         return bool(ready.update(state=State.GONE, request=None, upload_metadata=""))

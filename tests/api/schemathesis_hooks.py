@@ -350,6 +350,15 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.body = {"app": "android", "token": f"token-{next(_count)}"}
     if name == "create_group" and _one_in(case, 2):
         case.body["members"] = [person("Bob").user_id]
+    if name == "report" and _one_in(case, 2):
+        bob = person("Bob").user_id
+        case.body = {
+            "kind": "user",
+            "category": "spam",
+            "conversationId": conversation(),
+            "userId": bob,
+            "block": False,
+        }
     if name == "add_contact":
         case.body["phoneNumber"] = person("Bob").phone
     if name == "put_keys" and _one_in(case, 2):

@@ -32,7 +32,9 @@ def _uses(*patterns: str) -> set[str]:
 SHARED = _uses(r"\bLIMITS\.(\w+)")
 #: As this account's or session's.
 OWN = _uses(
-    r"\blimits\.(\w+)", r'limit_for\([\w.]+, ["\'](\w+)["\']\)', r'"((?:first_contacts|media)\w*_per_\w+)"'
+    r"\blimits\.(\w+)",
+    r'limit_for\([\w.]+, ["\'](\w+)["\']\)',
+    r'"((?:first_contacts|media|reports)\w*_per_\w+)"',
 )
 
 

@@ -252,6 +252,11 @@ TABLE: Final = MappingProxyType(
         "push_conversations": _size(),
         # what is done about abuse
         "appeals_per_address_hour": _window(Scope.ADDRESS, WORK),
+        # reports
+        "reports_per_hour": _window(Scope.USER, WORK, 0, 1_000),
+        "reports_per_day": _window(Scope.USER, WORK, 0, 5_000),
+        "report_messages": _size(),
+        "report_bytes": _size(),
         # staff
         "staff_logins_per_name_and_address": _window(Scope.NAME_ADDRESS, STAFF),
         "staff_logins_per_name": _window(Scope.STAFF_NAME, STAFF),

@@ -128,6 +128,11 @@ class Limits:
     push_conversations: int = 16  # that one device is told of at once; the others only count on the badge
     # what is done about abuse, fail closed
     appeals_per_address_hour: int = 30  # forms sent to pages of appeals, from one address
+    # reports, fail closed
+    reports_per_hour: int = 20  # by one user
+    reports_per_day: int = 50
+    report_messages: int = 10  # copies of one report
+    report_bytes: int = 524_288  # of what they say, together
     # staff, fail closed
     staff_logins_per_name_and_address: int = 10  # in 15 minutes; of one name from one address
     staff_logins_per_name: int = 100  # in an hour, from anywhere

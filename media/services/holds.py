@@ -1,0 +1,30 @@
+"""Files of cases that are not decided yet: they outlive their messages (``accounts/services/cases.py``)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+from accounts.models import Case
+from media.models import USABLE, Hold, Media
+
+
+def hold(media_ids: Iterable[uuid.UUID], case: Case, now: int) -> None:
+    """Keep these until the case is decided. What is gone already, or never was, is passed over. Idempotent.
+
+    In a transaction: whoever takes a file away at this moment (``contents.drop_unused``) waits, or was first.
+    """
+    # By id, so that two reports with the same files wait for each other in one order.
+    rows = Media.objects.select_for_update(no_key=True).filter(pk__in=set(media_ids), state__in=USABLE)
+    Hold.objects.bulk_create(
+        [Hold(media=media, case=case, created_at=now) for media in rows.order_by("pk")], ignore_conflicts=True
+    )
+
+
+def held(media_id: uuid.UUID) -> bool:
+    return Hold.objects.filter(media=media_id).exclude(case__state=Case.State.CLOSED).exists()
+
+
+def prune() -> int:
+    """Forget those of decided cases. Returns how many."""
+    return Hold.objects.filter(case__state=Case.State.CLOSED).delete()[0]
