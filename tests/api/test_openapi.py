@@ -35,9 +35,9 @@ def _addresses(resolver: URLResolver, prefix: str = "/") -> Iterator[tuple[str, 
             if not str(entry.pattern).startswith("admin"):
                 yield from _addresses(entry, prefix + str(entry.pattern))
         elif isinstance(entry, URLPattern) and str(entry.pattern).startswith(
-            ("media/blobs/", "media/parts/")
+            ("appeals/", "media/blobs/", "media/parts/")
         ):
-            continue  # a signed address is given, not made; a bucket has its own
+            continue  # a signed address is given, not made; a bucket has its own, an appeal is a page
         elif isinstance(entry, URLPattern):
             view = getattr(entry.callback, "cls", None)
             assert view is not None, f"{entry} is no view of DRF: the document cannot know it"
