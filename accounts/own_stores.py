@@ -62,7 +62,7 @@ class AccountStore:
         ):
             if rows.filter(pk__in=list(rows.values_list("pk", flat=True)[:BATCH])).delete()[0]:
                 return now  # there may be more
-        self._forget_in_reports(user)
+        self._forget_in_reports(user, now)
         with transaction.atomic():
             # Only where it says nothing any more: who was told last.
             Identity.objects.filter(told_after=user, changed_at__lte=F("told_at")).update(told_after=None)
@@ -72,7 +72,7 @@ class AccountStore:
             Account.objects.filter(pk=user, retired_at__isnull=False).delete()
         return 0
 
-    def _forget_in_reports(self, user: uuid.UUID) -> None:
+    def _forget_in_reports(self, user: uuid.UUID, now: int) -> None:
         with transaction.atomic():
             Report.objects.filter(reporter=user).update(reporter=None, note="")
             Report.objects.filter(reported=user).update(reported=None, note="")
@@ -81,8 +81,8 @@ class AccountStore:
                 case.subject = uuid.uuid4()
                 case.outcome_reason = ""
                 if case.state != Case.State.CLOSED:
-                    case.state, case.outcome = Case.State.CLOSED, "erased"
-                    case.closed_at = case.closed_at or case.due_at
+                    case.state, case.outcome = Case.State.CLOSED, Case.Outcome.UNPROVEN
+                    case.closed_by, case.closed_at = "automatic", now
                 case.save()
 
     def export(self, person: Person) -> Iterator[Part]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from celery import shared_task
 
 from accounts.models import Photo
-from accounts.services import abuse, evidence, identities, idle, limit_overrides, retention, sanctions
+from accounts.services import (
+    abuse,
+    erasure,
+    evidence,
+    identities,
+    idle,
+    limit_overrides,
+    retention,
+    sanctions,
+)
 from accounts.services.pictures import drop_unused
 from delivery import tasks
 from whatsapp.infra.clock import now_ms
@@ -39,6 +48,28 @@ def prune() -> int:
 def retention_check() -> dict[str, int]:
     """Look for what should be gone and is not, in every store. Returns how much of each policy, where there is something."""
     return {name: left for name, left in retention.check(now_ms()).items() if left}
+
+
+@shared_task
+def erase(key: int) -> str:
+    """A step of an erasure. Returns its state, "" when there was nothing to do."""
+    state = erasure.step(key)
+    if state and erasure.is_due(key):
+        tasks.enqueue(erase, key)
+    return state
+
+
+@shared_task
+def erase_due() -> int:
+    """Enqueue the steps of erasures that are due: a task got lost or was killed, a server was away, or their time has come.
+    Returns how many."""
+    now = now_ms()
+    erasure.begin_missing(now)
+    found = erasure.due(now)
+    for key in found:
+        tasks.enqueue(erase, key)
+    erasure.tell_overdue(now)
+    return len(found)
 
 
 @shared_task

@@ -83,6 +83,20 @@ def due(now: int, limit: int = 500) -> list[int]:
     return list(found.values_list("pk", flat=True)[:limit])
 
 
+def is_due(pk: int) -> bool:
+    """Whether there is more to do at once."""
+    return Erasure.objects.exclude(state=State.DONE).filter(pk=pk, next_at__lte=now_ms()).exists()
+
+
+def tell_overdue(now: int) -> int:
+    """How many are not done in time; each call counts them again, for an alert. A legal hold is no delay of ours."""
+    late = Erasure.objects.exclude(state__in=(State.DONE, State.HELD)).filter(due_at__lte=now).count()
+    if late:
+        log.error("%s erasures are overdue", late)
+        metrics.count("erasure", "overdue", late)
+    return late
+
+
 def step(pk: int) -> str:
     """Do what is to be done of an erasure now; its state then, "" when there was nothing to do or somebody else is at it."""
     now = now_ms()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import secrets
 from collections.abc import Iterable
@@ -9,10 +11,10 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from django.conf import settings
 from django.db.models import Q
 
 from accounts import stores
-from accounts.limits import subject_hash
 from accounts.models import Account, Device, Photo
 from accounts.stores import Person
 
@@ -42,24 +44,35 @@ def _known(store: stores.Store, user_id: str) -> Iterable[str]:
 
 def user_hash(user_id: str) -> bytes:
     """What is left of an erased account: a keyed hash of its id, which tells who has the id and the key that it was erased."""
-    return subject_hash("erased", user_id)
+    return user_hashes(user_id)[0]
+
+
+def user_hashes(user_id: str) -> list[bytes]:
+    """Also under keys of earlier times: the present one first."""
+    return [_mac(f"erased:{user_id}", secret) for secret in _secrets()]
 
 
 def seal(person: Person) -> bytes:
     """Encrypted under ``SECRET_KEY``, for :class:`accounts.models.Erasure`."""
     text = json.dumps([person.user_id, person.phone, person.device_ids, person.conversations, person.others])
     nonce = secrets.token_bytes(_NONCE)
-    return nonce + AESGCM(_key()).encrypt(nonce, text.encode(), person.user_id.encode())
+    return nonce + AESGCM(_mac("erasure", _secrets()[0])).encrypt(
+        nonce, text.encode(), person.user_id.encode()
+    )
 
 
 def unseal(data: bytes, user_id: str) -> Person:
-    """Of what was sealed under another ``SECRET_KEY`` only the id is known."""
-    try:
-        found = json.loads(AESGCM(_key()).decrypt(data[:_NONCE], data[_NONCE:], user_id.encode()))
-    except InvalidTag:
-        return Person(user_id)
-    user, phone, devices, conversations, others = found
-    return Person(user, phone, tuple(devices), tuple(conversations), tuple(others))
+    """Of what was sealed under a ``SECRET_KEY`` that nobody has any more only the id is known."""
+    for secret in _secrets():
+        try:
+            found = json.loads(
+                AESGCM(_mac("erasure", secret)).decrypt(data[:_NONCE], data[_NONCE:], user_id.encode())
+            )
+        except (InvalidTag, ValueError):
+            continue
+        user, phone, devices, conversations, others = found
+        return Person(user, phone, tuple(devices), tuple(conversations), tuple(others))
+    return Person(user_id)
 
 
 def without_shared(person: Person) -> Person:
@@ -86,5 +99,9 @@ def _is_hash(text: str) -> bool:
     return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text)
 
 
-def _key() -> bytes:
-    return subject_hash("key", "erasure")
+def _secrets() -> list[str]:
+    return [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+
+
+def _mac(text: str, secret: str) -> bytes:
+    return hmac.digest(secret.encode(), text.encode(), hashlib.sha256)

@@ -141,6 +141,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "chats.tasks.fsck",
         "accounts.tasks.tell_identities",
         "accounts.tasks.unlink_idle",
+        "accounts.tasks.erase_due",
         "accounts.tasks.end_sanctions",
         "accounts.tasks.judge_abuse",
         "groups.tasks.drop_icons",

@@ -229,6 +229,7 @@ _counted = {
             "links": "Codes that new devices showed: asked, approved, rejected, linked; devices unlinked for being idle.",
             "profiles": "Profiles that others asked for: kept in the cache, read from PostgreSQL, or the cache was away.",
             "abuse": "Accounts whose counts a gateway has written or dropped (Valkey was away); unreachable: services could not.",
+            "erasure": "Erasures of accounts: done; steps that failed, or found something left; each 15 minutes those overdue.",
             "accounts": "Accounts whose number went to somebody else, and the like.",
         }.items()
     },

@@ -53,6 +53,8 @@ class Needles:
         for kind, shapes in self.kinds.items():
             texts = {shape.decode() for shape in shapes if shape.isascii() and shape.decode().isprintable()}
             texts |= {shape.hex() for shape in shapes}
+            # Case is not told apart in text; in hexadecimal of text it is.
+            texts |= {shape.upper().hex() for shape in shapes if re.fullmatch(rb"[0-9a-f-]+", shape)}
             found[kind] = "|".join(sorted(map(re.escape, texts)))
         return found
 

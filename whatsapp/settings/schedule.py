@@ -37,6 +37,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "accounts-erase-due": {
+        "task": "accounts.tasks.erase_due",
+        "schedule": 900.0,
+        "options": {"expires": 900},
+    },
     "accounts-unlink-idle": {
         "task": "accounts.tasks.unlink_idle",
         "schedule": crontab(minute=7),
