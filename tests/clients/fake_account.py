@@ -50,6 +50,13 @@ class FakeAccount:
         if (chat := self._chat_of(user_id)) is not None:
             chat.blocked = False
 
+    async def report(
+        self, conversation_id: str, category: str, *, kind: str = "message", message_ids: Any = (),
+        user_id: str = "", block: bool = False,
+    ) -> str:  # fmt: skip
+        self._did("report", conversation_id, category, kind, tuple(message_ids), user_id, block)
+        return "a-report"
+
     async def blocks(self) -> list[str]:
         return list(self.blocked)
 

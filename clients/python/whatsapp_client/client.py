@@ -21,7 +21,6 @@ from .duties import Duties, Timing
 from .entry import whole
 from .errors import Closed, DatabaseBroken, DatabaseInUse, RestError, Stopped, Unreachable
 from .files import Files
-from .franked import FrankedMessages
 from .inbound import Inbound, no_member, now
 from .link import Linked
 from .lookups import Lookups
@@ -29,6 +28,7 @@ from .media import Media
 from .notified import Notified
 from .outgoing import CHANGES, Outgoing
 from .people import People
+from .reporting import Reporting
 from .retry import REASONS, Backoff, Retry, after_close
 from .session import Session
 from .stream import Broadcast, EventStream
@@ -58,7 +58,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(FrankedMessages, People, Linked, Account, Notified, Files):
+class Client(Reporting, People, Linked, Account, Notified, Files):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import EllipsisType
 from typing import Any, Protocol
 
@@ -110,6 +110,10 @@ class People(Protocol):
     async def accept_request(self, conversation_id: str) -> Any: ...
     async def block(self, user_id: str) -> Any: ...
     async def unblock(self, user_id: str) -> Any: ...
+    async def report(
+        self, conversation_id: str, category: str, *, kind: str = "message", message_ids: Sequence[str] = (),
+        user_id: str = "", block: bool = False,
+    ) -> str: ...  # fmt: skip
     async def blocks(self) -> list[str]: ...
     async def privacy(self) -> dict[str, str]: ...
     async def set_privacy(self, **to: str) -> dict[str, str]: ...

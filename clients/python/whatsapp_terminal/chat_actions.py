@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -12,17 +12,21 @@ from textual.binding import Binding, BindingType
 from whatsapp_client import Chat, ClientError, events
 
 from . import clock, text
+from .cells import Block
 from .contact_screen import ContactScreen
 from .devices_screen import DevicesScreen, device_news
 from .explain import explain
 from .file_actions import FileActionScreen
 from .group_actions import now_ms
+from .report_screen import Reported, ReportScreen
 from .request_bar import RequestBar
 from .security_screens import PIN_NEWS
 from .settings_screen import SettingsScreen
 from .sheets import ChoiceScreen, ConfirmScreen
 
 DAY = 86_400  # seconds
+#: Messages that go with a report of somebody.
+REPORTED = 5
 TIMERS = (DAY, 7 * DAY, 90 * DAY)
 
 
@@ -66,6 +70,46 @@ class ChatActionScreen(FileActionScreen):
             case "remove":
                 question = f"Delete this chat on this device? {name} keeps what you wrote."
                 self._confirm(question, "Delete", lambda: self._remove(chat), "The chat is deleted.")
+
+    # -- reports ---------------------------------------------------------------------------------------------------
+    def report_message(self, block: Block) -> None:
+        name, here = self.names.name(block.sender), self.open.id if self.open is not None else ""
+        told = f"Moderators get this message. {text.cut(text.one_line(name), 20)} is not told."
+
+        def answered(what: Reported | None) -> None:
+            if what is not None:
+                self._send_report(
+                    here, what, kind="message", message_ids=[block.message_id], user_id=block.sender
+                )
+
+        self.app.push_screen(ReportScreen("Report this message", told, name, may_block=True), answered)
+
+    def _report_user(self, chat: Chat) -> None:
+        """With their last messages, as far as they can be shown."""
+        user, name = chat.user_id or "", chat.title
+        entries = self.client.messages(chat.conversation_id, limit=50)
+        ids = [e.message_id for e in entries if e.type == "message" and e.sender_id == user and not e.deleted]
+        last = ids[-REPORTED:]
+        which = (
+            f"the last {len(last)} messages of"
+            if len(last) > 1
+            else "the message of"
+            if last
+            else "only the name of"
+        )
+        told = f"Moderators get {which} {text.cut(text.one_line(name), 30)}, who is not told."
+
+        def answered(what: Reported | None) -> None:
+            if what is not None:
+                self._send_report(chat.conversation_id, what, kind="user", message_ids=last, user_id=user)
+
+        self.app.push_screen(ReportScreen(f"Report {name}", told, name, may_block=not chat.blocked), answered)
+
+    def _send_report(self, conversation_id: str, what: Reported, **fields: Any) -> None:
+        done = "Reported and blocked. Thank you." if what.block else "Reported. Thank you."
+        self._ask_server(
+            lambda: self.client.report(conversation_id, what.category, block=what.block, **fields), done
+        )
 
     async def _accept(self, chat: Chat) -> None:
         await self.client.accept_request(chat.conversation_id)
@@ -139,6 +183,8 @@ class ChatActionScreen(FileActionScreen):
                 self.action_timer()
             case "search":
                 self.action_find_messages()
+            case "report":
+                self._report_user(chat)
             case "block" | "unblock" | "accept" | "remove":
                 self.answer(chat, what)
 

@@ -17,7 +17,8 @@ from .sheets import Sheet
 
 
 class ContactScreen(Sheet[str]):
-    """Dismissed with what is to be done: ``name``, ``timer``, ``search``, ``block``, ``unblock``, ``accept``, ``remove``."""
+    """Dismissed with what is to be done: ``name``, ``timer``, ``search``, ``block``, ``unblock``, ``accept``, ``report``,
+    ``remove``."""
 
     DEFAULT_CSS = """
     ContactScreen > .box { width: 52; }
@@ -43,6 +44,7 @@ class ContactScreen(Sheet[str]):
                 ("timer", f"Disappearing messages: {timer}"),
                 ("search", "Search in this chat"),
                 ("unblock", "Unblock") if chat.blocked else ("block", "Block…"),
+                ("report", "Report…"),
                 ("remove", "Delete this chat…"),
             ]
             yield OptionList(*(Option(Content(words), key) for key, words in options))

@@ -100,8 +100,13 @@ class MessageActionScreen(GroupActionScreen):
                 self._altered(block)
             case "info":
                 self.message_info(self._here, block.message_id, block.message)
+            case "report":
+                self.report_message(block)
             case "delete":
                 self._delete(block)
+
+    def report_message(self, block: Block) -> None:
+        """Somebody above knows people."""
 
     def _altered(self, block: Block) -> None:
         """Show it as it is now, wherever it is: without a server, too."""

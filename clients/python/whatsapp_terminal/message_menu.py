@@ -62,6 +62,8 @@ def choices(block: Block, allowed: Allowed, now: int) -> list[Choice]:
         found.append(("copy", "Copy", "y"))
     if block.own and block.message_id:
         found.append(("info", "Who has got and read it", "i"))
+    if alive and not block.own and not facts.once:
+        found.append(("report", "Report…", "t"))
     found.append(("delete", "Delete…", "d"))
     return found
 
@@ -100,7 +102,7 @@ class MessageMenu(Sheet[str]):
         Binding("right", "emoji(1)", show=False),
         *(Binding(str(n), f"quick({n - 1})", show=False) for n in range(1, len(QUICK) + 1)),
         Binding("plus", "quick(6)", show=False),
-        *(Binding(key, f"key('{key}')", show=False) for key in "vroefsyidpwx"),
+        *(Binding(key, f"key('{key}')", show=False) for key in "vroefsyidpwxt"),
     ]
     DEFAULT_CSS = """
     MessageMenu > .box { width: 46; }
