@@ -26,7 +26,7 @@ CLASS: Final = LimitOverride.Scope.CLASS
 
 #: Rows that one run of :func:`prune` takes.
 BATCH: Final = 500
-_is_class = re.compile(r"[a-z][a-z0-9_-]{0,31}").fullmatch
+CLASS_NAME: Final = re.compile(r"^[a-z][a-z0-9_-]{0,31}\Z")
 
 
 def set_override(
@@ -123,7 +123,7 @@ def prune(*, now: int) -> int:
 def _lock(scope: str, subject: str) -> Account | None:
     """The account, locked; None: it is about a class, which is checked."""
     if scope == CLASS:
-        if not _is_class(subject):
+        if not CLASS_NAME.match(subject):
             raise _bad(
                 "subject", "is a name of at most 32 letters, digits, - and _, and begins with a letter"
             )

@@ -18,7 +18,8 @@ from django_celery_beat.models import (
 )
 from PIL import Image
 
-from accounts.models import Sanction
+from accounts.models import LimitOverride, Sanction
+from accounts.services import limit_overrides
 from delivery.ids import uuid7
 from delivery.models import Direct, Event, Head, Member, Pending
 from delivery.store import pending
@@ -46,6 +47,7 @@ class World:
     blocked: BlockedContent
     approval: Approval
     sanction: Sanction
+    override: LimitOverride
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
@@ -126,6 +128,14 @@ class World:
             f"{staff}/auditrecord/",
             f"{staff}/auditrecord/{AuditRecord.objects.latest('pk').pk}/change/",
             "/admin/audit/",
+            "/admin/limits/?q=contact&group=groups",
+            f"{accounts}/account/{user}/set-limit/",
+            f"{accounts}/account/{user}/set-class/",
+            f"{accounts}/limitoverride/",
+            f"{accounts}/limitoverride/?q={user}",
+            f"{accounts}/limitoverride/set-for-class/",
+            f"{accounts}/limitoverride/{self.override.pk}/change/",
+            f"{accounts}/limitoverride/{self.override.pk}/clear/",
             "/admin/approvals/",
             f"/admin/approvals/{self.approval.pk}/",
             "/admin/retention/",
@@ -191,7 +201,32 @@ def make_world() -> World:
         evidence={"strangers.24h": 61.0, "threshold": 50.0, "factor": 1.0, "step": 2}, until=now - 3_600_000, step=2,
         appeal="asked", appeal_at=now - 80_000_000, appeal_text="These were invitations to my wedding.\nAll of them know me.",
     )  # fmt: skip
-    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval, sanction=sanction)
+    override = limit_overrides.set_override(
+        scope="user", subject=ann.user_id, name="messages_per_minute", value=300, until=now + 3_600_000,
+        reason="A shop with a sale", by="colleague",
+    )  # fmt: skip
+    limit_overrides.set_override(
+        scope="class",
+        subject="business",
+        name="groups_per_hour",
+        value=50,
+        until=None,
+        reason="Too many",
+        by="colleague",
+    )
+    return World(
+        ann,
+        bob,
+        conversation,
+        job,
+        run,
+        parked,
+        photo,
+        blocked,
+        approval,
+        sanction=sanction,
+        override=override,
+    )
 
 
 def _notified(ann: Person, bob: Person, now: int) -> None:

@@ -138,6 +138,12 @@ UNFOLD = {
                         "staff.view_pendingchange",
                     ),
                     _item("Limits", "speed", "limits", "staff.view_limits"),
+                    _item(
+                        "Other limits",
+                        "tune",
+                        "accounts_limitoverride_changelist",
+                        "accounts.view_limitoverride",
+                    ),
                     _item("Retention", "auto_delete", "retention", "accounts.view_retentionday"),
                 ],
             },

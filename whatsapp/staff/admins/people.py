@@ -20,6 +20,7 @@ from accounts.models import Account, Device, Sanction
 from accounts.services import sanctions
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
+from whatsapp.staff.admins.account_limits import LimitActions
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.devices import BAN, LIFT_TEXT, device_state
 from whatsapp.staff.admins.pins import PinActions
@@ -76,24 +77,24 @@ class DeviceInline(TabularInline):
 
 
 @admin.register(Account)
-class AccountAdmin(PinActions, ReadOnlyAdmin):
+class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
     list_display = ("user_id", "number", "shown_name", "devices_linked", "state", "created")
     search_fields = ("id", "phone")  # what is searched is in get_search_results: fields that have an index
     search_help_text = "A whole phone number, or an id"
     ordering = ("-id",)  # UUIDv7: the newest first, by the primary key
     inlines = (DeviceInline, SanctionInline)
     actions = ("ban_chosen", "lift_chosen")
-    actions_detail = ("ban", "lift", "remove_pin")
+    actions_detail = ("ban", "lift", "remove_pin", "set_limit", "set_class")
     fieldsets = (
         (
             None,
             {"fields": ("user_id", ("number", "shown_name"), "about", ("language", "region"), "created")},
         ),
-        ("Standing", {"fields": (("state", "banned_until_shown"), "pin_shown", "links")}),
+        ("Standing", {"fields": (("state", "banned_until_shown"), "pin_shown", "limits_shown", "links")}),
     )
     readonly_fields = (
         "user_id", "number", "shown_name", "about", "language", "region", "created", "state", "banned_until_shown", "links",
-        "pin_shown",
+        "pin_shown", "limits_shown",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
