@@ -9,6 +9,8 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F, Q
 
+from accounts import exported
+from accounts.archives import ArchivesUnavailable
 from accounts.models import (
     Account,
     Block,
@@ -25,7 +27,7 @@ from accounts.models import (
     VerificationCode,
 )
 from accounts.searching import leftovers_in_tables, tables_of
-from accounts.services import pictures
+from accounts.services import exports, pictures
 from accounts.stores import Leftover, Part, Person
 
 #: Rows of one statement.
@@ -50,6 +52,10 @@ class AccountStore:
         for photo in Photo.objects.filter(account=user, shown_by=None)[:BATCH]:
             if not pictures.discard(photo):
                 return now + AGAIN_MS
+        try:
+            exports.forget(user)
+        except ArchivesUnavailable:
+            return now + AGAIN_MS
         if Photo.objects.filter(account=user).exists():
             Account.objects.filter(pk=user, retired_at__isnull=False).update(photo=None)
             return now
@@ -86,8 +92,7 @@ class AccountStore:
                 case.save()
 
     def export(self, person: Person) -> Iterator[Part]:
-        del person
-        return iter(())
+        return exported.parts(person)
 
     def leftovers(self, person: Person) -> Iterator[Leftover]:
         tables = tables_of("accounts") - {Erasure._meta.db_table}

@@ -12,6 +12,7 @@ from accounts.models import (
     Contact,
     DeviceLink,
     Erasure,
+    Export,
     IdentityNews,
     InstallationBan,
     KeptAnswer,
@@ -228,6 +229,15 @@ POLICIES: Final = (
             .count()
         ),
         grace_ms=0,
+    ),
+    Policy(
+        "exports",
+        "An archive of everything that is held about a person, made for that person",
+        ("accounts.Export", "files.exports"),
+        "the person fetches it",
+        "7 days; that there was one, 30 days more",
+        "accounts-exports",
+        lambda now: Export.objects.exclude(state="expired").filter(expires_at__lte=now),
     ),
     Policy(
         "retention_days",

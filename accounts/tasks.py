@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
+
 from celery import shared_task
 
+from accounts.archives import ArchivesUnavailable
 from accounts.models import Photo
 from accounts.services import (
     abuse,
     erasure,
     evidence,
+    exports,
     identities,
     idle,
     limit_overrides,
@@ -19,6 +24,8 @@ from accounts.services.pictures import drop_unused
 from delivery import tasks
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.retention import purge, purged
+
+log = logging.getLogger(__name__)
 
 
 @shared_task
@@ -90,6 +97,30 @@ def judge_abuse() -> int:
 def end_sanctions() -> int:
     """What sanctions did whose time is over is taken back. Returns of how many accounts."""
     return sanctions.end_due(now=now_ms())
+
+
+@shared_task
+def build_export(export_id: str) -> bool:
+    """Make the file of an export. Whether it is ready."""
+    return exports.build(uuid.UUID(export_id))
+
+
+def build_export_soon(export_id: uuid.UUID) -> None:
+    """:func:`build_export` from anywhere: does not wait for the broker. Should it get lost, :func:`exports_waiting` follows."""
+    tasks.enqueue_soon(build_export, str(export_id))
+
+
+@shared_task
+def exports_waiting() -> int:
+    """Enqueue exports that nobody works on, and delete the files of those whose time is over. Returns how many were enqueued."""
+    found = exports.waiting(now_ms())
+    for export_id in found:
+        tasks.enqueue(build_export, str(export_id))
+    try:
+        purged("exports", exports.expire(now_ms()))
+    except ArchivesUnavailable:
+        log.warning("files of exports stay for a while")
+    return len(found)
 
 
 @shared_task

@@ -9,8 +9,9 @@ class MediaConfig(AppConfig):
     verbose_name = "Media"
 
     def ready(self) -> None:
-        from accounts import endings, squares, stores
+        from accounts import archives, endings, squares, stores
         from media import retention
+        from media.archives import StoredArchives
         from media.squares import squares as made_here
         from media.stores import MediaStore
         from media.tasks import erase_soon
@@ -18,5 +19,6 @@ class MediaConfig(AppConfig):
         endings.register(erase_soon)
         stores.register(MediaStore())
         squares.bind(made_here)
+        archives.bind(StoredArchives())
         checks.register(scanned, TAG, deploy=True)
         retention.register()

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef
 from accounts.models import Account
 from accounts.searching import leftovers_in_tables, needles_of, tables_of
 from accounts.stores import Leftover, Part, Person
-from media import erasure
+from media import erasure, exported
 from media.models import Media, Reference, Rendition, State, Upload
 from media.search import search
 from media.services import contents
@@ -49,8 +49,7 @@ class MediaStore:
         return now + AGAIN_MS if Media.objects.filter(owner=user).exists() else 0
 
     def export(self, person: Person) -> Iterator[Part]:
-        del person
-        return iter(())
+        return exported.parts(person)
 
     def leftovers(self, person: Person) -> Iterator[Leftover]:
         yield from leftovers_in_tables(self.name, person, tables_of("media"))

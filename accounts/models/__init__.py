@@ -8,6 +8,7 @@ from accounts.models.contact import Contact
 from accounts.models.device import Device
 from accounts.models.device_link import DeviceLink
 from accounts.models.erasure import Erasure
+from accounts.models.export import Export
 from accounts.models.identity import Identity, IdentityNews
 from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
@@ -36,6 +37,7 @@ __all__ = [
     "DeviceKeys",
     "DeviceLink",
     "Erasure",
+    "Export",
     "Identity",
     "IdentityNews",
     "InstallationBan",

@@ -25,8 +25,6 @@ class _Row(NamedTuple):
 
 
 _LATER: Final = (
-    _Row("me/export", "export", "POST"),
-    _Row("me/export/<str:export_id>", "export_by_id", "GET"),
     _Row("calls/turn", "turn", "POST"),
     _Row("backup", "backup", "GET PUT DELETE"),
     _Row("bots", "bots", "GET POST"),

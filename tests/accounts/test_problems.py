@@ -60,7 +60,6 @@ def test_unknown_addresses_are_not_found(path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/me/export"),
         ("POST", "/calls/turn"),
         ("GET", "/backup"),
         ("POST", f"/bots/{SOME_ID}/webhooks"),

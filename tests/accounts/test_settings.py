@@ -138,6 +138,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "delivery.tasks.trim_outbox",
         "accounts.tasks.prune",
         "accounts.tasks.retention_check",
+        "accounts.tasks.exports_waiting",
         "chats.tasks.fsck",
         "accounts.tasks.tell_identities",
         "accounts.tasks.unlink_idle",

@@ -216,6 +216,8 @@ def known_ids(name: str) -> dict[str, str]:
         return {"device_id": person("Ann").device_id}
     if name in ("put_contact", "remove_contact", "user", "user_keys", "open_direct"):
         return {"user_id": person("Bob").user_id}
+    if name == "export":
+        return {"export_id": str(person("Ann").call("POST", "/me/export")["exportId"])}
     if name == "user_photo":
         return {"user_id": with_photo()}
     if name in ("block", "unblock"):
@@ -273,7 +275,14 @@ def _name(case: Any) -> str:
 
 
 #: Operations of which so few good cases are made that a known id has to come more often than in one of three: in one of so many.
-SELDOM = {"user_keys": 2, "user_photo": 2, "look_at_link": 2, "media_content": 2, "set_thumbnail": 1}
+SELDOM = {
+    "user_keys": 2,
+    "export": 2,
+    "user_photo": 2,
+    "look_at_link": 2,
+    "media_content": 2,
+    "set_thumbnail": 1,
+}
 
 
 def _one_in(case: Any, number: int) -> bool:

@@ -213,6 +213,7 @@ def test_a_token_of_the_session_before_opens_nothing(clock: Any) -> None:
 #: (method, path) → what somebody else's id gives; ``None``: it is no secret of theirs (said in docs/security.md).
 OF_OTHERS = {
     ("DELETE", "/devices/{device_id}"): ("not_found", 404),
+    ("GET", "/me/export/{export_id}"): ("not_found", 404),
     ("PUT", "/devices/{device_id}/push"): ("not_found", 404),
     ("DELETE", "/devices/{device_id}/push"): ("not_found", 404),
     # Without the code's secret; with it: accounts/test_linking.py.
@@ -279,6 +280,7 @@ def test_ids_of_others_are_not_found_and_stay_as_they_are() -> None:
     code = ann.api.post(f"/groups/{group}/invites", {}).json()["code"]
     ids = {
         "device_id": ann.device_id,
+        "export_id": ann.api.post("/me/export").json()["exportId"],
         "conversation_id": conversation,
         "message_id": str(uuid.uuid4()),
         "user_id": ann.user_id,

@@ -32,6 +32,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=3),
         "options": {"expires": 3600},
     },
+    "accounts-exports": {
+        "task": "accounts.tasks.exports_waiting",
+        "schedule": 120.0,
+        "options": {"expires": 120},
+    },
     "accounts-tell-identities": {
         "task": "accounts.tasks.tell_identities",
         "schedule": 60.0,

@@ -1,0 +1,214 @@
+"""Archives of everything that is held about a person, for that person.
+
+An export is a row; a worker makes its file and says so. What a killed worker has left is begun anew when its lease is over,
+and a task that got lost is found by :func:`waiting`. The file is written as it is made, a part at a time, and is seen by nobody
+before it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+import zipfile
+from collections.abc import Iterator
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from accounts import exported_log, stores
+from accounts.archives import ArchivesUnavailable, Sink, archives
+from accounts.errors import Refused
+from accounts.models import Account, Export
+from accounts.services.persons import person_of
+from accounts.stores import Part, Person
+from whatsapp.infra import faults
+from whatsapp.infra.clock import now_ms
+from whatsapp.infra.retention import DAY_MS
+from whatsapp.wire.errors import Code
+
+#: Who asks again within a day gets the one of that day.
+EVERY_MS: Final = DAY_MS
+#: A file is there for so long after it was asked for.
+KEPT_MS: Final = 7 * DAY_MS
+#: How long a row tells that there was one.
+ROW_KEPT_MS: Final = 30 * DAY_MS
+LEASE_MS: Final = 120_000
+#: The storage was away: again in so many ms.
+AGAIN_MS: Final = 60_000
+#: So many workers may die of one: then it expires without a file.
+_ATTEMPTS: Final = 10
+SCHEMA: Final = 1
+
+_README: Final = """This archive has what the service holds about you.
+
+manifest.json lists every other file with its size and SHA-256. Files that end in .jsonl have one JSON object a line, in UTF-8;
+times are milliseconds since 1970 (UTC), bytes are in base64. What was written to you or by you is as the server has it: what is
+encrypted end to end can be read on your devices alone. media/files has what you have uploaded, named by its mediaId in
+media/uploads.jsonl; very large amounts are only listed there.
+"""
+
+
+def ask(*, account: Account, now: int) -> Export:
+    """The export of this day: a new one, or the one that was asked for before. The task follows the commit."""
+    with transaction.atomic():
+        Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        newest = Export.objects.filter(account=account).order_by("-asked_at").first()
+        if newest is not None and (
+            newest.state == Export.State.WAITING
+            or (newest.state == Export.State.READY and newest.asked_at > now - EVERY_MS)
+        ):
+            return newest
+        return Export.objects.create(account=account, asked_at=now, expires_at=now + KEPT_MS)
+
+
+def of(*, account: Account, export_id: uuid.UUID) -> Export:
+    """Raises :class:`Refused` (``not_found``), also for somebody else's."""
+    found = Export.objects.filter(account=account, pk=export_id).first()
+    if found is None:
+        raise Refused(Code.NOT_FOUND, "There is no such export.")
+    return found
+
+
+def url(export: Export, now: int) -> str | None:
+    """Where its file is for some minutes; None: there is none."""
+    if export.state != Export.State.READY or export.expires_at <= now:
+        return None
+    return archives().url(export.pk.hex, now)
+
+
+def waiting(now: int, limit: int = 100) -> list[uuid.UUID]:
+    """Exports that nobody works on: their task or their worker got lost, or the storage was away."""
+    due = Export.objects.filter(state=Export.State.WAITING, leased_until__lte=now)
+    due.filter(attempts__gte=_ATTEMPTS).update(state=Export.State.EXPIRED)
+    return list(due.order_by("leased_until").values_list("pk", flat=True)[:limit])
+
+
+def build(export_id: uuid.UUID) -> bool:
+    """Make the file. False: there was nothing to do, or somebody else does it, or the storage is away: then it is tried again."""
+    export = _take(export_id)
+    if export is None:
+        return False
+    account = Account.objects.filter(pk=export.account_id, retired_at=None).first()
+    if account is None:
+        return False
+    sized = _Sized(export)
+    try:
+        with archives().writing(export.pk.hex) as sink:
+            sized.sink = sink
+            _write(sized, person_of(account), export)
+    except ArchivesUnavailable:
+        # Nobody's fault but the storage's: it does not count.
+        _mine(export).update(worker=None, leased_until=now_ms() + AGAIN_MS, attempts=F("attempts") - 1)
+        return False
+    except _Lost:
+        return False
+    faults.point("export-written")
+    ready = _mine(export).update(
+        state=Export.State.READY, ready_at=now_ms(), size=sized.size, worker=None, leased_until=0
+    )
+    if not ready and not Export.objects.filter(pk=export.pk).exists():
+        archives().delete(export.pk.hex)  # the account ended meanwhile
+    return bool(ready)
+
+
+def expire(now: int, limit: int = 500) -> int:
+    """Delete files whose time is over, rows a while later, and files that no row knows. Returns how many files."""
+    due = Export.objects.filter(~Q(state=Export.State.EXPIRED), expires_at__lte=now)
+    gone = 0
+    for export in list(due.order_by("expires_at")[:limit]):
+        archives().delete(export.pk.hex)
+        gone += Export.objects.filter(pk=export.pk).update(
+            state=Export.State.EXPIRED, worker=None, leased_until=0
+        )
+    Export.objects.filter(state=Export.State.EXPIRED, expires_at__lte=now - ROW_KEPT_MS).delete()
+    return gone + archives().sweep(now - KEPT_MS - DAY_MS)
+
+
+def forget(user_id: uuid.UUID) -> None:
+    """Delete the files and rows of an account. Raises :class:`ArchivesUnavailable`."""
+    for export in Export.objects.filter(account=user_id):
+        archives().delete(export.pk.hex)
+        export.delete()
+
+
+# -- the file
+
+
+class _Lost(Exception):
+    """Somebody else works on it, or the account has ended."""
+
+
+class _Sized:
+    """Counts what is written, and renews the lease in between. No seeking: a ZIP is written front to back."""
+
+    sink: Sink
+
+    def __init__(self, export: Export) -> None:
+        self.size = 0
+        self._export = export
+        self._renewed = now_ms()
+
+    def write(self, data: bytes) -> int:
+        self.sink.write(data)
+        self.size += len(data)
+        if now_ms() - self._renewed > LEASE_MS // 4:
+            self._renewed = now_ms()
+            if not _mine(self._export).update(leased_until=self._renewed + LEASE_MS):
+                raise _Lost
+        return len(data)
+
+    def flush(self) -> None:
+        """Parts go when they are full."""
+
+
+def _mine(export: Export) -> Any:
+    return Export.objects.filter(pk=export.pk, worker=export.worker, state=Export.State.WAITING)
+
+
+def _take(export_id: uuid.UUID) -> Export | None:
+    now, me = now_ms(), uuid.uuid4()
+    free = Export.objects.filter(
+        pk=export_id,
+        state=Export.State.WAITING,
+        leased_until__lte=now,
+        expires_at__gt=now,
+        attempts__lt=_ATTEMPTS,
+    )
+    if not free.update(worker=me, leased_until=now + LEASE_MS, attempts=F("attempts") + 1):
+        return None
+    return Export.objects.get(pk=export_id)
+
+
+def _parts(person: Person) -> Iterator[Part]:
+    for store in stores.all_stores():
+        yield from store.export(person)
+    yield from exported_log.parts(person)
+
+
+def _write(out: _Sized, person: Person, export: Export) -> None:
+    listed = []
+    file_like: Any = out  # it is only written to
+    with zipfile.ZipFile(file_like, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+        archive.writestr("README.txt", _README)
+        for part in _parts(person):
+            digest, size = hashlib.sha256(), 0
+            # Files are compressed already.
+            info = zipfile.ZipInfo(part.path, date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED if part.path.endswith(".jsonl") else zipfile.ZIP_STORED
+            with archive.open(info, "w", force_zip64=True) as file:
+                for piece in part.data:
+                    digest.update(piece)
+                    size += file.write(piece)
+            faults.point("export-part")
+            listed.append({"path": part.path, "size": size, "sha256": digest.hexdigest()})
+        manifest = {
+            "schema": SCHEMA,
+            "userId": person.user_id,
+            "exportId": str(export.pk),
+            "askedAt": export.asked_at,
+            "madeAt": now_ms(),
+            "parts": listed,
+        }
+        archive.writestr("manifest.json", json.dumps(manifest, indent=1))
