@@ -65,10 +65,37 @@ class Case(models.Model):
             )
         ]
         indexes = [
+            # Each list of the moderation queue has just its rows in its order (``whatsapp/staff/moderation/queue.py``).
             models.Index(
                 fields=["-priority", "due_at", "id"],
                 condition=~models.Q(state="closed"),
                 name="accounts_case_queue",
+            ),
+            models.Index(
+                fields=["category", "-priority", "due_at", "id"],
+                condition=~models.Q(state="closed"),
+                name="accounts_case_category",
+            ),
+            models.Index(
+                fields=["subject_kind", "-priority", "due_at", "id"],
+                condition=~models.Q(state="closed"),
+                name="accounts_case_kind",
+            ),
+            models.Index(
+                fields=["due_at", "id"], condition=~models.Q(state="closed"), name="accounts_case_due"
+            ),
+            models.Index(
+                fields=["-priority", "due_at", "id"],
+                condition=~models.Q(state="closed") & models.Q(flagged_at__isnull=False),
+                name="accounts_case_flagged",
+            ),
+            models.Index(
+                fields=["-priority", "due_at", "id"],
+                condition=models.Q(state="waiting"),
+                name="accounts_case_waiting",
+            ),
+            models.Index(
+                fields=["claimed_by"], condition=models.Q(state="claimed"), name="accounts_case_claimed"
             ),
             models.Index(fields=["subject", "-opened_at"], name="accounts_case_subject"),
             models.Index(fields=["-closed_at"], name="accounts_case_closed"),

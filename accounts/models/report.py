@@ -37,6 +37,7 @@ class Report(models.Model):
             models.Index(fields=["reported", "-created_at"], name="accounts_report_reported"),
             models.Index(fields=["reporter", "-created_at"], name="accounts_report_reporter"),
             models.Index(fields=["-created_at"], name="accounts_report_newest"),
+            models.Index(fields=["case", "-created_at", "-id"], name="accounts_report_case"),
         ]
 
     def __str__(self) -> str:

@@ -47,6 +47,11 @@ class Sanction(models.Model):
         indexes = [
             models.Index(fields=["account", "-imposed_at"], name="accounts_sanction_newest"),
             models.Index(
+                fields=["-appeal_at"],
+                condition=models.Q(appeal_at__isnull=False),
+                name="accounts_sanction_appealed",
+            ),
+            models.Index(
                 fields=["appeal_at"], condition=models.Q(appeal="asked"), name="accounts_sanction_appeals"
             ),
             models.Index(

@@ -128,16 +128,36 @@ def dissolve_group(*, account: Account, group_id: uuid.UUID) -> None:
         group, me = access.enter(group_id=group_id, account=account)
         if me.role != Role.CREATOR:
             raise Refused(Code.FORBIDDEN, "Only who created the group may delete it.")
-        now = now_ms()
-        members = Membership.objects.filter(group=group, left_at=None)
-        users = [str(user) for user in members.order_by("pk").values_list("user_id", flat=True)]
-        members.update(left_at=now, role=Role.MEMBER, last_name=group.name)
-        group.invites.filter(revoked_at=None).update(revoked_at=now)
-        JoinRequest.objects.filter(group=group).delete()
-        group.dissolved_at, group.member_count = now, 0
-        group.save(update_fields=["dissolved_at", "member_count"])
-        take_icon(group)
-        change_group(conversation=str(group.pk), sender=str(account.pk), changes=[events.dissolved(users)])
+        _end(group, str(account.pk))
+
+
+def close_group(*, group_id: uuid.UUID) -> bool:
+    """End a group by a decision of moderators; to its members it is as if its creator had done it. False: there is no such group
+    any more, or nobody in it."""
+    with transaction.atomic():
+        group = Group.objects.select_for_update().filter(pk=group_id, dissolved_at=None).first()
+        if group is None:
+            return False
+        present = Membership.objects.filter(group=group, left_at=None)
+        creator = present.filter(role=Role.CREATOR).first() or present.order_by("pk").first()
+        if creator is None:
+            return False
+        _end(group, str(creator.user_id))
+    return True
+
+
+def _end(group: Group, sender: str) -> None:
+    """Under the lock of its row."""
+    now = now_ms()
+    members = Membership.objects.filter(group=group, left_at=None)
+    users = [str(user) for user in members.order_by("pk").values_list("user_id", flat=True)]
+    members.update(left_at=now, role=Role.MEMBER, last_name=group.name)
+    group.invites.filter(revoked_at=None).update(revoked_at=now)
+    JoinRequest.objects.filter(group=group).delete()
+    group.dissolved_at, group.member_count = now, 0
+    group.save(update_fields=["dissolved_at", "member_count"])
+    take_icon(group)
+    change_group(conversation=str(group.pk), sender=sender, changes=[events.dissolved(users)])
 
 
 def full() -> Refused:

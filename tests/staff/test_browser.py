@@ -215,6 +215,37 @@ def test_a_picture_is_blurred_until_somebody_clicks_on_it(desk: Desk, world: dic
     assert desk.complaints == []
 
 
+def test_a_case_is_decided_by_keyboard_alone(desk: Desk, world: dict[str, Any]) -> None:
+    page = desk.page
+    desk.open("/admin/moderation/")
+    case = next(path for path in world["pages"] if "/moderation/cases/" in path)
+    page.keyboard.press("?")
+    assert page.locator("#mod-help").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == case
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/moderation/cases/**")
+    assert page.locator("text=One more word.").count() == 0
+    page.keyboard.press("c")
+    page.wait_for_selector(".mod-actions")
+    assert page.locator("text=One more word.").is_visible()
+    assert re.fullmatch(r"\d+:\d\d (h|min)|\d+ d \d+ h", page.locator(".mod-timer").first.inner_text())
+    page.keyboard.press("g")
+    assert not page.evaluate("document.getElementById('mod').hasAttribute('data-gray')")
+    page.keyboard.press("2")
+    assert page.locator("#mod-act-unproven").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#mod-act-unproven").is_visible()
+    page.keyboard.press("5")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")  # the reason that is marked: the category
+    assert page.locator("text=Decided: Suspend 24 h.").is_visible()
+    desk.open(case)
+    assert page.locator("text=Reopen and lift").is_visible()
+    assert desk.complaints == []
+
+
 def test_signing_out(desk: Desk) -> None:
     page = desk.page
     desk.open("/admin/")

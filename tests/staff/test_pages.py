@@ -130,6 +130,7 @@ def test_staff_without_permissions_see_the_dashboard_and_no_more(make_staff: Mak
 
 
 _GATES = {
+    "staff.view_moderation": "/admin/moderation/figures/",
     "accounts.view_account": "/admin/accounts/account/",
     "accounts.view_device": "/admin/accounts/device/",
     "accounts.view_sanction": "/admin/accounts/sanction/",
@@ -266,6 +267,8 @@ def test_a_conversation_shows_its_numbers(superuser: Staff, world: World) -> Non
         ("/admin/admin/logentry/", 10),
         ("/admin/online/", 6),
         ("/admin/limits/", 6),
+        ("/admin/moderation/", 16),
+        ("/admin/moderation/figures/", 10),
         ("/admin/retention/", 7),
         ("/admin/approvals/", 8),
         ("/admin/staff/auditrecord/", 10),

@@ -20,6 +20,7 @@ from PIL import Image
 
 from accounts.models import LimitOverride, Sanction
 from accounts.services import limit_overrides
+from accounts.models import Case, Sanction
 from delivery.ids import uuid7
 from delivery.models import Direct, Event, Head, Member, Pending
 from delivery.store import pending
@@ -28,6 +29,7 @@ from media.models import BlockedContent, Media, Reference, Rendition
 from media.storage import names, storage
 from notifications.models import PushTarget
 from tests.accounts.conftest import Person, sign_in
+from tests.staff.cases import report
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Approval, AuditRecord, Outcome, TaskRun
 
@@ -48,6 +50,7 @@ class World:
     approval: Approval
     sanction: Sanction
     override: LimitOverride
+    case: Case
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
@@ -136,6 +139,11 @@ class World:
             f"{accounts}/limitoverride/set-for-class/",
             f"{accounts}/limitoverride/{self.override.pk}/change/",
             f"{accounts}/limitoverride/{self.override.pk}/clear/",
+            "/admin/moderation/",
+            "/admin/moderation/?list=closed&category=spam&kind=user",
+            "/admin/moderation/figures/",
+            "/admin/moderation/settings/",
+            f"/admin/moderation/cases/{self.case.pk}/",
             "/admin/approvals/",
             f"/admin/approvals/{self.approval.pk}/",
             "/admin/retention/",
@@ -227,6 +235,8 @@ def make_world() -> World:
         sanction=sanction,
         override=override,
     )
+    case = report(ann, "harassment", by=bob, note="It goes on.", said=[("One more word.", "verified")])
+    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval, sanction, case)
 
 
 def _notified(ann: Person, bob: Person, now: int) -> None:

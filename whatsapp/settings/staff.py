@@ -102,6 +102,15 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "Moderation",
+                "items": [
+                    _item(
+                        "Queue", "gavel", "moderation_queue", "enter:whatsapp.staff.moderation.access.enter"
+                    ),
+                    _item("Figures", "monitoring", "moderation_figures", "staff.view_moderation"),
+                ],
+            },
+            {
                 "title": "Files",
                 "items": [
                     _item("Files", "perm_media", "media_media_changelist", "media.view_media"),

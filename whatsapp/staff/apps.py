@@ -10,8 +10,10 @@ class StaffConfig(AppConfig):
     verbose_name = "Operations"
 
     def ready(self) -> None:
-        from whatsapp.staff import retention
+        from whatsapp.staff import retention  # models are there from here on
+        from whatsapp.staff.moderation import decisions
 
+        decisions.register()
         retention.register()
 
 

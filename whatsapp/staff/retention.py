@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.contrib.sessions.models import Session
 
 from whatsapp.infra import retention
 from whatsapp.infra.retention import Policy
+from whatsapp.staff.models import ReviewerDay
 
 
 def _sessions(now: int) -> Any:
     return Session.objects.filter(expire_date__lt=datetime.fromtimestamp(now / 1000, UTC))
+
+
+def _reviewer_days(now: int) -> Any:
+    first = datetime.fromtimestamp(now / 1000, UTC).date() - timedelta(days=90)
+    return ReviewerDay.objects.filter(day__lt=first)
 
 
 POLICIES: Final = (
@@ -40,6 +46,23 @@ POLICIES: Final = (
         "staff sign in",
         "while they work here",
         "operator: a superuser deletes, or deactivates, who leaves",
+    ),
+    Policy(
+        "reviewers",
+        "How each moderator wants to see evidence, and how many grave cases in a row they have seen",
+        ("staff.Reviewer",),
+        "nobody is shown more than they can bear",
+        "while they work here",
+        "operator: goes with the member of staff",
+    ),
+    Policy(
+        "reviewer_days",
+        "How many cases each moderator has looked at and decided on each day",
+        ("staff.ReviewerDay",),
+        "they see for themselves how much it was",
+        "90 days",
+        "staff-prune",
+        _reviewer_days,
     ),
     Policy(
         "audit",

@@ -32,6 +32,7 @@ from whatsapp.staff import (
     schedules,
     signin,
 )
+from whatsapp.staff.moderation import urls as moderation
 from whatsapp.staff.online import page as online
 
 View = Callable[..., HttpResponse]
@@ -142,6 +143,7 @@ class StaffSite(UnfoldAdminSite):
             path("audit/", wrap(audit_page.checks), name="audit_checks"),
             path("limits/", wrap(limits_page.limits), name="limits"),
             path("retention/", wrap(retention_page.retention), name="retention"),
+            *moderation.urls(wrap),
         ]
 
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:

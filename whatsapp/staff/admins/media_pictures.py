@@ -52,6 +52,11 @@ def picture(request: HttpRequest, media_id: Any) -> HttpResponse:
         raise PermissionDenied from None
     if signed != str(media_id):
         raise PermissionDenied
+    return stored(media_id)
+
+
+def stored(media_id: Any) -> HttpResponse:
+    """The small picture of what is not encrypted, for whoever the caller lets see it: 200, 503. Raises ``Http404``."""
     found = Rendition.objects.filter(media=media_id, media__encrypted=False, name="thumb").first()
     if found is None:
         raise Http404

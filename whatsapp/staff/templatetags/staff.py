@@ -14,21 +14,39 @@ from whatsapp.staff import times
 register = template.Library()
 
 _COLOURS = {
-    "success": ("ok", "good", "linked", "succeeded", "up", "ready", "lifted", "granted", "approved", "whole"),
-    "info": ("running", "direct", "processing", "stored", "uploading"),
-    "primary": ("group",),
-    "warning": ("in force", "asked", "signed out", "slow", "draining", "degraded", "overdue", "waits"),
+    "success": (
+        "ok",
+        "good",
+        "linked",
+        "succeeded",
+        "up",
+        "ready",
+        "lifted",
+        "granted",
+        "approved",
+        "whole",
+        "verified",
+    ),
+    "info": ("running", "direct", "processing", "stored", "uploading", "mine"),
+    "primary": ("group", "claimed"),
+    "warning": (
+        *("in force", "asked", "signed out", "slow", "draining", "degraded", "overdue", "waits"),
+        *("flagged", "second person", "slowed", "restricted"),
+    ),
     "danger": (
-        "banned",
-        "unlinked",
-        "down",
-        "failed",
-        "lost",
-        "gone",
-        "parked",
-        "refused",
-        "rejected",
-        "broken",
+        *(
+            "banned",
+            "unlinked",
+            "down",
+            "failed",
+            "lost",
+            "gone",
+            "parked",
+            "refused",
+            "rejected",
+            "forged",
+            "broken",
+        ),
     ),
 }
 _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
@@ -58,6 +76,18 @@ def in_bytes(number: int) -> str:
 @register.filter
 def thousands(number: int) -> str:
     return f"{number:,}"
+
+
+@register.filter
+def words(code: str) -> str:
+    """A code of ours for people: ``slow_down`` → "Slow down"."""
+    return code.replace("_", " ").capitalize()
+
+
+@register.filter
+def up_to(number: int) -> str:
+    """A number that was counted up to 1,000 alone."""
+    return f"{number:,}" if number < 1_000 else "999+"
 
 
 @register.filter
