@@ -18,9 +18,8 @@ from django_celery_beat.models import (
 )
 from PIL import Image
 
-from accounts.models import LimitOverride, Sanction
+from accounts.models import Case, LimitOverride, Sanction
 from accounts.services import limit_overrides
-from accounts.models import Case, Sanction
 from delivery.ids import uuid7
 from delivery.models import Direct, Event, Head, Member, Pending
 from delivery.store import pending
