@@ -221,21 +221,8 @@ def make_world() -> World:
         reason="Too many",
         by="colleague",
     )
-    return World(
-        ann,
-        bob,
-        conversation,
-        job,
-        run,
-        parked,
-        photo,
-        blocked,
-        approval,
-        sanction=sanction,
-        override=override,
-    )
     case = report(ann, "harassment", by=bob, note="It goes on.", said=[("One more word.", "verified")])
-    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval, sanction, case)
+    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval, sanction, override, case)
 
 
 def _notified(ann: Person, bob: Person, now: int) -> None:
