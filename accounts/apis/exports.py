@@ -22,7 +22,7 @@ _STATES = list(Export.State.values)
 _ID = "5d2c7d1e-5b1c-4f0e-9f0a-3b8f6a1d2c44"
 
 
-class AskedOutput(serializers.Serializer):
+class ExportAskedOutput(serializers.Serializer):
     exportId = serializers.UUIDField()
     state = serializers.ChoiceField(_STATES)
 
@@ -43,7 +43,7 @@ class ExportsView(APIView):
         "ask_export",
         tag="me",
         summary="Ask for an archive of one's data",
-        answer=AskedOutput,
+        answer=ExportAskedOutput,
         example={"exportId": _ID, "state": "waiting"},
         status=202,
     )

@@ -159,8 +159,14 @@ def test_headers_are_described(document: dict[str, Any]) -> None:
 
 def test_posts_with_an_effect_can_be_named(document: dict[str, Any]) -> None:
     """Logging out ends its own session: a repeat cannot have a second effect. A code for a new device holds secrets, of which
-    nothing is kept; a repeat makes another. An upload that is complete is complete: a repeat is told so."""
-    without = ("POST /auth/logout", "POST /auth/link", "POST /media/presigned/{upload_id}/complete")
+    nothing is kept; a repeat makes another. An upload that is complete is complete: a repeat is told so. Who asks for an
+    export again within the day gets the same."""
+    without = (
+        "POST /auth/logout",
+        "POST /auth/link",
+        "POST /media/presigned/{upload_id}/complete",
+        "POST /me/export",
+    )
     for where, operation in _operations(document):
         named = any(each.get("name") == "X-Idempotency-Key" for each in operation["parameters"])
         built = operation["tags"] != ["not built yet"]
