@@ -8,6 +8,7 @@ import re
 import uuid
 from typing import Any, Final
 
+from django.core.validators import ProhibitNullCharactersValidator
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from rest_framework import serializers
 
@@ -74,6 +75,23 @@ class MatchField(serializers.RegexField):
         if not isinstance(data, str) or not self._whole.fullmatch(data):
             self.fail("invalid")
         return data
+
+
+class VerbatimField(serializers.CharField):
+    """Text as somebody else wrote it on the socket, which takes any: blank, with NUL, untrimmed. Not for PostgreSQL, which stores
+    no NUL."""
+
+    def __init__(self, *, max_length: int, **options: Any) -> None:
+        super().__init__(max_length=max_length, allow_blank=True, trim_whitespace=False, **options)
+        self.validators = [
+            one for one in self.validators if not isinstance(one, ProhibitNullCharactersValidator)
+        ]
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text: str = super().to_internal_value(data)
+        return text
 
 
 class LineField(TextField):
@@ -206,6 +224,15 @@ class BytesFieldSchema(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
         return {"type": "string", "pattern": BASE64_PATTERN, "maxLength": self.target.max_bytes // 3 * 4}
+
+
+class VerbatimFieldSchema(OpenApiSerializerFieldExtension):
+    """Bounds of a :class:`VerbatimField`."""
+
+    target_class = VerbatimField
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        return {"type": "string", "maxLength": self.target.max_length}
 
 
 class TextFieldSchema(OpenApiSerializerFieldExtension):

@@ -18,6 +18,7 @@ from accounts.rest.fields import (
     FlagField,
     IdField,
     TextField,
+    VerbatimField,
     WholeNumberField,
 )
 from accounts.rest.idempotency import once
@@ -31,6 +32,8 @@ from whatsapp.wire.frames import MessageKind
 
 #: Of a tag: a key's id and a MAC are well below.
 _TAG_BYTES: Final = 192
+#: Whole groups of three, rounded up: what may be sent may be reported.
+_CONTENT_BYTES: Final = LIMITS.content_bytes + 2
 _NOTE: Final = 2_000
 
 
@@ -44,8 +47,8 @@ class CopyInput(serializers.Serializer):
     senderDeviceId = IdField()
     serverTimestamp = WholeNumberField(min_value=0, max_value=paging.MAX_INT)
     kind = ChosenField(get_args(MessageKind))
-    content = BytesField(LIMITS.content_bytes, help_text="opened, as its sender's client wrote it")
-    mediaUrl = TextField(max_length=2_048, required=False, trim_whitespace=False)
+    content = BytesField(_CONTENT_BYTES, help_text="opened, as its sender's client wrote it")
+    mediaUrl = VerbatimField(max_length=2_048, required=False, help_text="as it came, whatever it is")
     replyTo = IdField(required=False)
     frankingKey = FixedBytesField(KEY, required=False, help_text="from inside the encrypted body")
     franking = FixedBytesField(COMMITMENT, required=False, help_text="as it came with the message")

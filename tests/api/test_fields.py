@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from rest_framework import serializers
 
-from accounts.rest.fields import PhoneField, TextField, TextFieldSchema, WholeNumberField
+from accounts.rest.fields import PhoneField, TextField, TextFieldSchema, VerbatimField, VerbatimFieldSchema, WholeNumberField
 
 FIELDS: dict[str, Any] = {
     "text": TextField(max_length=10),
     "text or nothing": TextField(max_length=10, allow_blank=True),
+    "verbatim": VerbatimField(max_length=10),
     "phone": PhoneField(),
     "number": WholeNumberField(min_value=0, max_value=2**31 - 1),
 }
@@ -25,6 +26,8 @@ def schema(name: str) -> dict[str, Any]:
     field = FIELDS[name]
     if name == "number":
         return {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+    if name == "verbatim":
+        return VerbatimFieldSchema(FIELDS[name]).map_serializer_field(None, "request")
     return TextFieldSchema(field).map_serializer_field(None, "request")
 
 

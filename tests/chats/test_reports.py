@@ -181,6 +181,27 @@ def test_a_user_a_group_and_a_message_of_a_group(ann: Person, bob: Person) -> No
     assert str(made(ask(ann, group, messages=said, userId=bob.user_id)).reported) == bob.user_id
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["\x00", " ", "\x85", " https://a.example/\x00b\n", "x" * 2_048],
+    ids=["nul", "blank", "blank too", "nul within", "long"],
+)
+def test_no_address_makes_a_message_that_nobody_can_report(
+    ann: Person, bob: Person, chat: str, address: str
+) -> None:
+    """Senders choose it, and their commitment covers it: a reporter has to give it as it is."""
+    report = made(ask(ann, chat, messages=[say(bob, chat, media_url=address).copy()]))
+    assert verdicts(report) == ["verified"]
+
+
+@pytest.mark.parametrize("size", [0, LIMITS.content_bytes - 1, LIMITS.content_bytes])
+def test_no_length_makes_a_message_that_nobody_can_report(
+    ann: Person, bob: Person, chat: str, size: int
+) -> None:
+    sent = say(bob, chat, b"x " * (size // 2) + b"x" * (size % 2), encrypted=False)
+    assert verdicts(made(ask(ann, chat, messages=[sent.copy(franked=False)]))) == ["verified"]
+
+
 # -- who may --------------------------------------------------------------------------------------------------------------
 
 
