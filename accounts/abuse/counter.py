@@ -40,12 +40,13 @@ class Tally:
     __slots__ = ("forwards", "messages", "queued", "recipients", "replies", "strangers", "weight")
 
     def __init__(self) -> None:
-        self.weight = self.messages = self.replies = 0
+        self.weight = self.messages = 0
         self.queued = False
         self.recipients: set[str] = set()
         # Most have none.
         self.strangers: set[str] | None = None
         self.forwards: set[str] | None = None
+        self.replies: set[str] | None = None
 
 
 class Counter:
@@ -79,7 +80,7 @@ class Counter:
                     tally.strangers.add(send.conversation)
                     weight += _STRANGER
                 elif send.answers:
-                    self._replied(request.current - {send.sender})
+                    self._replied(send.conversation, request.current - {send.sender})
             if sending.forward is not None:
                 if tally.forwards is None:
                     tally.forwards = set()
@@ -89,13 +90,16 @@ class Counter:
             tally.queued = True
             self._ready.append(send.sender)
 
-    def _replied(self, users: Iterable[str]) -> None:
-        """Somebody who had not accepted these has answered. Always written down: it counts in their favour."""
+    def _replied(self, conversation: str, users: Iterable[str]) -> None:
+        """Somebody who had not accepted these has answered. Always written down: it counts in their favour. Once a conversation:
+        what else came in the same batch is an answer by the same list of members."""
         for user in users:
             tally = self._tallies.get(user)
             if tally is None:
                 tally = self._begin(user)
-            tally.replies += 1
+            if tally.replies is None:
+                tally.replies = set()
+            tally.replies.add(conversation)
             if not tally.queued:
                 tally.queued = True
                 self._ready.append(user)
@@ -150,8 +154,9 @@ class Counter:
             if tally is None:
                 asked.append([])
                 continue
-            numbers = {"messages": tally.messages, "replies": tally.replies}
+            numbers = {"messages": tally.messages}
             sets = {
+                "replies": tally.replies or (),
                 "recipients": tally.recipients,
                 "strangers": tally.strangers or (),
                 "forwards": tally.forwards or (),

@@ -10,12 +10,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-#: Counted one by one: messages that were stored (one to a group is one), first answers of people who had not accepted the user,
-#: members that the user added to groups.
-NUMBERS: Final = frozenset(("messages", "replies", "adds"))
+#: Counted one by one: messages that were stored (one to a group is one), members that the user added to groups.
+NUMBERS: Final = frozenset(("messages", "adds"))
 #: Counted once each, about: conversations that were written to, those among them whose other member had not accepted the user,
-#: those that something was forwarded to.
-SETS: Final = frozenset(("recipients", "strangers", "forwards"))
+#: those in which such a one answered, those that something was forwarded to.
+SETS: Final = frozenset(("recipients", "strangers", "replies", "forwards"))
 #: People whose reports of the user count; PostgreSQL knows them.
 REPORTS: Final = "reports"
 HOURS: Final = (1, 24)

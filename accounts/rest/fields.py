@@ -83,9 +83,8 @@ class VerbatimField(serializers.CharField):
 
     def __init__(self, *, max_length: int, **options: Any) -> None:
         super().__init__(max_length=max_length, allow_blank=True, trim_whitespace=False, **options)
-        self.validators = [
-            one for one in self.validators if not isinstance(one, ProhibitNullCharactersValidator)
-        ]
+        known: list[Any] = list(self.validators)
+        self.validators = [one for one in known if not isinstance(one, ProhibitNullCharactersValidator)]
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):

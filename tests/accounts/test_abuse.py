@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from accounts.abuse import buckets, counted
+from accounts.abuse.counter import Counter
 from accounts.abuse.triggers import table
 from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, Case, Report, Sanction
@@ -79,7 +82,7 @@ def report(person: Person, reporters: int, **fields: Any) -> None:
         (
             "strangers_hour",
             "slow_down",
-            {"sets": {"strangers": 29}, "replies": 5},
+            {"sets": {"strangers": 29, "replies": 5}},
             {"sets": {"strangers": 6}},
         ),
         ("forwards", "slow_down", {"sets": {"forwards": 19}}, {"sets": {"forwards": 1}}),
@@ -105,7 +108,7 @@ def test_strangers_of_a_day_are_limited_and_those_who_answered_are_none() -> Non
         hour_ago = now_ms()  # a new day has just begun in UTC: all of it within this one
     for person, replies in ((ann, 10), (bob, 0)):
         for _ in range(3):
-            seen(person, at=hour_ago, sets={"strangers": ids(20)}, replies=replies if _ == 0 else 0)
+            seen(person, at=hour_ago, sets={"strangers": ids(20), "replies": ids(replies if _ == 0 else 0)})
     abuse.judge()
     # 60 strangers: of ann's ten have answered, which is 50, and more than a tenth.
     assert history(bob)[0][1] == "limit"
@@ -115,7 +118,7 @@ def test_strangers_of_a_day_are_limited_and_those_who_answered_are_none() -> Non
 def test_nobody_answers() -> None:
     ann, bob = old(sign_in()), old(sign_in())
     seen(ann, sets={"strangers": ids(29)})
-    seen(bob, sets={"strangers": ids(35)}, replies=6)
+    seen(bob, sets={"strangers": ids(35), "replies": ids(6)})
     abuse.judge()
     assert (history(ann), history(bob)) == ([], [])
     seen(ann, sets={"strangers": ids(3)})
@@ -227,6 +230,35 @@ def test_two_beats_do_it_once() -> None:
     assert [len(history(person)) for person in people] == [1, 1, 1]
 
 
+class Written:
+    """Valkey, as a gateway writes to it."""
+
+    async def run_each(self, commands: Sequence[buckets.Command]) -> list[Any]:
+        answers = counted._run(commands)
+        assert answers is not None
+        return answers
+
+
+def test_one_who_answers_a_lot_is_one() -> None:
+    """All that an accomplice sends at once answers by the same list of members: it must not weigh up strangers."""
+    ann, bob = str(uuid.uuid4()), str(uuid.uuid4())
+    request = SimpleNamespace(unaccepted=frozenset((bob,)), current=frozenset((ann, bob)))
+    hot: Any = Written()
+
+    async def gateway() -> None:
+        counter = Counter(hot)
+        for conversation in ids(2):
+            send = SimpleNamespace(sender=bob, conversation=conversation, answers=True)
+            sending: Any = SimpleNamespace(send=send, request=request, forward=None)
+            for _ in range(60):
+                counter.noted(sending)
+            await counter.flush()
+
+    asyncio.run(gateway())
+    (found,) = (counted.read([ann], now_ms()) or {}).values()
+    assert (found["replies", 1], found["replies", 24]) == (2, 2)
+
+
 # -- Valkey -----------------------------------------------------------------------------------------------------------------
 
 
@@ -246,9 +278,9 @@ def test_without_valkey_nobody_is_sanctioned_and_nothing_fails(
 
 def test_keys_end_by_themselves_and_are_all_known(settings: Any) -> None:
     ann = sign_in()
-    sets = {"recipients": ids(3), "strangers": ids(3), "forwards": ids(3)}
+    sets = {"recipients": ids(3), "strangers": ids(3), "replies": ids(3), "forwards": ids(3)}
     now = now_ms()
-    seen(ann, at=now, sets=sets, messages=3, adds=3, replies=1)
+    seen(ann, at=now, sets=sets, messages=3, adds=3)
     seen(ann, at=now - HOUR_MS, sets=sets, messages=3)
     with hot_sync.client(settings.HOT_URL, decode_responses=True) as hot:
         there = set(hot.scan_iter(f"{{{ann.user_id}}}:abuse:*"))

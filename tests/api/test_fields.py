@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from rest_framework import serializers
 
-from accounts.rest.fields import PhoneField, TextField, TextFieldSchema, VerbatimField, VerbatimFieldSchema, WholeNumberField
+from accounts.rest.fields import (
+    PhoneField,
+    TextField,
+    TextFieldSchema,
+    VerbatimField,
+    VerbatimFieldSchema,
+    WholeNumberField,
+)
 
 FIELDS: dict[str, Any] = {
     "text": TextField(max_length=10),
