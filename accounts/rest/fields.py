@@ -8,7 +8,6 @@ import re
 import uuid
 from typing import Any, Final
 
-from django.core.validators import ProhibitNullCharactersValidator
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from rest_framework import serializers
 
@@ -77,20 +76,25 @@ class MatchField(serializers.RegexField):
         return data
 
 
-class VerbatimField(serializers.CharField):
+class VerbatimField(serializers.Field):  # type: ignore[type-arg]
     """Text as somebody else wrote it on the socket, which takes any: blank, with NUL, untrimmed. Not for PostgreSQL, which stores
     no NUL."""
 
-    def __init__(self, *, max_length: int, **options: Any) -> None:
-        super().__init__(max_length=max_length, allow_blank=True, trim_whitespace=False, **options)
-        known: list[Any] = list(self.validators)
-        self.validators = [one for one in known if not isinstance(one, ProhibitNullCharactersValidator)]
+    default_error_messages = {"invalid": "is no text", "max_length": "has more than {max_length} characters"}
+
+    def __init__(self, max_length: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.max_length = max_length
 
     def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
+        if not isinstance(data, str) or re.search("[\ud800-\udfff]", data):  # half of a character is none
             self.fail("invalid")
-        text: str = super().to_internal_value(data)
-        return text
+        if len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        return data
+
+    def to_representation(self, value: str) -> str:
+        return value
 
 
 class LineField(TextField):
