@@ -18,6 +18,7 @@ from accounts.abuse import counted
 from accounts.abuse.triggers import REPORTS, Counts, Trigger, table
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
+from accounts.locks import lock_account
 from accounts.models import Account, Report, Sanction
 from accounts.services import cases, sanctions
 from accounts.services.sanctions import AUTOMATIC, CLASS_OF
@@ -68,19 +69,17 @@ def judge() -> int:
 
 def judge_one(account: Account, read: Counts, now: int) -> bool:
     """Whether it was sanctioned, by these counts and by reports. ``now``: when the counts were read."""
-    if account.is_banned(now):
+    if account.is_banned(now) or _found(account, read, now) is None:
         return False
-    last = _last(account.pk, now)
-    counts = {**read, (REPORTS, 24): float(_reporters(account.pk, last, now))}
-    factor = factor_of(account, now)
-    fired = [one for one in table().triggers if one.fires(counts, factor)]
-    if not fired:
-        return False
-    trigger = max(fired, key=lambda one: one.first)  # of equals the first in the table
-    step = next_step(trigger, last)
-    evidence = _evidence(trigger, counts, factor, step)
     try:
         with transaction.atomic():
+            account = lock_account(account)
+            # Again behind the lock: another may have been at it when these counts were read, and has forgotten them since.
+            read = (counted.read([str(account.pk)], now) or {}).get(str(account.pk), {})
+            found = None if account.is_banned(now_ms()) else _found(account, read, now)
+            if found is None:
+                return False
+            trigger, step, evidence = found
             if step.ms is None:
                 case = cases.open_by_trigger(account.pk, trigger.name, evidence, now=now)
                 evidence["case"] = str(case.pk)
@@ -103,6 +102,19 @@ def judge_one(account: Account, read: Counts, now: int) -> bool:
     SANCTIONS.add(trigger.name, step.kind)
     log.info("an account was sanctioned", extra={"trigger": trigger.name, "kind": step.kind})
     return True
+
+
+def _found(account: Account, read: Counts, now: int) -> tuple[Trigger, Step, dict[str, Any]] | None:
+    """What is to be done, and why; None: nothing."""
+    last = _last(account.pk, now)
+    counts = {**read, (REPORTS, 24): float(_reporters(account.pk, last, now))}
+    factor = factor_of(account, now)
+    fired = [one for one in table().triggers if one.fires(counts, factor)]
+    if not fired:
+        return None
+    trigger = max(fired, key=lambda one: one.first)  # of equals the first in the table
+    step = next_step(trigger, last)
+    return trigger, step, _evidence(trigger, counts, factor, step)
 
 
 def factor_of(account: Account, now: int) -> float:

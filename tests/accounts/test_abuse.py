@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 from accounts.abuse import buckets, counted
 from accounts.abuse.counter import Counter
@@ -228,6 +230,42 @@ def test_two_beats_do_it_once() -> None:
         report(person, 6)  # named to both, whoever takes the candidates
     parallel(4, abuse.judge)
     assert [len(history(person)) for person in people] == [1, 1, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_beat_that_read_while_another_was_at_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one has read what the first one is about to forget, and was told of no sanction yet."""
+    ann = old(sign_in())
+    seen(ann, messages=1_500)
+    read, forget = counted.read, counted.forget
+    first, has_read = threading.current_thread(), threading.Event()
+    others: list[threading.Thread] = []
+
+    def second() -> None:
+        try:
+            abuse.judge()
+        finally:
+            connections.close_all()
+
+    def reading(users: Sequence[str], now: int) -> Any:
+        found = read(users, now)
+        if threading.current_thread() is not first:
+            has_read.set()
+        return found
+
+    def forgetting(user: str, now: int) -> bool:
+        if threading.current_thread() is first and not others:
+            counted._run([("SADD", buckets.CANDIDATES, user)])  # it has written again
+            others.append(threading.Thread(target=second))
+            others[0].start()
+            assert has_read.wait(30)
+        return forget(user, now)
+
+    monkeypatch.setattr(counted, "read", reading)
+    monkeypatch.setattr(counted, "forget", forgetting)
+    assert abuse.judge() == 1
+    others[0].join(30)
+    assert history(ann) == [("messages", "slow_down")]
 
 
 class Written:
