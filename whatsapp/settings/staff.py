@@ -105,7 +105,7 @@ UNFOLD = {
                 "title": "Moderation",
                 "items": [
                     _item(
-                        "Queue", "gavel", "moderation_queue", "enter:whatsapp.staff.moderation.access.enter"
+                        "Queue", "inbox", "moderation_queue", "enter:whatsapp.staff.moderation.access.enter"
                     ),
                     _item("Figures", "monitoring", "moderation_figures", "staff.view_moderation"),
                 ],
