@@ -13,6 +13,7 @@ from django.db import connection
 
 from accounts import tasks
 from accounts.models import Account, Contact, LimitHit
+from accounts.retention import REMOVED_KEPT_MS
 from accounts.services import contacts as contacts_service
 from tests.accounts.conftest import Api, Person, assert_problem, new_number, parallel, sign_in
 from tests.accounts.test_recycling import silent
@@ -226,7 +227,7 @@ def test_removals_are_forgotten_after_a_while(clock: Any) -> None:
     person.api.delete(f"/contacts/{ann.user_id}")
     tasks.prune()
     assert Contact.objects.filter(owner_id=person.user_id).count() == 1
-    clock(tasks.REMOVED_KEPT_MS)
+    clock(REMOVED_KEPT_MS)
     tasks.prune()
     assert Contact.objects.filter(owner_id=person.user_id).count() == 0
 

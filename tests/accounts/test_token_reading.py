@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.tokens import TokenError, issue_access, read_access
@@ -97,7 +97,8 @@ def test_what_was_given_out_is_read() -> None:
     assert access.expires_at == round(claims["exp"] * 1000)
 
 
-@settings(max_examples=500)
+# How long a busy machine takes to make examples says nothing.
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 @given(_header, _payload)
 def test_nothing_is_read_that_the_library_would_refuse(header: Any, payload: Any) -> None:
     token = _signed(header, payload)

@@ -21,6 +21,7 @@ from tests.gateway.peer import Peer, talking
 from tests.gateway.phone import Runs, link, new_id, sign_up
 from tests.gateway.test_amendments import delete, done, history
 from tests.support.patience import until
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 
 
@@ -125,6 +126,7 @@ async def test_a_store_that_fails_in_the_look_up_answers_each_send_once() -> Non
 
     class Sender:
         sending = 0
+        limits = LIMITS
 
         def __init__(self) -> None:
             self.got: list[Any] = []
@@ -184,7 +186,7 @@ async def test_a_writer_takes_another_name_when_a_send_may_be_stored_that_was_no
     parts: Any = [Store(), Lists(), fanout, nobody, nobody, None, Near(), Attachments(nothing_to_attach)]
     log = Log(*parts)
     got: list[Any] = []
-    session: Any = SimpleNamespace(sending=0, first_own={}, send=got.append)
+    session: Any = SimpleNamespace(sending=0, first_own={}, send=got.append, limits=LIMITS)
     for one in sends:
         log.submit(session, one, "", 0.0)
     await log.drained()

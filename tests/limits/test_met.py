@@ -126,6 +126,17 @@ def timer(ann: Person) -> Act:
     return lambda: ann.api.patch(f"/conversations/{chat}", {"timer": 3600})
 
 
+def report(ann: Person) -> Act:
+    """Each time somebody else who has written."""
+
+    def act() -> Any:
+        bob = sign_in()
+        body = {"kind": "user", "userId": bob.user_id, "conversationId": direct(ann, bob), "category": "spam"}
+        return ann.api.post("/reports", body)
+
+    return act
+
+
 def profile(ann: Person) -> Act:
     return lambda: ann.api.patch("/me", {"name": new_number()})
 
@@ -183,6 +194,8 @@ MET: Final[dict[str, tuple[Callable[[Person], Act], int]]] = {
     "conversation_changes_per_hour": (archive, 2),
     "timer_changes_per_hour": (timer, 1),
     "profile_changes_per_hour": (profile, 2),
+    "reports_per_hour": (report, 2),
+    "reports_per_day": (report, 2),
     "photos_per_hour": (lambda ann: lambda: _photo(ann), 1),
     "media_bytes_per_hour": (upload, 50_000),
     "media_large_bytes_per_day": (large_upload, 40 * 2**20),
