@@ -238,6 +238,7 @@ def reopen(case: Case, by: str, reason: str) -> Case:
                 raise WrongState("This case is open.")
             _free(found)
             found.closed_at, found.closed_by, found.outcome, found.outcome_reason = None, "", "", ""
+            found.purged_at = None  # what comes in from now on has its own time
             found.due_at = case_rank.due_at(found.category, now)
             found.save()
     except IntegrityError:

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from accounts import stores
-from accounts.models import Account, Device, Photo
+from accounts.models import Account, Device, InstallationBan, Photo
 from accounts.stores import Person
 
 _NONCE: Final = 12
@@ -77,17 +77,18 @@ def unseal(data: bytes, user_id: str) -> Person:
 
 def without_shared(person: Person) -> Person:
     """What somebody else has now is not theirs any more: a number that another account was made with since, an installation or
-    a token that a device of another account names."""
+    a token that a device of another account names, and an installation that is banned, whoever comes with it."""
     phone = person.phone
     if phone and Account.objects.filter(~Q(pk=person.user_id), phone=phone).exists():
         phone = ""
-    shared = {
-        bytes(installation).hex()
-        for installation in Device.objects.filter(~Q(user=person.user_id), installation__isnull=False)
-        .filter(installation__in=[bytes.fromhex(one) for one in person.others if _is_hash(one)])
-        .values_list("installation", flat=True)
-    }
-    others = set(person.others) - shared
+    hashes = [bytes.fromhex(one) for one in person.others if _is_hash(one)]
+    elsewhere = Device.objects.filter(~Q(user=person.user_id), installation__in=hashes)
+    banned = InstallationBan.objects.filter(installation__in=hashes)
+    shared = [
+        *elsewhere.values_list("installation", flat=True),
+        *banned.values_list("installation", flat=True),
+    ]
+    others = set(person.others) - {bytes(installation).hex() for installation in shared}
     for store in stores.all_stores():
         drop = getattr(store, "shared", None)
         if drop is not None:

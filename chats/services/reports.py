@@ -14,7 +14,7 @@ from django.db import transaction
 from accounts import evidence as sealed
 from accounts import limits
 from accounts.errors import Refused
-from accounts.models import Account, Case, Report, ReportedMessage
+from accounts.models import Account, Report, ReportedMessage
 from accounts.selectors import account_by_id
 from accounts.services import cases
 from accounts.services.blocks import block
@@ -156,6 +156,7 @@ def _store(
     verdicts: list[str],
     now: int,
 ) -> Report:
+    files = _shown(account, new)
     by_accused = [
         verdict
         for copy, verdict in zip(new.messages, verdicts, strict=True)
@@ -182,32 +183,36 @@ def _store(
             sent_at=copy.at,
             kind=copy.kind,
             content=sealed.seal_content(copy.content, made.pk, position),
-            media=media_of(copy.media_url) or None,
+            media=file if (file := _file(copy)) in files else None,
             verdict=verdict,
         )
         for position, (copy, verdict) in enumerate(zip(new.messages, verdicts, strict=True))
     ]
     ReportedMessage.objects.bulk_create(rows)
     case = cases.note_report(made, now)
-    if made.verdict != ReportedMessage.Verdict.FORGED:
-        _hold(account, new, case, now)
+    if files and made.verdict != ReportedMessage.Verdict.FORGED:
+        holds.hold(files, case, now)  # they stay until it is decided
     return made
 
 
-def _hold(account: Account, new: New, case: Case, now: int) -> None:
-    """Files that the reporter was sent stay until the case is decided; of others, nobody keeps any by naming them."""
-    asked = {uuid.UUID(found) for copy in new.messages if (found := media_of(copy.media_url))}
+def _file(copy: Copy) -> uuid.UUID | None:
+    found = media_of(copy.media_url)
+    return uuid.UUID(found) if found else None
+
+
+def _shown(account: Account, new: New) -> set[uuid.UUID]:
+    """The files of a report that its reporter was sent: nobody keeps others, or has them shown, by naming them."""
+    asked = {file for copy in new.messages if (file := _file(copy)) is not None}
     if new.media_id is not None:
         asked.add(new.media_id)
-    may = set()
+    shown = set()
     for media_id in asked:
         try:
             media.shown(account=account, media_id=media_id, conversation_id=new.conversation_id)
         except Refused:
             continue
-        may.add(media_id)
-    if may:
-        holds.hold(may, case, now)
+        shown.add(media_id)
+    return shown
 
 
 def _block(account: Account, accused: uuid.UUID | None, device_id: str) -> bool:

@@ -276,6 +276,13 @@ def test_what_the_second_person_refuses_is_open_again(case: Case) -> None:
     assert cases.claim(case, "noa")
 
 
+def test_what_comes_in_after_a_decided_case_was_opened_again_is_emptied_in_its_time(case: Case) -> None:
+    cases.claim(case, "mod")
+    cases.close(case, "mod", Case.Outcome.DISMISSED, "nothing")
+    Case.objects.filter(pk=case.pk).update(purged_at=1)
+    assert cases.reopen(case, "mod", "appeal").purged_at is None
+
+
 def test_a_decided_case_is_opened_again_unless_there_is_another(case: Case, reported: uuid.UUID) -> None:
     cases.claim(case, "mia")
     cases.close(case, "mia", "dismissed", "")

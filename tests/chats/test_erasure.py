@@ -15,7 +15,7 @@ from django.core.management import call_command
 
 from accounts import profiles, stores, tasks
 from accounts.limits import DAY_MS
-from accounts.models import Account, Case, Contact, Erasure, Report, ReportedMessage
+from accounts.models import Account, Case, Contact, Device, Erasure, InstallationBan, Report, ReportedMessage
 from accounts.services import erasure, persons
 from delivery.store import chosen
 from delivery.store.cassandra.session import Cassandra
@@ -279,6 +279,19 @@ def test_the_number_of_today_is_somebody_elses(life: Life, clock: Any, log: Any)
     assert run(key)[-1] == State.DONE
     clock(-WAIT)
     assert newcomer.api.get("/me").json()["phoneNumber"] == life.ann.phone
+
+
+@pytest.mark.parametrize("log", ["postgres"], indirect=True)
+def test_a_ban_of_an_installation_outlives_who_had_it(life: Life, clock: Any, log: Any) -> None:
+    """Its hash is kept for the ban, and is no longer the person's."""
+    device = Device.objects.get(pk=life.ann.device_id)
+    installation = b"i" * 32
+    Device.objects.filter(pk=device.pk).update(installation=installation)
+    InstallationBan.objects.create(installation=installation, until=2**52, created_at=1)
+    key = end(life.ann)
+    leave_retired()
+    pass_a_month(clock, log)
+    assert run(key)[-1] == State.DONE
 
 
 @pytest.mark.parametrize("log", ["postgres"], indirect=True)

@@ -516,6 +516,9 @@ def test_a_reported_file_stays_until_its_case_is_decided(
     assert [hold.media_id for hold in Hold.objects.all()] == [
         reported.pk
     ]  # nobody keeps what they were not sent
+    # ... nor has it shown to moderators
+    kept = ReportedMessage.objects.order_by("position").values_list("media", flat=True)
+    assert list(kept) == [reported.pk, None]
     Reference.objects.all().delete()
     later = now_ms() + 1
     contents.drop_unused(later)

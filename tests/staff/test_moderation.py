@@ -14,7 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts.models import CATEGORIES, Account, Case, Sanction
+from accounts.models import CATEGORIES, Account, Case, Report, Sanction
 from accounts.services import cases, sanctions
 from groups.models import Membership
 from groups.services.groups import create_group
@@ -26,7 +26,7 @@ from tests.staff.world import make_world
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals
 from whatsapp.staff.models import Approval, ReviewerDay
-from whatsapp.staff.moderation import decisions, figures, measures, queue, wellbeing
+from whatsapp.staff.moderation import decisions, figures, measures, parties, queue, wellbeing
 
 #: Pages ask the hot node too.
 pytestmark = pytest.mark.usefixtures("db", "valkey_server")
@@ -474,6 +474,18 @@ def test_a_file_is_blocked_by_its_content(make_staff: Make) -> None:
     assert BlockedContent.objects.filter(pk=world.photo.sha256).exists()
     world.photo.refresh_from_db()
     assert world.photo.state == State.REFUSED
+
+
+def test_who_sent_a_file_is_accused_and_not_who_uploaded_it(make_staff: Make) -> None:
+    world, sender, other = make_world(), sign_in(), sign_in()
+    case = report(world.photo.pk, "hate", kind="media", said=())
+    Report.objects.filter(case=case).update(reported=sender.user_id)
+    found = parties.accused_of(case)
+    assert found is not None
+    assert str(found.pk) == sender.user_id != str(world.photo.owner_id)
+    report(world.photo.pk, "hate", kind="media", said=())
+    Report.objects.filter(case=case, reported=None).update(reported=other.user_id)
+    assert parties.accused_of(case) is None, "of several no one is picked"
 
 
 def test_a_group_is_closed_for_everybody(make_staff: Make) -> None:

@@ -12,7 +12,6 @@ from django.db.models import Q
 from accounts.models import Account, Case, CaseTrigger, Report, ReportedMessage, Sanction
 from accounts.services import standing
 from groups.models import Group, Membership, Role
-from media.models import Media
 from whatsapp.infra.clock import now_ms
 
 #: Rows shown of each list.
@@ -75,13 +74,15 @@ class TheGroup:
 
 
 def accused_of(case: Case) -> Account | None:
-    """Whose doing it is: the account that was reported, or who uploaded a file. Nobody for a group."""
+    """Whose doing it is: the account that was reported; of a file whoever was reported for sending it, who need not have
+    uploaded it, and nobody when that were several. Nobody for a group."""
     if case.subject_kind == Case.Subject.USER:
         found: Account | None = Account.objects.filter(pk=case.subject).first()
         return found
     if case.subject_kind == Case.Subject.MEDIA:
-        media = Media.objects.filter(pk=case.subject).select_related("owner").first()
-        return media.owner if media else None
+        senders = Report.objects.filter(case=case, reported__isnull=False)
+        several = list(senders.values_list("reported", flat=True).distinct()[:2])
+        return Account.objects.filter(pk=several[0]).first() if len(several) == 1 else None
     return None
 
 
