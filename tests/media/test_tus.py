@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from accounts.models import Account
 from media.apis import receiving
 from media.models import Media, State, Upload
 from media.services import contents, quota, uploads
@@ -508,10 +509,12 @@ def test_a_beginning_that_is_refused_with_its_bytes_leaves_nothing(
     assert tus.begin(chat, 1000, data, Upload_Checksum=wrong).status_code == 460
     assert tus.begin(chat, 10, data).status_code == 413
     assert not Upload.objects.exists()
-    counted, _ = quota.counted(uuid.UUID(ann.user_id), now_ms())
+    counted, _ = quota.counted(Account.objects.get(pk=ann.user_id), now_ms())
     limits(media_uploads_of_one=0)
     assert_problem(tus.begin(chat, 1000, data), "unavailable", 503)
-    assert quota.counted(uuid.UUID(ann.user_id), now_ms())[0] <= counted, "who is turned away is not counted"
+    assert quota.counted(Account.objects.get(pk=ann.user_id), now_ms())[0] <= counted, (
+        "who is turned away is not counted"
+    )
     limits(media_uploads_of_one=1)
     with monkeypatch.context() as patch:
         patch.setattr(type(folder), "put", away)
