@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from accounts.models import Account
 from media.models import Media, Reference, Rendition, State, Upload
 from media.services import contents, uploads
+from media.services.holds import open_holds
 from media.storage import StorageUnavailable
 from media.uploads.ending import forget
 from whatsapp.infra import faults
@@ -54,9 +55,11 @@ def step(owner_id: uuid.UUID) -> bool:
 
 
 def _due() -> QuerySet[Media]:
-    """Uploads of accounts that ended whose time has come."""
+    """Uploads of accounts that ended whose time has come. What moderators have yet to look at stays until they have."""
     over = Q(owner__retired_at__lte=now_ms() - contents.carried_ms())
-    return Media.objects.exclude(state=State.GONE).filter(over | ~_CARRIED, owner__retired_at__isnull=False)
+    held = Exists(open_holds().filter(media=OuterRef("pk")))
+    ended = Media.objects.filter(over | ~_CARRIED, ~held, owner__retired_at__isnull=False)
+    return ended.exclude(state=State.GONE)
 
 
 def _hand_on(owner_id: uuid.UUID) -> None:

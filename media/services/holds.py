@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 
+from django.db.models import QuerySet
+
 from accounts.models import Case
 from media.models import USABLE, Hold, Media
 
@@ -21,8 +23,13 @@ def hold(media_ids: Iterable[uuid.UUID], case: Case, now: int) -> None:
     )
 
 
+def open_holds() -> QuerySet[Hold]:
+    """Those of cases that are not decided."""
+    return Hold.objects.exclude(case__state=Case.State.CLOSED)
+
+
 def held(media_id: uuid.UUID) -> bool:
-    return Hold.objects.filter(media=media_id).exclude(case__state=Case.State.CLOSED).exists()
+    return open_holds().filter(media=media_id).exists()
 
 
 def prune() -> int:

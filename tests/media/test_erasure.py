@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import pytest
 from django.db import connection, transaction
 
-from accounts.models import Account
+from accounts.models import Account, Case
+from accounts.services import cases
 from accounts.services.recycling import retire
 from media import erasure, tasks
 from media.models import Media, Reference, Rendition, State, Upload
 from media.pipeline import process as pipeline
 from media.pipeline.process import process
-from media.services import contents, uploads, work
+from media.services import contents, holds, uploads, work
 from media.storage import NotStored, Storage, storage
 from media.uploads.receiver import Receiver
 from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in
@@ -154,6 +155,23 @@ def test_what_it_has_sent_stays_as_long_as_its_messages(place: Place) -> None:
 
     Account.objects.filter(pk=ann.user_id).update(retired_at=now_ms() - contents.carried_ms())
     assert erasure.ended() == [uuid.UUID(ann.user_id)]
+    assert tasks.erase(ann.user_id) is False
+    nothing_left_of(ann, place)
+
+
+def test_a_reported_file_stays_until_its_case_is_decided(place: Place) -> None:
+    """Who uploaded it cannot take the evidence away by leaving."""
+    ann, _, chat = two_people()
+    reported = sent(ann, chat, photo())
+    process(reported)
+    with transaction.atomic():
+        case = cases.open_by_trigger(uuid.UUID(ann.user_id), "reports", {"reports": 3})
+        holds.hold([reported], case, now_ms())
+    files = kept(place.storage)
+    assert tasks.erase(end(ann)) is False
+    assert kept(place.storage) == files
+    assert erasure.ended() == [], "nothing is due"
+    Case.objects.filter(pk=case.pk).update(state=Case.State.CLOSED)
     assert tasks.erase(ann.user_id) is False
     nothing_left_of(ann, place)
 
