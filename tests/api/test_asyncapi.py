@@ -129,4 +129,4 @@ def test_what_does_not_fit_is_refused(kind: str, data: st.DataObject) -> None:
     else:
         taken = True
     # Base64 and the depth of a payload are no matter of the schema.
-    assert fits == taken or (fits and name in ("encryptedContent", "content"))
+    assert fits == taken or (fits and name in ("encryptedContent", "content", "franking"))

@@ -39,7 +39,7 @@ def test_a_wrong_word_is_told_with_its_commands_usage(
 def test_a_bench_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "one_to_many"]) == 2
     error = capsys.readouterr().err
-    assert "there is no bench one_to_many; say which: ./dev bench {bytes,connect" in error
+    assert "there is no bench one_to_many; say which: ./dev bench {abuse_cost,bytes,connect" in error
 
 
 @pytest.mark.skipif(not fuzz.available(), reason="atheris has no wheel here")
