@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from django.db import transaction
@@ -94,6 +94,6 @@ class AccountStore:
     def export(self, person: Person) -> Iterator[Part]:
         return exported.parts(person)
 
-    def leftovers(self, person: Person) -> Iterator[Leftover]:
+    def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
         tables = tables_of("accounts") - {Erasure._meta.db_table}
-        return leftovers_in_tables(self.name, person, tables)
+        return leftovers_in_tables(self.name, people, tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from django.apps import apps
 
@@ -10,14 +10,29 @@ from accounts.stores import Leftover, Person
 from whatsapp.infra.needles import LEAST, Needles
 from whatsapp.infra.search_postgres import search
 
+#: Whose (``userId``), and which of the person's identifiers it is.
+Whose = tuple[str, str]
 
-def needles_of(person: Person) -> Needles:
-    """The person's own: ids of conversations are those of others, too."""
-    named = [("user_id", person.user_id)]
-    named += [("phone", person.phone)] if person.phone else []
-    named += [("device_id", device) for device in person.device_ids]
-    named += [("other", text) for text in person.others if len(text) >= LEAST]
-    return Needles(named)
+
+def needles_of(people: Sequence[Person]) -> Needles[Whose]:
+    """What is looked for, of each what is theirs alone: ids of conversations are those of others, too."""
+    return Needles(((person.user_id, kind), text) for person in people for kind, text in _identifiers(person))
+
+
+def needles_of_one(person: Person) -> Needles[str]:
+    """The same of one person: labels are kinds. Raises ``ValueError`` for what is too short."""
+    return Needles(_identifiers(person))
+
+
+def _identifiers(person: Person) -> Iterator[tuple[str, str]]:
+    yield "user_id", person.user_id
+    if person.phone:
+        yield "phone", person.phone
+    for device in person.device_ids:
+        yield "device_id", device
+    for text in person.others:
+        if len(text) >= LEAST:
+            yield "other", text
 
 
 def tables_of(app_label: str) -> frozenset[str]:
@@ -28,7 +43,7 @@ def tables_of(app_label: str) -> frozenset[str]:
     )
 
 
-def leftovers_in_tables(store: str, person: Person, tables: frozenset[str]) -> Iterator[Leftover]:
-    """What is found of a person in these tables."""
-    for place, kind in search(needles_of(person), only=tables):
-        yield Leftover(store, place, kind)
+def leftovers_in_tables(store: str, people: Sequence[Person], tables: frozenset[str]) -> Iterator[Leftover]:
+    """What is found of these people in these tables."""
+    for place, (user_id, kind) in search(needles_of(people), only=tables):
+        yield Leftover(store, place, kind, user_id)

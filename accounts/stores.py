@@ -6,7 +6,7 @@ registered is one that is forgotten: ``manage.py residue`` looks at databases, b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -38,11 +38,13 @@ class Part:
 @dataclass(frozen=True)
 class Leftover:
     """Something of the person that was found. ``where``: table and key, key of a bucket, file. ``what``: which identifier, by
-    its kind alone (``phone``, ``user_id`` …), so that a finding repeats no personal data."""
+    its kind alone (``phone``, ``user_id`` …), so that what is shown of a finding repeats no personal data. ``user_id``: whose
+    it is."""
 
     store: str
     where: str
     what: str
+    user_id: str
 
 
 class Store(Protocol):
@@ -58,8 +60,16 @@ class Store(Protocol):
     def export(self, person: Person) -> Iterator[Part]:
         """What this store holds about the person, in formats that machines read (JSON Lines, the files themselves)."""
 
-    def leftovers(self, person: Person) -> Iterator[Leftover]:
-        """Search byte-wise for each identifier, also where none should be."""
+    def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
+        """Search byte-wise for each identifier of some hundred people, in one pass, also where none should be."""
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A store in which something is found only by walking over everything."""
+
+    def sweep(self, people: Sequence[Person]) -> None:
+        """Delete what is there of some hundred people, in one pass: called before their leftovers are searched for."""
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ from accounts.services import (
     limit_overrides,
     retention,
     sanctions,
+    verification,
 )
 from accounts.services.pictures import drop_unused
 from delivery import tasks
@@ -67,6 +68,12 @@ def erase(key: int) -> str:
 
 
 @shared_task
+def verify_erased() -> int:
+    """Search every store for what is left of accounts that are gone from each. Returns of how many."""
+    return verification.verify()
+
+
+@shared_task
 def erase_due() -> int:
     """Enqueue the steps of erasures that are due: a task got lost or was killed, a server was away, or their time has come.
     Returns how many."""
@@ -75,6 +82,8 @@ def erase_due() -> int:
     found = erasure.due(now)
     for key in found:
         tasks.enqueue(erase, key)
+    if verification.is_due(now):
+        tasks.enqueue(verify_erased)
     erasure.tell_overdue(now)
     return len(found)
 

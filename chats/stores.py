@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import redis
 from django.conf import settings
 
-from accounts.abuse.buckets import CANDIDATES
+from accounts.abuse import buckets, triggers
 from accounts.models import Account
 from accounts.searching import leftovers_in_tables, needles_of, tables_of
 from accounts.services.erasure import wait_ms
@@ -19,7 +19,7 @@ from delivery.store.interface import Unavailable
 from delivery.store.sync import store
 from notifications.shards import due_key, shard_of
 from whatsapp.infra import hot_sync, search_valkey
-from whatsapp.infra.needles import Needles
+from whatsapp.infra.needles import Label, Needles
 
 #: What somebody is still owed has not expired, or a server was away: again in so many ms.
 AGAIN_MS: Final = 60 * 60_000
@@ -48,20 +48,20 @@ class ConversationStore:
         del person
         return iter(())
 
-    def leftovers(self, person: Person) -> Iterator[Leftover]:
-        yield from leftovers_in_tables(self.name, person, tables_of("delivery"))
+    def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
+        yield from leftovers_in_tables(self.name, people, tables_of("delivery"))
         if chosen.elsewhere():
-            for where, what in search_log(needles_of(person)):
-                yield Leftover(self.name, where, what)
+            for where, (user_id, what) in search_log(needles_of(people)):
+                yield Leftover(self.name, where, what, user_id)
 
 
-def search_log(needles: Needles) -> Iterator[tuple[str, str]]:
-    """(place, kind) of what is found in the keyspace of a log that is outside of the database. Raises ``Unavailable``."""
+def search_log(needles: Needles[Label]) -> Iterator[tuple[str, Label]]:
+    """(place, label) of what is found in the keyspace of a log that is outside of the database. Raises ``Unavailable``."""
     for table in chosen.inspect("tables"):
         state: Any = None
         while True:
-            kinds, state = chosen.inspect("search", needles, table, state)
-            yield from ((f"cassandra {table}", kind) for kind in kinds)
+            labels, state = chosen.inspect("search", needles, table, state)
+            yield from ((f"cassandra {table}", label) for label in labels)
             if state is None:
                 break
 
@@ -78,24 +78,32 @@ class HotStore:
                 for key in keys_of(person.user_id, person.device_ids):
                     hot.delete(key)
                 hot.zrem(due_key(shard_of(person.user_id)), person.user_id)
-                hot.srem(CANDIDATES, person.user_id)
-                # Counts, acts of forwarding and the like end by themselves; whatever is there still goes now.
-                for node in hot_sync.each_node(hot):
-                    for key in node.scan_iter(match=f"{{{person.user_id}}}:*", count=1_000):
-                        hot.delete(key)
+                hot.srem(buckets.CANDIDATES, person.user_id)
+                for key in buckets.keys(person.user_id, triggers.table(), now):
+                    hot.delete(key)
         except redis.RedisError:
             return now + AGAIN_MS
         return 0
+
+    def sweep(self, people: Sequence[Person]) -> None:
+        """Counts, acts of forwarding and the like end by themselves, soon after the last act; whatever is there still, by
+        whatever name, goes now. Raises ``redis.RedisError``."""
+        tags = {person.user_id.encode() for person in people}
+        with hot_sync.client(settings.HOT_URL) as hot:
+            for node in hot_sync.each_node(hot):
+                for key in node.scan_iter(match="{*}:*", count=1_000):
+                    if key[1 : key.find(b"}")] in tags:
+                        hot.delete(key)
 
     def export(self, person: Person) -> Iterator[Part]:
         del person
         return iter(())
 
-    def leftovers(self, person: Person) -> Iterator[Leftover]:
-        needles = needles_of(person)
+    def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
+        needles = needles_of(people)
         for name, url in servers().items():
-            for where, what in search_valkey.search(needles, url):
-                yield Leftover(self.name, f"{name} {where}", what)
+            for where, (user_id, what) in search_valkey.search(needles, url):
+                yield Leftover(self.name, f"{name} {where}", what, user_id)
 
 
 def servers() -> dict[str, str]:

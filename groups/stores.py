@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from django.db import transaction
@@ -70,5 +70,5 @@ class GroupStore:
     def export(self, person: Person) -> Iterator[Part]:
         return exported.parts(person)
 
-    def leftovers(self, person: Person) -> Iterator[Leftover]:
-        return leftovers_in_tables(self.name, person, tables_of("groups"))
+    def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
+        return leftovers_in_tables(self.name, people, tables_of("groups"))

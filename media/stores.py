@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from django.db.models import Exists, OuterRef
@@ -51,7 +51,7 @@ class MediaStore:
     def export(self, person: Person) -> Iterator[Part]:
         return exported.parts(person)
 
-    def leftovers(self, person: Person) -> Iterator[Leftover]:
-        yield from leftovers_in_tables(self.name, person, tables_of("media"))
-        for where, what in search(needles_of(person), contents=False):
-            yield Leftover(self.name, where, what)
+    def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
+        yield from leftovers_in_tables(self.name, people, tables_of("media"))
+        for where, (user_id, what) in search(needles_of(people), contents=False):
+            yield Leftover(self.name, where, what, user_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from accounts.searching import leftovers_in_tables, tables_of
 from accounts.stores import Leftover, Part, Person
@@ -38,5 +38,5 @@ class PushStore:
     def export(self, person: Person) -> Iterator[Part]:
         return exported.parts(person)
 
-    def leftovers(self, person: Person) -> Iterator[Leftover]:
-        return leftovers_in_tables(self.name, person, tables_of("notifications"))
+    def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
+        return leftovers_in_tables(self.name, people, tables_of("notifications"))

@@ -33,10 +33,15 @@ RETRY_MS: Final = 60_000
 RETRY_MOST_MS: Final = 6 * HOUR_MS
 #: How often it is asked whether a hold was lifted.
 HELD_MS: Final = HOUR_MS
+#: For so long one that is to be searched for waits for others: a search reads every store once, for all of them.
+GATHER_MS: Final = 12 * HOUR_MS
 #: Calls of one store in one step; the next step goes on.
 CALLS: Final = 50
 #: Nobody else takes an erasure for so long, unless its worker is dead.
 LEASE_MS: Final = 10 * 60_000
+
+#: Nothing is to be done of it alone.
+_NOT_BY_ONE: Final = (State.VERIFYING, State.DONE)
 
 #: Whether a legal hold keeps the data of an account; bound by whoever knows holds.
 _held: Callable[[uuid.UUID], bool] | None = None
@@ -79,13 +84,13 @@ def begin_missing(now: int, limit: int = 500) -> int:
 
 def due(now: int, limit: int = 500) -> list[int]:
     """Keys of erasures that somebody should look at now, the longest due first."""
-    found = Erasure.objects.exclude(state=State.DONE).filter(next_at__lte=now).order_by("next_at")
+    found = Erasure.objects.exclude(state__in=_NOT_BY_ONE).filter(next_at__lte=now).order_by("next_at")
     return list(found.values_list("pk", flat=True)[:limit])
 
 
 def is_due(pk: int) -> bool:
     """Whether there is more to do at once."""
-    return Erasure.objects.exclude(state=State.DONE).filter(pk=pk, next_at__lte=now_ms()).exists()
+    return Erasure.objects.exclude(state__in=_NOT_BY_ONE).filter(pk=pk, next_at__lte=now_ms()).exists()
 
 
 def tell_overdue(now: int) -> int:
@@ -115,20 +120,13 @@ def step(pk: int) -> str:
             again = _erase(erasure, person)
             if again is not None:
                 return _put(erasure, next_at=again, attempts=0, error="")
-            erasure.state = State.VERIFYING
-            erasure.save(update_fields=["state"])
             faults.point("erasure-verifying")
-        found = _left_in(person)
-        if found:
-            # Something wrote it again, or a store said too much: all of them once more.
-            log.warning("an erasure found something left in %s", ", ".join(found))
-            metrics.count("erasure", "left")
-            return _retry(erasure, "Left", state=State.ERASING, stores={})
-        return _finish(erasure)
+        # Searched together with others: see accounts/services/verification.py.
+        return _put(erasure, state=State.VERIFYING, next_at=now_ms() + GATHER_MS, error="")
     except Exception as error:
         log.warning("an erasure stays for a while: %s", type(error).__name__)
         metrics.count("erasure", "failed")
-        return _retry(erasure, type(error).__name__)
+        return retry(erasure, type(error).__name__)
 
 
 def _take(pk: int, now: int) -> Erasure | None:
@@ -136,7 +134,7 @@ def _take(pk: int, now: int) -> Erasure | None:
     with transaction.atomic():
         found = (
             Erasure.objects.select_for_update(skip_locked=True)
-            .exclude(state=State.DONE)
+            .exclude(state__in=_NOT_BY_ONE)
             .filter(pk=pk, next_at__lte=now)
             .first()
         )
@@ -178,13 +176,7 @@ def _erase_store(store: Store, person: Person) -> int:
     return at
 
 
-def _left_in(person: Person) -> list[str]:
-    """Names of stores in which something was found."""
-    mine = persons.without_shared(person)
-    return [store.name for store in _order() if next(iter(store.leftovers(mine)), None) is not None]
-
-
-def _finish(erasure: Erasure) -> str:
+def finish(erasure: Erasure) -> str:
     """Nothing identifies anybody any more but the keyed hash (``manage.py erase_again``)."""
     metrics.count("erasure", "done")
     return _put(
@@ -198,7 +190,8 @@ def _finish(erasure: Erasure) -> str:
     )
 
 
-def _retry(erasure: Erasure, error: str, **values: object) -> str:
+def retry(erasure: Erasure, error: str, **values: object) -> str:
+    """Once more, after a pause; ``error`` is its class."""
     attempts = erasure.attempts + 1
     pause = min(RETRY_MS * 2 ** min(attempts - 1, 20), RETRY_MOST_MS)
     return _put(erasure, attempts=attempts, error=error, next_at=now_ms() + pause, **values)

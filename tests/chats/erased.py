@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import transaction
@@ -27,6 +28,8 @@ from tests.accounts.test_photos import put as put_photo
 from tests.media.test_process import photo, sent
 from whatsapp.infra import hot_sync
 from whatsapp.infra.clock import now_ms
+from whatsapp.staff import audit
+from whatsapp.staff.models import Approval
 
 PIN = "271828"
 TOKEN = "0123456789abcdef" * 4
@@ -106,6 +109,22 @@ def _judge(ann: Person, bob: Person, direct: str, media: uuid.UUID) -> None:
     LimitOverride.objects.create(
         scope="user", subject=ann.user_id, name="groups_per_hour", value=1, reason="x", made_by="automatic",
         created_at=now_ms(),
+    )  # fmt: skip
+    _write_about(ann, bob)
+
+
+def _write_about(ann: Person, bob: Person) -> None:
+    """What staff did is in the log of the admin, in the audit log, and in an approval; also where only their words name Ann."""
+    clerk = User.objects.create(username=f"clerk-{uuid.uuid4()}", is_staff=True)
+    for one, words in (
+        (ann, "Limited."),
+        (bob, f"Wrote to {uuid.UUID(ann.user_id).hex}, {ann.phone[1:]}."),
+        (bob, f"Of device {ann.device_id.upper()}."),
+    ):
+        audit.record(by=clerk, on=Account.objects.get(pk=one.user_id), message=words)
+    Approval.objects.create(
+        kind="x", subject=ann.user_id, payload={"account": ann.user_id}, reason=f"calls from {ann.phone}",
+        state=Approval.State.APPROVED, asked_name=clerk.username, asked_at=1, expires_at=2,
     )  # fmt: skip
 
 

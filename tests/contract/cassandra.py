@@ -394,7 +394,7 @@ class CassandraHarness:
                 earlier, at - ms, conversation, seq,
             )  # fmt: skip
 
-    async def search(self, needles: Needles) -> list[tuple[str, str]]:
+    async def search(self, needles: Needles[str]) -> list[tuple[str, str]]:
         """(table, kind) of what is found of an identifier, whatever table it is in."""
         found: list[tuple[str, str]] = []
         for table in await search.tables(self.db, self.documents):

@@ -228,7 +228,7 @@ class PostgresHarness:
         """What vanishes of it is to be looked for this much earlier."""
         await self.sql("UPDATE delivery_vanishing SET at = at - %s WHERE conversation = %s", ms, conversation)
 
-    async def search(self, needles: Needles) -> list[tuple[str, str]]:
+    async def search(self, needles: Needles[str]) -> list[tuple[str, str]]:
         """(table, kind) of what is found of an identifier, whatever table it is in."""
         rows = await self.sql(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'delivery%%'"
@@ -236,8 +236,8 @@ class PostgresHarness:
         return [
             (table, kind)
             for (table,) in rows
-            for kind, pattern in needles.text_patterns().items()
-            if await self.sql(f"SELECT 1 FROM {table} held WHERE held::text ~* %s LIMIT 1", pattern)
+            for (row,) in await self.sql(f"SELECT held::text FROM {table} held")
+            for kind in needles.shown().every(row.encode())
         ]
 
     async def floor(self, conversation: str) -> int:

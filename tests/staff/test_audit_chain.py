@@ -319,7 +319,7 @@ def test_a_person_who_is_erased_is_forgotten_and_the_chain_holds(
     audit.record(by=clerk, on=other, message="Something else.")
     Approval.objects.create(
         kind="x", subject=str(account.pk), payload={"also": str(account.pk)}, reason="because", asked_name="x", asked_at=1,
-        expires_at=2,
+        expires_at=2, state="approved",
     )  # fmt: skip
     while audit.forget([str(account.pk)]):
         pass

@@ -7,28 +7,30 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from whatsapp.infra.needles import Needles
+from whatsapp.infra.needles import Label, Needles
 
 _PIECE: Final = 1 << 20
 
 
-def search(needles: Needles, folder: Path, *, but: Collection[str] = ()) -> Iterator[tuple[str, str]]:
-    """(place, kind) of what is found below a folder; ``but``: names of folders directly in it that are left out. A file that is
+def search(
+    needles: Needles[Label], folder: Path, *, but: Collection[str] = ()
+) -> Iterator[tuple[str, Label]]:
+    """(place, label) of what is found below a folder; ``but``: names of folders directly in it that are left out. A file that is
     gone meanwhile holds nothing. The place does not repeat a name in which something was found."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         if inside.parts[0] in but:
             continue
-        kind = needles.find(str(inside).encode())
-        if kind:
-            yield f"file {inside.parts[0] if not needles.find(inside.parts[0].encode()) else '…'}/…", kind
-        elif path.is_file() and not path.is_symlink():
+        named = needles.every(str(inside).encode())
+        for label in named:
+            yield f"file {inside.parts[0] if not needles.every(inside.parts[0].encode()) else '…'}/…", label
+        if not named and path.is_file() and not path.is_symlink():
             try:
-                kind = needles.find_in(_pieces(path))
+                held = needles.every_in(_pieces(path))
             except FileNotFoundError:
                 continue
-            if kind:
-                yield f"file {inside}", kind
+            for label in held:
+                yield f"file {inside}", label
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

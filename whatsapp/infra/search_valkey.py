@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from whatsapp.infra import hot_sync
-from whatsapp.infra.needles import Needles
+from whatsapp.infra.needles import Label, Needles
 
 T = TypeVar("T")
 
@@ -15,32 +15,30 @@ _PIECE: Final = 1 << 20
 _MANY: Final = 500
 
 
-def search(needles: Needles, url: str) -> Iterator[tuple[str, str]]:
-    """(place, kind) of what is found on a server or a cluster; the place names the type and the part of the key's name that says
+def search(needles: Needles[Label], url: str) -> Iterator[tuple[str, Label]]:
+    """(place, label) of what is found on a server or a cluster; the place names the type and the part of the key's name that says
     what it is for, without ids. Raises ``redis.RedisError``."""
     with hot_sync.client(url) as hot:
-        for key, kind, of in _found(needles, hot):
-            yield f"{of} {shown(key)}", kind
+        for key, label, of in _found(needles, hot):
+            yield f"{of} {shown(key)}", label
 
 
-def keys_found(needles: Needles, hot: Any) -> Iterator[tuple[bytes, bool]]:
+def keys_found(needles: Needles[Label], hot: Any) -> Iterator[tuple[bytes, bool]]:
     """Keys in which something is found, and whether it is in the name."""
     for key, _, of in _found(needles, hot):
         yield key, of == "key"
 
 
-def _found(needles: Needles, hot: Any) -> Iterator[tuple[bytes, str, str]]:
+def _found(needles: Needles[Label], hot: Any) -> Iterator[tuple[bytes, Label, str]]:
     for node in hot_sync.each_node(hot):
         for keys in _batched(node.scan_iter(count=_MANY)):
             types = _types(node, keys)
             for key, of in zip(keys, types, strict=True):
-                kind = needles.find(key)
-                if kind:
-                    yield key, kind, "key"
-                    continue
-                kind = needles.find_in(pieces(node, key, of))
-                if kind:
-                    yield key, kind, of
+                named = needles.every(key)
+                for label in named:
+                    yield key, label, "key"
+                for label in needles.every_in(pieces(node, key, of)) - named:
+                    yield key, label, of
 
 
 def _batched(items: Iterable[T]) -> Iterator[list[T]]:

@@ -7,12 +7,14 @@ does the one who asked decide; a superuser is no exception.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
@@ -140,6 +142,15 @@ def withdraw(approval: Approval, by: User, reason: str) -> Approval:
         _end(found, State.WITHDRAWN, by=by, reason=reason, now=now_ms())
         audit.record(by=by, on=found, action="approval.withdrawn", message=f"Withdrawn: {reason}")
     return found
+
+
+def is_waiting(names: Collection[str]) -> bool:
+    """Whether something that names one of these is still to be decided."""
+    asked = Q(subject__in=names)
+    for name in names:
+        asked |= Q(text__icontains=name)
+    waiting = Approval.objects.filter(state=State.WAITING)
+    return waiting.annotate(text=Cast("payload", TextField())).filter(asked).exists()
 
 
 def expire() -> int:

@@ -10,11 +10,14 @@ class StaffConfig(AppConfig):
     verbose_name = "Operations"
 
     def ready(self) -> None:
+        from accounts import stores
         from whatsapp.staff import retention  # models are there from here on
         from whatsapp.staff.moderation import decisions
+        from whatsapp.staff.stores import StaffStore
 
         decisions.register()
         retention.register()
+        stores.register(StaffStore())
 
 
 class AdminConfig(DjangoAdminConfig):

@@ -20,8 +20,8 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import Model, Q, TextField
-from django.db.models.functions import Cast
+from django.db.models import Model, Q, TextField, Value
+from django.db.models.functions import Cast, Concat
 
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Approval, AuditRecord
@@ -81,14 +81,15 @@ def mac_of(row: AuditRecord, key: bytes | None = None) -> bytes:
 
 def forget(identifiers: Iterable[str]) -> int:
     """Forget objects and messages that name one of these ids, in the chain, in Django's log and in approvals: the person was
-    erased. That staff did something, who of them, what and when, stays. Returns how many rows were changed; call it until it is
-    0. What was forgotten is itself a record, so a record that was emptied by somebody else is found."""
+    erased. That staff did something, who of them, what and when, stays; so do approvals that wait still. Returns how many rows
+    were changed; call it until it is 0. What was forgotten is itself a record, so a record that was emptied by somebody else is
+    found."""
     names = [name for name in identifiers if len(name) >= _SHORTEST]
     if not names:
         return 0
     named = Q(object_id__in=names)
     for name in names:
-        named |= Q(message__contains=name)
+        named |= Q(message__icontains=name)
     with transaction.atomic():
         found = list(
             AuditRecord.objects.select_for_update()
@@ -106,14 +107,24 @@ def forget(identifiers: Iterable[str]) -> int:
         entries = Q(object_id__in=names)
         asked = Q(subject__in=names)
         for name in names:
-            entries |= Q(object_repr__contains=name) | Q(change_message__contains=name)
-            asked |= Q(text__contains=name)
+            entries |= Q(object_repr__icontains=name) | Q(change_message__icontains=name)
+            asked |= Q(text__icontains=name)
         logged = LogEntry.objects.filter(entries).update(
             object_id="", object_repr="erased", change_message=""
         )
+        # What staff wrote as their reason goes as well: it stands beside the id.
+        text = Concat(
+            Cast("payload", TextField()),
+            Value(" "),
+            "reason",
+            Value(" "),
+            "decision",
+            output_field=TextField(),
+        )
         waited = (
-            Approval.objects.annotate(text=Cast("payload", TextField()))
+            Approval.objects.annotate(text=text)
             .filter(asked)
-            .update(subject="", payload={})
+            .exclude(state=Approval.State.WAITING)
+            .update(subject="", payload={}, reason="", decision="")
         )
     return len(found) + logged + waited

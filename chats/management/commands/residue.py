@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import Account, Erasure
 from accounts.phone import normalize
-from accounts.searching import needles_of
+from accounts.searching import needles_of_one
 from accounts.services import persons
 from accounts.stores import Person
 from chats.stores import search_log, servers
@@ -45,7 +45,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         person = self._person(options)
         try:
-            needles = needles_of(person)
+            needles = needles_of_one(person)
         except ValueError as error:
             raise CommandError(f"{error}: too short to search for.") from None
         found: Counter[str] = Counter()
@@ -56,7 +56,7 @@ class Command(BaseCommand):
         if found:
             counted = ", ".join(f"{number} in {store}" for store, number in sorted(found.items()))
             raise CommandError(f"Something is left: {counted}.")
-        self.stdout.write(f"Nothing is left. Searched for: {', '.join(sorted(needles.kinds))}.")
+        self.stdout.write(f"Nothing is left. Searched for: {', '.join(sorted(needles.labels))}.")
 
     def _person(self, options: dict[str, Any]) -> Person:
         """With what the account, or its erasure, says besides."""
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             (*known.others, *options["other"]),
         )
 
-    def _search(self, needles: Needles, *, contents: bool) -> Iterator[tuple[str, str, str]]:
+    def _search(self, needles: Needles[str], *, contents: bool) -> Iterator[tuple[str, str, str]]:
         """(store, place, kind)."""
         for place, kind in search_postgres.search(needles):
             yield "postgresql", place, kind

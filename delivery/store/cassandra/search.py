@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from delivery.store.cassandra.documents import Documents
 from delivery.store.cassandra.session import Cassandra
-from whatsapp.infra.needles import Needles
+from whatsapp.infra.needles import Label, Needles
 
 #: Of one call, seconds.
 CALL_S: Final = 20.0
@@ -30,18 +30,19 @@ async def tables(db: Cassandra, documents: Documents) -> list[str]:
 
 
 async def search(
-    db: Cassandra, documents: Documents, needles: Needles, table: str, state: bytes | None
-) -> tuple[list[str], bytes | None]:
-    """Kinds of identifiers that are found in a part of a table, a kind for each row that has one, and where to go on (None: all
+    db: Cassandra, documents: Documents, needles: Needles[Label], table: str, state: bytes | None
+) -> tuple[list[Label], bytes | None]:
+    """Labels of what is found in a part of a table, again for each row that has it, and where to go on (None: all
     is read). ``state``: where the last call has stopped, None: at the beginning."""
     del documents
     if not _NAME.fullmatch(table):
         raise ValueError(f"{table[:40]!r} is no table")
-    found: list[str] = []
+    found: list[Label] = []
     end = time.monotonic() + CALL_S
     while True:
         rows, state = await db.page(f"SELECT * FROM $.{table}", state, _ROWS)
-        found += filter(None, (needles.find(b"\0".join(_cells(row))) for row in rows))
+        for row in rows:
+            found += needles.every(b"\0".join(_cells(row)))
         if state is None or time.monotonic() > end:
             return found, state
 
