@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from accounts.errors import Refused
 from accounts.models import Account
+from accounts.residency import check_conversation
 from groups.models import Group, Membership, Who
 from whatsapp.wire.errors import Code
 
@@ -51,14 +52,17 @@ def lock(group_id: uuid.UUID) -> Group:
     return group
 
 
-def enter(*, group_id: uuid.UUID, account: Account) -> Seen:
-    """For changing: :func:`lock` for a member. Raises :class:`Refused` (``not_found``)."""
+def enter(*, group_id: uuid.UUID, account: Account, ending: bool = False) -> Seen:
+    """For changing: :func:`lock` for a member. ``ending``: what is to be done takes something away, which may be done to a group
+    that should not be here, too. Raises :class:`Refused` (``not_found``, ``wrong_region``)."""
     if membership(group_id, account.pk) is None:
         raise outsider()  # nobody outside can make members wait for the lock
     group = lock(group_id)
     me = membership(group_id, account.pk)
     if me is None:
         raise outsider()
+    if not ending:
+        check_conversation(str(group_id))
     return Seen(group, me)
 
 

@@ -116,7 +116,7 @@ class RegisterView(PublicView):
         answer=RegisterOutput,
         status=202,
         example={"expiresAt": samples.AT + 600_000, "retryAfter": 1_200_000},
-        refuses=[Code.RATE_LIMITED, Code.BANNED, Code.UNAVAILABLE],
+        refuses=[Code.RATE_LIMITED, Code.BANNED, Code.UNAVAILABLE, Code.WRONG_REGION],
         idempotent=True,
     )
     def post(self, request: Request) -> Response:
@@ -165,7 +165,14 @@ class VerifyView(PublicView):
         },
         answer=TokensOutput,
         example=TOKENS_EXAMPLE,
-        refuses=[Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.BANNED, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
+        refuses=[
+            Code.UNAUTHENTICATED,
+            Code.FORBIDDEN,
+            Code.BANNED,
+            Code.RATE_LIMITED,
+            Code.LIMIT_EXCEEDED,
+            Code.WRONG_REGION,
+        ],
         idempotent=True,
     )
     def post(self, request: Request) -> Response:

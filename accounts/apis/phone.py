@@ -34,7 +34,7 @@ class PhoneView(APIView):
         sent={"example": {"phoneNumber": "+15550003", "code": "123456", "pin": "271828"}},
         answer=MeOutput,
         example={**EXAMPLE, "phoneNumber": "+15550003"},
-        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED, Code.CONFLICT],
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED, Code.CONFLICT, Code.WRONG_REGION],
     )
     def put(self, request: Request) -> Response:
         """Move the account to another number, from its primary device: ask for a code by `POST /auth/register` with the new

@@ -41,6 +41,17 @@ _SAID: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     Code.TOO_LARGE: ("The body is too large.", {}),
     Code.UNSUPPORTED_MEDIA: ("The body must be application/json.", {}),
+    Code.WRONG_REGION: (
+        "This is kept in another region; ask there.",
+        {
+            "details": {
+                "region": 2,
+                "name": "Frankfurt",
+                "jurisdiction": "eu",
+                "url": "https://eu.chat.example",
+            }
+        },
+    ),
     Code.UPGRADE_REQUIRED: ("This version is too old; please update.", {}),
     Code.RATE_LIMITED: (
         "Too many requests of this kind; try again later.",

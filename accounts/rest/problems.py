@@ -21,6 +21,7 @@ from rest_framework.response import Response
 
 from accounts.errors import Refused
 from delivery.store.interface import Unavailable
+from whatsapp.infra.residency import WrongRegion
 from whatsapp.wire.errors import RETRYABLE, Code
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ STATUS: Final[dict[str, int]] = {
     Code.GONE: 410,
     Code.TOO_LARGE: 413,
     Code.UNSUPPORTED_MEDIA: 415,
+    Code.WRONG_REGION: 421,
     Code.UPGRADE_REQUIRED: 426,
     Code.RATE_LIMITED: 429,
     Code.INTERNAL: 500,
@@ -114,6 +116,8 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
             return document(
                 error.code, error.message, details=error.details, retry_after_ms=error.retry_after_ms
             )
+        case WrongRegion():
+            return document(error.code, error.message, details=error.details)
         case exceptions.ValidationError():
             field, text = _first_field(error.detail)
             message = f"{field}: {text}" if field else text

@@ -10,6 +10,7 @@ from accounts import events, limits
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
 from accounts.models import Account, Device, phone_hash
+from accounts.residency import home_of
 from accounts.services import codes, contacts, pins, recycling
 from accounts.services.codes import Asker
 from whatsapp.infra import metrics
@@ -33,16 +34,18 @@ def change(
     changes nothing, so a request whose answer was lost can be repeated.
 
     Who has the number already goes, if ``replace`` says so and no PIN holds it (``recycling.locked_until``): the code would open
-    that account anyhow. Contacts are told (``contacts.tell_new_number``). The old number is free.
+    that account anyhow. The home region becomes the new number's;
+    conversations stay where they are. Contacts are told (``contacts.tell_new_number``). The old number is free.
 
     Raises :class:`Refused`: ``forbidden`` (not the primary device; {codeWrong}; {pinRequired}, {pinWrong}; {until}: a PIN holds
     the number; its account is banned), ``rate_limited`` (the code, the PIN, changes a day), ``conflict`` ({taken}),
-    ``unavailable``. A code refused for anything but itself stays good.
+    ``wrong_region`` (the new number's is not held here), ``unavailable``. A code refused for anything but itself stays good.
     """
     if not device.primary:
         raise _not_primary()
     if account.phone == phone:
         return account
+    home = home_of(phone)
     now = now_ms()
     stored = bytes(device.installation) if device.installation is not None else None
     with transaction.atomic():
@@ -69,8 +72,8 @@ def change(
                 if holder is not None:
                     recycling.retire(account=holder, now=now)
                 old_hash = phone_hash(account.phone or "")
-                account.phone = phone
-                account.save(update_fields=["phone", "phone_hash"])
+                account.phone, account.region = phone, home
+                account.save(update_fields=["phone", "phone_hash", "region"])
                 codes.use_up(found)
                 _tell(account, device, old_hash, now)
                 metrics.count("accounts", "number_changed")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from django.conf import settings
 from django.db import transaction
 
 from accounts import limits, sms
@@ -12,6 +11,7 @@ from accounts.appeals import banned_account
 from accounts.errors import Refused, banned
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
+from accounts.residency import check_region, home_of
 from accounts.services import codes, pins, prekeys, recycling
 from accounts.services.codes import Asker
 from accounts.services.devices import link_device
@@ -34,8 +34,9 @@ def send_code(
 
     ``device_id`` is the client's installation id, ``accept_language`` the header. Raises :class:`Refused`: ``rate_limited`` by
     address, by installation or by number, ``banned`` (the installation), ``bad_request`` when the number takes no messages,
-    ``unavailable`` when the message was not handed over.
+    ``unavailable`` when the message was not handed over, ``wrong_region`` when the number's country is served elsewhere.
     """
+    home_of(phone)
     now = now_ms()
     installation = installation_hash(device_id)
     limits.count(
@@ -90,7 +91,7 @@ def verify(
 
     Raises :class:`Refused`: ``unauthenticated`` (wrong, expired, or no code: not told apart), ``rate_limited`` (the attempts
     of this code, of the day, or at the PIN are used up), ``banned``, ``limit_exceeded`` (devices), ``forbidden`` ({pinRequired,
-    until}, {pinWrong}), ``unavailable``. A code refused for anything but itself stays good.
+    until}, {pinWrong}), ``wrong_region``, ``unavailable``. A code refused for anything but itself stays good.
     """
     now = now_ms()
     asker = Asker(address, installation_hash(device_id))
@@ -134,6 +135,7 @@ def _open(
     lock(installation)
     check_not_banned(installation=installation, now=now)
     account = _account(phone, now)
+    check_region(account.region)
     if account.is_banned(now):
         raise banned_account(account)
     # Read again: now that the account is locked, the device cannot be unlinked meanwhile.
@@ -190,6 +192,6 @@ def _another(account: Account, phone: str, now: int) -> Account:
 
 def _account(phone: str, now: int) -> Account:
     account, _ = Account.objects.select_for_update().get_or_create(
-        phone=phone, defaults={"region": settings.HOME_REGION, "created_at": now}
+        phone=phone, defaults={"region": home_of(phone), "created_at": now}
     )
     return account

@@ -241,7 +241,7 @@ class ConversationView(APIView):
         },
         answer=ChangedOutput,
         example=_FLAGS_EXAMPLE,
-        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def patch(self, request: Request, conversation_id: uuid.UUID) -> Response:
         """`timer` is for all members: in a direct conversation either user sets it, in a group whom `whoEdits` names. They are
@@ -302,7 +302,7 @@ class DirectView(APIView):
         summary="The 1:1 conversation with a user",
         answer=DirectOutput,
         example={"conversationId": samples.CONVERSATION},
-        refuses=[Code.RATE_LIMITED],
+        refuses=[Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def put(self, request: Request, user_id: uuid.UUID) -> Response:
         """The 1:1 conversation with a user, made if there is none; at most 100 new ones an hour. To a user who does not have the

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 
-from django.conf import settings
 from django.db import transaction
 
 from accounts import limits
 from accounts.errors import Refused
 from accounts.models import Account
+from accounts.residency import check_conversation, region_for
 from accounts.selectors import account_by_id
 from accounts.services import blocks, requests
 from delivery.ids import conversation_id
@@ -22,15 +22,17 @@ def open_direct(*, account: Account, user_id: uuid.UUID) -> str:
     """The id of the 1:1 conversation with another user, made if there is none. Idempotent, one id from both sides.
 
     Who does not have the other in the address book has to accept the other first, by a word, as a contact, or expressly.
-    Raises :class:`Refused`: ``bad_request`` (oneself), ``not_found``, ``rate_limited`` (too many new ones).
+    Raises :class:`Refused`: ``bad_request`` (oneself), ``not_found``, ``rate_limited`` (too many new ones),
+    ``wrong_region``.
     """
     if user_id == account.pk:
         raise Refused(Code.BAD_REQUEST, "A direct conversation needs another user.")
     other = account_by_id(user_id=user_id)
     now = now_ms()
-    new_id = conversation_id(now, "direct", settings.HOME_REGION)
+    new_id = conversation_id(now, "direct", region_for({account.region, other.region}))
     with transaction.atomic():
         opened = store.ensure_direct(str(account.pk), str(other.pk), new_id, now)
+        check_conversation(opened)
         if opened == new_id:
             _count_first(account, now)
             requests.begin(conversation_id=opened, one=account.pk, other=other.pk)

@@ -48,7 +48,7 @@ class GroupsView(APIView):
         sent={"example": {"name": "Sailing", "members": [samples.BOB]}},
         answer=MadeOutput,
         example={"groupId": samples.CONVERSATION},
-        refuses=[Code.NOT_FOUND, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED],
+        refuses=[Code.NOT_FOUND, Code.RATE_LIMITED, Code.LIMIT_EXCEEDED, Code.WRONG_REGION],
         idempotent=True,
     )
     def post(self, request: Request) -> Response:
@@ -85,7 +85,7 @@ class GroupView(APIView):
         sent={"example": {"name": "Sailing", "settings": {"whoSends": "admins"}}},
         answer=GroupOutput,
         example=GROUP_EXAMPLE,
-        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def patch(self, request: Request, group_id: uuid.UUID) -> Response:
         """What is not given stays. Name and description are for whom `whoEdits` names, settings for admins. Members are told by

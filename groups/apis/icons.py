@@ -51,7 +51,7 @@ class IconView(APIView):
         request={**dict.fromkeys(TAKEN, OpenApiTypes.BINARY), FORM: IconForm},
         answer=GroupOutput,
         example=GROUP_EXAMPLE,
-        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def put(self, request: Request, group_id: uuid.UUID) -> Response:
         """For whom `whoEdits` names. A JPEG, PNG or WebP of at most 512 KiB, as the body or as the file `icon` of a form; its
@@ -69,7 +69,7 @@ class IconView(APIView):
         tag=TAG,
         summary="Take a group's picture away",
         status=204,
-        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def delete(self, request: Request, group_id: uuid.UUID) -> Response:
         """For whom `whoEdits` names. Members are told by an `info` event with `icon: null`."""

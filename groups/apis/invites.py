@@ -93,7 +93,7 @@ class InvitesView(APIView):
         sent={"example": {"expiresIn": 86_400}},
         answer=InviteOutput,
         example=_EXAMPLE,
-        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED, Code.WRONG_REGION],
         idempotent=True,
     )
     def post(self, request: Request, group_id: uuid.UUID) -> Response:
@@ -174,7 +174,7 @@ class JoinView(APIView):
         summary="Join by a link",
         answer=UsedOutput,
         example={"groupId": samples.CONVERSATION, "state": "joined"},
-        refuses=[Code.GONE, Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
+        refuses=[Code.GONE, Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED, Code.WRONG_REGION],
         idempotent=True,
     )
     def post(self, request: Request, code: str) -> Response:

@@ -87,13 +87,13 @@ class MembersView(APIView):
                 {"userId": samples.ANN, "state": "member"},
             ]
         },
-        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED, Code.WRONG_REGION],
         idempotent=True,
     )
     def post(self, request: Request, group_id: uuid.UUID) -> Response:
         """For whom `whoAdds` names; at most 100, in the order given. What became of each: `added`, a `member` already,
-        `not_found`, or `limit_exceeded` since the group is full; nobody keeps anybody else out. Members are told by a
-        `member_added` event for each."""
+        `not_found`, `limit_exceeded` since the group is full, or `wrong_region` since the law is stricter at their home than
+        where the group is kept; nobody keeps anybody else out. Members are told by a `member_added` event for each."""
         data = AddInput(data=request.data)
         data.is_valid(raise_exception=True)
         given = data.validated_data
@@ -114,7 +114,7 @@ class MemberView(APIView):
         summary="Add a member",
         answer=MemberOutput,
         example=MEMBER_EXAMPLE,
-        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def put(self, request: Request, group_id: uuid.UUID, user_id: uuid.UUID) -> Response:
         """For whom `whoAdds` names. They are owed the group's log from their own `member_added` on. Of a member nothing
@@ -130,7 +130,7 @@ class MemberView(APIView):
         sent={"example": {"role": "admin"}},
         answer=MemberOutput,
         example={**MEMBER_EXAMPLE, "role": "admin"},
-        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def patch(self, request: Request, group_id: uuid.UUID, user_id: uuid.UUID) -> Response:
         """Admins make members admins, and admins members. `creator` hands the group over, for its creator only, who is an admin
@@ -186,7 +186,7 @@ class RequestView(APIView):
         summary="Let somebody in",
         answer=MemberOutput,
         example=MEMBER_EXAMPLE,
-        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED],
+        refuses=[Code.FORBIDDEN, Code.LIMIT_EXCEEDED, Code.RATE_LIMITED, Code.WRONG_REGION],
     )
     def put(self, request: Request, group_id: uuid.UUID, user_id: uuid.UUID) -> Response:
         """For admins. Of a member nothing changes."""

@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import transaction
 
 from accounts import limits
 from accounts.abuse import counted
 from accounts.errors import Refused
 from accounts.models import Account
+from accounts.residency import homes_of, region_for
 from delivery.changes import change_group
 from delivery.ids import conversation_id
 from delivery.store.sync import store
@@ -40,7 +40,7 @@ def create_group(
     """A new group of the caller, its creator, and ``members``. ``allowed``: of :data:`SETTINGS`.
 
     Raises :class:`Refused`: ``bad_request`` (nobody but the caller), ``limit_exceeded``, ``rate_limited``, ``not_found``
-    (one of them).
+    (one of them), ``wrong_region``.
     """
     others = [user for user in dict.fromkeys(members) if user != account.pk]
     if not others:
@@ -61,7 +61,7 @@ def create_group(
     with transaction.atomic():
         if Account.objects.filter(pk__in=others, retired_at=None).count() != len(others):
             raise Refused(Code.NOT_FOUND, "There is no such user.", details={"field": "members"})
-        id_ = conversation_id(now, "group", settings.HOME_REGION)
+        id_ = conversation_id(now, "group", region_for(homes_of([account.pk, *others])))
         group = Group.objects.create(
             id=uuid.UUID(id_),
             name=name,
@@ -125,7 +125,7 @@ def update_group(*, account: Account, group_id: uuid.UUID, changes: Mapping[str,
 def dissolve_group(*, account: Account, group_id: uuid.UUID) -> None:
     """End a group: everybody leaves with its last event. Raises :class:`Refused`: ``not_found``, ``forbidden``."""
     with transaction.atomic():
-        group, me = access.enter(group_id=group_id, account=account)
+        group, me = access.enter(group_id=group_id, account=account, ending=True)
         if me.role != Role.CREATOR:
             raise Refused(Code.FORBIDDEN, "Only who created the group may delete it.")
         _end(group, str(account.pk))

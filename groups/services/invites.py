@@ -12,6 +12,7 @@ from accounts import limits
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
 from accounts.models import Account
+from accounts.residency import check_conversation, check_joining
 from accounts.selectors import account_by_id
 from groups import access, notices, selectors
 from groups.models import Invite, JoinRequest, Membership
@@ -81,7 +82,7 @@ def create_invite(
 def revoke_invite(*, account: Account, group_id: uuid.UUID, code: str) -> None:
     """End a link (who may: admins). Idempotent. Raises :class:`Refused`: ``not_found``, ``forbidden``."""
     with transaction.atomic():
-        group, me = access.enter(group_id=group_id, account=account)
+        group, me = access.enter(group_id=group_id, account=account, ending=True)
         access.check_admin(me)
         if selectors.is_code(code):
             Invite.objects.filter(group=group, code=code, revoked_at=None).update(revoked_at=now_ms())
@@ -120,6 +121,8 @@ def use_invite(*, account: Account, code: str) -> Used:
             raise selectors.gone()
         if member is not None and member.removed:
             raise Refused(Code.FORBIDDEN, "You were removed from this group; an admin must add you.")
+        check_conversation(str(group_id))
+        check_joining(str(group_id), [account.pk])
         invite.uses += 1
         invite.save(update_fields=["uses"])
         if not invite.approval:
@@ -163,7 +166,7 @@ def refuse_request(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID)
         if own:
             access.lock(group_id)
         else:
-            _, me = access.enter(group_id=group_id, account=account)
+            _, me = access.enter(group_id=group_id, account=account, ending=True)
             access.check_admin(me)
         deleted, _ = asked.delete()
         if deleted and not own:

@@ -12,6 +12,7 @@ from django.db.models import Case, When
 from accounts.abuse import counted
 from accounts.errors import Refused
 from accounts.models import Account
+from accounts.residency import check_conversation, check_joining, not_to_join
 from accounts.selectors import account_by_id
 from delivery.changes import change_group
 from delivery.store.values import Change
@@ -24,8 +25,9 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
-#: What became of one of several who were added: now a member, one already, nobody we know, or one too many.
-Outcome = Literal["added", "member", "not_found", "limit_exceeded"]
+#: What became of one of several who were added: now a member, one already, nobody we know, one too many, or one whose home
+#: has a stricter law than the group's region.
+Outcome = Literal["added", "member", "not_found", "limit_exceeded", "wrong_region"]
 
 
 def add_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) -> Membership:
@@ -65,6 +67,7 @@ def add_members(
                 "user_id", flat=True
             )
         )
+        elsewhere = not_to_join(str(group_id), known - members)
         room = LIMITS.group_members - group.member_count
         outcomes: dict[uuid.UUID, Outcome] = {}
         new: list[uuid.UUID] = []
@@ -73,6 +76,8 @@ def add_members(
                 outcomes[user] = "member"
             elif user not in known:
                 outcomes[user] = "not_found"
+            elif user in elsewhere:
+                outcomes[user] = "wrong_region"
             elif len(new) >= room:  # below 0 when the limit was lowered
                 outcomes[user] = "limit_exceeded"
             else:
@@ -86,8 +91,10 @@ def add_members(
 def join(*, group: Group, user: Account, actor: Account, **data: Any) -> Membership:
     """Make ``user``, who is no member, one, in a transaction that has locked the group; its last statement.
 
-    Raises :class:`Refused` (``limit_exceeded``).
+    Raises :class:`Refused` (``limit_exceeded``, ``wrong_region``).
     """
+    check_conversation(str(group.pk))
+    check_joining(str(group.pk), [user.pk])
     if group.member_count >= LIMITS.group_members:
         raise full()
     _admit(group=group, users=[user.pk], actor=actor, **data)
@@ -132,7 +139,7 @@ def remove_member(*, account: Account, group_id: uuid.UUID, user_id: uuid.UUID) 
     access.view(group_id=group_id, account=account)
     count_change(account)
     with transaction.atomic():
-        group, me = access.enter(group_id=group_id, account=account)
+        group, me = access.enter(group_id=group_id, account=account, ending=True)
         access.check_admin(me)
         member = access.membership(group_id, user_id)
         if member is None:
@@ -152,7 +159,7 @@ def leave(*, account: Account, group_id: uuid.UUID) -> None:
     """
     with transaction.atomic():
         try:
-            group, me = access.enter(group_id=group_id, account=account)
+            group, me = access.enter(group_id=group_id, account=account, ending=True)
         except Refused:
             if Membership.objects.filter(group_id=group_id, user=account).exists():
                 return  # said twice

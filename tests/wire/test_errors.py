@@ -22,7 +22,7 @@ from whatsapp.wire.frames import Error
 PUBLISHED = """
     bad_request unknown_type unauthenticated forbidden not_member not_found conflict gone too_large unsupported_media
     rate_limited* out_of_order* device_mismatch* member_mismatch* window_expired limit_exceeded banned feature_disabled
-    unavailable* upgrade_required reset internal*
+    unavailable* upgrade_required wrong_region reset internal*
 """
 
 

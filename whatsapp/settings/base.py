@@ -20,6 +20,7 @@ from whatsapp.settings.fsck import *  # noqa: F403
 from whatsapp.settings.moderation import *  # noqa: F403
 from whatsapp.settings.pins import *  # noqa: F403
 from whatsapp.settings.push import *  # noqa: F403
+from whatsapp.settings.residency import *  # noqa: F403
 from whatsapp.settings.rest import *  # noqa: F403
 from whatsapp.settings.schedule import *  # noqa: F403
 from whatsapp.settings.security import *  # noqa: F403

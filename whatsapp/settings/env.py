@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -50,6 +51,25 @@ def number(name: str, default: int) -> int:
         return int(text) if text else default
     except ValueError:
         raise ImproperlyConfigured(f"{name} is {text!r}; it must be a whole number.") from None
+
+
+def numbers(name: str) -> tuple[int, ...]:
+    """A comma-separated list of whole numbers."""
+    try:
+        return tuple(int(word) for word in words(name))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be whole numbers with commas between them.") from None
+
+
+def json_object(name: str) -> dict[str, Any]:
+    """A JSON object; empty when it is not set."""
+    try:
+        found = json.loads(os.environ.get(name, "") or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured(f"{name} must be a JSON object.")
+    return found
 
 
 def flag(name: str, *, default: bool = False) -> bool:

@@ -27,6 +27,7 @@ class Code:
     FEATURE_DISABLED: Final = "feature_disabled"
     UNAVAILABLE: Final = "unavailable"
     UPGRADE_REQUIRED: Final = "upgrade_required"
+    WRONG_REGION: Final = "wrong_region"  # details {region, name, jurisdiction, url}
     RESET: Final = "reset"  # details {conversationId}
     INTERNAL: Final = "internal"
 
