@@ -9,9 +9,11 @@ class AccountsConfig(AppConfig):
         from accounts import retention as kept
         from accounts import stores
         from accounts.own_stores import AccountStore
+        from accounts.services import erasure, holds
         from accounts.services.retention import note
         from whatsapp.infra import retention
 
         stores.register(AccountStore())
         kept.register()
         retention.bind(note)
+        erasure.bind_holds(holds.is_held)

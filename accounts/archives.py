@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
@@ -24,6 +25,9 @@ class Archives(Protocol):
 
     def writing(self, name: str) -> AbstractContextManager[Sink]:
         """Write the file anew; one that is there already is replaced when this is whole."""
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """The file; nothing at all when there is none."""
 
     def delete(self, name: str) -> None:
         """Of what is not there nothing is said."""

@@ -11,6 +11,7 @@ from accounts.export_rows import lines, table
 from accounts.models import (
     Account,
     Block,
+    Consent,
     Contact,
     Device,
     DeviceKeys,
@@ -91,6 +92,11 @@ def parts(person: Person) -> Iterator[Part]:
     yield table(
         f"{_FOLDER}/limits.jsonl", LimitOverride.objects.filter(scope="user", subject=user).order_by("pk"),
         name="name", value="value", until="until", createdAt="created_at",
+    )  # fmt: skip
+    yield table(
+        f"{_FOLDER}/consents.jsonl", Consent.objects.filter(account=user).order_by("given_at"),
+        document="document", version="version", givenAt="given_at", withdrawnAt="withdrawn_at", deviceId="device",
+        withdrawnWith="withdrawn_with",
     )  # fmt: skip
     asked = Export.objects.filter(account=user).order_by("asked_at")
     yield table(f"{_FOLDER}/exports.jsonl", asked, askedAt="asked_at", readyAt="ready_at", size="size")

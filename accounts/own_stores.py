@@ -27,7 +27,7 @@ from accounts.models import (
     VerificationCode,
 )
 from accounts.searching import leftovers_in_tables, tables_of
-from accounts.services import exports, pictures
+from accounts.services import exports, holds, lawful, pictures
 from accounts.stores import Leftover, Part, Person
 
 #: Rows of one statement.
@@ -70,8 +70,14 @@ class AccountStore:
                 return now  # there may be more
         self._forget_in_reports(user, now)
         with transaction.atomic():
+            # Whoever places a hold locks it, too.
+            Account.objects.select_for_update().filter(pk=user).first()
+            if holds.is_held(user):
+                return now + AGAIN_MS
             # Only where it says nothing any more: who was told last.
             Identity.objects.filter(told_after=user, changed_at__lte=F("told_at")).update(told_after=None)
+            holds.forget(user)
+            lawful.forget(person.user_id)
             LimitOverride.objects.filter(scope=LimitOverride.Scope.USER, subject=person.user_id).delete()
             if person.phone and not Account.objects.filter(phone=person.phone).exists():
                 VerificationCode.objects.filter(phone=person.phone).delete()

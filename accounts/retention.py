@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import (
     Allowance,
@@ -16,6 +16,8 @@ from accounts.models import (
     IdentityNews,
     InstallationBan,
     KeptAnswer,
+    LawfulRequest,
+    LegalHold,
     LimitHit,
     LimitOverride,
     Photo,
@@ -25,6 +27,7 @@ from accounts.models import (
     RetentionDay,
     VerificationCode,
 )
+from accounts.services.holds import held
 from whatsapp.infra import retention
 from whatsapp.infra.retention import DAY_MS, HOUR_MS, Policy
 
@@ -39,6 +42,8 @@ LINK_KEPT_MS: Final = HOUR_MS
 EVIDENCE_KEPT_MS: Final = 90 * DAY_MS
 #: That something was reported and decided, without what anybody wrote: who is reported again and again is seen.
 CASE_KEPT_MS: Final = 365 * DAY_MS
+#: What was kept for, and given to, courts and authorities.
+RECORD_KEPT_MS: Final = 3 * CASE_KEPT_MS
 #: How long it can be shown what the retention did.
 DAYS_KEPT: Final = 400
 
@@ -46,8 +51,19 @@ _PRUNE: Final = "accounts-prune"
 
 
 def unpurged(now: int) -> QuerySet[Case]:
-    """Cases whose evidence has had its time."""
-    return Case.objects.filter(state="closed", purged_at=None, closed_at__lte=now - EVIDENCE_KEPT_MS)
+    """Cases whose evidence has had its time, and keeps for no legal hold."""
+    return Case.objects.filter(
+        ~_held_case(), state="closed", purged_at=None, closed_at__lte=now - EVIDENCE_KEPT_MS
+    )
+
+
+def _held_report() -> Q:
+    return Q(held("reporter")) | Q(held("reported"))
+
+
+def _held_case() -> Q:
+    """About somebody who is held, or with a report by or about such a one."""
+    return Q(held("subject")) | Q(Exists(Report.objects.filter(_held_report(), case=OuterRef("pk"))))
 
 
 POLICIES: Final = (
@@ -165,7 +181,7 @@ POLICIES: Final = (
         "Copies of messages that somebody reported, and the words that they added; sealed",
         ("accounts.ReportedMessage",),
         "moderators decide, and an appeal can be looked at",
-        "90 days after the case was closed",
+        "90 days after the case was closed; longer under a legal hold of a party",
         "accounts-prune",
         # The job empties them (services/evidence.py): of the messages their number stays, and what the franking said.
         overdue=lambda now: unpurged(now)[: retention.MOST].count(),
@@ -178,7 +194,7 @@ POLICIES: Final = (
         "a year after the case was closed",
         _PRUNE,
         # They lose their case when it goes: closed_cases comes first.
-        lambda now: Report.objects.filter(case=None, created_at__lte=now - CASE_KEPT_MS),
+        lambda now: Report.objects.filter(~_held_report(), case=None, created_at__lte=now - CASE_KEPT_MS),
     ),
     Policy(
         "closed_cases",
@@ -187,7 +203,7 @@ POLICIES: Final = (
         "the next decision knows the earlier ones",
         "a year after it was closed",
         _PRUNE,
-        lambda now: Case.objects.filter(closed_at__lte=now - CASE_KEPT_MS),
+        lambda now: Case.objects.filter(~_held_case(), closed_at__lte=now - CASE_KEPT_MS),
     ),
     Policy(
         "sanctions",
@@ -248,6 +264,32 @@ POLICIES: Final = (
         _PRUNE,
         lambda now: RetentionDay.objects.filter(day__lt=now // DAY_MS - DAYS_KEPT),
         grace_ms=2 * DAY_MS,
+    ),
+    Policy(
+        "consents",
+        "Which version of which document somebody agreed to, when, with which device, and when that was taken back",
+        ("accounts.Consent",),
+        "it can be shown what somebody agreed to",
+        "while the account lives",
+        "erasure",
+    ),
+    Policy(
+        "legal_holds",
+        "Whose data a court or an authority wants to be kept, by its reference; who of the staff placed and released it",
+        ("accounts.LegalHold",),
+        "nothing of it is deleted meanwhile",
+        "while it is in force, and three years; a random id once the account is erased",
+        _PRUNE,
+        lambda now: LegalHold.objects.filter(released_at__lte=now - RECORD_KEPT_MS),
+    ),
+    Policy(
+        "lawful_requests",
+        "Which authority asked for whose metadata, on what basis, and which two of the staff let it go",
+        ("accounts.LawfulRequest",),
+        "it can be shown what was given to whom",
+        "three years; of who was erased nothing",
+        _PRUNE,
+        lambda now: LawfulRequest.objects.filter(asked_at__lte=now - RECORD_KEPT_MS),
     ),
     Policy(
         "logs",

@@ -16,6 +16,7 @@ from accounts.services import (
     exports,
     identities,
     idle,
+    lawful,
     limit_overrides,
     retention,
     sanctions,
@@ -129,6 +130,31 @@ def exports_waiting() -> int:
         purged("exports", exports.expire(now_ms()))
     except ArchivesUnavailable:
         log.warning("files of exports stay for a while")
+    return len(found)
+
+
+@shared_task
+def build_lawful(request_id: str) -> bool:
+    """Make the file of a request of an authority. Whether it is ready."""
+    return lawful.build(uuid.UUID(request_id))
+
+
+def build_lawful_soon(request_id: uuid.UUID) -> None:
+    """:func:`build_lawful` from anywhere. Should it get lost, :func:`lawful_waiting` follows."""
+    tasks.enqueue_soon(build_lawful, str(request_id))
+
+
+@shared_task
+def lawful_waiting() -> int:
+    """Enqueue requests of authorities that nobody works on, and delete files whose time is over. Returns how many were
+    enqueued."""
+    found = lawful.building(now_ms())
+    for request_id in found:
+        tasks.enqueue(build_lawful, str(request_id))
+    try:
+        lawful.expire(now_ms())
+    except ArchivesUnavailable:
+        log.warning("files of authorities stay for a while")
     return len(found)
 
 

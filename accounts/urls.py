@@ -1,6 +1,19 @@
 from django.urls import path
 
-from accounts.apis import appeals, auth, contacts, devices, exports, keys, linking, me, phone, pin, privacy
+from accounts.apis import (
+    appeals,
+    auth,
+    consents,
+    contacts,
+    devices,
+    exports,
+    keys,
+    linking,
+    me,
+    phone,
+    pin,
+    privacy,
+)
 
 urlpatterns = [
     path("appeals/<str:token>", appeals.appeal),
@@ -14,6 +27,7 @@ urlpatterns = [
     path("auth/pin", pin.PinView.as_view()),
     path("auth/phone", phone.PhoneView.as_view()),
     path("me", me.MeView.as_view()),
+    path("me/consents", consents.ConsentsView.as_view()),
     path("me/export", exports.ExportsView.as_view()),
     path("me/export/<uuid:export_id>", exports.ExportView.as_view()),
     path("me/photo", me.PhotoView.as_view()),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from accounts.archives import ArchivesUnavailable
-from media.storage import Storage, StorageUnavailable, storage
+from media.storage import NotStored, Storage, StorageUnavailable, storage
 from media.storage.interface import LEAST_PART, Part
 
 PREFIX: Final = "exports/"
@@ -58,6 +58,14 @@ class StoredArchives:
             except BaseException:
                 here.abort(key, token)  # of who is killed, the sweep of the storage does it after a day
                 raise
+        except StorageUnavailable as error:
+            raise ArchivesUnavailable from error
+
+    def read(self, name: str) -> Iterator[bytes]:
+        try:
+            yield from storage().stream(PREFIX + name)
+        except NotStored:
+            return
         except StorageUnavailable as error:
             raise ArchivesUnavailable from error
 

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import Account
+from accounts.services.holds import held as legally_held
 from media.models import Media, Reference, Rendition, State, Upload
 from media.services import contents, uploads
 from media.services.holds import open_holds
@@ -55,10 +56,13 @@ def step(owner_id: uuid.UUID) -> bool:
 
 
 def _due() -> QuerySet[Media]:
-    """Uploads of accounts that ended whose time has come. What moderators have yet to look at stays until they have."""
+    """Uploads of accounts that ended whose time has come. What moderators have yet to look at stays until they have, and
+    what a legal hold keeps until it ends."""
     over = Q(owner__retired_at__lte=now_ms() - contents.carried_ms())
     held = Exists(open_holds().filter(media=OuterRef("pk")))
-    ended = Media.objects.filter(over | ~_CARRIED, ~held, owner__retired_at__isnull=False)
+    ended = Media.objects.filter(
+        over | ~_CARRIED, ~held, ~legally_held("owner_id"), owner__retired_at__isnull=False
+    )
     return ended.exclude(state=State.GONE)
 
 

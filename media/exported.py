@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from accounts.archives import ArchivesUnavailable
 from accounts.export_rows import lines
 from accounts.stores import Part, Person
 from media.models import Media, Rendition
 from media.storage import NotStored, StorageUnavailable, storage
-
-#: Bytes of files in one archive, the newest first; of the others the list says what they are.
-MOST_BYTES: Final = 2 * 2**30
+from whatsapp.infra.limits import LIMITS
 
 
 def parts(person: Person) -> Iterator[Part]:
     yield lines("media/uploads.jsonl", _uploads(person.user_id))
-    left = MOST_BYTES
+    left = LIMITS.export_files_bytes
     for media_id, key, size in _files(person.user_id):
         if size <= left:
             left -= size

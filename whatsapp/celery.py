@@ -121,10 +121,11 @@ def _in_worker(sender: Any, **_: Any) -> None:
     workers.serve(lambda: {"broker": bool(depths()), "sweep": turns()})
     if "maintenance" in app.amqp.queues.consume_from:
         from accounts import case_figures
-        from accounts.services import retention
+        from accounts.services import holds, retention
 
         retention.show()
         case_figures.show()
+        holds.show()
     if "media" in app.amqp.queues.consume_from:
         from media import watching
         from media.pipeline.process import work_folder

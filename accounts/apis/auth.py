@@ -65,6 +65,12 @@ class VerifyInput(serializers.Serializer):
     deviceId = TextField(
         max_length=36, required=False, allow_blank=True, help_text="of the installation, as in `register`"
     )
+    termsVersion = TextField(
+        max_length=64,
+        required=False,
+        allow_blank=True,
+        help_text="of the terms that the person agrees to; asked for by `forbidden` with details {termsRequired}",
+    )
 
 
 class RefreshInput(serializers.Serializer):
@@ -180,7 +186,10 @@ class VerifyView(PublicView):
 
         A right code of an account with a PIN, on a new device and without `pin`, is answered by `forbidden` with `details`
         {pinRequired: true, until}; with a wrong one also pinWrong: true. The code stays good, so it is sent again with the PIN.
-        From `until` (ms) on, `startAnew: true` begins with a new account, and the old one ends."""
+        From `until` (ms) on, `startAnew: true` begins with a new account, and the old one ends.
+
+        Where terms are to be agreed to, and this account has not agreed to those of now, `termsVersion` has to name them;
+        else it is `forbidden` with `details` {termsRequired: the version}. The code stays good then, too."""
         data = VerifyInput(data=request.data)
         data.is_valid(raise_exception=True)
         given = data.validated_data
@@ -198,6 +207,7 @@ class VerifyView(PublicView):
                     device_id=given.get("deviceId"),
                     pin=given.get("pin"),
                     start_anew=bool(given.get("startAnew")),
+                    terms_version=given.get("termsVersion"),
                 )
             )
 

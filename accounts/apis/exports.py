@@ -66,7 +66,7 @@ class ExportView(APIView):
             "exportId": _ID,
             "state": "ready",
             "askedAt": samples.AT,
-            "expiresAt": samples.AT + exports.KEPT_MS,
+            "expiresAt": samples.AT + 7 * 86_400_000,
             "size": 48_213,
             "url": "/media/blobs/exports/5d2c7d1e5b1c4f0e9f0a3b8f6a1d2c44?…",
         },

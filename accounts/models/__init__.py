@@ -4,6 +4,7 @@ from accounts.models.account import Account, phone_hash
 from accounts.models.allowance import Allowance
 from accounts.models.block import Block
 from accounts.models.case import CATEGORIES, Case, CaseTrigger
+from accounts.models.consent import Consent
 from accounts.models.contact import Contact
 from accounts.models.device import Device
 from accounts.models.device_link import DeviceLink
@@ -12,6 +13,8 @@ from accounts.models.export import Export
 from accounts.models.identity import Identity, IdentityNews
 from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
+from accounts.models.lawful_request import LawfulRequest
+from accounts.models.legal_hold import LegalHold
 from accounts.models.limit_hit import LimitHit
 from accounts.models.limit_override import LimitOverride
 from accounts.models.picture import Photo, Picture
@@ -32,6 +35,7 @@ __all__ = [
     "Block",
     "Case",
     "CaseTrigger",
+    "Consent",
     "Contact",
     "Device",
     "DeviceKeys",
@@ -42,6 +46,8 @@ __all__ = [
     "IdentityNews",
     "InstallationBan",
     "KeptAnswer",
+    "LawfulRequest",
+    "LegalHold",
     "LimitHit",
     "LimitOverride",
     "Photo",

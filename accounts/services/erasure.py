@@ -47,6 +47,10 @@ _NOT_BY_ONE: Final = (State.VERIFYING, State.DONE)
 _held: Callable[[uuid.UUID], bool] | None = None
 
 
+class _Held(Exception):
+    """A hold came while the erasure was under way."""
+
+
 def bind_holds(is_held: Callable[[uuid.UUID], bool]) -> None:
     global _held
     _held = is_held
@@ -110,8 +114,7 @@ def step(pk: int) -> str:
         return ""
     person = persons.unseal(bytes(erasure.identifiers or b""), str(erasure.user))
     try:
-        if _held is not None and _held(erasure.user):
-            return _put(erasure, state=State.HELD, next_at=now + HELD_MS, error="")
+        _check_hold(erasure)
         if erasure.state in (State.SOFT, State.HELD):
             erasure.state = State.ERASING
             erasure.save(update_fields=["state"])
@@ -123,10 +126,18 @@ def step(pk: int) -> str:
             faults.point("erasure-verifying")
         # Searched together with others: see accounts/services/verification.py.
         return _put(erasure, state=State.VERIFYING, next_at=now_ms() + GATHER_MS, error="")
+    except _Held:
+        return _put(erasure, state=State.HELD, next_at=now + HELD_MS, error="")
     except Exception as error:
         log.warning("an erasure stays for a while: %s", type(error).__name__)
         metrics.count("erasure", "failed")
         return retry(erasure, type(error).__name__)
+
+
+def _check_hold(erasure: Erasure) -> None:
+    """Before anything is deleted: one may have come since the step began."""
+    if _held is not None and _held(erasure.user):
+        raise _Held
 
 
 def _take(pk: int, now: int) -> Erasure | None:
@@ -157,7 +168,7 @@ def _erase(erasure: Erasure, person: Person) -> int | None:
             continue
         if getattr(store, "last", False) and again:
             break
-        at = _erase_store(store, person)
+        at = _erase_store(erasure, store, person)
         if at:
             again.append(at)
             continue
@@ -167,9 +178,10 @@ def _erase(erasure: Erasure, person: Person) -> int | None:
     return min(again) if again else None
 
 
-def _erase_store(store: Store, person: Person) -> int:
+def _erase_store(erasure: Erasure, store: Store, person: Person) -> int:
     at = 0
     for _ in range(CALLS):
+        _check_hold(erasure)
         at = store.erase(person, now=now_ms())
         if at == 0 or at > now_ms():
             return at

@@ -25,13 +25,10 @@ from accounts.services.persons import person_of
 from accounts.stores import Part, Person
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.retention import DAY_MS
 from whatsapp.wire.errors import Code
 
-#: Who asks again within a day gets the one of that day.
-EVERY_MS: Final = DAY_MS
-#: A file is there for so long after it was asked for.
-KEPT_MS: Final = 7 * DAY_MS
 #: How long a row tells that there was one.
 ROW_KEPT_MS: Final = 30 * DAY_MS
 LEASE_MS: Final = 120_000
@@ -57,10 +54,10 @@ def ask(*, account: Account, now: int) -> Export:
         newest = Export.objects.filter(account=account).order_by("-asked_at").first()
         if newest is not None and (
             newest.state == Export.State.WAITING
-            or (newest.state == Export.State.READY and newest.asked_at > now - EVERY_MS)
+            or (newest.state == Export.State.READY and newest.asked_at > now - LIMITS.export_every_ms)
         ):
             return newest
-        return Export.objects.create(account=account, asked_at=now, expires_at=now + KEPT_MS)
+        return Export.objects.create(account=account, asked_at=now, expires_at=now + LIMITS.export_kept_ms)
 
 
 def of(*, account: Account, export_id: uuid.UUID) -> Export:
@@ -123,7 +120,7 @@ def expire(now: int, limit: int = 500) -> int:
             state=Export.State.EXPIRED, worker=None, leased_until=0
         )
     Export.objects.filter(state=Export.State.EXPIRED, expires_at__lte=now - ROW_KEPT_MS).delete()
-    return gone + archives().sweep(now - KEPT_MS - DAY_MS)
+    return gone + archives().sweep(now - LIMITS.export_kept_ms - DAY_MS)
 
 
 def forget(user_id: uuid.UUID) -> None:

@@ -12,7 +12,7 @@ from django.db.models import Max
 from accounts import endings, profiles
 from accounts.limits import DAY_MS
 from accounts.models import Account, Block, Contact, Device, Pin, Privacy
-from accounts.services import erasure, identities
+from accounts.services import erasure, holds, identities
 from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
 from accounts.services.photos import take_photo
@@ -41,23 +41,31 @@ def retire(*, account: Account, now: int) -> None:
     """Take number, PIN, devices, profile, photo, address book, blocks, settings and drafts from an account; its id stays in the
     logs of its conversations until the erasure of the rest, which begins with this (``services/erasure.py``).
 
+    Under a legal hold profile, photo, address book, blocks, settings and drafts stay in their rows, seen by nobody, and the
+    number in the erasure's; the erasure that follows the hold takes them.
+
     Call it inside a transaction, with the account's row locked.
     """
     erasure.begin(account=account, now=now)  # first: it notes what the rest of this deletes
     # In the order of their keys, as whoever bans an installation locks them.
     for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
         end_device(device=device, now=now, reason="ended")
-    Contact.objects.filter(owner=account).delete()
-    Block.objects.filter(owner=account).delete()
-    Privacy.objects.filter(account=account).delete()
     Pin.objects.filter(account=account).delete()
     forget_everywhere(account=account, now=now)
     identities.forget(account=account)
-    store.forget_flags(str(account.pk))
-    take_photo(account)
+    if not holds.is_held(account.pk):
+        _empty(account)
     account.phone, account.retired_at = None, now
-    account.name = account.about = account.language = ""
     account.save(update_fields=["phone", "phone_hash", "retired_at", "name", "about", "language"])
     profiles.changed(user_id=str(account.pk))
     endings.ended(str(account.pk))
     metrics.count("accounts", "retired")
+
+
+def _empty(account: Account) -> None:
+    Contact.objects.filter(owner=account).delete()
+    Block.objects.filter(owner=account).delete()
+    Privacy.objects.filter(account=account).delete()
+    store.forget_flags(str(account.pk))
+    take_photo(account)
+    account.name = account.about = account.language = ""

@@ -12,7 +12,7 @@ from accounts.errors import Refused, banned
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
 from accounts.residency import check_region, home_of
-from accounts.services import codes, pins, prekeys, recycling
+from accounts.services import codes, consents, pins, prekeys, recycling
 from accounts.services.codes import Asker
 from accounts.services.devices import link_device
 from accounts.services.sessions import Tokens, is_good, known_device, start_session
@@ -83,6 +83,7 @@ def verify(
     device_id: str | None = None,
     pin: str | None = None,
     start_anew: bool = False,
+    terms_version: str | None = None,
 ) -> Tokens:
     """Exchange a code for a session: of a new account, a new device of an account, or the device that ``refresh_token`` names.
 
@@ -91,7 +92,7 @@ def verify(
 
     Raises :class:`Refused`: ``unauthenticated`` (wrong, expired, or no code: not told apart), ``rate_limited`` (the attempts
     of this code, of the day, or at the PIN are used up), ``banned``, ``limit_exceeded`` (devices), ``forbidden`` ({pinRequired,
-    until}, {pinWrong}), ``wrong_region``, ``unavailable``. A code refused for anything but itself stays good.
+    until}, {pinWrong}, {termsRequired}), ``wrong_region``, ``unavailable``. A code refused for anything but itself stays good.
     """
     now = now_ms()
     asker = Asker(address, installation_hash(device_id))
@@ -111,9 +112,13 @@ def verify(
                 installation=asker.installation or stored,
                 pin=pin,
                 start_anew=start_anew,
+                terms_version=terms_version,
                 now=now,
             )
             if isinstance(opened, Tokens):
+                consents.note_terms(
+                    user_id=opened.user_id, device_id=opened.device_id, version=terms_version, now=now
+                )
                 codes.use_up(found)
                 return opened
             refusal = opened
@@ -129,6 +134,7 @@ def _open(
     installation: bytes | None,
     pin: str | None,
     start_anew: bool,
+    terms_version: str | None,
     now: int,
 ) -> Tokens | Refused:
     """A refusal that is returned has to be committed; nothing else has changed then."""
@@ -159,6 +165,7 @@ def _open(
             raise pins.required(until=until)
     elif device is None and recycling.changed_hands(account=account, now=now):
         account = _another(account, phone, now)
+    consents.check_terms(account=account, version=terms_version)
     if device is None:
         try:
             device = link_device(

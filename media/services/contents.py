@@ -155,7 +155,7 @@ def drop_unused(now: int) -> int:
 
 def _declare_gone(media: Media, now: int) -> bool:
     """Before its files go: nobody may send it any more (``media/attaching.py``). False: a message carries it; it is looked at
-    again when the last one of now has expired, or is deleted. Or moderators have yet to look at it."""
+    again when the last one of now has expired, or is deleted. Or moderators have yet to look at it, or the law keeps it."""
     with transaction.atomic():
         if not faults.off("unused_lock"):
             # Whoever notes a message (its foreign key locks this row) either waits, and then sees what was declared, or is seen
@@ -165,7 +165,7 @@ def _declare_gone(media: Media, now: int) -> bool:
         if last is not None:
             Media.objects.filter(pk=media.pk).update(look_at=max(last + carried_ms(), now) + 1)
             return False
-        if holds.held(media.pk):
+        if holds.held(media):
             Media.objects.filter(pk=media.pk).update(look_at=now + DAY_MS)
             return False
         ready = Media.objects.filter(pk=media.pk, state__in=(State.READY, State.REFUSED))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from django.db.models import QuerySet
 
 from accounts.models import Case
+from accounts.services.holds import is_held
 from media.models import USABLE, Hold, Media
 
 
@@ -28,8 +29,9 @@ def open_holds() -> QuerySet[Hold]:
     return Hold.objects.exclude(case__state=Case.State.CLOSED)
 
 
-def held(media_id: uuid.UUID) -> bool:
-    return open_holds().filter(media=media_id).exists()
+def held(media: Media) -> bool:
+    """By a case that is open, or by a legal hold of who uploaded it."""
+    return open_holds().filter(media=media).exists() or is_held(media.owner_id)
 
 
 def prune() -> int:

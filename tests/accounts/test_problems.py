@@ -24,6 +24,8 @@ CLOSED = [
     ("GET", "/me"),
     ("PATCH", "/me"),
     ("DELETE", "/me"),
+    ("GET", "/me/consents"),
+    ("POST", "/me/consents"),
     ("GET", "/devices"),
     ("DELETE", f"/devices/{SOME_ID}"),
     ("PUT", f"/devices/{SOME_ID}/push"),

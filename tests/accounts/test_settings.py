@@ -139,6 +139,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "accounts.tasks.prune",
         "accounts.tasks.retention_check",
         "accounts.tasks.exports_waiting",
+        "accounts.tasks.lawful_waiting",
         "chats.tasks.fsck",
         "accounts.tasks.tell_identities",
         "accounts.tasks.unlink_idle",

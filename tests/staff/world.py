@@ -18,7 +18,7 @@ from django_celery_beat.models import (
 )
 from PIL import Image
 
-from accounts.models import Case, LimitOverride, Sanction
+from accounts.models import Case, Consent, LawfulRequest, LegalHold, LimitOverride, Sanction
 from accounts.services import limit_overrides
 from delivery.ids import uuid7
 from delivery.models import Direct, Event, Head, Member, Pending
@@ -50,6 +50,9 @@ class World:
     sanction: Sanction
     override: LimitOverride
     case: Case
+    hold: LegalHold
+    lawful: LawfulRequest
+    consent: Consent
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
@@ -89,6 +92,23 @@ class World:
             f"{accounts}/device/{device}/end/",
             f"{accounts}/device/{device}/ban/",
             f"{accounts}/device/{device}/lift/",
+            f"{accounts}/legalhold/",
+            f"{accounts}/legalhold/?q={user}",
+            f"{accounts}/legalhold/place/",
+            f"{accounts}/legalhold/{self.hold.pk}/change/",
+            f"{accounts}/legalhold/{self.hold.pk}/history/",
+            f"{accounts}/legalhold/{self.hold.pk}/review/",
+            f"{accounts}/legalhold/{self.hold.pk}/release/",
+            f"{accounts}/lawfulrequest/",
+            f"{accounts}/lawfulrequest/?state__exact=asked",
+            f"{accounts}/lawfulrequest/?q=4 Js 118/26",
+            f"{accounts}/lawfulrequest/ask/",
+            f"{accounts}/lawfulrequest/{self.lawful.pk}/change/",
+            f"{accounts}/lawfulrequest/{self.lawful.pk}/history/",
+            f"{accounts}/lawfulrequest/{self.lawful.pk}/fetch/",
+            f"{accounts}/consent/",
+            f"{accounts}/consent/?q={user}",
+            f"{accounts}/consent/{self.consent.pk}/change/",
             "/admin/online/",
             f"/admin/online/?q={user}",
             f"/admin/online/end/?device={device}",
@@ -222,7 +242,37 @@ def make_world() -> World:
         by="colleague",
     )
     case = report(ann, "harassment", by=bob, note="It goes on.", said=[("One more word.", "verified")])
-    return World(ann, bob, conversation, job, run, parked, photo, blocked, approval, sanction, override, case)
+    hold = LegalHold.objects.create(
+        user=ann.user_id, matter="4 Js 117/26", placed_at=now - 9_000_000, placed_by="colleague", review_at=now + 864_000_000
+    )  # fmt: skip
+    lawful = LawfulRequest.objects.create(
+        authority="Local Court", reference="4 Js 118/26", legal_basis="Order of 2 November, section 100g", users=[ann.user_id],
+        since=now - 864_000_000, until=now, asked_by="colleague", asked_at=now - 60_000,
+    )  # fmt: skip
+    consent = Consent.objects.create(
+        account_id=ann.user_id,
+        document="terms",
+        version="2026-11",
+        given_at=now - 86_400_000,
+        device=ann.device_id,
+    )
+    return World(
+        ann,
+        bob,
+        conversation,
+        job,
+        run,
+        parked,
+        photo,
+        blocked,
+        approval,
+        sanction,
+        override,
+        case,
+        hold,
+        lawful,
+        consent,
+    )
 
 
 def _notified(ann: Person, bob: Person, now: int) -> None:

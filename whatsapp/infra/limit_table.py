@@ -221,6 +221,16 @@ TABLE: Final = MappingProxyType(
         # what a user shows
         "profile_changes_per_hour": _window(USER, WORK, 0, 1_000),
         "photos_per_hour": _window(USER, WORK, 0, 1_000),
+        # what is kept of a user, and given to it
+        "consents_per_hour": _window(USER, WORK),
+        "consents_listed": _size(),
+        "export_every_ms": _time(USER),
+        "export_kept_ms": _time(),
+        "lawful_users": _size(),
+        "lawful_range_ms": _time(),
+        "lawful_events": _size(),
+        "lawful_kept_ms": _time(),
+        "export_files_bytes": _size(),
         # pictures
         "image_bytes": _size(),
         "image_pixels": _size(),

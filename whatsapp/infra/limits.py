@@ -91,6 +91,16 @@ class Limits:
     # what a user shows of itself; fail closed
     profile_changes_per_hour: int = 60  # of name, about and language
     photos_per_hour: int = 20  # each costs 0.1 to 0.5 s of a processor
+    # what is kept of a user, and given to it
+    consents_per_hour: int = 60  # given and taken back; fails closed
+    consents_listed: int = 500  # the newest, of a user
+    export_every_ms: int = 24 * 3_600_000  # who asks for another one before gets the same
+    export_kept_ms: int = 7 * 24 * 3_600_000  # then the file is gone
+    lawful_users: int = 20  # in one request of an authority
+    lawful_range_ms: int = 731 * 24 * 3_600_000  # the longest time that one asks for
+    lawful_events: int = 200_000  # in one file
+    lawful_kept_ms: int = 3 * 24 * 3_600_000  # then the file is gone, fetched or not
+    export_files_bytes: int = 2 * 2**30  # of uploads in one archive; all others are listed
     # pictures
     image_bytes: int = 524_288  # of an uploaded icon or photo
     image_pixels: int = 25_000_000  # of what is decoded

@@ -15,6 +15,13 @@ APPEAL_URL = os.environ.get("APPEAL_URL", "")
 #: ``https://chat.example``, as people reach this system: addresses that are sent to them begin with it. Empty: they are paths.
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 
+#: Of the terms that everybody agrees to who registers (``termsVersion``). Empty: nobody is asked.
+TERMS_VERSION = os.environ.get("TERMS_VERSION", "").strip()
+#: Names of what each may agree to besides, or not, as in ``diagnostics,newsletter``.
+CONSENT_PURPOSES = tuple(
+    name for name in os.environ.get("CONSENT_PURPOSES", "").replace(",", " ").split() if name
+)
+
 ACCESS_TOKEN_MS = 3_600_000
 REFRESH_TOKEN_MS = 90 * 86_400_000
 #: A file with what TOKEN_KEYS holds, which goes before it; read again while the process runs when it changes.

@@ -37,6 +37,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 120.0,
         "options": {"expires": 120},
     },
+    "accounts-lawful": {
+        "task": "accounts.tasks.lawful_waiting",
+        "schedule": 120.0,
+        "options": {"expires": 120},
+    },
     "accounts-tell-identities": {
         "task": "accounts.tasks.tell_identities",
         "schedule": 60.0,

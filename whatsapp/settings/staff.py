@@ -111,6 +111,24 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "Records",
+                "items": [
+                    _item(
+                        "Legal holds",
+                        "balance",
+                        "accounts_legalhold_changelist",
+                        "accounts.view_legalhold",
+                    ),
+                    _item(
+                        "For authorities",
+                        "policy",
+                        "accounts_lawfulrequest_changelist",
+                        "accounts.view_lawfulrequest",
+                    ),
+                    _item("Consents", "task_alt", "accounts_consent_changelist", "accounts.view_consent"),
+                ],
+            },
+            {
                 "title": "Files",
                 "items": [
                     _item("Files", "perm_media", "media_media_changelist", "media.view_media"),

@@ -11,11 +11,13 @@ class StaffConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import stores
-        from whatsapp.staff import retention  # models are there from here on
+        from whatsapp.staff import lawful, releases, retention  # models are there from here on
         from whatsapp.staff.moderation import decisions
         from whatsapp.staff.stores import StaffStore
 
         decisions.register()
+        lawful.register()
+        releases.register()
         retention.register()
         stores.register(StaffStore())
 
