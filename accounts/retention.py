@@ -25,6 +25,7 @@ from accounts.models import (
     RefreshToken,
     Report,
     RetentionDay,
+    SmsEvent,
     VerificationCode,
 )
 from accounts.services.holds import held
@@ -111,6 +112,15 @@ POLICIES: Final = (
         "24 hours, the longest window",
         _PRUNE,
         lambda now: LimitHit.objects.filter(at__lte=now - DAY_MS),
+    ),
+    Policy(
+        "sms_events",
+        "That a code was sent to some number of a prefix, and whether it came back; no number",
+        ("accounts.SmsEvent",),
+        "fraud with paid messages is seen, and what they cost is bounded",
+        "24 hours",
+        _PRUNE,
+        lambda now: SmsEvent.objects.filter(at__lte=now - DAY_MS),
     ),
     Policy(
         "allowances",
@@ -304,3 +314,4 @@ POLICIES: Final = (
 
 def register() -> None:
     retention.register(POLICIES)
+    retention.impersonal("switches of staff for prefixes of numbers", "accounts.SmsPrefix")

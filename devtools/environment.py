@@ -16,6 +16,8 @@ URL_VARIABLES = ("DATABASE_URL", "HOT_URL", "BROKER_URL", "CACHE_URL")
 #: Limits that hinder local work (names of ``whatsapp/infra/limits.py``). WHATSAPP_LIMITS of the caller goes over them.
 DEVELOPMENT_LIMITS = {
     "registrations_per_ip_day": 100_000,
+    "registration_tries_per_ip_day": 1_000_000,
+    "registration_tries_per_network_day": 1_000_000,
     "otp_sends_per_hour": 1_000,
     "registrations_per_device_day": 100_000,
     "wrong_codes_per_day": 100_000,

@@ -26,7 +26,18 @@ KEPT_KEY_LENGTH: Final = 16
 
 class RegisterInput(serializers.Serializer):
     phoneNumber = PhoneField()
-    captcha = TextField(max_length=4096, required=False, allow_blank=True)
+    challengeAnswer = TextField(
+        max_length=4096,
+        required=False,
+        allow_blank=True,
+        help_text="to the challenge of a refusal: `seed:nonce` of a proof of work, the token of a CAPTCHA",
+    )
+    captcha = TextField(
+        max_length=4096,
+        required=False,
+        allow_blank=True,
+        help_text="the same, of a CAPTCHA that was shown unasked",
+    )
     deviceId = TextField(
         max_length=36,
         required=False,
@@ -122,25 +133,34 @@ class RegisterView(PublicView):
         answer=RegisterOutput,
         status=202,
         example={"expiresAt": samples.AT + 600_000, "retryAfter": 1_200_000},
-        refuses=[Code.RATE_LIMITED, Code.BANNED, Code.UNAVAILABLE, Code.WRONG_REGION],
+        refuses=[Code.RATE_LIMITED, Code.BANNED, Code.FORBIDDEN, Code.UNAVAILABLE, Code.WRONG_REGION],
         idempotent=True,
     )
     def post(self, request: Request) -> Response:
-        """Send a code by SMS. The answer is the same whether the number is known or not."""
+        """Send a code by SMS. The answer is the same whether the number is known or not.
+
+        `forbidden` with `details` {challenge: {kind, …}}: solve it and send the request again with `challengeAnswer`. `kind`
+        `proof_of_work` has `seed`, `bits` and `expiresAt`: find a `nonce` of 1 to 32 ASCII characters for which SHA-256 of
+        `seed:nonce` begins with that many zero bits, and answer `seed:nonce`. `kind` `captcha` has `provider` and `siteKey`:
+        show it, and answer with its token. Other `forbidden` numbers get no code."""
         data = RegisterInput(data=request.data)
         data.is_valid(raise_exception=True)
-        phone = normalize(data.validated_data["phoneNumber"])
+        given = data.validated_data
+        phone = normalize(given["phoneNumber"])
 
         def run() -> Response:
             sent = registration.send_code(
                 phone=phone,
                 address=source_address(request),
-                device_id=data.validated_data.get("deviceId"),
+                device_id=given.get("deviceId"),
                 accept_language=request.headers.get("Accept-Language", ""),
+                challenge_answer=given.get("challengeAnswer") or given.get("captcha") or "",
             )
             return Response({"expiresAt": sent.expires_at, "retryAfter": sent.retry_after}, status=202)
 
-        return once(request, caller=phone, body=data.validated_data, run=run)
+        # An answer is good once: a request that is repeated with the next one is the same request.
+        compared = {name: value for name, value in given.items() if name != "challengeAnswer"}
+        return once(request, caller=phone, body=compared, run=run)
 
 
 class VerifyView(PublicView):

@@ -25,6 +25,7 @@ from accounts.models.refresh_token import RefreshToken
 from accounts.models.report import Report, ReportedMessage
 from accounts.models.retention_day import RetentionDay
 from accounts.models.sanction import Sanction
+from accounts.models.sms_traffic import SmsEvent, SmsPrefix
 from accounts.models.verification_code import VerificationCode
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "ReportedMessage",
     "RetentionDay",
     "Sanction",
+    "SmsEvent",
+    "SmsPrefix",
     "VerificationCode",
     "phone_hash",
 ]

@@ -18,6 +18,7 @@ from django.conf import settings
 
 from accounts import limits
 from accounts.errors import Refused
+from accounts.guards import traffic
 from accounts.limits import DAY_MS
 from accounts.models import Device, VerificationCode
 from whatsapp.infra.limits import LIMITS
@@ -103,6 +104,7 @@ def check(
 
 def use_up(stored: VerificationCode) -> None:
     """The code has done its work; in the transaction of :func:`check`."""
+    traffic.verified(stored.phone, stored.created_at)
     stored.delete()
 
 

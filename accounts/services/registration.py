@@ -9,10 +9,11 @@ from django.db import transaction
 from accounts import limits, sms
 from accounts.appeals import banned_account
 from accounts.errors import Refused, banned
+from accounts.guards import traffic
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
 from accounts.residency import check_region, home_of
-from accounts.services import codes, consents, pins, prekeys, recycling
+from accounts.services import codes, consents, guards, pins, prekeys, recycling
 from accounts.services.codes import Asker
 from accounts.services.devices import link_device
 from accounts.services.sessions import Tokens, is_good, known_device, start_session
@@ -27,18 +28,28 @@ class CodeSent(NamedTuple):
 
 
 def send_code(
-    *, phone: str, address: str, device_id: str | None = None, accept_language: str = ""
+    *,
+    phone: str,
+    address: str,
+    device_id: str | None = None,
+    accept_language: str = "",
+    challenge_answer: str = "",
 ) -> CodeSent:
     """Send a new code, which replaces the old one. Neither the answer nor the work tells whether the number has an account:
     nothing of one is read, its language neither.
 
-    ``device_id`` is the client's installation id, ``accept_language`` the header. Raises :class:`Refused`: ``rate_limited`` by
+    ``device_id`` is the client's installation id, ``accept_language`` the header, ``challenge_answer`` to what
+    :func:`accounts.services.guards.let_in` asked for before; what it raises goes on. Raises :class:`Refused`: ``rate_limited`` by
     address, by installation or by number, ``banned`` (the installation), ``bad_request`` when the number takes no messages,
     ``unavailable`` when the message was not handed over, ``wrong_region`` when the number's country is served elsewhere.
     """
     home_of(phone)
     now = now_ms()
     installation = installation_hash(device_id)
+    guards.count_address(address, now)
+    if installation is not None:
+        check_not_banned(installation=installation, now=now)
+    guards.let_in(phone=phone, address=address, answer=challenge_answer, now=now)
     limits.count(
         scope="register_ip",
         subject=address,
@@ -47,7 +58,6 @@ def send_code(
         now=now,
     )
     if installation is not None:
-        check_not_banned(installation=installation, now=now)
         limits.count(
             scope="register_device",
             subject=installation.hex(),
@@ -58,6 +68,7 @@ def send_code(
     limits.count(
         scope="otp_send", subject=phone, limit=LIMITS.otp_sends_per_hour, window_ms=limits.HOUR_MS, now=now
     )
+    traffic.sent(phone, now)
     code, expires_at = codes.make(phone=phone, asker=Asker(address, installation), now=now)
     try:
         sms.send(to=phone, body=sms.verification(code, phone=phone, accept_language=accept_language))
@@ -66,6 +77,7 @@ def send_code(
             Code.BAD_REQUEST, "This number takes no text messages.", details={"field": "phoneNumber"}
         ) from None
     except sms.SmsUnavailable:
+        traffic.failed(phone, now)
         raise Refused(
             Code.UNAVAILABLE, "The message cannot be sent now; try again.", retry_after_ms=60_000
         ) from None

@@ -172,7 +172,11 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
             monkeypatch.setattr(LIMITS, name, value)
 
     set_limits(
-        registrations_per_ip_day=100_000, otp_sends_per_hour=1_000, wrong_codes_per_address_day=100_000
+        registrations_per_ip_day=100_000,
+        registration_tries_per_ip_day=100_000,
+        registration_tries_per_network_day=100_000,
+        otp_sends_per_hour=1_000,
+        wrong_codes_per_address_day=100_000,
     )
     return set_limits
 

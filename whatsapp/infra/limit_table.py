@@ -37,6 +37,8 @@ class Scope(StrEnum):
     SESSION = "session"  # one socket
     PHONE = "phone number"
     ADDRESS = "IP address"
+    NETWORK = "network"  # its /24, or /48 of IPv6
+    PREFIX = "prefix of numbers"
     PHONE_ADDRESS = "phone number and address"
     INSTALLATION = "installation"  # the ``deviceId`` that a client gives
     PAIR = "two users"
@@ -159,6 +161,18 @@ TABLE: Final = MappingProxyType(
         "otp_sends_per_hour": _window(Scope.PHONE, MONEY),
         "registrations_per_ip_day": _window(Scope.ADDRESS, MONEY),
         "registrations_per_device_day": _window(Scope.INSTALLATION, MONEY),
+        "registration_tries_per_ip_day": _window(Scope.ADDRESS, MONEY),
+        "registration_tries_per_network_day": _window(Scope.NETWORK, MONEY),
+        "work_bits": _parameter(Scope.THING),
+        "work_ttl_ms": _time(),
+        "sms_units_per_day": About(How.ROWS, Scope.ALL, MONEY),
+        "sms_units_per_prefix_day": About(How.ROWS, Scope.PREFIX, MONEY),
+        "sms_judged_from": _parameter(Scope.PREFIX, MONEY),
+        "sms_slowed_percent": _parameter(Scope.PREFIX, MONEY),
+        "sms_challenged_percent": _parameter(Scope.PREFIX, MONEY),
+        "sms_blocked_percent": _parameter(Scope.PREFIX, MONEY),
+        "sms_slowed_per_hour": _window(Scope.PREFIX, MONEY),
+        "sms_block_ms": _time(Scope.PREFIX),
         "code_attempts": About(How.TRIES, Scope.CODE, GUESSES),
         "wrong_codes_per_day": _window(Scope.PHONE, GUESSES),
         "wrong_codes_per_asker_day": _window(Scope.PHONE_ADDRESS, GUESSES),

@@ -22,6 +22,20 @@ class Limits:
     otp_sends_per_hour: int = 3
     registrations_per_ip_day: int = 10
     registrations_per_device_day: int = 5  # of the ``deviceId`` that the client gives
+    registration_tries_per_ip_day: int = 40  # refused ones too
+    registration_tries_per_network_day: int = 1_000  # of a /24, or a /48
+    work_bits: int = 18  # zero bits that a proof of work begins with: about 2^18 hashes, half a second
+    work_ttl_ms: int = 300_000  # from the challenge to its answer
+    sms_units_per_day: int = (
+        5_000_000  # spent on codes, in the units of SMS_PRICES; without prices 100,000 messages
+    )
+    sms_units_per_prefix_day: int = 500_000
+    sms_judged_from: int = 30  # codes to a prefix within six hours; fewer say nothing
+    sms_slowed_percent: int = 50  # of the codes came back: fewer, and the prefix is slowed
+    sms_challenged_percent: int = 30
+    sms_blocked_percent: int = 10
+    sms_slowed_per_hour: int = 60  # codes to such a prefix
+    sms_block_ms: int = 4 * 3_600_000
     code_attempts: int = 5  # wrong ones a code, of who asked for it; as many of all others together
     wrong_codes_per_day: int = 50  # of a number, whoever gives them
     wrong_codes_per_asker_day: int = 10  # of a number, from one address that asked for the code

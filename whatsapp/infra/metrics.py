@@ -218,6 +218,7 @@ _counted = {
             "http_refused": "Connections and requests refused before anything read them, by reason.",
             "handed_over": "Connections between gateways and api processes: given, or why not; taken, or refused.",
             "sms": "Text messages handed over, or not.",
+            "registrations": "Requests for a code by what guards did: challenged, solved, unsolved, refused why; guards away.",
             "sms_receipts": "Delivery receipts of text messages, by state.",
             "smpp": "What happened on connections to message centres.",
             "media": "Work on uploaded files by where it ended (ready, refused, waits), and requests that found no room (busy).",

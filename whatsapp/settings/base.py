@@ -17,6 +17,7 @@ from whatsapp.settings.cassandra import *  # noqa: F403
 from whatsapp.settings.databases import *  # noqa: F403
 from whatsapp.settings.devices import *  # noqa: F403
 from whatsapp.settings.fsck import *  # noqa: F403
+from whatsapp.settings.guards import *  # noqa: F403
 from whatsapp.settings.moderation import *  # noqa: F403
 from whatsapp.settings.pins import *  # noqa: F403
 from whatsapp.settings.push import *  # noqa: F403

@@ -9,6 +9,7 @@ from .database import Database
 from .duties import Timing
 from .entry import Entry
 from .errors import (
+    CaptchaRequired,
     ClientError,
     Closed,
     DatabaseBroken,
@@ -60,6 +61,7 @@ __all__ = [
     "JSON",
     "Backoff",
     "BroadcastList",
+    "CaptchaRequired",
     "Chat",
     "Client",
     "ClientError",

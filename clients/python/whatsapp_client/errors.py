@@ -40,6 +40,16 @@ class Forbidden(RestError):
     """The user may see it, but not do this: the role is missing."""
 
 
+class CaptchaRequired(Forbidden):
+    """A code is sent once a person has solved a CAPTCHA: show it (``provider``, ``site_key``), and give its token to
+    ``rest.register(…, challenge_answer=token)``."""
+
+    def __init__(self, refusal: Forbidden, challenge: dict[str, Any]) -> None:
+        super().__init__(refusal.status, refusal.code, refusal.message, details=refusal.details)
+        self.provider = str(challenge.get("provider", ""))
+        self.site_key = str(challenge.get("siteKey", ""))
+
+
 class Gone(RestError):
     """An invite that has expired, was revoked or is used up."""
 

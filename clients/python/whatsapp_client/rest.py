@@ -13,9 +13,11 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from typing import IO, Any, TypeVar
 
-from .errors import REST_ERRORS, RestError, Unreachable
+from . import proof
+from .errors import REST_ERRORS, Forbidden, RestError, Unreachable
 from .session import Session, new_key
 
+PROOFS = 2  # of work that are done for one code: the first may come too late
 MAX_PROBLEM = 65_536  # bytes of a refusal that are looked at
 T = TypeVar("T")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -49,9 +51,19 @@ class Rest:
         self._opener = opener_of(url)
 
     # -- registration --------------------------------------------------------------------------------------
-    async def register(self, phone_number: str) -> dict[str, Any]:
-        """Ask for a code by SMS. ``{expiresAt, retryAfter}``."""
-        return await self.call("POST", "/auth/register", {"phoneNumber": phone_number}, authenticated=False)
+    async def register(self, phone_number: str, *, challenge_answer: str = "") -> dict[str, Any]:
+        """Ask for a code by SMS. ``{expiresAt, retryAfter}``. A proof of work that the server asks for is done here, in a thread.
+        :class:`CaptchaRequired`: once more, with the token of a CAPTCHA as ``challenge_answer``."""
+        body = {"phoneNumber": phone_number}
+        for _ in range(PROOFS):
+            if challenge_answer:
+                body["challengeAnswer"] = challenge_answer
+            try:
+                return await self.call("POST", "/auth/register", body, authenticated=False)
+            except Forbidden as error:
+                challenge_answer = await proof.answer(error)
+        body["challengeAnswer"] = challenge_answer
+        return await self.call("POST", "/auth/register", body, authenticated=False)
 
     async def verify(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whatsapp_client import ClientError, DatabaseInUse, MediaRefused, RestError, Unreachable
+from whatsapp_client import CaptchaRequired, ClientError, DatabaseInUse, MediaRefused, RestError, Unreachable
 
 from . import text
 from .clock import duration
@@ -43,6 +43,8 @@ def explain(error: ClientError) -> str:
         return (
             _REFUSED.get(error.reason) or f"The server refuses this file: {text.one_line(error.reason)[:60]}."
         )
+    if isinstance(error, CaptchaRequired):
+        return "The server wants to see a person first, which a terminal cannot show. Register on a telephone, and link this one."
     if isinstance(error, RestError):
         if error.code == "rate_limited" or error.status == 429:
             wait = duration(error.retry_after) if error.retry_after else "a while"
