@@ -15,7 +15,7 @@ from delivery.sending import Forward
 from delivery.session import Session
 from delivery.store.values import Send
 from delivery.view import pack_extra
-from whatsapp.infra import metrics
+from whatsapp.infra import metrics, residency
 from whatsapp.infra.limits import LIMITS
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
@@ -112,6 +112,10 @@ def admitted(connection: Connection, session: Session, frame: Written, size: int
     over = rate.take(now * 1000, session.limits.messages_per_minute, 60_000)
     if over:
         refuse(connection, frame, Code.RATE_LIMITED, "too many messages", max(1, round(over)))
+        return None
+    if not residency.holds(frame.conversation_id):
+        details = residency.details_of(frame.conversation_id)
+        refuse(connection, frame, Code.WRONG_REGION, residency.ELSEWHERE, details=details)
         return None
     return now
 

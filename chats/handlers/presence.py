@@ -6,6 +6,7 @@ import asyncio
 
 from chats.connection import Connection
 from delivery.session import Session, State
+from whatsapp.infra import residency
 from whatsapp.infra.limits import LIMITS, Rate
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
@@ -59,6 +60,10 @@ def typing(connection: Connection, session: Session, frame: frames.Typing) -> No
         connection.error(
             Code.RATE_LIMITED, "too much typing here", frame.ref, retry_after_ms=max(1, round(over))
         )
+        return
+    if not residency.holds(frame.conversation_id):
+        details = residency.details_of(frame.conversation_id)
+        connection.error(Code.WRONG_REGION, residency.ELSEWHERE, frame.ref, details=details)
         return
     connection.gateway.node.typing.typing(session, frame.conversation_id, frame.active, frame.kind, frame.ref)
 

@@ -8,7 +8,7 @@ import uuid
 from chats.connection import Connection
 from delivery.receipts import FLUSH_S
 from delivery.session import Session
-from whatsapp.infra import faults
+from whatsapp.infra import faults, residency
 from whatsapp.wire import frames
 from whatsapp.wire.errors import Code
 
@@ -17,7 +17,17 @@ LOOKUPS_PER_MINUTE = 600
 
 
 def ack(connection: Connection, session: Session, frame: frames.Ack) -> None:
-    _ack(connection, session, frame.positions)
+    positions = frame.positions
+    elsewhere = [conversation for conversation in positions if not residency.holds(conversation)]
+    if elsewhere:
+        _refuse(connection, elsewhere[0], frame.ref)
+        positions = {one: seq for one, seq in positions.items() if one not in elsewhere}
+    _ack(connection, session, positions)
+
+
+def _refuse(connection: Connection, conversation: str, ref: str) -> None:
+    details = {**residency.details_of(conversation), "conversationId": conversation}
+    connection.error(Code.WRONG_REGION, residency.ELSEWHERE, ref, details=details)
 
 
 def _ack(connection: Connection, session: Session, positions: dict[str, int]) -> None:
@@ -32,6 +42,9 @@ def _ack(connection: Connection, session: Session, positions: dict[str, int]) ->
 
 def status_update(connection: Connection, session: Session, frame: frames.StatusUpdate) -> None:
     up_to, conversation = frame.up_to, frame.conversation_id
+    if not residency.holds(conversation):
+        _refuse(connection, conversation, frame.ref)
+        return
     if up_to is not None and frame.status == "delivered":
         _ack(connection, session, {conversation: up_to})
     elif up_to is not None and (

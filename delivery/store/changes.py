@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from delivery.store import door
 from delivery.store.operation import Operation, Query, numbers, uuids
 from delivery.store.values import Change, Changed, RosterHead, TimerSet
 
@@ -16,6 +17,7 @@ NO_DEVICE = "00000000-0000-0000-0000-000000000000"
 
 def create_group(conversation: str, now: int) -> Operation[None]:
     """See :meth:`Store.create_group`."""
+    door.check(conversation)
     yield Query(_CREATE, (conversation, now))
 
 
@@ -64,6 +66,7 @@ def change(
     writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
 ) -> Operation[Changed]:
     """See :meth:`Store.change`."""
+    door.check_changes(conversation, changes)
     locked = yield Query(_LOCK, (conversation,))
     if not locked or not changes:
         return Changed([], 0)
@@ -130,6 +133,7 @@ def set_timer(
     writer: str, conversation: str, sender: str, message_id: str, seconds: int, extra: bytes, now: int
 ) -> Operation[TimerSet | None]:
     """See :meth:`Store.set_timer`."""
+    door.check(conversation)
     rows = yield Query(_TIMER, (writer, conversation, sender, NO_DEVICE, message_id, seconds, extra, now))
     seq, row, withheld = rows[0]
     return None if seq is None else TimerSet(seq, row, withheld)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from django.db import connections, transaction
 
-from delivery.store import pending
+from delivery.store import door, pending
 from delivery.store.interface import Unavailable
 from delivery.store.pending import Elsewhere
 from delivery.store.values import Change, Changed, Flags, OwnFlags, TimerSet
@@ -139,6 +139,7 @@ class DeferredStore:
         (found,) = self._ask(lambda store: store.directs([(a, b)]))
         if found:
             return str(found)
+        door.check(new_id)
         low, high = sorted((a, b))
         self._defer(new_id, pending.OpenDirect(low, high, new_id, now), pair=pending.pair_of(a, b), must=True)
         return new_id
@@ -190,6 +191,7 @@ class DeferredStore:
     # -- members and timers
 
     def create_group(self, conversation: str, now: int) -> None:
+        door.check(conversation)
         self._defer(conversation, pending.CreateGroup(conversation, now))
 
     def change(
@@ -202,6 +204,7 @@ class DeferredStore:
         then: Callable[[Changed], None] | None = None,
     ) -> Changed:
         """Nothing is known of the seqs before the commit: they are told to ``then``."""
+        door.check_changes(conversation, changes)
         self._defer(
             conversation, pending.ChangeMembers(writer, conversation, sender, list(changes), now), then
         )
@@ -219,6 +222,7 @@ class DeferredStore:
         then: Callable[[TimerSet | None], None] | None = None,
     ) -> TimerSet | None:
         """What is returned says only whether ``sender`` is a member; the rest is told to ``then``."""
+        door.check(conversation)
         self._settle(conversation)
         known = self._ask(lambda store: store.conversations([conversation])).get(conversation)
         if known is None or sender not in known.current:
@@ -238,6 +242,7 @@ class DeferredStore:
 
     def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
         """``new`` is changed from what :meth:`flags` has returned in the same transaction."""
+        door.check(conversation)
         self._defer(user, pending.SetFlags(user, conversation, new, now))
         return new._replace(version=new.version + 1, changed_at=max(new.changed_at, now))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from delivery.store import door
 from delivery.store.operation import Operation, Query
 from delivery.store.values import Flags, OwnFlags
 
@@ -48,6 +49,7 @@ RETURNING {COLUMNS}"""
 
 def set_flags(user: str, conversation: str, new: Flags, now: int) -> Operation[Flags]:
     """See :meth:`Store.set_flags`."""
+    door.check(conversation)
     rows = yield Query(
         _SET,
         {

@@ -5,7 +5,9 @@ milliseconds since the epoch, ``seq`` counts from 1 in each conversation, and an
 argument: a store reads no clock, so a test moves time by moving its own.
 
 Errors: :class:`Unavailable` when the outcome is unknown or the server is away (the caller answers ``unavailable`` and the
-client sends again with the same ``messageId``); nothing else is raised for anything a client can send.
+client sends again with the same ``messageId``); nothing else is raised for anything a client can send. What is to be written of a
+conversation that another region holds raises :class:`whatsapp.infra.residency.WrongRegion`, or is left out by :meth:`Store.save`
+(:mod:`delivery.store.door`): whoever answers a client asks before.
 """
 
 from __future__ import annotations

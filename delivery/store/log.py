@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
+from delivery.store import door
 from delivery.store.batch import Run, runs
 from delivery.store.errors import Blocked, Clash, Locked
 from delivery.store.interface import Unavailable
@@ -33,6 +34,7 @@ def append(
     """
     if not sends:
         return AppendResult([], 0)
+    door.check_sends(sends)
     if faults.off("dedupe") or faults.off("seqnum"):
         sends = _unprotected(sends)
     results: list[Appended | None] = []

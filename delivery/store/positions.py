@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from delivery.store import door
 from delivery.store.operation import Operation, Query, numbers, uuids
 from delivery.store.unread import LAST
 from delivery.store.values import (
@@ -102,6 +103,7 @@ def save(
     positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int, alone: bool
 ) -> Operation[None]:
     """See :meth:`Store.save`. ``alone``: this statement is its own transaction."""
+    positions, receipts = door.of_here(positions, receipts)
     acked: dict[tuple[str, str], int] = {}
     for device, conversation, seq in positions:
         key = (device, conversation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from delivery.store import flags, unread
+from delivery.store import door, flags, unread
 from delivery.store.log import logged
 from delivery.store.operation import Operation, Query, uuids
 from delivery.store.values import Conversation, Interval, ListedConversation
@@ -31,6 +31,7 @@ def ensure_direct(a: str, b: str, new_id: str, now: int) -> Operation[str]:
         rows = yield Query(_DIRECT, (low, high))
         if rows:
             return rows[0][0]
+        door.check(new_id)
         rows = yield Query(_MAKE_DIRECT, {"low": low, "high": high, "id": new_id, "now": now})
         if rows:
             return rows[0][0]

@@ -27,6 +27,10 @@ _VERSION: Final = 14
 _END: Final = 18
 
 
+#: What clients are told; ``details`` say the rest.
+ELSEWHERE: Final = "This is kept in another region; ask there."
+
+
 class WrongRegion(Exception):
     """What was to be written belongs to a region that is not held here. ``details`` say where: ``{region, name, jurisdiction,
     url}``, each None where it is not known. ``message`` is for the client."""
@@ -34,7 +38,7 @@ class WrongRegion(Exception):
     code = Code.WRONG_REGION
 
     def __init__(self, details: dict[str, Any], message: str = "") -> None:
-        self.message = message or "This is kept in another region; ask there."
+        self.message = message or ELSEWHERE
         super().__init__(self.message)
         self.details = details
 
@@ -50,7 +54,7 @@ class Region:
 class Residency:
     """What the settings say. Immutable; :func:`current` has this process's."""
 
-    __slots__ = ("_allowed", "_home", "_numbers", "_ranks", "here", "regions")
+    __slots__ = ("_home", "_numbers", "_ranks", "allowed", "here", "regions")
 
     def __init__(
         self,
@@ -67,25 +71,25 @@ class Residency:
         self._numbers = dict(numbers)
         self._ranks = {name: rank for rank, name in enumerate(jurisdictions)}
         #: The four characters of an id that a conversation may have here; None: all.
-        self._allowed: frozenset[str] | None = None
+        self.allowed: frozenset[str] | None = None
         if self.regions:
-            self._allowed = frozenset(
+            self.allowed = frozenset(
                 f"8{kind << 10 | region:03x}" for kind in range(4) for region in self.here
             )
 
     @property
     def on(self) -> bool:
         """Whether there are regions."""
-        return self._allowed is not None
+        return self.allowed is not None
 
     def has(self, region: int) -> bool:
         """Whether rows of this region may be here."""
-        return self._allowed is None or region in self.here
+        return self.allowed is None or region in self.here
 
     def holds(self, conversation: str) -> bool:
         """Whether a conversation, by its id (lower-case text), may be written here. It is asked for each message: a slice and
         a look into a set. With regions, an id that has none is nobody's."""
-        allowed = self._allowed
+        allowed = self.allowed
         return allowed is None or conversation[_VERSION:_END] in allowed
 
     def home_of(self, phone: str) -> int:
@@ -100,14 +104,14 @@ class Residency:
         """Where a conversation of people of these home regions lives: in one of the strictest jurisdiction among them, in
         ``HOME_REGION`` if that is one of those, else in the one with the lowest number. A region that is not known is the
         strictest there is: what may be done with its data, nobody has said."""
-        if self._allowed is None:
+        if self.allowed is None:
             return self._home
         return min(set(regions), key=lambda region: (self._rank(region), region != self._home, region))
 
     def may_hold(self, region: int, home: int) -> bool:
         """Whether a conversation that lives in ``region`` may have a member of the home region ``home``: only if the law there
         is at least as strict as theirs."""
-        return self._allowed is None or self._rank(region) <= self._rank(home)
+        return self.allowed is None or self._rank(region) <= self._rank(home)
 
     def check(self, conversation: str) -> None:
         """Raises :class:`WrongRegion` for a conversation that must not be written here."""
@@ -206,25 +210,43 @@ def problems(
     return found
 
 
+class _Unread:
+    """Stands for the prefixes until the settings have been read."""
+
+    def __contains__(self, prefix: object) -> bool:
+        allowed = current().allowed
+        return allowed is None or prefix in allowed
+
+
 _current: Residency | None = None
+#: Of :attr:`_current`, for :func:`holds`.
+_allowed: frozenset[str] | _Unread | None = _Unread()
 
 
 def current() -> Residency:
     """What this process's settings say."""
-    global _current
+    global _current, _allowed
     if _current is None:
         _current = _from_settings()
+        _allowed = _current.allowed
     return _current
 
 
 def holds(conversation: str) -> bool:
-    """:meth:`Residency.holds` of this process's settings."""
-    return (_current or current()).holds(conversation)
+    """:meth:`Residency.holds` of this process's settings, without a further call: the message path asks this."""
+    return _allowed is None or conversation[_VERSION:_END] in _allowed
+
+
+def details_of(conversation: str) -> dict[str, Any]:
+    """``details`` of the error that refuses a conversation."""
+    here = current()
+    return here.details(here.region_in(conversation))
 
 
 def check(conversation: str) -> None:
     """:meth:`Residency.check` of this process's settings."""
-    (_current or current()).check(conversation)
+    if not holds(conversation):
+        current().check(conversation)
 
 
 def _from_settings() -> Residency:
@@ -241,9 +263,9 @@ def _from_settings() -> Residency:
 
 
 def _forget(setting: str, **_: Any) -> None:
-    global _current
+    global _current, _allowed
     if setting in ("REGIONS", "REGIONS_HERE", "JURISDICTIONS", "REGION_OF_NUMBERS", "HOME_REGION"):
-        _current = None
+        _current, _allowed = None, _Unread()
 
 
 setting_changed.connect(_forget)

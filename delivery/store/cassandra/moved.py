@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from delivery.store import move
+from delivery.store import door, move
 from delivery.store.cassandra import flags, roster, rows
 from delivery.store.cassandra.document import Block, Claim, Document, Shown
 from delivery.store.cassandra.documents import Documents
@@ -81,7 +81,8 @@ class Target:
         self, source: Source, conversation: str, prints: Prints | None = None, known: Prints | None = None
     ) -> int:
         """Copy one, in a snapshot; returns of how many buckets the events had to be copied too. ``prints``: of the source;
-        ``known``: those of the copy that is here. Without the two all of it is copied."""
+        ``known``: those of the copy that is here. Without the two all of it is copied. Raises :class:`WrongRegion`."""
+        door.check(conversation)
         async with source.snapshot():
             log = await move.log(source, conversation)
             if log is None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from delivery.store import door
 from delivery.store.cassandra import (
     attention,
     blocks,
@@ -25,6 +26,7 @@ from delivery.store.cassandra import (
     requests,
     retention,
     roster,
+    sample,
     search,
     trace,
     unread,
@@ -65,6 +67,7 @@ from delivery.store.values import (
     Send,
     TimerSet,
 )
+from whatsapp.infra import residency
 from whatsapp.infra.hot import Hot
 
 #: Copies that are not used are looked for this often, by a process that appends.
@@ -120,6 +123,7 @@ class CassandraStore:
 
     # -- log
     async def append(self, writer: str, sends: Sequence[Send], now: int) -> AppendResult:
+        door.check_sends(sends)
         idle = self._cooling is None or self._cooling.done()
         if self._leftovers is not None and idle and time.monotonic() > self._cool_at:
             self._cool_at = time.monotonic() + COOL_EVERY_S
@@ -162,12 +166,17 @@ class CassandraStore:
 
     # -- roster
     async def ensure_direct(self, a: str, b: str, new_id: str, now: int) -> str:
-        return await roster.open_direct(self._db, self._documents, a, b, new_id, now)
+        return await self.open_direct(a, b, new_id, now, (), ())
 
     async def open_direct(
         self, a: str, b: str, new_id: str, now: int, unaccepted: Sequence[str], blocked: Sequence[str]
     ) -> str:
         """See :class:`delivery.store.pending.Elsewhere`."""
+        if not residency.holds(new_id):
+            (found,) = await roster.directs(self._db, [(a, b)])
+            if found:
+                return found
+            door.check(new_id)
         return await roster.open_direct(self._db, self._documents, a, b, new_id, now, unaccepted, blocked)
 
     async def directs(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -190,11 +199,13 @@ class CassandraStore:
         return await roster.conversations(self._db, self._documents, ids)
 
     async def create_group(self, conversation: str, now: int) -> None:
+        door.check(conversation)
         await member_changes.create_group(self._documents, conversation, now)
 
     async def change(
         self, writer: str, conversation: str, sender: str, changes: Sequence[Change], now: int
     ) -> Changed:
+        door.check_changes(conversation, changes)
         return await member_changes.change(
             self._db, self._documents, self._outbox, writer, conversation, sender, changes, now
         )
@@ -209,6 +220,7 @@ class CassandraStore:
         extra: bytes,
         now: int,
     ) -> TimerSet | None:
+        door.check(conversation)
         return await member_changes.set_timer(
             self._db,
             self._documents,
@@ -242,6 +254,7 @@ class CassandraStore:
         return await flags.flags(self._db, user, conversation)
 
     async def set_flags(self, user: str, conversation: str, new: Flags, now: int) -> Flags:
+        door.check(conversation)
         return await flags.set_flags(self._db, user, conversation, new, now)
 
     async def forget_flags(self, user: str) -> None:
@@ -276,7 +289,7 @@ class CassandraStore:
     async def save(
         self, positions: Sequence[PositionWrite], receipts: Sequence[ReceiptWrite], now: int
     ) -> None:
-        await self._positions.save(positions, receipts, now)
+        await self._positions.save(*door.of_here(positions, receipts), now)
 
     async def receipts(self, conversations: Sequence[str], user: str, since: int) -> list[Receipt]:
         return await receipts.receipts(self._db, self._documents, conversations, user, since)
@@ -342,6 +355,7 @@ _INSPECTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     "member_heads": fsck_engine.member_heads,
     "tables": search.tables,
     "search": search.search,
+    "sample": sample.sample,
 }
 _QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     question.__name__: question
