@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from tests.accounts.conftest import (  # noqa: F401  (fixtures)
@@ -74,13 +74,17 @@ def key_of(page: str) -> bytes:
 
 @pytest.fixture
 def make_staff() -> Callable[..., Staff]:
-    """``make_staff("accounts.view_account", …)``: staff with these permissions; ``make_staff()``: a superuser. Signed in,
-    unless ``signed_in=False``."""
+    """``make_staff("accounts.view_account", …)``: staff with these permissions; ``make_staff(role="auditor")``: with those of a
+    role; ``make_staff()``: a superuser. Signed in, unless ``signed_in=False``."""
 
-    def make(*permissions: str, signed_in: bool = True, superuser: bool | None = None) -> Staff:
+    def make(
+        *permissions: str, signed_in: bool = True, superuser: bool | None = None, role: str = ""
+    ) -> Staff:
         user = User.objects.create_user(f"staff-{next(_numbers)}", password=PASSWORD, is_staff=True)
-        user.is_superuser = not permissions if superuser is None else superuser
+        user.is_superuser = not (permissions or role) if superuser is None else superuser
         user.save()
+        if role:
+            user.groups.add(Group.objects.get(name=role))
         for name in permissions:
             app, codename = name.split(".")
             user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))

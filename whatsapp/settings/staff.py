@@ -9,6 +9,8 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.module_loading import import_string
 
+from whatsapp.settings import env
+
 #: In the order they are installed: templates of ours before unfold's, unfold's before Django's.
 STAFF_APPS = [
     "whatsapp.staff.apps.StaffConfig",
@@ -26,6 +28,8 @@ WHATSAPP_ENV = os.environ.get("WHATSAPP_ENV", "development")
 STAFF_ISSUER = "Messaging admin"
 #: A file to which anchors of the audit log are appended, on storage that takes nothing back; none if empty.
 AUDIT_ANCHORS = os.environ.get("AUDIT_ANCHORS", "")
+#: For so many days one person of the staff may ban an account or a device; longer needs two (``whatsapp/staff/banning.py``).
+STAFF_BAN_DAYS = env.number("STAFF_BAN_DAYS", 30)
 
 
 def _item(title: str, icon: str, link: str, permission: str = "", count: str = "") -> dict[str, Any]:

@@ -69,6 +69,9 @@ def one(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     if not enter(user):
         raise PermissionDenied
     approval = get_object_or_404(_for(user), pk=pk)
+    row = _row(approval, user)
+    if request.method == "POST" and row["open"] and not (row["may_decide"] or row["own"]):
+        raise PermissionDenied
     form = ReasonForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         reason = form.cleaned_data["reason"]
@@ -86,7 +89,7 @@ def one(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": kind.title if kind else approval.kind,
-        "row": _row(approval, user),
+        "row": row,
         "details": kind.details(approval) if kind else [],
         "form": form,
     }

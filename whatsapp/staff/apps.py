@@ -11,15 +11,17 @@ class StaffConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import stores
-        from whatsapp.staff import lawful, releases, retention  # models are there from here on
+        from whatsapp.staff import banning, lawful, releases, retention, roles  # models are there from here on
         from whatsapp.staff.moderation import decisions
         from whatsapp.staff.stores import StaffStore
 
+        banning.register()
         decisions.register()
         lawful.register()
         releases.register()
         retention.register()
         stores.register(StaffStore())
+        roles.connect()
 
 
 class AdminConfig(DjangoAdminConfig):

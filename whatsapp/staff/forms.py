@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import forms
+from django.conf import settings
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
 
 MAX_BAN_DAYS = 3_650
@@ -23,6 +24,6 @@ class BanForm(ReasonForm):
         max_value=MAX_BAN_DAYS,
         initial=30,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="From now.",
+        help_text=f"From now. A second person has to agree to more than {settings.STAFF_BAN_DAYS}.",
     )
     field_order = ("days", "reason")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from unfold.views import ChangeList
 
 from whatsapp.staff import audit, confirm
 from whatsapp.staff.counting import BoundedPaginator
+
+#: What became of a deed: whether it changed anything, or a text for who pressed the button, such as that it waits now.
+Done = bool | str
 
 
 class BoundedChangeList(ChangeList):
@@ -92,7 +96,7 @@ class ReadOnlyAdmin(RecordedAdmin):
         *,
         permission: str,
         form: type[Form],
-        do: Callable[[Any, Form], bool],
+        do: Callable[[Any, Form], Done],
         title: str,
         text: str,
         button: str,
@@ -100,7 +104,7 @@ class ReadOnlyAdmin(RecordedAdmin):
         action: str,
         danger: bool = True,
     ) -> HttpResponse | None:
-        """An action of a change list: first the page that asks why, then the deed. ``do`` says whether it changed anything."""
+        """An action of a change list: first the page that asks why, then the deed. ``do`` says what became of it."""
         if not self.may(request, permission):
             raise PermissionDenied
         objects = list(chosen[: confirm.MAX_AT_ONCE + 1])
@@ -109,8 +113,12 @@ class ReadOnlyAdmin(RecordedAdmin):
             return None
         sent = form(request.POST if "confirmed" in request.POST else None)
         if sent.is_valid():
-            changed = sum(do(found, sent) for found in objects)
-            messages.success(request, f"{done}: {changed}.")
+            results = [do(found, sent) for found in objects]
+            for said, number in Counter(each for each in results if isinstance(each, str)).items():
+                messages.info(request, f"{said} ({number})")
+            changed = sum(each is True for each in results)
+            if changed or not any(isinstance(each, str) for each in results):
+                messages.success(request, f"{done}: {changed}.")
             return None
         return confirm.page(
             request,
@@ -132,7 +140,7 @@ class ReadOnlyAdmin(RecordedAdmin):
         *,
         permission: str,
         form: type[Form],
-        do: Callable[[Any, Form], bool],
+        do: Callable[[Any, Form], Done],
         title: str,
         text: str,
         button: str,
@@ -148,7 +156,10 @@ class ReadOnlyAdmin(RecordedAdmin):
         back = back or self.address("change", found.pk)
         sent = form(request.POST or None)
         if request.method == "POST" and sent.is_valid():
-            if do(found, sent):
+            result = do(found, sent)
+            if isinstance(result, str):
+                messages.info(request, result)
+            elif result:
                 messages.success(request, done)
             else:
                 messages.warning(request, nothing)

@@ -15,16 +15,14 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
 from accounts.errors import Refused
-from accounts.limits import DAY_MS
 from accounts.models import Device, DeviceKeys
-from accounts.services import bans
 from accounts.services.devices import unlink_device
 from accounts.services.prekeys import count
 from accounts.services.sessions import revoke_session
 from notifications.models import PushTarget
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import audit
-from whatsapp.staff.admins.base import ReadOnlyAdmin
+from whatsapp.staff import audit, banning
+from whatsapp.staff.admins.base import Done, ReadOnlyAdmin
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.forms import BanForm, ReasonForm
 from whatsapp.staff.templatetags.staff import state_label
@@ -217,26 +215,13 @@ class DeviceAdmin(ReadOnlyAdmin):
             )  # type: ignore[arg-type]
         return True
 
-    def _ban(self, request: HttpRequest, device: Device, form: Form) -> bool:
-        until = now_ms() + form.cleaned_data["days"] * DAY_MS
-        with transaction.atomic():
-            bans.ban_device(device=device, until=until)
-            message = f"Device banned until {shown(until)}: {form.cleaned_data['reason']}"
-            audit.record(by=request.user, on=device, action="device.banned", message=message)  # type: ignore[arg-type]
-        return True
+    def _ban(self, request: HttpRequest, device: Device, form: Form) -> Done:
+        user: Any = request.user
+        return banning.ban_device(device, user, form.cleaned_data["days"], form.cleaned_data["reason"])
 
-    def _lift(self, request: HttpRequest, device: Device, form: Form) -> bool:
-        if device.banned_until is None:
-            return False
-        with transaction.atomic():
-            bans.lift_device(device=device)
-            audit.record(
-                by=request.user,
-                on=device,
-                action="device.ban_lifted",
-                message=f"Device ban lifted: {form.cleaned_data['reason']}",
-            )  # type: ignore[arg-type]
-        return True
+    def _lift(self, request: HttpRequest, device: Device, form: Form) -> Done:
+        user: Any = request.user
+        return banning.lift_device(device, user, form.cleaned_data["reason"])
 
     def _end(self, request: HttpRequest, device: Device, form: Form) -> bool:
         with transaction.atomic():

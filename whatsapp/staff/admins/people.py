@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,13 +14,11 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from accounts.limits import DAY_MS
-from accounts.models import Account, Device, Sanction
-from accounts.services import sanctions
+from accounts.models import Account, Device
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import audit
+from whatsapp.staff import banning
 from whatsapp.staff.admins.account_limits import LimitActions
-from whatsapp.staff.admins.base import ReadOnlyAdmin
+from whatsapp.staff.admins.base import Done, ReadOnlyAdmin
 from whatsapp.staff.admins.devices import BAN, LIFT_TEXT, device_state
 from whatsapp.staff.admins.pins import PinActions
 from whatsapp.staff.admins.sanctions import SanctionInline
@@ -158,30 +155,13 @@ class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
 
     # actions
 
-    def _ban(self, request: HttpRequest, account: Account, form: Form) -> bool:
-        until = now_ms() + form.cleaned_data["days"] * DAY_MS
-        with transaction.atomic():
-            sanctions.impose(
-                account_id=account.pk,
-                kind=Sanction.Kind.SUSPENSION,
-                reason="by_hand",
-                evidence={},
-                until=until,
-                by=request.user.get_username(),
-            )
-            message = f"Banned until {shown(until)}: {form.cleaned_data['reason']}"
-            audit.record(by=request.user, on=account, action="account.banned", message=message)  # type: ignore[arg-type]
-        return True
+    def _ban(self, request: HttpRequest, account: Account, form: Form) -> Done:
+        user: Any = request.user
+        return banning.ban(account, user, form.cleaned_data["days"], form.cleaned_data["reason"])
 
-    def _lift(self, request: HttpRequest, account: Account, form: Form) -> bool:
-        reason = form.cleaned_data["reason"]
-        with transaction.atomic():
-            if not sanctions.lift_bans(account_id=account.pk, by=request.user.get_username(), reason=reason):
-                return False
-            audit.record(
-                by=request.user, on=account, action="account.ban_lifted", message=f"Ban lifted: {reason}"
-            )  # type: ignore[arg-type]
-        return True
+    def _lift(self, request: HttpRequest, account: Account, form: Form) -> Done:
+        user: Any = request.user
+        return banning.lift_all(account, user, form.cleaned_data["reason"])
 
     def has_ban_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may(request, BAN)

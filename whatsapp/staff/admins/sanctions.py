@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,12 +14,10 @@ from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from accounts.errors import Refused
 from accounts.models import Sanction
-from accounts.services import sanctions
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import audit
-from whatsapp.staff.admins.base import ReadOnlyAdmin
+from whatsapp.staff import banning
+from whatsapp.staff.admins.base import Done, ReadOnlyAdmin
 from whatsapp.staff.admins.search import uuid_of
 from whatsapp.staff.forms import ReasonForm
 from whatsapp.staff.templatetags.staff import state_label
@@ -172,28 +169,13 @@ class SanctionAdmin(ReadOnlyAdmin):
     def has_decide_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may(request, CHANGE)
 
-    def _lift(self, request: HttpRequest, sanction: Sanction, form: Form) -> bool:
+    def _lift(self, request: HttpRequest, sanction: Sanction, form: Form) -> Done:
         user: Any = request.user
-        reason = form.cleaned_data["reason"]
-        with transaction.atomic():
-            if not sanctions.lift(sanction=sanction, by=user.get_username(), reason=reason):
-                return False
-            audit.record(by=user, on=sanction, action="sanction.lifted", message=f"Lifted: {reason}")
-        return True
+        return banning.lift(sanction, user, form.cleaned_data["reason"])
 
-    def _decide(self, request: HttpRequest, sanction: Sanction, form: Form, *, grant: bool) -> bool:
+    def _decide(self, request: HttpRequest, sanction: Sanction, form: Form, *, grant: bool) -> Done:
         user: Any = request.user
-        reason = form.cleaned_data["reason"]
-        try:
-            with transaction.atomic():
-                sanctions.decide_appeal(sanction=sanction, by=user.get_username(), grant=grant, reason=reason)
-                said = "granted" if grant else "not granted"
-                audit.record(
-                    by=user, on=sanction, action="appeal.decided", message=f"Appeal {said}: {reason}"
-                )
-        except Refused:
-            return False
-        return True
+        return banning.decide_appeal(sanction, user, form.cleaned_data["reason"], grant=grant)
 
     @admin.action(description="Lift…", permissions=["decide"])
     def lift_chosen(self, request: HttpRequest, chosen: QuerySet[Sanction]) -> HttpResponse | None:

@@ -23,12 +23,14 @@ from media import tasks as media_tasks
 from media.models import Media
 from media.services import blocking
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import approvals, audit
+from whatsapp.staff import approvals, audit, banning
 from whatsapp.staff.models import Approval
 from whatsapp.staff.moderation import measures, parties, wellbeing
 
 #: The kind of approval that a ban for good waits for; its subject is the case.
 BAN: Final = "moderation.permanent_ban"
+#: The kind that undoing such a one waits for, about the case too.
+UNDO: Final = "moderation.undo"
 
 _DAY_MS: Final = 86_400_000
 #: What the staff call each category, for people.
@@ -209,6 +211,7 @@ def register() -> None:
     approvals.register(
         BAN, _approved, "staff.approve_ban", title="Ban for good", details=_details, refused=_refused
     )
+    approvals.register(UNDO, _undone, "staff.approve_ban", title="Undo a ban for good", details=_undo_details)
 
 
 def _approved(approval: Approval, by: User) -> None:
@@ -226,7 +229,7 @@ def _approved(approval: Approval, by: User) -> None:
             account_id=account,
             kind=Sanction.Kind.PERMANENT,
             reason=payload["reason"],
-            evidence=evidence_of(done),
+            evidence={**evidence_of(done), "approval": str(approval.pk)},
             until=None,
             by=by.get_username(),
         )
@@ -251,6 +254,13 @@ def _details(approval: Approval) -> list[tuple[str, str]]:
     ]
 
 
+def _undo_details(approval: Approval) -> list[tuple[str, str]]:
+    return [
+        ("Case", approval.subject),
+        ("What happens", "Its sanctions are lifted, and it is in the queue again."),
+    ]
+
+
 # -- undoing ------------------------------------------------------------------------------------------------------------------
 
 
@@ -262,9 +272,10 @@ def imposed_by(case: Case, accused: Account | None) -> list[Sanction]:
     return [sanction for sanction in known if sanction.evidence.get("case") == str(case.pk)]
 
 
-def undo(case: Case, by: User, reason: str) -> Case:
+def undo(case: Case, by: User, reason: str) -> bool:
     """Open a decided case again, and lift what it has imposed. What was blocked or closed stays so.
 
+    False: two have decided it, so a second person is asked now, and nothing has changed yet.
     Raises :class:`Impossible`, and ``Refused`` when another case of the subject is open.
     """
     if len(reason) < MIN_WORDS:
@@ -273,15 +284,35 @@ def undo(case: Case, by: User, reason: str) -> Case:
         locked = Case.objects.select_for_update().get(pk=case.pk)
         if locked.state != Case.State.CLOSED:
             raise Impossible("This case is not decided.")
-        lifted = imposed_by(locked, parties.accused_of(locked))
-        for sanction in lifted:
-            sanctions.lift(sanction=sanction, by=by.get_username(), reason=reason)
-        was = locked.outcome
-        done = cases.reopen(locked, by.get_username(), reason)
-        audit.record(
-            by=by, on=done, message=f"Reopened ({was}), {len(lifted)} sanctions lifted: {reason}", action="case.reopened"
-        )  # fmt: skip
-    return done
+        if any(map(banning.of_two, imposed_by(locked, parties.accused_of(locked)))):
+            try:
+                approvals.ask(UNDO, str(locked.pk), {}, by, reason)
+            except approvals.Refusal as refusal:
+                raise Impossible(str(refusal)) from None
+            return False
+        _undo(locked, by, reason)
+    return True
+
+
+def _undo(locked: Case, by: User, reason: str) -> None:
+    lifted = imposed_by(locked, parties.accused_of(locked))
+    for sanction in lifted:
+        sanctions.lift(sanction=sanction, by=by.get_username(), reason=reason)
+    was = locked.outcome
+    done = cases.reopen(locked, by.get_username(), reason)
+    audit.record(
+        by=by, on=done, message=f"Reopened ({was}), {len(lifted)} sanctions lifted: {reason}", action="case.reopened"
+    )  # fmt: skip
+
+
+def _undone(approval: Approval, by: User) -> None:
+    locked = Case.objects.select_for_update().filter(pk=approval.subject, state=Case.State.CLOSED).first()
+    if locked is None:
+        raise approvals.Refusal("This case is not decided any more.")
+    try:
+        _undo(locked, by, approval.reason)
+    except Refused as refused:
+        raise approvals.Refusal(str(refused)) from None
 
 
 # -- taking one ---------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 from accounts.errors import Refused
 from accounts.models import Case
 from accounts.services import cases
-from whatsapp.staff import approvals, audit
+from whatsapp.staff import approvals, audit, banning
 from whatsapp.staff.moderation import access, decisions, wellbeing
 
 #: Characters of what somebody adds to a reason.
@@ -128,8 +128,10 @@ def second(request: HttpRequest, case_id: uuid.UUID) -> HttpResponse:
 
 @_told
 def undo(request: HttpRequest, case_id: uuid.UUID) -> HttpResponse:
-    """Open a decided case again and lift its sanctions."""
+    """Open a decided case again and lift its sanctions; what two have decided waits for a second person."""
     user = access.staff_of(request, access.MODERATE)
-    decisions.undo(access.case_of(case_id), user, _said(request, "note"))
-    messages.success(request, "Undone: the case is in the queue again.")
+    if decisions.undo(access.case_of(case_id), user, _said(request, "note")):
+        messages.success(request, "Undone: the case is in the queue again.")
+    else:
+        messages.info(request, banning.ASKED)
     return to_case(case_id)

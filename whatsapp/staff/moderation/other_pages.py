@@ -64,7 +64,7 @@ class ReviewerForm(forms.ModelForm):
 
 def settings_page(request: HttpRequest) -> HttpResponse:
     """One's own; nobody sees those of others."""
-    user = access.staff_of(request, *access.ANY)
+    user = access.staff_of(request, *access.REVIEWERS)
     form = ReviewerForm(request.POST or None, instance=wellbeing.settings_of(user))
     if request.method == "POST" and form.is_valid():
         Reviewer.objects.update_or_create(
@@ -84,7 +84,7 @@ def settings_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 def rested(request: HttpRequest) -> HttpResponse:
     """A break was taken."""
-    wellbeing.rested(access.staff_of(request, *access.ANY))
+    wellbeing.rested(access.staff_of(request, *access.REVIEWERS))
     messages.success(request, "Good to have you back.")
     return redirect("admin:moderation_queue")
 

@@ -60,6 +60,7 @@ def listing(request: HttpRequest) -> HttpResponse:
             for name, title in TABS.items()
         ],
         "may_moderate": user.has_perm(access.MODERATE),
+        "may_review": any(user.has_perm(name) for name in access.REVIEWERS),
     }  # fmt: skip
     if "fragment" in asked:
         return TemplateResponse(request, "staff/moderation/queue_rows.html", context)

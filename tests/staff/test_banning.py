@@ -1,0 +1,173 @@
+"""Bans that need two people, and their ends, wherever in the admin somebody presses the button."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounts.models import Account, Case, Device, Sanction
+from accounts.services import sanctions
+from tests.accounts.conftest import Person, sign_in
+from tests.staff.cases import report
+from tests.staff.conftest import Staff
+from whatsapp.infra.clock import now_ms
+from whatsapp.staff import banning
+from whatsapp.staff.models import Approval, AuditRecord
+
+pytestmark = pytest.mark.usefixtures("db", "valkey_server")
+
+Make = Callable[..., Staff]
+REASON = "looked at all of it"
+
+
+@pytest.fixture
+def two(make_staff: Make) -> tuple[Staff, Staff]:
+    return make_staff(role="moderator"), make_staff(role="moderator")
+
+
+def press(staff: Staff, path: str, **fields: Any) -> str:
+    """What the page says then."""
+    answer = staff.client.post(path, {"reason": REASON, **fields}, follow=True)
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def decided(staff: Staff, *, approve: bool = True) -> Approval:
+    """The one that waits, decided by this one."""
+    (approval,) = Approval.objects.filter(state="waiting")
+    press(staff, f"/admin/approvals/{approval.pk}/", **{"approve" if approve else "reject": "1"})
+    approval.refresh_from_db()
+    return approval
+
+
+def is_banned(person: Person) -> bool:
+    return Account.objects.get(pk=person.user_id).is_banned(now_ms())
+
+
+def account(person: Person, act: str) -> str:
+    return f"/admin/accounts/account/{person.user_id}/{act}/"
+
+
+def test_a_month_is_banned_by_one_and_longer_by_two(two: tuple[Staff, Staff], settings: Any) -> None:
+    one, other = two
+    ann, bob = sign_in(), sign_in()
+    assert "The user is banned." in press(one, account(ann, "ban"), days=30)
+    assert is_banned(ann)
+    assert "A second person" in press(one, account(bob, "ban"), days=31)
+    assert not is_banned(bob)
+    assert decided(one).state == "waiting"  # not by who asked
+    assert not is_banned(bob)
+    approval = decided(other)
+    assert approval.state == "approved"
+    assert is_banned(bob)
+    (sanction,) = Sanction.objects.filter(account=bob.user_id)
+    assert sanction.evidence == {"approval": str(approval.pk)}
+    assert sanction.imposed_by == other.user.get_username()
+    assert AuditRecord.objects.filter(action="account.banned", object_id=bob.user_id).count() == 1
+    settings.STAFF_BAN_DAYS = 2
+    carl = sign_in()
+    assert "A second person" in press(one, account(carl, "ban"), days=3)
+
+
+def test_what_is_turned_down_bans_nobody(two: tuple[Staff, Staff]) -> None:
+    one, other = two
+    ann = sign_in()
+    press(one, account(ann, "ban"), days=3_650)
+    assert "waits for a second person already" in press(other, account(ann, "ban"), days=400)
+    assert decided(other, approve=False).state == "rejected"
+    assert not is_banned(ann)
+
+
+def test_many_at_once_are_no_way_around(two: tuple[Staff, Staff]) -> None:
+    people = [sign_in(), sign_in()]
+    chosen = [person.user_id for person in people]
+    page = press(
+        two[0],
+        "/admin/accounts/account/",
+        action="ban_chosen",
+        _selected_action=chosen,
+        confirmed="1",
+        days=365,
+    )
+    assert "A second person" in page
+    assert not any(map(is_banned, people))
+    assert Approval.objects.filter(state="waiting", kind=banning.BAN).count() == 2
+
+
+@pytest.mark.parametrize("act", ["account", "sanction", "many", "appeal"])
+def test_what_two_have_decided_is_lifted_by_two(two: tuple[Staff, Staff], act: str) -> None:
+    one, other = two
+    ann = sign_in()
+    press(one, account(ann, "ban"), days=365)
+    decided(other)
+    sanction = Sanction.objects.get(account=ann.user_id)
+    path = f"/admin/accounts/sanction/{sanction.pk}"
+    fields: dict[str, Any] = {}
+    if act == "account":
+        path = account(ann, "lift")
+    elif act == "sanction":
+        path = f"{path}/lift/"
+    elif act == "many":
+        path = "/admin/accounts/sanction/"
+        fields = {"action": "lift_chosen", "_selected_action": [str(sanction.pk)], "confirmed": "1"}
+    else:
+        sanctions.ask_appeal(sanction_id=sanction.pk, text="It was my brother.")
+        path = f"{path}/grant/"
+    assert "A second person" in press(one, path, **fields)
+    assert is_banned(ann)
+    assert decided(other).state == "approved"
+    assert not is_banned(ann)
+    sanction.refresh_from_db()
+    assert sanction.lifted_by == other.user.get_username()
+
+
+def test_what_one_has_decided_is_lifted_by_one(two: tuple[Staff, Staff]) -> None:
+    ann = sign_in()
+    press(two[0], account(ann, "ban"), days=3)
+    assert "The ban is lifted." in press(two[1], account(ann, "lift"))
+    assert not is_banned(ann)
+
+
+def test_a_ban_for_good_of_a_case_is_undone_by_two(two: tuple[Staff, Staff]) -> None:
+    one, other = two
+    ann = sign_in()
+    case = report(ann, "fraud")
+    page = f"/admin/moderation/cases/{case.pk}"
+    press(one, f"{page}/claim/")
+    press(one, f"{page}/decide/", action="permanent", reason="fraud", note="the third account")
+    press(other, f"{page}/second/", verdict="approve", note="I see the same")
+    assert is_banned(ann)
+    assert "A second person" in press(one, f"{page}/undo/", note="wrong person")
+    assert is_banned(ann)
+    assert Case.objects.get(pk=case.pk).state == "closed"
+    decided(other)
+    assert not is_banned(ann)
+    assert Case.objects.get(pk=case.pk).state == "open"
+
+
+def test_devices_too(two: tuple[Staff, Staff]) -> None:
+    one, other = two
+    ann = sign_in()
+    path = f"/admin/accounts/device/{ann.device_id}"
+
+    def until() -> int | None:
+        return Device.objects.get(pk=uuid.UUID(ann.device_id)).banned_until
+
+    press(one, f"{path}/ban/", days=365)
+    assert until() is None
+    decided(other)
+    long = until()
+    assert long is not None
+    for act in ("ban", "lift"):  # neither shorter nor not at all
+        assert "A second person" in press(one, f"{path}/{act}/", days=1)
+        assert until() == long
+        decided(other, approve=False)
+    press(one, f"{path}/lift/")
+    decided(other)
+    assert until() is None
+    press(one, f"{path}/ban/", days=1)  # what two decided is over
+    assert until() is not None
+    assert "The ban is lifted" in press(one, f"{path}/lift/")

@@ -1,0 +1,215 @@
+"""Bans by staff, and their ends: one person decides about up to ``STAFF_BAN_DAYS`` days, two about longer ones and about the end
+of what two have decided (``approvals.py``), wherever in the admin the button is.
+
+Each deed returns what became of it: True, False (there was nothing to do), or :data:`ASKED`. Whether somebody may ask is the
+caller's check; whether they may approve, that of the approval.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from accounts.errors import Refused
+from accounts.limits import DAY_MS
+from accounts.models import Account, Device, Sanction
+from accounts.services import bans, sanctions
+from whatsapp.infra.clock import now_ms
+from whatsapp.staff import approvals, audit
+from whatsapp.staff.models import Approval
+from whatsapp.staff.times import shown
+
+#: Said to who asks.
+ASKED: Final = "A second person has to agree now: it waits under “Second person”."
+SECOND: Final = "staff.approve_ban"
+
+BAN: Final = "account.long_ban"  # subject: the account
+LIFT_ALL: Final = "account.lift_bans"
+LIFT: Final = "sanction.lift"  # subject: the sanction
+GRANT: Final = "sanction.grant_appeal"
+BAN_DEVICE: Final = "device.long_ban"  # subject: the device
+LIFT_DEVICE: Final = "device.lift_ban"
+
+
+def of_two(sanction: Sanction) -> bool:
+    """Whether it is a ban in force that two have decided."""
+    decided = sanction.kind == Sanction.Kind.PERMANENT or "approval" in sanction.evidence
+    return decided and sanction.kind in sanctions.BANS and sanction.in_force(now_ms())
+
+
+def ban(account: Account, by: User, days: int, reason: str) -> bool | str:
+    if days > settings.STAFF_BAN_DAYS:
+        return _ask(BAN, account.pk, by, reason, days=days)
+    _ban(account, by, days, reason, {})
+    return True
+
+
+def lift_all(account: Account, by: User, reason: str) -> bool | str:
+    """End every ban of an account."""
+    if any(map(of_two, sanctions.in_force_of(account.pk, now=now_ms()))):
+        return _ask(LIFT_ALL, account.pk, by, reason)
+    return _lift_all(account, by, reason)
+
+
+def lift(sanction: Sanction, by: User, reason: str) -> bool | str:
+    if of_two(sanction):
+        return _ask(LIFT, sanction.pk, by, reason) if sanction.lifted_at is None else False
+    return _lift(sanction, by, reason)
+
+
+def decide_appeal(sanction: Sanction, by: User, reason: str, *, grant: bool) -> bool | str:
+    """Turned down by one person; granting lifts the sanction."""
+    if grant and sanction.appeal == Sanction.Appeal.ASKED and of_two(sanction):
+        return _ask(GRANT, sanction.pk, by, reason)
+    return _decide(sanction, by, reason, grant=grant)
+
+
+def ban_device(device: Device, by: User, days: int, reason: str) -> bool | str:
+    """A device has one ban: that of two is not made shorter by one."""
+    if days > settings.STAFF_BAN_DAYS or device_of_two(device):
+        return _ask(BAN_DEVICE, device.pk, by, reason, days=days)
+    _ban_device(device, by, days, reason)
+    return True
+
+
+def lift_device(device: Device, by: User, reason: str) -> bool | str:
+    if device.banned_until is None:
+        return False
+    if device_of_two(device):
+        return _ask(LIFT_DEVICE, device.pk, by, reason)
+    _lift_device(device, by, reason)
+    return True
+
+
+def device_of_two(device: Device) -> bool:
+    """Whether two have banned the installation that is behind it. What they decided about it last counts."""
+    if device.banned_until is None or device.banned_until <= now_ms():
+        return False
+    same = [str(device.pk)]
+    if device.installation is not None:
+        known = Device.objects.filter(installation=device.installation)
+        same = [str(pk) for pk in known.values_list("pk", flat=True)]
+    decided = Approval.objects.filter(
+        kind__in=(BAN_DEVICE, LIFT_DEVICE), subject__in=same, state=Approval.State.APPROVED
+    )
+    last = decided.order_by("-decided_at").first()
+    return last is not None and last.kind == BAN_DEVICE
+
+
+# -- deeds ----------------------------------------------------------------------------------------------------------------
+
+
+def _ask(kind: str, subject: uuid.UUID, by: User, reason: str, **payload: Any) -> str:
+    try:
+        approvals.ask(kind, str(subject), payload, by, reason)
+    except approvals.Refusal as refusal:
+        return str(refusal)
+    return ASKED
+
+
+def _ban(account: Account, by: User, days: int, reason: str, evidence: dict[str, Any]) -> None:
+    until = now_ms() + days * DAY_MS
+    with transaction.atomic():
+        sanctions.impose(
+            account_id=account.pk, kind=Sanction.Kind.SUSPENSION, reason="by_hand", evidence=evidence, until=until,
+            by=by.get_username(),
+        )  # fmt: skip
+        message = f"Banned until {shown(until)}: {reason}"
+        audit.record(by=by, on=account, action="account.banned", message=message)
+
+
+def _lift_all(account: Account, by: User, reason: str) -> bool:
+    with transaction.atomic():
+        if not sanctions.lift_bans(account_id=account.pk, by=by.get_username(), reason=reason):
+            return False
+        audit.record(by=by, on=account, action="account.ban_lifted", message=f"Ban lifted: {reason}")
+    return True
+
+
+def _lift(sanction: Sanction, by: User, reason: str) -> bool:
+    with transaction.atomic():
+        if not sanctions.lift(sanction=sanction, by=by.get_username(), reason=reason):
+            return False
+        audit.record(by=by, on=sanction, action="sanction.lifted", message=f"Lifted: {reason}")
+    return True
+
+
+def _decide(sanction: Sanction, by: User, reason: str, *, grant: bool) -> bool:
+    try:
+        with transaction.atomic():
+            sanctions.decide_appeal(sanction=sanction, by=by.get_username(), grant=grant, reason=reason)
+            said = "granted" if grant else "not granted"
+            audit.record(by=by, on=sanction, action="appeal.decided", message=f"Appeal {said}: {reason}")
+    except Refused:
+        return False
+    return True
+
+
+def _ban_device(device: Device, by: User, days: int, reason: str) -> None:
+    until = now_ms() + days * DAY_MS
+    with transaction.atomic():
+        bans.ban_device(device=device, until=until)
+        message = f"Device banned until {shown(until)}: {reason}"
+        audit.record(by=by, on=device, action="device.banned", message=message)
+
+
+def _lift_device(device: Device, by: User, reason: str) -> None:
+    with transaction.atomic():
+        bans.lift_device(device=device)
+        audit.record(by=by, on=device, action="device.ban_lifted", message=f"Device ban lifted: {reason}")
+
+
+# -- the second person ----------------------------------------------------------------------------------------------------
+
+
+def _find(model: Any, approval: Approval) -> Any:
+    found = model.objects.filter(pk=approval.subject).first() if approval.subject else None
+    if found is None:
+        raise approvals.Refusal("What it is about is gone.")
+    return found
+
+
+def _carry_out(approval: Approval, by: User) -> None:
+    reason, kind, done = approval.reason, approval.kind, True
+    try:
+        if kind == BAN:
+            evidence = {"approval": str(approval.pk)}
+            _ban(_find(Account, approval), by, approval.payload["days"], reason, evidence)
+        elif kind == LIFT_ALL:
+            done = _lift_all(_find(Account, approval), by, reason)
+        elif kind == LIFT:
+            done = _lift(_find(Sanction, approval), by, reason)
+        elif kind == GRANT:
+            done = _decide(_find(Sanction, approval), by, reason, grant=True)
+        elif kind == BAN_DEVICE:
+            _ban_device(_find(Device, approval), by, approval.payload["days"], reason)
+        else:
+            _lift_device(_find(Device, approval), by, reason)
+    except Refused as refused:
+        raise approvals.Refusal(str(refused)) from None
+    if not done:
+        raise approvals.Refusal("Somebody has done that already.")
+
+
+def _details(approval: Approval) -> list[tuple[str, str]]:
+    rows = [("About", approval.subject)]
+    if "days" in approval.payload:
+        rows.append(("Days", f"{approval.payload['days']:,}"))
+    return rows
+
+
+def register() -> None:
+    """Called once, at start."""
+    for kind, title in (
+        (BAN, "Ban a user for long"),
+        (LIFT_ALL, "Lift a ban that two decided"),
+        (LIFT, "Lift a sanction that two decided"),
+        (GRANT, "Grant the appeal against what two decided"),
+        (BAN_DEVICE, "Ban a device for long"),
+        (LIFT_DEVICE, "Lift a device's ban that two decided"),
+    ):
+        approvals.register(kind, _carry_out, SECOND, title=title, details=_details)
