@@ -70,7 +70,7 @@ def test_one_is_lifted_and_the_other_stays(superuser: Staff) -> None:
 @pytest.mark.parametrize(("act", "appeal", "status"), [("grant", "granted", 200), ("uphold", "upheld", 403)])
 def test_an_appeal_is_decided(superuser: Staff, act: str, appeal: str, status: int) -> None:
     ann = sign_in()
-    sanction = impose(ann, "permanent", by="mod", reason="fraud")
+    sanction = impose(ann, "suspension", by="mod", reason="fraud")
     superuser.client.post(page_of(sanction, act), {"reason": REASON})
     assert "No appeal is open." in superuser.page(page_of(sanction))
     sanctions.ask_appeal(sanction_id=sanction.pk, text="It was <b>not</b> me.\nSomebody had my phone.")
