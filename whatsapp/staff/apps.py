@@ -11,7 +11,13 @@ class StaffConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import stores
-        from whatsapp.staff import banning, lawful, releases, retention, roles  # models are there from here on
+        from whatsapp.staff import (  # models are there from here on
+            banning,
+            lawful,
+            releases,
+            retention,
+            roles,
+        )
         from whatsapp.staff.moderation import decisions
         from whatsapp.staff.stores import StaffStore
 
