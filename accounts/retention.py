@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import (
     Allowance,
+    CarriedSanction,
     Case,
     Contact,
     DeviceLink,
@@ -222,6 +223,15 @@ POLICIES: Final = (
         "actions can be looked at and taken back",
         "while the account lives",
         "erasure",
+    ),
+    Policy(
+        "carried_sanctions",
+        "What an account was slowed down or limited for when it ended, under a keyed hash of its number",
+        ("accounts.CarriedSanction",),
+        "nobody sheds a sanction by beginning anew",
+        "until the sanction ends or an account gets the number, 45 days at most (LIMITS.recycled_after_days)",
+        _PRUNE,
+        lambda now: CarriedSanction.objects.filter(kept_until__lte=now),
     ),
     Policy(
         "profile",

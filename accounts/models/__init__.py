@@ -3,6 +3,7 @@
 from accounts.models.account import Account, phone_hash
 from accounts.models.allowance import Allowance
 from accounts.models.block import Block
+from accounts.models.carried_sanction import CarriedSanction
 from accounts.models.case import CATEGORIES, Case, CaseTrigger
 from accounts.models.consent import Consent
 from accounts.models.contact import Contact
@@ -34,6 +35,7 @@ __all__ = [
     "Allowance",
     "Audience",
     "Block",
+    "CarriedSanction",
     "Case",
     "CaseTrigger",
     "Consent",

@@ -42,6 +42,8 @@ class Sanction(models.Model):
     class_before = models.CharField(max_length=32, blank=True, default="", db_default="")
     #: When its effect was taken back (ms): it was lifted, or somebody saw that its time was over.
     ended_at = models.BigIntegerField(null=True, blank=True)
+    #: The sanction of an account that had this number before and ended while it was in force: lifted with it.
+    carried_from = models.UUIDField(null=True, blank=True, editable=False)
 
     class Meta:
         indexes = [
@@ -58,6 +60,11 @@ class Sanction(models.Model):
                 fields=["until"],
                 condition=models.Q(ended_at__isnull=True, until__isnull=False),
                 name="accounts_sanction_ending",
+            ),
+            models.Index(
+                fields=["carried_from"],
+                condition=models.Q(carried_from__isnull=False),
+                name="accounts_sanction_carried",
             ),
         ]
 

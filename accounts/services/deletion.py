@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from accounts.appeals import banned_account
 from accounts.errors import Refused
 from accounts.models import Account, Device, VerificationCode
 from accounts.services import codes, pins, recycling
@@ -24,7 +25,8 @@ def delete_account(
     """End the account of this device; its erasure begins (``services/erasure.py``).
 
     Raises :class:`Refused`: ``forbidden`` ({pinRequired}, {pinWrong}; {codeRequired}, {codeWrong}), ``rate_limited``,
-    ``unauthenticated`` (the device has ended meanwhile), ``unavailable``. A code refused for anything but itself stays good.
+    ``unauthenticated`` (the device has ended meanwhile), ``banned``, ``unavailable``. A code refused for anything but itself
+    stays good.
     """
     now = now_ms()
     refusal: Refused | None = None
@@ -72,6 +74,8 @@ def _lock(account: Account, device: Device) -> Account:
     linked = Device.objects.filter(pk=device.pk, user=account, unlinked_at=None).exists()
     if locked is None or not linked:
         raise Refused(Code.UNAUTHENTICATED, "The device is not linked any more.")
+    if locked.is_banned(now_ms()):  # since the request came in: a ban would go with the account
+        raise banned_account(locked)
     return locked
 
 

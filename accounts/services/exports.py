@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from accounts import exported_log, stores
 from accounts.archives import ArchivesUnavailable, Sink, archives
 from accounts.errors import Refused
+from accounts.locks import ended
 from accounts.models import Account, Export
 from accounts.services.persons import person_of
 from accounts.stores import Part, Person
@@ -48,10 +49,15 @@ media/uploads.jsonl; very large amounts are only listed there.
 
 
 def ask(*, account: Account, now: int) -> Export:
-    """The export of this day: a new one, or the one that was asked for before. The task follows the commit."""
+    """The export of this day: a new one, or the one that was asked for before. The task follows the commit. Raises
+    :class:`Refused` (``not_found``): the account has ended meanwhile."""
     with transaction.atomic():
-        Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        if not Account.objects.select_for_update(no_key=True).filter(pk=account.pk, retired_at=None).exists():
+            raise ended()
         newest = Export.objects.filter(account=account).order_by("-asked_at").first()
+        if newest is not None and newest.state == Export.State.WAITING and newest.expires_at <= now:
+            newest.state = Export.State.EXPIRED  # of those that wait there is one
+            newest.save(update_fields=["state"])
         if newest is not None and (
             newest.state == Export.State.WAITING
             or (newest.state == Export.State.READY and newest.asked_at > now - LIMITS.export_every_ms)
@@ -77,7 +83,7 @@ def url(export: Export, now: int) -> str | None:
 
 def waiting(now: int, limit: int = 100) -> list[uuid.UUID]:
     """Exports that nobody works on: their task or their worker got lost, or the storage was away."""
-    due = Export.objects.filter(state=Export.State.WAITING, leased_until__lte=now)
+    due = Export.objects.filter(state=Export.State.WAITING, leased_until__lte=now, expires_at__gt=now)
     due.filter(attempts__gte=_ATTEMPTS).update(state=Export.State.EXPIRED)
     return list(due.order_by("leased_until").values_list("pk", flat=True)[:limit])
 
@@ -102,12 +108,23 @@ def build(export_id: uuid.UUID) -> bool:
     except _Lost:
         return False
     faults.point("export-written")
-    ready = _mine(export).update(
-        state=Export.State.READY, ready_at=now_ms(), size=sized.size, worker=None, leased_until=0
+    now = now_ms()
+    ready = (
+        _mine(export)
+        .filter(expires_at__gt=now)
+        .update(state=Export.State.READY, ready_at=now, size=sized.size, worker=None, leased_until=0)
     )
-    if not ready and not Export.objects.filter(pk=export.pk).exists():
-        archives().delete(export.pk.hex)  # the account ended meanwhile
+    if not ready and not _may_be_had(export.pk, now).exists():
+        # The account ended, or its time was over meanwhile. What another worker makes has the same name, and stays.
+        archives().delete(export.pk.hex)
     return bool(ready)
+
+
+def end(*, account: Account, now: int) -> None:
+    """The account ends: nobody gets what was made for it, and nothing more is made. Called in that transaction; the files go
+    with the next :func:`expire`."""
+    found = Export.objects.exclude(state=Export.State.EXPIRED).filter(account=account, expires_at__gt=now)
+    found.update(expires_at=now)
 
 
 def expire(now: int, limit: int = 500) -> int:
@@ -152,12 +169,17 @@ class _Sized:
         self.size += len(data)
         if now_ms() - self._renewed > LEASE_MS // 4:
             self._renewed = now_ms()
-            if not _mine(self._export).update(leased_until=self._renewed + LEASE_MS):
+            mine = _mine(self._export).filter(expires_at__gt=self._renewed)
+            if not mine.update(leased_until=self._renewed + LEASE_MS):
                 raise _Lost
         return len(data)
 
     def flush(self) -> None:
         """Parts go when they are full."""
+
+
+def _may_be_had(export_id: uuid.UUID, now: int) -> QuerySet[Export]:
+    return Export.objects.exclude(state=Export.State.EXPIRED).filter(pk=export_id, expires_at__gt=now)
 
 
 def _mine(export: Export) -> Any:

@@ -11,7 +11,7 @@ from accounts.errors import Refused
 from accounts.limits import DAY_MS
 from accounts.models import Account, Device, phone_hash
 from accounts.residency import home_of
-from accounts.services import codes, contacts, pins, recycling
+from accounts.services import carried, codes, contacts, pins, recycling
 from accounts.services.codes import Asker
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
@@ -74,6 +74,7 @@ def change(
                 old_hash = phone_hash(account.phone or "")
                 account.phone, account.region = phone, home
                 account.save(update_fields=["phone", "phone_hash", "region"])
+                carried.take_over(account=account, now=now)
                 codes.use_up(found)
                 _tell(account, device, old_hash, now)
                 metrics.count("accounts", "number_changed")

@@ -52,6 +52,12 @@ def user_hashes(user_id: str) -> list[bytes]:
     return [_mac(f"erased:{user_id}", secret) for secret in _secrets()]
 
 
+def number_hashes(phone: str) -> list[bytes]:
+    """Keyed hashes of a number, under which something is kept of whom only the number would tell: the present key first. Whoever
+    has the key can try all numbers, and nobody else can."""
+    return [_mac(f"number:{phone}", secret) for secret in _secrets()]
+
+
 def seal(person: Person) -> bytes:
     """Encrypted under ``SECRET_KEY``, for :class:`accounts.models.Erasure`."""
     text = json.dumps([person.user_id, person.phone, person.device_ids, person.conversations, person.others])

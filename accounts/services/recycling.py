@@ -12,7 +12,7 @@ from django.db.models import Max
 from accounts import endings, profiles
 from accounts.limits import DAY_MS
 from accounts.models import Account, Block, Contact, Device, Pin, Privacy
-from accounts.services import erasure, holds, identities
+from accounts.services import carried, erasure, exports, holds, identities
 from accounts.services.contacts import forget_everywhere
 from accounts.services.devices import end_device
 from accounts.services.photos import take_photo
@@ -47,6 +47,9 @@ def retire(*, account: Account, now: int) -> None:
     Call it inside a transaction, with the account's row locked.
     """
     erasure.begin(account=account, now=now)  # first: it notes what the rest of this deletes
+    if not changed_hands(account=account, now=now):
+        carried.keep(account=account, now=now)
+    exports.end(account=account, now=now)
     # In the order of their keys, as whoever bans an installation locks them.
     for device in Device.objects.select_for_update().filter(user=account, unlinked_at=None).order_by("pk"):
         end_device(device=device, now=now, reason="ended")

@@ -13,7 +13,7 @@ from accounts.guards import traffic
 from accounts.installations import check_not_banned, installation_hash, lock
 from accounts.models import Account
 from accounts.residency import check_region, home_of
-from accounts.services import codes, consents, guards, pins, prekeys, recycling
+from accounts.services import carried, codes, consents, guards, pins, prekeys, recycling
 from accounts.services.codes import Asker
 from accounts.services.devices import link_device
 from accounts.services.sessions import Tokens, is_good, known_device, start_session
@@ -210,7 +210,9 @@ def _another(account: Account, phone: str, now: int) -> Account:
 
 
 def _account(phone: str, now: int) -> Account:
-    account, _ = Account.objects.select_for_update().get_or_create(
+    account, made = Account.objects.select_for_update().get_or_create(
         phone=phone, defaults={"region": home_of(phone), "created_at": now}
     )
+    if made:
+        carried.take_over(account=account, now=now)
     return account

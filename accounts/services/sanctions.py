@@ -27,7 +27,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.errors import Refused
-from accounts.models import Account, Sanction
+from accounts.models import Account, CarriedSanction, Sanction
 from accounts.services import bans
 from accounts.services.limit_overrides import set_class
 from whatsapp.infra.clock import now_ms
@@ -56,13 +56,14 @@ def impose(
     by: str,
     step: int | None = None,
     unless_since: int | None = None,
+    carried_from: uuid.UUID | None = None,
 ) -> Sanction:
     """A new sanction, in force at once.
 
     ``reason``: a code, at most 64 of ``a-z0-9_.:-``. ``evidence``: numbers, and codes or ids of that kind; never text of people.
     ``until`` (ms): required of a suspension, None of a permanent ban, and None of the others is for good. ``by``: of staff, or
     ``automatic``. ``step``: of the ladder of triggers. ``unless_since`` (ms): only if no trigger has imposed one then or
-    later, so that two who look at once do it once.
+    later, so that two who look at once do it once. ``carried_from``: of an account that had the number before (``carried.py``).
 
     Raises :class:`Refused`: ``not_found`` (no such account), ``bad_request``, ``conflict`` (``unless_since``).
     """
@@ -81,13 +82,15 @@ def impose(
             imposed_by=by,
             until=until,
             step=step,
+            carried_from=carried_from,
         )
         _settle(account, now, new=sanction)
     return sanction
 
 
 def lift(*, sanction: Sanction, by: str, reason: str) -> bool:
-    """Take it back, also when its time is over: then it counts for nothing any more. False when that was done before."""
+    """Take it back, also when its time is over: then it counts for nothing any more. So does what of it has gone to another
+    account with the number, or waits to. False when that was done before."""
     now = now_ms()
     with transaction.atomic():
         account = _lock(sanction.account_id)
@@ -97,6 +100,10 @@ def lift(*, sanction: Sanction, by: str, reason: str) -> bool:
         found.lifted_at, found.lifted_by, found.lift_reason = now, by, reason[:500]
         found.save(update_fields=["lifted_at", "lifted_by", "lift_reason"])
         _settle(account, now)
+        # In this order: who has just taken it over has made what is read next.
+        CarriedSanction.objects.filter(sanction=found.pk).delete()
+        for carried in Sanction.objects.filter(carried_from=found.pk, lifted_at=None):
+            lift(sanction=carried, by=by, reason=reason)
     return True
 
 

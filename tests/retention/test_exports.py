@@ -18,8 +18,9 @@ from django.db import transaction
 from django.test import Client
 
 from accounts import stores
+from accounts.errors import Refused
 from accounts.models import Account, Export
-from accounts.services import exports
+from accounts.services import exports, recycling
 from accounts.stores import Part
 from accounts.stores import Person as Whose
 from accounts.tasks import build_export, exports_waiting
@@ -120,8 +121,8 @@ def test_the_manifest_has_every_file() -> None:
         data = archive.read(path)
         assert (part["size"], part["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
     for one in stores.all_stores():
-        if one.name == "hot":
-            continue  # hints that go by themselves: all of it is made again from the rest
+        if one.name in ("hot", "staff"):
+            continue  # hints that go by themselves, made again from the rest; and what staff wrote
         assert any(path.startswith(f"{one.name}/") for path in listed), f"{one.name} says nothing"
 
 
@@ -134,7 +135,10 @@ def test_one_a_day(clock: Any) -> None:
     assert ask(ann) == export
     clock(DAY_MS + 1)
     account = Account.objects.get(pk=ann.user_id)
-    assert str(exports.ask(account=account, now=exports.now_ms()).pk) != export, "the next day has its own"
+    late = exports.ask(account=account, now=exports.now_ms())
+    assert str(late.pk) != export, "the next day has its own"
+    clock(8 * DAY_MS)
+    assert exports.ask(account=account, now=exports.now_ms()).pk != late.pk, "nothing waits for ever"
 
 
 def test_it_is_its_owners_alone() -> None:
@@ -255,6 +259,50 @@ def test_it_is_never_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> No
         tracemalloc.stop()
     assert Export.objects.get(pk=export).size > pieces * 2**20
     assert peak < 80 * 2**20
+
+
+@pytest.mark.parametrize("ends", ["its time", "the job", "the account"])
+def test_what_ends_while_it_is_built_is_not_had(
+    ends: str,
+    clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Storage,  # noqa: F811
+) -> None:
+    ann = sign_in()
+    export = ask(ann)
+    real = exports.faults.point
+
+    def written(name: str) -> None:
+        real(name)
+        if name != "export-written":
+            return
+        if ends == "the account":
+            account = Account.objects.get(pk=ann.user_id)
+            recycling.retire(account=account, now=exports.now_ms())
+            return
+        clock(7 * DAY_MS)
+        if ends == "the job":
+            assert exports_waiting() == 0
+
+    monkeypatch.setattr(exports.faults, "point", written)
+    assert not build_export(export)
+    row = Export.objects.get(pk=export)
+    assert (row.state, exports.url(row, exports.now_ms())) in {("waiting", None), ("expired", None)}
+    assert not any(key.startswith("exports/") for key in kept(folder)), "nor is a file left that nobody knows"
+
+
+def test_an_account_that_ends_leaves_no_archive(folder: Storage, clock: Any) -> None:  # noqa: F811
+    ann, bob = sign_in(), sign_in()
+    export, other = ask(ann), ask(bob)
+    assert build_export(export)
+    assert build_export(other)
+    account = Account.objects.get(pk=ann.user_id)
+    recycling.retire(account=account, now=exports.now_ms())
+    assert exports.url(Export.objects.get(pk=export), exports.now_ms()) is None
+    with pytest.raises(Refused):
+        exports.ask(account=account, now=exports.now_ms())
+    exports_waiting()
+    assert [key for key in kept(folder) if key.startswith("exports/")] == [f"exports/{uuid.UUID(other).hex}"]
 
 
 def test_an_account_that_is_erased_takes_its_archive_along(folder: Storage) -> None:  # noqa: F811

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from django.db import models
+
+from accounts.models.sanction import Sanction
+
+
+class CarriedSanction(models.Model):
+    """What an account was sanctioned for when it ended: it holds for whoever begins anew with its number
+    (``services/carried.py``). The number is a keyed hash, and nothing else leads to anybody."""
+
+    number = models.BinaryField(max_length=32)
+    #: The one that it was. Its row goes with the account; as long as it is there this goes when it is lifted.
+    sanction = models.UUIDField(unique=True)
+    kind = models.CharField(max_length=16, choices=Sanction.Kind.choices)
+    reason = models.CharField(max_length=64)
+    imposed_at = models.BigIntegerField()
+    imposed_by = models.CharField(max_length=150)
+    step = models.PositiveSmallIntegerField(null=True)
+    until = models.BigIntegerField(null=True)  # as of the sanction
+    kept_until = models.BigIntegerField(db_index=True)
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["number"], name="accounts_carried_number")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} until {self.kept_until}"
