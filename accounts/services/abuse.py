@@ -20,7 +20,7 @@ from accounts.errors import Refused
 from accounts.limits import DAY_MS
 from accounts.locks import lock_account
 from accounts.models import Account, Report, Sanction
-from accounts.services import cases, sanctions
+from accounts.services import cases, sanctions, standing
 from accounts.services.sanctions import AUTOMATIC, CLASS_OF
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.metrics import Counters
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 500
 #: Who was reported so lately is looked at: some runs, so that one that failed is made up for.
 _REPORTED_MS: Final = 300_000
+#: Of so many reporters of one account the word is weighed, the newest first.
+_REPORTERS: Final = 100
 
 SANCTIONS: Final = Counters(
     "whatsapp_abuse_sanctions", "Sanctions that triggers imposed, by trigger and kind.", ("trigger", "kind")
@@ -107,7 +109,7 @@ def judge_one(account: Account, read: Counts, now: int) -> bool:
 def _found(account: Account, read: Counts, now: int) -> tuple[Trigger, Step, dict[str, Any]] | None:
     """What is to be done, and why; None: nothing."""
     last = _last(account.pk, now)
-    counts = {**read, (REPORTS, 24): float(_reporters(account.pk, last, now))}
+    counts = {**read, (REPORTS, 24): _reporters(account.pk, last, now)}
     factor = factor_of(account, now)
     fired = [one for one in table().triggers if one.fires(counts, factor)]
     if not fired:
@@ -175,11 +177,15 @@ def _reported(now: int) -> Sequence[str]:
     return [str(user) for user in dict.fromkeys(newest)][:AT_ONCE]
 
 
-def _reporters(account_id: uuid.UUID, last: Sanction | None, now: int) -> int:
-    """Different people whose reports of the last day count, without those that it was sanctioned after."""
+def _reporters(account_id: uuid.UUID, last: Sanction | None, now: int) -> float:
+    """Different people whose reports of the last day count, each as much as their word does (``standing.voice_of``), without
+    those that it was sanctioned after. Friends who write to somebody and report that one are no five people."""
     since = max(now - DAY_MS, last.imposed_at if last is not None else 0)
-    found = Report.objects.filter(reported=account_id, counts=True, created_at__gt=since)
-    return found.values("reporter").distinct().count()
+    found = Report.objects.filter(
+        reported=account_id, counts=True, created_at__gt=since, reporter__isnull=False
+    )
+    people = found.order_by("-created_at").values_list("reporter", flat=True)[: 2 * _REPORTERS]
+    return sum(standing.voice_of(one, now=now) for one in list(dict.fromkeys(people))[:_REPORTERS])
 
 
 def _evidence(trigger: Trigger, counts: Counts, factor: float, step: Step) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from accounts.abuse.triggers import table
 from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, Case, Report, Sanction
 from accounts.services import abuse, sanctions
+from delivery.models import Head, Member
 from tests.accounts.conftest import Person, parallel, sign_in
 from whatsapp.infra import hot_sync
 from whatsapp.infra.clock import now_ms
@@ -66,10 +67,24 @@ def history(person: Person) -> list[tuple[str, str]]:
     return list(found.values_list("reason", "kind"))
 
 
-def report(person: Person, reporters: int, **fields: Any) -> None:
-    for _ in range(reporters):
+def reporter(*, days: float = 30, peers: int = 3) -> uuid.UUID:
+    """Somebody whose word counts, unless it is a young account or talks with fewer people."""
+    made = Account.objects.create(
+        phone=f"+1555{random.randrange(10**10):010}", created_at=now_ms() - int(days * DAY_MS)
+    )
+    for _ in range(peers):
+        conversation = uuid.uuid4()
+        Head.objects.create(conversation=conversation, created_at=1, kind="direct")
+        for member in (made.pk, uuid.uuid4()):
+            Member.objects.create(conversation=conversation, member=member, joined_seq=0)
+    found: uuid.UUID = made.pk
+    return found
+
+
+def report(person: Person, reporters: int, by: Sequence[uuid.UUID] = (), **fields: Any) -> None:
+    for one in by or [reporter() for _ in range(reporters)]:
         given = {"kind": "user", "category": "spam", "created_at": abuse.now_ms(), "counts": True, **fields}
-        Report.objects.create(reporter=uuid.uuid4(), reported=person.user_id, **given)
+        Report.objects.create(reporter=one, reported=person.user_id, **given)
 
 
 # -- when each fires --------------------------------------------------------------------------------------------------------
@@ -126,6 +141,41 @@ def test_nobody_answers() -> None:
     seen(ann, sets={"strangers": ids(3)})
     abuse.judge()
     assert history(ann) == [("unanswered", "limit")]
+
+
+def test_friends_who_report_somebody_by_arrangement_are_no_crowd() -> None:
+    """Who was made for it, talks with nobody, was sanctioned or was always wrong: each counts less, and eight of each are not
+    enough where five are that nobody doubts."""
+    sanctioned = [reporter() for _ in range(8)]
+    for one in sanctioned:
+        sanctions.impose(
+            account_id=one, kind="slow_down", reason="spam", evidence={}, until=now_ms() + DAY_MS, by="mod"
+        )
+    wrong = [reporter() for _ in range(8)]
+    for one in wrong:
+        case = Case.objects.create(
+            subject_kind="user", subject=uuid.uuid4(), category="spam", opened_at=1, due_at=2, state="closed",
+            outcome="dismissed", closed_at=now_ms(),
+        )  # fmt: skip
+        for _ in range(3):
+            Report.objects.create(
+                reporter=one, reported=uuid.uuid4(), kind="user", category="spam", created_at=now_ms() - DAY_MS, case=case
+            )  # fmt: skip
+    for doubted in (
+        [reporter(days=1) for _ in range(8)],
+        [reporter(peers=1) for _ in range(8)],
+        sanctioned,
+        wrong,
+        [uuid.uuid4() for _ in range(8)],  # left since
+    ):
+        ann = old(sign_in())
+        seen(ann, sets={"recipients": ids(20)})
+        report(ann, 8, by=doubted)
+        abuse.judge()
+        assert history(ann) == []
+    report(ann, 5)
+    abuse.judge()
+    assert history(ann) == [("reports", "limit")]
 
 
 def test_reports_in_relation_to_recipients() -> None:
