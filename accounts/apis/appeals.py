@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import appeals, limits
 from accounts.errors import Refused
-from accounts.models import Sanction
+from accounts.models import CATEGORIES, Sanction
 from accounts.rest.address import source_address
 from accounts.services import sanctions
 from whatsapp.infra.clock import now_ms
@@ -24,6 +24,19 @@ _WHAT: Final = {
     Sanction.Kind.LIMIT: "This account may not begin new conversations",
     Sanction.Kind.SUSPENSION: "This account is suspended",
     Sanction.Kind.PERMANENT: "This account is banned",
+}
+#: Codes of reasons, in words for who is sanctioned: triggers, categories of reports, and what staff do by hand.
+_WHY: Final = {
+    "messages": "Very many messages within an hour",
+    "recipients": "Messages to very many people and groups within an hour",
+    "strangers_hour": "Messages to many people who did not know you",
+    "strangers_day": "Messages to many people who did not know you",
+    "unanswered": "Messages to many people who did not know you, of whom hardly any answered",
+    "forwards": "The same messages forwarded to many chats",
+    "adds": "Many people added to groups",
+    "reports": "Reports by several people",
+    "by_hand": "A decision of our staff",
+    **{name: f"Reports: {name.replace('_', ' ')}" for name in CATEGORIES},
 }
 _STATUS: Final = {Code.BAD_REQUEST: 400, Code.CONFLICT: 409, Code.GONE: 410, Code.RATE_LIMITED: 429}
 
@@ -65,6 +78,7 @@ def _count(request: HttpRequest) -> None:
 def _shown(sanction: Sanction) -> dict[str, Any]:
     in_force = sanction.in_force(now_ms())
     return {
+        "why": _WHY.get(sanction.reason, "Use against the rules"),
         "what": _WHAT[Sanction.Kind(sanction.kind)],
         "since": _day(sanction.imposed_at),
         "until": _day(sanction.until),

@@ -14,7 +14,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, reverse
 
 from accounts.models import Account, Device
 from delivery.models import Head
@@ -349,3 +349,11 @@ def test_heads_without_events_are_no_error(superuser: Staff) -> None:
     Head.objects.create(conversation=empty, created_at=1, kind="group")
     assert str(empty) in superuser.page("/admin/staff/conversation/")
     assert "no events" in superuser.page(f"/admin/staff/conversation/{empty}/change/")
+
+
+@pytest.mark.parametrize("name", ["moderation_queue", "moderation_figures"])
+def test_the_menu_marks_the_page_that_is_open_and_no_other(superuser: Staff, name: str) -> None:
+    path = reverse(f"admin:{name}")
+    groups = superuser.client.get(path).context["sidebar_navigation"]
+    active = [str(item["link"]) for group in groups for item in group["items"] if item["active"]]
+    assert active == [path]

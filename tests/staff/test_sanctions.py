@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 
+from accounts import appeals
 from accounts.limits import DAY_MS
 from accounts.models import Account, Sanction
 from accounts.services import sanctions
@@ -94,3 +96,46 @@ def test_many_of_one_trigger_are_taken_back(superuser: Staff) -> None:
     assert superuser.client.post(address, chosen).status_code == 200
     assert superuser.client.post(address, {**chosen, "confirmed": "1", "reason": REASON}).status_code == 302
     assert Sanction.objects.filter(pk__in=[one.pk for one in made], lifted_at=None).count() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "standing"), [("slow_down", "slowed"), ("limit", "limited"), ("suspension", "banned")]
+)
+def test_a_users_standing_says_what_is_in_force(superuser: Staff, kind: str, standing: str) -> None:
+    ann = sign_in()
+    path = f"/admin/accounts/account/?q={ann.user_id}"
+
+    def shown() -> str:
+        row = superuser.page(path).split("field-state", 1)[1].split("</td>")[0]
+        return re.sub(r"<[^>]*>", "", row.split(">", 1)[1]).strip()
+
+    assert shown() == "good"
+    sanction = impose(ann, kind)
+    assert shown() == standing
+    sanctions.lift(sanction=sanction, by="mod", reason=REASON)
+    assert shown() == "good"
+
+
+def test_only_what_can_still_be_done_is_offered(superuser: Staff) -> None:
+    sanction = impose(sign_in())
+
+    def offered() -> set[str]:
+        page = superuser.page(page_of(sanction))
+        return {act for act in ("lift", "grant", "uphold") if page_of(sanction, act) in page}
+
+    assert offered() == {"lift"}
+    sanctions.ask_appeal(sanction_id=sanction.pk, text="It was not me.")
+    assert offered() == {"lift", "grant", "uphold"}
+    sanctions.decide_appeal(sanction=sanction, by="mod", grant=True, reason=REASON)
+    assert offered() == set()
+
+
+def test_the_owner_reads_why(superuser: Staff) -> None:
+    for reason, words in (
+        ("strangers_day", "many people who did not know you"),
+        ("made_up", "against the rules"),
+    ):
+        sanction = impose(sign_in(), reason=reason)
+        page = superuser.client.get(f"/appeals/{appeals.token(str(sanction.pk))}").content.decode()
+        assert words in page
+        assert reason not in page

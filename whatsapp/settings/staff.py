@@ -32,9 +32,12 @@ AUDIT_ANCHORS = os.environ.get("AUDIT_ANCHORS", "")
 STAFF_BAN_DAYS = env.number("STAFF_BAN_DAYS", 30)
 
 
-def _item(title: str, icon: str, link: str, permission: str = "", count: str = "") -> dict[str, Any]:
+def _item(
+    title: str, icon: str, link: str, permission: str = "", count: str = "", but: str = ""
+) -> dict[str, Any]:
     """``permission``: of who sees it; or ``enter:`` and the path of a function of the user. ``count``:
-    path of a function of the request, whose number stands beside it."""
+    path of a function of the request, whose number stands beside it. ``but``: an item of its own below
+    this one's address."""
     item: dict[str, Any] = {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{link}")}
     if permission.startswith("enter:"):
         enter = permission.removeprefix("enter:")
@@ -43,6 +46,12 @@ def _item(title: str, icon: str, link: str, permission: str = "", count: str = "
         item["permission"] = lambda request: request.user.has_perm(permission)
     if count:
         item["count"] = count
+    if but:
+        # By unfold's rule an item is the present one wherever its address begins that of the page.
+        here, other = item["link"], reverse_lazy(f"admin:{but}")
+        item["active"] = lambda request: (
+            request.path.startswith(str(here)) and not request.path.startswith(str(other))
+        )
     return item
 
 
@@ -109,7 +118,11 @@ UNFOLD = {
                 "title": "Moderation",
                 "items": [
                     _item(
-                        "Queue", "inbox", "moderation_queue", "enter:whatsapp.staff.moderation.access.enter"
+                        "Queue",
+                        "inbox",
+                        "moderation_queue",
+                        "enter:whatsapp.staff.moderation.access.enter",
+                        but="moderation_figures",
                     ),
                     _item("Figures", "monitoring", "moderation_figures", "staff.view_moderation"),
                 ],

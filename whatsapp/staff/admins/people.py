@@ -32,6 +32,10 @@ _BAN_TEXT = (
 )
 
 
+#: Class of limits → standing of who has it by a sanction, or by hand.
+_STANDING = {"restricted": "limited", "slowed": "slowed"}
+
+
 class DeviceInline(TabularInline):
     """The devices of a user, the newest first; unlinked ones stay as rows, so they come by pages."""
 
@@ -81,7 +85,9 @@ class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
     ordering = ("-id",)  # UUIDv7: the newest first, by the primary key
     inlines = (DeviceInline, SanctionInline)
     actions = ("ban_chosen", "lift_chosen")
-    actions_detail = ("ban", "lift", "remove_pin", "set_limit", "set_class")
+    actions_detail = (
+        {"title": "Act", "icon": "gavel", "items": ("ban", "lift", "remove_pin", "set_limit", "set_class")},
+    )
     fieldsets = (
         (
             None,
@@ -129,7 +135,9 @@ class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
     def state(self, account: Account) -> SafeString:
         if account.retired_at is not None:
             return state_label("retired")
-        return state_label("banned" if account.is_banned(now_ms()) else "good")
+        if account.is_banned(now_ms()):
+            return state_label("banned")
+        return state_label(_STANDING.get(account.limit_class, "good"))
 
     @display(description="Phone")
     def number(self, account: Account) -> str:

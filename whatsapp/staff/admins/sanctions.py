@@ -166,6 +166,15 @@ class SanctionAdmin(ReadOnlyAdmin):
 
     # actions
 
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Only what can still be done about it."""
+        sanction = self._one(object_id)
+        over = {"lift"} if sanction.lifted_at is not None else set()
+        if sanction.appeal != Sanction.Appeal.ASKED:
+            over |= {"grant", "uphold"}
+        names = {f"accounts_sanction_{name}" for name in over}
+        return [one for one in super().get_actions_detail(request, object_id) if one.action_name not in names]
+
     def has_decide_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may(request, CHANGE)
 

@@ -31,7 +31,7 @@ _COLOURS = {
     "primary": ("group", "claimed"),
     "warning": (
         *("in force", "asked", "signed out", "slow", "draining", "degraded", "overdue", "waits"),
-        *("flagged", "second person", "slowed", "restricted"),
+        *("flagged", "second person", "slowed", "restricted", "limited"),
     ),
     "danger": (
         *(
