@@ -17,7 +17,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
-from accounts import exported_log, stores
+from accounts import events, exported_log, stores
 from accounts.archives import ArchivesUnavailable, Sink, archives
 from accounts.errors import Refused
 from accounts.locks import ended
@@ -114,7 +114,13 @@ def build(export_id: uuid.UUID) -> bool:
         .filter(expires_at__gt=now)
         .update(state=Export.State.READY, ready_at=now, size=sized.size, worker=None, leased_until=0)
     )
-    if not ready and not _may_be_had(export.pk, now).exists():
+    if ready:
+        events.notice(
+            user_id=str(account.pk),
+            kind="export",
+            data={"exportId": str(export.pk), "size": sized.size, "expiresAt": export.expires_at},
+        )
+    elif not _may_be_had(export.pk, now).exists():
         # The account ended, or its time was over meanwhile. What another worker makes has the same name, and stays.
         archives().delete(export.pk.hex)
     return bool(ready)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from whatsapp_client import BroadcastList, Contact, Outgoing, Profile, RestError, events
+from whatsapp_client import (
+    BroadcastList,
+    ClientError,
+    Consent,
+    Consents,
+    Contact,
+    Outgoing,
+    Profile,
+    RestError,
+    events,
+)
 from whatsapp_client.link import LinkRequest
 
 CODE = "123456"
@@ -22,6 +32,8 @@ class FakeAccount:
         self.lists: dict[str, BroadcastList] = {}
         self.asking: dict[str, LinkRequest] = {}  # code → who asks to be linked
         self.has_photo = False
+        self.agreed: dict[str, int] = {}  # purpose → since when
+        self.archive: bytes | None = b"an archive"
 
     def _did(self, *call: Any) -> None:
         self._do(*call)  # type: ignore[attr-defined]
@@ -67,6 +79,28 @@ class FakeAccount:
         self._did("privacy", to)
         self.privacy_set |= to
         return dict(self.privacy_set)
+
+    async def consents(self) -> Consents:
+        given = tuple(Consent(name, "1", at) for name, at in self.agreed.items())
+        return Consents(("diagnostics",), "", given)
+
+    async def agree(self, document: str, version: str) -> Consents:
+        self._did("agree", document, version)
+        self.agreed[document] = 1_790_000_000_000
+        return await self.consents()
+
+    async def withdraw_consent(self, document: str) -> Consents:
+        self._did("withdraw", document)
+        del self.agreed[document]
+        return await self.consents()
+
+    async def export(self, to: Any, *, progress: Any = None) -> int:
+        self._did("export")
+        if self.archive is None:
+            raise ClientError("the archive could not be made; ask again later")
+        with open(to, "wb") as file:  # noqa: ASYNC230 - a few bytes
+            file.write(self.archive)
+        return len(self.archive)
 
     async def contacts(self) -> list[Contact]:
         return list(self.address_book.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,29 @@ async def test_privacy_goes_round_and_says_what_the_server_refuses():
         await choose(d, "Online")
         await d.sees("Too many tries. Try again in 60 s.", "Online              Everyone")
         assert fake.privacy_set["readReceipts"] == "everyone"
+
+
+async def test_my_data_is_saved_beside_what_is_there_and_purposes_are_agreed_to_and_taken_back(
+    tmp_path: Path,
+):
+    fake = people()
+    async with driven(fake) as d:
+        d.app.settings.folder = str(tmp_path)
+        await settings(d, "My data")
+        await d.sees("diagnostics           No")
+        await choose(d, "diagnostics")
+        await d.sees("diagnostics           Yes, since 2026-")
+        await choose(d, "diagnostics")
+        await d.sees("diagnostics           No")
+        for number in (1, 2):
+            await choose(d, "Save an archive")
+            await until(lambda wanted=number: len(list(tmp_path.glob("my-data-*.zip"))) == wanted)
+        await d.sees("Saved as")
+        assert len(os.listdir(tmp_path)) == 2, "no unfinished one"
+        fake.archive = None
+        await choose(d, "Save an archive")
+        await d.sees("the archive could not be made")
+    assert fake.agreed == {}
 
 
 async def test_the_profile_is_saved_and_a_photo_set_from_a_file(tmp_path: Path):

@@ -30,6 +30,8 @@ class FakeRegistrar:
         self.asked: list[str] = []
         self.tried: list[str] = []
         self.pin = ""
+        self.terms = ""
+        self.agreed: list[str] = []
         self.pins: list[str] = []
         self.offers: list[FakeOffer] = []
         self.kept: list[Session] = []
@@ -43,10 +45,14 @@ class FakeRegistrar:
     async def code(self, number: str) -> str:
         return self.by_itself
 
-    async def verify(self, number: str, code: str, *, pin: str = "") -> Session:
+    async def verify(self, number: str, code: str, *, pin: str = "", terms: str = "") -> Session:
         self.tried.append(code)
+        self.agreed.append(terms)
         if code != "123456":
             raise RestError(401, "unauthenticated", "The code is wrong or has expired.")
+        if terms != self.terms:
+            details = {"termsRequired": self.terms}
+            raise RestError(403, "forbidden", "The terms have to be agreed to.", details=details)
         if self.pin:
             self.pins.append(pin)
         if pin != self.pin:
@@ -171,6 +177,20 @@ async def test_an_account_with_a_pin_asks_for_it_and_the_code_stays_good():
         await until(lambda: isinstance(app.screen, ChatScreen))
     assert registrar.asked == ["+15550001"]
     assert registrar.pins == ["", "wrong", "sea-otter"]
+
+
+async def test_terms_are_agreed_to_by_a_second_enter_and_the_code_stays_good():
+    registrar = FakeRegistrar(by_itself="123456")
+    registrar.terms = "2026-11"
+    app, _ = application(registrar, "+15550001")
+    async with app.run_test() as pilot:
+        await sees(app, "version 2026-11")
+        assert registrar.agreed == [""]
+        app.screen.query_one("#code", Input).focus()
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, ChatScreen))
+    assert registrar.agreed == ["", "2026-11"]
+    assert registrar.asked == ["+15550001"]
 
 
 @pytest.mark.parametrize(("size", "drawn"), [((100, 50), True), ((60, 20), False)])

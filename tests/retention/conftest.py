@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.accounts.conftest import _memory_layer, clock, enqueued, limits  # noqa: F401  (fixtures)
+from tests.accounts.conftest import _memory_layer, clock, enqueued, limits, told  # noqa: F401  (fixtures)

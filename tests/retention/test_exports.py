@@ -111,6 +111,20 @@ def test_what_is_held_about_a_person_is_in_it_and_nothing_of_others() -> None:
     assert hashlib.sha256(ann.refresh_token.encode()).hexdigest().encode() not in everything
 
 
+def test_its_owner_is_told_when_it_is_ready(told: Any, django_capture_on_commit_callbacks: Any) -> None:
+    ann, eve = sign_in(), sign_in()
+    read, read_eves = told(ann.user_id), told(eve.user_id)
+    export = ask(ann)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert build_export(export)
+    said = ann.api.get(f"/me/export/{export}").json()
+    (notice,) = read()
+    assert (notice["type"], notice["kind"]) == ("notice", "export")
+    assert notice["data"] == {"exportId": export, "size": said["size"], "expiresAt": said["expiresAt"]}
+    assert not build_export(export)
+    assert [*read(), *read_eves()] == []
+
+
 def test_the_manifest_has_every_file() -> None:
     archive = archive_of(sign_in())
     manifest = json.loads(archive.read("manifest.json"))

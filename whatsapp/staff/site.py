@@ -142,7 +142,7 @@ class StaffSite(UnfoldAdminSite):
             path("approvals/", wrap(approvals_page.listing), name="approvals"),
             path("approvals/<uuid:pk>/", wrap(approvals_page.one), name="approval"),
             path("audit/", wrap(audit_page.checks), name="audit_checks"),
-            path("lawful/<uuid:pk>/file/", wrap(lawful.file), name="lawful_file"),
+            path("accounts/lawfulrequest/<uuid:pk>/file/", wrap(lawful.file), name="lawful_file"),
             path("limits/", wrap(limits_page.limits), name="limits"),
             path("retention/", wrap(retention_page.retention), name="retention"),
             *moderation.urls(wrap),

@@ -295,6 +295,11 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "kind": "media",
             "data": {"mediaId": MESSAGE, "state": "processing", "percent": 40},
         },
+        "an archive of one's data is ready": {
+            "type": "notice",
+            "kind": "export",
+            "data": {"exportId": MESSAGE, "size": 48_213, "expiresAt": AT + 7 * 86_400_000},
+        },
         "few one-time keys are left": {
             "type": "notice",
             "kind": "prekeys_low",

@@ -84,6 +84,7 @@ NoticeKind = Literal[
     "profile_changed",
     "device_idle",
     "media",
+    "export",
 ]
 
 #: name in whatsapp.proto -> its values

@@ -46,6 +46,7 @@ from .media_states import MediaState
 from .members import member_hash
 from .outbox import Outbox
 from .outgoing import Outgoing
+from .own_data import Consent, Consents
 from .people import BroadcastList, Contact
 from .polls import Poll
 from .rest import Rest
@@ -68,6 +69,8 @@ __all__ = [
     "Closed",
     "Codec",
     "Connection",
+    "Consent",
+    "Consents",
     "Contact",
     "Conversation",
     "Database",

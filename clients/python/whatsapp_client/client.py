@@ -27,6 +27,7 @@ from .lookups import Lookups
 from .media import Media
 from .notified import Notified
 from .outgoing import CHANGES, Outgoing
+from .own_data import OwnData
 from .people import People
 from .reporting import Reporting
 from .retry import REASONS, Backoff, Retry, after_close
@@ -58,7 +59,7 @@ def refusal(frame: Frame, why: str) -> Frame:
     return {"type": "error", "code": "bad_request", "message": why, "retryable": False, **ids}
 
 
-class Client(Reporting, People, Linked, Account, Notified, Files):
+class Client(Reporting, People, Linked, Account, OwnData, Notified, Files):
     """A device of one user.
 
     ``url``: ``http://host:port``. ``database``: what this device has and wants to send, kept over restarts;

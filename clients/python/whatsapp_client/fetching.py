@@ -76,16 +76,26 @@ class Part:
         self._of.unlink(missing_ok=True)
 
 
+def checked_address(own: str, address: str) -> str:
+    """Raises :class:`ClientError` for one that is none, or that leads away from TLS."""
+    scheme = urllib.parse.urlsplit(address).scheme
+    if scheme not in ("http", "https"):
+        raise ClientError("the server does not say where the file is")
+    if scheme == "http" and own.startswith("https"):
+        raise ClientError("the server leads to a place without TLS")
+    return address
+
+
 class Download:
     """``size``: bytes that it must have, if that is known; ``most``: that it may have. :meth:`run` ends when all of them are in
     the part."""
 
     def __init__(
         self, rest: Rest, content: str, part: Part, backoff: Backoff, size: int | None, progress: Progress | None,
-        most: int = MOST,
+        most: int = MOST, limit: int | None = MOST,
     ) -> None:  # fmt: skip
         self._rest, self._content, self._part, self._backoff = rest, content, part, backoff
-        self._size, self._most, self._progress = size, min(most, MOST), progress
+        self._size, self._most, self._progress = size, most if limit is None else min(most, limit), progress
         self._told: Told | None = None
         self._stopped = False
         # The thread of a call that was given up may still write.
@@ -120,14 +130,9 @@ class Download:
 
     async def _where(self) -> str:
         answer = await self._rest.exchange("GET", self._content, {"Accept": "*/*"})
-        own = self._rest.url + "/"
-        address = urllib.parse.urljoin(own, answer.get("Location") or "")
-        scheme = urllib.parse.urlsplit(address).scheme
-        if not answer.get("Location") or scheme not in ("http", "https"):
+        if not answer.get("Location"):
             raise ClientError("the server does not say where the file is")
-        if scheme == "http" and own.startswith("https"):
-            raise ClientError("the server leads to a place without TLS")
-        return address
+        return checked_address(self._rest.url, urllib.parse.urljoin(self._rest.url + "/", answer["Location"]))
 
     async def _fetched(self, address: str) -> int:
         try:

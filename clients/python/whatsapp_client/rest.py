@@ -74,10 +74,12 @@ class Rest:
         refresh_token: str = "",
         pin: str = "",
         start_anew: bool = False,
+        terms_version: str = "",
     ) -> Session:
         """Trade the code for a session. With ``refresh_token`` a known device is verified again instead of
         adding one. :class:`Forbidden` with ``details["pinRequired"]``: the same code again, with the ``pin`` of the
-        account; or ``start_anew``, with a new account, if the old one was not used for seven days."""
+        account; or ``start_anew``, with a new account, if the old one was not used for seven days. With
+        ``details["termsRequired"]``: the same code again, with ``terms_version``, once the person has agreed to it."""
         body: dict[str, Any] = {"phoneNumber": phone_number, "code": code, "deviceName": device_name}
         if refresh_token:
             body["refreshToken"] = refresh_token
@@ -85,6 +87,8 @@ class Rest:
             body["pin"] = pin
         if start_anew:
             body["startAnew"] = True
+        if terms_version:
+            body["termsVersion"] = terms_version
         answer = await self.call("POST", "/auth/verify", body, authenticated=False)
         self.token = answer["token"]
         return Session(

@@ -25,36 +25,42 @@ async def sign_up(
     device_name: str,
     known: Session | None = None,
     read_pin: Callable[[bool], Awaitable[str]] | None = None,
+    agree: Callable[[str], Awaitable[bool]] | None = None,
 ) -> Session:
     """Register ``phone_number`` and verify it with the code that ``read_code`` brings.
 
     ``read_pin``: asked for the PIN if the account has one; its argument says whether the one before was wrong. Without it,
     :class:`Forbidden` is raised then.
+    ``agree``: asked whether the person agrees to the terms of this version, where there are some. Without it, or with a no,
+    :class:`Forbidden` is raised.
     ``known``: an earlier session of this device, which is then verified again instead of adding a device.
     Raises
     :class:`RestError`, :class:`Unreachable`.
     """
     await rest.register(phone_number)
     code = await read_code()
-    if known is not None:
-        try:
-            return await rest.verify(
-                phone_number, code, device_name=device_name, refresh_token=known.refresh_token
-            )
-        except RestError as error:
-            if error.status not in (400, 401, 404, 410):
-                raise
-            await rest.register(phone_number)  # that device is gone, and the code is used up: a new one
-            code = await read_code()
-    pin = ""
+    terms = pin = ""
+    token = known.refresh_token if known is not None else ""
     while True:
         try:
-            return await rest.verify(phone_number, code, device_name=device_name, pin=pin)
+            return await rest.verify(
+                phone_number, code, device_name=device_name, refresh_token=token, pin=pin, terms_version=terms
+            )
         except Forbidden as error:
             details = error.details if isinstance(error.details, dict) else {}
-            if read_pin is None or not details.get("pinRequired"):
+            wanted = str(details.get("termsRequired") or "")
+            if wanted and wanted != terms and agree is not None and await agree(wanted):
+                terms = wanted
+            elif read_pin is not None and details.get("pinRequired"):
+                pin = await read_pin(bool(details.get("pinWrong")))
+            else:
                 raise
-            pin = await read_pin(bool(details.get("pinWrong")))
+        except RestError as error:
+            if not token or error.status not in (400, 401, 404, 410):
+                raise
+            token = ""
+            await rest.register(phone_number)  # that device is gone, and the code is used up: a new one
+            code = await read_code()
 
 
 class SmsFile:

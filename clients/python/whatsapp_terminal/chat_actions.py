@@ -189,7 +189,7 @@ class ChatActionScreen(FileActionScreen):
                 self.answer(chat, what)
 
     def action_settings(self) -> None:
-        self.app.push_screen(SettingsScreen(self.client, self.find_user), self.settings_chose)
+        self.app.push_screen(SettingsScreen(self.client, self.find_user, self.folder()), self.settings_chose)
 
     def settings_chose(self, what: str | None) -> None:
         """Some things of the settings are screens of their own."""

@@ -37,6 +37,12 @@ def asks_pin(error: ClientError) -> bool:
     return isinstance(details, dict) and bool(details.get("pinRequired") or details.get("pinWrong"))
 
 
+def asked_terms(error: ClientError) -> str:
+    """The version of the terms that the server wants to be agreed to, "" if it is not that."""
+    details = error.details if isinstance(error, RestError) else None
+    return str(details.get("termsRequired") or "")[:64] if isinstance(details, dict) else ""
+
+
 def wrong_pin(pin: str) -> str:
     """What is wrong with a new PIN; empty: nothing that can be seen here."""
     if not PIN_LEAST <= len(pin) <= PIN_MOST or not pin.isascii() or not pin.isprintable() or " " in pin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from .backend import Backend
 from .blocked_screen import BlockedScreen
 from .broadcast_screen import BroadcastScreen
 from .contacts_screen import ContactsScreen
+from .data_screen import DataScreen
 from .devices_screen import DevicesScreen
 from .profile_screen import ProfileScreen
 from .security_screens import NumberScreen, PinScreen
@@ -31,20 +33,23 @@ MENU = (
     ("devices", "Linked devices", "link one, unlink one"),
     ("pin", "PIN", "asked for on a new device"),
     ("number", "Phone number", "move to another one"),
+    ("data", "My data", "save an archive, what I agreed to"),
     ("starred", "Starred messages", "F8"),
     ("theme", "Next theme", "Ctrl+T"),
 )
 
 
 class SettingsScreen(Sheet[str]):
-    """Dismissed with ``starred`` or ``theme``. ``find``: from a phone number to the user id."""
+    """Dismissed with ``starred`` or ``theme``. ``find``: from a phone number to the user id. ``folder``: where files are
+    saved."""
 
     DEFAULT_CSS = (
         "SettingsScreen > .box { width: 70; }\nSettingsScreen OptionList { height: auto; max-height: 24; }"
     )
 
-    def __init__(self, client: Backend, find: Callable[[str], Awaitable[str]]) -> None:
+    def __init__(self, client: Backend, find: Callable[[str], Awaitable[str]], folder: pathlib.Path) -> None:
         super().__init__()
+        self._folder = folder
         self._client = client
         self._find = find
 
@@ -75,6 +80,7 @@ class SettingsScreen(Sheet[str]):
             "lists": lambda: BroadcastScreen(client, self._find),
             "devices": lambda: DevicesScreen(client),
             "pin": lambda: PinScreen(client),
+            "data": lambda: DataScreen(client, self._folder),
             "number": lambda: NumberScreen(client),
         }
         key = str(event.option.id)

@@ -18,7 +18,10 @@ class Registrar(Protocol):
 
     async def request(self, number: str) -> dict[str, Any]: ...
     async def code(self, number: str) -> str: ...
-    async def verify(self, number: str, code: str, *, pin: str = "") -> Session: ...
+    async def verify(self, number: str, code: str, *, pin: str = "", terms: str = "") -> Session:
+        """``terms``: the version of those that the person has agreed to."""
+        ...
+
     def link(self) -> AbstractAsyncContextManager[Offer]:
         """A code for another device to read."""
         ...
@@ -92,7 +95,7 @@ class ServerRegistrar:
         except ClientError:
             return ""
 
-    async def verify(self, number: str, code: str, *, pin: str = "") -> Session:
+    async def verify(self, number: str, code: str, *, pin: str = "", terms: str = "") -> Session:
         """Trade the code for a session and save it. Raises :class:`ClientError`."""
         path = session_path(self._sessions, number)
         known = Session.load(path)
@@ -102,6 +105,7 @@ class ServerRegistrar:
             device_name=self._device_name,
             refresh_token=known.refresh_token if known is not None else "",
             pin=pin,
+            terms_version=terms,
         )
         session.save(path)
         return session

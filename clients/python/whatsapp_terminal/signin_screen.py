@@ -14,9 +14,10 @@ from textual.widgets import Button, Footer, Input, Static
 
 from whatsapp_client import ClientError, Session
 
+from . import text
 from .explain import explain
 from .link_screen import ShowLinkScreen
-from .security_screens import asks_pin
+from .security_screens import asked_terms, asks_pin
 from .signin import Registrar, is_number
 from .work import spawn
 
@@ -56,6 +57,7 @@ class SignInScreen(Screen[Session]):
         super().__init__()
         self._registrar = registrar
         self._number = number
+        self._terms = ""  # the version that the next Enter agrees to
         self._reason = reason
         self._at_once = at_once
 
@@ -167,8 +169,16 @@ class SignInScreen(Screen[Session]):
         self._say("Checking…")
         pin = self.query_one("#pin", Input)
         try:
-            session = await self._registrar.verify(self._number, code, pin=pin.value)
+            session = await self._registrar.verify(self._number, code, pin=pin.value, terms=self._terms)
         except ClientError as error:
+            if terms := asked_terms(error):
+                # The code is still good.
+                self._terms = terms
+                self._say(
+                    f"Who signs in agrees to the terms, version {text.one_line(terms)}: Enter says yes."
+                )
+                self.query_one("#go", Button).label = "Agree and sign in"
+                return
             if asks_pin(error):
                 # The code is still good.
                 self.add_class("-pin")
