@@ -368,6 +368,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             "userId": bob,
             "block": False,
         }
+    if name == "consent" and _one_in(case, 2):
+        case.body = {"document": "diagnostics", "given": "yes", "version": "1"}
     if name == "add_contact":
         case.body["phoneNumber"] = person("Bob").phone
     if name == "put_keys" and _one_in(case, 2):

@@ -37,9 +37,13 @@ async def test_an_archive_is_asked_for_waited_for_and_fetched(stack: Any, tmp_pa
         assert again.read_bytes() == data, "one a day"
         assert 2 not in waited
         assert sorted(os.listdir(tmp_path)) == ["again.zip", "mine.zip"]
-        # No terms, no purposes in this system.
         consents = await ann.consents()
-        assert (consents.documents, consents.terms_version, consents.given) == ((), "", ())
+        assert (consents.documents, consents.terms_version, consents.given) == (("diagnostics",), "", ())
+        agreed = await ann.agree("diagnostics", "1")
+        assert agreed.holds("diagnostics")
+        taken = await ann.withdraw_consent("diagnostics")
+        assert not taken.holds("diagnostics")
+        assert [one.version for one in taken.given] == ["1"]
         with pytest.raises(RestError) as refused:
-            await ann.agree("diagnostics", "1")
+            await ann.agree("something else", "1")
         assert refused.value.code == "bad_request"

@@ -18,9 +18,7 @@ PUBLIC_URL = os.environ.get("PUBLIC_URL", "").rstrip("/")
 #: Of the terms that everybody agrees to who registers (``termsVersion``). Empty: nobody is asked.
 TERMS_VERSION = os.environ.get("TERMS_VERSION", "").strip()
 #: Names of what each may agree to besides, or not, as in ``diagnostics,newsletter``.
-CONSENT_PURPOSES = tuple(
-    name for name in os.environ.get("CONSENT_PURPOSES", "").replace(",", " ").split() if name
-)
+CONSENT_PURPOSES = env.words("CONSENT_PURPOSES")
 
 ACCESS_TOKEN_MS = 3_600_000
 REFRESH_TOKEN_MS = 90 * 86_400_000

@@ -26,6 +26,7 @@ DATABASES = database_entries(DATABASE_URL, pool=True)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
 SMS_SENDER = os.environ.get("SMS_SENDER", "accounts.sms.FileSender")
 PHONE_TEST_NUMBERS = True
+CONSENT_PURPOSES = env.words("CONSENT_PURPOSES", "diagnostics")  # something to try
 WHITENOISE_USE_FINDERS = True  # no collectstatic needed
 
 # Whoever opens an address of the API in a browser sees a page, which may have a style and nothing else.
