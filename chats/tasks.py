@@ -8,9 +8,16 @@ from collections import Counter
 from celery import shared_task
 
 from chats.fsck import scheduled
+from chats.services import residency
 from delivery.fsck.section import BUSY, Finding
 
 log = logging.getLogger(__name__)
+
+
+@shared_task
+def residency_audit() -> dict[str, int]:
+    """Look at rows by chance for those that belong to a region which is not held here. Returns how many of each table."""
+    return residency.scheduled()
 
 
 @shared_task

@@ -264,6 +264,8 @@ class RefreshView(PublicView):
 
 
 class LogoutView(APIView):
+    region_free = True  # whoever should not be here may go
+
     @operation("logout", tag="auth", summary="End the session", status=204)
     def post(self, request: Request) -> Response:
         """Unlink the calling device."""

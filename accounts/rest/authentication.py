@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -9,6 +11,7 @@ from rest_framework.request import Request
 from accounts.appeals import banned_account
 from accounts.errors import banned
 from accounts.models import Account, Device
+from accounts.residency import check_region
 from accounts.tokens import TokenError, read_access
 from whatsapp.infra.clock import now_ms
 
@@ -39,11 +42,20 @@ def session(header: str) -> tuple[Account, Device] | None:
     return device.user, device
 
 
+#: Methods by which nothing is kept that was not here before.
+_KEEPS: Final = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))
+
+
 class DeviceAuthentication(BaseAuthentication):
     """Sets ``request.user`` to the :class:`Account` and ``request.auth`` to its :class:`Device`."""
 
     def authenticate(self, request: Request) -> tuple[Account, Device] | None:
-        return session(request.META.get("HTTP_AUTHORIZATION", ""))
+        found = session(request.META.get("HTTP_AUTHORIZATION", ""))
+        # Whoever should not be here may look, take away, and go (``docs/subsystems/residency.md``).
+        view = request.parser_context.get("view")
+        if found is not None and request.method not in _KEEPS and not getattr(view, "region_free", False):
+            check_region(found[0].region)
+        return found
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'

@@ -167,6 +167,8 @@ def _codes(path: str, operation: Schema) -> set[str]:
     codes = {Code.BAD_REQUEST, Code.UPGRADE_REQUIRED, Code.INTERNAL, *operation.pop(REFUSALS, ())}
     if operation["security"]:
         codes |= {Code.UNAUTHENTICATED, Code.BANNED, Code.UNAVAILABLE}
+        if "requestBody" in operation:
+            codes.add(Code.WRONG_REGION)  # of the caller's own account
     if "requestBody" in operation:
         codes |= {Code.TOO_LARGE, Code.UNSUPPORTED_MEDIA, Code.UNAVAILABLE}
     if "{" in path and not operation.get(NOT_BUILT):

@@ -18,6 +18,7 @@ from django.db import IntegrityError, transaction
 from accounts.errors import Refused
 from accounts.limits import DAY_MS, limit_for
 from accounts.models import Account
+from accounts.residency import check_conversation, check_region
 from delivery.ids import uuid7
 from delivery.store.sync import store
 from media.models import Media, Rendition, State, Upload
@@ -168,6 +169,9 @@ def _another_way(known: Media, *, presigned: bool) -> bool:
 
 
 def _member(account: Account, conversation_id: uuid.UUID) -> None:
+    """Raises :class:`Refused`: ``wrong_region``, ``not_found``."""
+    check_region(account.region)
+    check_conversation(str(conversation_id))
     found = store.conversations([str(conversation_id)]).get(str(conversation_id))
     user = str(account.pk)
     if found is None or not any(place.user == user and not place.left for place in found.members):

@@ -138,6 +138,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "delivery.tasks.trim_outbox",
         "accounts.tasks.prune",
         "accounts.tasks.retention_check",
+        "chats.tasks.residency_audit",
         "accounts.tasks.exports_waiting",
         "accounts.tasks.lawful_waiting",
         "chats.tasks.fsck",

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from delivery.ids import conversation_id, region_of
+from delivery.store.cassandra.sample import TABLES
 from delivery.store.values import Change, Flags, PositionWrite, ReceiptWrite, Send
+from tests.contract.cassandra import CassandraHarness
 from tests.contract.people import T0, new_id, send
 from whatsapp.infra.residency import WrongRegion
 
@@ -114,3 +116,18 @@ async def test_an_id_without_a_region_is_nobodys(harness: Any, settings: Any) ->
     with pytest.raises(WrongRegion):
         await harness.store.append(new_id(), batch, T0)
     assert (await harness.store.conversations([ours]))[ours].head == 0
+
+
+@pytest.mark.needs_cassandra
+async def test_the_audit_finds_what_lies_in_cassandra(contract_cassandra: Any, settings: Any) -> None:
+    """By their ids: who was planted comes out of a sample of all there is."""
+    hold(settings, HERE, ELSEWHERE)
+    ann, group = new_id(), conversation_id(T0, "group", ELSEWHERE)
+    async with CassandraHarness(contract_cassandra, "") as harness:
+        store = harness.store
+        await store.create_group(group, T0)
+        await store.change(new_id(), group, ann, [add(ann)], T0)
+        await store.append(new_id(), [send(group, ann, new_id())], T0)
+        for table in TABLES:
+            assert group in await store.inspected("sample", table, 1_000_000), table
+            assert len(await store.inspected("sample", table, 1)) == 1, table

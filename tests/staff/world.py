@@ -166,6 +166,7 @@ class World:
             "/admin/approvals/",
             f"/admin/approvals/{self.approval.pk}/",
             "/admin/retention/",
+            "/admin/residency/",
             f"{auth}/user/",
             f"{auth}/user/add/",
             f"{auth}/user/{staff_user}/change/",

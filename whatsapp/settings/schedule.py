@@ -22,6 +22,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 600},
     },
     "chats-fsck": {"task": "chats.tasks.fsck", "schedule": 300.0, "options": {"expires": 300}},
+    "chats-residency-audit": {
+        "task": "chats.tasks.residency_audit",
+        "schedule": crontab(minute=41),
+        "options": {"expires": 3600},
+    },
     "accounts-prune": {
         "task": "accounts.tasks.prune",
         "schedule": crontab(minute=17),

@@ -189,6 +189,7 @@ UNFOLD = {
                         "accounts.view_limitoverride",
                     ),
                     _item("Retention", "auto_delete", "retention", "accounts.view_retentionday"),
+                    _item("Residency", "public", "residency", "accounts.view_retentionday"),
                 ],
             },
             {

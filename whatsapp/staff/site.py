@@ -29,6 +29,7 @@ from whatsapp.staff import (
     lawful,
     limits_page,
     push_health,
+    residency_page,
     retention_page,
     schedules,
     signin,
@@ -145,6 +146,7 @@ class StaffSite(UnfoldAdminSite):
             path("accounts/lawfulrequest/<uuid:pk>/file/", wrap(lawful.file), name="lawful_file"),
             path("limits/", wrap(limits_page.limits), name="limits"),
             path("retention/", wrap(retention_page.retention), name="retention"),
+            path("residency/", wrap(residency_page.residency), name="residency"),
             *moderation.urls(wrap),
         ]
 
