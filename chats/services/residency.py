@@ -97,7 +97,7 @@ def scheduled(sample: int = SAMPLE) -> dict[str, int]:
     """:func:`audit` by the schedule: counted and logged, without the keys. Returns table → violations, where there are some."""
     found = {table: number for table, number in audit(sample).found.items() if number}
     for table, number in found.items():
-        metrics.count("residency_violations", table, number)
+        metrics.RESIDENCY.add(table, number=number)
         log.error("%d rows of %s belong to a region that is not held here", number, table)
     return found
 

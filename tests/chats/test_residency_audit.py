@@ -114,7 +114,9 @@ def test_the_job_counts_without_naming(
 ) -> None:
     assert sum(tasks.residency_audit().values()) == len(planted)
     assert "rows of media_media belong" in caplog.text
-    assert not any(key in caplog.text for _, key, _ in planted)
+    ids = [key for _, key, _ in planted if len(key) >= 36]  # a number may stand anywhere
+    assert ids
+    assert not any(key in caplog.text for key in ids)
 
 
 def test_where_all_is_right_the_command_succeeds(settings: Any) -> None:

@@ -172,6 +172,11 @@ FSCK_CHECKED = Counters("whatsapp_fsck_checked", "What fsck has looked at, by se
 FSCK_FINDINGS = Counters(
     "whatsapp_fsck_findings", "What fsck found to disagree, and whether it mended it.", ("kind", "mended")
 )
+RESIDENCY = Counters(
+    "whatsapp_residency_violations",
+    "Rows that the audit found and that belong to a region which is not held here, by table.",
+    ("table",),
+)
 AUDIT_CHECKS = Counters(
     "whatsapp_staff_audit_checks", "Checks of the chain of the audit log, by outcome.", ("outcome",)
 )
