@@ -187,7 +187,7 @@ class System:
         """Events in the log."""
         if self.stack.ring is None:
             return int(self.sql("SELECT count(*) FROM delivery_event"))
-        return int(self._step("bench.stored", {})["events"])
+        return int(self.step("bench.stored", {})["events"])
 
     def fanout_threads(self) -> dict[str, float]:
         """CPU-seconds of the worker of the lanes: ``passes`` (the loop that runs them all), ``celery`` (its main thread and the
@@ -264,18 +264,18 @@ class System:
         """New people with a device and a token each, the direct conversations between the i-th and the j-th, and groups, each
         in the lane that ``lanes`` has for it, or in any."""
         wanted = {"people": count, "direct": direct, "groups": groups or [], "lanes": lanes or []}
-        return self._step("bench.accounts", wanted)
+        return self.step("bench.accounts", wanted)
 
     def make_crowds(self, crowds: list[dict[str, Any]]) -> list[str]:
         """Groups of people nearly all of whom are away, see :mod:`bench.crowds`; their ids."""
-        made: list[str] = self._step("bench.crowds", {"crowds": crowds})["groups"]
+        made: list[str] = self.step("bench.crowds", {"crowds": crowds})["groups"]
         return made
 
     def reach(self, people: list[dict[str, str]], app: str) -> None:
         """Have people of :meth:`make_people` reached by push, without keys, under the token that is their device's id twice."""
-        self._step("bench.reach", {"devices": [one["device"] for one in people], "app": app})
+        self.step("bench.reach", {"devices": [one["device"] for one in people], "app": app})
 
-    def _step(self, module: str, request: dict[str, Any]) -> dict[str, Any]:
+    def step(self, module: str, request: dict[str, Any]) -> dict[str, Any]:
         """Run a management step in the environment of the application."""
         run = subprocess.run(
             [sys.executable, "-m", module],
