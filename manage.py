@@ -1,11 +1,15 @@
 #!/usr/bin/env python
 """Django's command line."""
 
+import gc
 import os
 import sys
 
 
 def main() -> None:
+    gc.set_threshold(
+        50_000, 20, 20
+    )  # what is loaded stays: the collector need not look at it again and again meanwhile
     if sys.argv[1:2] == ["sync_cassandra"]:
         os.environ["DJANGO_SETTINGS_MODULE"] = "whatsapp.settings.schema"
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whatsapp.settings")

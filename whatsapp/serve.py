@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--die-with-parent", action="store_true", help="end when the process that started this one ends"
     )
     options = parser.parse_args(arguments)
+    gc.set_threshold(50_000, 20, 20)  # from here on: most of what is made now is what stays
     options.name = options.name or f"{options.role}-1"
     if options.port is None and options.role == "gateway":
         options.port = 8000
@@ -172,7 +173,6 @@ async def _serve(role: str, name: str, public: socket.socket | None, private: so
     # What was loaded lives for ever: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
     ports = {
         "port": public.getsockname()[1] if public else None,
         "private_port": private.getsockname()[1],

@@ -21,7 +21,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.accounts.conftest import new_number
-from tests.support import early
+from tests.support import early, plain
 from whatsapp.infra.layer import BusLayer
 
 REPO = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ class Live:
 
 @pytest.fixture
 async def live(stack: Any) -> AsyncIterator[Live]:
-    async with httpx.AsyncClient(base_url=stack.http, timeout=20) as client:
+    async with plain.AsyncClient(base_url=stack.http, timeout=20) as client:
         yield Live(stack, client)
 
 

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 
 from tests.accounts.conftest import new_number
 from tests.accounts.test_live import Live, error_and_close
+from tests.support import plain
 from tests.support.stack import System
 
 pytestmark = pytest.mark.needs_system
@@ -40,7 +40,7 @@ def system(keys: Path) -> Iterator[System]:
 
 @pytest.fixture
 async def live(system: System) -> AsyncIterator[Live]:
-    async with httpx.AsyncClient(base_url=system.http, timeout=20) as client:
+    async with plain.AsyncClient(base_url=system.http, timeout=20) as client:
         yield Live(system, client)
 
 

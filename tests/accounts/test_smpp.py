@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 import smpp34
 
@@ -17,6 +16,7 @@ from accounts import sms
 from accounts.sms import gsm, smpp
 from tests.accounts.conftest import Api, assert_problem
 from tests.accounts.smsc import BIND, SUBMIT, Centre, RawCentre, submitted
+from tests.support import plain
 from whatsapp.infra import metrics
 
 TO, BODY = "+442079460958", "Your verification code is 123456. Do not share it with anyone."
@@ -305,7 +305,7 @@ def test_a_gateway_process_sends_by_it_and_unbinds_at_its_end(own_stack: Any, ce
     }
     system = own_stack(gateways=1, worker=False, env=settings)
     body = {"phoneNumber": TO, "deviceName": "phone"}
-    with httpx.Client(base_url=system.http, headers={"Accept-Language": "ar"}) as client:
+    with plain.Client(base_url=system.http, headers={"Accept-Language": "ar"}) as client:
         for _ in range(2):
             assert client.post("/auth/register", json=body).status_code == 202
         text = centre.submitted[-1].short_message.decode("utf-16-be")

@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
@@ -24,9 +25,10 @@ def check(
     phases: str,
     seen: Path | None = None,
     seconds: int = 0,
+    only: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run it; exit code 0: nothing was found. ``examples``: data for each operation. ``seconds``: it searches so long, cut short
-    or again and again; 0: once, to the end."""
+    or again and again; 0: once, to the end. ``only``: these operations, by their names in the document; none given: all."""
     environment = {
         **os.environ,
         "WHATSAPP_API_URL": url,
@@ -45,6 +47,7 @@ def check(
         # A busy machine is no finding.
         *("--request-timeout", "60", "--suppress-health-check", "all"),
         *(("--max-time", str(seconds)) if seconds else ()),
+        *(word for name in only for word in ("--include-operation-id", name)),
     ]
     return subprocess.run(command, env=environment, cwd=REPO, capture_output=True, text=True, check=False)
 

@@ -7,7 +7,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 
-import httpx
 import pytest
 
 from devtools import ports
@@ -17,7 +16,7 @@ from tests.faults.promoted import CROWD, Load, goes_on, loaded, under_way
 from tests.faults.rig import Rig, meeting
 from tests.gateway.metrics import scrape
 from tests.observability.manage import managed
-from tests.support import early
+from tests.support import early, plain
 from tests.support.patience import until
 from tests.support.stack import System, copy_database
 
@@ -89,7 +88,7 @@ async def _all_parts_have_found_it(rig: Rig) -> None:
     }
 
     async def ready(name: str) -> bool:
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with plain.AsyncClient(timeout=20) as client:
             return (await client.get(addresses[name] + "/health/ready")).status_code == 200
 
     for name in addresses:
@@ -216,6 +215,6 @@ async def test_twin_without_synchronous_replication_confirmed_things_are_lost(
 
 
 async def _answers(rig: Rig) -> bool:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with plain.AsyncClient(timeout=20) as client:
         answers = [await client.get(gate["http"] + "/health/ready") for gate in rig.system.gateways.values()]
     return all(answer.status_code == 200 for answer in answers)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gateway.phone import Runs
+from tests.support import plain
 from tests.support.patience import PATIENCE
 
 
 async def scrape(url: str) -> dict[str, float]:
     """Every sample of a process: ``name{a="1",b="2"}``, labels in the order of their names, → value."""
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+    async with plain.AsyncClient(timeout=PATIENCE) as client:
         return samples((await client.get(url)).text)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from tests.support import plain
 from tests.support.patience import PATIENCE, until
 
 
@@ -86,7 +87,7 @@ class Phone:
 async def rest(
     base: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
 ) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+    async with plain.AsyncClient(timeout=PATIENCE) as client:
         return await client.request(method, base + path, json=body, headers=headers)
 
 

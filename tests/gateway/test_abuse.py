@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.gateway.peer import Peer
 from tests.gateway.phone import Phone, sign_up
+from tests.support import plain
 from tests.support.patience import LONG, until
 from whatsapp.wire import frames
 
@@ -91,7 +91,7 @@ async def test_a_spammer_climbs_the_ladder_and_who_chats_a_lot_does_not(own_stac
     assert (told.details, await again.closed()) == (refused.details, 4403)
     answer = await eve.rest("GET", "/me")
     assert (answer.status_code, answer.json()["details"]) == (403, refused.details)
-    async with httpx.AsyncClient(base_url=system.http, trust_env=False) as browser:
+    async with plain.AsyncClient(base_url=system.http) as browser:
         page = await browser.get(refused.details["appealUrl"])
         assert (page.status_code, "This account is suspended" in page.text) == (200, True)
         sent = await browser.post(refused.details["appealUrl"], data={"text": "It was a wedding."})

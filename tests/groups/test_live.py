@@ -14,6 +14,7 @@ from tests.gateway.peer import Peer
 from tests.gateway.phone import Phone, Runs, sign_up
 from tests.groups.pictures import form, picture
 from tests.groups.test_sockets import change, make
+from tests.support import plain
 from tests.support.patience import until
 from whatsapp.wire import frames
 
@@ -86,7 +87,7 @@ async def test_a_picture_through_real_gateways(stack: Any) -> None:
 
     async def put(content: Any, media_type: str = "image/jpeg", phone: Phone = ann) -> httpx.Response:
         headers = {"Authorization": f"Bearer {phone.token}", "Content-Type": media_type}
-        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        async with plain.AsyncClient(timeout=60) as client:
             return await client.put(stack.http + path, content=content, headers=headers)
 
     async def pieces(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from tests.gateway.phone import Phone, Runs, couple
+from tests.support import plain
 from tests.support.patience import PATIENCE
 
 
@@ -22,7 +23,7 @@ def someone(system: Runs) -> tuple[Phone, str]:
 def asked(phone: Phone, method: str, path: str) -> httpx.Response:
     """``path`` may be a whole address."""
     headers = {"Authorization": f"Bearer {phone.token}", "Tus-Resumable": "1.0.0"}
-    with httpx.Client(trust_env=False, timeout=60, base_url=phone.system.http, headers=headers) as client:
+    with plain.Client(timeout=60, base_url=phone.system.http, headers=headers) as client:
         return client.request(method, path)
 
 

@@ -26,6 +26,7 @@ from tests.media.stored import asked, fetched, offset, reached
 from tests.media.test_real_clients import Sender
 from tests.media.test_uploads import MIB, Uploads, peak
 from tests.security.wire import Wire, request
+from tests.support import plain
 from tests.support.patience import LONG, until
 from tests.support.stack import System
 from whatsapp.infra import hot_sync
@@ -107,7 +108,7 @@ async def upload(system: System) -> tuple[Work, Work]:
         **tus.headers, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream", "Content-Length": str(SIZE),
     }  # fmt: skip
     before = [Work.of(system, name) for name in (GATEWAY, API)]
-    async with httpx.AsyncClient(trust_env=False, timeout=100, base_url=system.http) as client:
+    async with plain.AsyncClient(timeout=100, base_url=system.http) as client:
         answer = await client.patch(path, content=body(), headers=headers)
     assert answer.status_code == 204, answer.text
     gateway, api = (
@@ -165,7 +166,7 @@ async def test_an_upload_that_is_killed_with_it_goes_on_at_a_gateway(system: Sys
         **tus.headers, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream",
         "Content-Length": str(len(data)),
     }  # fmt: skip
-    async with httpx.AsyncClient(trust_env=False, timeout=60, base_url=system.http) as client:
+    async with plain.AsyncClient(timeout=60, base_url=system.http) as client:
         sending = asyncio.create_task(client.patch(path, content=body(), headers=headers))
         await asyncio.to_thread(reached, ann, path, 10 * MIB)
         system.kill(API)
@@ -254,7 +255,7 @@ async def test_it_ends_in_its_orderly_way(system: System) -> None:
         **tus.headers, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream",
         "Content-Length": str(len(data)),
     }  # fmt: skip
-    async with httpx.AsyncClient(trust_env=False, timeout=60, base_url=system.http) as client:
+    async with plain.AsyncClient(timeout=60, base_url=system.http) as client:
         sending = asyncio.create_task(client.patch(path, content=body(), headers=headers))
         await begun.wait()
         await asyncio.to_thread(reached, ann, path, 5 * MIB)
@@ -301,7 +302,7 @@ async def test_on_its_own_port_it_has_no_sockets_either(system: System) -> None:
     async with await Wire.open(url.port or 0) as wire:
         await wire.send(request("/ws", headers=upgrade()))
         assert (await wire.answer()).status == 421
-    async with httpx.AsyncClient(trust_env=False, base_url=str(url.copy_with(path="/"))) as client:
+    async with plain.AsyncClient(base_url=str(url.copy_with(path="/"))) as client:
         assert (await client.get("/health/ready")).status_code == 200
         assert "whatsapp_handed_over_total" in (await client.get("/metrics")).text
 
@@ -320,7 +321,7 @@ async def test_it_counts_connections_of_an_address_itself(system: System) -> Non
             assert answer.status == 503
             assert answer.header("retry-after") == "1"
             assert answer.problem()["type"].endswith("unavailable")
-        async with httpx.AsyncClient(trust_env=False, base_url=system.http) as client:
+        async with plain.AsyncClient(base_url=system.http) as client:
             assert (await client.get("/health/live")).status_code == 200
     finally:
         for wire in wires:

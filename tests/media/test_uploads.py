@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.gateway.phone import Phone, Runs, couple
 from tests.media.test_process import photo
+from tests.support import plain
 from tests.support.patience import until
 
 pytestmark = pytest.mark.needs_system
@@ -31,7 +32,7 @@ class Uploads:
         self.headers = {"Authorization": f"Bearer {phone.token}", "Tus-Resumable": "1.0.0"}
 
     async def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> httpx.Response:
-        async with httpx.AsyncClient(trust_env=False, timeout=60, base_url=self.phone.system.http) as client:
+        async with plain.AsyncClient(timeout=60, base_url=self.phone.system.http) as client:
             return await client.request(
                 method,
                 path,
@@ -148,7 +149,7 @@ async def test_a_large_file_is_held_by_nobody(ann: tuple[Uploads, str]) -> None:
     headers = {
         **tus.headers, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream", "Content-Length": str(size),
     }  # fmt: skip
-    async with httpx.AsyncClient(trust_env=False, timeout=100, base_url=system.http) as client:
+    async with plain.AsyncClient(timeout=100, base_url=system.http) as client:
         answer = await client.patch(path, content=body(), headers=headers)
     assert answer.status_code == 204, answer.text
     grown = {name: peak(system, name) - known for name, known in before.items()}

@@ -18,6 +18,7 @@ from tests.gateway.metrics import metric, samples, scrape
 from tests.gateway.peer import Peer, talking
 from tests.gateway.phone import couple, new_id, rest
 from tests.observability.manage import managed
+from tests.support import plain
 from tests.support.patience import PATIENCE, until
 from whatsapp.infra import exposition, metrics, workers
 from whatsapp.wire import frames
@@ -145,7 +146,7 @@ def _family(name: str) -> str:
 async def _exposed(urls: Iterable[str]) -> dict[str, Any]:
     """Every family by the name of its samples: (type, help, label names)."""
     found: dict[str, Any] = {}
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+    async with plain.AsyncClient(timeout=PATIENCE) as client:
         for url in urls:
             for family in text_string_to_metric_families((await client.get(url)).text):
                 name = family.name + "_total" * (family.type == "counter")

@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from devtools.paths import REPO
 from tests.accounts.conftest import new_number
 from tests.accounts.test_live import Live, close_code, live  # noqa: F401  (fixture)
+from tests.support import plain
 from whatsapp.staff import gateways
 
 PASSWORD = "for this machine"
@@ -30,7 +31,7 @@ class Browser:
     def __init__(self, stack: Any, name: str) -> None:
         self.stack = stack
         self.name = name
-        self.http = httpx.AsyncClient(base_url=stack.http, timeout=30)
+        self.http = plain.AsyncClient(base_url=stack.http, timeout=30)
 
     async def sign_in(self) -> None:
         printed = manage(self.stack, "development_admin", self.name, "--password", PASSWORD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ DEBUG = False  # also in development: the answers to errors are problem document
 ALLOWED_HOSTS: list[str] = []
 
 INSTALLED_APPS = [
-    "daphne",  # first: it replaces runserver
+    # First: it replaces runserver. It loads Twisted, a seventh of the time that a process takes to start, for nobody else.
+    *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
     *STAFF_APPS,
     "django.contrib.auth",
     "django.contrib.contenttypes",
