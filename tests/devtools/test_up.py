@@ -80,6 +80,21 @@ def clone() -> Iterator[Callable[[], Clone]]:
         shutil.rmtree(one.folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def lived_in() -> Iterator[Clone]:
+    """One that tests share, each of which finds it down: its databases are made once, which takes longest."""
+    shared = Clone(early.FOLDER / f"clone-{os.urandom(3).hex()}")
+    yield shared
+    shared.dev("reset", "--yes")
+    shutil.rmtree(shared.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def system(lived_in: Clone) -> Iterator[Clone]:
+    yield lived_in
+    lived_in.dev("down")
+
+
 def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url + "/health/live", timeout=3) as response:
@@ -130,8 +145,7 @@ def test_manage_finds_the_files_where_the_system_has_them(clone: Callable[[], Cl
 
 @pytest.mark.needs_system
 @pytest.mark.timeout(400)
-def test_nothing_is_left_after_the_supervisor_is_killed(clone: Callable[[], Clone]) -> None:
-    system = clone()
+def test_nothing_is_left_after_the_supervisor_is_killed(system: Clone) -> None:
     before = system.up()
     marked = system.pids()
     assert (
@@ -146,8 +160,7 @@ def test_nothing_is_left_after_the_supervisor_is_killed(clone: Callable[[], Clon
 
 @pytest.mark.needs_system
 @pytest.mark.timeout(400)
-def test_a_killed_worker_takes_its_pool_along_and_is_back(clone: Callable[[], Clone]) -> None:
-    system = clone()
+def test_a_killed_worker_takes_its_pool_along_and_is_back(system: Clone) -> None:
     worker = system.up()["processes"]["worker-1"]
     pool = children(worker)
     assert len(pool) >= 2
@@ -158,8 +171,7 @@ def test_a_killed_worker_takes_its_pool_along_and_is_back(clone: Callable[[], Cl
 
 @pytest.mark.needs_system
 @pytest.mark.timeout(400)
-def test_ctrl_c_stops_all(clone: Callable[[], Clone]) -> None:
-    system = clone()
+def test_ctrl_c_stops_all(system: Clone) -> None:
     process = system.start("up", "--port", str(system.port))
     eventually(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{system.port}"), 120)
     eventually(lambda: system.dev("status").returncode == 0, 60)
