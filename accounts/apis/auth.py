@@ -16,8 +16,9 @@ from accounts.rest.fields import FlagField, LineField, PhoneField, TextField, Wh
 from accounts.rest.idempotency import idempotency_key, once
 from accounts.rest.schema import IDEMPOTENCY_KEY, LANGUAGE, operation
 from accounts.rest.views import PublicView
-from accounts.services import registration, sessions
+from accounts.services import guards, registration, sessions
 from accounts.services.devices import unlink_device
+from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
 
 #: With a shorter ``X-Idempotency-Key`` the answer of ``/auth/verify``, which holds tokens, is not kept for a repeat.
@@ -147,11 +148,14 @@ class RegisterView(PublicView):
         data.is_valid(raise_exception=True)
         given = data.validated_data
         phone = normalize(given["phoneNumber"])
+        address = source_address(request)
+        # Not in the transaction of a key, which would hold the counter of a whole network until the message is handed over.
+        guards.count_address(address, now_ms())
 
         def run() -> Response:
             sent = registration.send_code(
                 phone=phone,
-                address=source_address(request),
+                address=address,
                 device_id=given.get("deviceId"),
                 accept_language=request.headers.get("Accept-Language", ""),
                 challenge_answer=given.get("challengeAnswer") or given.get("captcha") or "",

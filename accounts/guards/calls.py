@@ -27,13 +27,13 @@ def post(url: str, *, headers: dict[str, str] | None = None, **body: Any) -> dic
         raise NoAnswer("too many wait for an answer")
     try:
         left = max(until - time.monotonic(), 0.05)
-        with httpx.stream(
-            "POST", url, headers=headers, timeout=left, follow_redirects=False, **body
-        ) as answer:
+        # Nothing packed: a small answer must not become a large one here.
+        sent = {"Accept-Encoding": "identity", **(headers or {})}
+        with httpx.stream("POST", url, headers=sent, timeout=left, follow_redirects=False, **body) as answer:
             if answer.status_code != 200:
                 raise NoAnswer(f"status {answer.status_code}")
             text = b""
-            for part in answer.iter_bytes():
+            for part in answer.iter_raw():
                 text += part
                 if len(text) > _MOST or time.monotonic() > until:
                     raise NoAnswer("too much, or too slow")

@@ -41,10 +41,10 @@ class SiteVerify:
             raise Unknown(str(error)) from None
         codes = said.get("error-codes")
         if said.get("success") is not True:
-            # That our own secret is wrong says nothing about who asks.
-            ours = isinstance(codes, list) and any("secret" in str(code) for code in codes)
-            if ours:
-                raise Unknown("the provider does not know our secret")
+            # That our own secret is wrong, or the provider broken, says nothing about who asks.
+            named = codes if isinstance(codes, list) else []
+            if any("secret" in str(code) or code == "internal-error" for code in named):
+                raise Unknown("the provider does not know our secret, or failed")
             return False
         hosts = settings.CAPTCHA_HOSTNAMES
         return not hosts or said.get("hostname") in hosts

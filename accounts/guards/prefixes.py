@@ -37,9 +37,17 @@ def longest(table: Mapping[str, int], phone: str, otherwise: int) -> int:
     return next((table[prefix] for prefix in beginnings(phone) if prefix in table), otherwise)
 
 
+class NoPrices(Exception):
+    """The table that the operator named cannot be read: what a message costs is not known."""
+
+
 def price(phone: str) -> int:
-    """Of one message to this number, in units of the operator's own."""
-    return longest(table_of(settings.SMS_PRICES), phone, PRICE)
+    """Of one message to this number, in units of the operator's own. Raises :class:`NoPrices`."""
+    try:
+        table = table_of(settings.SMS_PRICES)
+    except (OSError, ValueError) as error:
+        raise NoPrices(type(error).__name__) from None
+    return longest(table, phone, PRICE)
 
 
 @lru_cache(maxsize=8)
@@ -49,6 +57,8 @@ def table_of(path: str) -> Mapping[str, int]:
     if not path:
         return {}
     read = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(read, dict):
+        raise ValueError(f"{path}: no object")
     table = {str(prefix).removeprefix("+"): value for prefix, value in read.items()}
     for prefix, value in table.items():
         if (

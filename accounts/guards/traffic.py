@@ -2,8 +2,8 @@
 their own has no use for the codes.
 
 A code counts in the conversion once it cannot come back any more (``LIMITS.code_ttl_ms``): those on their way say nothing yet.
-What spends faster than that is seen meets the caps. Sums are of rows that others have committed: what is being sent at this
-moment may go over a cap by as many messages as all processes send at once (``SMS_AT_ONCE`` each).
+What spends faster than that is seen meets the caps, which are exact: far from a cap requests spend beside each other, near it one
+behind the other (:func:`spend`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.db.models import Sum
+from psycopg.errors import LockNotAvailable
 
 from accounts.guards import prefixes
-from accounts.limits import DAY_MS, HOUR_MS
+from accounts.limits import DAY_MS, HOUR_MS, subject_hash
 from accounts.models import SmsEvent, SmsPrefix
 from whatsapp.infra.limits import LIMITS
 
 #: The conversion is that of the codes of so long.
 WINDOW_MS: Final = 6 * HOUR_MS
+#: Messages before a cap from which on they are counted one behind the other: more than all processes send at once.
+_NEAR: Final = 1_000
+#: How long one waits for who spends before it (ms): that one may be in a transaction that ends when its message was handed over.
+_WAIT_MS: Final = 3_000
 
 
 class State(StrEnum):
@@ -49,11 +54,78 @@ ON CONFLICT (prefix) DO UPDATE SET blocked_until = excluded.blocked_until
 """
 
 
-def sent(phone: str, now: int) -> None:
-    """A code goes out: called before it does, so what is not counted is not sent."""
+class Spent(Exception):
+    """A cap is reached: ``prefix``, or "" of everything."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__("a cap of spending is reached")
+        self.prefix = prefix
+
+
+class Busy(Exception):
+    """Others spend what is left, and it is not known yet whether anything will be."""
+
+
+class _NearCap(Exception):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+def spend(phone: str, now: int) -> None:
+    """Write down that a code goes out: called before it does, so what is not counted is not sent. No cap is overrun, however many
+    come at once: whoever is near one waits until all who spend have committed, and keeps others out until it has.
+
+    Raises :class:`Spent`, :class:`Busy`, and what :func:`prefixes.price` does.
+    """
     prefix = prefixes.prefix_of(phone)
-    if prefix:
-        SmsEvent.objects.create(prefix=prefix, at=now, kind="sent", units=prefixes.price(phone))
+    if not prefix:
+        return
+    units = prefixes.price(phone)
+    alone: set[str] = set()
+    while True:
+        try:
+            _spend(prefix, units, now, alone)
+        except _NearCap as near:
+            alone.add(near.name)
+        else:
+            return
+
+
+def _spend(prefix: str, units: int, now: int, alone: set[str]) -> None:
+    """One try. A refusal gives the locks back, in a transaction of the caller too: they are those of a savepoint."""
+    caps = _caps(prefix)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(_WAIT_MS)])
+        try:
+            for name in caps:
+                shared = "" if name in alone else "_shared"
+                key = int.from_bytes(subject_hash("sms_units", name)[:8], signed=True)
+                cursor.execute(f"SELECT pg_advisory_xact_lock{shared}(%s)", [key])
+        except OperationalError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+            raise Busy from None
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
+        for name, most in caps.items():
+            total = spent(name, now) + units
+            if total > most:
+                raise Spent(name)
+            if name not in alone and total + _NEAR * units > most:
+                raise _NearCap(name)
+        SmsEvent.objects.create(prefix=prefix, at=now, kind="sent", units=units)
+
+
+def _caps(prefix: str) -> dict[str, int]:
+    """In the order in which their locks are taken."""
+    return {"": LIMITS.sms_units_per_day, prefix: LIMITS.sms_units_per_prefix_day}
+
+
+def spent(prefix: str, now: int) -> int:
+    """Units of the last 24 hours: of one prefix, or "" of all."""
+    day = SmsEvent.objects.filter(at__gt=now - DAY_MS)
+    found = (day.filter(prefix=prefix) if prefix else day).aggregate(spent=Sum("units"))["spent"]
+    return found or 0
 
 
 def verified(phone: str, sent_at: int) -> None:
@@ -81,12 +153,8 @@ def judge(phone: str, now: int) -> Judged:
     if off is not None:
         return Judged(State.OFF, off.prefix, HOUR_MS)
     units = prefixes.price(phone)
-    day = SmsEvent.objects.filter(at__gt=now - DAY_MS)
-    for rows_of, most, name in (
-        (day.filter(prefix=prefix), LIMITS.sms_units_per_prefix_day, prefix),
-        (day, LIMITS.sms_units_per_day, ""),
-    ):
-        if (rows_of.aggregate(spent=Sum("units"))["spent"] or 0) + units > most:
+    for name, most in _caps(prefix).items():
+        if spent(name, now) + units > most:
             return Judged(State.SPENT, name, HOUR_MS)
     if any(row.mode == SmsPrefix.Mode.ON for row in rows.values()):
         return Judged(State.NORMAL, prefix)
@@ -109,13 +177,18 @@ def _by_conversion(row: SmsPrefix | None, prefix: str, now: int) -> tuple[State,
     with connection.cursor() as cursor:
         cursor.execute(_SHARE, [prefix, since, now - LIMITS.code_ttl_ms])
         number, back = cursor.fetchone()
+    return by_share(number, back, after_block=after_block), ended
+
+
+def by_share(number: int, back: int, *, after_block: bool) -> State:
+    """What ``back`` of ``number`` codes that came back say. ``after_block``: one ended within ``WINDOW_MS``."""
     state = State.CHALLENGED if after_block else State.NORMAL
     if number < LIMITS.sms_judged_from:
-        return state, ended
+        return state
     if back * 100 < LIMITS.sms_blocked_percent * number:
-        return State.BLOCKED, ended
+        return State.BLOCKED
     if back * 100 < LIMITS.sms_challenged_percent * number:
-        return State.CHALLENGED, ended
+        return State.CHALLENGED
     if back * 100 < LIMITS.sms_slowed_percent * number and not after_block:
-        return State.SLOWED, ended
-    return state, ended
+        return State.SLOWED
+    return state

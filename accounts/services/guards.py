@@ -14,7 +14,7 @@ from django.utils.module_loading import import_string
 
 from accounts import limits
 from accounts.errors import Refused
-from accounts.guards import captcha, risk, traffic, work
+from accounts.guards import captcha, prefixes, risk, traffic, work
 from accounts.guards.traffic import State
 from accounts.limits import DAY_MS, HOUR_MS
 from whatsapp.infra import metrics
@@ -53,14 +53,12 @@ def let_in(*, phone: str, address: str, answer: str, now: int) -> None:
     solved first, or with ``field`` (numbers of this kind get none); ``rate_limited`` and ``unavailable`` by what became of
     earlier codes to numbers like it.
     """
-    judged = traffic.judge(phone, now)
+    try:
+        judged = traffic.judge(phone, now)
+    except prefixes.NoPrices:
+        _no_prices()
     if judged.state in _CLOSED:
-        metrics.count("registrations", judged.state)
-        raise Refused(
-            Code.UNAVAILABLE,
-            "No messages can be sent to this number now; try again later.",
-            retry_after_ms=max(judged.wait_ms, 1),
-        )
+        _closed(judged.state, judged.wait_ms)
     score = _score(phone, address)
     if score >= settings.PHONE_RISK_REFUSE:
         metrics.count("registrations", "risk_refused")
@@ -75,6 +73,33 @@ def let_in(*, phone: str, address: str, answer: str, now: int) -> None:
         limits.count(
             scope="sms_slowed", subject=judged.prefix, limit=LIMITS.sms_slowed_per_hour, window_ms=HOUR_MS, now=now
         )  # fmt: skip
+
+
+def spend(*, phone: str, now: int) -> None:
+    """Count what a code costs, before it goes out. Raises :class:`Refused` (``unavailable``) when it would be too much."""
+    try:
+        traffic.spend(phone, now)
+    except traffic.Spent:
+        _closed(State.SPENT, HOUR_MS)
+    except traffic.Busy:
+        metrics.count("registrations", "busy")
+        raise Refused(Code.UNAVAILABLE, "Very many ask for codes; try again.", retry_after_ms=5_000) from None
+    except prefixes.NoPrices:
+        _no_prices()
+
+
+def _closed(state: State, wait_ms: int) -> NoReturn:
+    metrics.count("registrations", state)
+    raise Refused(
+        Code.UNAVAILABLE,
+        "No messages can be sent to this number now; try again later.",
+        retry_after_ms=max(wait_ms, 1),
+    ) from None
+
+
+def _no_prices() -> NoReturn:
+    metrics.count("registrations", "no_prices")
+    _unknown()
 
 
 def _busy(address: str, now: int) -> bool:

@@ -36,7 +36,7 @@ def send_code(
     challenge_answer: str = "",
 ) -> CodeSent:
     """Send a new code, which replaces the old one. Neither the answer nor the work tells whether the number has an account:
-    nothing of one is read, its language neither.
+    nothing of one is read, its language neither. The caller has counted the request (:func:`guards.count_address`).
 
     ``device_id`` is the client's installation id, ``accept_language`` the header, ``challenge_answer`` to what
     :func:`accounts.services.guards.let_in` asked for before; what it raises goes on. Raises :class:`Refused`: ``rate_limited`` by
@@ -46,7 +46,6 @@ def send_code(
     home_of(phone)
     now = now_ms()
     installation = installation_hash(device_id)
-    guards.count_address(address, now)
     if installation is not None:
         check_not_banned(installation=installation, now=now)
     guards.let_in(phone=phone, address=address, answer=challenge_answer, now=now)
@@ -68,7 +67,7 @@ def send_code(
     limits.count(
         scope="otp_send", subject=phone, limit=LIMITS.otp_sends_per_hour, window_ms=limits.HOUR_MS, now=now
     )
-    traffic.sent(phone, now)
+    guards.spend(phone=phone, now=now)
     code, expires_at = codes.make(phone=phone, asker=Asker(address, installation), now=now)
     try:
         sms.send(to=phone, body=sms.verification(code, phone=phone, accept_language=accept_language))

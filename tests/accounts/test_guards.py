@@ -300,6 +300,11 @@ def test_a_provider_that_is_silent_or_away(fails: str, status: int, captcha: Ser
     assert ask(new_number(), "right").status_code == status
 
 
+def test_a_provider_that_failed_says_nothing_about_who_asks(captcha: Service) -> None:
+    captcha.answer = lambda fields: (200, {"success": False, "error-codes": ["internal-error"]})
+    assert_problem(ask(new_number(), "right"), "unavailable", 503)
+
+
 def test_a_wrong_secret_of_ours_is_not_the_clients_fault(captcha: Service, settings: Any) -> None:
     settings.CAPTCHA_SECRET = "another"
     assert_problem(ask(new_number(), "right"), "unavailable", 503)
@@ -470,7 +475,10 @@ def test_caps_of_spending(
 def test_without_its_table_of_prices_nothing_is_sent(settings: Any, tmp_path: Path) -> None:
     settings.SMS_PRICES = str(tmp_path / "none.json")
     phone = mobile()
-    assert ask(phone).status_code >= 500
+    for text in (None, "[]", '{"49": "much"}', "{"):
+        if text is not None:
+            (tmp_path / "none.json").write_text(text)
+        assert_problem(ask(phone), "unavailable", 503)
     assert messages_to(phone) == []
 
 

@@ -140,6 +140,7 @@ def test_narrow_and_dark(desk: Desk, world: dict[str, Any], looks: dict[str, Any
         "/admin/online/",
         "/admin/jobs/",
         "/limits/",
+        "/registrations/",
         "/retention/",
         "/user/",
     )

@@ -58,6 +58,8 @@ OPENS: Final = (
     (r"django_celery_beat/\w+/([^/]+/delete|add)/$", "o"),
     (r"django_celery_beat/", "oa"),
     (r"limits/", "smoa"),
+    (r"registrations/switch/$", "o"),
+    (r"registrations/", "oa"),
     (r"retention/", "oa"),
     (r"staff/auditrecord/|audit/$", "a"),
     (r"moderation/settings/$", "m"),

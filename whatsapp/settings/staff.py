@@ -108,6 +108,7 @@ UNFOLD = {
                     _item("Users", "group", "accounts_account_changelist", "accounts.view_account"),
                     _item("Devices", "smartphone", "accounts_device_changelist", "accounts.view_device"),
                     _item("Sanctions", "gavel", "accounts_sanction_changelist", "accounts.view_sanction"),
+                    _item("Registrations", "sms", "registrations", "accounts.view_smsprefix"),
                     _item("Sessions online", "sensors", "online", "staff.view_online"),
                     _item(
                         "Conversations", "forum", "staff_conversation_changelist", "staff.view_conversation"

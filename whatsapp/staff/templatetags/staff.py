@@ -26,12 +26,14 @@ _COLOURS = {
         "approved",
         "whole",
         "verified",
+        "normal",
+        "trusted",
     ),
     "info": ("running", "direct", "processing", "stored", "uploading", "mine"),
     "primary": ("group", "claimed"),
     "warning": (
         *("in force", "asked", "signed out", "slow", "draining", "degraded", "overdue", "waits"),
-        *("flagged", "second person", "slowed", "restricted", "limited"),
+        *("flagged", "second person", "slowed", "restricted", "limited", "challenged"),
     ),
     "danger": (
         *(
@@ -46,6 +48,9 @@ _COLOURS = {
             "rejected",
             "forged",
             "broken",
+            "off",
+            "blocked",
+            "spent",
         ),
     ),
 }
