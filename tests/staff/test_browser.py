@@ -178,6 +178,7 @@ def test_the_live_page_shows_who_comes(desk: Desk, world: dict[str, Any], stack:
 def test_an_action_asks_why_and_is_done(desk: Desk, world: dict[str, Any]) -> None:
     page = desk.page
     desk.open(f"/admin/accounts/account/{world['user']}/change/")
+    page.locator("li[x-data*=actionDropdownOpen] > a", has_text="Act").click()
     page.click("text=Ban…")
     page.wait_for_url("**/ban/")
     page.fill("input[name=reason]", "reported by many people")
