@@ -60,7 +60,7 @@ OPENS: Final = (
     (r"limits/", "smoa"),
     (r"registrations/switch/$", "o"),
     (r"registrations/", "oa"),
-    (r"retention/", "oa"),
+    (r"(retention|residency)/", "oa"),
     (r"staff/auditrecord/|audit/$", "a"),
     (r"moderation/settings/$", "m"),
     (r"moderation/", "ma"),
