@@ -19,7 +19,7 @@ from tests.staff.conftest import Staff
 from tests.staff.world import World, make_world
 from tests.support.signal_keys import IdentityPair, keys
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import job_state, recorder, tasks
+from whatsapp.staff import job_figures, job_state, recorder, tasks
 from whatsapp.staff.models import Outcome, TaskRun
 
 #: Pages ask the hot node too.
@@ -238,6 +238,9 @@ def test_the_state_of_a_job_follows_its_last_run() -> None:
     }  # fmt: skip
     trouble = [each.task.name for each in job_state.all_jobs() if each.trouble]
     assert trouble == ["bad", "late", "lost", "never"]
+    assert {found: number for found, number in job_figures.in_trouble().items() if number} == {
+        ("tests.bad", "failed"): 1, ("tests.late", "overdue"): 1, ("tests.lost", "lost"): 1, ("tests.never", "overdue"): 1,
+    }  # fmt: skip
     due = {each.task.name: each.due_at for each in job_state.all_jobs()}
     assert abs((due["good"] or 0) - now_ms() - 240_000) < 30_000
 
