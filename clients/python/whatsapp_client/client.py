@@ -14,6 +14,7 @@ from typing import Any
 
 from . import events as ev
 from .account import Account
+from .bans import describe
 from .codecs import JSON, Codec, Frame
 from .connection import Connection
 from .database import Database
@@ -281,7 +282,7 @@ class Client(Reporting, People, Linked, Account, OwnData, Notified, Files):
                 self._backoff.reset()
             delay = await self._delay_after(closed, token)
             if delay is None:
-                detail = REASONS.get(closed.code, str(closed))
+                detail = REASONS.get(closed.code, str(closed)) + describe(closed.details, self.rest.url)
                 await self._finish(ev.State("stopped", detail, code=closed.code))
             else:
                 await self._become(ev.State("waiting", str(closed), retry_in=delay, code=closed.code))

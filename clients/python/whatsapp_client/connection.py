@@ -28,6 +28,7 @@ class Connection:
         self._codec = codec
         self.ready = ready
         self.heard_at = time.monotonic()  # when the last frame came
+        self._banned: Any = None  # details of the error before the close 4403
 
     @classmethod
     async def open(
@@ -86,7 +87,10 @@ class Connection:
                 frame = await self._receive()
             except Closed as closed:
                 slotted = after is not None
-                raise Closed(closed.code, closed.reason or said, retry_after=after, slotted=slotted) from None
+                reason = closed.reason or said
+                raise Closed(
+                    closed.code, reason, retry_after=after, slotted=slotted, details=closed.details
+                ) from None
             match frame.get("type"):
                 case "ready":
                     return frame
@@ -112,12 +116,17 @@ class Connection:
         try:
             data = await self._socket.recv()
         except ConnectionClosed as error:
-            raise _closed(error) from None
+            closed = _closed(error)
+            closed.details = self._banned if closed.code == 4403 else None
+            raise closed from None
         self.heard_at = time.monotonic()
         try:
-            return self._codec.decode(data)
+            frame = self._codec.decode(data)
         except ValueError as error:
             raise Closed(4400, f"the server sent no frame: {error}") from None
+        if frame.get("type") == "error" and frame.get("code") == "banned":
+            self._banned = frame.get("details")
+        return frame
 
     async def close(self) -> None:
         """Close with 1000; never raises."""

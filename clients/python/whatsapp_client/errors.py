@@ -18,8 +18,10 @@ class RestError(ClientError):
 
     ``code`` is the last part of the problem's ``type`` (``not_found``, ``rate_limited``…), ``status`` the
     HTTP status, and ``retry_after`` the seconds of the ``Retry-After`` header, if there was one. Codes that callers often
-    care about have a class of their own (:data:`REST_ERRORS`).
+    care about have a class of their own (:data:`REST_ERRORS`). ``url``: what was asked, "" if it is not known.
     """
+
+    url = ""
 
     def __init__(
         self, status: int, code: str, message: str, *, retry_after: float | None = None, details: Any = None
@@ -68,16 +70,24 @@ class Unreachable(ClientError):
 
 class Closed(ClientError):
     """The socket ended. ``code`` is a WebSocket close code, 1006 when there was no close frame. ``retry_after``: seconds;
-    ``slotted``: they are a slot of this client's own, from a `reconnect` frame."""
+    ``slotted``: they are a slot of this client's own, from a `reconnect` frame. ``details``: those of the error before it, behind
+    which the server closed (4403: ``until`` in ms, ``appealUrl``)."""
 
     def __init__(
-        self, code: int, reason: str = "", *, retry_after: float | None = None, slotted: bool = False
+        self,
+        code: int,
+        reason: str = "",
+        *,
+        retry_after: float | None = None,
+        slotted: bool = False,
+        details: Any = None,
     ) -> None:
         super().__init__(f"closed {code} {reason}".rstrip())
         self.code = code
         self.reason = reason
         self.retry_after = retry_after
         self.slotted = slotted
+        self.details = details
 
 
 class Stopped(ClientError):

@@ -269,9 +269,9 @@ def opened(
     except urllib.error.HTTPError as error:
         with error:
             if not follow or error.code != 302:
-                raise _problem(
-                    error.code, error.headers.get("Retry-After"), error.read(MAX_PROBLEM)
-                ) from None
+                found = _problem(error.code, error.headers.get("Retry-After"), error.read(MAX_PROBLEM))
+                found.url = request.full_url
+                raise found from None
             yield error
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         where = urllib.parse.urlsplit(request.full_url).netloc

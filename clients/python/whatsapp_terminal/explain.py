@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from whatsapp_client import CaptchaRequired, ClientError, DatabaseInUse, MediaRefused, RestError, Unreachable
+from whatsapp_client.bans import describe
 
 from . import text
 from .clock import duration
 
 _WORDS = {
     "not_found": "There is nobody with this number.",
-    "banned": "This account is banned.",
     "forbidden": "The server does not allow this.",
     "unavailable": "The server is busy. Try again in a moment.",
     "internal": "The server made a mistake. Try again in a moment.",
@@ -49,6 +49,8 @@ def explain(error: ClientError) -> str:
         if error.code == "rate_limited" or error.status == 429:
             wait = duration(error.retry_after) if error.retry_after else "a while"
             return f"Too many tries. Try again in {wait}."
+        if error.code == "banned":
+            return text.one_line(f"This account is banned{describe(error.details, error.url)}.")[:400]
         said = text.one_line(error.message)[:200]
         return said or _WORDS.get(error.code) or f"The server says no: {text.one_line(error.code)[:60]}."
     return text.one_line(str(error))[:200]
