@@ -1,49 +1,25 @@
-"""Where somebody who is banned can say that it is wrong: an address that is given with ``banned``.
-
-An operator's own (``APPEAL_URL``), or a page of this system at a signed address, one a sanction. Tokens are refused while a ban
-lasts, so the signature is what lets its owner in; it opens this one page and nothing else.
-"""
+"""What the owner of a sanction is told: an account that is banned, or may do less, gets the address of its appeal
+(:mod:`accounts.appeal_address`). Tokens are refused while a ban lasts; who may do less has it from ``GET /me`` and a notice."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Final
+from typing import Any
 
-from django.conf import settings
-from django.core import signing
-
+from accounts.appeal_address import read, token, url
 from accounts.errors import Refused, banned
 from accounts.models import Account, Sanction
-from accounts.services.sanctions import BANS, FOREVER, in_force_of
+from accounts.services.sanctions import BANS, CLASS_OF, FOREVER, in_force_of, limited
 from whatsapp.infra.clock import now_ms
 
-_SALT: Final = "accounts.appeals"
-#: An address of ours is shorter; what is longer is not looked at.
-TOKEN_MOST: Final = 200
+__all__ = ["banned_account", "limited_account", "read", "token", "url"]
 
 
-def url(sanction: str) -> str:
-    """The address at which the owner of this sanction (an id) can appeal; "" without one, unless ``APPEAL_URL`` is set.
-
-    Without ``PUBLIC_URL`` it is a path, relative to the server that said it.
-    """
-    if settings.APPEAL_URL or not sanction:
-        return str(settings.APPEAL_URL)
-    return f"{settings.PUBLIC_URL}/appeals/{token(sanction)}"
-
-
-def token(sanction: str) -> str:
-    return signing.Signer(salt=_SALT).sign(uuid.UUID(sanction).hex)
-
-
-def read(text: str) -> uuid.UUID | None:
-    """The id of the sanction that an address is for; None of any other text."""
-    if len(text) > TOKEN_MOST:
-        return None
-    try:
-        return uuid.UUID(signing.Signer(salt=_SALT).unsign(text))
-    except (signing.BadSignature, ValueError):
-        return None
+def limited_account(account: Account) -> dict[str, Any] | None:
+    """What this account may do less, as :func:`limited` says it; None for nothing."""
+    if account.limit_class not in CLASS_OF.values():
+        return None  # no question for nearly everybody
+    return limited(in_force_of(account.pk, now=now_ms()))
 
 
 def banned_account(account: Account) -> Refused:

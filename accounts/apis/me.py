@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.appeals import limited_account
 from accounts.models import Account, Device
 from accounts.rest import pictures, samples
 from accounts.rest.address import source_address
@@ -38,6 +39,15 @@ class MeInput(serializers.Serializer):
     )
 
 
+class LimitedOutput(serializers.Serializer):
+    kind = serializers.ChoiceField(
+        ["slow_down", "limit"],
+        help_text="`slow_down`: fewer messages a minute; `limit`: also no first contacts, groups or invites",
+    )
+    until = serializers.IntegerField(allow_null=True, help_text="null: for good")
+    appealUrl = serializers.CharField(help_text="where to say that it is wrong")
+
+
 class MeOutput(serializers.Serializer):
     userId = serializers.UUIDField()
     deviceId = serializers.UUIDField(help_text="the calling device")
@@ -52,6 +62,7 @@ class MeOutput(serializers.Serializer):
     pinFailedAt = serializers.IntegerField(
         allow_null=True, help_text="when somebody last had the number's code and a wrong PIN"
     )
+    limited = LimitedOutput(allow_null=True)
 
 
 class ProofInput(serializers.Serializer):
@@ -88,6 +99,7 @@ EXAMPLE = {
     "photo": {"url": f"/users/{samples.ANN}/photo", "version": samples.PHOTO},
     "pinSet": True,
     "pinFailedAt": None,
+    "limited": None,
 }
 
 
@@ -105,6 +117,7 @@ def shown(account: Account, device: Device) -> dict[str, Any]:
         "photo": pictures.photo_of(str(account.pk), account.photo and account.photo.digest),
         "pinSet": pin is not None,
         "pinFailedAt": pin.failed_at if pin is not None else None,
+        "limited": limited_account(account),
     }
 
 

@@ -26,6 +26,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models import Q
 
+from accounts import appeal_address, events
 from accounts.errors import Refused
 from accounts.models import Account, CarriedSanction, Sanction
 from accounts.services import bans
@@ -243,7 +244,19 @@ def _settle_class(
             )
         except Refused:  # the class of before is gone
             set_class(account=account, limit_class="", by=AUTOMATIC)
+        told = limited(left) or {"kind": None, "until": None, "appealUrl": ""}
+        events.notice(user_id=str(account.pk), kind="limited", data=told)
     return before
+
+
+def limited(sanctions: Sequence[Sanction]) -> dict[str, Any] | None:
+    """What an account is told of the strictest of those in force that let it do less: {``kind``: ``limit`` or ``slow_down``,
+    ``until``: ms, None for good, ``appealUrl``}. None without one."""
+    for kind in (Kind.LIMIT, Kind.SLOW_DOWN):
+        if found := [one for one in sanctions if one.kind == kind]:
+            last = max(found, key=lambda one: FOREVER if one.until is None else one.until)
+            return {"kind": str(kind), "until": last.until, "appealUrl": appeal_address.url(str(last.pk))}
+    return None
 
 
 def _class_of(sanctions: Sequence[Sanction]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from whatsapp_client import RestError, events
 from whatsapp_client.bans import describe
-from whatsapp_terminal.explain import explain
+from whatsapp_terminal.explain import explain, limited_news
 
 from .connected import connected
 from .scripted import Peer, before_ready
@@ -45,6 +45,15 @@ async def _told(script: object) -> None:
         assert states[-1].detail.startswith("this account is banned until 2026-11-30 10:00 UTC; ")
         assert states[-1].detail.endswith("/appeals/t")
         assert "http://" in states[-1].detail
+
+
+def test_who_may_do_less_is_told_in_a_sentence() -> None:
+    said = limited_news({"kind": "limit", **DETAILS})
+    assert said.startswith(
+        "You cannot write to new people, make groups or invite until 2026-11-30 10:00 UTC; "
+    )
+    assert limited_news({"kind": None, "until": None, "appealUrl": ""}) == "You can do everything again."
+    assert limited_news({"kind": ["new"], "until": None, "appealUrl": ""}) == "You can do less."
 
 
 def test_the_terminal_says_it_in_a_sentence() -> None:

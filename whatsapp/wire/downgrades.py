@@ -85,7 +85,7 @@ _FRANKED: Final = ("franking", "franking_tag")
 #: Since 3.2: polls, what may be seen once, message requests, franking, and these notices.
 _NEW_NOTICES: Final = (
     "prekeys_low", "identity_changed", "join_request", "join_answer", "number_changed", "pin", "profile_changed",
-    "device_idle", "media", "export",
+    "device_idle", "media", "export", "limited",
 )  # fmt: skip
 
 _TO_3_1: Final[Mapping[type[Frame], Downgrade]] = {

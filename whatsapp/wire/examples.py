@@ -300,6 +300,11 @@ SERVER: Final[dict[str, dict[str, dict[str, Any]]]] = {
             "kind": "export",
             "data": {"exportId": MESSAGE, "size": 48_213, "expiresAt": AT + 7 * 86_400_000},
         },
+        "one may do less for a while": {
+            "type": "notice",
+            "kind": "limited",
+            "data": {"kind": "limit", "until": AT + 86_400_000, "appealUrl": "https://example.org/appeals/t"},
+        },
         "few one-time keys are left": {
             "type": "notice",
             "kind": "prekeys_low",

@@ -85,6 +85,7 @@ NoticeKind = Literal[
     "device_idle",
     "media",
     "export",
+    "limited",
 ]
 
 #: name in whatsapp.proto -> its values

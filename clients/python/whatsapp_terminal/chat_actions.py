@@ -15,7 +15,7 @@ from . import clock, text
 from .cells import Block
 from .contact_screen import ContactScreen
 from .devices_screen import DevicesScreen, device_news
-from .explain import explain
+from .explain import explain, limited_news
 from .file_actions import FileActionScreen
 from .group_actions import now_ms
 from .report_screen import Reported, ReportScreen
@@ -218,6 +218,8 @@ class ChatActionScreen(FileActionScreen):
                 self.app.say(
                     PIN_NEWS.get(str(data.get("event")), "Your PIN was changed."), severity="warning"
                 )
+            case "limited":
+                self.app.say(limited_news(data), severity="warning")
             case "media" if data.get("reason") == "blocked":  # other reasons are told where it is sent
                 self.app.say("A file of yours is blocked: nobody can fetch it.", severity="warning")
             case "number_changed":

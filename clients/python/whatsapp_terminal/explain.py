@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from whatsapp_client import CaptchaRequired, ClientError, DatabaseInUse, MediaRefused, RestError, Unreachable
 from whatsapp_client.bans import describe
 
@@ -31,6 +33,20 @@ _REFUSED = {
     "blocked": "The server does not pass on this content.",
     "resources": "It was too much work for the server.",
 }
+
+
+_LIMITED = {
+    "slow_down": "You can send fewer messages a minute",
+    "limit": "You cannot write to new people, make groups or invite",
+}
+
+
+def limited_news(data: dict[str, Any]) -> str:
+    """What a notice ``limited`` says: that one may do less, until when and where to say that it is wrong; or that it is over."""
+    if data.get("kind") is None:
+        return "You can do everything again."
+    words = _LIMITED.get(str(data["kind"]), "You can do less")
+    return text.one_line(f"{words}{describe(data)}.")[:400]
 
 
 def explain(error: ClientError) -> str:
