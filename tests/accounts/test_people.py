@@ -32,6 +32,7 @@ def test_me_is_changed_in_parts() -> None:
         "photo": None,
         "pinSet": False,
         "pinFailedAt": None,
+        "limited": None,
     }
     changed = person.api.patch(
         "/me", {"name": "Ann 🐟", "language": "pt-BR", "phoneNumber": "+15550000"}
