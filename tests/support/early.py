@@ -12,10 +12,17 @@ import atexit
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from devtools import ports
+from devtools.paths import REPO
+
+# Whatever the machine says of bytecode: hundreds of processes start in a run, and to compile our code is a third of a start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(REPO / ".cache" / "pycache")
+sys.dont_write_bytecode = False
 
 #: ``gw0``, ``gw1`` …, or nothing in a process that runs all tests by itself.
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
