@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -138,8 +139,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """``./dev test --all``: what is missing is a failure, never a skip."""
+    """``./dev test --all``: what is missing is a failure, never a skip. What failed is shown with the logs of running systems."""
     report = yield
+    if report.failed and (stacks := sys.modules.get("tests.support.stack")) is not None:
+        for system in stacks.running:
+            report.sections.append((f"what {system.data.name} wrote last", system.said()))
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("WHATSAPP_TEST_ALL"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = (

@@ -42,6 +42,10 @@ _template_lock = threading.Lock()
 _template: Path | None = None
 
 
+#: Those that were started and not stopped.
+running: list[System] = []
+
+
 class System:
     """One system in a data folder of its own. Options:
 
@@ -152,6 +156,7 @@ class System:
     # -- life ----------------------------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
+        running.append(self)
         try:
             if self.stack.env.get("LOG_STORE") == "cassandra":
                 for child in self.stack.children.values():
@@ -164,6 +169,8 @@ class System:
 
     def stop(self) -> None:
         """End every process of the data folder, at once. A second call does nothing. (`stop_part` is the orderly way.)"""
+        if self in running:
+            running.remove(self)
         self.stack.kill()
         if self._keyspace and log_node is not None:
             log_node().take_back(self._keyspace)
@@ -204,6 +211,13 @@ class System:
         """Until a part has ended by itself, for instance at a fault point."""
         if not self._child(name).wait(timeout):
             raise AssertionError(f"{name} still lives after {timeout} s")
+
+    def said(self, lines: int = 8) -> str:
+        """The end of what each process of the application has written, for who looks at a test that failed."""
+        named = {
+            name: child for name, child in self.stack.children.items() if name not in ("postgres", "valkey")
+        }
+        return "\n".join(f"{name}:\n{child.tail(lines, 600)}" for name, child in named.items())
 
     def log(self, name: str) -> str:
         """What a part has written since its last start."""
