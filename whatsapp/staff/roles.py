@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.apps import AppConfig
+from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
 from django.db.models.signals import post_migrate
 
@@ -118,9 +119,11 @@ def make(app: str, using: str) -> None:
 
 
 def _migrated(sender: AppConfig, using: str, **_: Any) -> None:
+    # Django's own receiver may come behind this one: then the permissions would be there at the next migration only.
+    create_permissions(sender, verbosity=0, interactive=False, using=using)
     make(sender.label, using)
 
 
 def connect() -> None:
-    """From now on after each app's migrations, behind Django's own receiver, which makes the permissions."""
+    """From now on after each app's migrations."""
     post_migrate.connect(_migrated, dispatch_uid="whatsapp.staff.roles")
