@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
 from django.db import connection
 from django.template.response import SimpleTemplateResponse
 from django.test import Client
@@ -191,3 +192,27 @@ def test_every_permission_of_a_role_is_there() -> None:
     assert not any(
         name.startswith(("auth.change", "auth.add")) for names in roles.ROLES.values() for name in names
     )
+
+
+def _migrated_from_nothing() -> dict[str, set[str]]:
+    """Role → its permissions, after the first migration of an empty database."""
+    call_command("flush", verbosity=0, interactive=False, allow_cascade=True, inhibit_post_migrate=False)
+    return {
+        role: {
+            f"{one.content_type.app_label}.{one.codename}"
+            for one in Group.objects.get(name=role).permissions.select_related("content_type")
+        }
+        for role in roles.ROLES
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_migration_gives_roles_all_they_have() -> None:
+    assert _migrated_from_nothing() == {role: set(names) for role, names in roles.ROLES.items()}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_twin_without_making_permissions_first_they_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django's own receiver, which makes the permissions, comes behind ours."""
+    monkeypatch.setattr(roles, "create_permissions", lambda *_, **__: None)
+    assert set().union(*_migrated_from_nothing().values()) == set()
