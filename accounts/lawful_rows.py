@@ -7,12 +7,11 @@ the log's store: the same on PostgreSQL and Cassandra.
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from typing import Any, Final
 
+from accounts.archive_files import Leased, named, zip_into
 from accounts.export_rows import lines, table
 from accounts.models import Account, Device, Erasure, LawfulRequest, RefreshToken
 from accounts.services import persons
@@ -36,19 +35,16 @@ messages.jsonl       who wrote when in them. What was written is not in here. Me
 """
 
 
-def archive(request: LawfulRequest) -> Iterator[bytes]:
-    """A ZIP, in pieces. When there is more than ``LIMITS.lawful_events`` the manifest says that it was cut."""
-    out = _Out()
-    file_like: Any = out  # it is only written to
+def write(out: Leased, request: LawfulRequest) -> None:
+    """A ZIP. When there is more than ``LIMITS.lawful_events`` the manifest says that it was cut."""
     left = [LIMITS.lawful_events]
-    with zipfile.ZipFile(file_like, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as zipped:
-        zipped.writestr(_named("README.txt"), _README)
+    with zip_into(out) as archive:
+        archive.writestr(named("README.txt"), _README)
         for user in request.users:
             for part in _parts(user, request.since, request.until, left):
-                with zipped.open(_named(part.path), "w", force_zip64=True) as file:
+                with archive.open(named(part.path), "w", force_zip64=True) as file:
                     for piece in part.data:
                         file.write(piece)
-                        yield from out.taken()
         manifest = {
             "schema": SCHEMA,
             "requestId": str(request.pk),
@@ -59,35 +55,7 @@ def archive(request: LawfulRequest) -> Iterator[bytes]:
             "madeAt": now_ms(),
             "cut": left[0] <= 0,
         }
-        zipped.writestr(_named("manifest.json"), json.dumps(manifest, indent=1))
-    yield from out.taken()
-
-
-def _named(path: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
-    info.compress_type = zipfile.ZIP_DEFLATED
-    return info
-
-
-class _Out(io.RawIOBase):
-    """What a ZIP is written to, front to back, until somebody takes it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._held += data
-        return len(data)
-
-    def taken(self) -> Iterator[bytes]:
-        if self._held:
-            data = bytes(self._held)
-            self._held.clear()
-            yield data
+        archive.writestr(named("manifest.json"), json.dumps(manifest, indent=1))
 
 
 def _parts(user: str, since: int, until: int, left: list[int]) -> Iterator[Part]:

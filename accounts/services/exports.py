@@ -12,13 +12,15 @@ import json
 import uuid
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from accounts import events, exported_log, stores
-from accounts.archives import ArchivesUnavailable, Sink, archives
+from accounts.archive_files import Leased, Lost, named, zip_into
+from accounts.archives import ArchivesUnavailable, archives
 from accounts.errors import Refused
 from accounts.locks import ended
 from accounts.models import Account, Export
@@ -96,29 +98,28 @@ def build(export_id: uuid.UUID) -> bool:
     account = Account.objects.filter(pk=export.account_id, retired_at=None).first()
     if account is None:
         return False
-    sized = _Sized(export)
     try:
         with archives().writing(export.pk.hex) as sink:
-            sized.sink = sink
-            _write(sized, person_of(account), export)
+            out = Leased(sink, partial(_renew, export), LEASE_MS // 4)
+            _write(out, person_of(account), export)
     except ArchivesUnavailable:
         # Nobody's fault but the storage's: it does not count.
         _mine(export).update(worker=None, leased_until=now_ms() + AGAIN_MS, attempts=F("attempts") - 1)
         return False
-    except _Lost:
+    except Lost:
         return False
     faults.point("export-written")
     now = now_ms()
     ready = (
         _mine(export)
         .filter(expires_at__gt=now)
-        .update(state=Export.State.READY, ready_at=now, size=sized.size, worker=None, leased_until=0)
+        .update(state=Export.State.READY, ready_at=now, size=out.size, worker=None, leased_until=0)
     )
     if ready:
         events.notice(
             user_id=str(account.pk),
             kind="export",
-            data={"exportId": str(export.pk), "size": sized.size, "expiresAt": export.expires_at},
+            data={"exportId": str(export.pk), "size": out.size, "expiresAt": export.expires_at},
         )
     elif not _may_be_had(export.pk, now).exists():
         # The account ended, or its time was over meanwhile. What another worker makes has the same name, and stays.
@@ -143,7 +144,9 @@ def expire(now: int, limit: int = 500) -> int:
             state=Export.State.EXPIRED, worker=None, leased_until=0
         )
     Export.objects.filter(state=Export.State.EXPIRED, expires_at__lte=now - ROW_KEPT_MS).delete()
-    return gone + archives().sweep(now - LIMITS.export_kept_ms - DAY_MS)
+    # What authorities get lies there, too (``lawful.py``).
+    kept = max(LIMITS.export_kept_ms, LIMITS.lawful_kept_ms)
+    return gone + archives().sweep(now - kept - DAY_MS)
 
 
 def forget(user_id: uuid.UUID) -> None:
@@ -156,32 +159,9 @@ def forget(user_id: uuid.UUID) -> None:
 # -- the file
 
 
-class _Lost(Exception):
-    """Somebody else works on it, or the account has ended."""
-
-
-class _Sized:
-    """Counts what is written, and renews the lease in between. No seeking: a ZIP is written front to back."""
-
-    sink: Sink
-
-    def __init__(self, export: Export) -> None:
-        self.size = 0
-        self._export = export
-        self._renewed = now_ms()
-
-    def write(self, data: bytes) -> int:
-        self.sink.write(data)
-        self.size += len(data)
-        if now_ms() - self._renewed > LEASE_MS // 4:
-            self._renewed = now_ms()
-            mine = _mine(self._export).filter(expires_at__gt=self._renewed)
-            if not mine.update(leased_until=self._renewed + LEASE_MS):
-                raise _Lost
-        return len(data)
-
-    def flush(self) -> None:
-        """Parts go when they are full."""
+def _renew(export: Export, now: int) -> bool:
+    mine = _mine(export).filter(expires_at__gt=now)
+    return bool(mine.update(leased_until=now + LEASE_MS))
 
 
 def _may_be_had(export_id: uuid.UUID, now: int) -> QuerySet[Export]:
@@ -212,17 +192,15 @@ def _parts(person: Person) -> Iterator[Part]:
     yield from exported_log.parts(person)
 
 
-def _write(out: _Sized, person: Person, export: Export) -> None:
+def _write(out: Leased, person: Person, export: Export) -> None:
     listed = []
-    file_like: Any = out  # it is only written to
-    with zipfile.ZipFile(file_like, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+    with zip_into(out) as archive:
         archive.writestr("README.txt", _README)
         for part in _parts(person):
             digest, size = hashlib.sha256(), 0
             # Files are compressed already.
-            info = zipfile.ZipInfo(part.path, date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED if part.path.endswith(".jsonl") else zipfile.ZIP_STORED
-            with archive.open(info, "w", force_zip64=True) as file:
+            compression = zipfile.ZIP_DEFLATED if part.path.endswith(".jsonl") else zipfile.ZIP_STORED
+            with archive.open(named(part.path, compression), "w", force_zip64=True) as file:
                 for piece in part.data:
                     digest.update(piece)
                     size += file.write(piece)

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts import lawful_rows
+from accounts.archive_files import Leased, Lost
 from accounts.archives import ArchivesUnavailable, archives
 from accounts.errors import Refused
 from accounts.models import Account, LawfulRequest
@@ -88,12 +89,17 @@ def build(request_id: uuid.UUID) -> bool:
     mine = LawfulRequest.objects.filter(pk=request_id, state=State.BUILDING)
     if not mine.filter(leased_until__lte=now).update(worker=me, leased_until=now + LEASE_MS):
         return False
-    request, sha256, size = mine.get(), hashlib.sha256(), 0
+    request, sha256 = mine.get(), hashlib.sha256()
+
+    def renew(at: int) -> bool:
+        return bool(mine.filter(worker=me).update(leased_until=at + LEASE_MS))
+
     try:
         with archives().writing(request.pk.hex) as sink:
-            for piece in lawful_rows.archive(request):
-                sha256.update(piece)
-                size += sink.write(piece)
+            out = Leased(sink, renew, LEASE_MS // 4, sha256.update)
+            lawful_rows.write(out, request)
+    except Lost:
+        return False
     except Exception as error:
         mine.filter(worker=me).update(worker=None, leased_until=now_ms() + AGAIN_MS)
         if isinstance(error, ArchivesUnavailable):
@@ -102,7 +108,7 @@ def build(request_id: uuid.UUID) -> bool:
     faults.point("lawful-written")
     now = now_ms()
     ready = mine.filter(worker=me).update(
-        state=State.READY, ready_at=now, expires_at=now + LIMITS.lawful_kept_ms, size=size, sha256=sha256.hexdigest(),
+        state=State.READY, ready_at=now, expires_at=now + LIMITS.lawful_kept_ms, size=out.size, sha256=sha256.hexdigest(),
         worker=None, leased_until=0,
     )  # fmt: skip
     return bool(ready)

@@ -237,13 +237,15 @@ def _settle_class(
         wanted = before
     elif not ours and (new is None or new.kind not in CLASS_OF):
         return before  # somebody has given it another class meanwhile: that stays
-    if account.limit_class != wanted:
+    changed = account.limit_class != wanted
+    if changed:
         try:
             set_class(
                 account=account, limit_class=wanted, by=new.imposed_by if new is not None else AUTOMATIC
             )
         except Refused:  # the class of before is gone
             set_class(account=account, limit_class="", by=AUTOMATIC)
+    if changed or (new is not None and new.kind in CLASS_OF):  # it may last longer now
         told = limited(left) or {"kind": None, "until": None, "appealUrl": ""}
         events.notice(user_id=str(account.pk), kind="limited", data=told)
     return before

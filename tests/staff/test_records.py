@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 
+from accounts import lawful_rows
 from accounts.archives import ArchivesUnavailable
+from accounts.export_rows import lines
 from accounts.limits import DAY_MS
 from accounts.models import Account, LawfulRequest, LegalHold
 from accounts.own_stores import AccountStore
 from accounts.services import erasure, lawful
 from accounts.stores import Person as Whose
-from accounts.tasks import lawful_waiting
-from tests.accounts.conftest import Person, clock  # noqa: F401
+from accounts.tasks import exports_waiting, lawful_waiting
+from tests.accounts.conftest import Person, clock, limits  # noqa: F401
 from tests.chats.erased import TOKEN, rich_life
 from tests.chats.test_erasure import _broker_is_away, data, hot, log  # noqa: F401  (fixtures)
 from tests.media.conftest import folder  # noqa: F401
@@ -211,6 +213,35 @@ def test_a_storage_that_is_away_a_time_that_is_over_and_a_worker_that_died(
     row.refresh_from_db()
     assert (row.state, row.expires_at) == (State.EXPIRED, None)
     assert b"".join(lawful.archives().read(row.pk.hex)) == b""
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_who_works_for_long_keeps_it_and_who_has_lost_it_leaves_nothing(
+    hot: Any, data: Any, folder: Any, clock: Any, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    row = request_for(str(Account.objects.create(phone="+15550005").pk))
+
+    def slow(user: str, *_: Any) -> Any:
+        for number in range(3):
+            clock(lawful.LEASE_MS // 2)
+            if taken:
+                LawfulRequest.objects.update(worker=uuid.uuid4())
+            assert taken or lawful.building(lawful.now_ms()) == []
+            yield lines(f"users/{user}/{number}.jsonl", [{"random": uuid.uuid4().hex} for _ in range(5_000)])
+
+    monkeypatch.setattr(lawful_rows, "_parts", slow)
+    assert lawful.build(row.pk) is not taken
+    assert bool(b"".join(lawful.archives().read(row.pk.hex))) is not taken
+
+
+def test_it_is_kept_for_its_own_time(hot: Any, data: Any, folder: Any, clock: Any, limits: Any) -> None:
+    """It lies where exports do, which may be kept for less."""
+    limits(export_kept_ms=DAY_MS, lawful_kept_ms=5 * DAY_MS)
+    row = request_for(str(Account.objects.create(phone="+15550006").pk))
+    assert lawful.build(row.pk)
+    clock(4 * DAY_MS)
+    exports_waiting()
+    assert b"".join(lawful.archives().read(row.pk.hex))
 
 
 def _away() -> Any:
