@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime
 
 from bench.figures import Figures
-from bench.machine import load_average, machine, versions
 from bench.phases import Bench
-from bench.running import common_options, run, verdict
+from bench.running import common_options, run
+from bench.stepped import stepped
 
 
 def shape_options(parser: argparse.ArgumentParser) -> None:
@@ -51,24 +50,10 @@ def main() -> int:
 
 
 def measure(bench: Bench) -> Figures:
-    args, system = bench.options, bench.system
-    shape = shape_of(args)
-    wanted = {"accounts": args.accounts, "crowd": args.crowd, "rows": args.rows, "shape": shape}
-    found = system.step("bench.erased", wanted)
-    for problem in found.pop("problems"):
-        bench.blame({"not erased": 1}, [problem])
-    result: Figures = {
-        "bench": "erasure",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(system.folder),
-        "versions": versions(system),
-        "load": wanted,
-        **found,
-        "load_average": round(load_average(), 2),
-    }
-    print(told(result), flush=True)
-    result["checks"] = verdict(bench, "every account went out of every store, and a search found nothing")
-    return result
+    args = bench.options
+    wanted = {"accounts": args.accounts, "crowd": args.crowd, "rows": args.rows, "shape": shape_of(args)}
+    check = "every account went out of every store, and a search found nothing"
+    return stepped(bench, "erasure", "bench.erased", wanted, wrong="not erased", told=told, check=check)
 
 
 def told(result: Figures) -> str:

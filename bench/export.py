@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime
 
 from bench.erasure import shape_of, shape_options
 from bench.figures import Figures
-from bench.machine import load_average, machine, versions
 from bench.phases import Bench
-from bench.running import common_options, run, verdict
+from bench.running import common_options, run
+from bench.stepped import stepped
 
 
 def options() -> argparse.ArgumentParser:
@@ -36,23 +35,10 @@ def main() -> int:
 
 
 def measure(bench: Bench) -> Figures:
-    args, system = bench.options, bench.system
+    args = bench.options
     wanted = {"accounts": args.accounts + 1, "shape": shape_of(args)}
-    found = system.step("bench.archived", wanted)
-    for problem in found.pop("problems"):
-        bench.blame({"not made": 1}, [problem])
-    result: Figures = {
-        "bench": "export",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(system.folder),
-        "versions": versions(system),
-        "load": wanted,
-        **found,
-        "load_average": round(load_average(), 2),
-    }
-    print(told(result), flush=True)
-    result["checks"] = verdict(bench, "every archive was made")
-    return result
+    check = "every archive was made"
+    return stepped(bench, "export", "bench.archived", wanted, wrong="not made", told=told, check=check)
 
 
 def told(result: Figures) -> str:

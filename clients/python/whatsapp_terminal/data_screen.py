@@ -5,11 +5,8 @@ from __future__ import annotations
 import datetime
 import pathlib
 
-from textual import events
-from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Button, OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from whatsapp_client import Consents
@@ -18,16 +15,18 @@ from . import text
 from .backend import Backend
 from .clock import local
 from .saving import keep
-from .sheets import Sheet, show_options
+from .sheets import ListSheet, show_options
 
 EXPORT = "export"
 TERMS = "terms"
-HINT = "The archive has what the server knows of you. Encrypted messages are encrypted in it, too."
 
 
-class DataScreen(Sheet[None]):
+class DataScreen(ListSheet):
     """Enter saves the archive, or says yes or no to a purpose. ``folder``: where files are saved."""
 
+    HEADING = "My data"
+    KEYS = "Enter chooses · Esc closes"
+    HINT = "The archive has what the server knows of you. Encrypted messages are encrypted in it, too."
     DEFAULT_CSS = """
     DataScreen > .box { width: 64; }
     DataScreen OptionList { height: auto; max-height: 16; }
@@ -40,30 +39,15 @@ class DataScreen(Sheet[None]):
         self._folder = folder
         self._consents: Consents | None = None
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="box") as box:
-            box.border_title = "My data"
-            box.border_subtitle = "Enter chooses · Esc closes"
-            yield OptionList()
-            yield Static(Content(HINT), classes="dim")
-            yield Static("", classes="error")
-            with Horizontal(classes="buttons"):
-                yield Button("Close", id="close", compact=True, classes="-last")
-
-    def on_mount(self, event: events.Mount) -> None:
-        self.query_one(OptionList).focus()
-        self._list()
-        self.attempt(self._read(), waiting="Looking…")
-
-    async def _read(self) -> None:
+    async def read(self) -> None:
         self._take(await self._client.consents())
 
     def _take(self, consents: Consents) -> None:
         self._consents = consents
         self.say("")
-        self._list()
+        self.show()
 
-    def _list(self) -> None:
+    def show(self) -> None:
         options = [
             Option(
                 Content.assemble((f"{'Save an archive':<22}", "bold"), ("once a day", "$list-dim")), EXPORT
@@ -115,6 +99,3 @@ class DataScreen(Sheet[None]):
     def _so_far(self, done: int, size: int) -> None:
         if size and not self.closing:
             self.say(f"Fetching… {100 * done // size} %", waiting=True)
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(None)

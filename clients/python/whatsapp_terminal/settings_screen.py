@@ -6,11 +6,10 @@ import pathlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Button, OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from . import text
@@ -22,7 +21,7 @@ from .data_screen import DataScreen
 from .devices_screen import DevicesScreen
 from .profile_screen import ProfileScreen
 from .security_screens import NumberScreen, PinScreen
-from .sheets import Sheet, show_options
+from .sheets import ListSheet, Sheet, show_options
 
 MENU = (
     ("profile", "Profile", "name, about, photo"),
@@ -102,9 +101,12 @@ BY = {"everyone": "Everyone", "contacts": "My contacts", "nobody": "Nobody"}
 BOTH_WAYS = "Last seen and read receipts are hidden both ways: what you do not show you do not see. Groups are exempt."
 
 
-class PrivacyScreen(Sheet[None]):
+class PrivacyScreen(ListSheet):
     """Enter goes to the next of everyone, contacts, nobody."""
 
+    HEADING = "Privacy · who sees"
+    KEYS = "Enter changes · Esc closes"
+    HINT = BOTH_WAYS
     DEFAULT_CSS = """
     PrivacyScreen > .box { width: 56; }
     PrivacyScreen OptionList { height: auto; }
@@ -116,30 +118,15 @@ class PrivacyScreen(Sheet[None]):
         self._client = client
         self._set: dict[str, str] = {}
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="box") as box:
-            box.border_title = "Privacy · who sees"
-            box.border_subtitle = "Enter changes · Esc closes"
-            yield OptionList()
-            yield Static(Content(BOTH_WAYS), classes="dim")
-            yield Static("", classes="error")
-            with Horizontal(classes="buttons"):
-                yield Button("Close", id="close", compact=True, classes="-last")
-
-    def on_mount(self, event: events.Mount) -> None:
-        self.query_one(OptionList).focus()
-        self._list()
-        self.attempt(self._read(), waiting="Looking…")
-
-    async def _read(self) -> None:
+    async def read(self) -> None:
         self._take(await self._client.privacy())
 
     def _take(self, found: dict[str, str]) -> None:
         self._set = {key: str(found.get(key) or "everyone") for key, _ in SEEN}
         self.say("")
-        self._list()
+        self.show()
 
-    def _list(self) -> None:
+    def show(self) -> None:
         options = [
             Option(
                 Content.assemble(f"{words:<20}", (BY.get(self._set.get(key, ""), "…"), "bold $accent")), key
@@ -159,6 +146,3 @@ class PrivacyScreen(Sheet[None]):
 
     async def _change(self, key: str, to: str) -> None:
         self._take(await self._client.set_privacy(**{key: to}) or {**self._set, key: to})
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(None)

@@ -95,6 +95,38 @@ class Sheet(ModalScreen[Result | None]):
                 raise
 
 
+class ListSheet(Sheet[None]):
+    """A list that is read from the server when it is opened, a word about it, and a button that closes it."""
+
+    HEADING: ClassVar[str]
+    KEYS: ClassVar[str]
+    HINT: ClassVar[str]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = self.HEADING
+            box.border_subtitle = self.KEYS
+            yield OptionList()
+            yield Static(Content(self.HINT), classes="dim")
+            yield Static("", classes="error")
+            with Horizontal(classes="buttons"):
+                yield Button("Close", id="close", compact=True, classes="-last")
+
+    def on_mount(self, event: events.Mount) -> None:
+        self.query_one(OptionList).focus()
+        self.show()
+        self.attempt(self.read(), waiting="Looking…")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(None)
+
+    async def read(self) -> None:
+        """Ask the server, and show what it says."""
+
+    def show(self) -> None:
+        """The list, of what is known."""
+
+
 class Tick(Checkbox):
     """A box that is empty when it is not ticked, in every theme."""
 
