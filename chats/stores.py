@@ -17,7 +17,7 @@ from delivery.hot_keys import keys_of
 from delivery.store import chosen
 from delivery.store.interface import Unavailable
 from delivery.store.sync import store
-from notifications.shards import due_key, shard_of
+from notifications.shards import calls_key, due_key, shard_of
 from whatsapp.infra import hot_sync, search_valkey
 from whatsapp.infra.needles import Label, Needles
 
@@ -77,7 +77,8 @@ class HotStore:
             with hot_sync.client(settings.HOT_URL) as hot:
                 for key in keys_of(person.user_id, person.device_ids):
                     hot.delete(key)
-                hot.zrem(due_key(shard_of(person.user_id)), person.user_id)
+                for waiting in (due_key, calls_key):
+                    hot.zrem(waiting(shard_of(person.user_id)), person.user_id)
                 hot.srem(buckets.CANDIDATES, person.user_id)
                 for key in buckets.keys(person.user_id, triggers.table(), now):
                     hot.delete(key)

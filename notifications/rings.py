@@ -5,7 +5,8 @@ until shortly after its end, and goes with it: the caller hears nobody and calls
 of a conversation (:class:`notifications.plans.Told` under the call's id): 1, it rings; 2, it was taken back. A ring is thus sent
 once, and its end only where it rang.
 
-``{push:N}:ring:<user>`` hash: call → since, until, 1 when it is over, caller, audio or video; separated by blanks.
+``{push:N}:ring:<user>`` hash: call → since, until, 1 when it is over, caller, audio or video; separated by blanks. ``until`` of
+what was ended is when it was.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 
 from notifications.due import URGENT_MS, Due
 from notifications.shards import shard_of
+from whatsapp.infra import faults
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import HotUnavailable
 
@@ -24,29 +26,40 @@ from whatsapp.infra.valkey import HotUnavailable
 MOST: Final = 4
 #: How long an end is remembered, ms: a device that is told of it late still takes its notification away.
 OVER_MS: Final = 60_000
+#: So many ends of one user at a time, which take nobody's place; of more, the first is forgotten.
+MOST_OVER: Final = 16
 
 RINGS, OVER = 1, 2
 
-# ARGV: call, value, ms until it is forgotten, most, now. Those whose time has passed make room.
+# ARGV: call, value, ms until it is forgotten, most, now, ms for which an end is remembered, most ends.
 _RING: Final = """
 local every = redis.call('HGETALL', KEYS[1])
-local others = 0
+local now, others, over, first, first_at = tonumber(ARGV[5]), 0, 0, nil, nil
 for i = 1, #every, 2 do
-  local ends = tonumber(string.match(every[i + 1], '^%d+ (%d+)'))
-  if ends <= tonumber(ARGV[5]) then redis.call('HDEL', KEYS[1], every[i])
-  elseif every[i] ~= ARGV[1] then others = others + 1 end
+  local ends, is_over = string.match(every[i + 1], '^%d+ (%d+) (%d)')
+  ends = tonumber(ends)
+  if ends + tonumber(ARGV[6]) <= now then redis.call('HDEL', KEYS[1], every[i])
+  elseif every[i] ~= ARGV[1] then
+    if is_over == '0' and ends > now then others = others + 1
+    else
+      over = over + 1
+      if not first or ends < first_at then first, first_at = every[i], ends end
+    end
+  end
 end
 if others >= tonumber(ARGV[4]) then return 0 end
+if over > tonumber(ARGV[7]) then redis.call('HDEL', KEYS[1], first) end
 redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return 1
 """
 
-# ARGV: call.
+# ARGV: call, now.
 _END: Final = """
 local one = redis.call('HGET', KEYS[1], ARGV[1])
 if not one then return 0 end
 local since, ends, rest = string.match(one, '^(%d+) (%d+) %d (.*)$')
+if tonumber(ARGV[2]) < tonumber(ends) then ends = ARGV[2] end
 redis.call('HSET', KEYS[1], ARGV[1], since .. ' ' .. ends .. ' 1 ' .. rest)
 return 1
 """
@@ -82,16 +95,17 @@ class Rings:
         be rung again, which changes nothing. False: too many ring already. Raises ``HotUnavailable``."""
         value = f"{ring.since} {ring.until} 0 {ring.caller} {ring.kind}"
         lives = max(1, ring.until - now) + OVER_MS
-        arguments = [ring.call, value, lives, MOST, now]
+        remembered = 0 if faults.off("ring_ends") else OVER_MS
+        arguments = [ring.call, value, lives, MOST, now, remembered, MOST_OVER]
         (taken,) = await self._hot.run([self._ring.call([ring_key(user)], arguments)])
         if taken:
             self._due.users([user], URGENT_MS)
         return bool(taken)
 
-    async def end(self, user: str, call: str) -> None:
+    async def end(self, user: str, call: str, now: int) -> None:
         """It is answered on some device, declined, or the caller has hung up: what rings is taken back. Raises
         ``HotUnavailable``."""
-        (known,) = await self._hot.run([self._end.call([ring_key(user)], [call])])
+        (known,) = await self._hot.run([self._end.call([ring_key(user)], [call, now])])
         if known:
             self._due.users([user], URGENT_MS)
 

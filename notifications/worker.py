@@ -30,6 +30,7 @@ from notifications.shards import (
     ORPHAN,
     SHARDS,
     TAKE,
+    due_key,
     keys,
     new_token,
 )
@@ -122,7 +123,9 @@ class PushWorker:
             return False
         own = new_token()
         try:
-            (taken,) = await self._hot.run([self._take.call(keys(shard), [token, own, LEASE_MS])])
+            (taken,) = await self._hot.run(
+                [self._take.call(keys(shard), [token, own, LEASE_MS, _urgent_now()])]
+            )
         except (HotUnavailable, hiredis.ReplyError):
             return False
         if taken:
@@ -144,9 +147,9 @@ class PushWorker:
                 log.exception("shards without a holder were not looked for")
 
     async def take_orphans(self) -> None:
-        token, now = new_token(), clock.now_ms()
+        token, arguments = new_token(), [LEASE_MS, clock.now_ms(), _urgent_now()]
         answers = await self._hot.run_each(
-            [self._orphan.call(keys(shard), [token, LEASE_MS, now]) for shard in range(SHARDS)]
+            [self._orphan.call(keys(shard), [token, *arguments]) for shard in range(SHARDS)]
         )
         there = {shard: answer for shard, answer in enumerate(answers) if not isinstance(answer, Exception)}
         self.due = sum(waiting for _, waiting, _ in there.values())
@@ -202,18 +205,17 @@ class PushWorker:
         now = clock.now_ms()
         room = self._room
         # Without room only those who come before everybody else.
-        before, each = (now, max(1, room // max(1, len(self._held)))) if room else (now + URGENT_MS // 2, 1)
+        urgent_before = now + URGENT_MS // 2
+        before, each = (now, max(1, room // max(1, len(self._held)))) if room else (urgent_before, 1)
         if self._leaving:
             each = 0
         shards = sorted(self._held)  # the lowest are not always first
         self._first = (self._first + 1) % len(shards) if shards else 0
         shards = shards[self._first :] + shards[: self._first]
         self._until = until = max(self._until + 1, now + CLAIM_MS)
+        arguments = [LEASE_MS, before, until, each, 0 if faults.off("call_claims") else urgent_before]
         answers = await self._hot.run_each(
-            [
-                self._claim.call(keys(shard), [self._held[shard].token, LEASE_MS, before, until, each])
-                for shard in shards
-            ]
+            [self._claim.call(keys(shard), [self._held[shard].token, *arguments]) for shard in shards]
         )
         claimed: dict[str, Claim] = {}
         urgent: set[str] = set()
@@ -226,7 +228,7 @@ class PushWorker:
                 held.idle_since = self._time()
                 for raw, at in zip(answer[::2], answer[1::2], strict=True):
                     claimed[user := raw.decode()] = Claim(shard, until)
-                    if float(at) <= now + URGENT_MS // 2:
+                    if float(at) <= urgent_before:
                         urgent.add(user)
             elif self._time() - held.idle_since >= LINGER_S and each:
                 idle.append(shard)
@@ -364,12 +366,16 @@ class PushWorker:
             if now > claim.until - NEAR_MS:
                 _earlier(again, {user: now})
             if faults.off("push_claim"):
-                await self._hot.run([("ZREM", keys(claim.shard)[0], user)])
+                await self._hot.run([("ZREM", due_key(claim.shard), user)])
                 continue
             by_shard.setdefault(claim.shard, []).extend((user, claim.until, again.get(user, 0)))
         await self._hot.run_each(
             [self._finish.call(keys(shard), arguments) for shard, arguments in by_shard.items()]
         )
+
+
+def _urgent_now() -> int:
+    return clock.now_ms() + URGENT_MS
 
 
 def _earlier(into: dict[str, int], others: dict[str, int]) -> None:

@@ -12,7 +12,7 @@ from notifications import worker as worker_module
 from notifications.due import URGENT_MS, Due
 from notifications.plans import Ended, Plan, Planned
 from notifications.senders.interface import Urgency
-from notifications.shards import lease_key, shard_of
+from notifications.shards import calls_key, lease_key, shard_of
 from notifications.worker import ASIDE_MS, AT_ONCE, AWAY_MS, CLAIM_MS, PushWorker
 from tests.faults.engine import World
 from tests.faults.rig import stays
@@ -353,6 +353,81 @@ async def test_a_call_does_not_wait_for_what_its_user_is_being_sent(
     await stays(lambda: office.rung == [user], "it rings again for what is no call", 1.0)
     office.may.set()
     await until(lambda: not crowd.due(), "all of it is done")
+
+
+class Dying(Ringing):
+    """Is with the provider with a call when its process dies."""
+
+    async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
+        self.rung += [one.target.user for one in planned]
+        await self.may.wait()
+
+
+async def _died_over_a_call(crowd: Crowd) -> tuple[str, int]:
+    """A call that a worker has claimed, planned and handed over when it dies; its shard."""
+    office, due = Dying(), await crowd.reporter()
+    dead = await crowd.worker(office)
+    (user,) = await _due(crowd, due, wait_ms=URGENT_MS)
+    shard, token = crowd.submitted[0]
+    assert await dead.take(shard, token)
+    await dead.turn()
+    await until(lambda: office.rung == [user], "it is with the provider")
+    for task in dead._batches:
+        task.cancel()
+    await asyncio.gather(*dead._batches, return_exceptions=True)
+    return user, shard
+
+
+async def test_a_call_over_which_a_worker_died_is_the_next_ones_at_once(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    """Before everybody else, although nobody is due; its claim would have lasted for a minute."""
+    user, _ = await _died_over_a_call(crowd)
+    office = Ringing()
+    office.may.set()
+    running(await crowd.worker(office))
+    await until(lambda: office.rung == [user], "it rings when the lease of the dead has ended")
+    await until(lambda: not crowd.due(), "it is done")
+    assert not crowd.world.redis.exists(calls_key(shard_of(user)))
+
+
+async def test_a_task_takes_up_the_calls_of_the_dead_too(crowd: Crowd) -> None:
+    user, shard = await _died_over_a_call(crowd)
+    crowd.world.redis.set(lease_key(shard), "task")
+    office = Ringing()
+    living = await crowd.worker(office)
+    assert await living.take(shard, "task")
+    await living.turn()
+    await until(lambda: office.rung == [user], "it rings")
+
+
+async def test_twin_a_call_waits_for_the_end_of_a_claim(
+    crowd: Crowd, running: Callable[[PushWorker], None], off: Off
+) -> None:
+    off("call_claims")
+    user, shard = await _died_over_a_call(crowd)
+    crowd.world.redis.delete(lease_key(shard))  # it ends
+    office = Ringing()
+    running(await crowd.worker(office))
+    await stays(lambda: not office.rung and user in crowd.due(), "it does not ring", 1.0)
+
+
+async def test_a_shard_is_kept_while_a_call_is_being_sent(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or another one would take it, and send the call too."""
+    monkeypatch.setattr(worker_module, "LINGER_S", 0.0)
+    office, due = Dying(), await crowd.reporter()
+    worker = await crowd.worker(office)
+    (user,) = await _due(crowd, due, wait_ms=URGENT_MS)
+    assert await worker.take(*crowd.submitted[0])
+    for _ in range(3):
+        await worker.turn()
+        assert worker.held == 1
+    assert office.rung == [user]
+    office.may.set()
+    await until(lambda: not worker._batches, "the call is over")
+    await until(lambda: crowd.due() == {} or list(crowd.due()) == [user], "it is looked at once more")
 
 
 async def test_a_worker_that_leaves_sends_what_it_has_begun_and_gives_the_rest_back(crowd: Crowd) -> None:

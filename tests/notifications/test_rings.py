@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from notifications.due import URGENT_MS
 from notifications.keys import collapse_key
-from notifications.rings import MOST, OVER_MS, Ring, Rings, ring_key, rings
+from notifications.rings import MOST, MOST_OVER, OVER_MS, Ring, Rings, ring_key, rings
 from notifications.senders.interface import Urgency
 from tests.contract.people import new_id
 from tests.notifications.world import Phone, World
@@ -73,7 +74,7 @@ async def test_a_call_rings_once_at_once_and_its_end_takes_it_back(
     await world.settle(bob)
     assert bob.new() == []
     assert world.again == {bob.user: ring.until}
-    await calls.end(bob.user, ring.call)
+    await calls.end(bob.user, ring.call, world.now)
     assert len(due.reported) == 3
     for _ in range(2):
         await world.settle(bob)
@@ -114,7 +115,7 @@ async def test_who_was_not_rung_is_not_told_of_the_end(
 ) -> None:
     ring = call(world, ann)
     await calls.ring(bob.user, ring, world.now)
-    await calls.end(bob.user, ring.call)
+    await calls.end(bob.user, ring.call, world.now)
     await world.settle(bob)
     await calls.ring(bob.user, call(world, ann, until=world.now), world.now)
     await world.settle(bob)
@@ -175,4 +176,63 @@ async def test_so_many_ring_at_a_time_and_the_hot_node_forgets_them(
     assert RING_MS < lives <= RING_MS + OVER_MS
     later = world.now + RING_MS
     assert await calls.ring(bob.user, call(world, ann, since=later, until=later + RING_MS), later)
-    assert len((await rings(world.hot, [bob.user]))[bob.user]) == 1, "what has ended made room"
+    later += OVER_MS
+    assert await calls.ring(bob.user, call(world, ann, since=later, until=later + RING_MS), later)
+    known = {ring.call for ring in (await rings(world.hot, [bob.user]))[bob.user]}
+    assert len(known) == 2
+    assert known.isdisjoint(ring.call for ring in several), "what ended a while ago is forgotten"
+
+
+async def test_a_call_that_was_hung_up_takes_no_place(
+    world: World, ann: Phone, bob: Phone, calls: Rings
+) -> None:
+    for _ in range(3 * MOST):
+        ring = call(world, ann)
+        assert await calls.ring(bob.user, ring, world.now)
+        await calls.end(bob.user, ring.call, world.now)
+    several = [call(world, ann) for _ in range(MOST)]
+    assert [await calls.ring(bob.user, ring, world.now) for ring in several] == [True] * MOST
+    assert not await calls.ring(bob.user, call(world, ann), world.now), "those that ring do"
+
+
+async def test_so_many_ends_are_remembered(world: World, ann: Phone, bob: Phone, calls: Rings) -> None:
+    for _ in range(3 * MOST_OVER):
+        ring = call(world, ann)
+        await calls.ring(bob.user, ring, world.now)
+        world.now += 1
+        await calls.end(bob.user, ring.call, world.now)
+    known = (await rings(world.hot, [bob.user]))[bob.user]
+    assert len(known) <= MOST_OVER + 1
+    assert ring.call in {one.call for one in known}, "the first are forgotten, not the last"
+
+
+async def _one_call_behind_another(world: World, ann: Phone, bob: Phone, calls: Rings, hung_up: bool) -> None:
+    """The first one rang; its end is looked at when another one has come."""
+    first = call(world, ann)
+    await calls.ring(bob.user, first, world.now)
+    await world.settle(bob)
+    assert [push.urgency for push in bob.new()] == [Urgency.CALL]
+    world.now += RING_MS // 2
+    if hung_up:
+        await calls.end(bob.user, first.call, world.now)
+    else:
+        world.now = first.until
+    await calls.ring(bob.user, call(world, ann), world.now)
+    await world.settle(bob)
+
+
+@pytest.mark.parametrize("hung_up", [True, False])
+async def test_another_call_does_not_keep_the_end_of_one_from_being_told(
+    world: World, ann: Phone, bob: Phone, calls: Rings, hung_up: bool
+) -> None:
+    await _one_call_behind_another(world, ann, bob, calls, hung_up)
+    assert [push.urgency for push in bob.new()] == [Urgency.CALL, Urgency.SILENT]
+
+
+@pytest.mark.parametrize("hung_up", [True, False])
+async def test_twin_what_has_ended_is_forgotten_at_once(
+    world: World, ann: Phone, bob: Phone, calls: Rings, hung_up: bool, off: Callable[..., None]
+) -> None:
+    off("ring_ends")
+    await _one_call_behind_another(world, ann, bob, calls, hung_up)
+    assert [push.urgency for push in bob.new()] == [Urgency.CALL], "the device shows the first one for ever"

@@ -59,6 +59,8 @@ push_orphans    nobody looks for users that are due and whose task was lost
 push_sweep      nobody looks for devices that the durable state says are to be told
 push_claim      a user that was looked at is not due any more, whatever came meanwhile
 push_after      what a device was told is written before its provider has got it
+call_claims     nobody knows which calls a worker that died was sending: they wait for the end of its claims
+ring_ends       a call that has ended is forgotten when another one comes, told of or not
 hand_over       a gateway serves requests for files itself
 relist          a new epoch does not learn which gateways have a group open
 open_members    who has a chat open is not asked whether it is still a member
