@@ -99,6 +99,7 @@ def test_who_may_not_decide_this_kind_cannot(make_staff: Make, deeds: Deeds) -> 
     assert stranger.client.get(path).status_code == 403
     gone = make_staff(MAY, signed_in=False).user
     gone.is_active = False
+    gone.save()
     with pytest.raises(approvals.Refusal, match="may not"):
         approvals.decide(asked, gone, True, REASON)
     assert Approval.objects.get(pk=asked.pk).state == "waiting"

@@ -121,7 +121,11 @@ def decide(approval: Approval, by: User, approve: bool, reason: str) -> Approval
             raise Refusal("This version does not know what is asked.")
         if found.asked_by_id == by.pk:
             raise Refusal("You asked for this: somebody else decides.")
-        if not (by.is_active and by.is_staff and by.has_perm(kind.permission)):
+        # As they are now: what a request knows of its user is from its beginning, and it may have waited for the row since.
+        deciding = User.objects.filter(pk=by.pk).first()
+        if deciding is None or not (
+            deciding.is_active and deciding.is_staff and deciding.has_perm(kind.permission)
+        ):
             raise Refusal("Your account may not decide this.")
         _end(found, State.APPROVED if approve else State.REJECTED, by=by, reason=reason, now=now)
         if approve:

@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from accounts.errors import Refused
+from accounts.installations import lock
 from accounts.limits import DAY_MS
 from accounts.models import Account, Device, Sanction
 from accounts.services import bans, sanctions
@@ -50,9 +51,11 @@ def ban(account: Account, by: User, days: int, reason: str) -> bool | str:
 
 def lift_all(account: Account, by: User, reason: str) -> bool | str:
     """End every ban of an account."""
-    if any(map(of_two, sanctions.in_force_of(account.pk, now=now_ms()))):
-        return _ask(LIFT_ALL, account.pk, by, reason)
-    return _lift_all(account, by, reason)
+    with transaction.atomic():
+        _lock(account.pk)
+        if not any(map(of_two, sanctions.in_force_of(account.pk, now=now_ms()))):
+            return _lift_all(account, by, reason)
+    return _ask(LIFT_ALL, account.pk, by, reason)
 
 
 def lift(sanction: Sanction, by: User, reason: str) -> bool | str:
@@ -63,26 +66,34 @@ def lift(sanction: Sanction, by: User, reason: str) -> bool | str:
 
 def decide_appeal(sanction: Sanction, by: User, reason: str, *, grant: bool) -> bool | str:
     """Turned down by one person; granting lifts the sanction."""
-    if grant and sanction.appeal == Sanction.Appeal.ASKED and of_two(sanction):
-        return _ask(GRANT, sanction.pk, by, reason)
-    return _decide(sanction, by, reason, grant=grant)
+    with transaction.atomic():
+        _lock(sanction.account_id)
+        # Its owner may ask at this moment.
+        found = Sanction.objects.select_for_update().get(pk=sanction.pk)
+        if not (grant and found.appeal == Sanction.Appeal.ASKED and of_two(found)):
+            return _decide(found, by, reason, grant=grant)
+    return _ask(GRANT, sanction.pk, by, reason)
 
 
 def ban_device(device: Device, by: User, days: int, reason: str) -> bool | str:
     """A device has one ban: that of two is not made shorter by one."""
-    if days > settings.STAFF_BAN_DAYS or device_of_two(device):
-        return _ask(BAN_DEVICE, device.pk, by, reason, days=days)
-    _ban_device(device, by, days, reason)
-    return True
+    with transaction.atomic():
+        device = _lock_device(device)
+        if days <= settings.STAFF_BAN_DAYS and not device_of_two(device):
+            _ban_device(device, by, days, reason)
+            return True
+    return _ask(BAN_DEVICE, device.pk, by, reason, days=days)
 
 
 def lift_device(device: Device, by: User, reason: str) -> bool | str:
-    if device.banned_until is None:
-        return False
-    if device_of_two(device):
-        return _ask(LIFT_DEVICE, device.pk, by, reason)
-    _lift_device(device, by, reason)
-    return True
+    with transaction.atomic():
+        device = _lock_device(device)
+        if device.banned_until is None:
+            return False
+        if not device_of_two(device):
+            _lift_device(device, by, reason)
+            return True
+    return _ask(LIFT_DEVICE, device.pk, by, reason)
 
 
 def device_of_two(device: Device) -> bool:
@@ -101,6 +112,18 @@ def device_of_two(device: Device) -> bool:
 
 
 # -- deeds ----------------------------------------------------------------------------------------------------------------
+
+
+def _lock(account_id: uuid.UUID) -> None:
+    """Until the end of the transaction no second person decides about the account. Nothing is asked under it: what is asked may
+    wait for what is being decided, and that for this."""
+    Account.objects.select_for_update(no_key=True).filter(pk=account_id).first()
+
+
+def _lock_device(device: Device) -> Device:
+    """As :func:`_lock`; the device as it is now. In the order of :mod:`accounts.services.bans`."""
+    lock(bytes(device.installation) if device.installation is not None else None)
+    return Device.objects.select_for_update().get(pk=device.pk)
 
 
 def _ask(kind: str, subject: uuid.UUID, by: User, reason: str, **payload: Any) -> str:

@@ -1,0 +1,148 @@
+"""What two people decide is not undone by one who comes at that very moment, nor decided by who may not any more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from accounts.models import Account, Device, Sanction
+from accounts.services import sanctions
+from tests.accounts.conftest import Person, sign_in
+from tests.staff.conftest import Staff
+from tests.support.patience import PATIENCE
+from whatsapp.infra.clock import now_ms
+from whatsapp.staff import approvals, banning
+from whatsapp.staff.models import Approval
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey_server")]
+
+REASON = "looked at all of it"
+_BLOCKED = "SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+
+
+@pytest.fixture
+def two(make_staff: Callable[..., Staff]) -> tuple[User, User]:
+    return (
+        make_staff(role="moderator", signed_in=False).user,
+        make_staff(role="moderator", signed_in=False).user,
+    )
+
+
+def meanwhile(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+    """``first`` has happened and is not committed when ``second`` comes, which waits for it. What ``second`` returns."""
+    results: list[Any] = []
+
+    def run() -> None:
+        try:
+            results.append(second())
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    with transaction.atomic():
+        first()
+        thread.start()
+        deadline = time.monotonic() + PATIENCE
+        while not _waits():
+            assert thread.is_alive(), f"it did not wait: {results}"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    thread.join()
+    return results[0]
+
+
+def _waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_BLOCKED)
+        return bool(cursor.fetchone()[1])
+
+
+def the_one() -> Approval:
+    (approval,) = Approval.objects.filter(state="waiting")
+    return approval
+
+
+def account_of(person: Person) -> Account:
+    return Account.objects.get(pk=person.user_id)
+
+
+def test_who_lifts_a_ban_while_two_make_it_longer_has_to_ask(two: tuple[User, User]) -> None:
+    one, other = two
+    ann = sign_in()
+    account = account_of(ann)
+    assert banning.ban(account, one, 3, REASON) is True
+    assert banning.ban(account, one, 365, REASON) == banning.ASKED
+    approval = the_one()
+    said = meanwhile(
+        lambda: approvals.decide(approval, other, True, REASON),
+        lambda: banning.lift_all(account, one, REASON),
+    )
+    assert said == banning.ASKED
+    until = account_of(ann).banned_until
+    assert until is not None
+    assert until > now_ms() + 300 * 86_400_000
+
+
+def test_an_appeal_that_comes_at_this_moment_is_granted_by_two(two: tuple[User, User]) -> None:
+    one, other = two
+    ann = sign_in()
+    banning.ban(account_of(ann), one, 365, REASON)
+    approvals.decide(the_one(), other, True, REASON)
+    sanction = Sanction.objects.get(account=ann.user_id)
+    said = meanwhile(
+        lambda: sanctions.ask_appeal(sanction_id=sanction.pk, text="It was my brother."),
+        lambda: banning.decide_appeal(sanction, one, REASON, grant=True),
+    )
+    assert said == banning.ASKED
+    assert account_of(ann).is_banned(now_ms())
+    assert the_one().kind == banning.GRANT
+
+
+@pytest.mark.parametrize("installation", [None, b"i" * 32], ids=["device", "installation"])
+@pytest.mark.parametrize("act", ["lift", "shorten"])
+def test_a_device_that_two_ban_at_this_moment_is_not_let_in_by_one(
+    two: tuple[User, User], act: str, installation: bytes | None
+) -> None:
+    one, other = two
+    ann = sign_in()
+    Device.objects.filter(pk=ann.device_id).update(installation=installation)
+    device = Device.objects.get(pk=ann.device_id)
+    assert banning.ban_device(device, one, 3, REASON) is True
+    assert banning.ban_device(device, one, 365, REASON) == banning.ASKED
+    approval = the_one()
+
+    def undo() -> Any:
+        if act == "lift":
+            return banning.lift_device(device, one, REASON)
+        return banning.ban_device(device, one, 1, REASON)
+
+    assert meanwhile(lambda: approvals.decide(approval, other, True, REASON), undo) == banning.ASKED
+    until = Device.objects.get(pk=ann.device_id).banned_until
+    assert until is not None
+    assert until > now_ms() + 300 * 86_400_000
+
+
+@pytest.mark.parametrize("change", ["role", "active", "staff", "gone"])
+def test_who_may_not_decide_any_more_does_not(two: tuple[User, User], change: str) -> None:
+    """Since the request began: it has asked already what its user may."""
+    one, other = two
+    ann = sign_in()
+    banning.ban(account_of(ann), one, 365, REASON)
+    assert other.has_perm(banning.SECOND)
+    if change == "role":
+        User.objects.get(pk=other.pk).groups.clear()
+    elif change == "gone":
+        User.objects.filter(pk=other.pk).delete()
+    else:
+        User.objects.filter(pk=other.pk).update(**{f"is_{change}": False})
+    for approve in (True, False):
+        with pytest.raises(approvals.Refusal):
+            approvals.decide(the_one(), other, approve, REASON)
+    assert not account_of(ann).is_banned(now_ms())
+    assert the_one().state == "waiting"
