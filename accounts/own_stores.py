@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from accounts import exported
 from accounts.archives import ArchivesUnavailable
@@ -28,7 +28,7 @@ from accounts.models import (
 )
 from accounts.searching import leftovers_in_tables, tables_of
 from accounts.services import exports, holds, lawful, pictures
-from accounts.stores import Leftover, Part, Person
+from accounts.stores import Held, Leftover, Part, Person
 
 #: Rows of one statement.
 BATCH: Final = 500
@@ -64,11 +64,13 @@ class AccountStore:
             Block.objects.filter(Q(user=user) | Q(owner=user)),
             IdentityNews.objects.filter(Q(user=user) | Q(about=user)),
             Prekey.objects.filter(device__user=user),
-            ReportedMessage.objects.filter(Q(sender=user) | Q(report__reported=user)),
+            _free(ReportedMessage.objects.filter(Q(sender=user) | Q(report__reported=user))),
         ):
             if rows.filter(pk__in=list(rows.values_list("pk", flat=True)[:BATCH])).delete()[0]:
                 return now  # there may be more
         self._forget_in_reports(user, now)
+        if _parties_are_held(user):
+            raise Held
         with transaction.atomic():
             # Whoever places a hold locks it, too.
             Account.objects.select_for_update().filter(pk=user).first()
@@ -79,16 +81,19 @@ class AccountStore:
             holds.forget(user)
             lawful.forget(person.user_id)
             LimitOverride.objects.filter(scope=LimitOverride.Scope.USER, subject=person.user_id).delete()
-            if person.phone and not Account.objects.filter(phone=person.phone).exists():
-                VerificationCode.objects.filter(phone=person.phone).delete()
+            # One that is good still was sent to whoever registers the number now.
+            VerificationCode.objects.filter(phone=person.phone, expires_at__lte=now).delete()
             Account.objects.filter(pk=user, retired_at__isnull=False).delete()
         return 0
 
     def _forget_in_reports(self, user: uuid.UUID, now: int) -> None:
+        kept = holds.reports()
         with transaction.atomic():
-            Report.objects.filter(reporter=user).update(reporter=None, note="")
-            Report.objects.filter(reported=user).update(reported=None, note="")
-            for case in Case.objects.select_for_update().filter(subject=user):
+            mine = Report.objects.exclude(pk__in=kept)
+            mine.filter(reporter=user).update(reporter=None, note="")
+            mine.filter(reported=user).update(reported=None, note="")
+            of_held = Exists(kept.filter(case=OuterRef("pk")))
+            for case in Case.objects.select_for_update().filter(~of_held, subject=user):
                 # Nobody's id: what was decided, and when, stays for the figures.
                 case.subject = uuid.uuid4()
                 case.outcome_reason = ""
@@ -103,3 +108,14 @@ class AccountStore:
     def leftovers(self, people: Sequence[Person]) -> Iterator[Leftover]:
         tables = tables_of("accounts") - {Erasure._meta.db_table}
         return leftovers_in_tables(self.name, people, tables)
+
+
+def _free(copies: QuerySet[ReportedMessage]) -> QuerySet[ReportedMessage]:
+    """Those that no hold on another party to their report keeps."""
+    return copies.exclude(pk__in=holds.reported_messages())
+
+
+def _parties_are_held(user: uuid.UUID) -> bool:
+    """Whether a report that a hold keeps names the user still: as a party, or as who wrote something in it."""
+    reports = holds.reports().filter(Q(reporter=user) | Q(reported=user))
+    return reports.exists() or holds.reported_messages().filter(sender=user).exists()

@@ -47,6 +47,10 @@ class Leftover:
     user_id: str
 
 
+class Held(Exception):
+    """A legal hold keeps something of the person: raised by :meth:`Store.erase`, which has deleted all the rest."""
+
+
 class Store(Protocol):
     """One place. Every method may be called again after a crash, and twice at once."""
 
@@ -55,7 +59,7 @@ class Store(Protocol):
     def erase(self, person: Person, *, now: int) -> int:
         """Delete what may be deleted now, some hundred rows or objects at most. Returns 0 when nothing is left, else when (ms)
         to call again (``now`` or less: at once). What must be kept a while (messages that others have not had yet) counts as
-        left."""
+        left. Raises :class:`Held`."""
 
     def export(self, person: Person) -> Iterator[Part]:
         """What this store holds about the person, in formats that machines read (JSON Lines, the files themselves)."""

@@ -20,7 +20,7 @@ from accounts import stores
 from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, Erasure
 from accounts.services import persons
-from accounts.stores import Person, Store
+from accounts.stores import Held, Person, Store
 from whatsapp.infra import faults, metrics
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -45,10 +45,6 @@ _NOT_BY_ONE: Final = (State.VERIFYING, State.DONE)
 
 #: Whether a legal hold keeps the data of an account; bound by whoever knows holds.
 _held: Callable[[uuid.UUID], bool] | None = None
-
-
-class _Held(Exception):
-    """A hold came while the erasure was under way."""
 
 
 def bind_holds(is_held: Callable[[uuid.UUID], bool]) -> None:
@@ -126,7 +122,7 @@ def step(pk: int) -> str:
             faults.point("erasure-verifying")
         # Searched together with others: see accounts/services/verification.py.
         return _put(erasure, state=State.VERIFYING, next_at=now_ms() + GATHER_MS, error="")
-    except _Held:
+    except Held:
         return _put(erasure, state=State.HELD, next_at=now + HELD_MS, error="")
     except Exception as error:
         log.warning("an erasure stays for a while: %s", type(error).__name__)
@@ -137,7 +133,7 @@ def step(pk: int) -> str:
 def _check_hold(erasure: Erasure) -> None:
     """Before anything is deleted: one may have come since the step began."""
     if _held is not None and _held(erasure.user):
-        raise _Held
+        raise Held
 
 
 def _take(pk: int, now: int) -> Erasure | None:

@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
-from accounts.models import Account, Erasure, LegalHold
+from accounts.models import Account, Erasure, LegalHold, Report, ReportedMessage
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
@@ -37,6 +37,16 @@ def is_held(user_id: uuid.UUID | str) -> bool:
 def held(column: str) -> Exists:
     """Rows whose ``column`` is the id of somebody who is held."""
     return Exists(in_force().filter(user=OuterRef(column)))
+
+
+def reports() -> QuerySet[Report]:
+    """Reports by or about somebody who is held: whoever else is a party to one is not forgotten in it."""
+    return Report.objects.filter(Q(held("reporter")) | Q(held("reported")))
+
+
+def reported_messages() -> QuerySet[ReportedMessage]:
+    """The copies that came with :func:`reports`."""
+    return ReportedMessage.objects.filter(Exists(reports().filter(pk=OuterRef("report"))))
 
 
 def place(*, user_id: uuid.UUID, matter: str, review_at: int, by: str) -> LegalHold:

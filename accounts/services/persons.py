@@ -15,8 +15,9 @@ from django.conf import settings
 from django.db.models import Q
 
 from accounts import stores
-from accounts.models import Account, Device, InstallationBan, Photo
+from accounts.models import Account, Device, InstallationBan, Photo, VerificationCode
 from accounts.stores import Person
+from whatsapp.infra.clock import now_ms
 
 _NONCE: Final = 12
 
@@ -82,10 +83,13 @@ def unseal(data: bytes, user_id: str) -> Person:
 
 
 def without_shared(person: Person) -> Person:
-    """What somebody else has now is not theirs any more: a number that another account was made with since, an installation or
+    """What somebody else has now is not theirs any more: a number that another account was made with since, or will be with a
+    code that is good now, an installation or
     a token that a device of another account names, and an installation that is banned, whoever comes with it."""
     phone = person.phone
-    if phone and Account.objects.filter(~Q(pk=person.user_id), phone=phone).exists():
+    others_now = Account.objects.filter(~Q(pk=person.user_id), phone=phone)
+    asked = VerificationCode.objects.filter(phone=phone, expires_at__gt=now_ms())
+    if phone and (others_now.exists() or asked.exists()):
         phone = ""
     hashes = [bytes.fromhex(one) for one in person.others if _is_hash(one)]
     elsewhere = Device.objects.filter(~Q(user=person.user_id), installation__in=hashes)

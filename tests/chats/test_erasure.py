@@ -15,7 +15,17 @@ from django.core.management import call_command
 
 from accounts import profiles, stores, tasks
 from accounts.limits import DAY_MS
-from accounts.models import Account, Case, Contact, Device, Erasure, InstallationBan, Report, ReportedMessage
+from accounts.models import (
+    Account,
+    Case,
+    Contact,
+    Device,
+    Erasure,
+    InstallationBan,
+    Report,
+    ReportedMessage,
+    VerificationCode,
+)
 from accounts.services import erasure, persons, verification
 from delivery.store import chosen
 from delivery.store.cassandra.session import Cassandra
@@ -318,6 +328,19 @@ def test_the_number_of_today_is_somebody_elses(life: Life, clock: Any, log: Any)
     assert run(key)[-1] == State.DONE
     clock(-WAIT)
     assert newcomer.api.get("/me").json()["phoneNumber"] == life.ann.phone
+
+
+@pytest.mark.parametrize("log", ["postgres"], indirect=True)
+def test_who_registers_the_number_at_this_moment_keeps_the_code(life: Life, clock: Any, log: Any) -> None:
+    """It was sent and has not come back yet when the erasure of whose number it was is at its end."""
+    key = end(life.ann)
+    leave_retired()
+    pass_a_month(clock, log)
+    made = VerificationCode.objects.create(
+        phone=life.ann.phone, code_hash=b"c" * 32, created_at=erasure.now_ms(), expires_at=erasure.now_ms() + 600_000
+    )  # fmt: skip
+    assert run(key)[-1] == State.DONE
+    assert VerificationCode.objects.filter(pk=made.pk).exists()
 
 
 @pytest.mark.parametrize("log", ["postgres"], indirect=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db.models import Q
 
 from accounts import retention as kept
 from accounts.errors import Refused
@@ -236,3 +237,43 @@ def test_holds_past_their_review_are_counted(life: Life, clock: Any) -> None:
     assert list(holds.unreviewed(now_ms() + 2 * DAY_MS)) == [row]
     holds.move_review(hold=row, review_at=now_ms() + 10 * DAY_MS)
     assert not holds.unreviewed(now_ms() + 2 * DAY_MS).exists()
+
+
+def _reports_between(life: Life, ended: str) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
+    """(by or about who is held, others) of those to which the account that ends is a party."""
+    parties = Q(reporter=ended) | Q(reported=ended)
+    other = life.bob.user_id
+    kept = Report.objects.filter(parties).filter(Q(reporter=other) | Q(reported=other))
+    return list(kept.values_list("pk", flat=True)), list(
+        Report.objects.filter(parties).exclude(pk__in=kept).values_list("pk", flat=True)
+    )
+
+
+def test_a_report_of_who_is_held_outlives_the_other_one(life: Life, clock: Any, log: Any) -> None:
+    """Bob is held and has reported Ann, and she him: her erasure takes all the rest, and these with his hold."""
+    ann, bob = life.ann, life.bob
+    stranger = Report.objects.create(
+        kind="user", category="spam", reporter=uuid.uuid4(), reported=ann.user_id, created_at=now_ms()
+    )
+    row = hold(bob.user_id)
+    key = end(ann)
+    kept, others = _reports_between(life, ann.user_id)
+    assert len(kept) == 2
+    assert others == [stranger.pk]
+    leave_retired()
+    pass_a_month(clock, log)
+    assert run(key) == [Phase.HELD]
+    for report in Report.objects.filter(pk__in=kept):
+        assert ann.user_id in (str(report.reporter), str(report.reported))
+        assert report.note
+        assert [bytes(copy.content) for copy in report.messages.all()] == [b"call me"]
+    stranger.refresh_from_db()
+    assert stranger.reported is None
+    assert not Contact.objects.filter(Q(owner=ann.user_id) | Q(user=ann.user_id)).exists()
+    assert not Media.objects.filter(owner=ann.user_id).exists()
+    clock(100 * DAY_MS)
+    assert erasure.tell_overdue(erasure.now_ms()) == 0, "a hold is no delay of ours"
+    let_go(row)
+    assert run(key)[-1] == Phase.DONE
+    found, said = residue(ann)
+    assert not found, said
