@@ -1,15 +1,18 @@
-"""``python -m devtools.archiver --data DIR --port N --vault DIR [--node FOLDER …]``: keeps a vault up to date while a system
-runs.
+"""``python -m devtools.archiver --data DIR --port N --vault DIR [--keys KEYS] [--node FOLDER …]``: keeps a vault up to date while
+a system runs.
 
 PostgreSQL's log is streamed into it as it is written, over a slot, so that the server keeps what the vault does not have; media
 and secrets are looked after every :data:`FILES_EVERY_S`, and there is a base backup no older than :data:`BASE_EVERY_S`. Of nodes
-of Cassandra the commit log is copied five times a second (:mod:`devtools.node_archive`).
+of Cassandra the commit log is copied five times a second (:mod:`devtools.node_archive`). With ``--keys`` what goes into the vault
+is sealed, and each hour the keys of media that are gone are destroyed, and it is written down who was erased (``--erased``).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,12 +21,14 @@ from pathlib import Path
 from devtools import backup, unprivileged
 from devtools.errors import DevError
 from devtools.node_archive import Keeper, Nodes
-from devtools.paths import DataFolder
+from devtools.paths import REPO, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec
+from devtools.segments import Segments
 
 FILES_EVERY_S = 30.0
 BASE_EVERY_S = 86_400.0
+SWEEP_EVERY_S = 3_600.0
 READY = "streaming into"
 
 
@@ -43,15 +48,17 @@ def receiver(server: PostgresServer, wal: Path, log: Path) -> Spec:
     )  # fmt: skip
 
 
-def run(data: DataFolder, port: int, vault: backup.Vault, nodes: Sequence[Path] = ()) -> int:
+def run(
+    data: DataFolder, port: int, vault: backup.Vault, nodes: Sequence[Path] = (), *, erased: bool = False
+) -> int:
     """Until SIGTERM, or until the stream ends for good: then whoever supervises begins anew."""
     ending: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: ending.append(number))
     server = backup.server_of(data, port)
     generation = vault.generation(data)
-    wal = generation / "wal"
+    wal = vault.receiving(generation)
     # A slot of another generation is from before a restore; this one begins where the server is now.
-    if not any(wal.iterdir()):
+    if not any(wal.iterdir()) and not any((generation / "wal").iterdir()):
         server.sql(
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
             f"WHERE slot_name = '{backup.SLOT}' AND NOT active"
@@ -62,24 +69,32 @@ def run(data: DataFolder, port: int, vault: backup.Vault, nodes: Sequence[Path] 
     if nodes:
         backup.keep_ports(nodes[0].parent, generation)
     kept.start()
+    segments = Segments(vault.ring, generation.name, generation / "wal") if vault.ring else None
+    if segments:
+        segments.start()
     stream = Child(receiver(server, wal, data.logs / "pg_receivewal.log"))
     stream.start()
     try:
         print(f"{READY} {wal}", flush=True)
-        files_at = 0.0
+        files_at = swept_at = 0.0
         while not ending:
             if stream.pid is None:
                 print(f"the stream ended: {stream.tail()}", flush=True)
                 return 1
-            if kept.failed:
+            if kept.failed or (segments and segments.failed):
                 return 1
             if time.monotonic() - files_at >= FILES_EVERY_S:
                 _look_after(vault, data, server, generation)
                 files_at = time.monotonic()
+            if vault.ring and (not swept_at or time.monotonic() - swept_at >= SWEEP_EVERY_S):
+                _sweep(vault, data, erased=erased)
+                swept_at = time.monotonic()
             time.sleep(0.2)
         return 0
     finally:
         stream.stop()
+        if segments:
+            segments.stop()
         kept.stop()
 
 
@@ -87,7 +102,7 @@ def _look_after(vault: backup.Vault, data: DataFolder, server: PostgresServer, g
     try:
         vault.keep_files(data)
         own = [base for base in vault.bases() if base.generation == generation]
-        if not own or time.time() - own[-1].ended_at > BASE_EVERY_S:
+        if not own or time.time() - own[-1].ended_at > BASE_EVERY_S or _cut(vault, own[-1]):
             base = backup.take(vault, data, server)
             print(f"base backup {base.folder}", flush=True)
             backup.prune(vault)
@@ -95,17 +110,57 @@ def _look_after(vault: backup.Vault, data: DataFolder, server: PostgresServer, g
         print(f"tried again later: {error}", flush=True)
 
 
+def _cut(vault: backup.Vault, base: backup.Base) -> bool:
+    """Whether the log does not go on from there: it was made while nothing was streamed, or the server kept too little."""
+    return bool(vault.log(base.generation).gap(str(base.about.get("firstWal", ""))))
+
+
+def _sweep(vault: backup.Vault, data: DataFolder, *, erased: bool) -> None:
+    """What is to end by its age, ends."""
+    try:
+        found = vault.sweep(data)
+        backup.prune(vault)
+        if found.destroyed:
+            print(f"keys of {found.destroyed} files that are gone were destroyed", flush=True)
+        if erased and vault.ring:
+            _write_erased(vault.ring.erased)
+    except (DevError, OSError) as error:
+        print(f"swept again later: {error}", flush=True)
+
+
+def _write_erased(file: Path) -> None:
+    """Who was erased, beside the keys: an older database does not know it. Nobody is ever left out of it, for a restored database
+    knows fewer than the file. Raises :class:`DevError`."""
+    draft = file.with_name(f".{file.name}.new")
+    done = subprocess.run(
+        [sys.executable, "manage.py", "erase_again", "--write", str(draft)],
+        cwd=REPO,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise DevError(f"who was erased could not be written down: {done.stderr.strip()[-500:]}")
+    known = set(file.read_text().split()) if file.exists() else set()
+    draft.write_text("".join(f"{line}\n" for line in sorted(known | set(draft.read_text().split()))))
+    draft.replace(file)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="devtools.archiver")
     parser.add_argument("--data", required=True)
     parser.add_argument("--port", type=int, required=True, help="where its PostgreSQL is")
-    parser.add_argument("--vault", required=True)
+    parser.add_argument("--vault", type=Path, required=True)
+    parser.add_argument("--keys", type=Path, help="what is added to it is sealed by them")
+    parser.add_argument("--erased", action="store_true", help="write down beside the keys who was erased")
     parser.add_argument(
         "--node", action="append", default=[], type=Path, help="folder of a node of Cassandra"
     )
     args = parser.parse_args()
     try:
-        return run(DataFolder(Path(args.data)), args.port, backup.Vault(Path(args.vault)), args.node)
+        vault = backup.Vault.of(args.vault, args.keys, make=args.keys is not None)
+        return run(DataFolder(Path(args.data)), args.port, vault, args.node, erased=args.erased)
     except DevError as error:
         print(error, file=sys.stderr)
         return 1

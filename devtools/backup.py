@@ -8,41 +8,52 @@ A *vault* is a folder, on another disk or machine than the data::
     <vault>/<generation>/base/<time>/data, about.json
     <vault>/<generation>/nodes/…    nodes of Cassandra (:mod:`devtools.node_archive`)
 
+With a keyring (:mod:`devtools.keyring`) everything in it is sealed, but for the nodes of Cassandra::
+
+    <vault>/sealed.json             by which keyring
+    <vault>/files/…                 media (:mod:`devtools.file_copies`)
+    <vault>/secrets.sealed
+    <vault>/<generation>/wal/….sealed, base/<time>/data.sealed, about.json
+
 A generation is one life of a database: it begins with a base backup, and a restored database begins another one, whose log
-branches off. So each can be restored from its own folder, whatever was restored before.
+branches off. So each can be restored from its own folder, whatever was restored before. Restoring: :mod:`devtools.restoring`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from devtools import environment, record, unprivileged
+from devtools import environment, record, sealed, sealed_base, unprivileged
 from devtools.errors import DevError
+from devtools.file_copies import DAY_S, Copies, Swept
+from devtools.keyring import Keyring, Period, stamp
 from devtools.node_archive import Archive, Keeper
 from devtools.node_archive import parse_time as parse_time
 from devtools.paths import DataFolder
 from devtools.postgres import USER, PostgresServer
-from devtools.processes import Child
+from devtools.segments import SUFFIX, Log
 
 SLOT = "whatsapp_archive"
 #: Log that a server keeps for a vault that is away; what is older is lost to it, and it needs a new base backup.
 SETTINGS = {"max_slot_wal_keep_size": "4GB"}
 #: Base backups that are kept, whatever generation they are of.
 KEEP = 7
-
-
-def stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+#: And of sealed ones none that is older, but for the newest: what was erased before is gone with their keys.
+KEEP_S = 14 * DAY_S
+#: A base backup that failed is tried again under the same key for so long.
+YOUNG_S = 3_600.0
+#: Of a sealed vault.
+SECRETS = "secrets.sealed"
 
 
 class Base(NamedTuple):
@@ -55,12 +66,48 @@ class Base(NamedTuple):
     def generation(self) -> Path:
         return self.folder.parent.parent
 
+    @property
+    def about(self) -> dict[str, Any]:
+        return record.read_json(self.folder / "about.json")
+
+    @property
+    def key_id(self) -> bytes:
+        """Of its period; empty: it is not sealed."""
+        try:
+            return bytes.fromhex(self.about.get("period", ""))
+        except ValueError:
+            raise sealed.Damaged(self.folder / "about.json") from None
+
 
 class Vault:
-    """The folder of all backups of one system."""
+    """The folder of all backups of one system. ``ring``: what is added to it is sealed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, ring: Keyring | None = None) -> None:
         self.root = Path(root).resolve()
+        self.ring = ring
+        self.copies = Copies(self.root, ring) if ring else None
+        self._secrets = b""
+
+    @classmethod
+    def of(cls, root: Path, keys: Path | None = None, *, make: bool = False) -> Vault:
+        """With its keys, if it has some. ``make``: keys are made for a vault that has none. Raises :class:`DevError`."""
+        root = Path(root).resolve()
+        by = str(record.read_json(root / "sealed.json").get("keyring", ""))
+        if keys is None:
+            if by:
+                raise DevError(f"what is in {root} is sealed; say where its keys are: --backup-keys KEYS")
+            return cls(root)
+        keys = keys.resolve()
+        if keys.is_relative_to(root) or root.is_relative_to(keys):
+            raise DevError(
+                f"the keys {keys} are to lie elsewhere than what they seal, {root}: on another disk"
+            )
+        ring = Keyring.make(keys) if make and not by else Keyring.open(keys)
+        if by and by != ring.id:
+            raise DevError(f"the keys in {keys} are not those of {root}")
+        if make and not by:
+            record.write_json(root / "sealed.json", {"keyring": ring.id})
+        return cls(root, ring)
 
     def bases(self) -> list[Base]:
         """Whole base backups, oldest first."""
@@ -77,15 +124,44 @@ class Vault:
             known = {"vault": str(self.root), "generation": stamp(time.time())}
             record.write_json(note, known)
         folder = self.root / str(known["generation"])
-        for part in (folder / "wal", folder / "base", self.root / "media"):
+        for part in (folder / "wal", folder / "base", *(() if self.ring else (self.root / "media",))):
             part.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
+    def receiving(self, generation: Path) -> Path:
+        """Where its log is streamed to."""
+        if self.ring is None:
+            return generation / "wal"
+        folder = self.ring.receiving(generation.name)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def log(self, generation: Path) -> Log:
+        return Log(generation, self.ring)
+
     def keep_files(self, data: DataFolder) -> int:
         """Copy what media and secrets it does not have. Returns how many files of media were new."""
-        shutil.copy2(data.secrets, self.root / ".secrets")
-        (self.root / ".secrets").replace(self.root / "secrets.json")
-        return copy_new(data.root / "media", self.root / "media")
+        if self.ring is None or self.copies is None:
+            shutil.copy2(data.secrets, self.root / ".secrets")
+            (self.root / ".secrets").replace(self.root / "secrets.json")
+            return copy_new(data.root / "media", self.root / "media")
+        self._keep_secrets(data.secrets.read_bytes(), self.ring.current(self.generation(data).name))
+        self.copies.take_over(self.root / "media")
+        return self.copies.add(data.root / "media")
+
+    def _keep_secrets(self, content: bytes, period: Period) -> None:
+        """Sealed anew when they or the period are others."""
+        mark = hashlib.sha256(period.key.id + content).digest()
+        if mark == self._secrets:
+            return
+        sealed.seal(io.BytesIO(content), self.root / SECRETS, period.key, SECRETS)
+        for plain in ("secrets.json", ".secrets"):
+            sealed.shred(self.root / plain)
+        self._secrets = mark
+
+    def sweep(self, data: DataFolder) -> Swept:
+        """End copies of media that are gone. Raises ``OSError``."""
+        return self.copies.sweep(data.root / "media") if self.copies else Swept(0, 0)
 
 
 def copy_new(source: Path, target: Path) -> int:
@@ -162,167 +238,123 @@ def _address(server: PostgresServer) -> list[str]:
     return ["--host=127.0.0.1", f"--port={server.port}", f"--username={USER}", "--no-password"]
 
 
+def scratch(data: DataFolder) -> Path:
+    """Where a base backup is in the clear before it is sealed: beside the database, whose size it has."""
+    return data.root / "base-backup"
+
+
 def take(vault: Vault, data: DataFolder, server: PostgresServer) -> Base:
     """Make a base backup of a running server, verified, and copy the media. Raises :class:`DevError`."""
     generation = vault.generation(data)
+    period = _period(vault, generation)
     draft = generation / "base" / f".new-{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
+    plain = scratch(data) if period else draft / "data"
+    for folder in (draft, plain):
+        shutil.rmtree(folder, ignore_errors=True)
     draft.mkdir(parents=True, mode=0o700)
-    began = time.time()
-    made = _run(
-        server, "pg_basebackup", *_address(server), f"--pgdata={draft / 'data'}", "--wal-method=stream", "--checkpoint=fast"
-    )  # fmt: skip
-    if made.returncode:
-        shutil.rmtree(draft)
-        raise DevError(f"no base backup: {made.stderr.strip()}")
-    verified = _run(server, "pg_verifybackup", "--quiet", str(draft / "data"))
-    if verified.returncode:
-        raise DevError(f"the base backup {draft} is not whole: {verified.stderr.strip()}")
-    vault.keep_files(data)
-    ended = time.time()
-    label = (draft / "data" / "backup_label").read_text()
-    first = re.search(r"START WAL LOCATION: \S+ \(file (\w+)\)", label)
-    about = {"beganAt": began, "endedAt": ended, "firstWal": first[1] if first else ""}
-    record.write_json(draft / "about.json", about)
-    folder = generation / "base" / stamp(ended)
-    draft.rename(folder)
-    return Base(folder, ended)
+    try:
+        began = time.time()
+        made = _run(
+            server, "pg_basebackup", *_address(server), f"--pgdata={plain}", "--wal-method=stream", "--checkpoint=fast"
+        )  # fmt: skip
+        if made.returncode:
+            raise DevError(f"no base backup: {made.stderr.strip()}")
+        verified = _run(server, "pg_verifybackup", "--quiet", str(plain))
+        if verified.returncode:
+            raise DevError(f"the base backup {plain} is not whole: {verified.stderr.strip()}")
+        vault.keep_files(data)
+        ended = time.time()
+        label = (plain / "backup_label").read_text()
+        first = re.search(r"START WAL LOCATION: \S+ \(file (\w+)\)", label)
+        about: dict[str, Any] = {"beganAt": began, "endedAt": ended, "firstWal": first[1] if first else ""}
+        folder = generation / "base" / stamp(ended)
+        if period:
+            about["period"] = period.key.id.hex()
+            sealed_base.pack(plain, draft / sealed_base.NAME, period.key, sealed_base.bound(folder, about))
+        record.write_json(draft / "about.json", about)
+        draft.rename(folder)
+        return Base(folder, ended)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if period:
+            shutil.rmtree(plain, ignore_errors=True)
 
 
-def prune(vault: Vault, keep: int = KEEP) -> int:
-    """Delete all base backups but the newest ``keep``, and the log that no base backup needs. Returns how many are gone."""
+def _period(vault: Vault, generation: Path) -> Period | None:
+    """The period that begins with a base backup: a new one, unless the newest is young and has none yet. Its key is there before
+    the backup begins, so no segment that the backup needs is sealed under an earlier one."""
+    if vault.ring is None:
+        return None
+    newest = vault.ring.current(generation.name)
+    taken = any(base.key_id == newest.key.id for base in vault.bases())
+    return vault.ring.begin(generation.name) if taken or time.time() - newest.began_at > YOUNG_S else newest
+
+
+def prune(vault: Vault, keep: int = KEEP, now: float | None = None) -> int:
+    """End all base backups but the newest ``keep``, sealed ones that are too old, and the log that none needs: first the keys,
+    then the files. Returns how many base backups are gone."""
+    now = time.time() if now is None else now
     bases = vault.bases()
     gone = bases[:-keep] if keep else []
-    for base in gone:
-        shutil.rmtree(base.folder)
+    gone += [base for base in bases[:-1] if base not in gone and base.key_id and now - base.ended_at > KEEP_S]
+    return end(vault, gone)
+
+
+def end(vault: Vault, gone: Iterable[Base]) -> int:
+    """End these base backups and what only they need: first the keys, then the files."""
+    ended = list(gone)
+    bases = vault.bases()
     for generation in {base.generation for base in bases}:
-        left = [base for base in bases if base.generation == generation and base not in gone]
+        left = [base for base in bases if base.generation == generation and base not in ended]
+        if vault.ring:
+            _destroy_keys(vault.ring, generation, left)
+        for base in ended:
+            if base.generation == generation:
+                shutil.rmtree(base.folder)
         if not left:
+            if vault.ring:
+                shutil.rmtree(vault.ring.receiving(generation.name), ignore_errors=True)
             shutil.rmtree(generation)
             continue
-        first = str(record.read_json(left[0].folder / "about.json").get("firstWal", ""))
+        first = str(left[0].about.get("firstWal", ""))
         for segment in (generation / "wal").iterdir():
             # Without the timeline, as pg_archivecleanup does: a segment of an earlier one may be needed on the way.
-            if re.fullmatch(r"[0-9A-F]{24}", segment.name) and segment.name[8:] < first[8:]:
+            name = segment.name.removesuffix(SUFFIX)
+            if re.fullmatch(r"[0-9A-F]{24}", name) and name[8:] < first[8:]:
                 segment.unlink()
-    return len(gone)
+    return len(ended)
 
 
-# -- restoring --------------------------------------------------------------------------------------------------------------
+def _destroy_keys(ring: Keyring, generation: Path, left: list[Base]) -> None:
+    """Those of the periods before the oldest base backup that is left; what it needs was sealed in its own period or later."""
+    known = ring.periods(generation.name)
+    if left:
+        numbers = [number for number, period in enumerate(known) if period.key.id == left[0].key_id]
+        known = known[: numbers[0]] if numbers else []
+    for period in known:
+        ring.destroy(period)
 
 
-class Restored(NamedTuple):
-    base: Base
-    last_commit: str  # as PostgreSQL's log says it, "": nothing was replayed
-
-
-def choose(vault: Vault, until: float | None) -> Base:
-    """The newest base backup, or the newest that was whole before ``until``. Raises :class:`DevError`."""
+def shred_before(vault: Vault, before: float) -> int:
+    """End everything that began before this time. Returns how many base backups. Raises :class:`DevError` when nothing would be
+    left."""
     bases = vault.bases()
-    if not bases:
-        raise DevError(f"there is no base backup in {vault.root}")
-    fitting = [base for base in bases if until is None or base.ended_at < until]
-    if not fitting:
-        raise DevError(f"the oldest base backup is of {stamp(bases[0].ended_at)}: there is nothing earlier")
-    return fitting[-1]
-
-
-def restore(
-    vault: Vault,
-    data: DataFolder,
-    *,
-    until: float | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Restored:
-    """Make the database of a data folder that has none, up to ``until`` (seconds; None: everything there is), with media and
-    secrets. What the hot node, the broker and the cache held is not kept: it is made again. Raises :class:`DevError`."""
-    base = choose(vault, until)
-    databases = [unprivileged.data_folder(data.postgres) / "PG_VERSION"]
-    databases += [node / "data" for node in nodes_of(data)]
-    for there in databases:
-        if there.exists():  # said before its secrets are replaced
-            raise DevError(
-                f"{there.parent} holds a database; restore into an empty data folder, or say --yes"
-            )
-    data.create()
-    data.nodes.unlink(missing_ok=True)
-    shutil.copy2(vault.root / "secrets.json", data.secrets)
-    data.secrets.chmod(0o600)
-    server = server_of(data)
-    shutil.rmtree(data.valkey, ignore_errors=True)
-    _restore_nodes(base.generation, data, until, say)
-    (data.root / "backups.json").unlink(missing_ok=True)
-    say(f"base backup of {stamp(base.ended_at)}")
-    draft = server.folder.with_name(server.folder.name + ".new")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(base.folder / "data", draft, symlinks=True)
-    log = base.generation / "wal"
-    if unprivileged.mode() == "nobody":
-        log = draft.with_name(draft.name + ".wal")
-        shutil.rmtree(log, ignore_errors=True)
-        shutil.copytree(base.generation / "wal", log)
-        unprivileged.hand_over(log)
-    (draft / "recovery.signal").touch(mode=0o600)
-    unprivileged.hand_over(draft)
-    draft.rename(server.folder)
-    last = _recover(server, log, until)
-    say(f"log replayed, last commit {last or 'none'}")
-    if log != base.generation / "wal":
-        shutil.rmtree(log)
-    number = copy_new(vault.root / "media", data.root / "media")
-    say(f"{number} files of media")
-    return Restored(base, last)
-
-
-def _restore_nodes(
-    generation: Path, data: DataFolder, until: float | None, say: Callable[[str], None]
-) -> None:
-    """Of each node its tables and the log behind them, which it reads when it starts: nobody may use it before that."""
-    roots = sorted((generation / "nodes").glob("node-*"))
-    for root in roots:
-        base = Archive(root).restore(data.cassandra / root.name, until)
-        say(f"tables of {root.name}, {base.folder.name}")
-        data.life.write_text(f"{int(time.time())}\n")
-    if len(roots) > 1:
-        data.unrepaired.touch()
-    for name in ("port", "storage-port", "nodes"):
-        kept = generation / "nodes" / name
-        if kept.exists():
-            shutil.copy2(kept, data.cassandra / name)
-
-
-def _recover(server: PostgresServer, log: Path, until: float | None) -> str:
-    """Start it, let it replay, stop it. Nobody is let in before it is done."""
-    wal = shlex.quote(str(log)).replace("%", "%%")
-    # The newest segment is still being written when the server goes.
-    fetch = f"cp {wal}/%f %p 2>/dev/null || cp {wal}/%f.partial %p"
-    server.settings |= {"restore_command": fetch, "hot_standby": "off", "recovery_target_action": "promote"}
-    if until is not None:
-        when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
-        server.settings["recovery_target_time"] = when
-    child = Child(server.spec)
-    child.spec.ready_timeout = 3_600
-    child.start()
-    try:
-        child.wait_ready()
-        if server.sql("SELECT pg_is_in_recovery()") != "f":
-            raise DevError("the restored server did not come out of its recovery")
-    except DevError as error:
-        if "before configured recovery target was reached" in child.output():
-            raise DevError(
-                "the log ends before that time; leave --until out to restore everything there is"
-            ) from error
-        raise
-    finally:
-        child.stop()
-    # A server that is taken up again must not look for the vault.
-    found = re.findall(r"last completed transaction was at log time (.+)", child.output())
-    return found[-1].strip() if found else ""
+    gone = [base for base in bases if float(base.about.get("beganAt", 0.0)) < before]
+    if len(gone) == len(bases):
+        raise DevError(
+            "no base backup began later, and without one nothing can be restored: ./dev backup makes one"
+        )
+    return end(vault, gone)
 
 
 def shown(vault: Vault) -> list[dict[str, Any]]:
-    """What there is, for people and ``--json``."""
+    """What there is, for people and ``--json``. ``key``: ``there``, ``destroyed``, ``missing``; None: it is not sealed."""
     return [
-        {"folder": str(base.folder), "endedAt": stamp(base.ended_at), "generation": base.generation.name}
+        {
+            "folder": str(base.folder),
+            "endedAt": stamp(base.ended_at),
+            "generation": base.generation.name,
+            "key": vault.ring.state(base.key_id) if base.key_id and vault.ring else None,
+        }
         for base in vault.bases()
     ]

@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="keep base backups, PostgreSQL's log as it is written, and the media in this folder",
     )
+    vaults.keys_argument(up)
     up.add_argument(
         "--valkey-cluster",
         action="store_true",
@@ -126,7 +127,11 @@ def parser() -> argparse.ArgumentParser:
 
     for name, make, text in (
         ("backup", vaults.backup, "make a base backup of the running system now: ./dev backup --to DIR"),
-        ("backups", vaults.backups, "what can be restored from a folder: ./dev backups --from DIR"),
+        (
+            "backups",
+            vaults.backups,
+            "what can be restored from a folder: ./dev backups --from DIR; shred: end what is old",
+        ),
         (
             "restore",
             vaults.restore,

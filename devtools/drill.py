@@ -20,7 +20,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from devtools import backup, ports, unprivileged
+from devtools import backup, ports, restoring, unprivileged
 from devtools.cql import QUORUM
 from devtools.errors import DevError
 from devtools.paths import REPO, DataFolder
@@ -98,13 +98,14 @@ class Load:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _stack(folder: Path, vault: Path, port: int, overrides: dict[str, str], nodes: int) -> Stack:
+def _stack(folder: Path, vault: backup.Vault, port: int, overrides: dict[str, str], nodes: int) -> Stack:
     return Stack(
         DataFolder(folder),
         port=port,
         gateways=2,
         beat=False,
-        vault=vault,
+        vault=vault.root,
+        keys=vault.ring.root if vault.ring else None,
         cassandra=nodes,
         overrides=overrides,
         python=Path(sys.executable),
@@ -157,12 +158,15 @@ async def rehearse(
     port: int,
     overrides: dict[str, str] | None = None,
     nodes: int = 0,
+    sealed: bool = False,
 ) -> dict[str, Any]:
-    """The drill, in an empty folder; ``nodes``: of Cassandra, on which the messages are then. Returns its figures.
+    """The drill, in an empty folder; ``nodes``: of Cassandra, on which the messages are then; ``sealed``: with keys. Returns its
+    figures.
 
     Raises :class:`DevError`.
     """
-    data, vault = folder / "data", folder / "vault"
+    data = folder / "data"
+    vault = backup.Vault.of(folder / "vault", folder / "keys" if sealed else None, make=sealed)
     data.mkdir(parents=True, exist_ok=True, mode=0o711)
     own = {"WHATSAPP_BUILD": "drill", **(overrides or {})}
     stack = _stack(data, vault, port, own, nodes)
@@ -172,8 +176,8 @@ async def rehearse(
         media.mkdir(parents=True)
         (media / "file").write_bytes(os.urandom(1000))
         await asyncio.to_thread(stack.start)
-        await _until(lambda: bool(backup.Vault(vault).bases()), "the first base backup")
-        await _until(lambda: len(_kept(vault)) == nodes, "the first tables of each node")
+        await _until(lambda: bool(vault.bases()), "the first base backup")
+        await _until(lambda: len(_kept(vault.root)) == nodes, "the first tables of each node")
         load = Load(stack.http, data, per_second)
         await load.begin()
         await load.sent(1)
@@ -186,7 +190,7 @@ async def rehearse(
         await asyncio.to_thread(_destroy, stack)
         acknowledged = dict(load.acknowledged)
         say(f"{len(acknowledged)} messages had their ✓ when all data were lost")
-        done = await asyncio.to_thread(backup.restore, backup.Vault(vault), DataFolder(data), say=say)
+        done = await asyncio.to_thread(restoring.restore, vault, DataFolder(data), say=say)
         stack = _stack(data, vault, port, own, nodes)
         await asyncio.to_thread(stack.start, migrate=False)
         rto = time.monotonic() - clock
@@ -243,6 +247,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second, of all together")
     parser.add_argument("--cassandra", action="store_true", help="messages on a node of Cassandra")
     parser.add_argument("--cluster", action="store_true", help="on three of them")
+    parser.add_argument("--sealed", action="store_true", help="with keys of the backups")
     parser.add_argument("--port", type=int, help="of the system that is made for it")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     args = parser.parse_args()
@@ -255,6 +260,7 @@ def main() -> int:
             per_second=args.rate,
             port=args.port or ports.choose(),
             nodes=3 if args.cluster else 1 if args.cassandra else 0,
+            sealed=args.sealed,
         )
         figures = asyncio.run(work)
     except DevError as error:

@@ -27,6 +27,7 @@ _PARTS = frozenset(
         "clamd",
         "push",
         "clients",
+        "base-backup",
     }
 )
 

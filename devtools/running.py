@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from devtools import answering, bootstrap, external, java, media_servers, ports, record, unprivileged
+from devtools import answering, backup, bootstrap, external, java, media_servers, ports, record, unprivileged
 from devtools.bootstrap import say
 from devtools.errors import DevError
 from devtools.paths import REPO, VENV_PYTHON, DataFolder
@@ -56,6 +56,7 @@ def up(args: argparse.Namespace) -> int:
     external.check(urls)
     if args.detach and not args.supervise:
         return _detached(args, data)
+    keys = _keys(args, data) if args.backups else None
     stack = Stack(
         data,
         port=args.port,
@@ -64,6 +65,7 @@ def up(args: argparse.Namespace) -> int:
         external=urls,
         cassandra=nodes,
         vault=Path(args.backups).resolve() if args.backups else None,
+        keys=keys,
         valkey_cluster=args.valkey_cluster,
         s3=args.s3,
         scanner=args.scanner,
@@ -107,6 +109,28 @@ def _nodes(args: argparse.Namespace, data: DataFolder) -> int:
     return nodes
 
 
+def _keys(args: argparse.Namespace, data: DataFolder) -> Path | None:
+    """Where the keys of the backups are, made if there are none; what is to be known of them is said. Raises
+    :class:`DevError`."""
+    if not args.backup_keys:
+        backup.Vault.of(Path(args.backups))
+        say(f"the backups in {args.backups} are not encrypted; --backup-keys KEYS seals them")
+        return None
+    keys = Path(args.backup_keys).resolve()
+    if keys.is_relative_to(data.root):
+        raise DevError(
+            f"the keys {keys} lie in the data folder, and would be lost with it: --backup-keys on another disk"
+        )
+    vault = backup.Vault.of(Path(args.backups), keys, make=True)
+    disk = keys.stat().st_dev
+    for folder, what in ((data.root, "the data are lost"), (vault.root, "the backups are copied or stolen")):
+        if folder.exists() and folder.stat().st_dev == disk:
+            say(f"{keys} is on one disk with {folder}: when {what}, so are the keys")
+    if args.cassandra or args.cluster or data.nodes.exists():
+        say("archives of Cassandra's nodes are not sealed: the messages lie in them in the clear")
+    return keys
+
+
 def _detached(args: argparse.Namespace, data: DataFolder) -> int:
     """Start a supervisor of its own session, show its progress, return when everything is ready."""
     data.create()
@@ -127,6 +151,8 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
     command += ["--cassandra"] * args.cassandra + ["--cluster"] * args.cluster
     if args.backups:
         command += ["--backups", args.backups]
+    if args.backup_keys:
+        command += ["--backup-keys", args.backup_keys]
     if args.valkey_cluster:
         command.append("--valkey-cluster")
     command += ["--s3"] * args.s3 + ["--scanner"] * args.scanner + ["--push"] * args.push

@@ -65,6 +65,7 @@ class Stack:
         push: bool = False,
         python: Path = VENV_PYTHON,
         vault: Path | None = None,
+        keys: Path | None = None,
         say: Callable[[str], None] = _silent,
     ) -> None:
         data.create()
@@ -153,7 +154,7 @@ class Stack:
         if self.postgres:
             self.add(self.postgres.spec)
             if vault:
-                self.add(self._archive(self.postgres, vault))
+                self.add(self._archive(self.postgres, vault, keys))
         for node in self.ring.nodes if self.ring else []:
             self.add(node.spec)
         for spec in self.media.specs:
@@ -459,13 +460,13 @@ class Stack:
             stop_timeout=5,
         )  # fmt: skip
 
-    def _archive(self, server: PostgresServer, vault: Path) -> Spec:
+    def _archive(self, server: PostgresServer, vault: Path, keys: Path | None) -> Spec:
         """What keeps backups. It ends last, and so has what PostgreSQL wrote at its end."""
         return Spec(
             name="archive",
             argv=[
                 str(self.python), "-m", "devtools.archiver", "--data", str(self.data.root), "--port", str(server.port),
-                "--vault", str(vault),
+                "--vault", str(vault), *(["--keys", str(keys), "--erased"] if keys else []),
                 *(argument for node in (self.ring.nodes if self.ring else ()) for argument in ("--node", str(node.folder))),
             ],
             env=self.env,

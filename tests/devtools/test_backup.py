@@ -3,87 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from devtools import archiver, backup, environment, ports
+from devtools import backup, ports, restoring
 from devtools.drill import rehearse
 from devtools.errors import DevError
-from devtools.paths import REPO, DataFolder
-from devtools.postgres import PostgresServer
-from devtools.processes import Child, Spec, children
-
-
-def until(check: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-class Server:
-    """A PostgreSQL in a data folder, with the archiver beside it."""
-
-    def __init__(self, root: Path, vault: Path) -> None:
-        root.mkdir(mode=0o711, exist_ok=True)
-        self.data, self.vault = DataFolder(root), backup.Vault(vault)
-        self.data.create()
-        environment.load_secrets(self.data)
-        self.server: PostgresServer = backup.server_of(self.data)
-        self.server.settings |= {"fsync": "off", "shared_buffers": "16MB", **backup.SETTINGS}
-        self.child = self.server.start()
-        self.archive = Child(
-            Spec(
-                name="archive",
-                argv=[
-                    sys.executable, "-m", "devtools.archiver", "--data", str(root), "--port", str(self.server.port),
-                    "--vault", str(vault),
-                ],
-                env=self.server.env,
-                cwd=REPO,
-                log=self.data.logs / "archive.log",
-                ready=lambda child: archiver.READY in child.output(),
-            )
-        )  # fmt: skip
-        self.archive.start()
-        self.archive.wait_ready()
-        until(lambda: "base backup" in self.archive.output(), "the first base backup")
-
-    def sql(self, statement: str) -> str:
-        return self.server.sql(statement)
-
-    def streamed(self) -> bool:
-        """Whether the vault has everything."""
-        return self.sql("SELECT flush_lsn >= pg_current_wal_flush_lsn() FROM pg_stat_replication") == "t"
-
-    def lose(self) -> None:
-        """The machine is gone with everything on its disk."""
-        for child in (self.child, self.archive):
-            inner = children(child.pid) if child.pid else []
-            child.kill()
-            for pid in inner:
-                subprocess.run(["kill", "-9", str(pid)], check=False, capture_output=True)
-        self.server._clear()
-        shutil.rmtree(self.server.folder)
-        shutil.rmtree(self.data.root)
-        self.data.root.mkdir(mode=0o711)
-
-    def stop(self) -> None:
-        self.archive.stop()
-        self.child.stop()
+from devtools.paths import DataFolder
+from tests.devtools.backed_up import Server, reachable, until
 
 
 @pytest.fixture
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("backup")
-    for path in (made, *made.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o011)
-    return made
+    return reachable(tmp_path_factory.mktemp("backup"))
 
 
 def test_everything_up_to_the_loss_or_up_to_a_point_in_time(folder: Path) -> None:
@@ -102,12 +36,12 @@ def test_everything_up_to_the_loss_or_up_to_a_point_in_time(folder: Path) -> Non
     first.lose()
 
     second = DataFolder(folder / "data")
-    backup.restore(first.vault, second, until=between)
+    restoring.restore(first.vault, second, until=between)
     assert second.secrets.read_text() == secrets
     assert (second.root / "media" / "picture").read_bytes() == b"p"
     second.secrets.write_text(f"{secrets}\n")
     with pytest.raises(DevError, match="holds a database"):
-        backup.restore(first.vault, second)
+        restoring.restore(first.vault, second)
     assert second.secrets.read_text() == f"{secrets}\n", "what is refused has changed nothing"
     # It goes on as another generation of the same vault, which leaves the first one as it is.
     again = Server(folder / "data", folder / "vault")
@@ -118,7 +52,7 @@ def test_everything_up_to_the_loss_or_up_to_a_point_in_time(folder: Path) -> Non
     finally:
         again.lose()
     assert len({base.generation for base in first.vault.bases()}) == 2
-    done = backup.restore(first.vault, DataFolder(folder / "data"))
+    done = restoring.restore(first.vault, DataFolder(folder / "data"))
     assert done.last_commit
     third = backup.server_of(DataFolder(folder / "data")).start()
     try:
@@ -131,7 +65,7 @@ def test_everything_up_to_the_loss_or_up_to_a_point_in_time(folder: Path) -> Non
     base = first.vault.bases()[0]
     for one in first.vault.bases()[1:]:
         shutil.rmtree(one.folder)
-    assert backup.restore(first.vault, other).base == base
+    assert restoring.restore(first.vault, other).base == base
     fourth = backup.server_of(other).start()
     try:
         assert _numbers(other) == "1,2,3"
@@ -170,7 +104,7 @@ def test_twin_without_the_stream_what_came_behind_the_base_backup_is_gone(folder
     first.sql("INSERT INTO note VALUES (2)")
     first.lose()
     data = DataFolder(folder / "data")
-    backup.restore(first.vault, data)
+    restoring.restore(first.vault, data)
     child = backup.server_of(data).start()
     try:
         assert _numbers(data) == "1"
@@ -184,12 +118,12 @@ def test_times_that_cannot_be_had_are_said_and_nothing_is_touched(folder: Path) 
     data = DataFolder(folder / "data")
     ended = first.vault.bases()[0].ended_at
     with pytest.raises(DevError, match="nothing earlier"):
-        backup.choose(first.vault, ended - 1)
+        restoring.choose(first.vault, ended - 1)
     with pytest.raises(DevError, match="there is no base backup"):
-        backup.choose(backup.Vault(folder / "nowhere"), None)
+        restoring.choose(backup.Vault(folder / "nowhere"), None)
     shutil.rmtree(first.server.folder)
     with pytest.raises(DevError, match="the log ends before that time"):
-        backup.restore(first.vault, data, until=time.time() + 3_600)
+        restoring.restore(first.vault, data, until=time.time() + 3_600)
 
 
 def test_old_base_backups_go_with_the_log_that_only_they_need(folder: Path) -> None:
@@ -209,7 +143,7 @@ def test_old_base_backups_go_with_the_log_that_only_they_need(folder: Path) -> N
         assert len(after) < len(before)
     finally:
         first.lose()
-    backup.restore(first.vault, DataFolder(folder / "data"))
+    restoring.restore(first.vault, DataFolder(folder / "data"))
 
 
 def test_times_are_read_as_utc_unless_they_say_otherwise() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools import backup, node_archive, ports
+from devtools import node_archive, ports, restoring
 from devtools.cassandra import CassandraNode
 from devtools.errors import DevError
 from devtools.node_archive import Archive, Keeper
@@ -158,7 +158,7 @@ def test_nodes_that_were_restored_are_made_the_same_before_anybody_is_let_in(
         Keeper(node, Archive(vault / "nodes" / f"node-{number}")).take()
     data = DataFolder(tmp_path / "data")
     data.create()
-    backup._restore_nodes(vault, data, None, lambda text: None)
+    restoring._restore_nodes(vault, data, None, lambda text: None)
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(CassandraNode, "nodetool", lambda node, *words: asked.append((node.name, *words)))
     stack = Stack(data, port=ports.choose(), cassandra=count)

@@ -27,7 +27,7 @@ from whatsapp.infra.needles import Needles
 
 #: Folders of the data folder in which servers that run beside us keep what is searched through them. Their write-ahead logs and
 #: dead rows go by age (``docs/data-protection.md``).
-SERVERS: Final = ("postgres", "valkey", "cassandra", "standby", "backups", "media", "s3")
+SERVERS: Final = ("postgres", "valkey", "cassandra", "standby", "backups", "base-backup", "media", "s3")
 #: Findings of one store that are printed.
 MOST: Final = 50
 
