@@ -68,6 +68,13 @@ def erase(key: int) -> str:
     return state
 
 
+def erase_soon(key: int) -> None:
+    """A step of an erasure, or the search that it waits for, from anywhere: does not wait for the broker. Should it get lost,
+    :func:`erase_due` follows."""
+    tasks.enqueue_soon(erase, key)
+    tasks.enqueue_soon(verify_erased)
+
+
 @shared_task
 def verify_erased() -> int:
     """Search every store for what is left of accounts that are gone from each. Returns of how many."""

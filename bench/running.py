@@ -79,6 +79,7 @@ def running(args: argparse.Namespace) -> Iterator[Bench]:
         s3=getattr(args, "s3", False),
         apis=getattr(args, "apis", 0),
         env=getattr(args, "env", None),
+        workers=getattr(args, "workers", True),
     )
     generators = None
     try:

@@ -57,6 +57,7 @@ class System:
         s3: bool = False,
         apis: int = 0,
         env: Mapping[str, str] | None = None,
+        workers: bool = True,
     ) -> None:
         self.cores = cores
         self.folder = folder
@@ -76,6 +77,9 @@ class System:
             valkey_cluster=valkey_cluster,
             s3=s3,
             apis=apis,
+            worker=workers,
+            fanout=workers,
+            beat=workers,
         )
 
     @classmethod

@@ -39,6 +39,8 @@ GATHER_MS: Final = 12 * HOUR_MS
 CALLS: Final = 50
 #: Nobody else takes an erasure for so long, unless its worker is dead.
 LEASE_MS: Final = 10 * 60_000
+#: The error of one of which a search found something; the names of the stores follow.
+LEFT: Final = "Left"
 
 #: Nothing is to be done of it alone.
 _NOT_BY_ONE: Final = (State.VERIFYING, State.DONE)
@@ -182,6 +184,14 @@ def _erase_store(erasure: Erasure, store: Store, person: Person) -> int:
         if at == 0 or at > now_ms():
             return at
     return at
+
+
+def hurry(pk: int) -> bool:
+    """Look at it now instead of at its next time. False: it is done, what was sent is still on its way to others, or a search is
+    under way. One that a worker has may be looked at by two for a moment, as when the first is slow."""
+    now = now_ms()
+    wanted = Erasure.objects.filter(pk=pk, erase_at__lte=now).exclude(state=State.DONE)
+    return bool(wanted.exclude(state=State.VERIFYING, next_at__gt=now + GATHER_MS).update(next_at=now))
 
 
 def finish(erasure: Erasure) -> str:

@@ -54,7 +54,8 @@ def verify() -> int:
             # Something wrote it again, or a store said too much: all of them once more.
             log.warning("an erasure found something left in %s", ", ".join(sorted(left)))
             metrics.count("erasure", "left")
-            erasure.retry(row, "Left", state=State.ERASING, stores={})
+            where = f"{erasure.LEFT}: {', '.join(sorted(left))}"
+            erasure.retry(row, where[:200], state=State.ERASING, stores={})
         else:
             erasure.finish(row)
     return len(rows)

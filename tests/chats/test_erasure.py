@@ -243,7 +243,7 @@ def test_it_is_not_done_while_a_search_finds_something(
         patched.setattr(type(hot_store), "sweep", lambda self, people: None)
         assert run(key)[-1] == State.ERASING
     row = Erasure.objects.get(pk=key)
-    assert (row.error, row.attempts, row.stores, row.identifiers is not None) == ("Left", 1, {}, True)
+    assert (row.error, row.attempts, row.stores, row.identifiers is not None) == ("Left: hot", 1, {}, True)
     clock(erasure.RETRY_MS)
     assert run(key)[-1] == State.DONE
 

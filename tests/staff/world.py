@@ -18,7 +18,7 @@ from django_celery_beat.models import (
 )
 from PIL import Image
 
-from accounts.models import Case, Consent, LawfulRequest, LegalHold, LimitOverride, Sanction
+from accounts.models import Case, Consent, Erasure, LawfulRequest, LegalHold, LimitOverride, Sanction
 from accounts.services import limit_overrides
 from delivery.ids import uuid7
 from delivery.models import Direct, Event, Head, Member, Pending
@@ -53,6 +53,7 @@ class World:
     hold: LegalHold
     lawful: LawfulRequest
     consent: Consent
+    erasure: Erasure
 
     def pages(self, staff_user: int) -> list[str]:
         """The address of every page that a superuser can open."""
@@ -109,6 +110,12 @@ class World:
             f"{accounts}/consent/",
             f"{accounts}/consent/?q={user}",
             f"{accounts}/consent/{self.consent.pk}/change/",
+            f"{accounts}/erasure/",
+            f"{accounts}/erasure/?q={self.erasure.user}",
+            f"{accounts}/erasure/?state__exact=erasing&trouble=late",
+            f"{accounts}/erasure/{self.erasure.pk}/change/",
+            f"{accounts}/erasure/{self.erasure.pk}/history/",
+            f"{accounts}/erasure/{self.erasure.pk}/retry/",
             "/admin/online/",
             f"/admin/online/?q={user}",
             f"/admin/online/end/?device={device}",
@@ -260,6 +267,12 @@ def make_world() -> World:
         given_at=now - 86_400_000,
         device=ann.device_id,
     )
+    gone = uuid.uuid4()
+    erasure = Erasure.objects.create(
+        user=gone, user_hash=gone.bytes * 2, state="erasing", asked_at=now - 95 * 86_400_000, erase_at=now - 64 * 86_400_000,
+        due_at=now - 5 * 86_400_000, stores={"hot": now - 60_000, "log": now - 50_000}, identifiers=SECRET, attempts=3,
+        next_at=now + 240_000, error="Left: media",
+    )  # fmt: skip
     return World(
         ann,
         bob,
@@ -276,6 +289,7 @@ def make_world() -> World:
         hold,
         lawful,
         consent,
+        erasure,
     )
 
 

@@ -190,6 +190,9 @@ UNFOLD = {
                         "accounts.view_limitoverride",
                     ),
                     _item("Retention", "auto_delete", "retention", "accounts.view_retentionday"),
+                    _item(
+                        "Erasures", "person_remove", "accounts_erasure_changelist", "accounts.view_erasure"
+                    ),
                     _item("Residency", "public", "residency", "accounts.view_retentionday"),
                 ],
             },

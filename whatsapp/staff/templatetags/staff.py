@@ -28,12 +28,13 @@ _COLOURS = {
         "verified",
         "normal",
         "trusted",
+        "done",
     ),
-    "info": ("running", "direct", "processing", "stored", "uploading", "mine"),
+    "info": ("running", "direct", "processing", "stored", "uploading", "mine", "erasing", "searched for"),
     "primary": ("group", "claimed"),
     "warning": (
         *("in force", "asked", "signed out", "slow", "draining", "degraded", "overdue", "waits"),
-        *("flagged", "second person", "slowed", "restricted", "limited", "challenged"),
+        *("flagged", "second person", "slowed", "restricted", "limited", "challenged", "held"),
     ),
     "danger": (
         *(
@@ -51,6 +52,7 @@ _COLOURS = {
             "off",
             "blocked",
             "spent",
+            "late",
         ),
     ),
 }
