@@ -54,10 +54,12 @@ def judge(logged: Logged | None, said: Said, place: Place) -> Verdict:
     whose = (place.conversation, place.message_id, place.sender)
     if whose != (logged.conversation, logged.message_id, logged.sender):
         return Verdict.FORGED
-    if (place.device, place.at) != (logged.device, logged.at):
-        # Since an edit it may be reported as of the edit, by another device and later.
-        return Verdict.UNVERIFIABLE if frame.edited and place.at > logged.at else Verdict.FORGED
     content = frame.encrypted_content
+    if (place.device, place.at) != (logged.device, logged.at):
+        # Since an edit it may be reported as of the edit, by another device and later. Of what is deleted or has vanished nobody
+        # knows any more whether it was edited before.
+        edited = frame.edited or content is None
+        return Verdict.UNVERIFIABLE if edited and place.at > logged.at else Verdict.FORGED
     if content is None:
         return Verdict.UNVERIFIABLE
     # An older client is not told what a message answers, and of some kinds another one.

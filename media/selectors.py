@@ -32,15 +32,18 @@ def own(*, account: Account, media_id: uuid.UUID) -> Media:
     return media
 
 
-def shown(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID | None = None) -> Media:
+def shown(
+    *, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID | None = None, emptied: bool = False
+) -> Media:
     """One's own upload, or what one was sent and may still read. ``conversation_id``: where; without it the last messages with it
-    are looked through. Raises as :func:`own`."""
+    are looked through. ``emptied``: also what one was sent by a message that was deleted or has vanished since, for whoever does
+    harm deletes first: to be reported, not to be fetched. Raises as :func:`own`."""
     media = Media.objects.filter(pk=media_id).first()
     if media is not None and media.owner_id != account.pk:
         found = Reference.objects.filter(media=media)
         if conversation_id is not None:
             found = found.filter(conversation_id=conversation_id)
-        if _was_sent(account, _latest(found)) is None:
+        if _was_sent(account, _latest(found), emptied=emptied) is None:
             media = None
     if media is None:
         raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
@@ -50,10 +53,11 @@ def shown(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID |
 
 
 def sender_of(*, account: Account, media_id: uuid.UUID, conversation_id: uuid.UUID) -> uuid.UUID:
-    """Who sent it to the user there. Raises as :func:`own`, ``not_found`` also of what the user alone sent there."""
+    """Who sent it to the user there, also by a message that is empty by now. Raises as :func:`own`, ``not_found`` also of what
+    the user alone sent there."""
     media = Media.objects.filter(pk=media_id).first()
     sent = Reference.objects.filter(media=media_id, conversation_id=conversation_id)
-    found = _was_sent(account, _latest(sent.exclude(sender_id=account.pk)))
+    found = _was_sent(account, _latest(sent.exclude(sender_id=account.pk)), emptied=True)
     if media is None or found is None:
         raise Refused(Code.NOT_FOUND, "There is nothing here, or nothing that you may see.")
     if media.state == State.GONE:
@@ -68,8 +72,10 @@ def _latest(references: QuerySet[Reference]) -> list[Reference]:
     return list(few.order_by("-pk")[:LOOKED_THROUGH])
 
 
-def _was_sent(account: Account, references: Sequence[Reference]) -> Reference | None:
-    """The first of these messages that is owed to the user, and still carries what it carried."""
+def _was_sent(
+    account: Account, references: Sequence[Reference], *, emptied: bool = False
+) -> Reference | None:
+    """The first of these messages that is owed to the user, and still carries what it carried, or, if ``emptied``, did so."""
     user = str(account.pk)
     lists = store.conversations(list({str(each.conversation_id) for each in references}))
     for each in references:
@@ -79,7 +85,7 @@ def _was_sent(account: Account, references: Sequence[Reference]) -> Reference | 
             continue
         seq = store.find(conversation, message)
         events = store.history(conversation, user, seq - 1, 0, 1).events if seq else []
-        if events and events[0].seq == seq and events[0].content is not None:
+        if events and events[0].seq == seq and (emptied or events[0].content is not None):
             return each
     return None
 

@@ -60,26 +60,43 @@ def overall(verdicts: Sequence[str], about: Sequence[str]) -> str:
 
 
 def _rows(user_id: str, conversation: Conversation, copies: Sequence[Copy], now: int) -> list[Logged | None]:
-    """Of each the row of the log; None: it has expired."""
+    """Of each the row of the log; None: it has expired. Deleted and vanished ones have theirs, empty."""
     if not copies:
         return []
     if not was_member(conversation, user_id):
         raise _unknown()
-    seqs = [store.find(conversation.id, str(copy.message_id)) for copy in copies]
+    seqs = _places(conversation.id, copies, now)
     asked = [PageRequest(conversation.id, user_id, seq - 1, 1) for seq in seqs if seq]
+    gone = [
+        (conversation.id, user_id, str(copy.message_id))
+        for copy, seq in zip(copies, seqs, strict=True)
+        if not seq
+    ]
+    if gone and not all(store.knows(gone)):
+        raise _unknown()  # nothing of the reporter's time there has expired
     pages = iter(store.pages(asked))
     rows: list[Logged | None] = []
-    for copy, seq in zip(copies, seqs, strict=True):
-        if seq:
-            events = next(pages).events
-            if not events or events[0].seq != seq:
-                raise _unknown()  # not owed to them: before or after their time, or withheld
-            rows.append(events[0])
-        elif copy.at > now - LIMITS.retention_ms + _SLACK_MS:
-            raise _unknown()  # it would still be there
-        else:
-            rows.append(None)
+    for seq in seqs:
+        events = next(pages).events if seq else []
+        if seq and (not events or events[0].seq != seq):
+            raise _unknown()  # not owed to them: before or after their time, or withheld
+        rows.append(events[0] if events else None)
     return rows
+
+
+def _places(conversation: str, copies: Sequence[Copy], now: int) -> list[int]:
+    """Of each its seq, 0: it has expired. By who is said to have sent it: somebody else may have given a message of theirs the
+    same id, and whoever reports is not to be called a forger for that. Raises :class:`Refused`."""
+    found = []
+    firsts = store.stored([(str(copy.sender_id), str(copy.message_id)) for copy in copies])
+    for copy, first in zip(copies, firsts, strict=True):
+        seq = first.seq if first is not None and first.conversation == conversation else 0
+        if not seq and copy.at > now - LIMITS.retention_ms + _SLACK_MS:
+            seq = store.find(conversation, str(copy.message_id))
+            if not seq:
+                raise _unknown()  # it would still be there
+        found.append(seq)
+    return found
 
 
 def _unknown() -> Refused:
@@ -87,8 +104,6 @@ def _unknown() -> Refused:
 
 
 def _judge(conversation: str, copy: Copy, row: Logged | None) -> str:
-    if row is not None and row.sender != str(copy.sender_id):
-        return Verdict.FORGED  # somebody else wrote it
     said = Said(copy.content, copy.kind, copy.media_url, str(copy.reply_to or ""))
     place = Place(conversation, str(copy.message_id), str(copy.sender_id), str(copy.device_id), copy.at)
     verdict = verify(settings.FRANKING_KEYS, said, place, copy.key, copy.franking, copy.tag).value

@@ -208,7 +208,7 @@ def _shown(account: Account, new: New) -> set[uuid.UUID]:
     shown = set()
     for media_id in asked:
         try:
-            media.shown(account=account, media_id=media_id, conversation_id=new.conversation_id)
+            media.shown(account=account, media_id=media_id, conversation_id=new.conversation_id, emptied=True)
         except Refused:
             continue
         shown.add(media_id)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import transaction
 
+from delivery.store import chosen
 from delivery.store.sync import store
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.gateway.conftest import codec  # noqa: F401 - a fixture
@@ -35,3 +38,16 @@ def listed(person: Person, conversation: str, query: str = "") -> dict[str, Any]
     """The item of this conversation in the person's list, if it is there."""
     items = person.api.get(f"/conversations?limit=500{query}").json()["items"]
     return next((item for item in items if item["conversationId"] == conversation), None)
+
+
+@contextlib.contextmanager
+def log_elsewhere(node: Any, settings: Any) -> Iterator[str]:
+    """The log is on this node of Cassandra, in a keyspace of its own."""
+    keyspace = node.new_keyspace()
+    settings.CASSANDRA_CONTACT_POINTS, settings.CASSANDRA_PORT = [node.host], node.port
+    settings.CASSANDRA_KEYSPACE, settings.LOG_STORE = keyspace, "cassandra"
+    try:
+        yield keyspace
+    finally:
+        chosen.background.close()
+        node.drop(keyspace)

@@ -27,13 +27,13 @@ from accounts.models import (
     VerificationCode,
 )
 from accounts.services import erasure, persons, verification
-from delivery.store import chosen
 from delivery.store.cassandra.session import Cassandra
 from delivery.store.sync import store
 from groups.models import Invite, Membership
 from groups.tasks import leave_retired
 from tests.accounts.conftest import _memory_layer, clock, limits, parallel  # noqa: F401
 from tests.accounts.prekeys import someone
+from tests.chats.conftest import log_elsewhere
 from tests.chats.erased import Life, end, is_there, residue, rich_life
 from tests.media.conftest import folder  # noqa: F401
 from whatsapp.infra.clock import now_ms
@@ -81,9 +81,6 @@ def log(request: Any, settings: Any, hot: str) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     node = request.getfixturevalue("cassandra_node")
-    keyspace = node.new_keyspace()
-    settings.CASSANDRA_CONTACT_POINTS, settings.CASSANDRA_PORT = [node.host], node.port
-    settings.CASSANDRA_KEYSPACE, settings.LOG_STORE = keyspace, "cassandra"
 
     async def outlive() -> None:
         db = await Cassandra([node.host], keyspace, port=node.port).open()
@@ -95,9 +92,8 @@ def log(request: Any, settings: Any, hot: str) -> Iterator[Callable[[], None]]:
             )
         await db.close()
 
-    yield lambda: asyncio.run(outlive())
-    chosen.background.close()
-    node.drop(keyspace)
+    with log_elsewhere(node, settings) as keyspace:
+        yield lambda: asyncio.run(outlive())
 
 
 @pytest.fixture
