@@ -33,6 +33,7 @@ class FakeAccount:
         self.asking: dict[str, LinkRequest] = {}  # code → who asks to be linked
         self.has_photo = False
         self.agreed: dict[str, int] = {}  # purpose → since when
+        self.copies: set[str] = set()  # messages that can be reported although nothing is shown of them
         self.archive: bytes | None = b"an archive"
 
     def _did(self, *call: Any) -> None:
@@ -64,10 +65,18 @@ class FakeAccount:
 
     async def report(
         self, conversation_id: str, category: str, *, kind: str = "message", message_ids: Any = (),
-        user_id: str = "", block: bool = False,
+        user_id: str = "", media_id: str = "", block: bool = False, leave: bool = False,
     ) -> str:  # fmt: skip
-        self._did("report", conversation_id, category, kind, tuple(message_ids), user_id, block)
+        for one in message_ids:
+            if not self.has_copy(conversation_id, one):
+                raise ValueError("there is no such message here")
+        also = {name for name, on in (("block", block), ("leave", leave)) if on}
+        self._did("report", conversation_id, category, kind, tuple(message_ids), media_id or user_id, also)
         return "a-report"
+
+    def has_copy(self, conversation_id: str, message_id: str) -> bool:
+        entry = next((e for e in self.logs[conversation_id] if e.message_id == message_id), None)  # type: ignore[attr-defined]
+        return entry is not None and (entry.content is not None or message_id in self.copies)
 
     async def blocks(self) -> list[str]:
         return list(self.blocked)

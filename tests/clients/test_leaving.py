@@ -4,13 +4,14 @@ back."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 
-from whatsapp_client import Client, Conversation, Database, Entry, Session, search_index
+from whatsapp_client import Client, Conversation, Database, Entry, Session, copies, search_index
 from whatsapp_client.keeper import KEPT_MS
 from whatsapp_client.schema import APPLICATION_ID, MIGRATIONS
 
@@ -341,3 +342,67 @@ def test_files_of_older_versions_are_brought_up_to_date(tmp_path: Path, version:
         ann.star(C, "m1")
         ann.hide(C, "m1")
         assert ann.search("cafe") == []
+
+
+# -- for a report -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["deleted", "opened", "deleted unopened"])
+async def test_what_was_taken_back_can_be_reported_by_the_process_that_had_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = tmp_path / "ann.db"
+    with Database(path) as database:
+        ann = client(database)
+        once = {} if how == "deleted" else {"viewOnce": True}
+        ann.history[C].live(message(1, SECRET, mediaUrl="/media/1", **once))
+        before = ann.report_item(C, "m1")
+        assert (before["senderId"], before["serverTimestamp"], before["mediaUrl"]) == ("bob", NOW, "/media/1")
+        assert base64.b64decode(before["content"]) == SECRET.encode()
+        if how == "opened":
+            ann.open_once(C, "m1")
+        else:
+            ann.history[C].live(event(2, "delete", "m1"))
+        assert ann.has_copy(C, "m1")
+        assert ann.report_item(C, "m1") == before
+        while database.scrub():
+            pass
+        assert trace(path) == []  # in memory alone
+        later = database.now_ms() + copies.KEPT_MS
+        with monkeypatch.context() as patched:
+            patched.setattr(database, "now_ms", lambda: later)
+            assert not ann.has_copy(C, "m1")
+        assert not ann.has_copy(C, "m1")  # and it does not come back
+    with Database(path) as database, pytest.raises(ValueError, match="no such message"):
+        client(database).report_item(C, "m1")
+
+
+async def test_what_one_took_out_oneself_is_not_kept_for_a_report() -> None:
+    with Database() as database:
+        ann = client(database)
+        ann.history[C].live(message(1, SECRET))
+        ann.history[C].live(event(2, "delete", "m1"))
+        assert ann.has_copy(C, "m1")
+        ann.hide(C, "m1")
+        assert not ann.has_copy(C, "m1")
+        # What comes deleted was never here.
+        ann.history[C].live(Entry(C, 3, "bob", "m3", deleted=True, server_timestamp=NOW))
+        assert not ann.has_copy(C, "m3")
+
+
+def test_copies_for_reports_are_few() -> None:
+    kept = copies.Copies()
+    big = {"conversationId": C, "content": "x" * 50_000}
+    for n in range(100):
+        kept.keep({**big, "messageId": f"big {n}"}, NOW)
+    held = [n for n in range(100) if kept.get(C, f"big {n}", NOW)]
+    assert held == list(range(100 - copies.MOST_BYTES // 50_000, 100))
+    for n in range(copies.MOST + 1):
+        kept.keep({**big, "content": "x", "messageId": f"m{n}"}, NOW)
+        kept.keep({**big, "content": "y", "messageId": f"m{n}"}, NOW)
+    assert kept.get(C, "m0", NOW) is None
+    assert kept.get(C, "m1", NOW)
+    assert kept.get(C, "big 99", NOW) is None
+    for n in range(copies.MOST + 1):
+        kept.forget(C, f"m{n}")
+    assert kept._bytes == 0

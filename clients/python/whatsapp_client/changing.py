@@ -133,8 +133,8 @@ class Changing(Signals):
         return self.history.starred(limit, before)
 
     def open_once(self, conversation_id: str, message_id: str) -> bytes:
-        """The content of a message that is to be seen once: given once, then it is nowhere on this device. Raises
-        ValueError for what is none, or was opened."""
+        """The content of a message that is to be seen once: given once, then it is nowhere on this device (but, for a report, in
+        the memory of this process). Raises ValueError for what is none, or was opened."""
         content = self.history[conversation_id].log.open_once(message_id)
         if content is None:
             raise ValueError("there is nothing to open")

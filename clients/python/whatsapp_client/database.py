@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from . import search_index
+from .copies import Copies
 from .errors import DatabaseBroken, DatabaseError, DatabaseInUse
 from .schema import APPLICATION_ID, MIGRATIONS
 
@@ -59,6 +60,8 @@ class Database:
         self.on_broken: Callable[[DatabaseBroken], None] | None = None
         #: Called when something is to be done later: a message will vanish, or the file is to be cleaned.
         self.on_later: Callable[[], None] | None = None
+        #: What is not in the file any more, for reports.
+        self.copies = Copies()
         self.commits = 0
         self._dirty: dict[Savable, None] = {}
         self._in_turn = False

@@ -12,8 +12,6 @@ from .entry import Entry
 from .errors import NotFranked
 from .outgoing import Outgoing
 
-_PROOF = ("frankingKey", "franking", "frankingTag")
-
 
 class FrankedMessages(Changing):
     """The part of a :class:`Client` that encrypts bodies and proves what was in them.
@@ -76,21 +74,21 @@ class FrankedMessages(Changing):
 
     def report_item(self, conversation_id: str, message_id: str) -> Frame:
         """A message as an item of ``POST /reports``: what it says here, and what proves it. Of one that was not encrypted the
-        server's log is the witness. Raises ValueError for what is not here, was deleted, or is to be seen once."""
-        log = self.history[conversation_id].log
-        entry = log.message(message_id)
-        if entry is None or entry.content is None:
+        server's log is the witness. Also of one that is to be seen once, and, for a day and as long as this process lives, of
+        one that its sender deleted or that was opened. Raises ValueError for what is not here."""
+        item = self.history[conversation_id].log.copy(message_id)
+        item = item or self.database.copies.get(conversation_id, message_id, self.database.now_ms())
+        if item is None:
             raise ValueError("there is no such message here")
-        said = log.form_of(entry)
-        proof: Frame = {name: said.fields[name] for name in _PROOF if said.fields.get(name)}
-        if len(proof) < len(_PROOF):  # one without the others proves nothing
-            said, proof = entry, {}
-        device = said.device_id or _text(said.fields, "actorDeviceId")
-        context = {name: entry.fields[name] for name in ("mediaUrl", "replyTo") if entry.fields.get(name)}
-        return {
-            "messageId": message_id, "conversationId": conversation_id, "senderId": entry.sender_id, "senderDeviceId": device,
-            "serverTimestamp": said.server_timestamp, "kind": entry.kind, "content": _base64(entry.content), **context, **proof,
-        }  # fmt: skip
+        return item
+
+    def has_copy(self, conversation_id: str, message_id: str) -> bool:
+        """Whether :meth:`report_item` has one."""
+        try:
+            self.report_item(conversation_id, message_id)
+        except ValueError:
+            return False
+        return True
 
 
 def _context(entry: Entry) -> dict[str, str]:

@@ -146,11 +146,19 @@ class Log(Reading):
     def _settle(self, entry: Entry, behind: bool) -> None:
         """``behind``: something above it is here already, which may be about it."""
         if entry.target_id:
+            if entry.type == "delete":
+                self._keep_copy(entry.target_id)
             settle(self._database, self.number, entry.target_id)
         elif entry.message_id and (behind or entry.deleted):
             settle(self._database, self.number, entry.message_id)
         elif entry.type == "timer" and behind:
             self._time(entry)
+
+    def _keep_copy(self, message_id: str) -> None:
+        """It is about to leave the file, and who was sent it may still want to report it."""
+        item = self.copy(message_id)
+        if item is not None:
+            self._database.copies.keep(item, self._database.now_ms())
 
     def _time(self, entry: Entry) -> None:
         """Own messages may have been confirmed before this was read, which was there before them."""
@@ -194,6 +202,7 @@ class Log(Reading):
         found = target(self._database, self.number, message_id)
         if found is None or found[3] == GONE:
             return False
+        self._database.copies.forget(self.conversation_id, message_id)
         self.hidden.add(found[0])
         self._database.write("INSERT OR IGNORE INTO hidden VALUES (?, ?)", (self.number, found[0]))
         vanish(self._database, self.number, found[0], message_id)
@@ -235,6 +244,7 @@ class Log(Reading):
         found = target(self._database, self.number, message_id)
         if found is None or found[3] == GONE or found[2] & (ONCE | OPENED) != ONCE:
             return None
+        self._keep_copy(message_id)
         which = "WHERE conversation = ? AND seq = ?"
         content = self._database.read(
             f"SELECT content FROM entries {which}", (self.number, found[0])

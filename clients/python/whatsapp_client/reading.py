@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from .codecs import Frame
+from .copies import item_of
 from .database import Database
 from .entry import LARGEST as NEWEST
 from .entry import Entry, named
@@ -125,6 +127,16 @@ class Reading:
             (message_id, self._number),
         ).fetchone()
         return self.entry(row) if row else None
+
+    def copy(self, message_id: str) -> Frame | None:
+        """A message as an item of a report, as it reads now, also one that is to be seen once. None: its content is not here."""
+        entry = self.message(message_id)
+        if entry is None:
+            return None
+        row = self._database.read(
+            "SELECT content FROM entries WHERE conversation = ? AND seq = ?", (self._number, entry.seq)
+        ).fetchone()
+        return item_of(entry, self.form_of(entry), bytes(row[0])) if row[0] is not None else None
 
     def form_of(self, entry: Entry) -> Entry:
         """The entry that says what this one says now: of a message the edit whose content it has, if that is here."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from .codecs import Frame
+from .errors import ClientError
 from .franked import FrankedMessages
 
 #: The server takes so many copies in one report.
@@ -14,24 +18,34 @@ CATEGORIES = (
     "other", "spam", "impersonation", "fraud", "harassment", "hate", "violence", "self_harm", "child_safety",
 )  # fmt: skip
 
+_FILE = re.compile(r"/media/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/content")
+
 
 class Reporting(FrankedMessages):
     """The part of a :class:`Client` that reports."""
 
+    async def blocks(self) -> list[str]:
+        raise NotImplementedError
+
     async def report(
         self, conversation_id: str, category: str, *, kind: str = "message", message_ids: Sequence[str] = (), user_id: str = "",
         media_id: str = "", invite_code: str = "", note: str = "", block: bool = False, leave: bool = False,
+        copies: Sequence[Frame] = (),
     ) -> str:  # fmt: skip
         """Report messages, a ``user``, a ``group`` or a ``media``; the report's id. ``category``: one of :data:`CATEGORIES`.
 
-        The server gets this device's copies of the messages, as they read now, with what proves them if they are franked.
-        Nobody who is reported is told. ``block`` and ``leave`` are done with it. Raises ValueError for more than :data:`MOST`
-        messages or one that is not here, :class:`RestError` (:class:`NotFound` for what this user was not sent),
-        :class:`Unreachable`: then it may have been stored, and the same call again does not store it twice.
+        The server gets this device's copies of the messages, as they read now, with what proves them if they are franked, and
+        ``copies``: answers of :meth:`report_item` that the program has kept. ``media_id``: of ``media``; left out, the file of
+        the first of the messages that has one. Nobody who is reported is told. ``block`` and ``leave`` are done with it. Raises
+        ValueError for more than :data:`MOST` messages or one that is not here, :class:`RestError` (:class:`NotFound` for what
+        this user was not sent), :class:`Unreachable`: then it may have been stored, and the same call again does not store it
+        twice.
         """
-        if len(message_ids) > MOST:
+        if len(message_ids) + len(copies) > MOST:
             raise ValueError(f"a report has at most {MOST} messages")
-        messages = [self.report_item(conversation_id, one) for one in message_ids]
+        messages = [*(self.report_item(conversation_id, one) for one in message_ids), *copies]
+        if kind == "media" and not media_id:
+            media_id = _first_file(messages)
         optional = {"userId": user_id, "mediaId": media_id, "inviteCode": invite_code, "note": note}
         body: dict[str, Any] = {
             "kind": kind, "category": category, "conversationId": conversation_id,
@@ -41,6 +55,19 @@ class Reporting(FrankedMessages):
         }  # fmt: skip
         answer = await self._writes.post("/reports", body)
         if answer["blocked"]:
-            others = [str(one["senderId"]) for one in messages if one["senderId"] != self.session.user_id]
-            self._chats.block(user_id or others[0], True)
+            others = (str(one["senderId"]) for one in messages if one["senderId"] != self.session.user_id)
+            blocked = user_id or next(others, "")
+            if blocked:
+                self._chats.block(blocked, True)
+            else:  # whoever sent that file
+                with contextlib.suppress(ClientError):
+                    await self.blocks()
         return str(answer["reportId"])
+
+
+def _first_file(messages: Sequence[Frame]) -> str:
+    """The id of the first file that these carry. Raises ValueError when there is none."""
+    for one in messages:
+        if found := _FILE.fullmatch(str(one.get("mediaUrl") or "")):
+            return found[1]
+    raise ValueError("none of these messages has a file")

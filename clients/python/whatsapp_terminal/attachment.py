@@ -59,6 +59,11 @@ def file_of(kind: str, content: bytes | None, fields: Mapping[str, Any]) -> File
     return File(kind, url, sealed.name, sealed.size, sealed.caption, sealed.media_type, sealed)
 
 
+def media_id(url: str) -> str:
+    """Of an address that :func:`file_of` has let pass."""
+    return url.split("/")[2]
+
+
 def words(kind: str, content: bytes) -> str:
     """A message of such a kind in a line of the list: what it is, and its caption."""
     try:

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
 
-from whatsapp_client import Chat, ClientError, events
+from whatsapp_client import Chat, events
 
 from . import clock, text
-from .cells import Block
 from .contact_screen import ContactScreen
 from .devices_screen import DevicesScreen, device_news
-from .explain import explain, limited_news
-from .file_actions import FileActionScreen
+from .explain import limited_news
 from .group_actions import now_ms
-from .report_screen import Reported, ReportScreen
+from .report_actions import ReportActionScreen
 from .request_bar import RequestBar
 from .security_screens import PIN_NEWS
 from .settings_screen import SettingsScreen
 from .sheets import ChoiceScreen, ConfirmScreen
 
 DAY = 86_400  # seconds
-#: Messages that go with a report of somebody.
-REPORTED = 5
 TIMERS = (DAY, 7 * DAY, 90 * DAY)
 
 
-class ChatActionScreen(FileActionScreen):
+class ChatActionScreen(ReportActionScreen):
     """The part of the main screen that deals with people."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -61,55 +57,15 @@ class ChatActionScreen(FileActionScreen):
         name, user = text.cut(text.one_line(chat.title), 30), chat.user_id or ""
         match what:
             case "accept":
-                self._ask_server(lambda: self._accept(chat), f"{name} is accepted.")
+                self.ask_server(lambda: self._accept(chat), f"{name} is accepted.")
             case "unblock":
-                self._ask_server(lambda: self.client.unblock(user), f"{name} is not blocked any more.")
+                self.ask_server(lambda: self.client.unblock(user), f"{name} is not blocked any more.")
             case "block":
                 question = f"Block {name}? You get nothing they write, and they do not learn of it."
                 self._confirm(question, "Block", lambda: self.client.block(user), f"{name} is blocked.")
             case "remove":
                 question = f"Delete this chat on this device? {name} keeps what you wrote."
                 self._confirm(question, "Delete", lambda: self._remove(chat), "The chat is deleted.")
-
-    # -- reports ---------------------------------------------------------------------------------------------------
-    def report_message(self, block: Block) -> None:
-        name, here = self.names.name(block.sender), self.open.id if self.open is not None else ""
-        told = f"Moderators get this message. {text.cut(text.one_line(name), 20)} is not told."
-
-        def answered(what: Reported | None) -> None:
-            if what is not None:
-                self._send_report(
-                    here, what, kind="message", message_ids=[block.message_id], user_id=block.sender
-                )
-
-        self.app.push_screen(ReportScreen("Report this message", told, name, may_block=True), answered)
-
-    def _report_user(self, chat: Chat) -> None:
-        """With their last messages, as far as they can be shown."""
-        user, name = chat.user_id or "", chat.title
-        entries = self.client.messages(chat.conversation_id, limit=50)
-        ids = [e.message_id for e in entries if e.type == "message" and e.sender_id == user and not e.deleted]
-        last = ids[-REPORTED:]
-        which = (
-            f"the last {len(last)} messages of"
-            if len(last) > 1
-            else "the message of"
-            if last
-            else "only the name of"
-        )
-        told = f"Moderators get {which} {text.cut(text.one_line(name), 30)}, who is not told."
-
-        def answered(what: Reported | None) -> None:
-            if what is not None:
-                self._send_report(chat.conversation_id, what, kind="user", message_ids=last, user_id=user)
-
-        self.app.push_screen(ReportScreen(f"Report {name}", told, name, may_block=not chat.blocked), answered)
-
-    def _send_report(self, conversation_id: str, what: Reported, **fields: Any) -> None:
-        done = "Reported and blocked. Thank you." if what.block else "Reported. Thank you."
-        self._ask_server(
-            lambda: self.client.report(conversation_id, what.category, block=what.block, **fields), done
-        )
 
     async def _accept(self, chat: Chat) -> None:
         await self.client.accept_request(chat.conversation_id)
@@ -131,21 +87,9 @@ class ChatActionScreen(FileActionScreen):
     def _confirm(self, question: str, verb: str, work: Callable[[], Awaitable[object]], done: str) -> None:
         def answered(yes: bool | None) -> None:
             if yes:
-                self._ask_server(work, done)
+                self.ask_server(work, done)
 
         self.app.push_screen(ConfirmScreen(question, verb), answered)
-
-    def _ask_server(self, work: Callable[[], Awaitable[object]], done: str) -> None:
-        self.run_worker(self._asked_server(work, done), group="people")
-
-    async def _asked_server(self, work: Callable[[], Awaitable[object]], done: str) -> None:
-        try:
-            await work()
-        except ClientError as error:
-            self.app.say(explain(error), severity="error")
-        else:
-            self.app.say(done, timeout=4)
-        await self.refresh_chats()
 
     # -- the timer -----------------------------------------------------------------------------------------------
     def action_timer(self) -> None:
@@ -163,7 +107,7 @@ class ChatActionScreen(FileActionScreen):
         if choice is not None:
             seconds = None if choice == "off" else int(choice)
             words = "stay" if seconds is None else f"disappear after {clock.span(seconds)}"
-            self._ask_server(
+            self.ask_server(
                 lambda: self.client.set_timer(chat.conversation_id, seconds), f"New messages {words}."
             )
 
@@ -184,7 +128,7 @@ class ChatActionScreen(FileActionScreen):
             case "search":
                 self.action_find_messages()
             case "report":
-                self._report_user(chat)
+                self.report_user(chat)
             case "block" | "unblock" | "accept" | "remove":
                 self.answer(chat, what)
 

@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from whatsapp_client import ClientError
 
 from . import saving, text
-from .attachment import File
+from .attachment import File, media_id
 from .cells import Block
 from .explain import explain
 from .file_screen import CAPTION, Chosen, FileScreen
@@ -170,7 +170,7 @@ class FileActionScreen(MessageActionScreen):
             self._file_changed()
 
         progress(0, 1)
-        arrived = folder / f".whatsapp-{file.url.split('/')[2]}"
+        arrived = folder / f".whatsapp-{media_id(file.url)}"
         await self.client.media.download(
             file.url, arrived, conversation_id=conversation_id, key=file.sealed, progress=progress
         )

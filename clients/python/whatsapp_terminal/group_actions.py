@@ -17,7 +17,7 @@ from .chat_list import ARCHIVE, REQUESTS, ChatList
 from .clock import duration
 from .composer import Composer
 from .explain import explain
-from .group_screen import TIMER, GroupScreen
+from .group_screen import REPORT, TIMER, GroupScreen
 from .invite_screen import InviteScreen
 from .join_screen import ASKED, JoinScreen
 from .mention_box import MentionBox
@@ -66,10 +66,19 @@ class GroupActionScreen(ActionScreen):
             self.app.push_screen(screen, self._group_done)
 
     def _group_done(self, result: str | None) -> None:
+        chat = self.chats.get(self.open.id) if self.open is not None else None
         if result == TIMER:
             self.action_timer()
+        elif result == REPORT and chat is not None:
+            self.report_group(chat)
+        elif result == REPORT:
+            return
         else:
             self._opened(result)
+
+    def report_group(self, chat: Chat) -> None:
+        """Ask what is wrong with it."""
+        raise NotImplementedError
 
     def action_timer(self) -> None:
         """Ask when messages of the open chat are to disappear."""

@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 
 #: When messages disappear is to be set.
 TIMER = "timer"
+#: The group is to be reported.
+REPORT = "report"
 
 
 class GroupScreen(Sheet[str]):
-    """Follows its book: what others change is seen as it happens. Dismissed with a conversation to open, :data:`TIMER`, or None.
-    ``find``: from a phone number to the user id."""
+    """Follows its book: what others change is seen as it happens. Dismissed with a conversation to open, :data:`TIMER`,
+    :data:`REPORT`, or None. ``find``: from a phone number to the user id."""
 
     app: TerminalApp
 
@@ -46,12 +48,13 @@ class GroupScreen(Sheet[str]):
         Binding("i", "invite", "Invite", show=False),
         Binding("t", "timer", "Timer", show=False),
         Binding("l", "leave", "Leave", show=False),
+        Binding("r", "report", "Report", show=False),
         Binding("slash", "find", "Find", show=False),
     ]
     DEFAULT_CSS = """
     GroupScreen #about { max-height: 3; }
-    GroupScreen .buttons #timer { width: 5; }
-    GroupScreen.-thin .buttons #timer { display: none; }
+    GroupScreen .buttons #timer, GroupScreen .buttons #report { width: 5; }
+    GroupScreen.-thin .buttons #timer, GroupScreen.-thin .buttons #report { display: none; }
     GroupScreen.-low #about { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     GroupScreen.-low #rules { display: none; }
     GroupScreen #facts { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -85,6 +88,7 @@ class GroupScreen(Sheet[str]):
                 yield Button("Add", id="add", compact=True)
                 yield Button("Invite", id="invite", compact=True)
                 yield Button("◷", id="timer", compact=True, tooltip="When messages disappear: t")
+                yield Button("⚑", id="report", compact=True, tooltip="Report this group: r")
                 yield Button("Leave", id="leave", compact=True, classes="-last")
             yield Input(placeholder="Find a member", id="find", max_length=64, compact=True)
             yield OptionList(id="members")
@@ -200,6 +204,10 @@ class GroupScreen(Sheet[str]):
         """The main screen asks for it."""
         if not self.query_one("#timer", Button).disabled:
             self.dismiss(TIMER)
+
+    def action_report(self) -> None:
+        """Who is not in it any more may report it too. The main screen knows how."""
+        self.dismiss(REPORT)
 
     def action_leave(self) -> None:
         if self._book.gone:

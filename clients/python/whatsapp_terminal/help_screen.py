@@ -72,6 +72,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("w, x", "save a file, open it in another program"),
             ("d", "give up a file on its way"),
             ("y", "copy it"),
+            ("t, u", "report it, or the file in it"),
             ("i", "who has got and read one of your own"),
             ("r, d", "retry, discard one that was not sent"),
             ("Space", "show all of a long one"),
@@ -92,6 +93,7 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "In a group (F2)",
         (
             ("e a i t l", "edit, add members, invite, timer, leave"),
+            ("r", "report the group"),
             ("/", "find a member"),
             ("Enter on a member", "write to them, change role, remove"),
         ),

@@ -23,7 +23,7 @@ from .facts_of import said_in
 from .forward_screen import MOST, ForwardScreen
 from .found_screen import LIMIT, Hit, Place, SearchScreen, StarredScreen
 from .group_actions import GroupActionScreen, now_ms
-from .message_menu import Allowed, MessageMenu, choices, deletions, editable
+from .message_menu import Allowed, Choice, MessageMenu, choices, deletions, editable
 from .once_screen import OnceScreen
 from .poll_screen import Draft, PollScreen, VoteScreen, chosen_with
 from .sheets import ChoiceScreen
@@ -65,8 +65,7 @@ class MessageActionScreen(GroupActionScreen):
         return True
 
     def _do(self, verb: str, block: Block, number: int) -> None:
-        allowed = self._allowed()
-        known = {choice[0] for choice in choices(block, allowed, now_ms())}
+        known = {choice[0] for choice in self._choices(block)}
         match verb:
             case "menu":
                 self._menu(block)
@@ -102,11 +101,20 @@ class MessageActionScreen(GroupActionScreen):
                 self.message_info(self._here, block.message_id, block.message)
             case "report":
                 self.report_message(block)
+            case "report_file":
+                self.report_file(block)
             case "delete":
                 self._delete(block)
 
     def report_message(self, block: Block) -> None:
         """Somebody above knows people."""
+
+    def report_file(self, block: Block) -> None:
+        """The same."""
+
+    def _choices(self, block: Block) -> list[Choice]:
+        kept = bool(self._here) and self.client.has_copy(self._here, block.message_id)
+        return choices(block, self._allowed(), now_ms(), kept=kept)
 
     def _altered(self, block: Block) -> None:
         """Show it as it is now, wherever it is: without a server, too."""
@@ -136,7 +144,7 @@ class MessageActionScreen(GroupActionScreen):
         self.app.say(explain(error) if isinstance(error, ClientError) else str(error), severity="error")
 
     def _menu(self, block: Block) -> None:
-        found = choices(block, self._allowed(), now_ms())
+        found = self._choices(block)
         if block.facts.poll is not None and self._may_react(block):
             found.insert(0, ("ballot", "Vote", "v"))
         words = block.message or ("This can be viewed once." if block.facts.once else "")

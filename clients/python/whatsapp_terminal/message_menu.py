@@ -37,8 +37,9 @@ class Allowed:
 Choice = tuple[str, str, str]
 
 
-def choices(block: Block, allowed: Allowed, now: int) -> list[Choice]:
-    """For one message, the most usual first. ``now``: ms."""
+def choices(block: Block, allowed: Allowed, now: int, *, kept: bool = True) -> list[Choice]:
+    """For one message, the most usual first. ``now``: ms; ``kept``: there is a copy to report, also where nothing is shown any
+    more."""
     entry, facts = block.entry, block.facts
     if entry is None:  # on its way
         return [("copy", "Copy", "y")] if block.message else []
@@ -62,8 +63,10 @@ def choices(block: Block, allowed: Allowed, now: int) -> list[Choice]:
         found.append(("copy", "Copy", "y"))
     if block.own and block.message_id:
         found.append(("info", "Who has got and read it", "i"))
-    if alive and not block.own and not facts.once:
+    if kept and not block.own:
         found.append(("report", "Report…", "t"))
+        if alive and facts.file is not None and facts.file.url:
+            found.append(("report_file", "Report the file…", "u"))
     found.append(("delete", "Delete…", "d"))
     return found
 
@@ -102,7 +105,7 @@ class MessageMenu(Sheet[str]):
         Binding("right", "emoji(1)", show=False),
         *(Binding(str(n), f"quick({n - 1})", show=False) for n in range(1, len(QUICK) + 1)),
         Binding("plus", "quick(6)", show=False),
-        *(Binding(key, f"key('{key}')", show=False) for key in "vroefsyidpwxt"),
+        *(Binding(key, f"key('{key}')", show=False) for key in "vroefsyidpwxtu"),
     ]
     DEFAULT_CSS = """
     MessageMenu > .box { width: 46; }

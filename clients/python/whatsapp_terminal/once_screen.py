@@ -33,7 +33,9 @@ class OnceScreen(Sheet[None]):
             box.border_subtitle = "Esc closes it for good"
             with VerticalScroll(can_focus=False):
                 yield Static(Content(self._words), id="content")
-            yield Static("It is not kept on this device: closed, it is gone.", classes="dim")
+            yield Static(
+                "It is not kept on this device: closed, it is gone. You can still report it.", classes="dim"
+            )
             with Horizontal(classes="buttons"):
                 yield Button("Close", id="close", compact=True, classes="-last")
 

@@ -1,4 +1,4 @@
-"""What is wrong with somebody or something, and whether they are blocked as well."""
+"""What is wrong with somebody or something, and whether they are blocked, or a group is left, as well."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ CATEGORIES = (
 @dataclass(frozen=True, slots=True)
 class Reported:
     category: str
-    block: bool
+    also: bool
 
 
 class ReportScreen(Sheet[Reported]):
-    """Two steps: what is wrong, then yes or no, so that no slip of a finger accuses anybody."""
+    """Two steps: what is wrong, then yes or no, so that no slip of a finger accuses anybody. ``also``: what may be done with it,
+    "" for nothing; ``ticked``: unless one takes the tick away."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("left,right", "app.focus_next", show=False)]
     DEFAULT_CSS = """
@@ -48,12 +49,12 @@ class ReportScreen(Sheet[Reported]):
     ReportScreen .buttons Button:disabled { text-style: none; }
     """
 
-    def __init__(self, title: str, told: str, name: str, *, may_block: bool) -> None:
+    def __init__(self, title: str, told: str, also: str = "", *, ticked: bool = True) -> None:
         super().__init__()
         self._title = text.cut(text.one_line(title), 48)
         self._told = told
-        self._name = text.cut(text.one_line(name), 30)
-        self._may_block = may_block
+        self._also = also
+        self._ticked = ticked
         self._category = ""
 
     def compose(self) -> ComposeResult:
@@ -62,8 +63,8 @@ class ReportScreen(Sheet[Reported]):
             box.border_subtitle = "Enter chooses · Esc cancels"
             yield OptionList(*(Option(Content(words), key) for key, words in CATEGORIES))
             yield Static(Content(self._told), id="told", classes="dim")
-            if self._may_block:
-                yield Tick(Content(f"Block {self._name} as well"), value=True, id="block")
+            if self._also:
+                yield Tick(Content(self._also), value=self._ticked, id="also")
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="no", compact=True)
                 yield Button(
@@ -85,5 +86,5 @@ class ReportScreen(Sheet[Reported]):
         if event.button.id == "no" or not self._category:
             self.dismiss(None)
             return
-        block = self._may_block and self.query_one("#block", Tick).value
-        self.dismiss(Reported(self._category, block))
+        also = bool(self._also) and self.query_one("#also", Tick).value
+        self.dismiss(Reported(self._category, also))
