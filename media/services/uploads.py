@@ -170,12 +170,18 @@ def _another_way(known: Media, *, presigned: bool) -> bool:
 
 def _member(account: Account, conversation_id: uuid.UUID) -> None:
     """Raises :class:`Refused`: ``wrong_region``, ``not_found``."""
-    check_region(account.region)
-    check_conversation(str(conversation_id))
+    _may_be_here(account, conversation_id)
     found = store.conversations([str(conversation_id)]).get(str(conversation_id))
     user = str(account.pk)
     if found is None or not any(place.user == user and not place.left for place in found.members):
         raise Refused(Code.NOT_FOUND, "There is no such conversation, or none that you are in.")
+
+
+def _may_be_here(account: Account, conversation_id: uuid.UUID | None) -> None:
+    """Raises :class:`Refused` (``wrong_region``) for bytes of whom, or for where, nothing may be kept here."""
+    check_region(account.region)
+    if conversation_id is not None:
+        check_conversation(str(conversation_id))
 
 
 def named(*, account: Account, key: str) -> Media | None:
@@ -218,10 +224,11 @@ def hold(
 ) -> Held:
     """Take the upload away from whoever has it. ``length``: tells what was deferred.
 
-    Raises :class:`Refused`: those of :func:`find`, ``conflict`` with ``details.offset`` (bytes are missing or were sent before),
-    ``bad_request`` (another length than before), ``too_large``, ``rate_limited``. Raises :class:`Lost`.
+    Raises :class:`Refused`: those of :func:`find`, ``wrong_region``, ``conflict`` with ``details.offset`` (bytes are missing or
+    were sent before), ``bad_request`` (another length than before), ``too_large``, ``rate_limited``. Raises :class:`Lost`.
     """
-    find(account=account, media_id=media_id, presigned=presigned)
+    media = find(account=account, media_id=media_id, presigned=presigned).media
+    _may_be_here(account, media.conversation_id)  # regions may be others since it was begun
     with transaction.atomic():
         upload = Upload.objects.select_for_update().select_related("media").filter(pk=media_id).first()
         if upload is None:
