@@ -7,6 +7,8 @@ import hashlib
 import itertools
 import json
 import random
+import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +18,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from accounts.guards import prefixes, traffic, work
+from accounts.guards import calls, prefixes, traffic, work
 from accounts.guards.traffic import State
 from accounts.models import LimitHit, SmsEvent, SmsPrefix, VerificationCode
 from accounts.services import guards
@@ -298,6 +300,90 @@ def test_a_provider_that_is_silent_or_away(fails: str, status: int, captcha: Ser
     assert ask(new_number(), "right").status_code == status
     settings.CAPTCHA_VERIFY_URL = "http://127.0.0.1:1/siteverify"
     assert ask(new_number(), "right").status_code == status
+
+
+class Dripping:
+    """A provider that answers a byte at a time, each well in time, for as long as somebody listens: ``part`` of the answer is
+    what drips. ``whole``: it came to its end."""
+
+    def __init__(self, part: str) -> None:
+        said = json.dumps({"success": True, "hostname": "chat.example"}).encode()
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n" % len(said)
+        padding = b"X-Padding: " + b"x" * 45 + b"\r\n"
+        self.whole = False
+        self.fast, self.slow = {"head": (head, padding + b"\r\n" + said), "body": (head + b"\r\n", said)}[
+            part
+        ]
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/siteverify"
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self) -> None:
+        with self.listener, self.listener.accept()[0] as connection:
+            with connection.makefile("rb") as asked:
+                length = next(int(line[15:]) for line in asked if line.lower().startswith(b"content-length:"))
+                next(line for line in asked if line == b"\r\n")
+                asked.read(length)
+            connection.sendall(self.fast)
+            try:
+                for byte in self.slow:
+                    if select.select([connection], [], [], 0.025)[0]:
+                        return  # nobody listens any more
+                    connection.sendall(bytes((byte,)))
+            except OSError:
+                return
+            self.whole = True
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+@pytest.mark.parametrize(("fails", "status"), [("closed", 503), ("open", 202)])
+def test_a_provider_that_drips_is_bounded_as_a_whole(
+    part: str, fails: str, status: int, captcha: Service, settings: Any
+) -> None:
+    settings.CAPTCHA_FAILS, settings.GUARD_TIMEOUT_MS = fails, 500
+    provider = Dripping(part)
+    settings.CAPTCHA_VERIFY_URL = provider.url
+    assert ask(new_number(), "right").status_code == status
+    provider.thread.join(30)
+    assert not provider.whole, "it was cut off"
+    # ... and holds no place of those that may be asked at once.
+    for _ in range(settings.GUARD_AT_ONCE):
+        assert calls._AT_ONCE.acquire(timeout=30)
+    for _ in range(settings.GUARD_AT_ONCE):
+        calls._AT_ONCE.release()
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_twin_bounded_by_reads_alone_it_is_waited_for(
+    part: str, captcha: Service, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.GUARD_TIMEOUT_MS = 500
+    monkeypatch.setattr(calls, "_rest", lambda until: None)
+    provider = Dripping(part)
+    settings.CAPTCHA_VERIFY_URL = provider.url
+    assert ask(new_number(), "right").status_code == 202
+    provider.thread.join(30)
+    assert provider.whole
+
+
+def test_a_name_that_nobody_resolves_is_not_waited_for(
+    captcha: Service, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def resolve(*args: Any, **kwargs: Any) -> Any:
+        asked.set()
+        answered.wait(30)
+        raise socket.gaierror("no answer")
+
+    settings.GUARD_TIMEOUT_MS = 200
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "create_connection", resolve)
+        answer = ask(new_number(), "right")
+    assert_problem(answer, "unavailable", 503)
+    assert asked.is_set()
+    answered.set()
 
 
 def test_a_provider_that_failed_says_nothing_about_who_asks(captcha: Service) -> None:
