@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import current_app
 from django.contrib.admin.models import LogEntry
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.schedulers import DatabaseScheduler
 
 from accounts.models import Account, Device, Pin
 from delivery.models import Pending
@@ -243,6 +246,29 @@ def test_the_state_of_a_job_follows_its_last_run() -> None:
     }  # fmt: skip
     due = {each.task.name: each.due_at for each in job_state.all_jobs()}
     assert abs((due["good"] or 0) - now_ms() - 240_000) < 30_000
+
+
+@pytest.mark.django_db(transaction=True)  # the scheduler ends the connection that it finds
+def test_a_job_that_joins_the_schedule_appears_by_itself(
+    superuser: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beat alone is told of it; the page and the metric have it from there."""
+    PeriodicTask.objects.all().delete()
+    new = {"task": "tests.joins", "schedule": 60.0, "options": {"expires": 60}}
+    monkeypatch.setitem(current_app.conf.beat_schedule, "joins-of-tests", new)
+    assert "joins-of-tests" not in superuser.page("/admin/jobs/")
+    DatabaseScheduler(app=current_app)  # what a beat does when it starts
+    page = superuser.page("/admin/jobs/")
+    assert [name for name in current_app.conf.beat_schedule if name not in page] == []
+    joined = PeriodicTask.objects.get(name="joins-of-tests")
+    assert f"/admin/jobs/{joined.pk}/run/" in page
+    assert ("tests.joins", "overdue") not in job_figures.in_trouble()  # not a minute old
+    before = timezone.now() - timedelta(milliseconds=60_000 + job_state.GRACE_MS + 1_000)
+    PeriodicTask.objects.filter(pk=joined.pk).update(last_run_at=before)
+    assert job_figures.in_trouble()["tests.joins", "overdue"] == 1  # nobody has to list it for that
+    # Its runs are written down without being asked, too.
+    recorder._prerun(str(uuid.uuid4()), SimpleNamespace(name="tests.joins", request=SimpleNamespace()))
+    assert ("tests.joins", "overdue") not in job_figures.in_trouble()
 
 
 def test_trouble_is_on_the_dashboard(superuser: Staff) -> None:
