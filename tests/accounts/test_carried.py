@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from accounts.abuse import triggers
 from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, CarriedSanction, Device, Sanction
-from accounts.services import deletion, numbers, recycling, sanctions
+from accounts.services import abuse, deletion, numbers, recycling, sanctions
 from accounts.tasks import prune
 from tests.accounts.conftest import Person, assert_problem, code_for, register, sign_in
 from tests.accounts.test_deletion import delete, deleted
@@ -74,9 +75,104 @@ def test_what_is_over_or_was_lifted_is_not_kept(clock: Clock) -> None:
     ann = sign_in()
     impose(ann, "limit", HOUR_MS)
     clock(HOUR_MS)
-    sanctions.lift(sanction=impose(ann, "slow_down", DAY_MS), by="mod", reason="mistake")
+    sanctions.lift(sanction=impose(ann, "slow_down", DAY_MS, step=0), by="mod", reason="mistake")
+    sanctions.lift(sanction=impose(ann, "limit", HOUR_MS, by="mod"), by="mod", reason="mistake")
     end(ann)
     assert not CarriedSanction.objects.exists()
+
+
+# -- the ladder -----------------------------------------------------------------------------------------------------------
+
+
+def next_kind(person: Person) -> str:
+    """What the mildest trigger would do now."""
+    last = abuse._last(account_of(person).pk, sanctions.now_ms())
+    return abuse.next_step(triggers.table().triggers[0], last).kind
+
+
+@pytest.mark.parametrize("how", ["at once", "in its time", "later"])
+def test_the_ladder_goes_on_where_it_was(clock: Clock, how: str) -> None:
+    """Whoever waits for the end of a sanction, and then begins anew, does not begin at the bottom."""
+    ann = sign_in()
+    assert next_kind(ann) == "slow_down"
+    first = impose(ann, "slow_down", HOUR_MS, step=0)
+    impose(ann, "limit", DAY_MS, step=1)
+    assert next_kind(ann) == "suspension"
+    if how != "at once":
+        clock(2 * DAY_MS)
+        sanctions.end_due(now=sanctions.now_ms())
+    end(ann)
+    if how == "later":
+        clock(10 * DAY_MS)
+        prune()
+    again = sign_in(ann.phone)
+    assert next_kind(again) == "suspension"
+    assert standing(again) == (0, "restricted" if how == "at once" else "")
+    assert next_kind(sign_in()) == "slow_down"
+    assert not CarriedSanction.objects.exists(), "kept no longer than it is needed"
+    taken = Sanction.objects.filter(account=again.user_id).earliest("imposed_at")
+    assert taken.evidence == {"carried": True}
+    if how != "at once":
+        assert (taken.imposed_at, taken.until) == (first.imposed_at, first.until)
+
+
+def test_it_is_forgotten_when_it_would_have_been_on_the_account_of_before(
+    clock: Clock, settings: Any
+) -> None:
+    """However often the number is registered anew meanwhile, and also by who comes later."""
+    ann = sign_in()
+    first = impose(ann, "slow_down", HOUR_MS, step=0)
+    clock(10 * DAY_MS)
+    end(ann)
+    (row,) = CarriedSanction.objects.all()
+    assert row.kept_until == first.imposed_at + settings.ABUSE_MEMORY_MS
+    again = sign_in(ann.phone)
+    assert next_kind(again) == "limit"
+    clock(10 * DAY_MS)
+    end(again)
+    (row,) = CarriedSanction.objects.all()
+    assert row.kept_until == first.imposed_at + settings.ABUSE_MEMORY_MS
+    clock(10 * DAY_MS)
+    prune()
+    assert not CarriedSanction.objects.exists()
+    assert next_kind(sign_in(ann.phone)) == "slow_down"
+
+
+def test_a_step_goes_when_it_is_lifted(clock: Clock) -> None:
+    ann = sign_in()
+    wrong = impose(ann, "slow_down", HOUR_MS, step=0)
+    clock(2 * HOUR_MS)
+    end(ann)
+    again = sign_in(ann.phone)
+    assert next_kind(again) == "limit"
+    sanctions.lift(sanction=wrong, by="mod", reason="mistake")
+    assert next_kind(again) == "slow_down"
+
+
+def test_a_suspension_that_is_over_is_a_step_and_bans_nobody(clock: Clock) -> None:
+    ann = sign_in()
+    impose(ann, "suspension", DAY_MS, step=2)
+    clock(DAY_MS + 1)
+    sanctions.end_due(now=sanctions.now_ms())
+    end(ann)
+    again = sign_in(ann.phone)
+    assert standing(again) == (0, "")
+    assert again.api.get("/me").status_code == 200
+    assert abuse._last(account_of(again).pk, sanctions.now_ms()).step == 2  # type: ignore[union-attr]
+
+
+def test_twin_without_its_memory_the_ladder_begins_anew(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accounts.services.carried._steps", lambda account, now: [])
+    ann = sign_in()
+    impose(ann, "limit", DAY_MS, step=1)
+    clock(2 * DAY_MS)
+    end(ann)
+    assert next_kind(sign_in(ann.phone)) == "slow_down"
+
+
+# -- lifting, and how long -------------------------------------------------------------------------------------------------
 
 
 def test_it_is_lifted_with_the_sanction_before_and_after_it_was_taken_over() -> None:
