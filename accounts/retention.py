@@ -6,6 +6,7 @@ from typing import Final
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from accounts.guards.slots import SLOT_MS
 from accounts.models import (
     Allowance,
     CarriedSanction,
@@ -27,6 +28,7 @@ from accounts.models import (
     Report,
     RetentionDay,
     SmsEvent,
+    SmsSlot,
     VerificationCode,
 )
 from accounts.services.holds import held
@@ -122,6 +124,15 @@ POLICIES: Final = (
         "24 hours",
         _PRUNE,
         lambda now: SmsEvent.objects.filter(at__lte=now - DAY_MS),
+    ),
+    Policy(
+        "sms_slots",
+        "How many codes went to a prefix of numbers in five minutes, what they cost, how many came back",
+        ("accounts.SmsSlot",),
+        "the day's codes are summed without reading each",
+        "24 hours",
+        _PRUNE,
+        lambda now: SmsSlot.objects.filter(slot__lt=(now - DAY_MS) // SLOT_MS),
     ),
     Policy(
         "allowances",
@@ -226,10 +237,12 @@ POLICIES: Final = (
     ),
     Policy(
         "carried_sanctions",
-        "What an account was slowed down or limited for when it ended, under a keyed hash of its number",
+        "What an account was slowed down or limited for when it ended, or sanctioned for by a rule within 30 days before, under "
+        "a keyed hash of its number",
         ("accounts.CarriedSanction",),
-        "nobody sheds a sanction by beginning anew",
-        "until the sanction ends or an account gets the number, 45 days at most (LIMITS.recycled_after_days)",
+        "nobody sheds a sanction, or the step of the ladder that comes next, by beginning anew",
+        "until the sanction ends and is no step of the ladder any more (ABUSE_MEMORY_MS after it was imposed), or an account "
+        "gets the number; 45 days at most (LIMITS.recycled_after_days)",
         _PRUNE,
         lambda now: CarriedSanction.objects.filter(kept_until__lte=now),
     ),

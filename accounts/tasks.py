@@ -8,6 +8,7 @@ import uuid
 from celery import shared_task
 
 from accounts.archives import ArchivesUnavailable
+from accounts.guards import slots
 from accounts.models import Photo
 from accounts.services import (
     abuse,
@@ -57,6 +58,12 @@ def prune() -> int:
 def retention_check() -> dict[str, int]:
     """Look for what should be gone and is not, in every store. Returns how much of each policy, where there is something."""
     return {name: left for name, left in retention.check(now_ms()).items() if left}
+
+
+@shared_task
+def sum_up_codes() -> int:
+    """Sum the codes of the spans that are over (``accounts/guards/slots.py``). Returns how many spans."""
+    return slots.sum_up(now_ms())
 
 
 @shared_task

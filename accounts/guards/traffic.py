@@ -12,10 +12,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Sum
 from psycopg.errors import LockNotAvailable
 
-from accounts.guards import prefixes
+from accounts.guards import prefixes, slots
 from accounts.limits import DAY_MS, HOUR_MS, subject_hash
 from accounts.models import SmsEvent, SmsPrefix
 from whatsapp.infra.limits import LIMITS
@@ -43,10 +42,6 @@ class Judged(NamedTuple):
     wait_ms: int = 0  # until it may be otherwise
 
 
-_SHARE: Final = """
-SELECT count(*) FILTER (WHERE kind = 'sent') - count(*) FILTER (WHERE kind = 'failed'), count(*) FILTER (WHERE kind = 'verified')
-FROM accounts_smsevent WHERE prefix = %s AND at > %s AND at <= %s
-"""
 _BLOCK: Final = """
 INSERT INTO accounts_smsprefix AS p (prefix, mode, blocked_until, reason, by, changed_at)
 VALUES (%s, 'auto', %s, 'Few of the codes came back.', 'automatic', %s)
@@ -123,9 +118,7 @@ def _caps(prefix: str) -> dict[str, int]:
 
 def spent(prefix: str, now: int) -> int:
     """Units of the last 24 hours: of one prefix, or "" of all."""
-    day = SmsEvent.objects.filter(at__gt=now - DAY_MS)
-    found = (day.filter(prefix=prefix) if prefix else day).aggregate(spent=Sum("units"))["spent"]
-    return found or 0
+    return slots.sums(prefix, now - DAY_MS).units
 
 
 def verified(phone: str, sent_at: int) -> None:
@@ -174,10 +167,8 @@ def _by_conversion(row: SmsPrefix | None, prefix: str, now: int) -> tuple[State,
     # What was sent before a block was paid for by it; after it the prefix has to show itself for a while.
     since = max(now - WINDOW_MS, ended)
     after_block = ended > now - WINDOW_MS
-    with connection.cursor() as cursor:
-        cursor.execute(_SHARE, [prefix, since, now - LIMITS.code_ttl_ms])
-        number, back = cursor.fetchone()
-    return by_share(number, back, after_block=after_block), ended
+    found = slots.sums(prefix, since, now - LIMITS.code_ttl_ms)
+    return by_share(found.sent - found.failed, found.verified, after_block=after_block), ended
 
 
 def by_share(number: int, back: int, *, after_block: bool) -> State:

@@ -26,7 +26,7 @@ from accounts.models.refresh_token import RefreshToken
 from accounts.models.report import Report, ReportedMessage
 from accounts.models.retention_day import RetentionDay
 from accounts.models.sanction import Sanction
-from accounts.models.sms_traffic import SmsEvent, SmsPrefix
+from accounts.models.sms_traffic import SmsEvent, SmsPrefix, SmsSlot
 from accounts.models.verification_code import VerificationCode
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "Sanction",
     "SmsEvent",
     "SmsPrefix",
+    "SmsSlot",
     "VerificationCode",
     "phone_hash",
 ]

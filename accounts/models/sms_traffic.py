@@ -29,6 +29,31 @@ class SmsEvent(models.Model):
         return f"{self.kind} to +{self.prefix} at {self.at}"
 
 
+class SmsSlot(models.Model):
+    """What became of all codes to a prefix within five minutes (``accounts/guards/slots.py``); the empty prefix is everything."""
+
+    prefix = models.CharField(max_length=8, blank=True)
+    slot = models.BigIntegerField(help_text="its beginning in ms, divided by its length")
+    units = models.BigIntegerField()
+    sent = models.IntegerField()
+    failed = models.IntegerField()
+    verified = models.IntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["prefix", "slot"],
+                name="accounts_sms_slot",
+                include=["units", "sent", "failed", "verified"],
+            )
+        ]
+        indexes = [models.Index(fields=["slot"], name="accounts_sms_slot_age")]
+
+    def __str__(self) -> str:
+        return f"codes to +{self.prefix} in {self.slot}"
+
+
 class SmsPrefix(models.Model):
     """A switch of staff for numbers that begin like this, or until when they are blocked automatically. The empty prefix is
     every number."""

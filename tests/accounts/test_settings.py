@@ -137,6 +137,7 @@ def test_celery_knows_queues_and_schedule() -> None:
         "delivery.tasks.vanish",
         "delivery.tasks.trim_outbox",
         "accounts.tasks.prune",
+        "accounts.tasks.sum_up_codes",
         "accounts.tasks.retention_check",
         "chats.tasks.residency_audit",
         "accounts.tasks.exports_waiting",

@@ -37,6 +37,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=3),
         "options": {"expires": 3600},
     },
+    "accounts-sum-codes": {
+        "task": "accounts.tasks.sum_up_codes",
+        "schedule": 120.0,
+        "options": {"expires": 120},
+    },
     "accounts-exports": {
         "task": "accounts.tasks.exports_waiting",
         "schedule": 120.0,
