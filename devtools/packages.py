@@ -43,6 +43,7 @@ NEEDED = (
         "what drives the browser is linked against it",
     ),
     Package("haproxy", "/usr/sbin/haproxy", "the balancer that docker/haproxy.cfg is for"),
+    Package("prometheus", "/usr/bin/promtool", "what tries the alerts of docker/prometheus"),
     Package("clamav-daemon", "/usr/sbin/clamd", "the scanner that media are shown to"),
     Package("ffmpeg", "/usr/bin/ffmpeg", "what makes videos and voice notes anew"),
     Package(
