@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -75,9 +76,10 @@ async def calling(
     asked = [(one, presence, ring) for one, presence in devices for ring in ringing.get(one.target.user, ())]
     if not asked:
         return {}
-    told = await states(pool, [(one.target.device, ring.call) for one, _, ring in asked])
     pairs = list({(one.target.user, ring.caller) for one, _, ring in asked})
-    strangers = await blocked(pool, pairs)
+    told, strangers = await asyncio.gather(
+        states(pool, [(one.target.device, ring.call) for one, _, ring in asked]), blocked(pool, pairs)
+    )
     found: dict[str, list[Calling]] = defaultdict(list)
     for one, presence, ring in asked:
         if (one.target.user, ring.caller) in strangers:

@@ -42,12 +42,16 @@ _Key = tuple[str, str]  # user, conversation
 
 
 class Policy:
-    """``pool``: the database of accounts. Used on one event loop."""
+    """``pool``: the database of accounts, ``calls_pool`` the same for calls alone (None: they share ``pool``). Used on one event
+    loop."""
 
-    def __init__(self, store: Store, hot: Hot, pool: AsyncConnectionPool) -> None:
+    def __init__(
+        self, store: Store, hot: Hot, pool: AsyncConnectionPool, calls_pool: AsyncConnectionPool | None = None
+    ) -> None:
         self._store = store
         self._hot = hot
         self._pool = pool
+        self._calls_pool = calls_pool or pool
 
     async def plan(self, users: Sequence[str], now: int) -> Plan:
         """What the devices of these users, at most 256, are to be sent as of ``now`` (ms), and who is to be looked at again when.
@@ -104,15 +108,16 @@ class Policy:
 
     async def calls(self, users: Sequence[str], now: int) -> list[Planned]:
         """Of what :meth:`plan` says the calls that ring, without reading anything else. Raises the same."""
-        devices = await reached(self._pool, users, now)
-        if not devices:
+        devices, ringing = await asyncio.gather(
+            reached(self._calls_pool, users, now), rings(self._hot, users)
+        )
+        if not devices or not ringing:
             return []
-        named = [(one.target.user, one.target.device) for one in devices]
-        there, ringing = await asyncio.gather(presences(self._hot, named, now), rings(self._hot, users))
+        there = await presences(self._hot, [(one.target.user, one.target.device) for one in devices], now)
         known = [
             (one, presence) for one, presence in zip(devices, there, strict=True) if presence is not None
         ]
-        found = await calling(self._pool, known, ringing)
+        found = await calling(self._calls_pool, known, ringing)
         return [push for calls in found.values() for each in calls for push in each.pushes(now)]
 
     async def _unheard(self, waiting: Sequence[tuple[Reached, Behind]], now: int) -> list[Unheard]:

@@ -21,8 +21,9 @@ from notifications.shards import new_token
 from notifications.worker import LEAVE_S, PushWorker
 from whatsapp.infra.postgres import open_pool
 
-#: Of the database of accounts; each batch asks it a few times.
+#: Of the database of accounts; each batch asks it a few times. Calls have their own: they would stand behind all of that.
 CONNECTIONS: Final = 4
+FOR_CALLS: Final = 2
 
 
 class Running:
@@ -33,8 +34,10 @@ class Running:
     async def open(self) -> Running:
         here = self._here
         self._pool = open_pool(settings.DATABASE_URL, low=0, high=CONNECTIONS)
+        self._calls = open_pool(settings.DATABASE_URL, low=1, high=FOR_CALLS)
         await self._pool.open(wait=False)
-        policy = Policy(here.store, here.hot, self._pool)
+        await self._calls.open(wait=False)
+        policy = Policy(here.store, here.hot, self._pool, self._calls)
         self._dispatch = Dispatch(self._pool, open_senders(settings.PUSH_APPS), here.hot)
         self.worker = PushWorker(here.hot, policy.plan, self._dispatch.deliver, policy.calls)
         due = Due(here.hot, self._pool, submit)
@@ -51,6 +54,7 @@ class Running:
             task.cancel()
         await self._dispatch.close()
         await self._pool.close(timeout=1)
+        await self._calls.close(timeout=1)
 
     def take(self, shard: int, token: str) -> bool:
         """Work on a shard from now on, if ``token`` was left for it. Does not wait for that work."""

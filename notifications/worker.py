@@ -35,6 +35,7 @@ from notifications.shards import (
     new_token,
 )
 from whatsapp.infra import clock, faults, metrics
+from whatsapp.infra.batcher import AskBatcher
 from whatsapp.infra.hot import Hot
 from whatsapp.infra.valkey import HotUnavailable
 
@@ -91,6 +92,8 @@ class PushWorker:
         self._hot = hot
         self._plan = plan
         self._plan_calls = calls
+        # One plan of calls at a time, of all that have come meanwhile: its servers have most to do when many ring.
+        self._calls: AskBatcher[str] = AskBatcher(self._planned_calls, BATCH)
         self._deliver = deliver
         self._take, self._claim, self._finish, self._end, self._give_back, self._orphan = map(
             hot.script, (TAKE, CLAIM, FINISH, END, GIVE_BACK, ORPHAN)
@@ -292,7 +295,8 @@ class PushWorker:
         self._calling.update(claimed)
         again = dict.fromkeys(claimed, clock.now_ms())
         try:
-            pushes = await self._plan_calls(list(claimed), clock.now_ms())
+            plans = await asyncio.gather(*map(self._calls.ask, claimed))
+            pushes = [one for plan in plans for one in plan]
             if pushes:
                 await self._deliver(pushes, lambda _user, _at: None)
         except AWAY as error:
@@ -303,6 +307,20 @@ class PushWorker:
         finally:
             self._calling.difference_update(claimed)
         await self._done(claimed, again)
+
+    async def _planned_calls(self, users: Sequence[str]) -> list[list[Planned]]:
+        """What each is to be sent, in their order. Who cannot be planned is alone with that."""
+        found: dict[str, list[Planned]] = {user: [] for user in users}
+        try:
+            for one in await self._plan_calls(users, clock.now_ms()):
+                found[one.target.user].append(one)
+        except AWAY:
+            raise
+        except Exception:
+            if len(users) > 1:
+                return [(await self._planned_calls([user]))[0] for user in users]
+            log.exception("what rings for a user cannot be planned")
+        return [found[user] for user in users]
 
     async def _send(self, pushes: Sequence[Planned], left: dict[str, Claim], again: dict[str, int]) -> None:
         """Who is done is taken out of ``left`` now and then, and at last not."""

@@ -355,6 +355,55 @@ async def test_a_call_does_not_wait_for_what_its_user_is_being_sent(
     await until(lambda: not crowd.due(), "all of it is done")
 
 
+class Gathered(Ringing):
+    """Plans of calls wait; some users cannot be planned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plans: list[Sequence[str]] = []
+        self.may_plan = asyncio.Event()
+
+    async def calls(self, users: Sequence[str], now: int) -> list[Planned]:
+        self.plans.append(list(users))
+        await self.may_plan.wait()
+        if self.broken.intersection(users):
+            raise ValueError("a user that cannot be planned")
+        return await super().calls(users, now)
+
+
+async def test_calls_that_come_while_others_are_planned_are_planned_together(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    office, due = Gathered(), await crowd.reporter()
+    worker = await crowd.worker(office)
+    running(worker)
+    first = await _due(crowd, due, wait_ms=URGENT_MS)
+    await until(lambda: office.plans == [first], "the first is being planned")
+    others: list[str] = []
+    while len(others) < 5:  # one after the other: a claim each
+        others += await _due(crowd, due, wait_ms=URGENT_MS)
+        known = {*first, *others}
+        await until(lambda known=known: worker._calling == known, "it is claimed")
+    office.may_plan.set()
+    await until(lambda: sorted(office.rung) == sorted(first + others), "all ring")
+    assert [sorted(plan) for plan in office.plans] == [first, sorted(others)]
+    office.may.set()
+    await until(lambda: not crowd.due(), "all of it is done")
+
+
+async def test_a_call_that_cannot_be_planned_holds_up_no_other(
+    crowd: Crowd, running: Callable[[PushWorker], None]
+) -> None:
+    office, due = Gathered(), await crowd.reporter()
+    office.may_plan.set()
+    running(await crowd.worker(office))
+    users = [new_id() for _ in range(4)]
+    office.broken = {users[1]}
+    await due.write(dict.fromkeys(users, clock.now_ms() + URGENT_MS))
+    await until(lambda: len(office.rung) == 3, "the others ring")
+    assert set(office.rung) == {users[0], users[2], users[3]}
+
+
 class Dying(Ringing):
     """Is with the provider with a call when its process dies."""
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from psycopg_pool import PoolTimeout
 
 from notifications.due import URGENT_MS
 from notifications.keys import collapse_key
+from notifications.policy import Policy
 from notifications.rings import MOST, MOST_OVER, OVER_MS, Ring, Rings, ring_key, rings
 from notifications.senders.interface import Urgency
 from tests.contract.people import new_id
 from tests.notifications.world import Phone, World
+from whatsapp.infra.postgres import open_pool
 
 RING_MS = 45_000
 
@@ -236,3 +240,20 @@ async def test_twin_what_has_ended_is_forgotten_at_once(
     off("ring_ends")
     await _one_call_behind_another(world, ann, bob, calls, hung_up)
     assert [push.urgency for push in bob.new()] == [Urgency.CALL], "the device shows the first one for ever"
+
+
+async def test_a_call_is_planned_while_batches_have_every_connection(
+    world: World, ann: Phone, bob: Phone, calls: Rings
+) -> None:
+    await calls.ring(bob.user, call(world, ann), world.now)
+    own = open_pool(world.url, low=1, high=2)
+    await own.open(wait=True)
+    policy = Policy(world.store, world.hot, world.pool, own)
+    async with AsyncExitStack() as batches:
+        for _ in range(world.pool.max_size):
+            await batches.enter_async_context(world.pool.connection())
+        (push,) = await policy.calls([bob.user], world.now)
+        assert push.push.urgency is Urgency.CALL
+        with pytest.raises(PoolTimeout):  # its twin: connections of all
+            await Policy(world.store, world.hot, world.pool).calls([bob.user], world.now)
+    await own.close()
