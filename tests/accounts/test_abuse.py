@@ -126,8 +126,8 @@ def test_strangers_of_a_day_are_limited_and_those_who_answered_are_none() -> Non
     for person, replies in ((ann, 20), (bob, 0)):
         seen(person, at=hour_ago, sets={"strangers": ids(60), "replies": ids(replies)})
     abuse.judge()
-    # 60 strangers of each, of ann's 20 have answered: 40 are left, and 50 are too many. Both are far from it: what is counted once
-    # each is an estimate, of 60 often 59.
+    # 60 strangers of each, of ann's 20 have answered: 40 are left, and 50 are too many. Both are far from it: what is counted
+    # once each is an estimate, of 60 often 59.
     assert history(bob)[0] == ("strangers_day", "limit")
     assert history(ann) == ([] if hour_ago < now_ms() - 2 * HOUR_MS else [("strangers_hour", "slow_down")])
 
