@@ -91,7 +91,7 @@ class ReportOutput(serializers.Serializer):
     blocked = serializers.BooleanField(
         help_text="whether `block` was asked for and done; a full list takes no more"
     )
-    left = serializers.BooleanField()
+    left = serializers.BooleanField(help_text="whether `leave` was asked for and done")
 
 
 _SENT: Final = {

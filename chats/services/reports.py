@@ -21,6 +21,7 @@ from accounts.services.blocks import block
 from chats.services.evidence import Copy, judge, overall
 from delivery.attachments import media_of
 from delivery.roster import was_member
+from delivery.store.interface import Unavailable
 from delivery.store.sync import store
 from delivery.store.values import Conversation
 from groups import selectors as groups
@@ -64,8 +65,8 @@ def report(*, account: Account, device_id: str, new: New) -> Made:
     """Store a report and note it with the case of its subject; then block and leave, as asked.
 
     Raises :class:`Refused`: ``bad_request`` (oneself, or fields that do not belong together), ``not_found`` (also for what the
-    reporter was not sent), ``gone`` (the file), ``too_large``, ``rate_limited``. Who cannot be blocked, for the list is full, is
-    reported all the same.
+    reporter was not sent), ``gone`` (the file), ``too_large``, ``rate_limited``; and ``Unavailable`` of the log, before anything
+    is stored. Who cannot be blocked, because the list is full or the log is away, is reported all the same.
     """
     now = now_ms()
     _count(account, now)
@@ -89,9 +90,7 @@ def report(*, account: Account, device_id: str, new: New) -> Made:
         made = _store(account, accused, new, verdicts, now)
     REPORTS.add(made.kind, made.category, made.verdict or "none")
     blocked = new.block and _block(account, accused, device_id)
-    if new.leave:
-        leave(account=account, group_id=new.conversation_id)
-    return Made(made.pk, blocked, new.leave)
+    return Made(made.pk, blocked, new.leave and _leave(account, new.conversation_id))
 
 
 def _count(account: Account, now: int) -> None:
@@ -219,6 +218,14 @@ def _block(account: Account, accused: uuid.UUID | None, device_id: str) -> bool:
     assert accused is not None
     try:
         block(owner=account, user_id=accused, device_id=device_id)
-    except Refused:
+    except (Refused, Unavailable):
+        return False
+    return True
+
+
+def _leave(account: Account, group_id: uuid.UUID) -> bool:
+    try:
+        leave(account=account, group_id=group_id)
+    except (Refused, Unavailable):
         return False
     return True
