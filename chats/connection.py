@@ -181,6 +181,7 @@ class Connection:
         closed: None."""
         gateway = self.gateway
         ban: tuple[int | None, str] = (None, "")
+        asked_at = asyncio.get_running_loop().time()
         try:
             asked = Opening(access.user_id, access.device_id, access.issued_at, news)
             verdict, told, limits = await gateway.opening.ask(asked)
@@ -193,7 +194,7 @@ class Connection:
             return None
         if verdict == "ok":
             if self.session is not None:
-                gateway.own_limits.apply(self.session, limits)
+                gateway.own_limits.apply(self.session, limits, asked_at)
             return told
         if verdict == "banned":
             refused = banned(ban[0], appeals.url(ban[1]))

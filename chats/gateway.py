@@ -196,6 +196,7 @@ class Gateway:
     async def _judge(self, sessions: Any) -> list[str]:
         """What the check of the living sessions asks. It ends whom it must; the banned are told before why, and the others have
         the limits that they should have."""
+        asked_at = asyncio.get_running_loop().time()
         found = await self._identify(sessions)
         for (user, device, _), (verdict, limits) in zip(sessions, found, strict=True):
             session = self.node.hub.get(user, device)
@@ -204,7 +205,7 @@ class Gateway:
             if verdict == "banned":
                 tell_banned(session, *await self.ban_of(user, device))
             else:
-                self.own_limits.apply(session, limits)
+                self.own_limits.apply(session, limits, asked_at)
         return [standing.verdict for standing in found]
 
     async def ban_of(self, user: str, device: str) -> tuple[int | None, str]:
