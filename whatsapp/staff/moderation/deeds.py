@@ -31,7 +31,8 @@ def to_case(case_id: uuid.UUID) -> HttpResponse:
 
 
 def _said(request: HttpRequest, name: str) -> str:
-    return " ".join(request.POST.get(name, "").split())[:MOST_WORDS]
+    """No text of PostgreSQL's holds a NUL."""
+    return " ".join(request.POST.get(name, "").replace("\0", " ").split())[:MOST_WORDS]
 
 
 def _told(deed: _Deed) -> _Deed:
