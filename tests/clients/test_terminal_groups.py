@@ -136,7 +136,14 @@ async def test_a_plain_member_is_offered_only_what_a_member_may():
         await info(d)
         await d.sees("All may write; only admins may edit")
         allowed = {str(b.id): not b.disabled for b in d.app.screen.query(Button)}
-        assert allowed == {"edit": False, "add": False, "invite": False, "timer": False, "leave": True}
+        assert allowed == {
+            "edit": False,
+            "add": False,
+            "invite": False,
+            "timer": False,
+            "report": True,
+            "leave": True,
+        }
         await d.pilot.press("e", "a", "i")
         assert d.app.screen.query_one("#members", OptionList)
         await choose(d, "Ann Lee")

@@ -24,9 +24,6 @@ _FILE = re.compile(r"/media/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/conten
 class Reporting(FrankedMessages):
     """The part of a :class:`Client` that reports."""
 
-    async def blocks(self) -> list[str]:
-        raise NotImplementedError
-
     async def report(
         self, conversation_id: str, category: str, *, kind: str = "message", message_ids: Sequence[str] = (), user_id: str = "",
         media_id: str = "", invite_code: str = "", note: str = "", block: bool = False, leave: bool = False,
@@ -61,7 +58,8 @@ class Reporting(FrankedMessages):
                 self._chats.block(blocked, True)
             else:  # whoever sent that file
                 with contextlib.suppress(ClientError):
-                    await self.blocks()
+                    for one in await self.rest.items("/blocks"):
+                        self._chats.block(str(one["userId"]), True)
         return str(answer["reportId"])
 
 
