@@ -67,7 +67,7 @@ class _Call(threading.Thread):
             self.found = found if isinstance(found, dict) else None
         except NoAnswer as error:
             self.why = str(error)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as error:
             self.why = type(error).__name__
         finally:
             _AT_ONCE.release()

@@ -431,6 +431,8 @@ def test_a_service_for_risks(service: Service, settings: Any) -> None:
     for nonsense in ("90", True, -1, 101, None):
         service.answer = lambda fields, score=nonsense: (200, {"score": score})
         assert_problem(ask(phone), "unavailable", 503)
+    service.answer = lambda fields: (200, b"[" * 60_000)  # deeper than anybody reads
+    assert_problem(ask(phone), "unavailable", 503)
 
 
 # -- pumping ----------------------------------------------------------------------------------------------------------------
