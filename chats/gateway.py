@@ -14,7 +14,7 @@ import resource
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast, get_args
 
 import psycopg
 from django.conf import settings
@@ -78,6 +78,10 @@ class Peer(Protocol):
     def tell_reconnect(self, after_ms: int, reason: str) -> None: ...
 
     def close(self, code: int, reason: str) -> None: ...
+
+
+#: Processes of the next version say more, which no frame of ours can hold.
+_NOTICES: Final = frozenset(get_args(frames.NoticeKind))
 
 
 class Gateway:
@@ -273,6 +277,7 @@ class Gateway:
                 sessions.end(session, CLOSE_OF["unlinked" if unlinked else "revoked"], str(kind))
             elif (
                 kind == "notice"
+                and event["kind"] in _NOTICES
                 and session.state >= 1
                 and event.get("but") != session.device
                 and event.get("only", session.device) == session.device
