@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 from devtools import environment, record, sealed, sealed_base, unprivileged
 from devtools.errors import DevError
 from devtools.file_copies import DAY_S, Copies, Swept
-from devtools.keyring import Keyring, Period, stamp
+from devtools.keyring import Keyring, Period, stamp, write_json
 from devtools.node_archive import Archive, Keeper
 from devtools.node_archive import parse_time as parse_time
 from devtools.paths import DataFolder
@@ -106,7 +106,7 @@ class Vault:
         if by and by != ring.id:
             raise DevError(f"the keys in {keys} are not those of {root}")
         if make and not by:
-            record.write_json(root / "sealed.json", {"keyring": ring.id})
+            write_json(root / "sealed.json", {"keyring": ring.id})
         return cls(root, ring)
 
     def bases(self) -> list[Base]:
@@ -313,7 +313,7 @@ def end(vault: Vault, gone: Iterable[Base]) -> int:
                 shutil.rmtree(base.folder)
         if not left:
             if vault.ring:
-                shutil.rmtree(vault.ring.receiving(generation.name), ignore_errors=True)
+                _forget_received(vault.ring.receiving(generation.name))
             shutil.rmtree(generation)
             continue
         first = str(left[0].about.get("firstWal", ""))
@@ -333,6 +333,13 @@ def _destroy_keys(ring: Keyring, generation: Path, left: list[Base]) -> None:
         known = known[: numbers[0]] if numbers else []
     for period in known:
         ring.destroy(period)
+
+
+def _forget_received(folder: Path) -> None:
+    """The end of a log lies there in the clear."""
+    for segment in folder.iterdir() if folder.is_dir() else ():
+        sealed.shred(segment)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def shred_before(vault: Vault, before: float) -> int:

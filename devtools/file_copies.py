@@ -76,29 +76,42 @@ class Copies:
         return number + self._add(source, batch)
 
     def _add(self, source: Path, batch: dict[bytes, str]) -> int:
+        """All of them are on disk before one appears at its place."""
         if not batch:
             return 0
-        number = 0
+        written: dict[Path, Path] = {}
         with self._keys.lock():
             # Somebody else has been here while we waited.
             batch = {place: name for place, name in batch.items() if not self._path(place).exists()}
-            for place, key in self._keys.add(batch, time.time()).items():
-                number += self._copy(source / batch[place], batch[place], place, key)
-        return number
+            try:
+                for place, key in self._keys.add(batch, time.time()).items():
+                    target = self._path(place)
+                    draft = target.with_name(f".{target.name}.{os.getpid()}")
+                    written[draft] = target
+                    if not self._copy(source / batch[place], batch[place], draft, place, key):
+                        del written[draft]
+                if written:
+                    sealed.sync_disk(self.root)
+                for draft, target in written.items():
+                    draft.replace(target)
+            finally:
+                for draft in written:
+                    draft.unlink(missing_ok=True)
+        return len(written)
 
-    def _copy(self, file: Path, name: str, place: bytes, key: Key) -> bool:
+    def _copy(self, file: Path, name: str, draft: Path, place: bytes, key: Key) -> bool:
         try:
             opened = file.open("rb")
         except FileNotFoundError:
             return False  # deleted meanwhile; a sweep ends its key
-        with opened, Draft(self._path(place)) as draft:
-            sealer = Sealer(draft.file, key, _bound(place))
+        draft.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with opened, open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:
+            sealer = Sealer(target, key, _bound(place))
             encoded = name.encode()
             sealer.write(_HEAD.pack(len(encoded), os.fstat(opened.fileno()).st_mtime_ns) + encoded)
             while data := opened.read(sealed.CHUNK):
                 sealer.write(data)
             sealer.finish()
-            draft.keep()
         return True
 
     def take_over(self, plain: Path) -> int:

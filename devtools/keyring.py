@@ -73,11 +73,13 @@ class Keyring:
         root = root.resolve()
         if (root / "keyring.json").exists():
             return cls.open(root)
-        if root.exists() and any(root.iterdir()):
+        if root.exists() and any(
+            entry.name != "lost+found" for entry in root.iterdir()
+        ):  # of a disk of its own
             raise DevError(f"{root} is no keyring and not empty: name an empty folder for new keys")
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         root.chmod(0o700)
-        _write(root / "keyring.json", {"id": secrets.token_hex(16), "names": secrets.token_hex(32)})
+        write_json(root / "keyring.json", {"id": secrets.token_hex(16), "names": secrets.token_hex(32)})
         return cls.open(root)
 
     def receiving(self, generation: str) -> Path:
@@ -99,7 +101,7 @@ class Keyring:
         file = self.root / "periods" / generation / f"{stamp(began)}-{key.id.hex()}.json"
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_folder(file.parent.parent)
-        _write(
+        write_json(
             file,
             {"id": key.id.hex(), "generation": generation, "beganAt": began, "key": key.secret.hex()},
         )
@@ -169,7 +171,8 @@ def _read(file: Path) -> Period | None:
         return None
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """It is on disk when this returns."""
     with Draft(file) as draft:
         draft.file.write(json.dumps(content).encode())
         draft.keep()

@@ -20,7 +20,7 @@ from devtools.node_archive import Archive
 from devtools.paths import REPO, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child
-from devtools.segments import UNOPENED
+from devtools.segments import SUFFIX, UNOPENED
 
 #: Of files that cannot be opened so many are named.
 SHOWN = 5
@@ -159,10 +159,14 @@ def _command(vault: Vault, base: Base, spool: Path) -> str:
         # The newest segment is still being written when the server goes.
         return f"cp {_quoted(wal)}/%f %p 2>/dev/null || cp {_quoted(wal)}/%f.partial %p"
     spool.mkdir(mode=0o700)
+    # Python is started for what is there; most of what PostgreSQL asks for is not.
+    there = [f"{_quoted(wal)}/%f{SUFFIX}"]
+    for folder in (wal, vault.ring.receiving(base.generation.name)):
+        there += [f"{_quoted(folder)}/%f", f"{_quoted(folder)}/%f.partial"]
     return (
-        f"mv {_quoted(spool)}/%f %p 2>/dev/null || PYTHONPATH={_quoted(REPO)} {_quoted(Path(sys.executable))} "
-        f"-m devtools.segments --vault {_quoted(vault.root)} --keys {_quoted(vault.ring.root)} "
-        f"--generation {base.generation.name} --spool {_quoted(spool)} %f %p"
+        f"mv {_quoted(spool)}/%f %p 2>/dev/null || {{ {{ {' || '.join(f'test -e {path}' for path in there)}; }} && "
+        f"PYTHONPATH={_quoted(REPO)} {_quoted(Path(sys.executable))} -m devtools.segments --vault {_quoted(vault.root)} "
+        f"--keys {_quoted(vault.ring.root)} --generation {base.generation.name} --spool {_quoted(spool)} %f %p; }}"
     )
 
 

@@ -15,6 +15,7 @@ that was changed, cut, or put together out of two. Why so: docs/adr/0160.
 
 from __future__ import annotations
 
+import ctypes
 import hmac
 import os
 import secrets
@@ -28,6 +29,7 @@ MAGIC = b"wbackup1"
 CHUNK = 65_536  # bytes of the file in a chunk
 TAG = 16  # bytes that each chunk is longer
 KEY = 32
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _HEADER = struct.Struct(">8s16s32s")
 
 
@@ -169,9 +171,7 @@ class Draft:
 
     def __enter__(self) -> Draft:
         self._target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.file: BinaryIO = open(
-            os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=1 << 20
-        )
+        self.file: BinaryIO = open(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         return self
 
     def keep(self) -> None:
@@ -192,6 +192,16 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_disk(folder: Path) -> None:
+    """All that was written to the file system of a folder is on disk: many files cost no more than one."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _LIBC.syncfs(handle):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
     finally:
         os.close(handle)
 

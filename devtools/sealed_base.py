@@ -14,7 +14,7 @@ from devtools.errors import DevError
 from devtools.sealed import Draft, Key, Opened, Sealer
 
 NAME = "data.sealed"
-_BUFFER = 1 << 20
+_BUFFER = 1 << 16  # larger ones are memory that is given back each time
 
 
 def bound(folder: Path, about: Mapping[str, Any]) -> str:

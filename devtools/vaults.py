@@ -53,10 +53,11 @@ def chosen(args: argparse.Namespace) -> Path | None:
     return Path(args.backup_keys).resolve() if args.backup_keys else None
 
 
-def _vault(args: argparse.Namespace) -> backups_of.Vault:
+def _vault(args: argparse.Namespace, *, make: bool = False) -> backups_of.Vault:
     if not args.vault:
         raise DevError("say which folder has the backups: --to DIR, or --from DIR", code=2)
-    return backups_of.Vault.of(Path(args.vault), chosen(args))
+    keys = chosen(args)
+    return backups_of.Vault.of(Path(args.vault), keys, make=make and keys is not None)
 
 
 def _in_venv(vault: backups_of.Vault) -> None:
@@ -74,7 +75,7 @@ def backup(args: argparse.Namespace) -> int:
         raise DevError(f"nothing runs (data folder {data.root}); start it with ./dev up{record.words(data)}")
     if "postgres" not in state["processes"]:
         raise DevError("its PostgreSQL is an external one: back that up where it runs (docs/backup.md)")
-    vault = _vault(args)
+    vault = _vault(args, make=True)
     _in_venv(vault)
     server = backups_of.server_of(data, urlsplit(state["urls"]["database"]).port)
     made = backups_of.take(vault, data, server)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from devtools import backup, cli, restoring, sealed, sealed_base
+from devtools import archiver, backup, cli, restoring, running, sealed, sealed_base
 from devtools.backup import Vault
 from devtools.errors import DevError
 from devtools.keyring import Keyring
@@ -259,6 +261,49 @@ def test_keys_and_vaults_that_do_not_belong_together_are_told(kept: Kept, tmp_pa
     (tmp_path / "full" / "x").touch()
     with pytest.raises(DevError, match="not empty"):
         Vault.of(tmp_path / "new", tmp_path / "full", make=True)
+
+
+def test_up_tells_what_is_not_sealed_and_refuses_keys_that_would_be_lost_with_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = DataFolder(tmp_path / "data")
+    data.create()
+
+    def up(*words: str) -> argparse.Namespace:
+        return cli.parser().parse_args(["up", "--backups", str(tmp_path / "vault"), *words])
+
+    assert running._keys(up(), data) is None
+    assert "are not encrypted; --backup-keys KEYS seals them" in capsys.readouterr().err
+    with pytest.raises(DevError, match="would be lost with it"):
+        running._keys(up("--backup-keys", str(data.root / "keys")), data)
+    assert not (tmp_path / "vault").exists(), "what is refused has changed nothing"
+    assert (
+        running._keys(up("--backup-keys", str(tmp_path / "keys"), "--cassandra"), data) == tmp_path / "keys"
+    )
+    told = capsys.readouterr().err
+    assert "is on one disk with" in told
+    assert "nodes are not sealed" in told
+    with pytest.raises(DevError, match="say where its keys are"):
+        running._keys(up(), data)
+
+
+def test_nobody_who_was_erased_is_forgotten_behind_a_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restored database knows fewer of them than the file."""
+    known = iter([["b", "a"], ["c"]])
+
+    def manage(words: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        assert words[1:4] == ["manage.py", "erase_again", "--write"]
+        Path(words[4]).write_text("".join(f"{one}\n" for one in next(known)))
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", manage)
+    file = tmp_path / "erased"
+    archiver._write_erased(file)
+    archiver._write_erased(file)
+    assert file.read_text().split() == ["a", "b", "c"]
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_the_command_line_shows_and_shreds(
