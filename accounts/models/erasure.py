@@ -32,7 +32,9 @@ class Erasure(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["next_at"], condition=~models.Q(state="done"), name="accounts_erasure_next")
+            models.Index(fields=["next_at"], condition=~models.Q(state="done"), name="accounts_erasure_next"),
+            # A list of the staff, the newest first (``whatsapp/staff/admins/erasures.py``).
+            models.Index(fields=["state", "-id"], name="accounts_erasure_state"),
         ]
 
     def __str__(self) -> str:

@@ -56,6 +56,11 @@ class Sanction(models.Model):
             models.Index(
                 fields=["appeal_at"], condition=models.Q(appeal="asked"), name="accounts_sanction_appeals"
             ),
+            # Lists of the staff, the newest first (``whatsapp/staff/admins/sanctions.py``).
+            models.Index(fields=["kind", "-id"], name="accounts_sanction_kind"),
+            models.Index(
+                fields=["appeal", "-id"], condition=~models.Q(appeal=""), name="accounts_sanction_by_appeal"
+            ),
             models.Index(
                 fields=["until"],
                 condition=models.Q(ended_at__isnull=True, until__isnull=False),

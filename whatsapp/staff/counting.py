@@ -87,8 +87,12 @@ class BoundedPaginator(Paginator):
         return min(super().num_pages, MAX_PAGES)
 
     @property
-    def number(self) -> Number:
-        return Number(self.count, self.count <= EXACT)
+    def number(self) -> str:
+        """For people. Of what is filtered nobody knows more than that it is more."""
+        queryset: Any = self.object_list
+        if self.count > EXACT and queryset.query.where:
+            return f"more than {EXACT:,}"
+        return str(Number(self.count, self.count <= EXACT))
 
     @property
     def reach(self) -> int:

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from whatsapp.staff.admins.base import ReadOnlyAdmin
+from whatsapp.staff.admins.filters import ActionFilter
 from whatsapp.staff.models import AuditRecord
 from whatsapp.staff.times import NONE, when
 
@@ -19,7 +20,8 @@ from whatsapp.staff.times import NONE, when
 @admin.register(AuditRecord)
 class AuditRecordAdmin(ReadOnlyAdmin):
     list_display = ("place", "written", "by", "action", "what", "about", "said")
-    list_filter = ("action",)
+    list_filter = (ActionFilter,)
+    sortable_by = ("place",)
     ordering = ("-id",)
     search_fields = ("=object_id",)
     search_help_text = "The id of the object"

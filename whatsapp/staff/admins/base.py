@@ -18,6 +18,7 @@ from unfold.views import ChangeList
 
 from whatsapp.staff import audit, confirm
 from whatsapp.staff.counting import BoundedPaginator
+from whatsapp.staff.times import NONE
 
 #: What became of a deed: whether it changed anything, or a text for who pressed the button, such as that it waits now.
 Done = bool | str
@@ -29,6 +30,10 @@ class BoundedChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.full_result_count = self.result_count
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """An address that asks for an order which the heading does not offer gets none: it would sort the whole table."""
+        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
 
 
 class RecordedAdmin(ModelAdmin):
@@ -64,6 +69,7 @@ class ReadOnlyAdmin(RecordedAdmin):
     list_max_show_all = 0
     list_disable_select_all = True
     list_fullwidth = True
+    empty_value_display = NONE
     actions: Any = ()
     #: What an empty list means, if it is not searched or filtered.
     empty_title = "Nothing here"

@@ -68,11 +68,11 @@ def waiting_stores(row: Erasure) -> list[str]:
 
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
-    list_display = ("number", "user_shown", "state_shown", "step", "asked", "age", "waits_for", "tries")
+    list_display = ("number", "user_shown", "state_shown", "step", "age", "waits_for", "tries")
     list_display_links = ("number",)
     list_filter = ("state", TroubleFilter)
     search_fields = ("user",)  # what is searched is in get_search_results: fields that have an index
-    search_help_text = "The id of a user whose erasure is not done, or the number of an erasure"
+    search_help_text = "The id of a user, or a number"
     ordering = ("-id",)
     empty_title = "No account has ended"
     empty_text = (
@@ -120,22 +120,24 @@ class ErasureAdmin(ReadOnlyAdmin):
         return labels + format_html(" {}", state_label("late")) if late else labels
 
     @display(description="Step")
-    def step(self, row: Erasure) -> str:
+    def step(self, row: Erasure) -> SafeString | str:
         if row.state in (State.SOFT, State.DONE):
             return NONE
         every = len(stores.all_stores())
-        return f"{every - len(waiting_stores(row))} of {every} stores"
+        done = every - len(waiting_stores(row))
+        return format_html('<span class="staff-nowrap">{} of {} stores</span>', done, every)
 
     @display(description="Asked", ordering="id")
     def asked(self, row: Erasure) -> str:
         return when(row.asked_at)
 
     @display(description="Age")
-    def age(self, row: Erasure) -> str:
+    def age(self, row: Erasure) -> SafeString:
         """Against the days of the policy."""
         end = row.finished_at or now_ms()
         days, most = (end - row.asked_at) // DAY_MS, (row.due_at - row.asked_at) // DAY_MS
-        return f"took {days} of {most} days" if row.state == State.DONE else f"day {days} of {most}"
+        said = f"took {days} of {most} days" if row.state == State.DONE else f"day {days} of {most}"
+        return format_html('<span class="staff-nowrap">{}</span>', said)
 
     @display(description="Waits for")
     def waits_for(self, row: Erasure) -> SafeString | str:

@@ -58,11 +58,11 @@ class LawfulRequestAdmin(ReadOnlyAdmin):
             {"fields": (("reference", "state_shown"), "authority", "legal_basis", "users_shown", ("from_shown", "until_shown"))},
         ),
         ("By whom", {"fields": (("asked", "asked_by"), ("approved", "approved_by"), ("fetched", "fetched_by"))}),
-        ("File", {"fields": (("size_shown", "expires"), "sha256")}),
+        ("File", {"fields": (("size_shown", "expires"), "hash_shown")}),
     )  # fmt: skip
     readonly_fields = (
         "reference", "state_shown", "authority", "legal_basis", "users_shown", "from_shown", "until_shown", "asked", "asked_by",
-        "approved", "approved_by", "fetched", "fetched_by", "size_shown", "expires", "sha256",
+        "approved", "approved_by", "fetched", "fetched_by", "size_shown", "expires", "hash_shown",
     )  # fmt: skip
 
     def get_search_results(
@@ -112,6 +112,12 @@ class LawfulRequestAdmin(ReadOnlyAdmin):
     @display(description="Size")
     def size_shown(self, row: LawfulRequest) -> str:
         return size(row.size) if row.size else NONE
+
+    @display(description="SHA-256")
+    def hash_shown(self, row: LawfulRequest) -> SafeString | str:
+        return (
+            format_html('<span class="staff-mono staff-hash">{}</span>', row.sha256) if row.sha256 else NONE
+        )
 
     @display(description="Gone")
     def expires(self, row: LawfulRequest) -> str:

@@ -44,6 +44,7 @@ class LimitOverrideAdmin(ReadOnlyAdmin):
     search_fields = ("subject", "name")
     search_help_text = "The id of a user, the name of a class, or a limit"
     ordering = ("-pk",)
+    sortable_by = ("name", "value_shown", "ends")
     actions = ("clear_chosen",)
     actions_list = ("set_for_class",)
     actions_detail = ("clear",)

@@ -88,7 +88,7 @@ class SanctionInline(TabularInline):
 class SanctionAdmin(ReadOnlyAdmin):
     list_display = ("kind_shown", "reason", "user", "state", "imposed", "ends", "appeal_state", "imposed_by")
     list_filter = ("kind", "appeal")
-    list_select_related = ("account",)
+    sortable_by = ("imposed",)
     search_fields = ("account",)  # what is searched is in get_search_results: fields that have an index
     search_help_text = "The id of a user or of a sanction"
     ordering = ("-id",)  # UUIDv7: the newest first, by the primary key
@@ -118,7 +118,7 @@ class SanctionAdmin(ReadOnlyAdmin):
         mine = queryset.filter(account=found)
         return (mine if mine.exists() else queryset.filter(pk=found)), False
 
-    @display(description="Kind", ordering="kind")
+    @display(description="Kind")
     def kind_shown(self, sanction: Sanction) -> str:
         return str(sanction.get_kind_display())
 

@@ -18,6 +18,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from whatsapp.staff import audit, second_factor
 from whatsapp.staff.admins.base import ReadOnlyAdmin, RecordedAdmin
+from whatsapp.staff.admins.filters import StaffFilter
 from whatsapp.staff.forms import ReasonForm
 from whatsapp.staff.models import Authenticator
 from whatsapp.staff.times import when
@@ -119,7 +120,8 @@ class StaffGroupAdmin(_SuperusersChange, DjangoGroupAdmin, RecordedAdmin):
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
     list_display = ("at", "user", "what", "what_on", "shown_message")
-    list_filter = (("user", admin.RelatedOnlyFieldListFilter),)
+    list_filter = (StaffFilter,)
+    sortable_by = ("at",)
     list_select_related = ("user", "content_type")
     ordering = ("-id",)
     search_fields = ("=object_id",)

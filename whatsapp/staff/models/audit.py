@@ -32,7 +32,10 @@ class AuditRecord(models.Model):
     class Meta:
         default_permissions = ("view",)
         verbose_name = "audit record"
-        indexes = [models.Index(fields=["object_id", "-id"], name="staff_audit_object")]
+        indexes = [
+            models.Index(fields=["object_id", "-id"], name="staff_audit_object"),
+            models.Index(fields=["action", "-id"], name="staff_audit_action"),
+        ]
 
     def __str__(self) -> str:
         return f"record {self.seq}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
@@ -29,6 +31,7 @@ _COLOURS = {
         "normal",
         "trusted",
         "done",
+        "here",
     ),
     "info": ("running", "direct", "processing", "stored", "uploading", "mine", "erasing", "searched for"),
     "primary": ("group", "claimed"),
@@ -60,9 +63,20 @@ _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in 
 
 
 @register.simple_tag
+@functools.lru_cache(maxsize=1_000)
 def state_label(state: str) -> SafeString:
     context = {"text": state, "variant": _COLOUR_OF.get(state, "default"), "size": "md"}
     return render_to_string("unfold/helpers/label.html", context)
+
+
+@register.filter
+def menu_title(link: Any, otherwise: Any) -> str:
+    """What the menu calls the page with this address; of a page that is not in the menu ``otherwise``."""
+    for group in settings.UNFOLD["SIDEBAR"]["navigation"]:
+        for item in group["items"]:
+            if link and str(item["link"]) == str(link):
+                return str(item["title"])
+    return str(otherwise)
 
 
 @register.filter
