@@ -28,9 +28,9 @@ from whatsapp.staff.models import AuditRecord
 pytestmark = pytest.mark.usefixtures("db", "valkey_server")
 
 Make = Callable[..., Staff]
-ROWS = 1_500
+ROWS = 600
 #: Of so many rows each rare one is found.
-EACH = 500
+EACH = 200
 SUBJECT = str(uuid.UUID(int=7))
 
 
