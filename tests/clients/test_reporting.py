@@ -46,12 +46,18 @@ async def test_what_its_sender_took_back_is_reported_and_proven(stack: Any) -> N
         key = secrets.token_bytes(32)
         deleted = bob.send_encrypted(conversation, "a threat", key)
         once = bob.send(conversation, "another", viewOnce=True)
-        await eventually(lambda: ann.shown(conversation, once.message_id) is not None)
+        sealed = bob.send_encrypted(conversation, "a third", key, viewOnce=True)
+        await eventually(lambda: ann.shown(conversation, sealed.message_id) is not None)
         ann.read_encrypted(ann.shown(conversation, deleted.message_id).entry, key)
         bob.delete(conversation, deleted.message_id)
         await eventually(lambda: ann.shown(conversation, deleted.message_id).deleted)
         assert ann.open_once(conversation, once.message_id) == b"another"
-        for sent in (deleted, once):
+        with pytest.raises(ValueError):
+            ann.open_once_encrypted(conversation, sealed.message_id, bytes(32))
+        assert ann.open_once_encrypted(conversation, sealed.message_id, key) == b"a third"
+        with pytest.raises(ValueError, match="nothing to open"):
+            ann.open_once_encrypted(conversation, sealed.message_id, key)
+        for sent in (deleted, once, sealed):
             assert ann.shown(conversation, sent.message_id).entry.content is None
             report = await ann.report(conversation, "violence", message_ids=[sent.message_id])
             assert about(stack, report) == ("verified", bob.session.user_id, "")

@@ -72,6 +72,34 @@ class FrankedMessages(Changing):
         self._chats.touch(entry.conversation_id)
         return content
 
+    def open_once_encrypted(
+        self, conversation_id: str, message_id: str, key: bytes, *, required: bool = True
+    ) -> bytes:
+        """As :meth:`open_once`, of a message that is encrypted under ``key``; what proves it stays with the copy for a report.
+        Raises ValueError for another key too, and then it is not opened; :class:`NotFranked`, and ``required``, are those of
+        :meth:`read_encrypted`."""
+        log = self.history[conversation_id].log
+        entry, item = log.message(message_id), log.copy(message_id)
+        if entry is None or item is None or not entry.view_once:
+            raise ValueError("there is nothing to open")
+        body = franking.decrypt(base64.b64decode(item["content"]), key)
+        committed = entry.fields.get("franking")
+        self.open_once(conversation_id, message_id)
+        if committed is None and not required:
+            return franking.unwrap(body)[1] if body[:1] == bytes([franking.FORMAT]) else body
+        if committed is None:
+            raise NotFranked("the message came without a commitment")
+        opened, content = franking.unwrap(body)
+        if not franking.opens(base64.b64decode(committed), opened, content, **_context(entry)):
+            raise NotFranked("the sender has committed to something else")
+        proof = {
+            "frankingKey": _base64(opened),
+            "franking": committed,
+            "frankingTag": entry.fields.get("frankingTag"),
+        }
+        self.database.copies.keep({**item, "content": _base64(content), **proof}, self.database.now_ms())
+        return content
+
     def report_item(self, conversation_id: str, message_id: str) -> Frame:
         """A message as an item of ``POST /reports``: what it says here, and what proves it. Of one that was not encrypted the
         server's log is the witness. Also of one that is to be seen once, and, for a day and as long as this process lives, of
