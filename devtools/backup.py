@@ -41,6 +41,7 @@ from devtools.node_archive import Archive, Keeper
 from devtools.node_archive import parse_time as parse_time
 from devtools.paths import DataFolder
 from devtools.postgres import USER, PostgresServer
+from devtools.processes import is_alive
 from devtools.segments import SUFFIX, Log
 
 SLOT = "whatsapp_archive"
@@ -239,8 +240,16 @@ def _address(server: PostgresServer) -> list[str]:
 
 
 def scratch(data: DataFolder) -> Path:
-    """Where a base backup is in the clear before it is sealed: beside the database, whose size it has."""
+    """Where base backups are in the clear before they are sealed: beside the database, whose size each has."""
     return data.root / "base-backup"
+
+
+def clear_dead(folder: Path) -> None:
+    """Delete what processes that are no more have left half made: ``…-<pid>``."""
+    for draft in folder.glob(".new-*"):
+        number = draft.name.rpartition("-")[2]
+        if not number.isdigit() or not is_alive(int(number)):
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def take(vault: Vault, data: DataFolder, server: PostgresServer) -> Base:
@@ -248,10 +257,15 @@ def take(vault: Vault, data: DataFolder, server: PostgresServer) -> Base:
     generation = vault.generation(data)
     period = _period(vault, generation)
     draft = generation / "base" / f".new-{os.getpid()}"
-    plain = scratch(data) if period else draft / "data"
-    for folder in (draft, plain):
+    beside = scratch(data) / draft.name
+    plain = beside / "data" if period else draft / "data"
+    for folder in (draft, beside):
+        clear_dead(folder.parent)
         shutil.rmtree(folder, ignore_errors=True)
     draft.mkdir(parents=True, mode=0o700)
+    if period:
+        scratch(data).mkdir(exist_ok=True, mode=0o700)
+        beside.mkdir(mode=0o700)
     try:
         began = time.time()
         made = _run(
@@ -276,8 +290,7 @@ def take(vault: Vault, data: DataFolder, server: PostgresServer) -> Base:
         return Base(folder, ended)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        if period:
-            shutil.rmtree(plain, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _period(vault: Vault, generation: Path) -> Period | None:

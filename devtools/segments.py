@@ -83,6 +83,8 @@ class Segments:
         return not self._thread.is_alive()
 
     def run(self) -> None:
+        for draft in self._wal.glob(f".*{SUFFIX}.*"):
+            draft.unlink(missing_ok=True)  # of one that was killed; nobody else seals here
         told = ""
         while True:
             ending = self._ending.is_set()

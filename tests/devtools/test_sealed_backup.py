@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -65,7 +66,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
         one.sql("INSERT INTO note VALUES (5, '')")
         until(one.streamed, "the stream has everything")
         until(lambda: len(list(base.generation.glob("wal/*.sealed"))) >= 3, "what is whole is sealed")
-        assert not backup.scratch(one.data).exists(), "no plain base backup is left beside the data"
+        assert not any(backup.scratch(one.data).iterdir()), "no plain base backup is left beside the data"
         # The same, without keys: what the search for bytes has to find.
         backup.take(Vault(folder / "plain"), one.data, one.server)
         words = tuple(value.encode() for value in json.loads(secrets).values())
@@ -242,6 +243,16 @@ def test_a_segment_that_was_changed_ends_the_restore(kept: Kept, tmp_path: Path)
         restoring.restore(vault, data)
     server = backup.server_of(data)
     assert not server.folder.exists(), "no half of a database"
+
+
+def test_what_dead_processes_have_half_made_goes(tmp_path: Path) -> None:
+    died = subprocess.Popen(["true"])
+    died.wait()
+    dead, own, other = (tmp_path / f".new-{pid}" for pid in (died.pid, os.getpid(), "x"))
+    for draft in (dead, own, other, tmp_path / "20261128T120000"):
+        (draft / "data").mkdir(parents=True)
+    backup.clear_dead(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [own.name, "20261128T120000"]
 
 
 def test_keys_and_vaults_that_do_not_belong_together_are_told(kept: Kept, tmp_path: Path) -> None:

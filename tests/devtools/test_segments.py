@@ -179,6 +179,25 @@ def test_a_segment_that_is_missing_is_told(received: Received) -> None:
     assert received.log().gap(NAMES[2]) == ""
 
 
+def test_a_server_that_cannot_come_here_gets_all_of_it_before(received: Received, tmp_path: Path) -> None:
+    Segments(received.ring, "g", received.wal).poll()
+    (received.receiving / "00000002.history").write_text("1")
+    received.log().fetch_all(tmp_path / "all")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "all").iterdir()} == {
+        **received.content,
+        "00000002.history": b"1",
+    }
+
+
+def test_a_sealer_begins_without_the_halves_of_one_that_was_killed(received: Received) -> None:
+    half = received.wal / f".{NAMES[0]}.sealed.4711"
+    half.write_bytes(b"half")
+    segments = Segments(received.ring, "g", received.wal)
+    segments.start()
+    segments.stop()
+    assert sorted(path.name for path in received.wal.iterdir()) == [f"{name}.sealed" for name in NAMES[:3]]
+
+
 def test_numbers_of_segments() -> None:
     assert NAMES[1:3] == ["0000000100000000000000FF", "000000010000000100000000"]
     assert [number_of(name) for name in NAMES] == [254, 255, 256, 257]
