@@ -172,3 +172,24 @@ def test_where_a_user_is_notified_is_found_by_device_user_and_number(superuser: 
         assert f"pushtarget/{world.bob.device_id}/" not in page, wanted
     assert PushTarget.objects.count() == 2
     assert "pushtarget/" + world.ann.device_id not in superuser.page(path + other.user_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("accounts/limitoverride/", "Other limits"),
+        ("accounts/lawfulrequest/", "For authorities"),
+        ("staff/auditrecord/", "Audit chain"),
+        ("accounts/erasure/", "Erasures"),
+    ],
+)
+def test_a_list_is_called_as_the_menu_calls_it(superuser: Staff, path: str, title: str) -> None:
+    page = superuser.page(f"/admin/{path}")
+    assert re.findall(r'truncate tracking-tight">\s*([^<]*?)\s*</', page) == [title]
+
+
+def test_a_page_says_of_which_list_it_is(superuser: Staff) -> None:
+    override = make_world().override
+    page = superuser.page(f"/admin/accounts/limitoverride/{override.pk}/change/")
+    crumbs = re.findall(r'truncate tracking-tight[^"]*">\s*([^<]*?)\s*</', page)
+    assert crumbs == ["Other limits", f"Messages_per_minute of user {override.subject}"]
