@@ -64,7 +64,7 @@ class AccountStore:
             Block.objects.filter(Q(user=user) | Q(owner=user)),
             IdentityNews.objects.filter(Q(user=user) | Q(about=user)),
             Prekey.objects.filter(device__user=user),
-            _free(ReportedMessage.objects.filter(Q(sender=user) | Q(report__reported=user))),
+            *copies_of(user),
         ):
             if rows.filter(pk__in=list(rows.values_list("pk", flat=True)[:BATCH])).delete()[0]:
                 return now  # there may be more
@@ -89,7 +89,7 @@ class AccountStore:
     def _forget_in_reports(self, user: uuid.UUID, now: int) -> None:
         kept = holds.reports()
         with transaction.atomic():
-            mine = Report.objects.exclude(pk__in=kept)
+            mine = Report.objects.filter(~Q(holds.held("reporter")), ~Q(holds.held("reported")))
             mine.filter(reporter=user).update(reporter=None, note="")
             mine.filter(reported=user).update(reported=None, note="")
             of_held = Exists(kept.filter(case=OuterRef("pk")))
@@ -110,9 +110,11 @@ class AccountStore:
         return leftovers_in_tables(self.name, people, tables)
 
 
-def _free(copies: QuerySet[ReportedMessage]) -> QuerySet[ReportedMessage]:
-    """Those that no hold on another party to their report keeps."""
-    return copies.exclude(pk__in=holds.reported_messages())
+def copies_of(user: uuid.UUID) -> list[QuerySet[ReportedMessage]]:
+    """What the user wrote, and what came with reports about the user, but for what a hold on another party to the report keeps.
+    One after the other: of both at once PostgreSQL reads every report."""
+    free = ReportedMessage.objects.filter(~Exists(holds.reports().filter(pk=OuterRef("report"))))
+    return [free.filter(sender=user), free.filter(report__reported=user)]
 
 
 def _parties_are_held(user: uuid.UUID) -> bool:

@@ -67,6 +67,7 @@ class ReportedMessage(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["report", "position"], name="accounts_reported_message_once")
         ]
+        indexes = [models.Index(fields=["sender"], name="accounts_reported_sender")]
 
     def __str__(self) -> str:
         return f"message {self.position} of report {self.report_id}"

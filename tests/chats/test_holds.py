@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import Q
 
 from accounts import retention as kept
@@ -27,6 +28,7 @@ from accounts.models import (
     Report,
     ReportedMessage,
 )
+from accounts.own_stores import copies_of
 from accounts.services import erasure, evidence, holds, persons
 from accounts.stores import Person as Whose
 from accounts.tasks import drop_photos
@@ -277,3 +279,14 @@ def test_a_report_of_who_is_held_outlives_the_other_one(life: Life, clock: Any, 
     assert run(key)[-1] == Phase.DONE
     found, said = residue(ann)
     assert not found, said
+
+
+def test_copies_of_somebody_are_found_by_an_index(life: Life) -> None:
+    """However many reports there are: an erasure asks for them again and again."""
+    user = uuid.UUID(life.ann.user_id)
+    asked = [*copies_of(user), holds.reported_messages().filter(sender=user)]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for plan in [rows.explain() for rows in asked]:
+            assert "Seq Scan on accounts_report" not in plan, plan
+            assert "accounts_reported" in plan, plan
