@@ -135,12 +135,12 @@ def test_old_base_backups_go_with_the_log_that_only_they_need(folder: Path) -> N
             first.sql("CREATE TABLE IF NOT EXISTS note (number integer)")
             backup.take(first.vault, first.data, first.server)
         until(first.streamed, "the stream has everything")
-        before = sorted(path.name for path in (generation / "wal").iterdir())
+        before = {path.name for path in (generation / "wal").iterdir()}
         assert backup.prune(first.vault, keep=1) == 2
-        after = sorted(path.name for path in (generation / "wal").iterdir())
+        after = {path.name for path in (generation / "wal").iterdir()}  # the next segment may have begun
         assert len(first.vault.bases()) == 1
-        assert after == before[-len(after) :]
-        assert len(after) < len(before)
+        assert before - after
+        assert max(before - after) < min(after)
     finally:
         first.lose()
     restoring.restore(first.vault, DataFolder(folder / "data"))
