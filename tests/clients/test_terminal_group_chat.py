@@ -131,7 +131,7 @@ async def test_a_chat_is_muted_pinned_and_archived_from_the_list():
 
 async def test_what_is_mute_rings_only_for_who_is_mentioned(monkeypatch: pytest.MonkeyPatch):
     rung: list[str] = []
-    monkeypatch.setattr("whatsapp_terminal.app.ALERT_EVERY", 0.0)
+    monkeypatch.setattr("whatsapp_terminal.shell.ALERT_EVERY", 0.0)
     monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))
     fake = sailing()
     fake._chats[G].muted_until = now_ms() + 3_600_000

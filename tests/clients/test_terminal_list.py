@@ -109,7 +109,7 @@ async def test_a_contact_is_named_in_the_list():
 
 async def test_the_bell_rings_for_what_is_not_seen(monkeypatch):
     rung: list[str] = []
-    monkeypatch.setattr("whatsapp_terminal.app.ALERT_EVERY", 0.0)
+    monkeypatch.setattr("whatsapp_terminal.shell.ALERT_EVERY", 0.0)
     monkeypatch.setattr(TerminalApp, "bell", lambda self: rung.append("bell"))
     async with driven() as d:
         await d.open()

@@ -35,6 +35,7 @@ def world() -> World:
     return make_world()
 
 
+@pytest.mark.timeout(400)  # it opens them all
 def test_every_page_opens_for_a_superuser_and_shows_no_contents_no_codes_no_tokens(
     superuser: Staff, world: World
 ) -> None:

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 from textual.widgets import Input
 
-from whatsapp_client import Chat, ClientError
+from whatsapp_client import ClientError
 
-from .backend import Backend
 from .chat_list import HEADS, ChatList
 from .dialogs import JOIN, NEW_GROUP, NameScreen, NewChatScreen
 from .explain import explain
+from .frame import Frame
 from .help_screen import HelpScreen
-from .names import Names
-
-if TYPE_CHECKING:
-    from .app import TerminalApp
-    from .open_chat import OpenChat
-
+from .open_chat import OpenChat
 
 LOOK_AGAIN = 2.0  # seconds until somebody who is not registered is looked for again; it grows
 BACK = 3  # cells at the left of the top line of a narrow window that lead back
 REPLACED = 4409  # the close code when this device connected elsewhere
 
 
-class ActionScreen(Screen[None]):
+class ActionScreen(Frame):
     """The part of the main screen that is asked for something; :class:`ChatScreen` draws and listens."""
 
-    app: TerminalApp
-    client: Backend
-    chats: dict[str, Chat]
-    names: Names
     open: OpenChat | None
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,10 +45,6 @@ class ActionScreen(Screen[None]):
 
     def listen(self) -> None:
         """Start the client and follow what it tells."""
-        raise NotImplementedError
-
-    def stale(self) -> None:
-        """Draw soon."""
         raise NotImplementedError
 
     def action_chat_info(self) -> None:

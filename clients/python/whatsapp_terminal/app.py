@@ -1,9 +1,8 @@
-"""The application: sign in if need be, then the chat; themes, alerts, and what is remembered."""
+"""The application: sign in if need be, then the chat; what is remembered."""
 
 from __future__ import annotations
 
 import pathlib
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
@@ -11,34 +10,27 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from whatsapp_client import ClientError, Session
 
-from . import text, themes
 from .backend import Backend
 from .chat_screen import ChatScreen
-from .chat_style import CONTRAST
 from .commands import ChatCommands
 from .explain import explain
-from .settings import ALERTS, Settings
+from .settings import ALERTS
+from .shell import Shell
 from .signin import Registrar
 from .signin_screen import SignInScreen
 
-ALERT_EVERY = 1.0  # seconds: a hundred messages at once ring once
 
-
-class TerminalApp(App[int]):
+class TerminalApp(Shell):
     """``make``: a client for a session. ``settings_path``: where the settings of a number are."""
 
-    TITLE = "chat"
     COMMANDS: ClassVar[set[type[Any] | Callable[[], type[Any]]]] = App.COMMANDS | {ChatCommands}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+t", "next_theme", "Theme", priority=True, show=False),
         Binding("ctrl+q", "quit", "Leave", priority=True),
     ]
-    CSS = f"Toast {{ max-width: 90%; }}\n{CONTRAST}"
 
     def __init__(
         self,
@@ -50,7 +42,6 @@ class TerminalApp(App[int]):
         to: str = "",
         settings_path: Callable[[str], pathlib.Path | None] = lambda number: None,
     ) -> None:
-        self.settings = Settings()  # before the theme's variables are asked for
         super().__init__()
         self._make = make
         self._registrar = registrar
@@ -58,16 +49,7 @@ class TerminalApp(App[int]):
         self._session = session
         self._to = to
         self._settings_path = settings_path
-        self._path: pathlib.Path | None = None
-        self._shown_title = ""
-        self._alerted = float("-inf")
         self.client: Backend | None = None
-        for theme in themes.OWN:
-            self.register_theme(theme)
-        self.theme = themes.DEFAULT
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return themes.derived(self.current_theme)
 
     # -- life --------------------------------------------------------------------------------------------------
     def on_mount(self) -> None:
@@ -79,10 +61,7 @@ class TerminalApp(App[int]):
             self._sign_in(at_once=bool(self._number))
 
     def _load_settings(self, number: str) -> None:
-        self._path = self._settings_path(number)
-        self.settings = Settings.load(self._path)
-        if self.settings.theme in self.available_themes:
-            self.theme = self.settings.theme
+        self.load_settings(self._settings_path(number))
 
     def _sign_in(self, reason: str = "", *, at_once: bool = False) -> None:
         screen = SignInScreen(self._registrar, self._number, reason=reason, at_once=at_once)
@@ -145,53 +124,7 @@ class TerminalApp(App[int]):
         if screen is not None:
             screen.focus_changed(focused)
 
-    # -- looks and sounds --------------------------------------------------------------------------------------
-    def say(self, words: str, *, severity: SeverityLevel = "information", timeout: float = 6.0) -> None:
-        """A toast; never markup, since others may have chosen the words."""
-        self.notify(text.clean(words), severity=severity, timeout=timeout, markup=False)
-
-    def save_settings(self) -> None:
-        self.settings.save(self._path)
-
-    def watch_theme(self, theme: str) -> None:
-        if self._path is not None and theme != self.settings.theme:
-            self.settings.theme = theme
-            self.settings.save(self._path)
-
-    def action_next_theme(self) -> None:
-        names = [theme.name for theme in themes.OWN]
-        following = names.index(self.theme) + 1 if self.theme in names else 0
-        self.theme = names[following % len(names)]
-        self.say(f"Theme: {self.theme}. More with Ctrl+P.", timeout=2)
-
-    def set_alert(self, alert: str) -> None:
-        self.settings.alert = alert
-        self.settings.save(self._path)
-        self.say(f"New messages: {alert}", timeout=2)
-
-    def alert(self, name: str) -> None:
-        """A message came that is not seen."""
-        now = time.monotonic()
-        if now - self._alerted < ALERT_EVERY:
-            return
-        self._alerted = now
-        if self.settings.alert == "bell":
-            self.bell()
-        elif self.settings.alert == "desktop":
-            # OSC 9, as iTerm2, kitty, WezTerm, foot and others know it; no word of the message itself.
-            self._tell_terminal(f"\x1b]9;New message from {text.cut(text.one_line(name), 40)}\x07")
-
-    def unread_title(self, unread: int) -> None:
-        """The window's title counts the chats with something new."""
-        title = f"({unread}) chat" if unread else "chat"
-        if title != self._shown_title:
-            self._shown_title = title
-            self._tell_terminal(f"\x1b]2;{title}\x07")
-
-    def _tell_terminal(self, sequence: str) -> None:
-        if self._driver is not None and not self.is_headless:
-            self._driver.write(sequence)
-
+    # -- the palette -------------------------------------------------------------------------------------------
     def _chat_commands(self, chat: ChatScreen) -> Iterable[SystemCommand]:
         """For the chat that is open."""
         if chat.open is None:

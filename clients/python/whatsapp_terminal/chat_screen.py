@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -32,11 +31,9 @@ from .names import Names
 from .open_chat import OpenChat
 from .request_bar import RequestBar
 from .rows import muted
+from .shell import Shell
 from .side import Side
 from .work import spawn
-
-if TYPE_CHECKING:
-    from .app import TerminalApp
 
 #: What was refused, by its kind.
 CHANGES = {
@@ -54,7 +51,7 @@ WATCHED = 200
 class ChatScreen(ChatActionScreen):
     """Events of the client in, drawing out. At most thirty times a second, whatever comes."""
 
-    app: TerminalApp
+    app: Shell
     HORIZONTAL_BREAKPOINTS = [
         (0, "-narrow"), (72, "-wide"), (130, "-very-wide"),
     ]  # fmt: skip

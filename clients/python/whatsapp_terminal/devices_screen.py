@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -19,9 +19,7 @@ from . import clock, text
 from .backend import Backend
 from .security_screens import asks_pin
 from .sheets import ChoiceScreen, ConfirmScreen, Sheet, show_options
-
-if TYPE_CHECKING:
-    from .app import TerminalApp
+from .shell import Shell
 
 #: How much of the past a new device is given, in days.
 HISTORY = ((0, "Nothing of the past"), (7, "The last 7 days"), (30, "The last 30 days"))
@@ -40,7 +38,7 @@ def device_news(kind: str, data: dict[str, Any], now: int) -> str:
 
 
 class DevicesScreen(Sheet[None]):
-    app: TerminalApp
+    app: Shell
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("l", "link", show=False)]
 

@@ -34,8 +34,6 @@ class FileActionScreen(MessageActionScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+o", "send_file", "Send a file", show=False, priority=True),
     ]
-    sends: Sends
-    previews: Previews
 
     def begin_files(self) -> None:
         """Go on with what an earlier program has begun."""

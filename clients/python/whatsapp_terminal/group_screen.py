@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -24,10 +24,7 @@ from .invite_screen import InviteScreen
 from .names import Names
 from .new_group import AddScreen, EditScreen, settings_of
 from .sheets import ChoiceScreen, ConfirmScreen, Sheet, show_options
-
-if TYPE_CHECKING:
-    from .app import TerminalApp
-
+from .shell import Shell
 
 #: When messages disappear is to be set.
 TIMER = "timer"
@@ -39,7 +36,7 @@ class GroupScreen(Sheet[str]):
     """Follows its book: what others change is seen as it happens. Dismissed with a conversation to open, :data:`TIMER`,
     :data:`REPORT`, or None. ``find``: from a phone number to the user id."""
 
-    app: TerminalApp
+    app: Shell
 
     HORIZONTAL_BREAKPOINTS = [(0, "-thin"), (46, "-broad")]
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -19,9 +19,7 @@ from whatsapp_client import Invite, JoinRequest
 from . import clock, text
 from .backend import Backend
 from .sheets import ChoiceScreen, ConfirmScreen, Sheet, Tick, show_options
-
-if TYPE_CHECKING:
-    from .app import TerminalApp
+from .shell import Shell
 
 UNITS = {"": 3_600, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 LONGEST = 366 * 86_400  # seconds that the server lets a link live
@@ -126,7 +124,7 @@ class NewInviteScreen(Sheet[Invite]):
 class InviteScreen(Sheet[None]):
     """Open links and requests in one list. For admins."""
 
-    app: TerminalApp
+    app: Shell
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New link", show=False),

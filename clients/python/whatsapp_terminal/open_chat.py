@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual.content import Content
 from textual.widgets import Static
@@ -17,14 +17,12 @@ from .composer import Composer
 from .conversation import MessagesView
 from .facts import NOTHING, Facts
 from .facts_of import facts_of, facts_of_outgoing
+from .frame import Frame
 from .group_book import GroupBook
 from .names import nameless
 from .request_bar import RequestBar
 from .window import KEEP, PAGE, Window
 from .work import spawn
-
-if TYPE_CHECKING:
-    from .chat_screen import ChatScreen
 
 #: Why nothing can be written: words for :attr:`Chat.read_only`.
 CLOSED = {
@@ -39,7 +37,7 @@ STRANGERS = 20  # unknown people whose names are asked for at a time
 class OpenChat:
     """Lives from the moment a chat is opened until another is; no widget of its own."""
 
-    def __init__(self, screen: ChatScreen, chat: Chat) -> None:
+    def __init__(self, screen: Frame, chat: Chat) -> None:
         self.id = chat.conversation_id
         self._screen = screen
         self._client = screen.client

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
@@ -16,10 +15,8 @@ from whatsapp_client import ClientError, RestError
 from . import clock, text
 from .backend import Backend
 from .sheets import ConfirmScreen, Sheet
+from .shell import Shell
 from .signin import is_number
-
-if TYPE_CHECKING:
-    from .app import TerminalApp
 
 #: What the notice ``pin`` tells, by its event.
 PIN_NEWS = {
@@ -156,7 +153,7 @@ class PinScreen(Sheet[None]):
 class NumberScreen(Sheet[None]):
     """First the new number, then the code that was sent to it, and the PIN if there is one."""
 
-    app: TerminalApp
+    app: Shell
 
     DEFAULT_CSS = """
     NumberScreen #code { display: none; }

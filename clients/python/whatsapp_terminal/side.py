@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -17,9 +16,7 @@ from .backend import Backend
 from .chat_list import ChatList
 from .names import Names
 from .rows import chat_rows, muted
-
-if TYPE_CHECKING:
-    from .app import TerminalApp
+from .shell import Shell
 
 NOBODY = "Nobody yet. Ctrl+N starts a chat with a phone number, F3 a group, F4 joins one."
 
@@ -27,7 +24,7 @@ NOBODY = "Nobody yet. Ctrl+N starts a chat with a phone number, F3 a group, F4 j
 class Side(Vertical):
     """Drawn anew by its owner. ``archive``, ``requests``: whether archived chats and those of strangers are shown."""
 
-    app: TerminalApp
+    app: Shell
 
     def __init__(self, client: Backend, names: Names, *, id: str | None = None) -> None:
         super().__init__(id=id)
