@@ -204,7 +204,7 @@ def running(name: str, folder: Path) -> Iterator[measuring.PeerBench]:
         yield peers[name]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["channels", "channels-pubsub", EJABBERD])
 def test_a_room_on_a_peer(name: str, tmp_path: Path) -> None:
     with running(name, tmp_path) as one:
@@ -217,7 +217,7 @@ def test_a_room_on_a_peer(name: str, tmp_path: Path) -> None:
     assert checks["stored"] in (None, checks["messages"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["channels", "channels-pubsub"])
 def test_nothing_is_left_of_a_room_that_a_peer_was_behind_with(name: str, tmp_path: Path) -> None:
     with running(name, tmp_path) as one:
@@ -228,7 +228,7 @@ def test_nothing_is_left_of_a_room_that_a_peer_was_behind_with(name: str, tmp_pa
     assert not checks["problems"], checks
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [EJABBERD])
 def test_a_room_of_ejabberd_is_for_its_members(name: str, tmp_path: Path) -> None:
     async def enters(person: dict[str, str]) -> bytes:

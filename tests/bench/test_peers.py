@@ -195,7 +195,7 @@ def test_without_rights_a_developer_is_told_what_to_type(
         here.prepare()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [
@@ -235,7 +235,7 @@ def test_a_peer_under_load(name: str, tmp_path: Path) -> None:
     assert checks["messages"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("connections", [4_000, 100])
 def test_channels_needs_more_connections_than_a_pool_of_redis_py_has(
     connections: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from tests.bench.test_erasure import bench_of
 SMALL = "--accounts 3000 --reports 1500 --requests 1 --statements 1"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_every_page_of_the_staff_is_asked_for(own_stack: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A system of its own: its tables are filled behind everybody's back."""
