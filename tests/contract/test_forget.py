@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from delivery.store.values import Change, Flags, Forgotten, Outcome, PositionWrite, ReceiptWrite
 from tests.contract.people import T0, People, new_id, seqs
@@ -11,6 +14,14 @@ from whatsapp.infra.needles import Needles
 
 #: Times below those of test_retention: an expiry sees the whole store.
 _past = iter(range(T0 // 4 - 200 * DAY, 0, -100 * DAY))
+
+
+@pytest.fixture(scope="module")
+def contract_url(postgres_server: Any) -> Iterator[str]:
+    """A database for these tests: they look at every row there is, and the suite's has those of hundreds of tests."""
+    name, url = postgres_server.create_numbered()
+    yield url
+    postgres_server.drop(name)
 
 
 def change(kind: str = "info", *, joins: tuple[str, ...] = (), leaves: tuple[str, ...] = ()) -> Change:
