@@ -26,9 +26,11 @@ def check(
     seen: Path | None = None,
     seconds: int = 0,
     only: Sequence[str] = (),
+    one_in: int = 1,
 ) -> subprocess.CompletedProcess[str]:
     """Run it; exit code 0: nothing was found. ``examples``: data for each operation. ``seconds``: it searches so long, cut short
-    or again and again; 0: once, to the end. ``only``: these operations, by their names in the document; none given: all."""
+    or again and again; 0: once, to the end. ``only``: these operations, by their names in the document; none given: all.
+    ``one_in``: of the cases of the coverage phase, which are thousands whatever ``examples`` says, one in so many."""
     environment = {
         **os.environ,
         "WHATSAPP_API_URL": url,
@@ -37,6 +39,7 @@ def check(
         "PYTHONPATH": str(REPO),
         "PYTHONWARNINGS": "ignore",
         "WHATSAPP_API_SEEN": str(seen or ""),
+        "WHATSAPP_API_ONE_IN": str(one_in),
     }
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
