@@ -33,7 +33,7 @@ class Supervised:
     """A stub system under a real supervisor, in a process of its own."""
 
     def __init__(self, root: Path) -> None:
-        root.mkdir(mode=0o711)
+        root.mkdir(mode=0o711, exist_ok=True)
         self.data = DataFolder(root)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.devtools.stub_system", str(root), str(ports.choose())],
@@ -60,16 +60,24 @@ class Supervised:
         return of_stack(self.data.id, self.postgres_folder)
 
 
-@pytest.fixture
-def supervised() -> Iterator[Callable[[str], Supervised]]:
-    made: list[Supervised] = []
+Running = Callable[..., Supervised]
 
-    def make(name: str) -> Supervised:
-        made.append(Supervised(early.FOLDER / f"{name}-{os.urandom(3).hex()}"))
-        return made[-1]
 
-    yield make
-    for system in made:
+@pytest.fixture(scope="module")
+def supervised() -> Iterator[Running]:
+    """``supervised("one")``: the system of that name, as the test before left it; it is started if it does not run. What a test
+    has ended is started on the data that it left: to make a database folder takes longest."""
+    made: dict[str, Supervised] = {}
+
+    def running_one(name: str = "one") -> Supervised:
+        if name not in made:
+            made[name] = Supervised(early.FOLDER / f"{name}-{os.urandom(3).hex()}")
+        elif made[name].process.poll() is not None:
+            made[name] = Supervised(made[name].data.root)
+        return made[name]
+
+    yield running_one
+    for system in made.values():
         if system.process.poll() is None:
             system.process.kill()
         system.process.wait(10)
@@ -77,9 +85,9 @@ def supervised() -> Iterator[Callable[[str], Supervised]]:
 
 
 @pytest.mark.parametrize("name", ["gateway-1", "worker-1", "valkey", "postgres"])
-def test_a_dead_part_is_back_within_five_seconds(supervised: Callable[[str], Supervised], name: str) -> None:
-    system = supervised("restart")
-    before = system.state["processes"]
+def test_a_dead_part_is_back_within_five_seconds(supervised: Running, name: str) -> None:
+    system = supervised()
+    before, restarts = system.state["processes"], system.state["restarts"]
     os.kill(before[name], signal.SIGKILL)
     started = time.monotonic()
 
@@ -92,24 +100,25 @@ def test_a_dead_part_is_back_within_five_seconds(supervised: Callable[[str], Sup
         20 if early.WORKER else 5
     )  # another process takes its part of the cores
     after = system.state
-    assert after["restarts"][name] == 1
+    assert after["restarts"] == {**restarts, name: restarts[name] + 1}
     assert {k: v for k, v in after["processes"].items() if k != name} == {
         k: v for k, v in before.items() if k != name
     }
 
 
 def test_a_part_that_keeps_dying_is_tried_again_and_again_within_five_seconds(
-    supervised: Callable[[str], Supervised],
+    supervised: Running,
 ) -> None:
-    system = supervised("again")
-    for count in range(1, 5):
+    system = supervised()
+    restarts = system.state["restarts"]["gateway-1"]
+    for count in range(restarts + 1, restarts + 5):
         pid = eventually(lambda: system.state["processes"]["gateway-1"], 5)
         os.kill(pid, signal.SIGKILL)
         eventually(lambda count=count: system.state["restarts"]["gateway-1"] == count, 5)
 
 
-def test_nothing_outlives_a_killed_supervisor(supervised: Callable[[str], Supervised]) -> None:
-    system = supervised("killed")
+def test_nothing_outlives_a_killed_supervisor(supervised: Running) -> None:
+    system = supervised()
     marked = system.pids()
     direct = list(system.state["processes"].values())
     assert len(marked) > len(direct) + 2  # the worker's forks, and PostgreSQL's backends
@@ -121,8 +130,8 @@ def test_nothing_outlives_a_killed_supervisor(supervised: Callable[[str], Superv
     assert system.pids() == []
 
 
-def test_an_orderly_end_leaves_nothing_and_keeps_the_data(supervised: Callable[[str], Supervised]) -> None:
-    system = supervised("orderly")
+def test_an_orderly_end_leaves_nothing_and_keeps_the_data(supervised: Running) -> None:
+    system = supervised()
     assert system.pids()
     system.process.terminate()
     assert system.process.wait(30) == 0
@@ -132,14 +141,14 @@ def test_an_orderly_end_leaves_nothing_and_keeps_the_data(supervised: Callable[[
     assert (system.data.postgres / "PG_VERSION").exists()
 
 
-def test_down_ends_a_system(supervised: Callable[[str], Supervised]) -> None:
-    system = supervised("down")
+def test_down_ends_a_system(supervised: Running) -> None:
+    system = supervised()
     assert running.stop(system.data)
     assert system.pids() == []
     assert not running.stop(system.data)
 
 
-def test_two_systems_side_by_side(supervised: Callable[[str], Supervised]) -> None:
+def test_two_systems_side_by_side(supervised: Running) -> None:
     one, other = supervised("one"), supervised("other")
     mine = set(other.pids())
     assert mine
@@ -149,8 +158,8 @@ def test_two_systems_side_by_side(supervised: Callable[[str], Supervised]) -> No
     assert all(map(is_alive, other.state["processes"].values()))
 
 
-def test_a_second_supervisor_of_the_same_folder_is_refused(supervised: Callable[[str], Supervised]) -> None:
-    system = supervised("twice")
+def test_a_second_supervisor_of_the_same_folder_is_refused(supervised: Running) -> None:
+    system = supervised()
     before = system.state["processes"]
     second = subprocess.run(
         [sys.executable, "-m", "tests.devtools.stub_system", str(system.data.root), str(ports.choose())],
