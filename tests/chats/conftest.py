@@ -42,12 +42,12 @@ def listed(person: Person, conversation: str, query: str = "") -> dict[str, Any]
 
 @contextlib.contextmanager
 def log_elsewhere(node: Any, settings: Any) -> Iterator[str]:
-    """The log is on this node of Cassandra, in a keyspace of its own."""
-    keyspace = node.new_keyspace()
+    """The log is on this node of Cassandra, in a keyspace that nobody else uses meanwhile."""
+    keyspace = node.lend()
     settings.CASSANDRA_CONTACT_POINTS, settings.CASSANDRA_PORT = [node.host], node.port
     settings.CASSANDRA_KEYSPACE, settings.LOG_STORE = keyspace, "cassandra"
     try:
         yield keyspace
     finally:
         chosen.background.close()
-        node.drop(keyspace)
+        node.take_back(keyspace)

@@ -205,11 +205,13 @@ async def test_from_a_backlog_that_a_task_has_written(stack: Any, codec: str) ->
     assert written.is_proved_by(stack, events[0])
 
 
-@pytest.mark.needs_cassandra
 @pytest.mark.needs_system
 @pytest.mark.timeout(300)
-async def test_a_whole_system_on_cassandra_and_a_key_that_takes_over() -> None:
-    with System(gateways=1, cassandra=1) as system:
+async def test_a_whole_system_on_cassandra_and_a_key_that_takes_over(
+    cassandra_node: Any, cassandra_keyspace: str
+) -> None:
+    env = {"LOG_STORE": "cassandra", **cassandra_node.env(cassandra_keyspace)}
+    with System(gateways=1, worker=False, env=env) as system:
         ann, bob, conversation = await couple(system)
         first, second = Written(Said(b"one")), Written(Said(b"two"))
         async with await Peer.open(system.ws, ann) as peer, await Peer.open(system.ws, bob) as reads:
