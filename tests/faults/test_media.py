@@ -82,65 +82,50 @@ async def killed_at_work(made: Album, folder: Path, file: Path) -> str:
     return media
 
 
+async def lost(made: Album, folder: Path, file: Path) -> tuple[str, list[str]]:
+    """A video whose worker was killed at it, and pictures that nobody has looked at when their tasks are lost with the broker."""
+    film = await killed_at_work(made, folder, file)
+    waiting = [await made.sent(photo((300 + n, 200))) for n in range(3)]
+    made.rig.hot.flushall()
+    await made.run("worker-1")
+    made.later()
+    return film, waiting
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-async def test_a_worker_that_is_killed_is_followed(rig: Rig, folder: Path, tmp_path: Path) -> None:
+async def test_a_worker_that_is_killed_is_followed_and_uploads_outlive_the_broker(
+    rig: Rig, folder: Path, tmp_path: Path
+) -> None:
     async with album(rig) as made:
-        media = await killed_at_work(made, folder, tmp_path / "clip.mp4")
-        await made.run("worker-1")
-        made.later()
-        assert (await made.becomes(media, "ready"))["percent"] == 100
-        assert (await made.fetched(media, rendition="720p"))[4:8] == b"ftyp"
+        film, waiting = await lost(made, folder, tmp_path / "clip.mp4")
+        for media in (film, *waiting):
+            await made.becomes(media, "ready")
+        assert (await made.known(film))["percent"] == 100
+        assert (await made.fetched(film, rendition="720p"))[4:8] == b"ftyp"
         await made.nothing_is_left(folder)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-async def test_twin_without_beat_nobody_follows(rig: Rig, folder: Path, tmp_path: Path) -> None:
-    """And it is no more than that: beat is started again, and it is."""
+async def test_twin_without_beat_nobody_follows_and_they_wait(rig: Rig, folder: Path, tmp_path: Path) -> None:
+    """And it is no more than that: beat is started again, and all are made."""
     async with album(rig) as made:
         rig.system.kill("beat")
-        media = await killed_at_work(made, folder, tmp_path / "clip.mp4")
-        await made.run("worker-1")
-        made.later()
-        await stays_so(made, media, "processing")
+        film, waiting = await lost(made, folder, tmp_path / "clip.mp4")
+        await stay_so(made, {film: "processing", waiting[0]: "stored"})
         await made.run("beat")
-        await made.becomes(media, "ready")
+        for media in (film, *waiting):
+            await made.becomes(media, "ready")
 
 
-async def stays_so(made: Album, media: str, state: str) -> None:
+async def stay_so(made: Album, states: dict[str, str]) -> None:
     """While beat would have looked some times."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + LOOKED_S
     while loop.time() < ends_at:
-        assert await made.state(media) == state
+        assert {media: await made.state(media) for media in states} == states
         await asyncio.sleep(0.2)
-
-
-async def flushed(made: Album) -> list[str]:
-    """Files that nobody has looked at when their tasks are lost with the broker."""
-    made.rig.system.kill("worker-1")
-    waiting = [await made.sent(photo((300 + n, 200))) for n in range(3)]
-    made.rig.hot.flushall()
-    await made.run("worker-1")
-    return waiting
-
-
-async def test_uploads_outlive_the_broker(rig: Rig, folder: Path) -> None:
-    async with album(rig) as made:
-        for media in await flushed(made):
-            await made.becomes(media, "ready")
-        await made.nothing_is_left(folder)
-
-
-async def test_twin_without_beat_they_wait(rig: Rig) -> None:
-    async with album(rig) as made:
-        rig.system.kill("beat")
-        waiting = await flushed(made)
-        await stays_so(made, waiting[0], "stored")
-        await made.run("beat")
-        for media in waiting:
-            await made.becomes(media, "ready")
 
 
 # -- the bucket

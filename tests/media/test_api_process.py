@@ -34,7 +34,7 @@ from whatsapp.infra import hot_sync
 pytestmark = [pytest.mark.needs_system, pytest.mark.timeout(300)]
 
 GATEWAY, API = "gateway-1", "api-1"
-SIZE = 160 * MIB
+SIZE = 96 * MIB
 PER_ADDRESS = 24
 
 

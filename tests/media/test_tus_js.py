@@ -22,7 +22,7 @@ from tests.support.stack import System
 pytestmark = [pytest.mark.needs_packages, pytest.mark.needs_system, pytest.mark.timeout(400)]
 
 MIB = 2**20
-SIZE = 20 * MIB + 77
+SIZE = 13 * MIB + 77
 #: ms between attempts: a gateway takes some seconds to be there again.
 RETRIES = [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800]
 DATA = random.Random(SIZE).randbytes(SIZE)
@@ -179,8 +179,8 @@ def test_a_file_arrives(tab: Tab, options: dict[str, Any]) -> None:
 )
 def test_a_page_that_was_left_goes_on(tab: Tab, options: dict[str, Any]) -> None:
     """Another page of the same origin finds the upload, asks how far it is, and makes no new one."""
-    tab.slow_down(12 * MIB)
-    tab.begin(**options, stop_at=9 * MIB)
+    tab.slow_down(6 * MIB)
+    tab.begin(**options, stop_at=7 * MIB)
     assert tab.ended() == "left"
     url = tab.said["url"]
     assert offset(tab.phone, url) < SIZE
@@ -197,8 +197,8 @@ def test_a_page_that_was_left_goes_on(tab: Tab, options: dict[str, Any]) -> None
 
 def test_an_upload_that_is_left_and_begun_again_at_once(tab: Tab) -> None:
     """By its address, while the server may still be at what came before."""
-    tab.slow_down(12 * MIB)
-    tab.begin(stop_at=9 * MIB)
+    tab.slow_down(6 * MIB)
+    tab.begin(stop_at=7 * MIB)
     assert tab.ended() == "left"
     url = tab.said["url"]
     tab.begin(uploadUrl=url)
@@ -217,7 +217,7 @@ def test_a_given_up_upload_is_deleted(tab: Tab) -> None:
 
 
 def test_a_killed_gateway_costs_nothing_that_was_stored(tab: Tab) -> None:
-    tab.slow_down(5 * MIB)
+    tab.slow_down(3 * MIB)
     gateway = tab.system.gateways["gateway-1"]["http"]
     tab.begin(base=gateway, retryDelays=RETRIES)
     url = tab.url().replace(gateway, tab.system.http)
@@ -233,7 +233,7 @@ def test_a_killed_gateway_costs_nothing_that_was_stored(tab: Tab) -> None:
 
 def test_a_first_request_that_was_killed_goes_on_by_its_name(tab: Tab) -> None:
     """The client has no address yet; the same X-Idempotency-Key brings it, and how far the upload is."""
-    tab.slow_down(5 * MIB)
+    tab.slow_down(3 * MIB)
     gateway = tab.system.gateways["gateway-1"]["http"]
     headers = {"Authorization": f"Bearer {tab.phone.token}", "X-Idempotency-Key": str(uuid.uuid4())}
     tab.begin(base=gateway, retryDelays=RETRIES, uploadDataDuringCreation=True, headers=headers)

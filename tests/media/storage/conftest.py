@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,20 +40,21 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return Place("s3", bucket({**server.variables(), "S3_PREFIX": server.new_prefix()}))
 
 
+@pytest.fixture(scope="module")
+def killable() -> Iterator[S3]:
+    """A server of these tests alone."""
+    with S3(early.folder("s3")) as server:
+        yield server
+
+
 @pytest.fixture
-def own_s3() -> Iterator[Callable[[], S3]]:
-    """Makes S3 servers for one test, which may kill and freeze them."""
-    made: list[S3] = []
-
-    def make() -> S3:
-        server = S3(early.folder("s3"))
-        made.append(server)
-        server.start()
-        return server
-
-    yield make
-    for server in made:
-        server.__exit__()
+def own_s3(killable: S3) -> Iterator[S3]:
+    """An S3 server that a test may kill and freeze; the next one finds it alive."""
+    yield killable
+    killable.thaw()
+    assert killable.child is not None
+    if killable.child.pid is None:
+        killable.start()
 
 
 def noise(size: int) -> bytes:

@@ -83,41 +83,39 @@ def back(storage: Storage, clock: Clock | None = None) -> bytes:
 
 
 def test_down_and_silent_are_answered_within_bounds_and_it_comes_back(
-    own_s3: Callable[[], Server], pool: ThreadPoolExecutor
+    own_s3: Server, pool: ThreadPoolExecutor
 ) -> None:
-    server = own_s3()
-    storage, calm = bucket(server.variables(), **QUICK, **NEVER_OPENS), bucket(server.variables())
+    storage, calm = bucket(own_s3.variables(), **QUICK, **NEVER_OPENS), bucket(own_s3.variables())
     calm.put("incoming/here", b"here", TYPE)
     token = calm.begin("incoming/z", TYPE)
     part = calm.part("incoming/z", token, 1, b"part")
     operations = {**OPERATIONS, "complete": lambda s: s.complete("incoming/z", token, [part])}
-    server.freeze()
+    own_s3.freeze()
     waiting = {name: pool.submit(operation, storage) for name, operation in operations.items()}
     for name, answer in waiting.items():
         with pytest.raises(StorageUnavailable):
             answer.result(BOUND)
             pytest.fail(f"{name} was answered")
-    server.thaw()
-    server.kill()
+    own_s3.thaw()
+    own_s3.kill()
     for operation in operations.values():
         with pytest.raises(StorageUnavailable):
             pool.submit(operation, storage).result(BOUND)
-    server.start()
+    own_s3.start()
     assert back(storage) == b"here"
     assert calm.complete("incoming/z", token, [part]) == 4
 
 
 def test_twin_without_bounds_a_silent_server_holds_its_callers(
-    own_s3: Callable[[], Server], pool: ThreadPoolExecutor
+    own_s3: Server, pool: ThreadPoolExecutor
 ) -> None:
-    server = own_s3()
-    storage = bucket(server.variables(), **dict.fromkeys(QUICK, 600_000), **NEVER_OPENS)
+    storage = bucket(own_s3.variables(), **dict.fromkeys(QUICK, 600_000), **NEVER_OPENS)
     storage.put("incoming/here", b"here", TYPE)
-    server.freeze()
+    own_s3.freeze()
     waiting: Future[bytes] = pool.submit(storage.read, "incoming/here")
     with pytest.raises(TimeoutError):
         waiting.result(LONG_ENOUGH)
-    server.thaw()
+    own_s3.thaw()
     assert waiting.result(BOUND) == b"here"
 
 
@@ -129,12 +127,11 @@ def breaking(storage: Storage, failures: int) -> tuple[S3, Clock]:
     return storage, clock
 
 
-def test_who_fails_again_and_again_is_left_alone_for_a_while(own_s3: Callable[[], Server]) -> None:
-    server = own_s3()
-    with Wire(server.server.port) as wire:
-        bucket(server.variables()).put("incoming/here", b"here", TYPE)
-        storage, clock = breaking(bucket(server.variables(wire.url), **QUICK), 3)
-        server.freeze()
+def test_who_fails_again_and_again_is_left_alone_for_a_while(own_s3: Server) -> None:
+    with Wire(own_s3.server.port) as wire:
+        bucket(own_s3.variables()).put("incoming/here", b"here", TYPE)
+        storage, clock = breaking(bucket(own_s3.variables(wire.url), **QUICK), 3)
+        own_s3.freeze()
         for _ in range(3):
             with pytest.raises(StorageUnavailable, match="Timeout"):
                 storage.read("incoming/here")
@@ -149,16 +146,15 @@ def test_who_fails_again_and_again_is_left_alone_for_a_while(own_s3: Callable[[]
         with pytest.raises(StorageUnavailable, match="Timeout"):
             storage.read("incoming/here")  # one is a trial
         assert storage._guard.state == OPEN
-        server.thaw()
+        own_s3.thaw()
         assert back(storage, clock) == b"here"
         assert storage._guard.state == CLOSED
 
 
-def test_twin_without_a_breaker_each_call_waits_for_itself(own_s3: Callable[[], Server]) -> None:
-    server = own_s3()
-    with Wire(server.server.port) as wire:
-        storage, _ = breaking(bucket(server.variables(wire.url), **QUICK), 0)
-        server.freeze()
+def test_twin_without_a_breaker_each_call_waits_for_itself(own_s3: Server) -> None:
+    with Wire(own_s3.server.port) as wire:
+        storage, _ = breaking(bucket(own_s3.variables(wire.url), **QUICK), 0)
+        own_s3.freeze()
         for count in range(1, 6):
             with pytest.raises(StorageUnavailable, match="Timeout"):
                 storage.read("incoming/here")
@@ -166,10 +162,9 @@ def test_twin_without_a_breaker_each_call_waits_for_itself(own_s3: Callable[[], 
 
 
 def test_many_threads_open_it_once_and_answers_that_say_no_do_not(
-    own_s3: Callable[[], Server], pool: ThreadPoolExecutor
+    own_s3: Server, pool: ThreadPoolExecutor
 ) -> None:
-    server = own_s3()
-    storage, clock = breaking(bucket(server.variables()), 3)
+    storage, clock = breaking(bucket(own_s3.variables()), 3)
 
     def missing() -> None:
         with pytest.raises(NotStored):
@@ -178,7 +173,7 @@ def test_many_threads_open_it_once_and_answers_that_say_no_do_not(
     for answer in [pool.submit(missing) for _ in range(40)]:
         answer.result(BOUND)
     assert storage._guard.state == CLOSED
-    server.kill()
+    own_s3.kill()
 
     def refused() -> None:
         with pytest.raises(StorageUnavailable):
@@ -187,8 +182,8 @@ def test_many_threads_open_it_once_and_answers_that_say_no_do_not(
     for answer in [pool.submit(refused) for _ in range(40)]:
         answer.result(BOUND)
     assert storage._guard.state == OPEN
-    server.start()
-    bucket(server.variables()).put("incoming/here", b"here", TYPE)
+    own_s3.start()
+    bucket(own_s3.variables()).put("incoming/here", b"here", TYPE)
     assert back(storage, clock) == b"here"
     assert storage._guard.state == CLOSED
 
@@ -201,9 +196,9 @@ def test_a_slow_line_is_slow_and_not_down(s3_server: Server, wire: Wire) -> None
     )
     token = storage.begin("incoming/x", TYPE)
     wire.pace_s = 0.03
-    part = storage.part("incoming/x", token, 1, bytes(16 * 2**20))
+    part = storage.part("incoming/x", token, 1, bytes(6 * 2**20))
     wire.pace_s = 0
-    assert storage.complete("incoming/x", token, [part]) == 16 * 2**20
+    assert storage.complete("incoming/x", token, [part]) == 6 * 2**20
 
 
 def test_a_server_that_stops_in_the_middle_of_a_part(pool: ThreadPoolExecutor) -> None:
