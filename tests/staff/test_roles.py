@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.db import connection
@@ -91,12 +92,13 @@ def world() -> World:
 
 @pytest.fixture
 def sign_in(make_staff: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Staff]:
-    """Somebody of a role. From then on pages are decided about, and not drawn: that is most of their time, and ``test_pages``
-    does it."""
+    """Somebody of a role. From then on pages are decided about, and not drawn, nor is the menu made that each has: that is most
+    of their time, and ``test_pages`` does it."""
 
     def signed_in(role: str) -> Staff:
         staff = make_staff(role=role)
         monkeypatch.setattr(SimpleTemplateResponse, "rendered_content", "")
+        monkeypatch.setattr(admin.site, "each_context", lambda request: {})
         return staff
 
     return signed_in
