@@ -53,11 +53,16 @@ def running(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 async def balanced(running: Balanced) -> Balanced:
     """With all its processes up, whatever the test before has done to them."""
-    for child in running.children.values():
-        if child.pid is None:
-            child.start()
-    await state(running, **dict.fromkeys((*ADDRESSES, API), "UP"))
+    await up(running, *ADDRESSES, API)
     return running
+
+
+async def up(balanced: Balanced, *addresses: str) -> None:
+    """Start what is dead of the processes at these addresses, and wait until the balancer knows."""
+    for address in addresses:
+        if balanced.children[address].pid is None:
+            balanced.children[address].start()
+    await state(balanced, **dict.fromkeys(addresses, "UP"))
 
 
 async def state(balanced: Balanced, **wanted: str) -> None:
@@ -158,6 +163,24 @@ async def test_nobody_chooses_the_address_that_is_counted(balanced: Balanced, sy
     assert (await register(system.http, 200)).status_code == 202
 
 
+async def test_gateways_and_apis_count_the_same_addresses(balanced: Balanced, system: System) -> None:
+    """What the balancer says of a client is believed by both, and what anybody else says by neither."""
+
+    async def register(base: str, told: str) -> int:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            headers = {"X-Forwarded-For": told, "Host": NAME}
+            answer = await client.post(
+                f"{base}/auth/register", json={"phoneNumber": mobile()}, headers=headers
+            )
+            return answer.status_code
+
+    codes = [await register(balanced.serving, f"198.51.100.{n}, 203.0.113.9") for n in range(REGISTRATIONS)]
+    assert codes == [202] * REGISTRATIONS
+    assert await register(balanced.serving, "203.0.113.9") == 429
+    assert await register(system.http, "203.0.113.9") == 429
+    assert await register(balanced.serving, "203.0.113.10") == 202
+
+
 async def served(balanced: Balanced, address: str) -> float:
     """How often a process was asked for tus."""
     found = await scrape(f"http://{address}:{balanced.private_ports[address]}/metrics")
@@ -182,42 +205,23 @@ async def test_files_go_to_their_own_process_and_to_gateways_without_it(balanced
     assert sum([await served(balanced, address) for address in ADDRESSES]) == 4
 
 
-async def test_gateways_and_apis_count_the_same_addresses(balanced: Balanced, system: System) -> None:
-    """What the balancer says of a client is believed by both, and what anybody else says by neither."""
-
-    async def register(base: str, told: str) -> int:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            headers = {"X-Forwarded-For": told, "Host": NAME}
-            answer = await client.post(
-                f"{base}/auth/register", json={"phoneNumber": mobile()}, headers=headers
-            )
-            return answer.status_code
-
-    codes = [await register(balanced.serving, f"198.51.100.{n}, 203.0.113.9") for n in range(REGISTRATIONS)]
-    assert codes == [202] * REGISTRATIONS
-    assert await register(balanced.serving, "203.0.113.9") == 429
-    assert await register(system.http, "203.0.113.9") == 429
-    assert await register(balanced.serving, "203.0.113.10") == 202
-
-
-async def test_a_killed_gateway_gets_nothing_until_it_is_back(balanced: Balanced) -> None:
-    dead, alive = ADDRESSES
-    balanced.children[dead].kill()
-    await state(balanced, **{dead: "DOWN", alive: "UP"})
-    codes = [(await ask(balanced, "/health/ready")).status_code for _ in range(10)]
+async def test_a_killed_gateway_gets_nothing_and_without_any_it_is_a_503_until_one_is_back(
+    running: Balanced,
+) -> None:
+    """The test before has killed what serves files: nothing here needs it."""
+    dead, other = ADDRESSES
+    await up(running, *ADDRESSES)
+    running.children[dead].kill()
+    await state(running, **{dead: "DOWN", other: "UP"})
+    codes = [(await ask(running, "/health/ready")).status_code for _ in range(10)]
     assert codes == [200] * 10
-    balanced.children[dead].start()
-    await state(balanced, **{dead: "UP", alive: "UP"})
-
-
-async def test_no_gateway_is_a_503_and_the_first_one_ends_it(balanced: Balanced) -> None:
-    for child in balanced.children.values():
+    for child in running.children.values():
         child.kill()
-    await state(balanced, **dict.fromkeys((*ADDRESSES, API), "DOWN"))
-    assert (await ask(balanced, "/health/ready")).status_code == 503
-    balanced.children[ADDRESSES[0]].start()
-    await state(balanced, **{ADDRESSES[0]: "UP"})
-    assert (await ask(balanced, "/health/ready")).status_code == 200
+    await state(running, **dict.fromkeys((*ADDRESSES, API), "DOWN"))
+    assert (await ask(running, "/health/ready")).status_code == 503
+    running.children[dead].start()
+    await state(running, **{dead: "UP"})
+    assert (await ask(running, "/health/ready")).status_code == 200
 
 
 async def test_a_gateway_that_drains_is_left_without_an_error(balanced: Balanced, system: System) -> None:
