@@ -7,6 +7,7 @@ A model names its variants in its first comment, a line each: *sound* ones are s
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import subprocess
 import tempfile
@@ -20,12 +21,20 @@ from devtools.errors import DevError
 from devtools.paths import REPO
 
 FOLDER = REPO / "delivery" / "model"
-NEEDED = tuple(package for package in packages.NEEDED if package.name in ("spin", "gcc", "libc6-dev"))
+#: Sound variants whose search takes a while, with what they said when they were searched: ``./dev model`` writes it.
+SEARCHED = FOLDER / "searched.tsv"
+NEEDED = tuple(package for package in packages.NEEDED if package.name in ("spin", "tcc", "gcc", "libc6-dev"))
 
 #: Longest search, seconds. The longest takes a fifth of it on a quiet core.
 PATIENCE_S = 240
 #: Steps of a path, and MiB of memory: who reaches either has not searched to the end, and says so.
 _DEPTH, _MEMORY_MB = 2_000_000, 3_000
+#: A compiler that tries hard takes longer than most searches: what is not searched so soon is compiled anew by it, seconds.
+_SOON_S = 1.5
+
+# Each state is kept whole: exact, unlike hashed ones, and quicker than collapsed ones.
+_FLAGS = ("-w", "-DSAFETY", f"-DMEMLIM={_MEMORY_MB}", "-DVECTORSZ=2048")
+_SEARCH = ["./pan", f"-m{_DEPTH}", "-n", "-w24"]
 
 _VARIANT = re.compile(r"^ \*   (sound|broken) +(\w+)((?: +-D\w+(?:=\w+)?)*)(?:  +(.*))?$", re.MULTILINE)
 _STATES = re.compile(r"^ *(\d+) states, stored", re.MULTILINE)
@@ -65,19 +74,47 @@ def _variants(model: str, text: str) -> Iterator[Variant]:
         yield Variant(model, not broken, name, (*named, f"-D{name}") if broken else named, about.strip())
 
 
-def check(model: str, switches: Sequence[str], *, quick: bool = False, trail: bool = False) -> Outcome:
-    """Search a model. ``quick``: compiled for a search that ends soon. ``trail``: what it says of a violation is the way there,
-    step by step. Raises :class:`DevError` if it cannot be compiled, or takes too long."""
+def fingerprint(variant: Variant) -> str:
+    """Of all that the outcome of its search follows from."""
+    text = (FOLDER / f"{variant.model}.pml").read_text()
+    return hashlib.sha256("\0".join((text, *variant.switches, *_FLAGS, *_SEARCH)).encode()).hexdigest()
+
+
+def searched(variant: Variant) -> int | None:
+    """How many states it had when it was searched to the end and nothing was broken; None if it has not been, as it is today."""
+    for line in SEARCHED.read_text().splitlines():
+        model, name, print_, states = line.split("\t")
+        if (model, name, print_) == (variant.model, variant.name, fingerprint(variant)):
+            return int(states)
+    return None
+
+
+def _remember(found: dict[Variant, Outcome]) -> None:
+    """Of these variants the file says what was found now, of others what it said."""
+    known = {(one.model, one.name) for one in found}
+    lines = [line for line in SEARCHED.read_text().splitlines() if tuple(line.split("\t")[:2]) not in known]
+    for one, outcome in found.items():
+        if one.sound and outcome.complete and not outcome.violated and outcome.seconds > _SOON_S:
+            lines.append(f"{one.model}\t{one.name}\t{fingerprint(one)}\t{outcome.states}")
+    SEARCHED.write_text("".join(f"{line}\n" for line in sorted(lines)))
+
+
+def check(model: str, switches: Sequence[str], *, trail: bool = False) -> Outcome:
+    """Search a model. ``trail``: what it says of a violation is the way there, step by step. Raises :class:`DevError` if it
+    cannot be compiled, or takes too long."""
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         file = f"{model}.pml"
         Path(folder, file).write_text((FOLDER / file).read_text())
         _run(folder, ["spin", "-a", *switches, file])
-        # Collapsed states are exact, unlike hashed ones.
-        # A compiler that tries hard takes longer than most of these searches.
-        flags = ["-O0" if quick else "-O1", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={_MEMORY_MB}"]
-        _run(folder, ["gcc", *flags, "-DVECTORSZ=2048", "-o", "pan", "pan.c"])
+        _run(folder, ["tcc", *_FLAGS, "-o", "pan", "pan.c"])
         started = time.monotonic()
-        said = _run(folder, ["./pan", f"-m{_DEPTH}", "-n", "-w22"])
+        said = _run(folder, [*_SEARCH[:-1], "-w18"], patience_s=_SOON_S)  # a large table takes time to clear
+        if said is None:
+            _run(folder, ["gcc", "-O2", *_FLAGS, "-o", "pan", "pan.c"])
+            started = time.monotonic()
+            said = _run(folder, _SEARCH)
+        if said is None:
+            raise DevError(f"the search took more than {PATIENCE_S} s")
         seconds = time.monotonic() - started
         violated, errors, states = _VIOLATED.search(said), _ERRORS.search(said), _STATES.search(said)
         steps = _run(folder, ["spin", "-t", "-p", "-g", "-l", *switches, file]) if violated and trail else ""
@@ -91,14 +128,15 @@ def check(model: str, switches: Sequence[str], *, quick: bool = False, trail: bo
     )
 
 
-def _run(folder: str, command: list[str]) -> str:
+def _run(folder: str, command: list[str], *, patience_s: float = PATIENCE_S) -> str | None:
+    """What it said; None if it had not ended by then."""
     try:
         run = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            command, cwd=folder, capture_output=True, text=True, timeout=patience_s, check=False
         )
     except subprocess.TimeoutExpired:
-        raise DevError(f"{command[0]} took more than {PATIENCE_S} s") from None
-    if run.returncode and command[0] in ("spin", "gcc") and "-t" not in command:
+        return None
+    if run.returncode and command[0] in ("spin", "tcc", "gcc") and "-t" not in command:
         raise DevError(f"{command[0]}: {(run.stdout + run.stderr).strip()}")
     return run.stdout + run.stderr
 
@@ -115,8 +153,9 @@ def run(args: argparse.Namespace) -> int:
             names = ", ".join(one.name for one in variants(args.model))
             raise DevError(f"{args.model} has no variant {args.variant}: {names}", code=2)
     wrong = 0
+    outcomes = {}
     for one in chosen:
-        found = check(one.model, one.switches, quick=not one.sound, trail=args.trail)
+        outcomes[one] = found = check(one.model, one.switches, trail=args.trail)
         if args.trail:
             print(found.said)
         as_it_must_be = (found.complete and not found.violated) if one.sound else is_broken(found)
@@ -127,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
             f"{mark} {one.model:9} {one.name:16} {found.states:>10,} states {found.seconds:6.1f} s  {result}",
             flush=True,
         )
+    _remember(outcomes)
     return 1 if wrong else 0
 
 

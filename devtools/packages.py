@@ -52,7 +52,8 @@ NEEDED = (
         "what draws the first page of a text document",
     ),
     Package("spin", "/usr/bin/spin", "the model checker for delivery/model"),
-    Package("gcc", "/usr/bin/gcc", "it compiles what the model checker writes"),
+    Package("tcc", "/usr/bin/tcc", "it compiles what the model checker writes, in a moment"),
+    Package("gcc", "/usr/bin/gcc", "and it, when the search takes longer"),
     Package("libc6-dev", "/usr/include/stdio.h", "what that includes"),
 )
 

@@ -37,8 +37,10 @@ def _look(user_ids: Sequence[str]) -> None:
 
 async def _write(users: set[str]) -> None:
     at = now_ms() + CHANGES_MS
-    commands: list[Command] = [
-        ("EVAL", ADD, 2, *keys(shard_of(user)), new_token(), TASK_MS, 0, at, user) for user in users
-    ]
     async with visit(settings.HOT_URL) as hot:
-        await hot.run_each(commands)
+        await hot.run_each([_add(user, at) for user in users])
+
+
+def _add(user: str, at: int) -> Command:
+    named = keys(shard_of(user))
+    return ("EVAL", ADD, len(named), *named, new_token(), TASK_MS, 0, at, user)

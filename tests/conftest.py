@@ -93,6 +93,9 @@ def django_db_modify_db_settings(postgres_server: Postgres) -> None:
     """Let pytest-django make its test database from the migrated template: migrations run once a session, not twice."""
     from django.db import connections  # Django is set up by now, not when this file is read
 
+    from tests.support import emptied
+
+    emptied.install()
     connections.settings["default"].setdefault("TEST", {})["TEMPLATE"] = postgres_server.template()
 
 
