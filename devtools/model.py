@@ -108,7 +108,7 @@ def check(model: str, switches: Sequence[str], *, trail: bool = False) -> Outcom
         _run(folder, ["spin", "-a", *switches, file])
         _run(folder, ["tcc", *_FLAGS, "-o", "pan", "pan.c"])
         started = time.monotonic()
-        said = _run(folder, [*_SEARCH[:-1], "-w18"], patience_s=_SOON_S)  # a large table takes time to clear
+        said = _run(folder, [*_SEARCH[:-1], "-w20"], patience_s=_SOON_S)  # a large table takes time to clear
         if said is None:
             _run(folder, ["gcc", "-O2", *_FLAGS, "-o", "pan", "pan.c"])
             started = time.monotonic()
