@@ -29,6 +29,12 @@ def test_where(postgres_server, valkey_server):
     assert postgres_server.sql("SELECT 1") == "1"
 """
 
+#: Nothing here needs its applications, and three processes would load them. The configuration's own option would then be unknown.
+_WITHOUT_DJANGO = (
+    "-p", "no:django", "-W", "ignore::pytest.PytestConfigWarning",
+    "-o", "addopts=--import-mode=importlib -p no:valkey -p tests.support.early",
+)  # fmt: skip
+
 
 def test_each_process_has_its_own_of_everything(tmp_path: Path) -> None:
     """And the end of the run leaves no folder behind."""
@@ -39,7 +45,7 @@ def test_each_process_has_its_own_of_everything(tmp_path: Path) -> None:
     run = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-c", REPO / "pyproject.toml", "-n", "2", "--dist", "loadfile", "-rA",
-            "-p", "no:cacheprovider", tmp_path,
+            "-p", "no:cacheprovider", *_WITHOUT_DJANGO, tmp_path,
         ],
         cwd=REPO,
         env={name: value for name, value in os.environ.items() if name not in hidden},
