@@ -17,6 +17,7 @@ from delivery.store import trace
 from delivery.store.interface import Store
 from delivery.store.postgres import PostgresStore
 from delivery.store.sync import SyncStore
+from tests.contract.idle import Idle
 from tests.contract.people import T0, new_id
 from tests.support.wire import Wire
 from whatsapp.infra.needles import Needles
@@ -65,6 +66,7 @@ class PostgresHarness:
     def __init__(self, url: str) -> None:
         self.url = url
         self._closing = contextlib.AsyncExitStack()
+        self._idle = Idle(url, self._closing)
 
     async def __aenter__(self) -> PostgresHarness:
         self.store = await self.gateway()
@@ -101,9 +103,7 @@ class PostgresHarness:
         return await Wire(self.url).start()
 
     async def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
-        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
-            cursor = await connection.execute(statement, params)
-            return await cursor.fetchall() if cursor.description else []
+        return await self._idle.sql(statement, params)
 
     async def group(self, *members: str, created_at: int = T0) -> str:
         """A conversation of kind "group"; ``members`` joined at seq 1."""
@@ -318,6 +318,7 @@ class PostgresHarness:
 
     async def disconnect(self) -> None:
         """End every other connection to the database, as a crash of the server would."""
+        await self._idle.close()
         await self.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
