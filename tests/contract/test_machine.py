@@ -334,7 +334,7 @@ def test_the_store_is_the_model(name: str, request: pytest.FixtureRequest, djang
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=4 if name == "cassandra" else 25,  # a step asks for everything of everybody
+                    max_examples=4 if name == "cassandra" else 15,  # a step asks for everything of everybody
                     # There to make an example smaller takes longer than a test may, which then tells nothing.
                     phases=[Phase.explicit, Phase.generate] if name == "cassandra" else list(Phase),
                     stateful_step_count=30,
