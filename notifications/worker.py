@@ -57,7 +57,11 @@ AWAY_MS: Final = 2_000
 BUSY_MS: Final = 100
 LEAVE_S: Final = 5.0
 
-AWAY: Final = (Unavailable, HotUnavailable, hiredis.ReplyError, psycopg.Error, PoolTimeout, OSError)
+#: What PostgreSQL says of a value is not among it: that is one user's own.
+AWAY: Final = (
+    Unavailable, HotUnavailable, hiredis.ReplyError, PoolTimeout, OSError,
+    psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, psycopg.ProgrammingError,
+)  # fmt: skip
 
 #: ``plan(users, now)``, ``calls(users, now)`` and ``deliver(planned, ended)``.
 MakePlan = Callable[[Sequence[str], int], Awaitable[Plan]]

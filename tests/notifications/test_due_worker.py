@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import psycopg
 import pytest
 
 from delivery.store.interface import Unavailable
@@ -207,6 +208,27 @@ async def test_a_user_who_is_too_much_for_a_server_holds_nobody_up_for_long(
     running(await crowd.worker(office))
     await until(lambda: set(crowd.due()) == {heavy}, "the others are done")
     assert sorted(office.sent) == sorted(others)
+
+
+async def test_a_value_that_postgresql_refuses_puts_off_its_user_alone(crowd: Crowd) -> None:
+    class Odd(Office):
+        async def plan(self, users: Sequence[str], now: int) -> Plan:
+            if odd in users:
+                raise psycopg.errors.InvalidTextRepresentation("no uuid")
+            return await super().plan(users, now)
+
+    office, due = Odd(), await crowd.reporter()
+    odd, *others = await _due(crowd, due, 20)
+    worker = await crowd.worker(office)
+    began = clock.now_ms()
+    for shard, token in crowd.submitted:
+        await worker.take(shard, token)
+    await worker.take_orphans()
+    await worker.turn()
+    await until(lambda: not worker._batches, "the batch ends")
+    assert sorted(office.sent) == sorted(others)
+    assert crowd.due().keys() == {odd}
+    assert crowd.due()[odd] >= began + ASIDE_MS
 
 
 async def test_what_a_dead_worker_claimed_is_another_ones_when_the_claim_ends(
