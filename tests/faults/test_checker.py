@@ -93,7 +93,13 @@ BUILDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("build", BUILDS)
+#: One of each clause is for every change, all of them for ``./dev faults``.
+SELDOM = ("C4, who was removed gets what comes", "a worker does not outlive its broker")
+
+
+@pytest.mark.parametrize(
+    "build", [pytest.param(name, marks=[pytest.mark.long] * (name in SELDOM)) for name in BUILDS]
+)
 async def test_a_broken_build_is_caught(build: str, tmp_path: Path) -> None:
     broken = BUILDS[build]
     sound = FAULTS[broken.fault]

@@ -13,7 +13,11 @@ from xdist.scheduler import LoadFileScheduling
 #: As ``--durations`` printed them. A long file that is missing here costs some waiting at the end, nothing else.
 LONGEST = (
     "tests/devtools/test_up.py",
+    "tests/faults/test_trials.py",
+    "tests/faults/test_checker.py",
+    "tests/faults/test_media.py",
     "tests/api/test_schemathesis.py",
+    "tests/faults/test_cluster.py",
     "tests/faults/test_lane_kill.py",
     "tests/clients/test_terminal_pty.py",
     "tests/clients/test_terminal_live_groups.py",

@@ -187,12 +187,12 @@ FAULTS: dict[str, Fault] = {
     **{f"kill-gateway-at-{point}": Fault(partial(gateway_at, point)) for point in (
         "append-ack", "ack-mark", "before-mark", "mark-push",
     )},
-    **{f"kill-lane-worker-at-{point}": Fault(partial(lane_worker, f"lane-{point}"), quick=point == "mark") for point in (
+    **{f"kill-lane-worker-at-{point}": Fault(partial(lane_worker, f"lane-{point}")) for point in (
         "take", "mark", "push", "trim",
     )},
     "kill-cassandra-node": Fault(kill_node, nodes=3),
     "freeze-cassandra-node": Fault(freeze_node, nodes=3),
-    "deploy": Fault(deploy, quick=True),
+    "deploy": Fault(deploy),
     "two-beats": Fault(servers.two_beats),
     "false-deaths": Fault(false_deaths),
     # what servers keep
