@@ -65,7 +65,7 @@ def run(
         )
     if not server.sql(f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{backup.SLOT}'"):
         server.sql(f"SELECT pg_create_physical_replication_slot('{backup.SLOT}', true)")
-    kept = Nodes([Keeper(folder, backup.archive_of(generation, folder)) for folder in nodes])
+    kept = Nodes([Keeper(folder, backup.archive_of(vault, generation, folder)) for folder in nodes])
     if nodes:
         backup.keep_ports(nodes[0].parent, generation)
     kept.start()

@@ -8,12 +8,13 @@ A *vault* is a folder, on another disk or machine than the data::
     <vault>/<generation>/base/<time>/data, about.json
     <vault>/<generation>/nodes/…    nodes of Cassandra (:mod:`devtools.node_archive`)
 
-With a keyring (:mod:`devtools.keyring`) everything in it is sealed, but for the nodes of Cassandra::
+With a keyring (:mod:`devtools.keyring`) everything in it is sealed::
 
     <vault>/sealed.json             by which keyring
     <vault>/files/…                 media (:mod:`devtools.file_copies`)
     <vault>/secrets.sealed
     <vault>/<generation>/wal/….sealed, base/<time>/data.sealed, about.json
+    <vault>/<generation>/nodes/…    the same folders, their files sealed (:mod:`devtools.node_keys`)
 
 A generation is one life of a database: it begins with a base backup, and a restored database begins another one, whose log
 branches off. So each can be restored from its own folder, whatever was restored before. Restoring: :mod:`devtools.restoring`.
@@ -37,7 +38,7 @@ from devtools import environment, record, sealed, sealed_base, unprivileged
 from devtools.errors import DevError
 from devtools.file_copies import DAY_S, Copies, Swept
 from devtools.keyring import Keyring, Period, stamp, write_json
-from devtools.node_archive import Archive, Keeper
+from devtools.node_archive import BASE_EVERY_S, Archive, Keeper
 from devtools.node_archive import parse_time as parse_time
 from devtools.paths import DataFolder
 from devtools.postgres import USER, PostgresServer
@@ -184,9 +185,14 @@ def copy_new(source: Path, target: Path) -> int:
     return number
 
 
-def archive_of(generation: Path, node: Path) -> Archive:
-    """Of the node in this folder."""
-    return Archive(generation / "nodes" / node.name)
+def archive_of(vault: Vault, generation: Path, node: Path) -> Archive:
+    """Of the node in this folder, or in one that is called so."""
+    return Archive(generation / "nodes" / node.name, vault.ring, f"{generation.name}/{node.name}")
+
+
+def archives(vault: Vault) -> list[Archive]:
+    """Of all nodes."""
+    return [archive_of(vault, root.parent.parent, root) for root in sorted(vault.root.glob("*/nodes/node-*"))]
 
 
 def keep_ports(ring: Path, generation: Path) -> None:
@@ -209,7 +215,16 @@ def take_nodes(vault: Vault, data: DataFolder) -> list[Path]:
     generation = vault.generation(data)
     if nodes_of(data):
         keep_ports(data.cassandra, generation)
-    return [Keeper(node, archive_of(generation, node)).take().folder for node in nodes_of(data)]
+    return [Keeper(node, archive_of(vault, generation, node)).take().folder for node in nodes_of(data)]
+
+
+def ask_nodes(vault: Vault, data: DataFolder) -> list[str]:
+    """Have the archiver that runs keep the tables of its nodes now. Returns their names."""
+    generation = vault.generation(data)
+    asked = [archive_of(vault, generation, node) for node in nodes_of(data)]
+    for archive in asked:
+        archive.wanted.touch()
+    return [archive.root.name for archive in asked]
 
 
 def server_of(data: DataFolder, port: int | None = None) -> PostgresServer:
@@ -327,6 +342,9 @@ def end(vault: Vault, gone: Iterable[Base]) -> int:
         if not left:
             if vault.ring:
                 _forget_received(vault.ring.receiving(generation.name))
+                for archive in archives(vault):
+                    if archive.keys and archive.root.is_relative_to(generation):
+                        archive.keys.forget()
             shutil.rmtree(generation)
             continue
         first = str(left[0].about.get("firstWal", ""))
@@ -364,6 +382,18 @@ def shred_before(vault: Vault, before: float) -> int:
         raise DevError(
             "no base backup began later, and without one nothing can be restored: ./dev backup makes one"
         )
+    of_nodes = []
+    for archive in archives(vault):
+        if any(archive.root.is_relative_to(base.generation) for base in bases if base not in gone):
+            known = archive.bases()
+            of_nodes.append((archive, [base for base in known if base.ended_at < before]))
+            if known and len(of_nodes[-1][1]) == len(known):
+                raise DevError(
+                    f"no tables of {archive.root.name} were kept later, and without them nothing can be restored: ./dev backup "
+                    f"has them kept, and so they are every {BASE_EVERY_S / 3_600:.0f} hours"
+                )
+    for archive, ended in of_nodes:
+        archive.end(ended)
     return end(vault, gone)
 
 

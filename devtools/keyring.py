@@ -5,6 +5,7 @@
     <keys>/keyring.json                          which keyring this is, and the key under which files of media get their names
     <keys>/periods/<generation>/<time>-<id>.json a key each: of a base backup, of the log behind it, of the secrets
     <keys>/files/…                               a key for each file of media (:mod:`devtools.file_keys`)
+    <keys>/nodes/<generation>/<node>/…           keys of files of a node of Cassandra (:mod:`devtools.node_keys`)
     <keys>/destroyed                             ids of the keys of periods that were destroyed, and when
     <keys>/receiving/<generation>/               the end of PostgreSQL's log, until its segment is whole and sealed
     <keys>/erased                                who is erased again behind a restore (``manage.py erase_again``)
@@ -85,6 +86,10 @@ class Keyring:
     def receiving(self, generation: str) -> Path:
         """Where the end of the log of a generation lies in the clear."""
         return self.root / "receiving" / generation
+
+    def node(self, name: str) -> Path:
+        """Where the keys of a node's archive are; ``name``: ``<generation>/<node>``, or another relative path."""
+        return self.root / "nodes" / name
 
     # -- periods ---------------------------------------------------------------------------------------------------------
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtools import sealed, sealed_base, unprivileged
-from devtools.backup import SECRETS, Base, Vault, copy_new, nodes_of, server_of
+from devtools.backup import SECRETS, Base, Vault, archive_of, copy_new, nodes_of, server_of
 from devtools.errors import DevError
 from devtools.keyring import stamp
-from devtools.node_archive import Archive
 from devtools.paths import REPO, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child
@@ -53,6 +52,8 @@ def check(vault: Vault, base: Base, until: float | None) -> None:
     for path in needed:
         if vault.ring:
             vault.ring.key(sealed.key_id_of(path), path)
+    for root in (base.generation / "nodes").glob("node-*"):
+        archive_of(vault, base.generation, root).check(until)
     missing = log.gap(str(base.about.get("firstWal", ""))) if until is None else ""
     if missing:
         raise DevError(
@@ -83,7 +84,7 @@ def restore(
     _restore_secrets(vault, data)
     server = server_of(data)
     shutil.rmtree(data.valkey, ignore_errors=True)
-    _restore_nodes(base.generation, data, until, say)
+    _restore_nodes(vault, base.generation, data, until, say)
     (data.root / "backups.json").unlink(missing_ok=True)
     say(f"base backup of {stamp(base.ended_at)}")
     draft = server.folder.with_name(server.folder.name + ".new")
@@ -171,12 +172,12 @@ def _command(vault: Vault, base: Base, spool: Path) -> str:
 
 
 def _restore_nodes(
-    generation: Path, data: DataFolder, until: float | None, say: Callable[[str], None]
+    vault: Vault, generation: Path, data: DataFolder, until: float | None, say: Callable[[str], None]
 ) -> None:
     """Of each node its tables and the log behind them, which it reads when it starts: nobody may use it before that."""
     roots = sorted((generation / "nodes").glob("node-*"))
     for root in roots:
-        base = Archive(root).restore(data.cassandra / root.name, until)
+        base = archive_of(vault, generation, root).restore(data.cassandra / root.name, until)
         say(f"tables of {root.name}, {base.folder.name}")
         data.life.write_text(f"{int(time.time())}\n")
     if len(roots) > 1:

@@ -126,8 +126,6 @@ def _keys(args: argparse.Namespace, data: DataFolder) -> Path | None:
     for folder, what in ((data.root, "the data are lost"), (vault.root, "the backups are copied or stolen")):
         if folder.exists() and folder.stat().st_dev == disk:
             say(f"{keys} is on one disk with {folder}: when {what}, so are the keys")
-    if args.cassandra or args.cluster or data.nodes.exists():
-        say("archives of Cassandra's nodes are not sealed: the messages lie in them in the clear")
     return keys
 
 

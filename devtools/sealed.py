@@ -30,7 +30,7 @@ CHUNK = 65_536  # bytes of the file in a chunk
 TAG = 16  # bytes that each chunk is longer
 KEY = 32
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_HEADER = struct.Struct(">8s16s32s")
+HEADER = struct.Struct(">8s16s32s")
 
 
 class Key(NamedTuple):
@@ -59,7 +59,8 @@ def new_key() -> Key:
     return Key(secrets.token_bytes(16), secrets.token_bytes(KEY))
 
 
-def _cipher(key: Key, salt: bytes, name: str) -> Any:
+def cipher_of(key: Key, salt: bytes, name: str) -> Any:
+    """AES-256-GCM under a key of the file's own."""
     # ./dev itself runs on a bare Python; who seals runs in .venv.
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -67,7 +68,8 @@ def _cipher(key: Key, salt: bytes, name: str) -> Any:
     return AESGCM(hmac.digest(extracted, MAGIC + name.encode() + b"\x01", "sha256"))
 
 
-def _nonce(number: int, last: bool) -> bytes:
+def nonce(number: int, last: bool) -> bytes:
+    """Of a chunk."""
     return number.to_bytes(11, "big") + bytes([last])
 
 
@@ -76,10 +78,10 @@ class Sealer:
 
     def __init__(self, target: BinaryIO, key: Key, name: str) -> None:
         salt = secrets.token_bytes(32)
-        self._target, self._cipher = target, _cipher(key, salt, name)
+        self._target, self._cipher = target, cipher_of(key, salt, name)
         self._held = bytearray()
         self._number = 0
-        target.write(_HEADER.pack(MAGIC, key.id, salt))
+        target.write(HEADER.pack(MAGIC, key.id, salt))
 
     def write(self, data: bytes) -> int:
         self._held += data
@@ -92,7 +94,7 @@ class Sealer:
         self._put(self._held, last=True)
 
     def _put(self, data: bytearray, *, last: bool) -> None:
-        self._target.write(self._cipher.encrypt(_nonce(self._number, last), bytes(data), None))
+        self._target.write(self._cipher.encrypt(nonce(self._number, last), bytes(data), None))
         self._number += 1
 
 
@@ -101,9 +103,9 @@ class Opened:
     only when the end was read. Raises :class:`Damaged`."""
 
     def __init__(self, source: BinaryIO, key: Key, name: str, path: Path) -> None:
-        _, _, salt = _header(source.read(_HEADER.size), path)
+        _, _, salt = _header(source.read(HEADER.size), path)
         self._source, self._path = source, path
-        self._cipher = _cipher(key, salt, name)
+        self._cipher = cipher_of(key, salt, name)
         self._number = 0
         self._ready = bytearray()
         self._ahead = source.read(CHUNK + TAG)
@@ -124,23 +126,23 @@ class Opened:
         chunk, self._ahead = self._ahead, self._source.read(CHUNK + TAG)
         self._ended = not self._ahead
         try:
-            self._ready += self._cipher.decrypt(_nonce(self._number, self._ended), chunk, None)
+            self._ready += self._cipher.decrypt(nonce(self._number, self._ended), chunk, None)
         except (InvalidTag, ValueError):
             raise Damaged(self._path) from None
         self._number += 1
 
 
 def _header(data: bytes, path: Path) -> tuple[bytes, bytes, bytes]:
-    if len(data) < _HEADER.size or not data.startswith(MAGIC):
+    if len(data) < HEADER.size or not data.startswith(MAGIC):
         raise Damaged(path)
-    magic, key_id, salt = _HEADER.unpack(data)
+    magic, key_id, salt = HEADER.unpack(data)
     return magic, key_id, salt
 
 
 def key_id_of(path: Path) -> bytes:
     """Which key a sealed file is under. Raises :class:`Damaged` for what is none."""
     with path.open("rb") as file:
-        return _header(file.read(_HEADER.size), path)[1]
+        return _header(file.read(HEADER.size), path)[1]
 
 
 def seal(source: BinaryIO, target: Path, key: Key, name: str) -> None:
@@ -160,6 +162,11 @@ def unseal(path: Path, target: BinaryIO, keys: Keys, name: str) -> None:
         opened = Opened(source, key, name, path)
         while data := opened.read(CHUNK):
             target.write(data)
+
+
+def size_of(size: int) -> int:
+    """Of a sealed file, by that of what is in it."""
+    return HEADER.size + max(1, -(-size // CHUNK)) * TAG + size
 
 
 class Draft:

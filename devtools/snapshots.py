@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Protocol
 
 from devtools.errors import DevError
 
@@ -31,12 +32,20 @@ def take(node: Path, target: Path) -> int:
     return number
 
 
-def take_tables(node: Path, target: Path, before: Path | None = None) -> int:
+class Keep(Protocol):
+    """How a file of a table comes to ``target``. ``before``: where it may be, as it was; ``changes``: it is written to."""
+
+    def __call__(
+        self, source: Path, target: Path, before: Path | None, place: str, *, changes: bool
+    ) -> None: ...
+
+
+def take_tables(node: Path, target: Path, before: Path | None = None, keep: Keep | None = None) -> int:
     """The tables alone. ``before``: an earlier one in the same place; what has not changed since is linked from there."""
     number = 0
     for table in _tables(node / "data"):
-        place = table.relative_to(node / "data")
-        number += _link(table, target / "data" / place, before / "data" / place if before else None)
+        place = table.relative_to(node)
+        number += _link(table, target, place, before, keep or _keep)
     return number
 
 
@@ -55,14 +64,21 @@ def _tables(data: Path) -> list[Path]:
     return sorted(Path(folder) for folder, _, names in os.walk(data) if names)
 
 
-def _link(source: Path, target: Path, before: Path | None = None) -> int:
+def _link(source: Path, root: Path, place: Path, before: Path | None, keep: Keep) -> int:
+    target = root / place
     for _ in range(_ATTEMPTS):
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True, mode=0o700)
         try:
             names = _files(source)
             for name in names:
-                _keep(source / name, target / name, before / name if before else None)
+                keep(
+                    source / name,
+                    target / name,
+                    before / place / name if before else None,
+                    (place / name).as_posix(),
+                    changes=".log" in name or "_txn_" in name,
+                )
             if _files(source) == names:
                 return len(names)
         except FileNotFoundError:
@@ -74,9 +90,9 @@ def _files(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
 
 
-def _keep(source: Path, target: Path, before: Path | None = None) -> None:
-    if ".log" in source.name or "_txn_" in source.name:
-        shutil.copy2(source, target)  # the one kind of file that is written to
+def _keep(source: Path, target: Path, before: Path | None, place: str, *, changes: bool) -> None:
+    if changes:
+        shutil.copy2(source, target)
         return
     if before is not None and before.exists() and _same(source.stat(), before.stat()):
         os.link(before, target)

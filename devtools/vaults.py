@@ -84,6 +84,8 @@ def backup(args: argparse.Namespace) -> int:
         for folder in backups_of.take_nodes(vault, data):
             print(f"{folder}")
         say("what is written from now on is not in it: ./dev up --backups DIR keeps that too")
+    elif asked := backups_of.ask_nodes(vault, data):
+        say(f"tables of {', '.join(asked)} are kept within a minute; what writes the archive does it")
     return 0
 
 

@@ -12,48 +12,27 @@ from pathlib import Path
 import pytest
 
 from devtools import node_archive, ports, restoring
+from devtools.backup import Vault
 from devtools.cassandra import CassandraNode
 from devtools.errors import DevError
+from devtools.keyring import Keyring
 from devtools.node_archive import Archive, Keeper
 from devtools.paths import DataFolder
 from devtools.stack import Stack
-
-
-def _segment(folder: Path, number: int, sections: int, *, more: bytes = b"") -> Path:
-    """A segment as Cassandra writes it: sections of 100 bytes, zeros behind them."""
-    head = struct.pack(">iqH", 8, number, 2) + b"{}" + b"\1\1\1\1"
-    body = b""
-    for place in range(sections):
-        end = len(head) + 100 * (place + 1)
-        body += struct.pack(">ii", end, 7) + bytes([place + 1]) * 92
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"CommitLog-8-{number}.log"
-    draft = file.with_suffix(".new")
-    draft.write_bytes((head + body + more).ljust(4096, b"\0"))
-    with file.open("ab"):
-        pass
-    with file.open("r+b") as there:  # in place, as a mapped file changes
-        there.write(draft.read_bytes())
-    draft.unlink()
-    return file
-
-
-def _node(folder: Path) -> Path:
-    (folder / "node-1" / "data" / "k" / "t-1").mkdir(parents=True)
-    (folder / "node-1" / "data" / "k" / "t-1" / "nb-1-big-Data.db").write_bytes(b"x" * 10)
-    return folder / "node-1"
+from tests.devtools.node_files import node as a_node
+from tests.devtools.node_files import segment as a_segment
 
 
 def test_what_is_synced_is_copied_and_nothing_else(tmp_path: Path) -> None:
-    node = _node(tmp_path)
+    node = a_node(tmp_path)
     keeper = Keeper(node, Archive(tmp_path / "vault"))
-    _segment(node / "commitlog", 1, 2, more=struct.pack(">ii", 0, 0) + b"half a section")
+    a_segment(node / "commitlog", 1, 2, more=struct.pack(">ii", 0, 0) + b"half a section")
     assert keeper.poll() == 220
     copy = tmp_path / "vault" / "log" / "CommitLog-8-1.log"
     assert copy.stat().st_size == 220
     assert keeper.poll() == 0
-    segment = _segment(node / "commitlog", 1, 5)
-    _segment(node / "commitlog", 2, 1)
+    segment = a_segment(node / "commitlog", 1, 5)
+    a_segment(node / "commitlog", 2, 1)
     segment.unlink()  # its tables are on disk: Cassandra needs it no more
     assert keeper.poll() == 300 + 120
     assert copy.read_bytes()[220:228] == struct.pack(">ii", 320, 7)
@@ -64,15 +43,15 @@ def test_what_is_synced_is_copied_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_when_a_segment_was_missed_the_tables_are_kept_anew(tmp_path: Path) -> None:
-    node = _node(tmp_path)
+    node = a_node(tmp_path)
     keeper = Keeper(node, Archive(tmp_path / "vault"))
-    _segment(node / "commitlog", 1, 1)
+    a_segment(node / "commitlog", 1, 1)
     keeper.poll()
     first = keeper.look_after()
     assert first is not None
     assert first.first == 1
     assert keeper.look_after() is None
-    _segment(node / "commitlog", 3, 1)
+    a_segment(node / "commitlog", 3, 1)
     keeper.poll()
     assert keeper.missed
     second = keeper.look_after()
@@ -87,21 +66,21 @@ def test_old_tables_go_with_the_log_that_only_they_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node_archive, "KEEP", 2)
-    node = _node(tmp_path)
+    node = a_node(tmp_path)
     archive = Archive(tmp_path / "vault")
     keeper = Keeper(node, archive)
     for number in range(1, 5):
-        segment = _segment(node / "commitlog", number, 1)
+        segment = a_segment(node / "commitlog", number, 1)
         keeper.missed = True
         keeper.look_after()
         segment.unlink()
         keeper.poll()
     assert [base.first for base in archive.bases()] == [3, 4]
-    assert list(archive.segments()) == [3, 4]
+    assert list(archive.log.segments()) == [3, 4]
 
 
 def test_a_time_before_the_first_tables_is_refused(tmp_path: Path) -> None:
-    node = _node(tmp_path)
+    node = a_node(tmp_path)
     archive = Archive(tmp_path / "vault")
     with pytest.raises(DevError, match="no tables"):
         archive.restore(tmp_path / "again")
@@ -153,12 +132,12 @@ def test_nodes_that_were_restored_are_made_the_same_before_anybody_is_let_in(
 ) -> None:
     vault = tmp_path / "vault"
     for number in range(1, count + 1):
-        node = _node(tmp_path / f"{number}").rename(tmp_path / f"node-{number}")
-        _segment(node / "commitlog", 1, number)  # each has what its own log had
+        node = a_node(tmp_path / f"{number}").rename(tmp_path / f"node-{number}")
+        a_segment(node / "commitlog", 1, number)  # each has what its own log had
         Keeper(node, Archive(vault / "nodes" / f"node-{number}")).take()
     data = DataFolder(tmp_path / "data")
     data.create()
-    restoring._restore_nodes(vault, data, None, lambda text: None)
+    restoring._restore_nodes(Vault(vault), vault, data, None, lambda text: None)
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(CassandraNode, "nodetool", lambda node, *words: asked.append((node.name, *words)))
     stack = Stack(data, port=ports.choose(), cassandra=count)
@@ -171,7 +150,12 @@ def test_nodes_that_were_restored_are_made_the_same_before_anybody_is_let_in(
 @pytest.mark.needs_cassandra
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_node_under_load_comes_back_up_to_the_last_look_or_to_a_point_in_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "is_sealed", [True, pytest.param(False, marks=pytest.mark.long)], ids=["sealed", "plain"]
+)
+def test_a_node_under_load_comes_back_up_to_the_last_look_or_to_a_point_in_time(
+    tmp_path: Path, is_sealed: bool
+) -> None:
     node = CassandraNode(
         tmp_path / "node-1",
         log=tmp_path / "node.log",
@@ -186,7 +170,7 @@ def test_a_node_under_load_comes_back_up_to_the_last_look_or_to_a_point_in_time(
             "commitlog_segment_size": "1MiB",
         },
     )
-    archive = Archive(tmp_path / "vault")
+    archive = Archive(tmp_path / "vault", Keyring.make(tmp_path / "keys") if is_sealed else None, "node-1")
     child = node.start()
     try:
         node.cql("CREATE KEYSPACE k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}")
@@ -218,8 +202,12 @@ def test_a_node_under_load_comes_back_up_to_the_last_look_or_to_a_point_in_time(
     there = _rows(node)
     assert set(range(1, middle + 1)) <= there
     assert behind not in there
+    # Twin of the sealed one: in the clear it is found.
+    written = any(b"\xab" * 100 in file.read_bytes() for file in archive.root.rglob("*") if file.is_file())
+    assert written is not is_sealed
     # Twin: without the log the tables alone know less.
     shutil.rmtree(node.folder)
-    shutil.rmtree(archive.log)
+    shutil.rmtree(archive.log.folder)
+    (archive.root / "timeline").unlink()
     archive.restore(node.folder)
     assert not set(range(1, middle + 1)) <= _rows(node)
