@@ -36,6 +36,7 @@ def test_what_is_missing_and_what_comes_twice_is_blamed(
     assert bench.problems == blamed
 
 
+@pytest.mark.long  # CI runs test_push_burst.py, a system of the same kind
 @pytest.mark.timeout(4 * LONG)
 def test_a_small_one(
     own_stack: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -153,7 +153,7 @@ def test_times_are_read_as_utc_unless_they_say_otherwise() -> None:
         backup.parse_time("yesterday")
 
 
-@pytest.mark.slow
+@pytest.mark.long  # CI restores servers: test_everything_up_to_…, and sealed: test_sealed_backup.py
 @pytest.mark.needs_system
 @pytest.mark.timeout(400)
 async def test_a_system_under_load_comes_back_whole(folder: Path) -> None:
