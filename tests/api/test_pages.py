@@ -86,6 +86,7 @@ def test_pages_are_for_development_only() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.needs_packages
 def test_a_person_tries_a_call_in_the_documentation(stack: Any, person: SignedUp) -> None:
     from playwright.sync_api import expect

@@ -32,6 +32,7 @@ def bench(stack: Any) -> Iterator[Make]:
         some.close()
 
 
+@pytest.mark.long
 def test_tasks(bench: Make) -> None:
     here = bench(fanout, "--seconds", "4", "--warm-up", "2")
     found = lane_tasks.measure(here, lanes=4)
@@ -59,6 +60,7 @@ def test_a_flood(bench: Make, capsys: pytest.CaptureFixture[str]) -> None:
     assert "quiet groups, the same lane" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_viral(bench: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     here = bench(
         viral, "--recipients", "100", "--group", "41", "--senders", "2", "--within", "0.5", "--online", "10", "--late", "2",

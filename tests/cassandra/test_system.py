@@ -21,6 +21,7 @@ from tests.support.stack import System
 from whatsapp.wire import frames
 
 
+@pytest.mark.long
 @pytest.mark.needs_cassandra
 @pytest.mark.needs_system
 @pytest.mark.timeout(300)

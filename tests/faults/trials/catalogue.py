@@ -211,7 +211,7 @@ FAULTS: dict[str, Fault] = {
     "half-open-clients": Fault(silence_clients),
     "slow-clients": Fault(partial(slow_clients, 0.3, 0)),
     "narrow-clients": Fault(partial(slow_clients, 0.0, 4_000)),
-    "storm": Fault(storm, quick=True),
+    "storm": Fault(storm),
     **{f"{kind}-link-{link}": Fault(partial(strike, link), wired=("gateway-1", "worker-1", "fanout-1"), outage=outage)
        for link in LINKS for kind, strike, outage in (
         ("cut", cut_link, False), ("half-open", freeze_link, False),
@@ -225,5 +225,5 @@ FAULTS: dict[str, Fault] = {
     # clients
     "slow-readers": Fault(pests.slow_readers),
     "again-and-out-of-order": Fault(pests.jugglers, quick=True),
-    "hostile": Fault(pests.hostile, quick=True),
+    "hostile": Fault(pests.hostile),
 }  # fmt: skip
