@@ -129,12 +129,14 @@ def check(model: str, switches: Sequence[str], *, trail: bool = False) -> Outcom
 
 
 def _run(folder: str, command: list[str], *, patience_s: float = PATIENCE_S) -> str | None:
-    """What it said; None if it had not ended by then."""
+    """What it said; None of a search that had not ended by then."""
     try:
         run = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=patience_s, check=False
         )
     except subprocess.TimeoutExpired:
+        if command[0] != "./pan":
+            raise DevError(f"{command[0]} took more than {patience_s} s") from None
         return None
     if run.returncode and command[0] in ("spin", "tcc", "gcc") and "-t" not in command:
         raise DevError(f"{command[0]}: {(run.stdout + run.stderr).strip()}")

@@ -111,7 +111,7 @@ class Archive:
         needed = [base.folder / LIST] if base.sealed else []
         behind = self._behind(base, until)
         for number, _ in self.marks(until):
-            if number >= max(1, base.first) and number not in behind:
+            if 0 < base.first <= number and number not in behind:
                 raise DevError(f"segment {number} of the log is missing in {self.log.folder}")
         needed += [part for one in behind.values() for part in one.parts.values()]
         if needed and self.keys is None:
