@@ -42,6 +42,9 @@ LEASE_MS: Final = 10 * 60_000
 #: The error of one of which a search found something; the names of the stores follow.
 LEFT: Final = "Left"
 
+for _kind in ("overdue", "failed", "left"):
+    metrics.count("erasure", _kind, 0)  # an alert asks whether they increase
+
 #: Nothing is to be done of it alone.
 _NOT_BY_ONE: Final = (State.VERIFYING, State.DONE)
 

@@ -23,6 +23,8 @@ from whatsapp.wire.errors import Code
 
 #: Messages to the number are not to be had, whatever the client does now.
 _CLOSED: Final = (State.OFF, State.SPENT, State.BLOCKED)
+for _kind in (*_CLOSED, "captcha_unknown", "risk_unknown", "no_prices"):
+    metrics.count("registrations", _kind, 0)  # an alert asks whether they increase
 
 
 def count_address(address: str, now: int) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,60 @@ def names(file: str, found: Any = None) -> set[str]:
         own = {str(found[key]) for key in ("alert", "alertname") if key in found}
         return own.union(*(names(file, each) for each in found.values()))
     return set[str]().union(*(names(file, each) for each in found)) if isinstance(found, list) else set()
+
+
+def test_each_alert_has_a_case_in_which_it_fires() -> None:
+    cases = [
+        case
+        for test in yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]
+        for case in test["alert_rule_test"]
+    ]
+    assert names("alerts.yml") - {case["alertname"] for case in cases if case["exp_alerts"]} == set()
+
+
+_SHOWN = """
+import django
+django.setup()
+from prometheus_client import generate_latest
+from whatsapp.celery import app
+import whatsapp.urls
+app.loader.import_default_modules()
+from whatsapp.infra import metrics
+for family in metrics._families:
+    for sample in family.collect().samples:
+        print(sample.name, *sorted(f"{name}={value}" for name, value in sample.labels.items()))
+"""
+
+
+def test_what_an_alert_wants_to_see_increase_begins_at_0() -> None:
+    """A counter that begins at 1 has not increased, and what happens once would never be told. Whoever does not know the labels
+    before asks for what was not there before (``unless … offset``)."""
+    shown = subprocess.run(
+        [sys.executable, "-c", _SHOWN], cwd=REPO, capture_output=True, text=True, check=True, timeout=120
+    )
+    series = {tuple(line.split()) for line in shown.stdout.splitlines()}
+    asked, missing = 0, []
+    for group in yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            # Who asks for more than some will see the others.
+            if not rule["expr"].strip().endswith("> 0") or "unless" in rule["expr"]:
+                continue
+            for name, matchers in re.findall(r"increase\((\w+)(?:\{(.*?)\})?\[", rule["expr"]):
+                for wanted in _each(matchers):
+                    asked += 1
+                    if not any(one[0] == name and wanted <= set(one[1:]) for one in series):
+                        missing.append((rule["alert"], name, *sorted(wanted)))
+    assert asked > 8
+    assert missing == []
+
+
+def _each(matchers: str) -> list[set[str]]:
+    """``kind=~"a|b"`` → ``{kind=a}``, ``{kind=b}``."""
+    found = [(label, values.split("|")) for label, values in re.findall(r'(\w+)=~?"(.*?)"', matchers)]
+    return [
+        {f"{label}={value}" for (label, _), value in zip(found, chosen, strict=True)}
+        for chosen in itertools.product(*(values for _, values in found))
+    ]
 
 
 def promtool(folder: Path, *arguments: str) -> tuple[int, str]:

@@ -152,7 +152,8 @@ PRIMARY_LOST = Counters(
     "Times that this process left the primary of PostgreSQL, which did not prove any more that it is one.",
     (),
 )
-PRIMARY_LOST.add(number=0)  # a series that begins at 1 would never have increased
+# A series that begins at 1 would never have increased: what an alert asks about begins at 0 (tests/observability/test_alerts.py).
+PRIMARY_LOST.add(number=0)
 SWEPT = Counters("whatsapp_sweep_rows", "Outbox rows of dead writers that this sweep has marked again.", ())
 TERMS = Counters(
     "whatsapp_hot_terms", "Terms of the hot node that began here: new connections and epochs.", ()
@@ -180,6 +181,7 @@ RESIDENCY = Counters(
 AUDIT_CHECKS = Counters(
     "whatsapp_staff_audit_checks", "Checks of the chain of the audit log, by outcome.", ("outcome",)
 )
+AUDIT_CHECKS.add("broken", number=0)
 LINES = Counters("whatsapp_log_lines", "Log lines written, by level.", ("level",))
 SUPPRESSED = Counters(
     "whatsapp_log_lines_suppressed", "Log lines not written because they repeat others.", ()
