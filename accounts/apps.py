@@ -9,7 +9,7 @@ class AccountsConfig(AppConfig):
         from accounts import retention as kept
         from accounts import stores
         from accounts.own_stores import AccountStore
-        from accounts.services import erasure, holds
+        from accounts.services import erasure, holds, late, sanctions
         from accounts.services.retention import note
         from whatsapp.infra import retention
 
@@ -17,3 +17,4 @@ class AccountsConfig(AppConfig):
         kept.register()
         retention.bind(note)
         erasure.bind_holds(holds.is_held)
+        sanctions.bind_follow(late.follow)

@@ -237,8 +237,8 @@ POLICIES: Final = (
     ),
     Policy(
         "carried_sanctions",
-        "What an account was slowed down or limited for when it ended, or sanctioned for by a rule within 30 days before, under "
-        "a keyed hash of its number",
+        "What an account was slowed down or limited for when it ended, sanctioned for by a rule within 30 days before, or "
+        "sanctioned for by staff afterwards, under a keyed hash of its number",
         ("accounts.CarriedSanction",),
         "nobody sheds a sanction, or the step of the ladder that comes next, by beginning anew",
         "until the sanction ends and is no step of the ladder any more (ABUSE_MEMORY_MS after it was imposed), or an account "
@@ -269,7 +269,7 @@ POLICIES: Final = (
         "erasures",
         "An account on its way out: encrypted identifiers until the last step, then a keyed hash",
         ("accounts.Erasure",),
-        "every store is searched, and a restored backup erased again",
+        "every store is searched, a restored backup erased again, and what staff decide of it meanwhile holds for its number",
         "identifiers: 90 days at most; the hash: as long as a backup from before could be kept",
         "erasure",
         overdue=lambda now: (

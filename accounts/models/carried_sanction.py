@@ -6,7 +6,7 @@ from accounts.models.sanction import Sanction
 
 
 class CarriedSanction(models.Model):
-    """What an account was sanctioned for when it ended: it holds for whoever begins anew with its number
+    """What an account was sanctioned for when it ended, or after it: it holds for whoever begins anew with its number
     (``services/carried.py``). The number is a keyed hash, and nothing else leads to anybody."""
 
     number = models.BinaryField(max_length=32)
@@ -18,6 +18,8 @@ class CarriedSanction(models.Model):
     imposed_by = models.CharField(max_length=150)
     step = models.PositiveSmallIntegerField(null=True)
     until = models.BigIntegerField(null=True)  # as of the sanction
+    #: Two of the staff have decided it, so it takes two to end it.
+    of_two = models.BooleanField(default=False, db_default=False)
     kept_until = models.BigIntegerField(db_index=True)
 
     class Meta:

@@ -29,12 +29,12 @@ def lift(*, account: Account) -> None:
     account.save(update_fields=["banned_until"])
 
 
-def ban_device(*, device: Device, until: int) -> None:
+def ban_device(*, device: Device, until: int, of_two: bool = False) -> None:
     """Ban the client that is behind a device until a time (ms): this device, and every other one that the same installation
-    has linked to any account; and the installation can register nothing."""
+    has linked to any account; and the installation can register nothing. ``of_two``: two of the staff have decided it."""
     with transaction.atomic():
         if device.installation is not None:
-            _ban_installation(bytes(device.installation), until)
+            _ban_installation(bytes(device.installation), until, of_two)
         Device.objects.filter(pk=device.pk).update(banned_until=until)
         device.banned_until = until
         events.device_banned(user_id=str(device.user_id), device_id=str(device.pk), until=until)
@@ -68,12 +68,17 @@ def lift_installation(*, device_id: str) -> None:
             _lift_installation(installation)
 
 
-def _ban_installation(installation: bytes, until: int) -> None:
+def _ban_installation(installation: bytes, until: int, of_two: bool = False) -> None:
     lock(installation)  # a device that is being linked is not missed
+    # Whoever makes one longer that two have decided makes it none of one.
+    of_two = (
+        of_two
+        or InstallationBan.objects.filter(installation=installation, until__gt=now_ms(), of_two=True).exists()
+    )
     InstallationBan.objects.update_or_create(
         installation=installation,
-        defaults={"until": until},
-        create_defaults={"until": until, "created_at": now_ms()},
+        defaults={"until": until, "of_two": of_two},
+        create_defaults={"until": until, "of_two": of_two, "created_at": now_ms()},
     )
     # Locked in the order of their keys: an update alone takes them as it finds them.
     found = list(

@@ -1,10 +1,10 @@
 """Sanctions that outlive their account: who is slowed down or limited, ends the account and registers the number anew is slowed
-down or limited still; and what a trigger did is a step of the ladder (``services/abuse.py``) still, also when it is over.
+down or limited still; and what a trigger did is a step of the ladder (``services/abuse.py``) still, also when it is over. What is
+decided about an account that has ended, bans too, comes here as well (``services/late.py``).
 
 Kept is a keyed hash of the number, until the sanction ends and is no step of the ladder any more, and no longer than a silent
-account would keep the number: from then on whoever has it counts as somebody else (``recycling.changed_hands``). Bans that are in
-force need none of this: who is banned cannot end the account. Called in the transactions in which accounts end and numbers are
-taken, with the account locked.
+account would keep the number: from then on whoever has it counts as somebody else (``recycling.changed_hands``). Called in the
+transactions in which accounts end and numbers are taken, with the account locked.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.conf import settings
+from django.db import connection
+from django.db.models import Q, QuerySet
 
 from accounts.limits import DAY_MS
 from accounts.models import Account, CarriedSanction, Sanction
 from accounts.services import persons, sanctions
-from accounts.services.sanctions import AUTOMATIC, CLASS_OF
+from accounts.services.sanctions import AUTOMATIC, BANS, CLASS_OF
 from whatsapp.infra.limits import LIMITS
 
 #: Nothing leads to who had the number.
@@ -31,25 +33,48 @@ def keep(*, account: Account, now: int) -> None:
     """The account ends; it has its number still."""
     if not account.phone:
         return
-    most = now + LIMITS.recycled_after_days * DAY_MS
     held = [one for one in sanctions.in_force_of(account.pk, now=now) if one.kind in CLASS_OF]
     for one in [*held, *_steps(account, now)]:
-        until = most if one.until is None else one.until
-        if one.imposed_by == AUTOMATIC and one.step is not None:
-            until = max(until, one.imposed_at + settings.ABUSE_MEMORY_MS)
-        CarriedSanction.objects.update_or_create(
-            sanction=one.pk,
-            defaults={
-                "number": persons.number_hashes(account.phone)[0],
-                "kind": one.kind,
-                "reason": one.reason,
-                "imposed_at": one.imposed_at,
-                "imposed_by": one.imposed_by,
-                "step": one.step,
-                "until": one.until,
-                "kept_until": min(until, most),
-            },
-        )
+        keep_one(one, phone=account.phone, ended_at=now)
+
+
+def keep_one(sanction: Sanction, *, phone: str, ended_at: int) -> None:
+    """For whoever gets the number that the account had until ``ended_at`` (ms)."""
+    most = ended_at + LIMITS.recycled_after_days * DAY_MS
+    until = most if sanction.until is None else sanction.until
+    if sanction.imposed_by == AUTOMATIC and sanction.step is not None:
+        until = max(until, sanction.imposed_at + settings.ABUSE_MEMORY_MS)
+    CarriedSanction.objects.update_or_create(
+        sanction=sanction.pk,
+        defaults={
+            "number": persons.number_hashes(phone)[0],
+            "kind": sanction.kind,
+            "reason": sanction.reason,
+            "imposed_at": sanction.imposed_at,
+            "imposed_by": sanction.imposed_by,
+            "step": sanction.step,
+            "until": sanction.until,
+            "of_two": "approval" in sanction.evidence,
+            "kept_until": min(until, most),
+        },
+    )
+
+
+def lock(phone: str) -> None:
+    """Until the end of the transaction nobody else takes over what is kept for the number, and nothing that was decided late is
+    kept for it. Taken before the row of any account that has the number or gets it, so that nobody waits in a circle."""
+    with connection.cursor() as cursor:
+        key = int.from_bytes(persons.number_hashes(phone)[0][:8], signed=True)
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def bans(phone: str, *, now: int) -> bool:
+    """Whether a ban waits for whoever gets the number. Call it behind :func:`lock`."""
+    return _kept(phone, now).filter(Q(until=None) | Q(until__gt=now), kind__in=list(BANS)).exists()
+
+
+def _kept(phone: str, now: int) -> QuerySet[CarriedSanction]:
+    return CarriedSanction.objects.filter(number__in=persons.number_hashes(phone), kept_until__gt=now)
 
 
 def _steps(account: Account, now: int) -> list[Sanction]:
@@ -66,14 +91,11 @@ def _steps(account: Account, now: int) -> list[Sanction]:
 
 
 def take_over(*, account: Account, now: int) -> None:
-    """The account has just got its number: it gets what was kept for that, each as a sanction of its own that can be appealed
-    against, and what is over as one that is over. What it got is kept no longer."""
+    """The account has its number: it gets what was kept for that, each as a sanction of its own that can be appealed against, and
+    what is over as one that is over. What it got is kept no longer. It may be banned behind this. Call it behind :func:`lock`."""
     if not account.phone:
         return
-    found = CarriedSanction.objects.select_for_update().filter(
-        number__in=persons.number_hashes(account.phone), kept_until__gt=now
-    )
-    for row in found.order_by("imposed_at", "pk"):
+    for row in _kept(account.phone, now).select_for_update().order_by("imposed_at", "pk"):
         if row.until is not None and row.until <= now:
             _remember(account, row, now)
         else:
@@ -81,14 +103,14 @@ def take_over(*, account: Account, now: int) -> None:
                 account_id=account.pk,
                 kind=row.kind,
                 reason=row.reason,
-                evidence=_CARRIED,
+                evidence={**_CARRIED, **({"approval": True} if row.of_two else {})},
                 until=row.until,
                 by=row.imposed_by,
                 step=row.step,
                 carried_from=row.sanction,
             )
         row.delete()
-        account.refresh_from_db(fields=["limit_class"])
+        account.refresh_from_db(fields=["limit_class", "banned_until"])
 
 
 def _remember(account: Account, row: CarriedSanction, now: int) -> None:

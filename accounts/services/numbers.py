@@ -38,8 +38,8 @@ def change(
     conversations stay where they are. Contacts are told (``contacts.tell_new_number``). The old number is free.
 
     Raises :class:`Refused`: ``forbidden`` (not the primary device; {codeWrong}; {pinRequired}, {pinWrong}; {until}: a PIN holds
-    the number; its account is banned), ``rate_limited`` (the code, the PIN, changes a day), ``conflict`` ({taken}),
-    ``wrong_region`` (the new number's is not held here), ``unavailable``. A code refused for anything but itself stays good.
+    the number; its account is banned, or was banned after its end), ``rate_limited`` (the code, the PIN, changes a day),
+    ``conflict`` ({taken}), ``wrong_region`` (the new number's is not held here), ``unavailable``. A code refused for anything but itself stays good.
     """
     if not device.primary:
         raise _not_primary()
@@ -53,7 +53,10 @@ def change(
         if isinstance(found, Refused):
             refusal: Refused | None = codes.for_session(found)
         else:
+            carried.lock(phone)
             account, holder = _lock(account, device, phone)
+            if carried.bans(phone, now=now):
+                raise _unusable()
             if holder is not None:
                 _check_free(holder, replace, now)
             wait = limits.wait(
@@ -107,13 +110,17 @@ def _check_pin(account: Account, device: Device, pin: str | None, now: int) -> R
 
 def _check_free(holder: Account, replace: bool, now: int) -> None:
     if holder.is_banned(now):
-        raise Refused(Code.FORBIDDEN, "This number cannot be used.")
+        raise _unusable()
     if pins.of(account=holder) is not None:
         until = recycling.locked_until(account=holder)
         if until > now:
             raise Refused(Code.FORBIDDEN, "The account of this number has a PIN.", details={"until": until})
     if not replace:
         raise Refused(Code.CONFLICT, "This number has an account, which would end.", details={"taken": True})
+
+
+def _unusable() -> Refused:
+    return Refused(Code.FORBIDDEN, "This number cannot be used.")
 
 
 def _tell(account: Account, device: Device, old_hash: bytes, now: int) -> None:

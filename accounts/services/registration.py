@@ -151,10 +151,12 @@ def _open(
     """A refusal that is returned has to be committed; nothing else has changed then."""
     lock(installation)
     check_not_banned(installation=installation, now=now)
+    carried.lock(phone)
     account = _account(phone, now)
     check_region(account.region)
     if account.is_banned(now):
-        raise banned_account(account)
+        # Also of one that was just made, which has the ban of who had the number before, and its appeal.
+        return banned_account(account)
     # Read again: now that the account is locked, the device cannot be unlinked meanwhile.
     device = known_device(phone=phone, refresh_token=refresh_token)
     if device is not None and device.is_banned(now):

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from django.db import transaction
 from django.db.models import Q
@@ -44,7 +44,18 @@ BANS: Final = frozenset((Kind.SUSPENSION, Kind.PERMANENT))
 CLASS_OF: Final = {Kind.SLOW_DOWN: "slowed", Kind.LIMIT: "restricted"}
 #: Sanctions whose ends one run of :func:`end_due` sees to.
 _AT_ONCE: Final = 500
+#: What becomes of a sanction of an account that has ended; bound by whoever knows who has its number.
+_follow: Follow | None = None
 _is_code = re.compile(r"[a-z0-9_.:-]{1,64}", re.ASCII).fullmatch
+
+
+class Follow(Protocol):
+    def __call__(self, *, account: Account, sanction: Sanction, now: int) -> None: ...
+
+
+def bind_follow(follow: Follow) -> None:
+    global _follow
+    _follow = follow
 
 
 def impose(
@@ -66,6 +77,8 @@ def impose(
     ``automatic``. ``step``: of the ladder of triggers. ``unless_since`` (ms): only if no trigger has imposed one then or
     later, so that two who look at once do it once. ``carried_from``: of an account that had the number before (``carried.py``).
 
+    That of an account that has ended holds for who has its number now, or gets it (``late.py``).
+
     Raises :class:`Refused`: ``not_found`` (no such account), ``bad_request``, ``conflict`` (``unless_since``).
     """
     now = now_ms()
@@ -86,6 +99,8 @@ def impose(
             carried_from=carried_from,
         )
         _settle(account, now, new=sanction)
+        if account.retired_at is not None and _follow is not None:
+            _follow(account=account, sanction=sanction, now=now)
     return sanction
 
 

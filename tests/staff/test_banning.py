@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import transaction
 
-from accounts.models import Account, Case, Device, Sanction
-from accounts.services import sanctions
-from tests.accounts.conftest import Person, sign_in
+from accounts.models import Account, Case, Device, InstallationBan, Sanction
+from accounts.services import recycling, sanctions
+from tests.accounts.conftest import Person, assert_problem, sign_in, verify
 from tests.staff.cases import report
 from tests.staff.conftest import Staff
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import banning
+from whatsapp.staff import audit, banning
 from whatsapp.staff.models import Approval, AuditRecord
 
 pytestmark = pytest.mark.usefixtures("db", "valkey_server")
@@ -171,3 +172,53 @@ def test_devices_too(two: tuple[Staff, Staff]) -> None:
     press(one, f"{path}/ban/", days=1)  # what two decided is over
     assert until() is not None
     assert "The ban is lifted" in press(one, f"{path}/lift/")
+
+
+def _installed(person: Person, installation: bytes) -> Device:
+    Device.objects.filter(pk=person.device_id).update(installation=installation)
+    return Device.objects.get(pk=person.device_id)
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["", "twin: only approvals remember"])
+def test_an_installation_that_two_banned_is_let_in_by_two_when_the_account_is_gone(
+    two: tuple[Staff, Staff], twin: bool
+) -> None:
+    """What was asked names a device of the account; behind its erasure it names nobody."""
+    one, other = two
+    ann, bob = sign_in(), sign_in()
+    banned, device = _installed(ann, b"i" * 32), _installed(bob, b"i" * 32)
+    press(one, f"/admin/accounts/device/{banned.pk}/ban/", days=365)
+    decided(other)
+    if twin:
+        InstallationBan.objects.update(of_two=False)
+    Account.objects.get(pk=ann.user_id).delete()
+    audit.forget((ann.user_id, ann.device_id))
+    said = press(one, f"/admin/accounts/device/{device.pk}/lift/")
+    device.refresh_from_db()
+    assert ("A second person" in said, device.banned_until is None) == (not twin, twin)
+
+
+def test_a_ban_of_one_behind_one_of_two_is_of_one(two: tuple[Staff, Staff]) -> None:
+    one, other = two
+    device = _installed(sign_in(), b"i" * 32)
+    press(one, f"/admin/accounts/device/{device.pk}/ban/", days=31)
+    decided(other)
+    Device.objects.filter(pk=device.pk).update(banned_until=now_ms() - 1)
+    InstallationBan.objects.update(until=now_ms() - 1)
+    Approval.objects.all().delete()
+    press(one, f"/admin/accounts/device/{device.pk}/ban/", days=1)
+    assert "The ban is lifted" in press(one, f"/admin/accounts/device/{device.pk}/lift/")
+
+
+def test_what_two_decide_about_an_account_that_has_ended_is_lifted_by_two(two: tuple[Staff, Staff]) -> None:
+    """The next account of the number has the ban, as one that two have decided."""
+    one, other = two
+    ann = sign_in()
+    with transaction.atomic():
+        recycling.retire(account=Account.objects.get(pk=ann.user_id), now=now_ms())
+    press(one, account(ann, "ban"), days=365)
+    decided(other)
+    assert_problem(verify(ann.phone), "banned", 403)
+    taken = Sanction.objects.get(account__phone=ann.phone)
+    assert banning.of_two(taken)
+    assert "A second person" in press(one, f"/admin/accounts/sanction/{taken.pk}/lift/")

@@ -17,7 +17,7 @@ from django.db import transaction
 from accounts.errors import Refused
 from accounts.installations import lock
 from accounts.limits import DAY_MS
-from accounts.models import Account, Device, Sanction
+from accounts.models import Account, Device, InstallationBan, Sanction
 from accounts.services import bans, sanctions
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, audit
@@ -102,6 +102,9 @@ def device_of_two(device: Device) -> bool:
         return False
     same = [str(device.pk)]
     if device.installation is not None:
+        if InstallationBan.objects.filter(installation=device.installation, of_two=True).exists():
+            return True
+        # Of one that was banned by an earlier version.
         known = Device.objects.filter(installation=device.installation)
         same = [str(pk) for pk in known.values_list("pk", flat=True)]
     decided = Approval.objects.filter(
@@ -172,10 +175,10 @@ def _decide(sanction: Sanction, by: User, reason: str, *, grant: bool) -> bool:
     return True
 
 
-def _ban_device(device: Device, by: User, days: int, reason: str) -> None:
+def _ban_device(device: Device, by: User, days: int, reason: str, *, of_two: bool = False) -> None:
     until = now_ms() + days * DAY_MS
     with transaction.atomic():
-        bans.ban_device(device=device, until=until)
+        bans.ban_device(device=device, until=until, of_two=of_two)
         message = f"Device banned until {shown(until)}: {reason}"
         audit.record(by=by, on=device, action="device.banned", message=message)
 
@@ -209,7 +212,7 @@ def _carry_out(approval: Approval, by: User) -> None:
         elif kind == GRANT:
             done = _decide(_find(Sanction, approval), by, reason, grant=True)
         elif kind == BAN_DEVICE:
-            _ban_device(_find(Device, approval), by, approval.payload["days"], reason)
+            _ban_device(_find(Device, approval), by, approval.payload["days"], reason, of_two=True)
         else:
             _lift_device(_find(Device, approval), by, reason)
     except Refused as refused:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.db.models import Q
 
 from accounts.models import Account, Case, CaseTrigger, Report, ReportedMessage, Sanction
-from accounts.services import standing
+from accounts.services import late, standing
 from groups.models import Group, Membership, Role
 from whatsapp.infra.clock import now_ms
 
@@ -38,6 +38,8 @@ class Accused:
     reports: int
     reports_month: int
     upheld: int
+    #: Of one that has ended: until when a sanction holds for who has its number; None: for nobody.
+    holds_until: int | None = None
 
     @property
     def banned(self) -> bool:
@@ -102,6 +104,7 @@ def history(account: Account, case: Case) -> Accused:
         reports=_number(received),
         reports_month=_number(received.filter(created_at__gt=now - MONTH_MS)),
         upheld=_number(earlier.filter(upheld)),
+        holds_until=late.holds_until(account, now=now),
     )
 
 
