@@ -38,8 +38,9 @@ def change(
     conversations stay where they are. Contacts are told (``contacts.tell_new_number``). The old number is free.
 
     Raises :class:`Refused`: ``forbidden`` (not the primary device; {codeWrong}; {pinRequired}, {pinWrong}; {until}: a PIN holds
-    the number; its account is banned, or was banned after its end), ``rate_limited`` (the code, the PIN, changes a day),
-    ``conflict`` ({taken}), ``wrong_region`` (the new number's is not held here), ``unavailable``. A code refused for anything but itself stays good.
+    the number; its account is banned, or was after its end), ``rate_limited`` (the code, the PIN, changes a day), ``conflict``
+    ({taken}), ``wrong_region`` (the new number's is not held here), ``unavailable``. A code refused for anything but itself
+    stays good.
     """
     if not device.primary:
         raise _not_primary()
