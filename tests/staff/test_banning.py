@@ -198,6 +198,25 @@ def test_an_installation_that_two_banned_is_let_in_by_two_when_the_account_is_go
     assert ("A second person" in said, device.banned_until is None) == (not twin, twin)
 
 
+@pytest.mark.parametrize("older", [False, True], ids=["", "banned by an earlier version"])
+def test_a_ban_of_two_is_not_made_shorter_by_way_of_an_unlinked_device(
+    two: tuple[Staff, Staff], older: bool
+) -> None:
+    """It has no ban of its own, and leads to the same installation."""
+    one, other = two
+    unlinked, device = _installed(sign_in(), b"i" * 32), _installed(sign_in(), b"i" * 32)
+    Device.objects.filter(pk=unlinked.pk).update(unlinked_at=now_ms())
+    press(one, f"/admin/accounts/device/{device.pk}/ban/", days=365)
+    decided(other)
+    if older:
+        InstallationBan.objects.update(of_two=False)
+    assert "A second person" in press(one, f"/admin/accounts/device/{unlinked.pk}/ban/", days=1)
+    device.refresh_from_db()
+    assert device.banned_until is not None
+    assert device.banned_until > now_ms() + 300 * 86_400_000
+    assert InstallationBan.objects.get().until == device.banned_until
+
+
 def test_a_ban_of_one_behind_one_of_two_is_of_one(two: tuple[Staff, Staff]) -> None:
     one, other = two
     device = _installed(sign_in(), b"i" * 32)

@@ -97,16 +97,18 @@ def lift_device(device: Device, by: User, reason: str) -> bool | str:
 
 
 def device_of_two(device: Device) -> bool:
-    """Whether two have banned the installation that is behind it. What they decided about it last counts."""
-    if device.banned_until is None or device.banned_until <= now_ms():
-        return False
-    same = [str(device.pk)]
+    """Whether two have banned the installation that is behind it, also if this device was unlinked before. What they decided
+    about it last counts."""
+    now, same, ban = now_ms(), [str(device.pk)], None
     if device.installation is not None:
-        if InstallationBan.objects.filter(installation=device.installation, of_two=True).exists():
+        ban = InstallationBan.objects.filter(installation=device.installation, until__gt=now).first()
+        if ban is not None and ban.of_two:
             return True
         # Of one that was banned by an earlier version.
         known = Device.objects.filter(installation=device.installation)
         same = [str(pk) for pk in known.values_list("pk", flat=True)]
+    if ban is None and not device.is_banned(now):
+        return False
     decided = Approval.objects.filter(
         kind__in=(BAN_DEVICE, LIFT_DEVICE), subject__in=same, state=Approval.State.APPROVED
     )
