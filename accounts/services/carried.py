@@ -90,12 +90,16 @@ def _steps(account: Account, now: int) -> list[Sanction]:
     return list(found.order_by("-imposed_at", "-pk")[:_STEPS])
 
 
-def take_over(*, account: Account, now: int) -> None:
+def take_over(*, account: Account, now: int, but_bans: bool = False) -> None:
     """The account has its number: it gets what was kept for that, each as a sanction of its own that can be appealed against, and
-    what is over as one that is over. What it got is kept no longer. It may be banned behind this. Call it behind :func:`lock`."""
+    what is over as one that is over. What it got is kept no longer. It may be banned behind this, unless ``but_bans`` leaves
+    those for the next one. Call it behind :func:`lock`."""
     if not account.phone:
         return
-    for row in _kept(account.phone, now).select_for_update().order_by("imposed_at", "pk"):
+    rows = _kept(account.phone, now)
+    if but_bans:
+        rows = rows.exclude(kind__in=list(BANS))
+    for row in rows.select_for_update().order_by("imposed_at", "pk"):
         if row.until is not None and row.until <= now:
             _remember(account, row, now)
         else:

@@ -8,13 +8,17 @@ time: 45 days from the end of the account at most. Not if the number had changed
 from __future__ import annotations
 
 import logging
+from typing import Final
 
-from accounts.limits import DAY_MS
+from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, Erasure, Sanction
 from accounts.services import carried, persons, recycling
 from whatsapp.infra.limits import LIMITS
 
 log = logging.getLogger(__name__)
+
+#: A request that makes an account may have begun before the one that ended the account of before, and clocks differ.
+_AT_ONCE_MS: Final = HOUR_MS
 
 
 def follow(*, account: Account, sanction: Sanction, now: int) -> None:
@@ -32,7 +36,13 @@ def follow(*, account: Account, sanction: Sanction, now: int) -> None:
     carried.keep_one(sanction, phone=phone, ended_at=account.retired_at)
     holder = Account.objects.select_for_update(no_key=True).filter(phone=phone).first()
     if holder is not None:
-        carried.take_over(account=holder, now=now)
+        carried.take_over(account=holder, now=now, but_bans=_moved_to(holder, account.retired_at))
+
+
+def _moved_to(holder: Account, ended_at: int) -> bool:
+    """Whether it had another number when the account ended: nobody with it would have come to this number had the ban been there
+    (``numbers.change``), and who has had an account for long is not banned for what somebody else did."""
+    return holder.created_at < ended_at - _AT_ONCE_MS
 
 
 def holds_until(account: Account, *, now: int) -> int | None:

@@ -141,6 +141,24 @@ def test_who_moved_to_the_number_before_has_it() -> None:
     assert standing(other) == (0, "restricted")
 
 
+def test_who_moved_to_the_number_before_is_not_banned(clock: Clock) -> None:
+    """Whoever has had an account with another number for long is not banned for what somebody else did; the next one with the
+    number is, and so is who begins anew at the moment at which the account ends."""
+    other = sign_in()
+    clock(2 * HOUR_MS)
+    ann, bob = ended(), ended()
+    moved(other, ann.phone, replace=False)
+    late(ann, "permanent", None)
+    late(ann, "limit")
+    assert standing(other) == (0, "restricted")
+    end(other)
+    assert_problem(verify(ann.phone), "banned", 403)
+    again = sign_in(bob.phone)
+    Account.objects.filter(pk=again.user_id).update(created_at=account_of(bob).retired_at - 60_000)  # type: ignore[operator]
+    late(bob, "permanent", None)
+    assert standing(again) == (FOREVER, "")
+
+
 def test_somebody_else_has_nothing_of_it(clock: Clock) -> None:
     """Another number; one that changed hands; one whose account ended so long ago that it may be somebody else's."""
     ann, bob, carl = ended(), sign_in(), ended()
@@ -194,8 +212,8 @@ def _while_it_registers(ann: Person, monkeypatch: pytest.MonkeyPatch) -> Any:
     real = carried.take_over
     answers: list[Any] = []
 
-    def slowly(*, account: Account, now: int) -> None:
-        real(account=account, now=now)
+    def slowly(*, account: Account, now: int, **options: Any) -> None:
+        real(account=account, now=now, **options)
         if threading.current_thread() is thread:
             looked.set()
             assert go_on.wait(PATIENCE)
@@ -325,9 +343,9 @@ def test_twin_with_the_rows_before_the_lock_two_wait_for_each_other(monkeypatch:
     sign_in(ann.phone)
     real, take_over = carried.lock, carried.take_over
 
-    def behind_the_rows(*, account: Account, now: int) -> None:
+    def behind_the_rows(*, account: Account, now: int, **options: Any) -> None:
         real(str(account.phone))
-        take_over(account=account, now=now)
+        take_over(account=account, now=now, **options)
 
     def too_late(phone: str) -> None:
         if threading.current_thread().name == "decision":
