@@ -75,6 +75,7 @@ def judge_one(account: Account, read: Counts, now: int) -> bool:
         return False
     try:
         with transaction.atomic():
+            cases.hold_open(account.pk)
             account = lock_account(account)
             # Again behind the lock: another may have been at it when these counts were read, and has forgotten them since.
             read = (counted.read([str(account.pk)], now) or {}).get(str(account.pk), {})

@@ -102,6 +102,13 @@ def open_by_trigger(
     return case
 
 
+def hold_open(account_id: uuid.UUID) -> None:
+    """Lock the case of an account that is not closed, if there is one. Whoever writes to it with the account locked calls this
+    before that: a decision locks the case first."""
+    found = Case.objects.select_for_update().filter(subject_kind=Case.Subject.USER, subject=account_id)
+    found.exclude(state=Case.State.CLOSED).first()
+
+
 def _subject(report: Report) -> tuple[str, uuid.UUID]:
     if report.kind == Report.Kind.GROUP:
         assert report.conversation is not None

@@ -32,10 +32,11 @@ def delete_account(
     refusal: Refused | None = None
     with transaction.atomic():
         found: VerificationCode | None = None
+        # The code before the account, as whoever registers locks them; below it is deleted.
+        VerificationCode.objects.select_for_update().filter(phone=account.phone).first()
         if pins.of(account=account) is None:
             if not code:
                 raise _code_required()
-            # The code before the account, as whoever registers locks them.
             stored = bytes(device.installation) if device.installation is not None else None
             checked = codes.check(
                 phone=account.phone or "", code=code, asker=Asker(address, stored), device=None, now=now

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from accounts.limits import DAY_MS
 from accounts.models import Account, Device, DeviceKeys, Erasure, Prekey, RefreshToken, VerificationCode
-from accounts.services import persons
+from accounts.services import deletion, persons
 from delivery.store.sync import store
-from tests.accounts.conftest import Api, Person, assert_problem, code_for, register, sign_in, wrong
+from tests.accounts.conftest import Api, Person, assert_problem, code_for, give, register, sign_in, wrong
 from tests.accounts.prekeys import with_keys
 from tests.accounts.test_conversations import append, open_direct
+from tests.support.patience import PATIENCE
+from tests.support.waiting import until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
@@ -155,3 +159,37 @@ def test_a_banned_account_does_not_shed_its_ban() -> None:
     Account.objects.filter(pk=person.user_id).update(banned_until=2**52)
     assert_problem(delete(person, code=code_for(person.phone)), "banned", 403)
     assert Account.objects.get(pk=person.user_id).phone == person.phone
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_registers_the_number_while_its_account_ends_by_pin_waits_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not both for each other: a code's row comes before the account's, whoever locks them."""
+    person = sign_in()
+    assert person.api.put("/auth/pin", {"pin": PIN}).status_code == 204
+    held, answers = threading.Event(), list[Any]()
+    real = deletion._lock
+
+    def locking(account: Account, device: Device) -> Account:
+        locked = real(account, device)
+        held.set()
+        until_it_waits_or_ends(registering)
+        return locked
+
+    def register_anew() -> None:
+        try:
+            assert held.wait(PATIENCE)
+            answers.append(give(person.phone, code))
+        finally:
+            connection.close()
+
+    assert register(person.phone).status_code == 202
+    code = code_for(person.phone)
+    registering = threading.Thread(target=register_anew)
+    registering.start()
+    monkeypatch.setattr(deletion, "_lock", locking)
+    ended = delete(person, pin=PIN)
+    registering.join()
+    assert (ended.status_code, answers[0].status_code) == (204, 401)
+    assert not Account.objects.filter(phone=person.phone).exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.accounts.test_pin import PIN
 from tests.accounts.test_recycling import silent
 from tests.accounts.test_sanctions import account_of, impose, standing
 from tests.support.patience import PATIENCE
+from tests.support.waiting import until_it_waits_or_ends
 from whatsapp.infra.limits import LIMITS
 
 pytestmark = pytest.mark.django_db
@@ -236,26 +236,11 @@ def _while_it_registers(ann: Person, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert looked.wait(PATIENCE)
     decision = threading.Thread(target=decide)
     decision.start()
-    _until_it_waits_or_ends(decision)
+    until_it_waits_or_ends(decision)
     go_on.set()
     thread.join()
     decision.join()
     return answers[0]
-
-
-def _until_it_waits_or_ends(thread: threading.Thread) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while thread.is_alive() and not _somebody_waits():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def _somebody_waits() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
-        )
-        return bool(cursor.fetchone()[1])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -285,7 +270,7 @@ def _while_it_changes(change: Callable[[], Any], ann: Person, monkeypatch: pytes
 
     def slowly(*, account: Account, now: int) -> None:
         held.set()
-        _until_it_waits_or_ends(decision)
+        until_it_waits_or_ends(decision)
         real(account=account, now=now)
 
     def run(deed: Callable[[], Any]) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from accounts.models import Account, Device, Sanction
-from accounts.services import sanctions
+from accounts.abuse import triggers
+from accounts.models import Account, Case, Device, Sanction
+from accounts.services import abuse, cases, sanctions
 from tests.accounts.conftest import Person, sign_in
+from tests.staff.cases import report
 from tests.staff.conftest import Staff
 from tests.support.patience import PATIENCE
+from tests.support.waiting import until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, banning
 from whatsapp.staff.models import Approval
+from whatsapp.staff.moderation import decisions
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey_server")]
 
@@ -146,3 +152,41 @@ def test_who_may_not_decide_any_more_does_not(two: tuple[User, User], change: st
             approvals.decide(the_one(), other, approve, REASON)
     assert not account_of(ann).is_banned(now_ms())
     assert the_one().state == "waiting"
+
+
+def test_a_trigger_and_a_moderator_who_meet_do_not_wait_for_each_other(
+    two: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moderator decides the case of an account that a trigger brings to the end of the ladder at this moment."""
+    ann = sign_in()
+    case = report(ann)
+    cases.claim(case, two[0].get_username())
+    top = dataclasses.replace(triggers.table().triggers[0], first=len(settings.ABUSE_STEPS) - 1)
+    found = (top, abuse.next_step(top, None), {"threshold": 1.0})
+    wrong, ready = list[Exception](), threading.Event()
+    real = cases.open_by_trigger
+
+    def opens(*args: Any, **fields: Any) -> Case:
+        ready.set()
+        until_it_waits_or_ends(decision)
+        return real(*args, **fields)
+
+    def decide() -> None:
+        try:
+            assert ready.wait(PATIENCE)
+            decisions.decide(case, two[0], "limit", "spam")
+        except Exception as error:
+            wrong.append(error)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(abuse, "_found", lambda *_: found)
+    monkeypatch.setattr(cases, "open_by_trigger", opens)
+    decision = threading.Thread(target=decide)
+    decision.start()
+    assert abuse.judge_one(account_of(ann), {}, now_ms())
+    decision.join()
+    assert wrong == []
+    kinds = Sanction.objects.filter(account=ann.user_id).order_by("pk").values_list("kind", flat=True)
+    assert list(kinds) == ["suspension", "limit"]
+    assert Case.objects.get(pk=case.pk).outcome == "limit"

@@ -1,0 +1,26 @@
+"""Until somebody waits for a lock of PostgreSQL: who comes second in a test of two at once has come as far as it can."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from django.db import connection
+
+from tests.support.patience import PATIENCE
+
+_BLOCKED = "SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+
+
+def until_it_waits_or_ends(thread: threading.Thread) -> None:
+    """``thread`` may come to a lock that somebody has, or may not, which is what the test asks."""
+    deadline = time.monotonic() + PATIENCE
+    while thread.is_alive() and not _somebody_waits():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_BLOCKED)
+        return bool(cursor.fetchone()[1])
