@@ -190,3 +190,38 @@ def test_a_trigger_and_a_moderator_who_meet_do_not_wait_for_each_other(
     kinds = Sanction.objects.filter(account=ann.user_id).order_by("pk").values_list("kind", flat=True)
     assert list(kinds) == ["suspension", "limit"]
     assert Case.objects.get(pk=case.pk).outcome == "limit"
+
+
+def test_who_asks_for_what_is_being_approved_does_not_wait_in_a_circle(
+    two: tuple[User, User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One undoes the case, whose row is locked then, while the other agrees to undo it, whose approval is."""
+    one, other = two
+    case = report(sign_in())
+    cases.claim(case, one.get_username())
+    decisions.decide(case, one, "permanent", "spam", REASON)
+    approvals.decide(the_one(), other, True, REASON)
+    assert not decisions.undo(case, one, REASON)
+    kind, ready, said = approvals._kinds[decisions.UNDO], threading.Event(), list[Exception]()
+
+    def undone(approval: Approval, by: User) -> None:
+        ready.set()
+        until_it_waits_or_ends(asking)
+        kind.handler(approval, by)
+
+    def ask() -> None:
+        try:
+            assert ready.wait(PATIENCE)
+            decisions.undo(case, one, REASON)
+        except Exception as error:
+            said.append(error)
+        finally:
+            connection.close()
+
+    monkeypatch.setitem(approvals._kinds, decisions.UNDO, dataclasses.replace(kind, handler=undone))
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert approvals.decide(the_one(), other, True, REASON).state == "approved"
+    asking.join()
+    assert [str(error) for error in said] == ["This waits for a second person already."]
+    assert Case.objects.get(pk=case.pk).state == "open"

@@ -25,6 +25,7 @@ State = Approval.State
 #: How long somebody may take to decide.
 LIFETIME_MS: Final = 86_400_000
 _EXPIRED_AT_ONCE: Final = 100
+_WAITS: Final = "This waits for a second person already."
 
 
 class Refusal(Exception):
@@ -90,6 +91,9 @@ def ask(
     with transaction.atomic():
         for late in _waiting(kind=kind, subject=subject, expires_at__lte=now):
             _end(late, State.EXPIRED, now=now)
+        # Looked for, and not left to the index alone: that waits for who decides it at this moment, who may wait for our caller.
+        if Approval.objects.filter(kind=kind, subject=subject, state=State.WAITING).exists():
+            raise Refusal(_WAITS)
         approval = Approval(
             kind=kind, subject=subject, payload=payload, reason=reason[:500], asked_by=by, asked_name=by.get_username(),
             asked_at=now, expires_at=now + lifetime_ms,
@@ -98,7 +102,7 @@ def ask(
             with transaction.atomic():
                 approval.save(force_insert=True)
         except IntegrityError:
-            raise Refusal("This waits for a second person already.") from None
+            raise Refusal(_WAITS) from None
         audit.record(by=by, on=approval, action="approval.asked", message=f"{known.title}: {reason}")
     return approval
 
