@@ -310,6 +310,14 @@ def test_run_now_without_a_broker_says_so(superuser: Staff, monkeypatch: pytest.
     assert "broker cannot be reached" in superuser.page("/admin/jobs/")
 
 
+@pytest.mark.parametrize(("args", "kwargs"), [("{}", "{}"), ("[]", "[1]"), ("[1", "{}"), ("7", "{}")])
+def test_run_now_with_arguments_that_are_none_says_so(superuser: Staff, args: str, kwargs: str) -> None:
+    """What beat's own form takes: any JSON; and what somebody wrote into the table."""
+    task = job("nightly", args=args, kwargs=kwargs)
+    assert superuser.client.post(f"/admin/jobs/{task.pk}/run/", {"reason": REASON}).url == "/admin/jobs/"
+    assert "arguments of this job" in superuser.page("/admin/jobs/")
+
+
 # -- what workers write down ----------------------------------------------------------------------------------------------
 
 

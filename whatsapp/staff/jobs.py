@@ -42,6 +42,12 @@ def run_now(request: HttpRequest, pk: int) -> HttpResponse:
     task = get_object_or_404(PeriodicTask, pk=pk)
     form = ReasonForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
+        given = _arguments(task)
+        if given is None:
+            messages.error(
+                request, "The arguments of this job are no list and no object of names; nothing was enqueued."
+            )
+            return redirect("admin:jobs")
         options = {"queue": task.queue} if task.queue else {}
         try:
             with (
@@ -52,8 +58,8 @@ def run_now(request: HttpRequest, pk: int) -> HttpResponse:
                 )
                 current_app.send_task(
                     task.task,
-                    args=loads(task.args or "[]"),
-                    kwargs=loads(task.kwargs or "{}"),
+                    args=given[0],
+                    kwargs=given[1],
                     headers={"periodic_task_name": task.name},
                     retry=False,
                     **options,
@@ -76,3 +82,12 @@ def run_now(request: HttpRequest, pk: int) -> HttpResponse:
         back=reverse("admin:jobs"),
         danger=False,
     )
+
+
+def _arguments(task: PeriodicTask) -> tuple[list[Any], dict[str, Any]] | None:
+    """None: they are none. The form of django-celery-beat takes any JSON."""
+    try:
+        args, kwargs = loads(task.args or "[]"), loads(task.kwargs or "{}")
+    except ValueError:
+        return None
+    return (args, kwargs) if isinstance(args, list) and isinstance(kwargs, dict) else None
