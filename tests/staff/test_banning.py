@@ -159,6 +159,8 @@ def test_devices_too(two: tuple[Staff, Staff]) -> None:
 
     press(one, f"{path}/ban/", days=365)
     assert until() is None
+    asked = f"/admin/approvals/{Approval.objects.get().pk}/"
+    assert ann.user_id in other.page(asked)  # whose device it is
     decided(other)
     long = until()
     assert long is not None
@@ -172,6 +174,8 @@ def test_devices_too(two: tuple[Staff, Staff]) -> None:
     press(one, f"{path}/ban/", days=1)  # what two decided is over
     assert until() is not None
     assert "The ban is lifted" in press(one, f"{path}/lift/")
+    audit.forget([ann.device_id])  # as an erasure does
+    assert "erased" in other.page(asked)
 
 
 def _installed(person: Person, installation: bytes) -> Device:

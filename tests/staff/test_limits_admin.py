@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -103,6 +104,21 @@ def test_a_limit_of_a_class_holds_for_all_who_are_of_it(superuser: Staff, world:
     assert not LimitOverride.objects.filter(subject="Not a name").exists()
 
 
+def test_who_sees_no_users_sets_limits_by_their_ids(make_staff: Callable[..., Staff], world: World) -> None:
+    operator = make_staff(role="operator")
+    path = "/admin/accounts/limitoverride/set-for-user/"
+    values = {"user": world.bob.user_id, "name": "groups_per_hour", "value": 3, "reason": "A trial of ours"}
+    assert "It is set." in operator.client.post(path, values, follow=True).content.decode()
+    assert limit_for(account(world), "groups_per_hour") == 3
+    assert said("account") == "Limit groups_per_hour set to 3: A trial of ours"
+    nobody = operator.client.post(path, {**values, "user": str(uuid.uuid4())})
+    assert "There is no such user." in nobody.content.decode()
+    path = "/admin/accounts/limitoverride/class-of-user/"
+    values = {"user": world.bob.user_id, "limit_class": "restricted", "reason": "Complaints"}
+    assert "It is set." in operator.client.post(path, values, follow=True).content.decode()
+    assert account(world).limit_class == "restricted"
+
+
 def test_looking_is_not_setting(make_staff: Callable[..., Staff], world: World) -> None:
     staff = make_staff(VIEW, LOOK)
     assert staff.client.get("/admin/accounts/limitoverride/").status_code == 200
@@ -110,6 +126,8 @@ def test_looking_is_not_setting(make_staff: Callable[..., Staff], world: World) 
         f"/admin/accounts/account/{world.bob.user_id}/set-limit/",
         f"/admin/accounts/account/{world.bob.user_id}/set-class/",
         "/admin/accounts/limitoverride/set-for-class/",
+        "/admin/accounts/limitoverride/set-for-user/",
+        "/admin/accounts/limitoverride/class-of-user/",
         f"/admin/accounts/limitoverride/{world.override.pk}/clear/",
     )
     values = {"name": "groups_per_hour", "value": 3, "reason": "I would like to", "limit_class": "slowed"}

@@ -64,6 +64,7 @@ def test_a_hold_is_placed_by_one_and_released_by_two(make_staff: Make, valkey_se
     hold.refresh_from_db()
     assert abs(hold.review_at - now_ms() - 200 * DAY_MS) < 60_000
     assert one.client.post(f"{path}/release/", {"reason": REASON}).status_code == 302
+    assert f"asked for by {one.user.username}" in other.page(f"{path}/change/")
     decide(one)  # who asked does not decide
     hold.refresh_from_db()
     assert hold.released_at is None

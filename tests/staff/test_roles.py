@@ -37,7 +37,7 @@ OPENS: Final = (
     (r"accounts/device/", "sma"),
     (r"accounts/sanction/[^/]+/(lift|grant|uphold)/$", "m"),
     (r"accounts/sanction/", "sma"),
-    (r"accounts/limitoverride/(set-for-class|[^/]+/clear)/$", "o"),
+    (r"accounts/limitoverride/(set-for-class|set-for-user|class-of-user|[^/]+/clear)/$", "o"),
     (r"accounts/limitoverride/", "oa"),
     (r"accounts/erasure/[^/]+/retry/$", "o"),
     (r"accounts/erasure/", "oa"),

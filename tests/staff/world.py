@@ -166,6 +166,8 @@ class World:
             f"{accounts}/limitoverride/",
             f"{accounts}/limitoverride/?q={user}",
             f"{accounts}/limitoverride/set-for-class/",
+            f"{accounts}/limitoverride/set-for-user/",
+            f"{accounts}/limitoverride/class-of-user/",
             f"{accounts}/limitoverride/{self.override.pk}/change/",
             f"{accounts}/limitoverride/{self.override.pk}/clear/",
             "/admin/moderation/",

@@ -90,7 +90,7 @@ def one(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         **admin.site.each_context(request),
         "title": kind.title if kind else approval.kind,
         "row": row,
-        "details": kind.details(approval) if kind else [],
+        "details": kind.details(approval) if kind and approval.subject else [],  # none: about who is erased
         "form": form,
     }
     return TemplateResponse(request, "staff/approval.html", context)

@@ -224,9 +224,18 @@ def _carry_out(approval: Approval, by: User) -> None:
 
 
 def _details(approval: Approval) -> list[tuple[str, str]]:
-    rows = [("About", approval.subject)]
+    """Whose it is, where the subject is no account, and for how long."""
+    rows: list[tuple[str, str]] = []
+    if approval.kind in (BAN_DEVICE, LIFT_DEVICE):
+        device = Device.objects.filter(pk=approval.subject).first()
+        rows.append(("User", str(device.user_id) if device else "gone"))
+    elif approval.kind in (LIFT, GRANT):
+        sanction = Sanction.objects.filter(pk=approval.subject).first()
+        rows.append(("User", str(sanction.account_id) if sanction else "gone"))
+        if sanction:
+            rows.append(("Sanction", f"{sanction.get_kind_display()}, {shown(sanction.imposed_at)} UTC"))
     if "days" in approval.payload:
-        rows.append(("Days", f"{approval.payload['days']:,}"))
+        rows.append(("Days", f"{approval.payload['days']:,}, from the approval on"))
     return rows
 
 

@@ -9,6 +9,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
+from accounts.models import Account
 from accounts.services import limit_overrides
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limit_table import TABLE
@@ -44,7 +45,7 @@ class LimitForm(ReasonForm):
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="From now; empty: until it is cleared.",
     )
-    field_order = ("limit_class", "name", "value", "days", "reason")
+    field_order = ("user", "limit_class", "name", "value", "days", "reason")
 
     def clean(self) -> dict[str, Any]:
         fields = super().clean() or self.cleaned_data
@@ -62,6 +63,24 @@ class LimitForm(ReasonForm):
             except Refused as refused:
                 self.add_error((refused.details or {}).get("field"), refused.message)
         return fields
+
+
+class OneUser(forms.Form):
+    """Whose: for who may set limits and may not open the pages of users."""
+
+    user = forms.UUIDField(
+        label="User", widget=UnfoldAdminTextInputWidget, help_text="The id of the account."
+    )
+
+    def clean_user(self) -> Account:
+        found = Account.objects.filter(pk=self.cleaned_data["user"], retired_at=None).first()
+        if found is None:
+            raise forms.ValidationError("There is no such user.")
+        return found
+
+
+class UserLimitForm(OneUser, LimitForm):
+    """For one account, by its id."""
 
 
 class ClassLimitForm(LimitForm):
@@ -84,4 +103,8 @@ class ClassForm(ReasonForm):
         required=False,
         widget=UnfoldAdminSelectWidget,
     )
-    field_order = ("limit_class", "reason")
+    field_order = ("user", "limit_class", "reason")
+
+
+class UserClassForm(OneUser, ClassForm):
+    """The same, by the account's id."""

@@ -10,6 +10,7 @@ from django.db import transaction
 from accounts.errors import Refused
 from accounts.models import LegalHold
 from accounts.services import holds
+from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, audit
 from whatsapp.staff.models import Approval
 from whatsapp.staff.times import shown
@@ -30,6 +31,12 @@ def ask(hold: LegalHold, by: User, reason: str) -> Approval:
     if hold.released_at is not None:
         raise approvals.Refusal("This hold is released already.")
     return approvals.ask(RELEASE, str(hold.pk), {}, by, reason)
+
+
+def asked_for(hold: LegalHold) -> Approval | None:
+    """What waits for the second person, if somebody has asked for its end."""
+    waiting = Approval.objects.filter(kind=RELEASE, subject=str(hold.pk), state=Approval.State.WAITING)
+    return waiting.filter(expires_at__gt=now_ms()).first()
 
 
 def _approved(approval: Approval, by: User) -> None:

@@ -48,7 +48,9 @@ def ago(ms: int | None, now: int | None = None) -> str:
 
 def when(ms: int | None) -> SafeString | str:
     """Relative, with the exact time in the tooltip."""
-    return format_html('<span title="{} UTC">{}</span>', shown(ms), ago(ms)) if ms else NONE
+    return (
+        format_html('<span class="staff-nowrap" title="{} UTC">{}</span>', shown(ms), ago(ms)) if ms else NONE
+    )
 
 
 def size(number: float | None) -> str:

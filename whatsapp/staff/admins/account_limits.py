@@ -20,11 +20,42 @@ from whatsapp.staff.limit_forms import ClassForm, LimitForm
 from whatsapp.staff.times import NONE, shown
 
 CHANGE: Final = "accounts.change_limitoverride"
-_CLASS_TEXT = (
+CLASS_TEXT: Final = (
     "All limits of the class hold for the user, but for those of its own."
     " A sanction that ends gives back the class of before."
 )
-_TEXT = "Open sockets go by it within a second, requests within a few. It takes the place of what is set for this limit now."
+LIMIT_TEXT: Final = (
+    "Open sockets go by it within a second, requests within a few."
+    " It takes the place of what is set for this limit now."
+)
+
+
+def set_limit_of(account: Account, form: Form, by: Any) -> bool:
+    """What a :class:`LimitForm` says, for a user."""
+    fields = form.cleaned_data
+    with transaction.atomic():
+        limit_overrides.set_override(
+            scope="user", subject=str(account.pk), name=fields["name"], value=fields["value"],
+            until=fields["until"], reason=fields["reason"], by=by.get_username(),
+        )  # fmt: skip
+        until = f" until {shown(fields['until'])}" if fields["until"] else ""
+        message = f"Limit {fields['name']} set to {fields['value']:,}{until}: {fields['reason']}"
+        audit.record(by=by, on=account, message=message, action="limit.set")
+    return True
+
+
+def set_class_of(account: Account, form: Form, by: Any) -> bool:
+    """What a :class:`ClassForm` says, for a user; False when it is so already."""
+    wanted = form.cleaned_data["limit_class"]
+    with transaction.atomic():
+        before = limit_overrides.set_class(account=account, limit_class=wanted, by=by.get_username())
+        if before == wanted:
+            return False
+        message = (
+            f"Class of limits {wanted or 'none'}, before {before or 'none'}: {form.cleaned_data['reason']}"
+        )
+        audit.record(by=by, on=account, message=message, action="limit.class")
+    return True
 
 
 class LimitActions:
@@ -47,37 +78,13 @@ class LimitActions:
         user: Any = request.user
         return bool(user.has_perm(CHANGE))
 
-    def _set_limit(self, request: HttpRequest, account: Account, form: Form) -> bool:
-        fields = form.cleaned_data
-        by: Any = request.user
-        with transaction.atomic():
-            limit_overrides.set_override(
-                scope="user", subject=str(account.pk), name=fields["name"], value=fields["value"],
-                until=fields["until"], reason=fields["reason"], by=by.get_username(),
-            )  # fmt: skip
-            until = f" until {shown(fields['until'])}" if fields["until"] else ""
-            message = f"Limit {fields['name']} set to {fields['value']:,}{until}: {fields['reason']}"
-            audit.record(by=by, on=account, message=message, action="limit.set")
-        return True
-
-    def _set_class(self, request: HttpRequest, account: Account, form: Form) -> bool:
-        wanted = form.cleaned_data["limit_class"]
-        by: Any = request.user
-        with transaction.atomic():
-            before = limit_overrides.set_class(account=account, limit_class=wanted, by=by.get_username())
-            if before == wanted:
-                return False
-            message = f"Class of limits {wanted or 'none'}, before {before or 'none'}: {form.cleaned_data['reason']}"
-            audit.record(by=by, on=account, message=message, action="limit.class")
-        return True
-
     @action(description="Set a limit…", permissions=["limits"], url_path="set-limit", icon="tune")
     def set_limit(self, request: HttpRequest, object_id: str) -> HttpResponse:
         admin: Any = self
         answer: HttpResponse = admin.act_on_one(
             request, admin._one(object_id), permission=CHANGE, form=LimitForm,
-            do=lambda account, form: self._set_limit(request, account, form),
-            title="Set a limit of this user", text=_TEXT, button="Set it", done="The limit is set.", nothing="",
+            do=lambda account, form: set_limit_of(account, form, request.user),
+            title="Set a limit of this user", text=LIMIT_TEXT, button="Set it", done="The limit is set.", nothing="",
             danger=False,
         )  # fmt: skip
         return answer
@@ -87,9 +94,9 @@ class LimitActions:
         admin: Any = self
         answer: HttpResponse = admin.act_on_one(
             request, admin._one(object_id), permission=CHANGE, form=ClassForm,
-            do=lambda account, form: self._set_class(request, account, form),
+            do=lambda account, form: set_class_of(account, form, request.user),
             title="Set the class of this user",
-            text=_CLASS_TEXT,
+            text=CLASS_TEXT,
             button="Set it", done="The class is set.", nothing="The user is of this class.", danger=False,
         )  # fmt: skip
         return answer

@@ -53,11 +53,15 @@ class LegalHoldAdmin(ReadOnlyAdmin):
     actions_list = ("place",)
     actions_detail = ("look", "release")
     fieldsets = (
-        (None, {"fields": (("matter", "state"), "user_shown", ("placed", "placed_by"), "review")}),
+        (
+            None,
+            {"fields": (("matter", "state"), "user_shown", ("placed", "placed_by"), ("review", "end_shown"))},
+        ),
         ("Released", {"fields": (("released", "released_by"), "release_reason")}),
     )
     readonly_fields = (
-        "matter", "state", "user_shown", "placed", "placed_by", "review", "released", "released_by", "release_reason",
+        "matter", "state", "user_shown", "placed", "placed_by", "review", "end_shown", "released", "released_by",
+        "release_reason",
     )  # fmt: skip
 
     def get_search_results(
@@ -84,6 +88,15 @@ class LegalHoldAdmin(ReadOnlyAdmin):
         if hold.released_at is not None:
             return state_label("released")
         return state_label("overdue" if hold.review_at <= now_ms() else "in force")
+
+    @display(description="Its end")
+    def end_shown(self, hold: LegalHold) -> SafeString | str:
+        asked = releases.asked_for(hold)
+        if asked is None:
+            return NONE
+        link = reverse("admin:approval", args=[asked.pk])
+        text = '<a class="staff-link" href="{}">asked for by {}</a>, {}'
+        return format_html(text, link, asked.asked_name, when(asked.asked_at))
 
     @display(description="Review", ordering="review_at")
     def review(self, hold: LegalHold) -> str:

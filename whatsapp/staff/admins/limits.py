@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -22,10 +23,10 @@ from accounts.services import limit_overrides
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 from whatsapp.staff import audit, confirm
-from whatsapp.staff.admins.account_limits import CHANGE
+from whatsapp.staff.admins.account_limits import CHANGE, CLASS_TEXT, LIMIT_TEXT, set_class_of, set_limit_of
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.forms import ReasonForm
-from whatsapp.staff.limit_forms import ClassLimitForm
+from whatsapp.staff.limit_forms import ClassLimitForm, OneUser, UserClassForm, UserLimitForm
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import shown, when
 
@@ -46,7 +47,7 @@ class LimitOverrideAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     sortable_by = ("name", "value_shown", "ends")
     actions = ("clear_chosen",)
-    actions_list = ("set_for_class",)
+    actions_list = ("set_for_user", "set_class_of_user", "set_for_class")
     actions_detail = ("clear",)
     fields = ("name", "of", ("value_shown", "everybodys"), ("state", "ends"), "reason", ("made_by", "made"))
     readonly_fields = (
@@ -61,7 +62,7 @@ class LimitOverrideAdmin(ReadOnlyAdmin):
         "made",
     )
     empty_title = "Everybody has the same limits"
-    empty_text = "Set one for a class here, or for a user on the user's page."
+    empty_text = "Set one for a user or a class here, or on the user's page."
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[LimitOverride], search_term: str
@@ -125,6 +126,39 @@ class LimitOverrideAdmin(ReadOnlyAdmin):
             title="Clear this limit?", text=_CLEAR, button="Clear", done="It is cleared.", nothing="It was gone.",
             back=self.address("changelist"),
         )  # fmt: skip
+
+    def _of_user(
+        self,
+        request: HttpRequest,
+        form_class: type[OneUser],
+        do: Callable[..., bool],
+        *,
+        title: str,
+        text: str,
+    ) -> HttpResponse:
+        """As the actions of a user's page, which operators do not see."""
+        if not self.may(request, CHANGE):
+            raise PermissionDenied
+        back = self.address("changelist")
+        form = form_class(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            changed = do(form.cleaned_data["user"], form, request.user)
+            messages.success(request, "It is set." if changed else "The user is of this class.")
+            return redirect(back)
+        return confirm.page(
+            request, site=self.admin_site, title=title, text=text, objects=[], form=form, button="Set it", back=back,
+            danger=False,
+        )  # fmt: skip
+
+    @action(description="Set for a user…", permissions=["clear"], url_path="set-for-user", icon="person")
+    def set_for_user(self, request: HttpRequest) -> HttpResponse:
+        title = "Set a limit of a user"
+        return self._of_user(request, UserLimitForm, set_limit_of, title=title, text=LIMIT_TEXT)
+
+    @action(description="Class of a user…", permissions=["clear"], url_path="class-of-user", icon="category")
+    def set_class_of_user(self, request: HttpRequest) -> HttpResponse:
+        title = "Set the class of a user"
+        return self._of_user(request, UserClassForm, set_class_of, title=title, text=CLASS_TEXT)
 
     @action(description="Set for a class…", permissions=["clear"], url_path="set-for-class", icon="tune")
     def set_for_class(self, request: HttpRequest) -> HttpResponse:

@@ -39,6 +39,15 @@ def until_of(sanction: Sanction) -> SafeString | str:
     return when(sanction.until) if sanction.until is not None else "for good"
 
 
+def _evidence(name: str, value: Any) -> SafeString | str:
+    """Ids as links to where more is; all else as it was counted."""
+    to = {"case": "admin:moderation_case", "approval": "admin:approval"}.get(name)
+    found = uuid_of(str(value)) if to else None
+    if to is None or found is None:
+        return "yes" if value is True else str(value)
+    return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', reverse(to, args=[found]), found)
+
+
 class SanctionInline(TabularInline):
     """The history of a user, the newest first."""
 
@@ -141,7 +150,7 @@ class SanctionAdmin(ReadOnlyAdmin):
 
     @display(description="Evidence")
     def evidence_shown(self, sanction: Sanction) -> SafeString | str:
-        rows = sorted(sanction.evidence.items())
+        rows = [(name, _evidence(name, value)) for name, value in sorted(sanction.evidence.items())]
         return format_html_join("", '<div><span class="staff-mono">{}</span> {}</div>', rows) or NONE
 
     @display(description="Appeal")

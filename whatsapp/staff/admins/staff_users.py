@@ -21,7 +21,7 @@ from whatsapp.staff.admins.base import ReadOnlyAdmin, RecordedAdmin
 from whatsapp.staff.admins.filters import StaffFilter
 from whatsapp.staff.forms import ReasonForm
 from whatsapp.staff.models import Authenticator
-from whatsapp.staff.times import when
+from whatsapp.staff.times import NONE, when
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -45,7 +45,7 @@ class StaffUserAdmin(_SuperusersChange, DjangoUserAdmin, ReadOnlyAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "shown_staff", "shown_superuser", "factor", "last_seen")
+    list_display = ("username", "roles", "shown_staff", "shown_superuser", "factor", "last_seen")
     list_filter = ("is_staff", "is_superuser", "is_active", "groups")
     actions_detail = ("reset_factor",)
     filter_horizontal = ("groups", "user_permissions")
@@ -65,7 +65,14 @@ class StaffUserAdmin(_SuperusersChange, DjangoUserAdmin, ReadOnlyAdmin):
         queryset: QuerySet[User] = super().get_queryset(request)
         return queryset.annotate(
             enrolled=Exists(Authenticator.objects.filter(user=OuterRef("pk"), confirmed=True))
-        )
+        ).prefetch_related("groups")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {**super().get_changeform_initial_data(request), "is_staff": True}
+
+    @display(description="Roles")
+    def roles(self, user: User) -> str:
+        return ", ".join(sorted(group.name for group in user.groups.all())) or NONE
 
     @display(description="Staff", boolean=True, ordering="is_staff")
     def shown_staff(self, user: User) -> bool:

@@ -59,8 +59,8 @@ def take_next(request: HttpRequest) -> HttpResponse:
         if case is not None:
             audit.record(by=user, on=case, message="Claimed as the next one", action="case.claimed")
     if case is None:
-        left = " but grave ones, which your settings leave out" if spare else ""
-        messages.success(request, f"Nothing waits{left}. Well done.")
+        left = ", but grave ones, which your settings leave out" if spare else ""
+        messages.success(request, f"Nothing waits that nobody works on{left}. What is yours is under “Mine”.")
         return redirect("admin:moderation_queue")
     return to_case(case.pk)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+import re
+from typing import Any, Final
 
 from django import template
 from django.conf import settings
@@ -59,6 +60,8 @@ _COLOURS = {
         ),
     ),
 }
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHOWN_OF_ID: Final = 8
 _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in states}
 
 
@@ -77,6 +80,16 @@ def menu_title(link: Any, otherwise: Any) -> str:
             if link and str(item["link"]) == str(link):
                 return str(item["title"])
     return str(otherwise)
+
+
+@register.filter
+def crumb(title: Any) -> str:
+    """A title of a page beside its buttons: of ids the end alone, in which those of one day differ; names of tasks and limits as
+    they are written, all else with a capital."""
+    text = str(title)
+    short = _ID.sub(lambda found: f"…{found[0][-_SHOWN_OF_ID:]}", text)
+    first = text.partition(" ")[0]
+    return short[:1].upper() + short[1:] if first.isalpha() else short
 
 
 @register.filter
