@@ -277,6 +277,22 @@ def test_a_tail_that_was_cut_is_found_by_an_anchor_that_is_elsewhere(
         call_command("audit_verify", anchors=tmp_path / "odd")
 
 
+@pytest.mark.parametrize("written", [3, 40])
+def test_an_anchor_that_was_not_written_to_its_end_spoils_no_other(
+    ten: Any, written: int, clerk: User, account: Account, tmp_path: Path, settings: Any
+) -> None:
+    """A disk without room, or a process that died there. The file takes nothing back, so nobody can mend it."""
+    file = tmp_path / "anchors"
+    settings.AUDIT_ANCHORS = str(file)
+    chain.anchor()
+    file.write_text(file.read_text() + file.read_text().strip()[:written])
+    audit.record(by=clerk, on=account, message="Did more.", action="test.did")
+    chain.anchor()
+    kept = chain.read_anchors(file.read_text().splitlines())
+    assert [anchor.good() for anchor in kept] == [True, True]
+    call_command("audit_verify", anchors=file)
+
+
 def test_a_check_writes_down_what_it_found_and_alarms(ten: Any) -> None:
     before = dict(metrics.AUDIT_CHECKS.values)
     tasks.audit_check_all()

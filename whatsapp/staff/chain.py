@@ -34,6 +34,8 @@ _BATCH: Final = 1_000
 #: Records that the frequent check looks at, at least, and checks that are kept.
 NEWEST: Final = 5_000
 KEEP: Final = 500
+#: Of a line of the file.
+_BEGIN: Final = '{"kind":'
 YEAR_MS: Final = 365 * 86_400_000
 
 
@@ -220,7 +222,8 @@ def _tell(made: Anchor) -> None:
     if settings.AUDIT_ANCHORS:
         try:
             with Path(settings.AUDIT_ANCHORS).open("a") as file:
-                file.write(made.line() + "\n")
+                # On a line of its own: whoever wrote last may have died, or found no room, in the midst of one.
+                file.write("\n" + made.line() + "\n")
         except OSError as error:
             log.error("the file of audit anchors cannot be written: %s", type(error).__name__)
 
@@ -231,9 +234,13 @@ def _rows() -> Iterator[Anchor]:
 
 
 def read_anchors(lines: Iterable[str]) -> list[Anchor]:
-    """Of the file, or of log lines. Raises ``ValueError`` for a line that is none."""
+    """Of the file, or of log lines. One that was not written to its end is left out: the file takes nothing back, so it stays
+    there. Raises ``ValueError`` for a line that is none."""
     found = []
     for line in filter(None, map(str.strip, lines)):
+        if not line.endswith("}") and (line.startswith(_BEGIN) or _BEGIN.startswith(line)):
+            log.warning("an anchor was not written to its end")
+            continue
         try:
             said = json.loads(line[line.index("{") :])
             found.append(
