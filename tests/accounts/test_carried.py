@@ -10,7 +10,7 @@ import pytest
 from accounts.abuse import triggers
 from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, CarriedSanction, Device, Sanction
-from accounts.services import abuse, deletion, numbers, recycling, sanctions
+from accounts.services import abuse, carried, deletion, numbers, recycling, sanctions
 from accounts.tasks import prune
 from tests.accounts.conftest import Person, assert_problem, code_for, register, sign_in
 from tests.accounts.test_deletion import delete, deleted
@@ -69,6 +69,21 @@ def test_nobody_else_has_it_and_nobody_after_its_end(clock: Clock) -> None:
     prune()
     assert not CarriedSanction.objects.exists()
     assert standing(sign_in(ann.phone)) == (0, "")
+
+
+def test_one_that_ends_while_who_registers_waits_is_over(clock: Clock) -> None:
+    """Whoever registers the number may wait, for the number or for the account, from before the end until behind it."""
+    ann = sign_in()
+    first = impose(ann, "limit", HOUR_MS, step=1)
+    end(ann)
+    again = Account.objects.create(phone=ann.phone, created_at=now_ms())
+    clock(HOUR_MS)
+    assert first.until is not None
+    carried.take_over(account=again, now=first.until - 1)
+    taken = Sanction.objects.get(account=again)
+    assert (taken.step, taken.until) == (1, first.until)
+    assert again.limit_class == ""
+    assert not CarriedSanction.objects.exists()
 
 
 def test_what_is_over_or_was_lifted_is_not_kept(clock: Clock) -> None:
