@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 
+from whatsapp.infra.postgres import parameters
+
 
 class Idle:
     """Those that nobody has at the moment; ``closing`` closes them all."""
@@ -39,7 +41,10 @@ class Idle:
             if not _has_ended(connection):
                 return connection
             await connection.close()
-        made = await psycopg.AsyncConnection.connect(self._url, autocommit=True, prepare_threshold=None)
+        # As our processes do: of several servers the one that takes writes.
+        made = await psycopg.AsyncConnection.connect(
+            **parameters(self._url), autocommit=True, prepare_threshold=None
+        )
         self._closing.push_async_callback(made.close)
         return made
 
