@@ -20,6 +20,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts.models import Erasure
 from tests.chats.test_erasure import data, hot  # noqa: F401
 from tests.media.conftest import folder  # noqa: F401
 from whatsapp.infra.needles import Needles
@@ -159,6 +160,14 @@ def test_files_beside_it(somebody: Somebody, data: Any) -> None:
     (logs / "old.log.gz").unlink()
     (data / somebody.device_id).mkdir()
     assert "files" in found(somebody)
+
+
+@pytest.mark.django_db
+def test_until_an_erasure_is_done_it_is_said_how_far_that_is(somebody: Somebody) -> None:
+    Erasure.objects.create(
+        user=somebody.user_id, user_hash=b"h" * 32, asked_at=1, erase_at=2, due_at=86_400_000, next_at=2
+    )
+    assert "Its erasure is under way (soft), and due by 1970-01-02." in found(somebody)
 
 
 @pytest.mark.django_db

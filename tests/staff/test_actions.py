@@ -262,6 +262,7 @@ def test_a_job_that_joins_the_schedule_appears_by_itself(
     assert [name for name in current_app.conf.beat_schedule if name not in page] == []
     joined = PeriodicTask.objects.get(name="joins-of-tests")
     assert f"/admin/jobs/{joined.pk}/run/" in page
+    assert ">every 1 min<" in page
     assert ("tests.joins", "overdue") not in job_figures.in_trouble()  # not a minute old
     before = timezone.now() - timedelta(milliseconds=60_000 + job_state.GRACE_MS + 1_000)
     PeriodicTask.objects.filter(pk=joined.pk).update(last_run_at=before)

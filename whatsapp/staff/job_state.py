@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Outcome, TaskRun
+from whatsapp.staff.times import span
 
 #: Beat looks every few seconds, and a queue may be busy: a job is overdue when nothing ran this long after it was due.
 GRACE_MS: Final = 120_000
@@ -39,6 +40,8 @@ class Job:
         chosen: Any = self.task.scheduler
         if self.task.crontab is not None:
             return str(chosen.human_readable)
+        if self.task.interval is not None and self.task.interval.period == IntervalSchedule.SECONDS:
+            return f"every {span(self.task.interval.every * 1000)}"
         return str(chosen)
 
 

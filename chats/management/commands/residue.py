@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,9 +55,17 @@ class Command(BaseCommand):
             if found[store] <= MOST:
                 self.stdout.write(f"{store}: {kind} in {place}")
         if found:
+            self._say_how_far(person.user_id)
             counted = ", ".join(f"{number} in {store}" for store, number in sorted(found.items()))
             raise CommandError(f"Something is left: {counted}.")
         self.stdout.write(f"Nothing is left. Searched for: {', '.join(sorted(needles.labels))}.")
+
+    def _say_how_far(self, user_id: str) -> None:
+        """Until an erasure is done something is left, and is to be."""
+        erasure = Erasure.objects.filter(user=user_id).first()
+        if erasure is not None:
+            due = datetime.fromtimestamp(erasure.due_at / 1000, UTC)
+            self.stdout.write(f"Its erasure is under way ({erasure.state}), and due by {due:%Y-%m-%d}.")
 
     def _person(self, options: dict[str, Any]) -> Person:
         """With what the account, or its erasure, says besides."""

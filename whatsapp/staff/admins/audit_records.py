@@ -53,7 +53,7 @@ class AuditRecordAdmin(ReadOnlyAdmin):
 
     @display(description="Object")
     def about(self, row: AuditRecord) -> SafeString:
-        return format_html('<span class="staff-mono">{}</span>', row.object_id or "forgotten")
+        return format_html('<span class="staff-mono staff-half">{}</span>', row.object_id or "forgotten")
 
     @display(description="What was done")
     def said(self, row: AuditRecord) -> str:

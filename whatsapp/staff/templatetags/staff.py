@@ -98,6 +98,12 @@ def when(ms: Any) -> str:
 
 
 @register.filter
+def date_of(ms: Any) -> str:
+    """The day of a time, for sentences that :func:`when` does not fit into."""
+    return times.shown(ms)[:10] if isinstance(ms, int) else times.NONE
+
+
+@register.filter
 def took(ms: Any) -> str:
     return times.span(ms) if isinstance(ms, int) else times.NONE
 
