@@ -136,6 +136,7 @@ def test_metadata_for_an_authority_takes_two_is_fetched_once_and_has_no_content(
     assert lawful.build(row.pk)
     row.refresh_from_db()
     path = f"/admin/accounts/lawfulrequest/{row.pk}"
+    assert "Fetch…" in one.page(f"{path}/change/")
     answer = one.client.post(f"{path}/fetch/", {"reason": REASON})
     assert answer.status_code == 302
     assert other.client.get(answer.url).status_code == 403, "the link is another one's"
@@ -145,6 +146,7 @@ def test_metadata_for_an_authority_takes_two_is_fetched_once_and_has_no_content(
     assert one.client.get(answer.url).status_code == 404, "once"
     row.refresh_from_db()
     assert (row.state, row.fetched_by) == (State.FETCHED, one.user.username)
+    assert "Fetch…" not in one.page(f"{path}/change/")
     assert b"".join(lawful.archives().read(row.pk.hex)) == b"", "the file is gone"
     assert [
         *AuditRecord.objects.filter(object_id=str(row.pk)).order_by("pk").values_list("action", flat=True)

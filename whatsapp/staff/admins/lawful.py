@@ -29,7 +29,10 @@ _ASK = (
     "Who registered when, on which devices, and who wrote to whom when. Never contents, keys or push tokens."
     " A second person approves it; then it is made, fetched once, and gone after three days."
 )
-_FETCH = "The file is handed out once, to you, within ten minutes. Then it is deleted here."
+_FETCH = (
+    "The file is handed out once, to you, within ten minutes. Then it is deleted here."
+    " Your browser saves it, and this page stays."
+)
 
 
 @admin.register(LawfulRequest)
@@ -124,6 +127,13 @@ class LawfulRequestAdmin(ReadOnlyAdmin):
         return when(row.expires_at) if row.expires_at else NONE
 
     # actions
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Only while there is a file."""
+        shown = super().get_actions_detail(request, object_id)
+        if self._one(object_id).state == LawfulRequest.State.READY:
+            return shown
+        return [one for one in shown if one.action_name != "accounts_lawfulrequest_fetch"]
 
     def has_ask_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may(request, lawful.ASK)
