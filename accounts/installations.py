@@ -6,10 +6,9 @@ follows from naming one. Stored as keyed hashes.
 
 from __future__ import annotations
 
-from django.db import connection
-
 from accounts.errors import banned
 from accounts.limits import subject_hash
+from accounts.locks import lock_hash
 from accounts.models import InstallationBan
 
 
@@ -22,10 +21,7 @@ def installation_hash(device_id: str | None) -> bytes | None:
 def lock(installation: bytes | None) -> None:
     """Until the end of the transaction no ban of this installation comes between what is read and what is written."""
     if installation is not None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(installation[:8], signed=True)]
-            )
+        lock_hash(installation)
 
 
 def check_not_banned(*, installation: bytes | None, now: int) -> None:

@@ -1,6 +1,8 @@
-"""The lock under which something is written of an account."""
+"""Locks under which something is written: of an account, or of what has a keyed hash and no row."""
 
 from __future__ import annotations
+
+from django.db import connection
 
 from accounts.errors import Refused
 from accounts.models import Account
@@ -17,6 +19,12 @@ def lock_account(account: Account) -> Account:
     if found is None:
         raise ended()
     return found
+
+
+def lock_hash(hashed: bytes) -> None:
+    """Until the end of the transaction nobody else has the lock of this hash."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(hashed[:8], signed=True)])
 
 
 def ended() -> Refused:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Q, QuerySet
 
 from accounts.limits import DAY_MS
+from accounts.locks import lock_hash
 from accounts.models import Account, CarriedSanction, Sanction
 from accounts.services import persons, sanctions
 from accounts.services.sanctions import AUTOMATIC, BANS, CLASS_OF
@@ -64,9 +64,7 @@ def keep_one(sanction: Sanction, *, phone: str, ended_at: int) -> None:
 def lock(phone: str) -> None:
     """Until the end of the transaction nobody else takes over what is kept for the number, and nothing that was decided late is
     kept for it. Taken before the row of any account that has the number or gets it, so that nobody waits in a circle."""
-    with connection.cursor() as cursor:
-        key = int.from_bytes(persons.number_hashes(phone)[0][:8], signed=True)
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+    lock_hash(persons.number_hashes(phone)[0])
 
 
 def bans(phone: str, *, now: int) -> bool:

@@ -148,7 +148,8 @@ def _open(
     terms_version: str | None,
     now: int,
 ) -> Tokens | Refused:
-    """A refusal that is returned has to be committed; nothing else has changed then."""
+    """A refusal that is returned has to be committed: nothing else has changed then, but that a number whose ban waited for the
+    next account has that account now."""
     lock(installation)
     check_not_banned(installation=installation, now=now)
     carried.lock(phone)
