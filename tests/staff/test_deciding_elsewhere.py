@@ -19,7 +19,7 @@ from tests.chats.test_reports_elsewhere import Way, way  # noqa: F401  (a fixtur
 from tests.groups.conftest import make, sign_in
 from tests.staff.cases import report
 from tests.staff.conftest import Staff
-from tests.staff.test_moderation import address, press
+from tests.staff.moderating import address, press
 from tests.support.patience import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey_server")]

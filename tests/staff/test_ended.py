@@ -14,7 +14,7 @@ from tests.accounts.conftest import Person, assert_problem, sign_in, verify
 from tests.accounts.test_recycling import silent
 from tests.staff.cases import report
 from tests.staff.conftest import Staff
-from tests.staff.test_moderation import MODERATE, address, decide, press
+from tests.staff.moderating import MODERATE, address, decide, press
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Approval
 
