@@ -36,7 +36,7 @@ def up(args: argparse.Namespace) -> int:
         if args.cassandra or args.cluster:
             _nodes(args, running)  # what runs may keep its messages elsewhere
         print(f"already {state['phase']} (data folder {running.root}); nothing was changed")
-        print(_addresses(state))
+        print(_addresses(state) + _next(state) * (state["phase"] == "running"))
         return 0
     data = DataFolder(args.data or REPO / ".local")
     if data.whole:
@@ -75,7 +75,7 @@ def up(args: argparse.Namespace) -> int:
 
     def tell() -> None:
         if not args.supervise:  # else whoever started it does
-            print(_addresses(stack.describe()), flush=True)
+            print(_addresses(stack.describe()) + _next(stack.describe()), flush=True)
 
     Supervisor(stack, say=say, on_ready=tell).run()
     return 0
@@ -178,7 +178,7 @@ def _detached(args: argparse.Namespace, data: DataFolder) -> int:
         if ended:
             return child.returncode or 1
         if state.get("phase") == "running" and state.get("pid") == child.pid:
-            print(_addresses(state))
+            print(_addresses(state) + _next(state))
             return 0
         if time.monotonic() > deadline:
             child.terminate()
@@ -219,6 +219,7 @@ def status(args: argparse.Namespace) -> int:
     }
     parts = answering.parts(state["http"]) if state["phase"] == "running" and state["gateways"] else {}
     shown["processes"] = {name: None if name in down else pid for name, pid in state["processes"].items()}
+    well = state["phase"] == "running" and not down and all(parts.values())
     if args.json:
         print(
             json.dumps(
@@ -233,12 +234,14 @@ def status(args: argparse.Namespace) -> int:
             )
         )
     else:
-        print(_addresses(state))
+        if state["phase"] != "running":
+            print(f"{state['phase']} (data folder {data.root})")
+        print(_addresses(state) + _next(state) * well)
         for name, pid in shown["processes"].items():
             print(f"  {name:12} {f'pid {pid}' if pid else 'DOWN'}{_restarts(state, name)}")
         for line in answering.words(parts):
             print(f"  {line}")
-    return 0 if state["phase"] == "running" and not down and all(parts.values()) else 1
+    return 0 if well else 1
 
 
 def down(args: argparse.Namespace) -> int:
@@ -360,7 +363,12 @@ def _addresses(state: dict[str, Any]) -> str:
   API        {state["http"]}/schema/docs        (a page that explains it and makes calls)
   SMS codes  {state["data"]}/sms.jsonl
   logs       {state["data"]}/logs/{log}{_lacking()}
+"""
 
+
+def _next(state: dict[str, Any]) -> str:
+    """What to type next, of what runs."""
+    return f"""
 Next, in two terminals:
   ./dev chat +15550001
   ./dev chat +15550002 --to +15550001
