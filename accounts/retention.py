@@ -334,11 +334,12 @@ POLICIES: Final = (
     ),
     Policy(
         "logs",
-        "Lines of processes: ids of users, devices and conversations at most, never numbers, names or contents",
+        "Lines of processes: ids of users, devices and conversations as hashes that hold for a month, never numbers, names or"
+        " contents",
         ("files.logs",),
         "faults are found",
         "14 days",
-        "operator: rotation where the logs are kept (docs/data-protection.md)",
+        "operator: rotation where the logs are kept (docs/subsystems/observability.md)",
     ),
 )
 
