@@ -141,8 +141,12 @@ def test_a_ban_for_good_of_a_case_is_undone_by_two(two: tuple[Staff, Staff]) -> 
     press(one, f"{page}/decide/", action="permanent", reason="fraud", note="the third account")
     press(other, f"{page}/second/", verdict="approve", note="I see the same")
     assert is_banned(ann)
+    assert "Reopen and lift" in one.page(f"{page}/")
     assert "A second person" in press(one, f"{page}/undo/", note="wrong person")
     assert is_banned(ann)
+    waits = one.page(f"{page}/")  # says so, and offers nothing more
+    assert f'href="/admin/approvals/{Approval.objects.get(state="waiting").pk}/"' in waits
+    assert "Reopen and lift" not in waits
     assert Case.objects.get(pk=case.pk).state == "closed"
     decided(other)
     assert not is_banned(ann)

@@ -246,7 +246,17 @@ def test_a_case_is_decided_by_keyboard_alone(desk: Desk, world: dict[str, Any]) 
         page.keyboard.press("Enter")  # the reason that is marked: the category
     assert page.locator("text=Decided: Suspend 24 h.").is_visible()
     desk.open(case)
-    assert page.locator("text=Reopen and lift").is_visible()
+    page.fill(".mod-second input[name=note]", "looked too fast")
+    page.click("text=Reopen and lift")
+    page.wait_for_selector("text=Undone")
+    page.keyboard.press("c")
+    page.wait_for_selector(".mod-actions")
+    page.keyboard.press("3")
+    page.fill("#mod-act-slow_down input[name=note]", "seen twice")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")  # the same from the words for the log, not the first reason there is
+    desk.open(case)
+    assert page.locator("text=Harassment: seen twice").is_visible()
     assert desk.complaints == []
 
 

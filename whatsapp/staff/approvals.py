@@ -7,9 +7,10 @@ does the one who asked decide; a superuser is no exception.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
@@ -32,16 +33,32 @@ class Refusal(Exception):
     """It cannot be asked or decided now; nothing has changed. Its text is for staff. A handler may raise it too."""
 
 
+class Named(NamedTuple):
+    """Somebody or something that an approval is about, for people: "User", its id, and its page (``whatsapp.staff.links``)."""
+
+    name: str
+    text: str
+    page: str = ""
+    pk: str = ""
+
+
+#: Of approvals of one kind: primary key → what each is about, the narrowest first. Of what is gone nothing.
+About = Callable[[Sequence[Approval]], Mapping[uuid.UUID, list[Named]]]
+
+
 @dataclass(frozen=True)
 class Kind:
-    """``handler(approval, by)``: carry it out; ``by`` is who approves. ``permission``: of who decides. ``title``: what is asked,
-    for people. ``details(approval)``: rows of (name, text) for the page of the approval. ``refused(approval)``: called, in the
-    same transaction, when it was rejected, withdrawn, or expired."""
+    """``handler(approval, by)``: carry it out; ``by`` is who approves. ``permission``: of who decides. ``asks``: of who asks, ''
+    where nobody does so by it. ``title``: what is asked, for people. ``about(approvals)``: whom and what they are about, of many
+    at once, for the list. ``details(approval)``: more rows of (name, text), for the page of one. ``refused(approval)``: called,
+    in the same transaction, when it was rejected, withdrawn, or expired."""
 
     name: str
     handler: Callable[[Approval, User], None]
     permission: str
+    asks: str
     title: str
+    about: About
     details: Callable[[Approval], list[tuple[str, str]]]
     refused: Callable[[Approval], None]
 
@@ -54,12 +71,14 @@ def register(
     handler: Callable[[Approval, User], None],
     permission: str,
     *,
+    asks: str = "",
     title: str = "",
+    about: About = lambda approvals: {},
     details: Callable[[Approval], list[tuple[str, str]]] = lambda approval: [],
     refused: Callable[[Approval], None] = lambda approval: None,
 ) -> None:
     """See :class:`Kind`. Raises ``ValueError`` when the kind is taken by another handler."""
-    made = Kind(kind, handler, permission, title or kind, details, refused)
+    made = Kind(kind, handler, permission, asks, title or kind, about, details, refused)
     if _kinds.setdefault(kind, made).handler is not handler:
         raise ValueError(f"there is a kind of approval {kind!r} already")
 
@@ -69,9 +88,27 @@ def kind_of(approval: Approval) -> Kind | None:
     return _kinds.get(approval.kind)
 
 
+def about(found: Sequence[Approval]) -> dict[uuid.UUID, list[Named]]:
+    """What each is about. Of who is erased, and of kinds that this version does not know, nothing."""
+    said: dict[uuid.UUID, list[Named]] = {}
+    for kind in _kinds.values():
+        if mine := [each for each in found if each.kind == kind.name and each.subject]:
+            said.update(kind.about(mine))
+    return said
+
+
+def user_named(pk: Any) -> Named:
+    return Named("User", str(pk), "accounts_account_change", str(pk))
+
+
 def kinds_for(user: User) -> list[str]:
     """Names of the kinds that this member of staff may decide."""
     return [kind.name for kind in _kinds.values() if user.has_perm(kind.permission)]
+
+
+def may_ask(user: User) -> bool:
+    """Whether there is a kind that this member of staff may ask for."""
+    return any(kind.asks and user.has_perm(kind.asks) for kind in _kinds.values())
 
 
 def ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from typing import Any, Final
 
 from django.contrib import admin, messages
@@ -36,8 +37,13 @@ def _waiting(user: Any) -> QuerySet[Approval]:
 
 
 def enter(user: Any) -> bool:
-    """Whether the pages are for this member of staff at all."""
-    return bool(user.has_perm(VIEW) or approvals.kinds_for(user))
+    """Whether the pages are for this member of staff at all: who asks for something sees there what became of it."""
+    return bool(user.has_perm(VIEW) or approvals.kinds_for(user) or approvals.may_ask(user))
+
+
+def may_open(user: Any, pk: Any) -> bool:
+    """Whether the page of this approval is for this member of staff."""
+    return enter(user) and _for(user).filter(pk=pk).exists()
 
 
 def to_decide(request: HttpRequest) -> int:
@@ -57,8 +63,8 @@ def listing(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Second person",
-        "waiting": [_row(each, user) for each in waiting],
-        "ended": [_row(each, user) for each in ended],
+        "waiting": _rows(waiting, user),
+        "ended": _rows(ended, user),
     }
     return TemplateResponse(request, "staff/approvals.html", context)
 
@@ -69,7 +75,7 @@ def one(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     if not enter(user):
         raise PermissionDenied
     approval = get_object_or_404(_for(user), pk=pk)
-    row = _row(approval, user)
+    (row,) = _rows([approval], user)
     if request.method == "POST" and row["open"] and not (row["may_decide"] or row["own"]):
         raise PermissionDenied
     form = ReasonForm(request.POST or None)
@@ -96,13 +102,20 @@ def one(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     return TemplateResponse(request, "staff/approval.html", context)
 
 
-def _row(approval: Approval, user: Any) -> dict[str, Any]:
+def _rows(found: Iterable[Approval], user: Any) -> list[dict[str, Any]]:
+    rows = list(found)
+    about = approvals.about(rows)
+    return [_row(each, about.get(each.pk, []), user) for each in rows]
+
+
+def _row(approval: Approval, about: list[approvals.Named], user: Any) -> dict[str, Any]:
     kind = approvals.kind_of(approval)
     late = approval.state == Approval.State.WAITING and approval.expires_at <= now_ms()
     open_ = approval.state == Approval.State.WAITING and not late
     own = approval.asked_by_id == user.pk
     return {
         "approval": approval,
+        "about": about,
         "title": kind.title if kind else approval.kind,
         "state": "expired" if late else "waits" if open_ else approval.state,
         "own": own,

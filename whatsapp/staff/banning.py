@@ -8,6 +8,7 @@ caller's check; whether they may approve, that of the approval.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from accounts.models import Account, Device, InstallationBan, Sanction
 from accounts.services import bans, sanctions
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, audit
+from whatsapp.staff.approvals import Named
 from whatsapp.staff.models import Approval
 from whatsapp.staff.times import shown
 
@@ -223,30 +225,43 @@ def _carry_out(approval: Approval, by: User) -> None:
         raise approvals.Refusal("Somebody has done that already.")
 
 
+def _about(found: Sequence[Approval]) -> dict[uuid.UUID, list[Named]]:
+    """Whose it is, and what of theirs, where the subject is no account."""
+    subjects = {each.pk: uuid.UUID(each.subject) for each in found}
+    devices = Device.objects.in_bulk(
+        [subjects[each.pk] for each in found if each.kind in (BAN_DEVICE, LIFT_DEVICE)]
+    )
+    imposed = Sanction.objects.in_bulk([subjects[each.pk] for each in found if each.kind in (LIFT, GRANT)])
+    said: dict[uuid.UUID, list[Named]] = {}
+    for each in found:
+        subject = subjects[each.pk]
+        if device := devices.get(subject):
+            what = Named("Device", device.name or str(subject), "accounts_device_change", str(subject))
+            said[each.pk] = [what, approvals.user_named(device.user_id)]
+        elif sanction := imposed.get(subject):
+            text = f"{sanction.get_kind_display()}, {shown(sanction.imposed_at)} UTC"
+            what = Named("Sanction", text, "accounts_sanction_change", str(subject))
+            said[each.pk] = [what, approvals.user_named(sanction.account_id)]
+        elif each.kind in (BAN, LIFT_ALL):
+            said[each.pk] = [approvals.user_named(subject)]
+    return said
+
+
 def _details(approval: Approval) -> list[tuple[str, str]]:
-    """Whose it is, where the subject is no account, and for how long."""
-    rows: list[tuple[str, str]] = []
-    if approval.kind in (BAN_DEVICE, LIFT_DEVICE):
-        device = Device.objects.filter(pk=approval.subject).first()
-        rows.append(("User", str(device.user_id) if device else "gone"))
-    elif approval.kind in (LIFT, GRANT):
-        sanction = Sanction.objects.filter(pk=approval.subject).first()
-        rows.append(("User", str(sanction.account_id) if sanction else "gone"))
-        if sanction:
-            rows.append(("Sanction", f"{sanction.get_kind_display()}, {shown(sanction.imposed_at)} UTC"))
-    if "days" in approval.payload:
-        rows.append(("Days", f"{approval.payload['days']:,}, from the approval on"))
-    return rows
+    """For how long."""
+    days = approval.payload.get("days")
+    return [("Days", f"{days:,}, from the approval on")] if days else []
 
 
 def register() -> None:
     """Called once, at start."""
-    for kind, title in (
-        (BAN, "Ban a user for long"),
-        (LIFT_ALL, "Lift a ban that two decided"),
-        (LIFT, "Lift a sanction that two decided"),
-        (GRANT, "Grant the appeal against what two decided"),
-        (BAN_DEVICE, "Ban a device for long"),
-        (LIFT_DEVICE, "Lift a device's ban that two decided"),
+    users, imposed, devices = "accounts.change_account", "accounts.change_sanction", "accounts.change_device"
+    for kind, asks, title in (
+        (BAN, users, "Ban a user for long"),
+        (LIFT_ALL, users, "Lift a ban that two decided"),
+        (LIFT, imposed, "Lift a sanction that two decided"),
+        (GRANT, imposed, "Grant the appeal against what two decided"),
+        (BAN_DEVICE, devices, "Ban a device for long"),
+        (LIFT_DEVICE, devices, "Lift a device's ban that two decided"),
     ):
-        approvals.register(kind, _carry_out, SECOND, title=title, details=_details)
+        approvals.register(kind, _carry_out, SECOND, asks=asks, title=title, about=_about, details=_details)

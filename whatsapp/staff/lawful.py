@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 from django.contrib.auth.models import User
@@ -20,6 +21,7 @@ from accounts.models import LawfulRequest
 from accounts.services import lawful
 from delivery.store.interface import Unavailable
 from whatsapp.staff import approvals, audit
+from whatsapp.staff.approvals import Named
 from whatsapp.staff.models import Approval
 from whatsapp.staff.times import shown
 
@@ -34,7 +36,14 @@ _GOOD_S: Final = 600
 def register() -> None:
     """Called once, at start."""
     approvals.register(
-        KIND, _approved, APPROVE, title="Metadata for an authority", details=_details, refused=_refused
+        KIND,
+        _approved,
+        APPROVE,
+        asks=ASK,
+        title="Metadata for an authority",
+        about=_about,
+        details=_details,
+        refused=_refused,
     )
 
 
@@ -63,13 +72,21 @@ def _refused(approval: Approval) -> None:
     lawful.refuse(request_id=uuid.UUID(approval.subject))
 
 
+def _about(found: Sequence[Approval]) -> dict[uuid.UUID, list[Named]]:
+    known = LawfulRequest.objects.in_bulk([uuid.UUID(each.subject) for each in found])
+    return {
+        each.pk: [Named("Request", row.reference, "accounts_lawfulrequest_change", str(row.pk))]
+        for each in found
+        if (row := known.get(uuid.UUID(each.subject)))
+    }
+
+
 def _details(approval: Approval) -> list[tuple[str, str]]:
     request = LawfulRequest.objects.filter(pk=approval.subject).first()
     if request is None:
         return [("Request", "gone")]
     return [
         ("Authority", request.authority),
-        ("Reference", request.reference),
         ("Legal basis", request.legal_basis),
         ("Users", ", ".join(request.users)),
         ("Time", f"{shown(request.since)} to {shown(request.until)} UTC"),

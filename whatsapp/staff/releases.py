@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
 from typing import Final
 
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from accounts.errors import Refused
-from accounts.models import LegalHold
+from accounts.models import Account, LegalHold
 from accounts.services import holds
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, audit
+from whatsapp.staff.approvals import Named
 from whatsapp.staff.models import Approval
 from whatsapp.staff.times import shown
 
@@ -23,7 +26,15 @@ RELEASE_PERMISSION: Final = "accounts.release_hold"
 
 def register() -> None:
     """Called once, at start."""
-    approvals.register(RELEASE, _approved, RELEASE_PERMISSION, title="End of a legal hold", details=_details)
+    approvals.register(
+        RELEASE,
+        _approved,
+        RELEASE_PERMISSION,
+        asks=PLACE_PERMISSION,
+        title="End of a legal hold",
+        about=_about,
+        details=_details,
+    )
 
 
 def ask(hold: LegalHold, by: User, reason: str) -> Approval:
@@ -53,13 +64,25 @@ def _approved(approval: Approval, by: User) -> None:
         raise approvals.Refusal(refused.message) from None
 
 
+def _about(found: Sequence[Approval]) -> dict[uuid.UUID, list[Named]]:
+    """The hold by its reference, and whose it is; who is erased has a random id."""
+    known = LegalHold.objects.in_bulk([uuid.UUID(each.subject) for each in found])
+    users = set(
+        Account.objects.filter(pk__in=[hold.user for hold in known.values()]).values_list("pk", flat=True)
+    )
+    said: dict[uuid.UUID, list[Named]] = {}
+    for each in found:
+        if hold := known.get(uuid.UUID(each.subject)):
+            whose = approvals.user_named(hold.user) if hold.user in users else Named("User", "erased")
+            said[each.pk] = [Named("Hold", hold.matter, "accounts_legalhold_change", str(hold.pk)), whose]
+    return said
+
+
 def _details(approval: Approval) -> list[tuple[str, str]]:
     hold = LegalHold.objects.filter(pk=approval.subject).first()
     if hold is None:
         return [("Hold", "gone")]
     return [
-        ("User", str(hold.user)),
-        ("Matter", hold.matter),
         ("Placed", f"{shown(hold.placed_at)} UTC by {hold.placed_by}"),
         (
             "Other holds",

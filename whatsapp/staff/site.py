@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.cache import add_never_cache_headers
 from django.utils.decorators import method_decorator
@@ -28,6 +28,7 @@ from whatsapp.staff import (
     jobs,
     lawful,
     limits_page,
+    links,
     push_health,
     registrations_page,
     residency_page,
@@ -47,6 +48,10 @@ def environment(request: HttpRequest) -> list[str] | None:
     return None if name == "production" else [name.capitalize(), "warning"]
 
 
+def _drawn(response: HttpResponse) -> HttpResponse:
+    return response.render() if isinstance(response, SimpleTemplateResponse) else response
+
+
 class StaffSite(UnfoldAdminSite):
     index_title = "Dashboard"
     index_template = "staff/dashboard.html"
@@ -58,12 +63,13 @@ class StaffSite(UnfoldAdminSite):
         return bool(user.is_active and user.is_staff and hasattr(user, "is_verified") and user.is_verified())
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
-        """Refusals of pages are pages."""
+        """Refusals of pages are pages. A page is drawn here: its links are for who asks (:mod:`whatsapp.staff.links`), and what
+        is found only while it is drawn is a refusal too."""
         inner = super().admin_view(view, cacheable)
 
-        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             try:
-                return inner(request, *args, **kwargs)
+                return _drawn(inner(request, *args, **kwargs))
             except PermissionDenied:
                 return self._refusal(
                     request, 403, "Not for you", "Your account has no permission for this page."
@@ -77,6 +83,10 @@ class StaffSite(UnfoldAdminSite):
                     "Not now",
                     "The store of the messages cannot be reached. Try again in a moment.",
                 )
+
+        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            with links.read_by(request):
+                return _drawn(answered(request, *args, **kwargs))
 
         # What decorators have said about the view (csrf_protect, never_cache) is said about this one.
         shown.__dict__.update(getattr(inner, "__dict__", {}))

@@ -8,7 +8,6 @@ from django.db import transaction
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
@@ -17,6 +16,7 @@ from accounts.services import limit_overrides
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
 from whatsapp.staff.limit_forms import ClassForm, LimitForm
+from whatsapp.staff.links import link, may_open
 from whatsapp.staff.times import NONE, shown
 
 CHANGE: Final = "accounts.change_limitoverride"
@@ -58,6 +58,11 @@ def set_class_of(account: Account, form: Form, by: Any) -> bool:
     return True
 
 
+def _back() -> str:
+    """Who sets limits and sees no users comes from the list of limits."""
+    return "" if may_open("accounts_account_change") else reverse("admin:accounts_limitoverride_changelist")
+
+
 class LimitActions:
     """Of :class:`whatsapp.staff.admins.people.AccountAdmin`."""
 
@@ -70,9 +75,8 @@ class LimitActions:
         of_class = [f"class {account.limit_class}"] if account.limit_class else []
         if not own and not of_class:
             return NONE
-        link = reverse("admin:accounts_limitoverride_changelist")
         text = "; ".join([*of_class, *own])
-        return format_html('{} <a class="staff-link" href="{}?q={}">Look</a>', text, link, account.pk)
+        return link("accounts_limitoverride_changelist", text=text, query=str(account.pk))
 
     def has_limits_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         user: Any = request.user
@@ -85,7 +89,7 @@ class LimitActions:
             request, admin._one(object_id), permission=CHANGE, form=LimitForm,
             do=lambda account, form: set_limit_of(account, form, request.user),
             title="Set a limit of this user", text=LIMIT_TEXT, button="Set it", done="The limit is set.", nothing="",
-            danger=False,
+            danger=False, back=_back(),
         )  # fmt: skip
         return answer
 
@@ -98,5 +102,6 @@ class LimitActions:
             title="Set the class of this user",
             text=CLASS_TEXT,
             button="Set it", done="The class is set.", nothing="The user is of this class.", danger=False,
+            back=_back(),
         )  # fmt: skip
         return answer

@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -18,6 +17,7 @@ from whatsapp.staff.admins.media import hash_of
 from whatsapp.staff.admins.media_actions import BLOCK, UNBLOCK_TEXT, unblock
 from whatsapp.staff.counting import EXACT, bounded
 from whatsapp.staff.forms import ReasonForm
+from whatsapp.staff.links import link
 from whatsapp.staff.times import NONE, when
 
 
@@ -62,13 +62,8 @@ class BlockedContentAdmin(ReadOnlyAdmin):
     @display(description="Uploads of it")
     def uploads(self, content: BlockedContent) -> SafeString:
         number = bounded(Media.objects.filter(sha256=content.pk))
-        link = reverse("admin:media_media_changelist")
-        return format_html(
-            '<a class="staff-link" href="{}?q={}">{}</a>',
-            link,
-            content.pk,
-            f"more than {EXACT:,}" if number > EXACT else number,
-        )
+        text = f"more than {EXACT:,}" if number > EXACT else number
+        return link("media_media_changelist", text=text, query=content.pk)
 
     def has_block_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may(request, BLOCK)

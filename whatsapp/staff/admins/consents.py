@@ -5,14 +5,13 @@ from __future__ import annotations
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from accounts.models import Consent
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import uuid_of
+from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, when
 
@@ -53,8 +52,7 @@ class ConsentAdmin(ReadOnlyAdmin):
 
     @display(description="User")
     def user(self, row: Consent) -> SafeString:
-        link = reverse("admin:accounts_account_change", args=[row.account_id])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, row.account_id)
+        return link("accounts_account_change", row.account_id)
 
     @display(description="State")
     def state(self, row: Consent) -> SafeString:

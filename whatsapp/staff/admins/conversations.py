@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.db import connection
 from django.db.models import Count, F, IntegerField, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
@@ -20,6 +19,7 @@ from delivery.store import chosen
 from whatsapp.staff import elsewhere
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import number_of, uuid_of
+from whatsapp.staff.links import link
 from whatsapp.staff.models import Conversation
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import size, when
@@ -194,11 +194,10 @@ class ConversationAdmin(ReadOnlyAdmin):
             return "nobody"
         return format_html_join(
             "",
-            '<div><a class="staff-link staff-mono" href="{}">{}</a> from {}{}</div>',
+            "<div>{} from {}{}</div>",
             (
                 (
-                    reverse("admin:accounts_account_change", args=[member]),
-                    member,
+                    link("accounts_account_change", member),
                     f"seq {joined:,}",
                     f", left at {left:,}" if left else "",
                 )

@@ -9,7 +9,6 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -25,6 +24,7 @@ from whatsapp.staff import audit, banning
 from whatsapp.staff.admins.base import Done, ReadOnlyAdmin
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.forms import BanForm, ReasonForm
+from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, shown, when
 
@@ -123,8 +123,7 @@ class DeviceAdmin(ReadOnlyAdmin):
 
     @display(description="User")
     def owner(self, device: Device) -> SafeString:
-        link = reverse("admin:accounts_account_change", args=[device.user_id])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, device.user_id)
+        return link("accounts_account_change", device.user_id)
 
     @display(description="Name")
     def shown_name(self, device: Device) -> str:
@@ -159,8 +158,7 @@ class DeviceAdmin(ReadOnlyAdmin):
         target = PushTarget.objects.filter(pk=device.pk).first()
         if target is None:
             return NONE
-        link = reverse("admin:notifications_pushtarget_change", args=[device.pk])
-        return format_html('<a class="staff-link" href="{}">{}</a>', link, target.app)
+        return link("notifications_pushtarget_change", device.pk, target.app)
 
     @display(description="Last seen")
     def last_seen(self, device: Device) -> str:
@@ -174,8 +172,7 @@ class DeviceAdmin(ReadOnlyAdmin):
     def let_in_by(self, device: Device) -> str | SafeString:
         if device.linked_by_id is None:
             return "a code by SMS"
-        link = reverse("admin:accounts_device_change", args=[device.linked_by_id])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, device.linked_by_id)
+        return link("accounts_device_change", device.linked_by_id)
 
     @display(description="Told that it is idle")
     def idle_told(self, device: Device) -> str:

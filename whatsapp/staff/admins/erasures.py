@@ -10,7 +10,6 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -24,6 +23,7 @@ from whatsapp.staff import audit
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import uuid_of
 from whatsapp.staff.forms import ReasonForm
+from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, shown, when
 
@@ -144,8 +144,7 @@ class ErasureAdmin(ReadOnlyAdmin):
         if row.state == State.SOFT:
             return format_html("what was sent and is still on its way: {}", when(row.erase_at))
         if row.state == State.HELD:
-            link = reverse("admin:accounts_legalhold_changelist")
-            return format_html('<a class="staff-link" href="{}?q={}">a legal hold</a>', link, row.user)
+            return link("accounts_legalhold_changelist", text="a legal hold", query=str(row.user))
         if row.state == State.VERIFYING:
             return "a search of every store, with others"
         return ", ".join(waiting_stores(row)) or NONE if row.state == State.ERASING else NONE

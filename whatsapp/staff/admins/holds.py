@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -26,6 +25,7 @@ from whatsapp.staff import approvals, audit, confirm, releases
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import uuid_of
 from whatsapp.staff.forms import ReasonForm
+from whatsapp.staff.links import link
 from whatsapp.staff.record_forms import HoldForm, ReviewForm
 from whatsapp.staff.releases import PLACE_PERMISSION
 from whatsapp.staff.templatetags.staff import state_label
@@ -80,8 +80,7 @@ class LegalHoldAdmin(ReadOnlyAdmin):
     def user_shown(self, hold: LegalHold) -> SafeString | str:
         if hold.released_at is not None and not Account.objects.filter(pk=hold.user).exists():
             return "erased"
-        link = reverse("admin:accounts_account_change", args=[hold.user])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, hold.user)
+        return link("accounts_account_change", hold.user)
 
     @display(description="State")
     def state(self, hold: LegalHold) -> SafeString:
@@ -94,9 +93,8 @@ class LegalHoldAdmin(ReadOnlyAdmin):
         asked = releases.asked_for(hold)
         if asked is None:
             return NONE
-        link = reverse("admin:approval", args=[asked.pk])
-        text = '<a class="staff-link" href="{}">asked for by {}</a>, {}'
-        return format_html(text, link, asked.asked_name, when(asked.asked_at))
+        who = link("approval", asked.pk, f"asked for by {asked.asked_name}")
+        return format_html("{}, {}", who, when(asked.asked_at))
 
     @display(description="Review", ordering="review_at")
     def review(self, hold: LegalHold) -> str:

@@ -13,7 +13,6 @@ from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -27,6 +26,7 @@ from whatsapp.staff.admins.account_limits import CHANGE, CLASS_TEXT, LIMIT_TEXT,
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.forms import ReasonForm
 from whatsapp.staff.limit_forms import ClassLimitForm, OneUser, UserClassForm, UserLimitForm
+from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import shown, when
 
@@ -74,8 +74,7 @@ class LimitOverrideAdmin(ReadOnlyAdmin):
     def of(self, row: LimitOverride) -> SafeString:
         if row.scope == LimitOverride.Scope.CLASS:
             return format_html("class {}", row.subject)
-        link = reverse("admin:accounts_account_change", args=[row.subject])
-        return format_html('user <a class="staff-link staff-mono" href="{}">{}</a>', link, row.subject)
+        return format_html("user {}", link("accounts_account_change", row.subject))
 
     @display(description="Value", ordering="value")
     def value_shown(self, row: LimitOverride) -> str:

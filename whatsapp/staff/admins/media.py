@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
@@ -24,6 +24,7 @@ from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.media_actions import MediaActions
 from whatsapp.staff.admins.search import uuid_of
 from whatsapp.staff.counting import EXACT, bounded
+from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, size, when
 
@@ -163,8 +164,7 @@ class MediaAdmin(MediaActions, ReadOnlyAdmin):
 
     @display(description="Uploader")
     def owner_link(self, media: Media) -> SafeString:
-        link = reverse("admin:accounts_account_change", args=[media.owner_id])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, media.owner_id)
+        return link("accounts_account_change", media.owner_id)
 
     @display(description="Kind")
     def what(self, media: Media) -> SafeString | str:
@@ -184,9 +184,8 @@ class MediaAdmin(MediaActions, ReadOnlyAdmin):
         if not media.sha256:
             return "not known yet"
         blocked = BlockedContent.objects.filter(pk=media.sha256).exists()
-        link = reverse("admin:media_blockedcontent_change", args=[media.sha256])
-        note = format_html(' <a class="staff-link" href="{}">blocked</a>', link) if blocked else ""
-        return format_html('<span class="staff-mono staff-hash">{}</span>{}', media.sha256, note)
+        note = link("media_blockedcontent_change", media.sha256, "blocked") if blocked else ""
+        return format_html('<span class="staff-mono staff-hash">{}</span> {}', media.sha256, note)
 
     @display(description="State")
     def state_shown(self, media: Media) -> SafeString:

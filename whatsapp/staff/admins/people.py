@@ -8,8 +8,7 @@ from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
@@ -24,6 +23,7 @@ from whatsapp.staff.admins.pins import PinActions
 from whatsapp.staff.admins.sanctions import SanctionInline
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.forms import BanForm, ReasonForm
+from whatsapp.staff.links import link, may_open
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, shown, when
 
@@ -57,8 +57,7 @@ class DeviceInline(TabularInline):
 
     @display(description="Device")
     def device(self, device: Device) -> SafeString:
-        link = reverse("admin:accounts_device_change", args=[device.pk])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, device.pk)
+        return link("accounts_device_change", device.pk)
 
     @display(description="State")
     def state(self, device: Device) -> SafeString:
@@ -153,13 +152,9 @@ class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
 
     @display(description="See also")
     def links(self, account: Account) -> SafeString:
-        return format_html(
-            '<a class="staff-link" href="{}?q={}">Sessions online</a> · <a class="staff-link" href="{}?q={}">Conversations</a>',
-            reverse("admin:online"),
-            account.pk,
-            reverse("admin:staff_conversation_changelist"),
-            account.pk,
-        )
+        pages = (("online", "Sessions online"), ("staff_conversation_changelist", "Conversations"))
+        offered = [link(page, text=text, query=str(account.pk)) for page, text in pages if may_open(page)]
+        return format_html_join(" · ", "{}", ((one,) for one in offered)) or NONE
 
     # actions
 

@@ -10,7 +10,6 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
@@ -23,6 +22,7 @@ from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.counting import EXACT, bounded
 from whatsapp.staff.forms import ReasonForm
+from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, when
 
@@ -115,14 +115,11 @@ class PushTargetAdmin(ReadOnlyAdmin):
 
     @display(description="Device")
     def device_link(self, target: PushTarget) -> SafeString:
-        link = reverse("admin:accounts_device_change", args=[target.pk])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, target.pk)
+        return link("accounts_device_change", target.pk)
 
     @display(description="User")
     def owner(self, target: PushTarget) -> SafeString:
-        user = target.device.user_id
-        link = reverse("admin:accounts_account_change", args=[user])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, user)
+        return link("accounts_account_change", target.device.user_id)
 
     @display(description="App")
     def app_shown(self, target: PushTarget) -> SafeString:

@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
@@ -20,6 +19,7 @@ from whatsapp.staff import banning
 from whatsapp.staff.admins.base import Done, ReadOnlyAdmin
 from whatsapp.staff.admins.search import uuid_of
 from whatsapp.staff.forms import ReasonForm
+from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, when
 
@@ -41,11 +41,11 @@ def until_of(sanction: Sanction) -> SafeString | str:
 
 def _evidence(name: str, value: Any) -> SafeString | str:
     """Ids as links to where more is; all else as it was counted."""
-    to = {"case": "admin:moderation_case", "approval": "admin:approval"}.get(name)
-    found = uuid_of(str(value)) if to else None
-    if to is None or found is None:
+    page = {"case": "moderation_case", "approval": "approval"}.get(name)
+    found = uuid_of(str(value)) if page else None
+    if page is None or found is None:
         return "yes" if value is True else str(value)
-    return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', reverse(to, args=[found]), found)
+    return link(page, found)
 
 
 class SanctionInline(TabularInline):
@@ -69,8 +69,7 @@ class SanctionInline(TabularInline):
 
     @display(description="Kind")
     def sanction(self, sanction: Sanction) -> SafeString:
-        link = reverse("admin:accounts_sanction_change", args=[sanction.pk])
-        return format_html('<a class="staff-link" href="{}">{}</a>', link, sanction.get_kind_display())
+        return link("accounts_sanction_change", sanction.pk, sanction.get_kind_display())
 
     @display(description="Reason")
     def why(self, sanction: Sanction) -> str:
@@ -133,8 +132,7 @@ class SanctionAdmin(ReadOnlyAdmin):
 
     @display(description="User")
     def user(self, sanction: Sanction) -> SafeString:
-        link = reverse("admin:accounts_account_change", args=[sanction.account_id])
-        return format_html('<a class="staff-link staff-mono" href="{}">{}</a>', link, sanction.account_id)
+        return link("accounts_account_change", sanction.account_id)
 
     @display(description="State")
     def state(self, sanction: Sanction) -> SafeString:

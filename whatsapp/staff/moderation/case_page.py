@@ -84,5 +84,6 @@ def _choices(user: User, case: Case, head: dict[str, Any], accused: Any, approva
         "may_approve": approval is not None and not asked_by_me and user.has_perm(access.APPROVE),
         "asked_by_me": asked_by_me,
         "may_undo": case.state == Case.State.CLOSED and user.has_perm(access.MODERATE),
+        "undoing": decisions.undo_asked(case) if case.state == Case.State.CLOSED else None,
         "to_lift": decisions.imposed_by(case, accused) if case.state == Case.State.CLOSED else [],
     }

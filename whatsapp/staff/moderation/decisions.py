@@ -6,7 +6,7 @@ A ban for good is asked for here and carried out by a second person (``whatsapp.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from media.services import blocking
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, audit, banning
 from whatsapp.staff.models import Approval
-from whatsapp.staff.moderation import measures, parties, wellbeing
+from whatsapp.staff.moderation import access, measures, parties, wellbeing
 
 #: The kind of approval that a ban for good waits for; its subject is the case.
 BAN: Final = "moderation.permanent_ban"
@@ -206,12 +206,34 @@ def approval_of(case: Case) -> Approval | None:
     return found
 
 
+def undo_asked(case: Case) -> Approval | None:
+    """What waits for a second person before this case is undone."""
+    waiting = Approval.objects.filter(kind=UNDO, subject=str(case.pk), state=Approval.State.WAITING)
+    found: Approval | None = waiting.filter(expires_at__gt=now_ms()).first()
+    return found
+
+
 def register() -> None:
     """Called once, at start."""
     approvals.register(
-        BAN, _approved, "staff.approve_ban", title="Ban for good", details=_details, refused=_refused
+        BAN,
+        _approved,
+        "staff.approve_ban",
+        asks=access.MODERATE,
+        title="Ban for good",
+        about=_about,
+        details=_details,
+        refused=_refused,
     )
-    approvals.register(UNDO, _undone, "staff.approve_ban", title="Undo a ban for good", details=_undo_details)
+    approvals.register(
+        UNDO,
+        _undone,
+        "staff.approve_ban",
+        asks=access.MODERATE,
+        title="Undo a ban for good",
+        about=_about,
+        details=_undo_details,
+    )
 
 
 def _approved(approval: Approval, by: User) -> None:
@@ -246,19 +268,32 @@ def _refused(approval: Approval) -> None:
         cases.reopen(case, approval.decided_name or "automatic", approval.decision or approval.state)
 
 
+def _about(found: Sequence[Approval]) -> dict[uuid.UUID, list[approvals.Named]]:
+    """The case, by what it is about, and whose it is."""
+    known = Case.objects.in_bulk([uuid.UUID(each.subject) for each in found])
+    said: dict[uuid.UUID, list[approvals.Named]] = {}
+    for each in found:
+        if case := known.get(uuid.UUID(each.subject)):
+            title = TITLES.get(case.category, case.category)
+            said[each.pk] = [approvals.Named("Case", title, "moderation_case", str(case.pk))]
+            account = each.payload.get("account") or (
+                case.subject if case.subject_kind == Case.Subject.USER else ""
+            )
+            if account:
+                said[each.pk].append(approvals.user_named(account))
+    return said
+
+
 def _details(approval: Approval) -> list[tuple[str, str]]:
     return [
-        ("Account", str(approval.payload.get("account", ""))),
         ("Why", TITLES.get(approval.payload.get("reason", ""), "")),
         ("Words", str(approval.payload.get("note", ""))),
     ]
 
 
 def _undo_details(approval: Approval) -> list[tuple[str, str]]:
-    return [
-        ("Case", approval.subject),
-        ("What happens", "Its sanctions are lifted, and it is in the queue again."),
-    ]
+    del approval
+    return [("What happens", "Its sanctions are lifted, and it is in the queue again.")]
 
 
 # -- undoing ------------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from whatsapp.staff import times
+from whatsapp.staff import links, times
 
 register = template.Library()
 
@@ -70,6 +70,12 @@ _COLOUR_OF = {state: colour for colour, states in _COLOURS.items() for state in 
 def state_label(state: str) -> SafeString:
     context = {"text": state, "variant": _COLOUR_OF.get(state, "default"), "size": "md"}
     return render_to_string("unfold/helpers/label.html", context)
+
+
+@register.simple_tag
+def link_to(page: str, pk: Any, text: Any) -> SafeString:
+    """See :func:`whatsapp.staff.links.link`; without a page the text."""
+    return links.link(page, pk, text)
 
 
 @register.filter
