@@ -7,7 +7,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts import retention as kept
-        from accounts import stores
+        from accounts import stores, tasks
         from accounts.own_stores import AccountStore
         from accounts.services import erasure, holds, late, sanctions
         from accounts.services.retention import note
@@ -17,4 +17,4 @@ class AccountsConfig(AppConfig):
         kept.register()
         retention.bind(note)
         erasure.bind_holds(holds.is_held)
-        sanctions.bind_follow(late.follow)
+        sanctions.bind_follow(late.follow, tasks.follow_sanctions_soon)

@@ -17,6 +17,7 @@ from accounts.models import (
     DeviceKeys,
     Export,
     Identity,
+    LeftNumber,
     LimitOverride,
     Pin,
     Prekey,
@@ -25,7 +26,7 @@ from accounts.models import (
     Report,
     Sanction,
 )
-from accounts.services import pictures
+from accounts.services import persons, pictures
 from accounts.stores import Part, Person
 
 _FOLDER = "accounts"
@@ -64,6 +65,7 @@ def parts(person: Person) -> Iterator[Part]:
         f"{_FOLDER}/sessions.jsonl", RefreshToken.objects.filter(device__user=user).order_by("pk"),
         deviceId="device_id", createdAt="created_at", expiresAt="expires_at", usedAt="used_at", revokedAt="revoked_at",
     )  # fmt: skip
+    yield lines(f"{_FOLDER}/left_numbers.jsonl", _left_numbers(user))
     yield lines(f"{_FOLDER}/contacts.jsonl", _contacts(user))
     blocks = Block.objects.filter(owner=user).order_by("pk")
     yield table(f"{_FOLDER}/blocks.jsonl", blocks, userId="user_id", at="at")
@@ -111,6 +113,11 @@ def _contacts(user: str) -> Iterator[dict[str, Any]]:
             "updatedAt": contact.updated_at,
             "removed": contact.removed,
         }
+
+
+def _left_numbers(user: str) -> Iterator[dict[str, Any]]:
+    for left in LeftNumber.objects.filter(account=user).order_by("left_at"):
+        yield {"phoneNumber": persons.unseal_number(bytes(left.sealed), user), "leftAt": left.left_at}
 
 
 def _reports(user: str) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ file that cannot be read changes nothing and is told in the log.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from typing import Final
@@ -28,7 +29,7 @@ class KeyFile:
         self.path = path
         self.keys = keys
         self._seen: tuple[int, int, int] | None = None
-        self._looked = 0.0
+        self._looked = -math.inf  # the clock may have just begun
 
     def look(self, *, at_once: bool = False) -> dict[str, str]:
         now = time.monotonic()

@@ -76,6 +76,8 @@ class AccountStore:
             Account.objects.select_for_update().filter(pk=user).first()
             if holds.is_held(user):
                 return now + AGAIN_MS
+            if Report.objects.filter(Q(reporter=user) | Q(reported=user)).exists():
+                return now  # one has come meanwhile
             # Only where it says nothing any more: who was told last.
             Identity.objects.filter(told_after=user, changed_at__lte=F("told_at")).update(told_after=None)
             holds.forget(user)

@@ -19,6 +19,7 @@ from accounts.models import (
     InstallationBan,
     KeptAnswer,
     LawfulRequest,
+    LeftNumber,
     LegalHold,
     LimitHit,
     LimitOverride,
@@ -33,6 +34,7 @@ from accounts.models import (
 )
 from accounts.services.holds import held
 from whatsapp.infra import retention
+from whatsapp.infra.limits import LIMITS
 from whatsapp.infra.retention import DAY_MS, HOUR_MS, Policy
 
 #: How long a removed contact is told to devices that ask for changes. Who was away for longer reads the whole list.
@@ -237,14 +239,23 @@ POLICIES: Final = (
     ),
     Policy(
         "carried_sanctions",
-        "What an account was slowed down or limited for when it ended, sanctioned for by a rule within 30 days before, or "
-        "sanctioned for by staff afterwards, under a keyed hash of its number",
+        "What an account was slowed down or limited for when it ended or left its number, sanctioned for by a rule within 30 "
+        "days before, or sanctioned for afterwards, under a keyed hash of the number",
         ("accounts.CarriedSanction",),
         "nobody sheds a sanction, or the step of the ladder that comes next, by beginning anew",
         "until the sanction ends and is no step of the ladder any more (ABUSE_MEMORY_MS after it was imposed), or an account "
         "gets the number; 45 days at most (LIMITS.recycled_after_days)",
         _PRUNE,
         lambda now: CarriedSanction.objects.filter(kept_until__lte=now),
+    ),
+    Policy(
+        "left_numbers",
+        "Which numbers an account had before; encrypted",
+        ("accounts.LeftNumber",),
+        "nobody sheds a sanction by moving to another number and registering the one of before anew",
+        "45 days (LIMITS.recycled_after_days), and no longer than the account",
+        _PRUNE,
+        lambda now: LeftNumber.objects.filter(left_at__lte=now - LIMITS.recycled_after_days * DAY_MS),
     ),
     Policy(
         "profile",

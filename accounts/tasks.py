@@ -17,6 +17,7 @@ from accounts.services import (
     exports,
     identities,
     idle,
+    late,
     lawful,
     limit_overrides,
     retention,
@@ -119,8 +120,22 @@ def judge_abuse() -> int:
 
 @shared_task
 def end_sanctions() -> int:
-    """What sanctions did whose time is over is taken back. Returns of how many accounts."""
+    """What sanctions did whose time is over is taken back; what has still to go to other numbers goes there. Returns of how many
+    accounts something was taken back."""
+    late.follow_due(now=now_ms())
     return sanctions.end_due(now=now_ms())
+
+
+@shared_task
+def follow_sanctions() -> int:
+    """Sanctions go to numbers that their accounts have left. Returns how many. What a run does not finish, or a broker forgets,
+    :func:`end_sanctions` brings back."""
+    return late.follow_due(now=now_ms())
+
+
+def follow_sanctions_soon() -> None:
+    """:func:`follow_sanctions` from anywhere: does not wait for the broker."""
+    tasks.enqueue_soon(follow_sanctions)
 
 
 @shared_task

@@ -4,7 +4,7 @@ from accounts.models.account import Account, phone_hash
 from accounts.models.allowance import Allowance
 from accounts.models.block import Block
 from accounts.models.carried_sanction import CarriedSanction
-from accounts.models.case import CATEGORIES, Case, CaseTrigger
+from accounts.models.case import CATEGORIES, NOTHING_FOUND, Case, CaseTrigger
 from accounts.models.consent import Consent
 from accounts.models.contact import Contact
 from accounts.models.device import Device
@@ -15,6 +15,7 @@ from accounts.models.identity import Identity, IdentityNews
 from accounts.models.installation_ban import InstallationBan
 from accounts.models.kept_answer import KeptAnswer
 from accounts.models.lawful_request import LawfulRequest
+from accounts.models.left_number import LeftNumber
 from accounts.models.legal_hold import LegalHold
 from accounts.models.limit_hit import LimitHit
 from accounts.models.limit_override import LimitOverride
@@ -31,6 +32,7 @@ from accounts.models.verification_code import VerificationCode
 
 __all__ = [
     "CATEGORIES",
+    "NOTHING_FOUND",
     "Account",
     "Allowance",
     "Audience",
@@ -50,6 +52,7 @@ __all__ = [
     "InstallationBan",
     "KeptAnswer",
     "LawfulRequest",
+    "LeftNumber",
     "LegalHold",
     "LimitHit",
     "LimitOverride",

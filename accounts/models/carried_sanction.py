@@ -6,12 +6,13 @@ from accounts.models.sanction import Sanction
 
 
 class CarriedSanction(models.Model):
-    """What an account was sanctioned for when it ended, or after it: it holds for whoever begins anew with its number
-    (``services/carried.py``). The number is a keyed hash, and nothing else leads to anybody."""
+    """What an account was sanctioned for when it ended or left its number, or after that: it holds for whoever begins anew with
+    the number (``services/carried.py``). The number is a keyed hash, and nothing else leads to anybody."""
 
     number = models.BinaryField(max_length=32)
-    #: The one that it was. Its row goes with the account; as long as it is there this goes when it is lifted.
-    sanction = models.UUIDField(unique=True)
+    #: The one that it was. Its row goes with the account; as long as it is there this goes when it is lifted. Of one there is a
+    #: row for each number: whoever writes it has that account locked.
+    sanction = models.UUIDField()
     kind = models.CharField(max_length=16, choices=Sanction.Kind.choices)
     reason = models.CharField(max_length=64)
     imposed_at = models.BigIntegerField()
@@ -24,7 +25,10 @@ class CarriedSanction(models.Model):
 
     class Meta:
         default_permissions = ("view",)
-        indexes = [models.Index(fields=["number"], name="accounts_carried_number")]
+        indexes = [
+            models.Index(fields=["number"], name="accounts_carried_number"),
+            models.Index(fields=["sanction"], name="accounts_carried_sanction"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} until {self.kept_until}"

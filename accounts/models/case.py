@@ -31,6 +31,7 @@ class Case(models.Model):
         PERMANENT = "permanent"  # takes a second person
         CONTENT_BLOCKED = "content_blocked"
         GROUP_CLOSED = "group_closed"
+        OVERTURNED = "overturned"  # an appeal was granted: counts for nobody
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     subject_kind = models.CharField(max_length=8, choices=Subject.choices)
@@ -108,6 +109,10 @@ class Case(models.Model):
 
     def __str__(self) -> str:
         return f"case {self.pk}"
+
+
+#: Outcomes by which nothing was found, or is not held any more.
+NOTHING_FOUND: Final = (Case.Outcome.DISMISSED, Case.Outcome.UNPROVEN, Case.Outcome.OVERTURNED)
 
 
 class CaseTrigger(models.Model):

@@ -44,6 +44,8 @@ class Sanction(models.Model):
     ended_at = models.BigIntegerField(null=True, blank=True)
     #: The sanction of an account that had this number before and ended while it was in force: lifted with it.
     carried_from = models.UUIDField(null=True, blank=True, editable=False)
+    #: It has still to go to numbers that the account has left (``services/late.py``).
+    follows = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         indexes = [
@@ -71,6 +73,7 @@ class Sanction(models.Model):
                 condition=models.Q(carried_from__isnull=False),
                 name="accounts_sanction_carried",
             ),
+            models.Index(fields=["id"], condition=models.Q(follows=True), name="accounts_sanction_follows"),
         ]
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""Sanctions that outlive their account: who is slowed down or limited, ends the account and registers the number anew is slowed
-down or limited still; and what a trigger did is a step of the ladder (``services/abuse.py``) still, also when it is over. What is
-decided about an account that has ended, bans too, comes here as well (``services/late.py``).
+"""Sanctions that go with a number: who is slowed down or limited, ends the account, or moves it to another number, and registers
+the number anew is slowed down or limited still; and what a trigger did is a step of the ladder (``services/abuse.py``) still,
+also when it is over. What is decided behind that, bans too, comes here as well (``services/late.py``).
 
 Kept is a keyed hash of the number, until the sanction ends and is no step of the ladder any more, and no longer than a silent
 account would keep the number: from then on whoever has it counts as somebody else (``recycling.changed_hands``). Called in the
@@ -31,7 +31,7 @@ _STEPS: Final = 10
 
 
 def keep(*, account: Account, now: int) -> None:
-    """The account ends; it has its number still."""
+    """The account ends, or moves to another number; it has the one of before still."""
     if not account.phone:
         return
     held = [one for one in sanctions.in_force_of(account.pk, now=now) if one.kind in CLASS_OF]
@@ -47,8 +47,8 @@ def keep_one(sanction: Sanction, *, phone: str, ended_at: int) -> None:
         until = max(until, sanction.imposed_at + settings.ABUSE_MEMORY_MS)
     CarriedSanction.objects.update_or_create(
         sanction=sanction.pk,
+        number=persons.number_hashes(phone)[0],
         defaults={
-            "number": persons.number_hashes(phone)[0],
             "kind": sanction.kind,
             "reason": sanction.reason,
             "imposed_at": sanction.imposed_at,
@@ -65,6 +65,12 @@ def lock(phone: str) -> None:
     """Until the end of the transaction nobody else takes over what is kept for the number, and nothing that was decided late is
     kept for it. Taken before the row of any account that has the number or gets it, so that nobody waits in a circle."""
     lock_hash(persons.number_hashes(phone)[0])
+
+
+def come_back(*, account: Account, phone: str) -> None:
+    """The account moves to a number that it may have had before: what it was sanctioned for itself is kept for nobody there."""
+    own = Sanction.objects.filter(account=account).values("pk")
+    CarriedSanction.objects.filter(number__in=persons.number_hashes(phone), sanction__in=own).delete()
 
 
 def bans(phone: str, *, now: int) -> bool:

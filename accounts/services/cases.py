@@ -21,7 +21,7 @@ from django.db import IntegrityError, transaction
 
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
-from accounts.models import Case, CaseTrigger, Report, ReportedMessage
+from accounts.models import Case, CaseTrigger, Report, ReportedMessage, Sanction
 from accounts.services import case_rank, standing
 from whatsapp.infra.clock import now_ms
 from whatsapp.wire.errors import Code
@@ -215,7 +215,7 @@ def close(case: Case, by: str, outcome: str, reason: str) -> Case:
     Raises :class:`NotClaimed`, :class:`Closed`, :class:`NeedsApproval` (a permanent ban, or the one who asked), and
     :class:`Refused` (``bad_request``: no such outcome).
     """
-    if outcome not in Case.Outcome.values:
+    if outcome not in Case.Outcome.values or outcome == Case.Outcome.OVERTURNED:
         raise Refused(Code.BAD_REQUEST, "There is no such outcome.")
     with transaction.atomic():
         found = _lock(case)
@@ -251,6 +251,22 @@ def reopen(case: Case, by: str, reason: str) -> Case:
     except IntegrityError:
         raise WrongState("Another case of the same subject is open.") from None
     return found
+
+
+def hold_of(sanction: Sanction) -> Case | None:
+    """Lock the case in which a sanction was decided, if there is one. As in :func:`hold_open`: before the account."""
+    found: Case | None = Case.objects.select_for_update().filter(pk=sanction.evidence.get("case")).first()
+    return found
+
+
+def overturn(case: Case, sanction: Sanction, reason: str) -> bool:
+    """An appeal against what was decided here was granted: that counts for nobody any more, neither against who was reported nor
+    for who reported. Not when what was appealed against is not what the case ended with. Call it behind :func:`hold_of`."""
+    if case.state != Case.State.CLOSED or case.outcome != sanction.kind:
+        return False
+    case.outcome, case.outcome_reason = Case.Outcome.OVERTURNED, reason[:500]
+    case.save(update_fields=["outcome", "outcome_reason"])
+    return True
 
 
 def is_claimed(case: Case, now: int) -> bool:

@@ -7,11 +7,12 @@ from typing import Final
 from django.db import transaction
 
 from accounts import events, limits
+from accounts.appeals import banned_account
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
 from accounts.models import Account, Device, phone_hash
 from accounts.residency import home_of
-from accounts.services import carried, codes, contacts, pins, recycling
+from accounts.services import carried, codes, contacts, late, pins, recycling
 from accounts.services.codes import Asker
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
@@ -34,13 +35,14 @@ def change(
     changes nothing, so a request whose answer was lost can be repeated.
 
     Who has the number already goes, if ``replace`` says so and no PIN holds it (``recycling.locked_until``): the code would open
-    that account anyhow. The home region becomes the new number's;
-    conversations stay where they are. Contacts are told (``contacts.tell_new_number``). The old number is free.
+    that account anyhow. The home region becomes the new number's; conversations stay where they are. Contacts are told
+    (``contacts.tell_new_number``). The old number is free; what the account is sanctioned for holds for who has it next, too
+    (``late.py``).
 
     Raises :class:`Refused`: ``forbidden`` (not the primary device; {codeWrong}; {pinRequired}, {pinWrong}; {until}: a PIN holds
-    the number; its account is banned, or was after its end), ``rate_limited`` (the code, the PIN, changes a day), ``conflict``
-    ({taken}), ``wrong_region`` (the new number's is not held here), ``unavailable``. A code refused for anything but itself
-    stays good.
+    the number; its account is banned, or was after its end), ``banned`` (this account, meanwhile), ``rate_limited`` (the code,
+    the PIN, changes a day), ``conflict`` ({taken}), ``wrong_region`` (the new number's is not held here), ``unavailable``. A code
+    refused for anything but itself stays good.
     """
     if not device.primary:
         raise _not_primary()
@@ -56,6 +58,8 @@ def change(
         else:
             carried.lock(phone)
             account, holder = _lock(account, device, phone)
+            if account.is_banned(now):
+                raise banned_account(account)  # meanwhile
             if carried.bans(phone, now=now):
                 raise _unusable()
             if holder is not None:
@@ -76,6 +80,7 @@ def change(
                 if holder is not None:
                     recycling.retire(account=holder, now=now)
                 old_hash = phone_hash(account.phone or "")
+                late.leave(account=account, phone=phone, now=now)
                 account.phone, account.region = phone, home
                 account.save(update_fields=["phone", "phone_hash", "region"])
                 carried.take_over(account=account, now=now)

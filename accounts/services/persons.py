@@ -62,24 +62,26 @@ def number_hashes(phone: str) -> list[bytes]:
 def seal(person: Person) -> bytes:
     """Encrypted under ``SECRET_KEY``, for :class:`accounts.models.Erasure`."""
     text = json.dumps([person.user_id, person.phone, person.device_ids, person.conversations, person.others])
-    nonce = secrets.token_bytes(_NONCE)
-    return nonce + AESGCM(_mac("erasure", _secrets()[0])).encrypt(
-        nonce, text.encode(), person.user_id.encode()
-    )
+    return _encrypt("erasure", text, person.user_id)
 
 
 def unseal(data: bytes, user_id: str) -> Person:
     """Of what was sealed under a ``SECRET_KEY`` that nobody has any more only the id is known."""
-    for secret in _secrets():
-        try:
-            found = json.loads(
-                AESGCM(_mac("erasure", secret)).decrypt(data[:_NONCE], data[_NONCE:], user_id.encode())
-            )
-        except (InvalidTag, ValueError):
-            continue
-        user, phone, devices, conversations, others = found
-        return Person(user, phone, tuple(devices), tuple(conversations), tuple(others))
-    return Person(user_id)
+    found = _decrypt("erasure", data, user_id)
+    if found is None:
+        return Person(user_id)
+    user, phone, devices, conversations, others = json.loads(found)
+    return Person(user, phone, tuple(devices), tuple(conversations), tuple(others))
+
+
+def seal_number(phone: str, user_id: str) -> bytes:
+    """Encrypted under ``SECRET_KEY``, for :class:`accounts.models.LeftNumber`."""
+    return _encrypt("left_number", phone, user_id)
+
+
+def unseal_number(data: bytes, user_id: str) -> str:
+    """'' of one that was sealed under a ``SECRET_KEY`` that nobody has any more."""
+    return _decrypt("left_number", data, user_id) or ""
 
 
 def without_shared(person: Person) -> Person:
@@ -112,6 +114,22 @@ def _is_hash(text: str) -> bool:
 
 def _secrets() -> list[str]:
     return [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+
+
+def _encrypt(purpose: str, text: str, user_id: str) -> bytes:
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCM(_mac(purpose, _secrets()[0])).encrypt(nonce, text.encode(), user_id.encode())
+
+
+def _decrypt(purpose: str, data: bytes, user_id: str) -> str | None:
+    for secret in _secrets():
+        try:
+            return (
+                AESGCM(_mac(purpose, secret)).decrypt(data[:_NONCE], data[_NONCE:], user_id.encode()).decode()
+            )
+        except (InvalidTag, ValueError):
+            continue
+    return None
 
 
 def _mac(text: str, secret: str) -> bytes:

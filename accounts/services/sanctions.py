@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from django.db import transaction
@@ -28,10 +28,12 @@ from django.db.models import Q
 
 from accounts import appeal_address, events
 from accounts.errors import Refused
-from accounts.models import Account, CarriedSanction, Sanction
+from accounts.limits import DAY_MS
+from accounts.models import Account, CarriedSanction, LeftNumber, Sanction
 from accounts.services import bans
 from accounts.services.limit_overrides import set_class
 from whatsapp.infra.clock import now_ms
+from whatsapp.infra.limits import LIMITS
 from whatsapp.wire.errors import Code
 
 AUTOMATIC: Final = "automatic"
@@ -44,8 +46,10 @@ BANS: Final = frozenset((Kind.SUSPENSION, Kind.PERMANENT))
 CLASS_OF: Final = {Kind.SLOW_DOWN: "slowed", Kind.LIMIT: "restricted"}
 #: Sanctions whose ends one run of :func:`end_due` sees to.
 _AT_ONCE: Final = 500
-#: What becomes of a sanction of an account that has ended; bound by whoever knows who has its number.
+#: What becomes of a sanction of an account that has ended, and what is called when one has still to go to numbers that its
+#: account has left; bound by whoever knows who has them.
 _follow: Follow | None = None
+_follow_soon: Callable[[], None] | None = None
 _is_code = re.compile(r"[a-z0-9_.:-]{1,64}", re.ASCII).fullmatch
 
 
@@ -53,9 +57,9 @@ class Follow(Protocol):
     def __call__(self, *, account: Account, sanction: Sanction, now: int) -> None: ...
 
 
-def bind_follow(follow: Follow) -> None:
-    global _follow
-    _follow = follow
+def bind_follow(follow: Follow, soon: Callable[[], None]) -> None:
+    global _follow, _follow_soon
+    _follow, _follow_soon = follow, soon
 
 
 def impose(
@@ -77,7 +81,8 @@ def impose(
     ``automatic``. ``step``: of the ladder of triggers. ``unless_since`` (ms): only if no trigger has imposed one then or
     later, so that two who look at once do it once. ``carried_from``: of an account that had the number before (``carried.py``).
 
-    That of an account that has ended holds for who has its number now, or gets it (``late.py``).
+    That of an account that has ended, or has moved from another number lately, holds for who has that number now, or gets it
+    (``late.py``).
 
     Raises :class:`Refused`: ``not_found`` (no such account), ``bad_request``, ``conflict`` (``unless_since``).
     """
@@ -97,10 +102,13 @@ def impose(
             until=until,
             step=step,
             carried_from=carried_from,
+            follows=carried_from is None and _has_left_numbers(account, now),
         )
         _settle(account, now, new=sanction)
         if account.retired_at is not None and _follow is not None:
             _follow(account=account, sanction=sanction, now=now)
+        if sanction.follows and _follow_soon is not None:
+            transaction.on_commit(_follow_soon)
     return sanction
 
 
@@ -286,6 +294,12 @@ def _lock(account_id: uuid.UUID) -> Account:
     if account is None:
         raise Refused(Code.NOT_FOUND, "There is no such user.")
     return account
+
+
+def _has_left_numbers(account: Account, now: int) -> bool:
+    """The account is locked: it leaves none meanwhile."""
+    since = now - LIMITS.recycled_after_days * DAY_MS
+    return LeftNumber.objects.filter(account=account, left_at__gt=since).exists()
 
 
 def _automatic_since(account_id: uuid.UUID, since: int) -> bool:

@@ -15,6 +15,8 @@ from delivery.store.sync import store
 
 #: What the word of somebody new counts. Nobody's counts twice as much, and nobody's nothing.
 NEW: Final = 100
+#: Outcomes of a case that say nothing about who reported it.
+_NEITHER: Final = (Case.Outcome.UNPROVEN, Case.Outcome.OVERTURNED)
 #: Reports that are older say nothing about somebody, and of younger ones the newest so many do.
 LOOKED_AT_MS: Final = 365 * DAY_MS
 LOOKED_AT: Final = 100
@@ -30,7 +32,7 @@ _ALONE: Final = 0.5
 def weight_of(reporter: uuid.UUID, *, now: int) -> int:
     """1 to 199 hundredths: the chance that a report of this person is upheld, by the rule of succession, twice.
 
-    One query over an index. Cases that are open, or could not be decided, count neither way.
+    One query over an index. Cases that are open, could not be decided, or were overturned by an appeal count neither way.
     """
     rows = (
         Report.objects.filter(Q(reporter=reporter), created_at__gt=now - LOOKED_AT_MS)
@@ -43,7 +45,7 @@ def weight_of(reporter: uuid.UUID, *, now: int) -> int:
             against += FORGED
         elif state == Case.State.CLOSED and outcome == Case.Outcome.DISMISSED:
             against += 1
-        elif state == Case.State.CLOSED and outcome != Case.Outcome.UNPROVEN:
+        elif state == Case.State.CLOSED and outcome not in _NEITHER:
             upheld += 1
     return max(2 * NEW * (upheld + 1) // (upheld + against + 2), 1)
 

@@ -69,7 +69,8 @@ class ReportInput(serializers.Serializer):
         child=CopyInput(),
         max_length=LIMITS.report_messages,
         required=False,
-        help_text="the caller's own copies, in the order of the conversation; of `message` at least one of the accused",
+        help_text="the caller's own copies, in the order of the conversation; of `message` at least one of the accused; an "
+        "edited message may come in each of its forms",
     )
     inviteCode = TextField(
         max_length=22, required=False, help_text="of `group`, for who is no member: the open invite into it"
@@ -81,7 +82,8 @@ class ReportInput(serializers.Serializer):
         messages = attrs.get("messages", [])
         if any(one["conversationId"] != attrs["conversationId"] for one in messages):
             raise serializers.ValidationError({"messages": ["are not all of this conversation"]})
-        if len({one["messageId"] for one in messages}) < len(messages):
+        # One that was edited may come in each of its forms.
+        if len({(one["messageId"], one["content"]) for one in messages}) < len(messages):
             raise serializers.ValidationError({"messages": ["one of them comes twice"]})
         return attrs
 

@@ -15,7 +15,6 @@ from accounts import evidence as sealed
 from accounts import limits
 from accounts.errors import Refused
 from accounts.models import Account, Report, ReportedMessage
-from accounts.selectors import account_by_id
 from accounts.services import cases
 from accounts.services.blocks import block
 from chats.services.evidence import Copy, judge, overall
@@ -81,12 +80,12 @@ def report(*, account: Account, device_id: str, new: New) -> Made:
     if new.kind == Report.Kind.MEDIA:
         assert new.media_id is not None
         accused = media.sender_of(account=account, media_id=new.media_id, conversation_id=new.conversation_id)
-    if accused is not None:
-        account_by_id(user_id=accused)
-        if not was_member(found, str(accused)):
-            raise _unknown()
+    if accused is not None and not was_member(found, str(accused)):
+        raise _unknown()
     verdicts = judge(user_id=str(account.pk), conversation=found, copies=new.messages, now=now)
     with transaction.atomic():
+        if accused is not None:
+            _check_there(accused)
         made = _store(account, accused, new, verdicts, now)
     REPORTS.add(made.kind, made.category, made.verdict or "none")
     blocked = new.block and _block(account, accused, device_id)
@@ -123,6 +122,14 @@ def _accused(account: Account, new: New) -> uuid.UUID | None:
     if accused is None:
         raise Refused(Code.BAD_REQUEST, "userId: is needed.")
     return accused
+
+
+def _check_there(accused: uuid.UUID) -> None:
+    """Also an account that has ended, until its erasure is done: who does harm ends it, and what is decided holds for its number
+    (``accounts/services/late.py``). Locked as by a row that refers to it: the erasure's last step waits and sees the report, and
+    a decision does not wait. Raises :class:`Refused` (``not_found``)."""
+    if not Account.objects.raw("SELECT id FROM accounts_account WHERE id = %s FOR KEY SHARE", [accused]):
+        raise _unknown()
 
 
 def _conversation(account: Account, new: New) -> Conversation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def put(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Calla
 def look_again() -> None:
     """As if a second had passed."""
     assert keys._file is not None
-    keys._file._looked = 0.0
+    keys._file._looked = -math.inf
 
 
 def test_a_key_that_another_process_uses_already_is_found_at_once(put: Callable[[str], None]) -> None:

@@ -7,11 +7,12 @@ import asyncio
 import base64
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from whatsapp_client import Client, Conversation, Database, Entry, Session, copies, search_index
+from whatsapp_client import Client, Conversation, Database, Entry, Session, copies, reporting, search_index
 from whatsapp_client.keeper import KEPT_MS
 from whatsapp_client.schema import APPLICATION_ID, MIGRATIONS
 
@@ -377,6 +378,46 @@ async def test_what_was_taken_back_can_be_reported_by_the_process_that_had_it(
         client(database).report_item(C, "m1")
 
 
+async def test_what_it_said_before_an_edit_is_kept_for_a_report(tmp_path: Path) -> None:
+    """In memory alone, each form once; not what was never decrypted; and nothing of what one took out oneself."""
+    path = tmp_path / "client.db"
+    with Database(path) as database:
+        ann = client(database)
+
+        def forms(message_id: str) -> list[str]:
+            return [base64.b64decode(one["content"]).decode() for one in ann.report_items(C, message_id)]
+
+        ann.history[C].live(message(1, SECRET, at=NOW - 10))
+        ann.history[C].live(message(2, "sealed", at=NOW - 10, franking="AA=="))
+        assert forms("m1") == [SECRET]
+        for seq, text in ((3, "a poem"), (4, "a poem"), (5, "harmless")):
+            ann.history[C].live(replace(event(seq, "edit", "m1", text=text), server_timestamp=NOW + seq))
+        ann.history[C].live(event(6, "edit", "m2", text="other"))
+        assert forms("m1") == [SECRET, "a poem", "harmless"]
+        assert forms("m2") == ["other"]
+        while database.scrub():
+            pass
+        assert trace(path) == []
+        ann.history[C].live(event(7, "delete", "m1"))
+        assert forms("m1") == [SECRET, "a poem", "harmless"]
+        ann.hide(C, "m1")
+        assert not ann.has_copy(C, "m1")
+    assert trace(path) == []
+
+
+def test_a_report_has_room_for_so_many_earlier_forms() -> None:
+    """The last form of each message always, and of earlier ones the newest."""
+    some = [[{"content": f"{name}{n}"} for n in range(5)] for name in "ab"]
+
+    def said(room: int, forms: list = some) -> list[str]:  # type: ignore[type-arg]
+        return [one["content"] for one in reporting._with_room(forms, room)]
+
+    assert said(0) == said(-3) == ["a4", "b4"]
+    assert said(5) == ["a0", "a1", "a2", "a3", "a4", "b3", "b4"]
+    big = [[{"content": "x" * 200_000}, {"content": "y" * 200_000}, {"content": "z"}]]
+    assert [one[0] for one in said(8, big)] == ["y", "z"]
+
+
 async def test_what_one_took_out_oneself_is_not_kept_for_a_report() -> None:
     with Database() as database:
         ann = client(database)
@@ -392,14 +433,14 @@ async def test_what_one_took_out_oneself_is_not_kept_for_a_report() -> None:
 
 def test_copies_for_reports_are_few() -> None:
     kept = copies.Copies()
-    big = {"conversationId": C, "content": "x" * 50_000}
+    big = {"conversationId": C, "content": "x" * 50_000, "serverTimestamp": NOW}
     for n in range(100):
-        kept.keep({**big, "messageId": f"big {n}"}, NOW)
+        kept.keep({**big, "messageId": f"big {n}"}, n, NOW)
     held = [n for n in range(100) if kept.get(C, f"big {n}", NOW)]
     assert held == list(range(100 - copies.MOST_BYTES // 50_000, 100))
     for n in range(copies.MOST + 1):
-        kept.keep({**big, "content": "x", "messageId": f"m{n}"}, NOW)
-        kept.keep({**big, "content": "y", "messageId": f"m{n}"}, NOW)
+        kept.keep({**big, "content": "x", "messageId": f"m{n}"}, n, NOW)
+        kept.keep({**big, "content": "y", "messageId": f"m{n}"}, n, NOW)
     assert kept.get(C, "m0", NOW) is None
     assert kept.get(C, "m1", NOW)
     assert kept.get(C, "big 99", NOW) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from typing import Any
 
@@ -61,6 +62,37 @@ async def test_what_its_sender_took_back_is_reported_and_proven(stack: Any) -> N
             assert ann.shown(conversation, sent.message_id).entry.content is None
             report = await ann.report(conversation, "violence", message_ids=[sent.message_id])
             assert about(stack, report) == ("verified", bob.session.user_id, "")
+
+
+async def test_what_it_said_before_an_edit_is_reported_and_proven(stack: Any) -> None:
+    """Whoever threatens edits it into something harmless. Of what was not franked the log knows the last form alone."""
+    async with people(stack) as (conversation, (ann, bob)):
+        key = secrets.token_bytes(32)
+        sealed = bob.send_encrypted(conversation, "a threat", key)
+        plain = bob.send(conversation, "another")
+        await eventually(lambda: ann.shown(conversation, plain.message_id) is not None)
+        ann.read_encrypted(ann.shown(conversation, sealed.message_id).entry, key)
+        read = [b"a threat"]
+        for words in ("a poem", "good morning"):
+            await bob.edit_encrypted(conversation, sealed.message_id, words, key).sent()
+            await eventually(lambda: ann.shown(conversation, sealed.message_id).entry.content != read[-1])
+            read.append(ann.read_encrypted(ann.shown(conversation, sealed.message_id).entry, key))
+        await bob.edit(conversation, plain.message_id, "sorry").sent()
+        await eventually(lambda: ann.shown(conversation, plain.message_id).entry.content == b"sorry")
+        said = [base64.b64decode(one["content"]) for one in ann.report_items(conversation, sealed.message_id)]
+        assert said == [b"a threat", b"a poem", b"good morning"]
+        assert [one["content"] for one in bob.report_items(conversation, sealed.message_id)] == [
+            bob.report_item(conversation, sealed.message_id)["content"]
+        ], "own messages are context"
+        report = await ann.report(conversation, "violence", message_ids=[sealed.message_id, plain.message_id])
+        assert about(stack, report) == ("verified", bob.session.user_id, "")
+        verdicts = stack.sql(
+            f"SELECT string_agg(verdict, ' ' ORDER BY position) FROM accounts_reportedmessage WHERE report_id = '{report}'"
+        )
+        assert verdicts.split() == ["verified"] * 3 + ["unverifiable", "verified"]
+        twice = ann.report_item(conversation, plain.message_id)
+        with pytest.raises(RestError, match="twice"):
+            await ann.report(conversation, "spam", copies=[twice, twice])
 
 
 async def test_a_file_and_a_group_are_reported(stack: Any) -> None:

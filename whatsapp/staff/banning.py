@@ -19,9 +19,9 @@ from accounts.errors import Refused
 from accounts.installations import lock
 from accounts.limits import DAY_MS
 from accounts.models import Account, Device, InstallationBan, Sanction
-from accounts.services import bans, sanctions
+from accounts.services import bans, cases, sanctions
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import approvals, audit
+from whatsapp.staff import approvals, audit, fresh_eyes
 from whatsapp.staff.approvals import Named
 from whatsapp.staff.models import Approval
 from whatsapp.staff.times import shown
@@ -67,8 +67,12 @@ def lift(sanction: Sanction, by: User, reason: str) -> bool | str:
 
 
 def decide_appeal(sanction: Sanction, by: User, reason: str, *, grant: bool) -> bool | str:
-    """Turned down by one person; granting lifts the sanction."""
+    """Turned down by one person; granting lifts the sanction, and overturns the decision of its case. By somebody else than who
+    has decided it (``fresh_eyes.py``)."""
+    if fresh_eyes.needed(sanction, by):
+        return fresh_eyes.OWN
     with transaction.atomic():
+        cases.hold_of(sanction)
         _lock(sanction.account_id)
         # Its owner may ask at this moment.
         found = Sanction.objects.select_for_update().get(pk=sanction.pk)
@@ -171,9 +175,14 @@ def _lift(sanction: Sanction, by: User, reason: str) -> bool:
 def _decide(sanction: Sanction, by: User, reason: str, *, grant: bool) -> bool:
     try:
         with transaction.atomic():
+            case = cases.hold_of(sanction)
             sanctions.decide_appeal(sanction=sanction, by=by.get_username(), grant=grant, reason=reason)
             said = "granted" if grant else "not granted"
             audit.record(by=by, on=sanction, action="appeal.decided", message=f"Appeal {said}: {reason}")
+            if grant and case is not None and cases.overturn(case, sanction, f"appeal granted: {reason}"):
+                audit.record(
+                    by=by, on=case, action="case.overturned", message=f"Overturned by an appeal: {reason}"
+                )
     except Refused:
         return False
     return True

@@ -1,5 +1,5 @@
-"""Messages as items of a report, and those that have left the file a short while ago: whoever was sent something may report it,
-although its sender has taken it back or it was to be seen once."""
+"""Messages as items of a report, and forms of them that have left the file a short while ago: whoever was sent something may
+report it, although its sender has taken it back or edited it since, or it was to be seen once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ PROOF = ("frankingKey", "franking", "frankingTag")
 MOST = 500
 MOST_BYTES = 2 * 1024 * 1024  # of contents
 KEPT_MS = 24 * 3_600_000
+
+_Key = tuple[str, str, int]  # conversation, message, number of the entry that says so
 
 
 def item_of(entry: Entry, said: Entry, content: bytes) -> Frame:
@@ -30,28 +32,40 @@ def item_of(entry: Entry, said: Entry, content: bytes) -> Frame:
 
 
 class Copies:
-    """Items of messages whose content is not in the file any more. In the memory of this process, a day, and not many: no trace
-    of them is on the disk."""
+    """Items of messages whose content is not in the file any more; of one that was edited, each form. In the memory of this
+    process, a day, and not many: no trace of them is on the disk."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[int, Frame]] = {}  # in the order in which they came
+        self._kept: dict[_Key, tuple[int, Frame]] = {}  # in the order in which they came
         self._bytes = 0
 
-    def keep(self, item: Frame, now: int) -> None:
-        """``now``: ms."""
-        key = (item["conversationId"], item["messageId"])
-        self.forget(*key)
+    def keep(self, item: Frame, seq: int, now: int) -> None:
+        """``seq``: of the entry that says what the item says, the message or an edit. ``now``: ms."""
+        key = (item["conversationId"], item["messageId"], seq)
+        self._drop(key)
         self._kept[key] = (now, item)
         self._bytes += len(item["content"])
         while len(self._kept) > MOST or self._bytes > MOST_BYTES:
-            self.forget(*next(iter(self._kept)))
+            self._drop(next(iter(self._kept)))
 
     def get(self, conversation_id: str, message_id: str, now: int) -> Frame | None:
+        """The last form that was kept."""
+        found = self.forms(conversation_id, message_id, now)
+        return found[-1] if found else None
+
+    def forms(self, conversation_id: str, message_id: str, now: int) -> list[Frame]:
+        """All that were kept, ascending."""
         for key in [key for key, (at, _) in self._kept.items() if not 0 <= now - at < KEPT_MS]:
-            self.forget(*key)
-        found = self._kept.get((conversation_id, message_id))
-        return found[1] if found is not None else None
+            self._drop(key)
+        return [self._kept[key][1] for key in self._keys(conversation_id, message_id)]
 
     def forget(self, conversation_id: str, message_id: str) -> None:
-        _, item = self._kept.pop((conversation_id, message_id), (0, None))
+        for key in self._keys(conversation_id, message_id):
+            self._drop(key)
+
+    def _keys(self, conversation_id: str, message_id: str) -> list[_Key]:
+        return sorted(key for key in self._kept if key[:2] == (conversation_id, message_id))
+
+    def _drop(self, key: _Key) -> None:
+        _, item = self._kept.pop(key, (0, None))
         self._bytes -= len(item["content"]) if item is not None else 0

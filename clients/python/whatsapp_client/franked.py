@@ -97,7 +97,9 @@ class FrankedMessages(Changing):
             "franking": committed,
             "frankingTag": entry.fields.get("frankingTag"),
         }
-        self.database.copies.keep({**item, "content": _base64(content), **proof}, self.database.now_ms())
+        self.database.copies.keep(
+            {**item, "content": _base64(content), **proof}, entry.seq, self.database.now_ms()
+        )
         return content
 
     def report_item(self, conversation_id: str, message_id: str) -> Frame:
@@ -109,6 +111,16 @@ class FrankedMessages(Changing):
         if item is None:
             raise ValueError("there is no such message here")
         return item
+
+    def report_items(self, conversation_id: str, message_id: str) -> list[Frame]:
+        """:meth:`report_item`, behind what the message said before its sender edited it, ascending: for a day and as long as this
+        process lives, of what was read. Own messages are context, as they read now. Raises ValueError for what is not here."""
+        now = self.report_item(conversation_id, message_id)
+        if now["senderId"] == self.session.user_id:
+            return [now]
+        kept = self.database.copies.forms(conversation_id, message_id, self.database.now_ms())
+        said = {one["content"]: one for one in kept if one["content"] != now["content"]}
+        return [*said.values(), now]
 
     def has_copy(self, conversation_id: str, message_id: str) -> bool:
         """Whether :meth:`report_item` has one."""

@@ -146,7 +146,7 @@ class Log(Reading):
     def _settle(self, entry: Entry, behind: bool) -> None:
         """``behind``: something above it is here already, which may be about it."""
         if entry.target_id:
-            if entry.type == "delete":
+            if entry.type == "delete" or (entry.type == "edit" and self._was_readable(entry.target_id)):
                 self._keep_copy(entry.target_id)
             settle(self._database, self.number, entry.target_id)
         elif entry.message_id and (behind or entry.deleted):
@@ -155,10 +155,16 @@ class Log(Reading):
             self._time(entry)
 
     def _keep_copy(self, message_id: str) -> None:
-        """It is about to leave the file, and who was sent it may still want to report it."""
-        item = self.copy(message_id)
-        if item is not None:
-            self._database.copies.keep(item, self._database.now_ms())
+        """What it says is about to leave the file, and who was sent it may still want to report it."""
+        item, entry = self.copy(message_id), self.message(message_id)
+        if item is not None and entry is not None:
+            self._database.copies.keep(item, self.form_of(entry).seq, self._database.now_ms())
+
+    def _was_readable(self, message_id: str) -> bool:
+        """Of what was not decrypted before it was edited a report could say nothing."""
+        entry = self.message(message_id)
+        fields = self.form_of(entry).fields if entry is not None else {}
+        return "franking" not in fields or "frankingKey" in fields
 
     def _time(self, entry: Entry) -> None:
         """Own messages may have been confirmed before this was read, which was there before them."""

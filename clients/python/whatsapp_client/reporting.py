@@ -13,6 +13,8 @@ from .franked import FrankedMessages
 
 #: The server takes so many copies in one report.
 MOST = 10
+#: Of what messages said before they were edited a report has at most so much: characters of base64.
+_EARLIER = 256 * 1024
 #: Categories that the server knows, the gravest last.
 CATEGORIES = (
     "other", "spam", "impersonation", "fraud", "harassment", "hate", "violence", "self_harm", "child_safety",
@@ -31,8 +33,9 @@ class Reporting(FrankedMessages):
     ) -> str:  # fmt: skip
         """Report messages, a ``user``, a ``group`` or a ``media``; the report's id. ``category``: one of :data:`CATEGORIES`.
 
-        The server gets this device's copies of the messages, as they read now, with what proves them if they are franked, and
-        ``copies``: answers of :meth:`report_item` that the program has kept. ``media_id``: of ``media``; left out, the file of
+        The server gets this device's copies of the messages, as they read now and, where there is room, as they read before their
+        sender edited them (:meth:`report_items`), with what proves them if they are franked, and ``copies``: answers of
+        :meth:`report_item` that the program has kept. ``media_id``: of ``media``; left out, the file of
         the first of the messages that has one. Nobody who is reported is told. ``block`` and ``leave`` are done with it. Raises
         ValueError for more than :data:`MOST` messages or one that is not here, :class:`RestError` (:class:`NotFound` for what
         this user was not sent), :class:`Unreachable`: then it may have been stored, and the same call again does not store it
@@ -40,7 +43,8 @@ class Reporting(FrankedMessages):
         """
         if len(message_ids) + len(copies) > MOST:
             raise ValueError(f"a report has at most {MOST} messages")
-        messages = [*(self.report_item(conversation_id, one) for one in message_ids), *copies]
+        forms = [self.report_items(conversation_id, one) for one in message_ids]
+        messages = [*_with_room(forms, MOST - len(copies) - len(forms)), *copies]
         if kind == "media" and not media_id:
             media_id = _first_file(messages)
         optional = {"userId": user_id, "mediaId": media_id, "inviteCode": invite_code, "note": note}
@@ -61,6 +65,23 @@ class Reporting(FrankedMessages):
                     for one in await self.rest.items("/blocks"):
                         self._chats.block(str(one["userId"]), True)
         return str(answer["reportId"])
+
+
+def _with_room(forms: Sequence[Sequence[Frame]], room: int) -> list[Frame]:
+    """Of each message its last form, and of earlier ones the newest, as many as there is ``room`` for."""
+    found: list[Frame] = []
+    left = _EARLIER
+    for some in forms:
+        *earlier, last = some
+        kept: list[Frame] = []
+        for one in reversed(earlier):
+            left -= len(one["content"])
+            if room <= 0 or left < 0:
+                break
+            room -= 1
+            kept.insert(0, one)
+        found += [*kept, last]
+    return found
 
 
 def _first_file(messages: Sequence[Frame]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
@@ -15,7 +16,7 @@ from unfold.decorators import action, display
 
 from accounts.models import Sanction
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import banning
+from whatsapp.staff import banning, fresh_eyes
 from whatsapp.staff.admins.base import Done, ReadOnlyAdmin
 from whatsapp.staff.admins.search import uuid_of
 from whatsapp.staff.forms import ReasonForm
@@ -24,7 +25,7 @@ from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, when
 
 #: Lift one, and decide an appeal.
-CHANGE = "accounts.change_sanction"
+CHANGE = fresh_eyes.DECIDE
 _LIFT_TEXT = "What it did ends within a second, and it counts for nothing any more. Other sanctions of the user stay in force."
 
 
@@ -200,6 +201,14 @@ class SanctionAdmin(ReadOnlyAdmin):
             title="Lift these sanctions?", text=_LIFT_TEXT, button="Lift", done="Lifted", action="lift_chosen", danger=False,
         )  # fmt: skip
 
+    def _own(self, request: HttpRequest, sanction: Sanction) -> HttpResponse | None:
+        """Told before they have written why."""
+        user: Any = request.user
+        if not self.may(request, CHANGE) or not fresh_eyes.needed(sanction, user):
+            return None
+        messages.info(request, fresh_eyes.OWN)
+        return redirect(self.address("change", sanction.pk))
+
     def _one(self, object_id: Any) -> Sanction:
         found = uuid_of(str(object_id))
         sanction = Sanction.objects.filter(pk=found).first() if found else None
@@ -217,16 +226,18 @@ class SanctionAdmin(ReadOnlyAdmin):
 
     @action(description="Grant appeal…", permissions=["decide"], url_path="grant", icon="thumb_up")
     def grant(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act_on_one(
-            request, self._one(object_id), permission=CHANGE, form=ReasonForm,
+        sanction = self._one(object_id)
+        return self._own(request, sanction) or self.act_on_one(
+            request, sanction, permission=CHANGE, form=ReasonForm,
             do=lambda one, form: self._decide(request, one, form, grant=True), title="Grant the appeal?", text=_LIFT_TEXT,
             button="Grant and lift", done="The appeal is granted.", nothing="No appeal is open.", danger=False,
         )  # fmt: skip
 
     @action(description="Turn appeal down…", permissions=["decide"], url_path="uphold", icon="thumb_down")
     def uphold(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.act_on_one(
-            request, self._one(object_id), permission=CHANGE, form=ReasonForm,
+        sanction = self._one(object_id)
+        return self._own(request, sanction) or self.act_on_one(
+            request, sanction, permission=CHANGE, form=ReasonForm,
             do=lambda one, form: self._decide(request, one, form, grant=False), title="Turn the appeal down?",
             text="The sanction stays, and the user reads on the page of the appeal that a person has decided so.",
             button="Turn down", done="The appeal is turned down.", nothing="No appeal is open.",

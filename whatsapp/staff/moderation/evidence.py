@@ -49,6 +49,8 @@ class Message:
     verdict: str
     reports: int = 1
     picture: Picture | None = None
+    #: A later form of it is here as well.
+    edited: bool = False
 
 
 @dataclass
@@ -126,6 +128,7 @@ def _conversations(
     found: dict[uuid.UUID | None, Conversation] = {}
     seen: dict[tuple[uuid.UUID, str, str | None], Message] = {}
     people: dict[uuid.UUID, str] = {}
+    last: dict[tuple[uuid.UUID, uuid.UUID], tuple[Message, uuid.UUID | None]] = {}
     for copy in copies:
         content = sealed.content_of(copy)
         text = None if content is None else content.decode(errors="replace")
@@ -147,6 +150,9 @@ def _conversations(
         )
         seen[said] = message
         conversation = where.get(copy.report_id)
+        earlier, report = last.get((copy.message_id, copy.sender), (message, None))
+        earlier.edited = earlier.sent_at < copy.sent_at or report == copy.report_id
+        last[(copy.message_id, copy.sender)] = (message, copy.report_id)
         found.setdefault(conversation, Conversation(conversation)).messages.append(message)
     yield from found.values()
 

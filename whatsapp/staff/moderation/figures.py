@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 from typing import Final
 
-from accounts.models import CATEGORIES, Case, Sanction
+from accounts.models import CATEGORIES, NOTHING_FOUND, Case, Sanction
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.models import Approval
 from whatsapp.staff.moderation.decisions import BAN, TITLES
@@ -82,7 +82,7 @@ def of(now: int | None = None) -> Figures:
         row = rows.setdefault(category, Row(category))
         row.decided += 1
         row.late += closed_at > due_at
-        row.upheld += outcome not in (Case.Outcome.DISMISSED, Case.Outcome.UNPROVEN)
+        row.upheld += outcome not in NOTHING_FOUND
         row.took.append(closed_at - opened_at)
         outcomes[outcome] += 1
     asked = Approval.objects.filter(kind=BAN, asked_at__gte=since).exclude(state=Approval.State.WAITING)

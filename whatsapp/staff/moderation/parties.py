@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from django.db.models import Q
 
-from accounts.models import Account, Case, CaseTrigger, Report, ReportedMessage, Sanction
+from accounts.models import NOTHING_FOUND, Account, Case, CaseTrigger, Report, ReportedMessage, Sanction
 from accounts.services import late, standing
 from groups.models import Group, Membership, Role
 from whatsapp.infra.clock import now_ms
@@ -21,9 +21,6 @@ COUNTED: Final = 999
 #: Reporters whose earlier reports are looked at.
 REPORTERS: Final = 8
 MONTH_MS: Final = 30 * 86_400_000
-
-#: Outcomes by which nothing was found.
-_NOTHING: Final = (Case.Outcome.DISMISSED, Case.Outcome.UNPROVEN)
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class Accused:
     upheld: int
     #: Of one that has ended: until when a sanction holds for who has its number; None: for nobody.
     holds_until: int | None = None
+    #: Until when it holds for who has a number that the account has left; None: it has left none lately.
+    left_until: int | None = None
 
     @property
     def banned(self) -> bool:
@@ -94,7 +93,7 @@ def history(account: Account, case: Case) -> Accused:
     earlier = Case.objects.filter(subject=account.pk).exclude(pk=case.pk).order_by("-opened_at")
     received = Report.objects.filter(reported=account.pk).order_by("-created_at")
     upheld = (
-        Q(state=Case.State.CLOSED) & ~Q(outcome__in=_NOTHING) & ~Q(outcome="")
+        Q(state=Case.State.CLOSED) & ~Q(outcome__in=NOTHING_FOUND) & ~Q(outcome="")
     )  # of those that were looked at
     return Accused(
         account=account,
@@ -105,6 +104,7 @@ def history(account: Account, case: Case) -> Accused:
         reports_month=_number(received.filter(created_at__gt=now - MONTH_MS)),
         upheld=_number(earlier.filter(upheld)),
         holds_until=late.holds_until(account, now=now),
+        left_until=late.left_until(account, now=now),
     )
 
 
