@@ -17,7 +17,7 @@ class Person:
 
     ``user_id``: text of a UUID. ``phone``: E.164 or ''. ``device_ids``: of linked and unlinked devices. ``conversations``: ids of
     direct conversations and of groups that the person is or was in, as far as known. ``others``: further strings that are the
-    person's alone (push tokens, installation hashes in hex, names of photos).
+    person's alone (push tokens, installation hashes in hex, names of photos, numbers that it had before).
     """
 
     user_id: str

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from accounts import stores
-from accounts.models import Account, Device, InstallationBan, Photo, VerificationCode
+from accounts.models import Account, Device, InstallationBan, LeftNumber, Photo, VerificationCode
 from accounts.stores import Person
 from whatsapp.infra.clock import now_ms
 
@@ -28,6 +28,9 @@ def person_of(account: Account) -> Person:
     devices = list(Device.objects.filter(user=account).values_list("pk", "installation"))
     others = {bytes(installation).hex() for _, installation in devices if installation}
     others.update(photo.hex for photo in Photo.objects.filter(account=account).values_list("pk", flat=True))
+    left = LeftNumber.objects.filter(account=account).values_list("sealed", flat=True)
+    numbers = (unseal_number(bytes(sealed), user_id) for sealed in left)
+    others.update(number for number in numbers if number and not _is_elsewhere(number, user_id))
     for store in stores.all_stores():
         others.update(_known(store, user_id))
     return Person(
@@ -89,9 +92,7 @@ def without_shared(person: Person) -> Person:
     code that is good now, an installation or
     a token that a device of another account names, and an installation that is banned, whoever comes with it."""
     phone = person.phone
-    others_now = Account.objects.filter(~Q(pk=person.user_id), phone=phone)
-    asked = VerificationCode.objects.filter(phone=phone, expires_at__gt=now_ms())
-    if phone and (others_now.exists() or asked.exists()):
+    if phone and _is_elsewhere(phone, person.user_id):
         phone = ""
     hashes = [bytes.fromhex(one) for one in person.others if _is_hash(one)]
     elsewhere = Device.objects.filter(~Q(user=person.user_id), installation__in=hashes)
@@ -101,11 +102,24 @@ def without_shared(person: Person) -> Person:
         *banned.values_list("installation", flat=True),
     ]
     others = set(person.others) - {bytes(installation).hex() for installation in shared}
+    others -= {number for number in others if is_number(number) and _is_elsewhere(number, person.user_id)}
     for store in stores.all_stores():
         drop = getattr(store, "shared", None)
         if drop is not None:
             others -= set(drop(person))
     return Person(person.user_id, phone, person.device_ids, person.conversations, tuple(sorted(others)))
+
+
+def is_number(text: str) -> bool:
+    """Of what else identifies a person: a number of before."""
+    return text.startswith("+")
+
+
+def _is_elsewhere(phone: str, user_id: str) -> bool:
+    """Whether somebody else has the number, or is about to get it."""
+    others = Account.objects.filter(~Q(pk=user_id), phone=phone)
+    asked = VerificationCode.objects.filter(phone=phone, expires_at__gt=now_ms())
+    return others.exists() or asked.exists()
 
 
 def _is_hash(text: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from accounts.searching import leftovers_in_tables, tables_of
-from accounts.services.persons import without_shared
+from accounts.services.persons import is_number, without_shared
 from accounts.stores import Leftover, Part, Person
 from whatsapp.infra.search_postgres import tables
 from whatsapp.staff import approvals, audit
@@ -42,7 +42,8 @@ class StaffStore:
 
 
 def _names(person: Person) -> tuple[str, ...]:
-    """As staff and forms write them. A number only while nobody else has it, and without its plus, which some leave out."""
-    phone = without_shared(person).phone
+    """As staff and forms write them. Numbers only while nobody else has them, and without their plus, which some leave out."""
+    own = without_shared(person)
+    numbers = filter(None, (own.phone, *filter(is_number, own.others)))
     ids = (person.user_id, *person.device_ids)
-    return (*ids, *(uuid.UUID(one).hex for one in ids), *((phone.lstrip("+"),) if phone else ()))
+    return (*ids, *(uuid.UUID(one).hex for one in ids), *(number.lstrip("+") for number in numbers))
