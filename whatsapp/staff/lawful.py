@@ -20,6 +20,7 @@ from accounts.errors import Refused
 from accounts.models import LawfulRequest
 from accounts.services import lawful
 from delivery.store.interface import Unavailable
+from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, audit
 from whatsapp.staff.approvals import Named
 from whatsapp.staff.models import Approval
@@ -53,6 +54,12 @@ def ask(by: User, reason: str, **what: Any) -> LawfulRequest:
         request = lawful.ask(by=by.get_username(), **what)
         approvals.ask(KIND, str(request.pk), {}, by, reason)
     return request
+
+
+def waiting(request: LawfulRequest) -> Approval | None:
+    """What waits for the second person, if it still does."""
+    asked = Approval.objects.filter(kind=KIND, subject=str(request.pk), state=Approval.State.WAITING)
+    return asked.filter(expires_at__gt=now_ms()).first()
 
 
 def _approved(approval: Approval, by: User) -> None:

@@ -17,6 +17,11 @@ def shown(ms: int | None) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}" if ms else NONE
 
 
+def at(ms: int | None) -> str:
+    """The same with its zone, where it stands alone."""
+    return f"{shown(ms)} UTC" if ms else NONE
+
+
 def span(ms: float) -> str:
     """How long, in its two largest units: "850 ms", "12 s", "3 min 20 s", "2 h 5 min", "4 d 3 h"."""
     if ms < 1000:

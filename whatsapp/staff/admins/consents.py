@@ -63,13 +63,13 @@ class ConsentAdmin(ReadOnlyAdmin):
         return when(row.given_at)
 
     @display(description="With device")
-    def device_shown(self, row: Consent) -> str:
-        return str(row.device or NONE)
+    def device_shown(self, row: Consent) -> SafeString | str:
+        return link("accounts_device_change", row.device) if row.device else NONE
 
     @display(description="Withdrawn")
     def withdrawn(self, row: Consent) -> str:
         return when(row.withdrawn_at) if row.withdrawn_at else NONE
 
     @display(description="With device")
-    def with_shown(self, row: Consent) -> str:
-        return str(row.withdrawn_with or NONE)
+    def with_shown(self, row: Consent) -> SafeString | str:
+        return link("accounts_device_change", row.withdrawn_with) if row.withdrawn_with else NONE

@@ -26,7 +26,7 @@ from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.forms import BanForm, ReasonForm
 from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
-from whatsapp.staff.times import NONE, shown, when
+from whatsapp.staff.times import NONE, at, when
 
 BAN, UNLINK, END = "accounts.change_account", "accounts.change_device", "staff.end_session"
 _BAN_DEVICE_TEXT = (
@@ -184,7 +184,7 @@ class DeviceAdmin(ReadOnlyAdmin):
 
     @display(description="Banned until")
     def banned_until_shown(self, device: Device) -> str:
-        return shown(device.banned_until)
+        return at(device.banned_until)
 
     @display(description="Signed out")
     def signed_out(self, device: Device) -> str:

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
@@ -21,6 +21,7 @@ from whatsapp.staff import approvals, audit, confirm, lawful
 from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.admins.search import uuid_of
 from whatsapp.staff.forms import ReasonForm
+from whatsapp.staff.links import link
 from whatsapp.staff.record_forms import LawfulForm
 from whatsapp.staff.templatetags.staff import state_label
 from whatsapp.staff.times import NONE, shown, size, when
@@ -88,9 +89,8 @@ class LawfulRequestAdmin(ReadOnlyAdmin):
 
     @display(description="Users")
     def users_shown(self, row: LawfulRequest) -> SafeString | str:
-        return (
-            format_html('<span class="staff-mono">{}</span>', ", ".join(row.users)) if row.users else "erased"
-        )
+        users = ((link("accounts_account_change", user),) for user in row.users)
+        return format_html_join(", ", "{}", users) or "erased"
 
     @display(description="Since (UTC)")
     def from_shown(self, row: LawfulRequest) -> str:
@@ -105,7 +105,10 @@ class LawfulRequestAdmin(ReadOnlyAdmin):
         return when(row.asked_at)
 
     @display(description="Approved")
-    def approved(self, row: LawfulRequest) -> str:
+    def approved(self, row: LawfulRequest) -> SafeString | str:
+        waits = lawful.waiting(row) if row.state == LawfulRequest.State.ASKED else None
+        if waits is not None:
+            return link("approval", waits.pk, "waits for a second person")
         return when(row.approved_at) if row.approved_at else NONE
 
     @display(description="Fetched")

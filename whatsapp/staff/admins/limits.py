@@ -28,7 +28,7 @@ from whatsapp.staff.forms import ReasonForm
 from whatsapp.staff.limit_forms import ClassLimitForm, OneUser, UserClassForm, UserLimitForm
 from whatsapp.staff.links import link
 from whatsapp.staff.templatetags.staff import state_label
-from whatsapp.staff.times import shown, when
+from whatsapp.staff.times import at, shown, when
 
 _CLEAR = "What everybody has, or what the class has, holds again: on open sockets within a second."
 _SET = (
@@ -91,7 +91,7 @@ class LimitOverrideAdmin(ReadOnlyAdmin):
 
     @display(description="Ends", ordering="until")
     def ends(self, row: LimitOverride) -> str:
-        return "never" if row.until is None else shown(row.until)
+        return "never" if row.until is None else at(row.until)
 
     @display(description="Made", ordering="created_at")
     def made(self, row: LimitOverride) -> str:

@@ -24,8 +24,9 @@ from whatsapp.staff.admins.sanctions import SanctionInline
 from whatsapp.staff.admins.search import number_of, uuid_of
 from whatsapp.staff.forms import BanForm, ReasonForm
 from whatsapp.staff.links import link, may_open
+from whatsapp.staff.regions import region_named
 from whatsapp.staff.templatetags.staff import state_label
-from whatsapp.staff.times import NONE, shown, when
+from whatsapp.staff.times import NONE, at, when
 
 _BAN_TEXT = (
     "Tokens are refused and live sockets close within a second. Devices stay linked and nothing is lost."
@@ -90,12 +91,20 @@ class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ("user_id", ("number", "shown_name"), "about", ("language", "region"), "created")},
+            {
+                "fields": (
+                    "user_id",
+                    ("number", "shown_name"),
+                    "about",
+                    ("language", "region_shown"),
+                    "created",
+                )
+            },
         ),
         ("Standing", {"fields": (("state", "banned_until_shown"), "pin_shown", "limits_shown", "links")}),
     )
     readonly_fields = (
-        "user_id", "number", "shown_name", "about", "language", "region", "created", "state", "banned_until_shown", "links",
+        "user_id", "number", "shown_name", "about", "language", "region_shown", "created", "state", "banned_until_shown", "links",
         "pin_shown", "limits_shown",
     )  # fmt: skip
 
@@ -142,9 +151,13 @@ class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
     def number(self, account: Account) -> str:
         return account.phone or NONE
 
+    @display(description="Region")
+    def region_shown(self, account: Account) -> str:
+        return region_named(account.region)
+
     @display(description="Banned until")
     def banned_until_shown(self, account: Account) -> str:
-        return shown(account.banned_until)
+        return at(account.banned_until)
 
     @display(description="Registered", ordering="id")
     def created(self, account: Account) -> str:

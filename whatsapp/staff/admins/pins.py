@@ -13,7 +13,7 @@ from accounts.models import Account
 from accounts.services import pins
 from whatsapp.staff import audit
 from whatsapp.staff.forms import ReasonForm
-from whatsapp.staff.times import NONE, shown
+from whatsapp.staff.times import NONE, at
 
 #: A permission of its own: whoever has it can let somebody in who has no more than the number.
 REMOVE = "accounts.delete_pin"
@@ -31,8 +31,8 @@ class PinActions:
         stored = pins.of(account=account)
         if stored is None:
             return NONE
-        failed = f"; last wrong {shown(stored.failed_at)}" if stored.failed_at else ""
-        return f"set {shown(stored.set_at)}{failed}"
+        failed = f"; last wrong {at(stored.failed_at)}" if stored.failed_at else ""
+        return f"set {at(stored.set_at)}{failed}"
 
     def has_remove_pin_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         user: Any = request.user

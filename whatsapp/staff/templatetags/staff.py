@@ -12,7 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from whatsapp.staff import links, times
+from whatsapp.staff import links, regions, times
 
 register = template.Library()
 
@@ -128,6 +128,11 @@ def thousands(number: int) -> str:
 def words(code: str) -> str:
     """A code of ours for people: ``slow_down`` → "Slow down"."""
     return code.replace("_", " ").capitalize()
+
+
+@register.filter
+def region(number: int) -> str:
+    return regions.region_named(number)
 
 
 @register.filter
