@@ -20,6 +20,7 @@ DEVELOPMENT_LIMITS = {
     "registration_tries_per_network_day": 1_000_000,
     "otp_sends_per_hour": 1_000,
     "registrations_per_device_day": 100_000,
+    "accounts_per_number_day": 1_000,
     "wrong_codes_per_day": 100_000,
     "wrong_codes_per_asker_day": 100_000,
     "wrong_codes_by_strangers_day": 100_000,

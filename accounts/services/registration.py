@@ -102,8 +102,9 @@ def verify(
     not used for 7 days it goes (``recycling``), and the number begins with a new one.
 
     Raises :class:`Refused`: ``unauthenticated`` (wrong, expired, or no code: not told apart), ``rate_limited`` (the attempts
-    of this code, of the day, or at the PIN are used up), ``banned``, ``limit_exceeded`` (devices), ``forbidden`` ({pinRequired,
-    until}, {pinWrong}, {termsRequired}), ``wrong_region``, ``unavailable``. A code refused for anything but itself stays good.
+    of this code, of the day, or at the PIN are used up; the number had its accounts of the day), ``banned``, ``limit_exceeded``
+    (devices), ``forbidden`` ({pinRequired, until}, {pinWrong}, {termsRequired}), ``wrong_region``, ``unavailable``. A code
+    refused for anything but itself stays good.
     """
     now = now_ms()
     asker = Asker(address, installation_hash(device_id))
@@ -216,5 +217,13 @@ def _account(phone: str, now: int) -> Account:
         phone=phone, defaults={"region": home_of(phone), "created_at": now}
     )
     if made:
+        # Otherwise whoever begins anew again and again writes to as many strangers each time as an account may.
+        limits.count(
+            scope="accounts_number",
+            subject=phone,
+            limit=LIMITS.accounts_per_number_day,
+            window_ms=limits.DAY_MS,
+            now=now,
+        )
         carried.take_over(account=account, now=now)
     return account

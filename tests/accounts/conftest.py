@@ -176,6 +176,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         registration_tries_per_ip_day=100_000,
         registration_tries_per_network_day=100_000,
         otp_sends_per_hour=1_000,
+        accounts_per_number_day=1_000,
         wrong_codes_per_address_day=100_000,
     )
     return set_limits

@@ -12,7 +12,7 @@ from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, CarriedSanction, Device, Sanction
 from accounts.services import abuse, carried, deletion, numbers, recycling, sanctions
 from accounts.tasks import prune
-from tests.accounts.conftest import Person, assert_problem, code_for, register, sign_in
+from tests.accounts.conftest import Person, assert_problem, code_for, new_number, register, sign_in, verify
 from tests.accounts.test_deletion import delete, deleted
 from tests.accounts.test_recycling import silent
 from tests.accounts.test_sanctions import account_of, impose, standing
@@ -271,3 +271,38 @@ def test_who_was_banned_meanwhile_cannot_end_the_account(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(deletion, "_lock", late)
     assert_problem(delete(ann, code=code_for(ann.phone)), "banned", 403)
+
+
+# -- counts ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_begins_with_few_accounts_a_day(limits: Callable[..., None], clock: Clock) -> None:
+    """Each begins without counts. Other devices of the account are none of it; the code stays good for when the time has come."""
+    limits(accounts_per_number_day=2)
+    ann = sign_in()
+    sign_in(ann.phone)
+    end(ann)
+    second = sign_in(ann.phone)
+    end(second)
+    refused = verify(ann.phone)
+    assert_problem(refused, "rate_limited", 429)
+    assert 23 * 3_600 < int(refused["Retry-After"]) <= 24 * 3_600
+    assert not Account.objects.filter(phone=ann.phone).exists()
+    assert sign_in().user_id, "another number"
+    clock(DAY_MS)
+    assert sign_in(ann.phone).user_id not in (ann.user_id, second.user_id)
+
+
+def test_a_number_that_is_left_and_taken_again_is_one_of_them(limits: Callable[..., None]) -> None:
+    limits(accounts_per_number_day=2)
+    ann = sign_in()
+    for _ in range(2):
+        phone = ann.phone
+        moved(ann, new_number(), replace=False)
+        answer = verify(phone)
+        if answer.status_code != 200:
+            break
+        ann = Person(
+            phone, *(answer.json()[name] for name in ("userId", "deviceId", "token", "refreshToken"))
+        )
+    assert_problem(answer, "rate_limited", 429)

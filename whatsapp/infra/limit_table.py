@@ -161,6 +161,7 @@ TABLE: Final = MappingProxyType(
         "otp_sends_per_hour": _window(Scope.PHONE, MONEY),
         "registrations_per_ip_day": _window(Scope.ADDRESS, MONEY),
         "registrations_per_device_day": _window(Scope.INSTALLATION, MONEY),
+        "accounts_per_number_day": _window(Scope.PHONE, PEOPLE),
         "registration_tries_per_ip_day": _window(Scope.ADDRESS, MONEY),
         "registration_tries_per_network_day": _window(Scope.NETWORK, MONEY),
         "work_bits": _parameter(Scope.THING),

@@ -22,6 +22,7 @@ class Limits:
     otp_sends_per_hour: int = 3
     registrations_per_ip_day: int = 10
     registrations_per_device_day: int = 5  # of the ``deviceId`` that the client gives
+    accounts_per_number_day: int = 3  # one after the other: each begins without counts
     registration_tries_per_ip_day: int = 40  # refused ones too
     registration_tries_per_network_day: int = 1_000  # of a /24, or a /48
     work_bits: int = 18  # zero bits that a proof of work begins with: about 2^18 hashes, half a second
