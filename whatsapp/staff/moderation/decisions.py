@@ -222,7 +222,6 @@ def register() -> None:
         asks=access.MODERATE,
         title="Ban for good",
         about=_about,
-        details=_details,
         refused=_refused,
     )
     approvals.register(
@@ -282,13 +281,6 @@ def _about(found: Sequence[Approval]) -> dict[uuid.UUID, list[approvals.Named]]:
             if account:
                 said[each.pk].append(approvals.user_named(account))
     return said
-
-
-def _details(approval: Approval) -> list[tuple[str, str]]:
-    return [
-        ("Why", TITLES.get(approval.payload.get("reason", ""), "")),
-        ("Words", str(approval.payload.get("note", ""))),
-    ]
 
 
 def _undo_details(approval: Approval) -> list[tuple[str, str]]:
