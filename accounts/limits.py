@@ -1,7 +1,8 @@
 """Limits that guard money and accounts: counted in PostgreSQL, exact over a sliding window, failing closed.
 
-Nothing is let through uncounted: when PostgreSQL does not answer, its error goes up and the caller is ``unavailable``. What the
-limit of an account is says :func:`limit_for`.
+Nothing is let through uncounted: when PostgreSQL does not answer, its error goes up and the caller is ``unavailable``. What was
+counted more than a window ahead of now is of a clock that had jumped, and counts for nothing: nobody waits for longer than two
+windows. What the limit of an account is says :func:`limit_for`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from accounts import own_limits
 from accounts.errors import Refused
@@ -28,7 +30,7 @@ _LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
 _COUNT: Final = """
 WITH hits AS (
     SELECT at FROM accounts_limithit WHERE scope = %(scope)s AND subject = %(subject)s AND at > %(since)s
-    ORDER BY at DESC LIMIT %(limit)s
+    AND at <= %(until)s ORDER BY at DESC LIMIT %(limit)s
 ), counted AS (
     SELECT count(*) AS number, min(at) AS oldest FROM hits
 ), added AS (
@@ -70,6 +72,7 @@ def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int, num
                 "scope": scope,
                 "subject": hashed,
                 "since": now - window_ms,
+                "until": now + window_ms,
                 "limit": limit,
                 "now": now,
                 "more": number,
@@ -90,7 +93,7 @@ def wait(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> i
     """
     if limit <= 0:
         return window_ms
-    hits = LimitHit.objects.filter(scope=scope, subject=subject_hash(scope, subject), at__gt=now - window_ms)
+    hits = _hits(scope, subject, window_ms, now)
     # The one that must have left the window before there is room.
     last = hits.order_by("-at").values_list("at", flat=True)[limit - 1 : limit].first()
     return 0 if last is None else max(last + window_ms - now, 1)
@@ -98,8 +101,14 @@ def wait(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> i
 
 def latest(*, scope: str, subject: str, window_ms: int, now: int, most: int) -> list[int]:
     """When the newest of the counted events within ``window_ms`` were (ms), the newest first, at most so many."""
-    hits = LimitHit.objects.filter(scope=scope, subject=subject_hash(scope, subject), at__gt=now - window_ms)
+    hits = _hits(scope, subject, window_ms, now)
     return list(hits.order_by("-at").values_list("at", flat=True)[:most])
+
+
+def _hits(scope: str, subject: str, window_ms: int, now: int) -> QuerySet[LimitHit]:
+    return LimitHit.objects.filter(
+        scope=scope, subject=subject_hash(scope, subject), at__gt=now - window_ms, at__lte=now + window_ms
+    )
 
 
 def note(*, scope: str, subject: str, now: int) -> None:

@@ -1,7 +1,8 @@
 """Rates whose numbers are too large to keep each event: GCRA in PostgreSQL, one row a subject, exact under concurrency.
 
 :mod:`accounts.limits` keeps every event and is exact over a sliding window, for numbers that are small. Here a burst of ``limit``
-is allowed to whoever was idle, and then one in ``window_ms / limit``.
+is allowed to whoever was idle, and then one in ``window_ms / limit``. A state more than two windows ahead of now is of a clock
+that had jumped: who has it counts as idle. Clocks of two processes differ by less.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from accounts.models import Allowance
 
 _TAKE: Final = """
 INSERT INTO accounts_allowance AS known (subject, tat) VALUES (%(subject)s, %(now)s + %(step)s)
-ON CONFLICT (subject) DO UPDATE SET tat = greatest(known.tat, %(now)s) + %(step)s
-WHERE greatest(known.tat, %(now)s) + %(step)s <= %(now)s + %(window)s
+ON CONFLICT (subject) DO UPDATE SET tat = CASE
+    WHEN known.tat > %(now)s + 2 * %(window)s THEN %(now)s ELSE greatest(known.tat, %(now)s)
+END + %(step)s
+WHERE greatest(known.tat, %(now)s) + %(step)s <= %(now)s + %(window)s OR known.tat > %(now)s + 2 * %(window)s
 RETURNING 1
 """
 _TAT: Final = "SELECT tat FROM accounts_allowance WHERE subject = %s"
@@ -62,4 +65,6 @@ def used(*, scope: str, subject: str, limit: int, window_ms: int, now: int) -> i
         Allowance.objects.filter(subject=subject_hash(scope, subject)).values_list("tat", flat=True).first()
     )
     left = max((found or 0) - now * 1000, 0)
+    if left > 2 * window_ms * 1000:
+        return 0
     return min(left * limit // (window_ms * 1000), limit)
