@@ -44,6 +44,17 @@ def folder(tmp_path: Any, settings: Any) -> Storage:
     return storage()
 
 
+@pytest.fixture
+def ann(folder: Storage) -> Person:
+    return sign_in()
+
+
+@pytest.fixture
+def chat(ann: Person) -> str:
+    """Hers with somebody else."""
+    return direct(ann, sign_in())
+
+
 def kept(folder: Storage) -> list[str]:
     return [entry.key for entry in folder.keys()]  # noqa: SIM118 - no dictionary
 

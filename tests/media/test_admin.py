@@ -35,16 +35,6 @@ Make = Callable[..., Staff]
 
 
 @pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person) -> str:
-    return direct(ann, sign_in())
-
-
-@pytest.fixture
 def ready(ann: Person, chat: str) -> Media:
     """A photo."""
     media = sent(ann, chat, photo())

@@ -33,16 +33,6 @@ from whatsapp.wire import frames
 database = pytest.mark.django_db
 
 
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person) -> str:
-    return direct(ann, sign_in())
-
-
 def hash_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 

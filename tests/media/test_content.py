@@ -20,16 +20,6 @@ from tests.media.test_process import photo, sent
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person) -> str:
-    return direct(ann, sign_in())
-
-
 def asked(person: Person, media: Any, **query: str) -> Any:
     return Client().get(f"/media/{media}/content", query, headers={"Authorization": f"Bearer {person.token}"})
 

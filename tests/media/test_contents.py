@@ -16,7 +16,7 @@ from media.pipeline.process import process
 from media.services import contents
 from media.storage import Storage, StorageUnavailable
 from media.storage.local import Local
-from tests.media.conftest import Person, assert_problem, direct, kept, sign_in
+from tests.media.conftest import Person, assert_problem, kept
 from tests.media.test_process import photo, sent
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -24,16 +24,6 @@ from whatsapp.infra.limits import LIMITS
 pytestmark = pytest.mark.django_db
 
 DAY_MS = 86_400_000
-
-
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person) -> str:
-    return direct(ann, sign_in())
 
 
 def carried(media: uuid.UUID, at: int, conversation_id: str = "", sender_id: str = "") -> None:

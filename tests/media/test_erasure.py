@@ -27,9 +27,9 @@ from media.services import contents, holds, uploads, work
 from media.storage import NotStored, Storage, storage
 from media.uploads.receiver import Receiver
 from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in
+from tests.media.incoming import MIB, some_bytes
 from tests.media.test_contents import carried
 from tests.media.test_process import made, photo, sent
-from tests.media.test_tus import MIB, some_bytes
 from tests.support import early
 from tests.support.buckets import backend_options
 from tests.support.patience import LONG

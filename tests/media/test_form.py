@@ -11,19 +11,9 @@ from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
 from media.models import Media, Upload
 from media.storage import Storage, StorageUnavailable
-from tests.media.conftest import Person, assert_problem, direct, kept, sign_in, some_id
+from tests.media.conftest import Person, assert_problem, kept, sign_in, some_id
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person) -> str:
-    return direct(ann, sign_in())
 
 
 def upload(person: Person, fields: dict[str, Any], **headers: str) -> Any:

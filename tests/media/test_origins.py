@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from media.storage import Storage
 from tests.media.conftest import Person, Tus, direct, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -28,11 +27,6 @@ READ = {
 def origins(settings: Any) -> None:
     settings.CORS_ALLOW_ALL_ORIGINS = False
     settings.CORS_ALLOWED_ORIGINS = [ORIGIN]
-
-
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
 
 
 def words(answer: Any, header: str) -> set[str]:

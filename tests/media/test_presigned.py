@@ -22,9 +22,9 @@ from media.storage import Storage, StorageUnavailable, storage
 from media.storage.interface import LEAST_PART
 from media.uploads import ending
 from tests.media.conftest import Person, Tus, assert_problem, direct, kept, sign_in, some_id
+from tests.media.incoming import some_bytes
 from tests.media.test_form import file, upload
 from tests.media.test_process import made, photo
-from tests.media.test_tus import some_bytes
 from tests.support.buckets import backend_options
 from tests.support.s3 import S3
 

@@ -21,7 +21,7 @@ from media.scan import ScannerUnavailable, Verdict
 from media.services import contents, work
 from media.storage import Storage, StorageUnavailable
 from media.tools.reasons import Busy, Late, Missing
-from tests.media.conftest import Person, direct, kept, sign_in
+from tests.media.conftest import Person, kept
 from tests.media.test_form import file, upload
 from tests.media.tools.test_documents import pdf
 from whatsapp.infra import faults
@@ -29,16 +29,6 @@ from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person) -> str:
-    return direct(ann, sign_in())
 
 
 def photo(size: tuple[int, int] = (800, 600)) -> bytes:

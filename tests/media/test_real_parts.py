@@ -13,8 +13,8 @@ from media.models import Media, State
 from media.pipeline.process import process
 from media.storage import Storage
 from tests.media.conftest import Tus, direct, kept, sign_in
+from tests.media.incoming import MIB, some_bytes
 from tests.media.test_process import made, photo, sent
-from tests.media.test_tus import MIB, some_bytes
 from tests.support.buckets import bucket
 from tests.support.clamd import Clamd
 from tests.support.s3 import S3

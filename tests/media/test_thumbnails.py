@@ -27,16 +27,6 @@ pytestmark = pytest.mark.django_db
 MOST = LIMITS.media_thumbnail_bytes
 
 
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person) -> str:
-    return direct(ann, sign_in())
-
-
 def put(
     person: Person, media: Any, data: bytes = b"small", media_type: str = "application/octet-stream"
 ) -> Any:

@@ -14,16 +14,11 @@ from media import watching
 from media.models import Media, State
 from media.services import work
 from media.storage import Storage
-from tests.media.conftest import Person, sign_in
+from tests.media.conftest import Person
 from tests.support import early
 from tests.support.clamd import Clamd
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
-
-
-@pytest.fixture
-def ann(folder: Storage) -> Person:
-    return sign_in()
 
 
 def row(person: Person, state: State, begun_s: int, stored_s: int | None = None, **fields: Any) -> None:
