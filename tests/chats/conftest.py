@@ -13,6 +13,7 @@ from delivery.store import chosen
 from delivery.store.sync import store
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
 from tests.gateway.conftest import codec  # noqa: F401 - a fixture
+from tests.groups.conftest import sign_in
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +21,21 @@ def room(limits: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """Limits of development; what goes to the lanes is dropped, for no worker runs beside these tests."""
     limits(groups_per_hour=100_000, group_changes_per_hour=100_000)
     monkeypatch.setattr("delivery.changes._tell", lambda entry: None)
+
+
+@pytest.fixture
+def ann() -> Person:
+    return sign_in()
+
+
+@pytest.fixture
+def bob() -> Person:
+    return sign_in()
+
+
+@pytest.fixture
+def chat(ann: Person, bob: Person) -> str:
+    return open_direct(bob, ann)
 
 
 def open_direct(person: Person, other: Person, *, strangers: bool = False) -> str:

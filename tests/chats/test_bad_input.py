@@ -13,7 +13,7 @@ from accounts.models import Account, Consent, Erasure, Export, Report, Sanction
 from accounts.services import sanctions
 from tests.accounts.conftest import Api, Person, new_number
 from tests.chats.conftest import open_direct
-from tests.chats.test_reports import say
+from tests.chats.reporting import say
 from tests.groups.conftest import sign_in
 from whatsapp.infra.clock import now_ms
 
@@ -28,11 +28,6 @@ RAW = (
     b"", b"\xff\xfe", b"null", b"[]", b'"x"', b"{", b'{"kind": NaN}', b'{"a": 1e999}', b"9" * 5_000,
     b"[" * DEEP, b'{"a":' * DEEP, b'{"kind": "\\ud800"}', b'{"kind": "user", "kind": "group"}',
 )  # fmt: skip
-
-
-@pytest.fixture
-def ann() -> Person:
-    return sign_in()
 
 
 def refused(answer: Any, what: Any) -> None:

@@ -19,7 +19,7 @@ from delivery.store.values import Amendment
 from media.models import Hold
 from tests.accounts.conftest import Person, assert_problem
 from tests.chats.conftest import open_direct
-from tests.chats.test_reports import ask, file_of, made, say, text, verdicts
+from tests.chats.reporting import ask, file_of, made, say, text, verdicts
 from tests.groups.conftest import make, sign_in
 from tests.support.wire import Wire
 from whatsapp.infra.clock import now_ms

@@ -17,8 +17,8 @@ from delivery.store.values import Amendment, Outcome, PageRequest
 from delivery.view import pack_target
 from media.models import Hold
 from tests.accounts.conftest import Person, assert_problem
-from tests.chats.conftest import log_elsewhere, open_direct
-from tests.chats.test_reports import Sent, ask, file_of, made, say, text, verdicts
+from tests.chats.conftest import log_elsewhere
+from tests.chats.reporting import Sent, ask, file_of, made, say, text, verdicts
 from tests.groups.conftest import make, sign_in
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -39,21 +39,6 @@ def where(request: Any, settings: Any) -> Iterator[str]:
         return
     with log_elsewhere(request.getfixturevalue("cassandra_node"), settings):
         yield "cassandra"
-
-
-@pytest.fixture
-def ann() -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def bob() -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def chat(ann: Person, bob: Person, where: str) -> str:
-    return open_direct(bob, ann)
 
 
 def amend(sent: Sent, kind: str, content: bytes = b"", franking: bytes | None = None) -> tuple[str, int]:
