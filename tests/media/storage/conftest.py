@@ -12,6 +12,7 @@ import pytest
 
 from media.storage import Storage
 from media.storage.local import Local
+from tests.media.storage.wire import Wire
 from tests.support import early
 from tests.support.buckets import bucket
 from tests.support.s3 import S3
@@ -55,6 +56,13 @@ def own_s3(killable: S3) -> Iterator[S3]:
     assert killable.child is not None
     if killable.child.pid is None:
         killable.start()
+
+
+@pytest.fixture
+def wire(s3_server: S3) -> Iterator[Wire]:
+    """What lies between a storage and the S3 server of everybody, and may harm what passes."""
+    with Wire(s3_server.server.port) as between:
+        yield between
 
 
 def noise(size: int) -> bytes:
