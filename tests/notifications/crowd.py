@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from hashlib import sha256
@@ -100,6 +101,12 @@ class Crowd:
                 found[user.decode()] = int(at)
         return found
 
+    async def some_due(self, due: Due, count: int = 1, wait_ms: int = 0) -> list[str]:
+        """So many users, due now."""
+        users = [new_id() for _ in range(count)]
+        await due.write(dict.fromkeys(users, clock.now_ms() + wait_ms))
+        return users
+
     async def worker(self, office: Office) -> PushWorker:
         return PushWorker(await self.hot(), office.plan, office.deliver, office.calls)
 
@@ -126,6 +133,20 @@ class Office:
     async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
         for one in planned:
             self.sent.append(one.target.user)
+            ended(one.target.user, self.again.get(one.target.user))
+
+
+class Slow(Office):
+    """Sends when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Event()
+
+    async def deliver(self, planned: Sequence[Planned], ended: Ended) -> None:
+        self.sent += [one.target.user for one in planned]
+        await self.may.wait()
+        for one in planned:
             ended(one.target.user, self.again.get(one.target.user))
 
 

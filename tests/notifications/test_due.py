@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +12,6 @@ from delivery.lanes import lane_of
 from delivery.ports import Absent
 from delivery.store.values import Change, DeviceRow, Logged
 from notifications.due import Due
-from tests.faults.engine import World
 from tests.gateway.phone import new_id
 from tests.notifications.crowd import Crowd
 from tests.support.patience import until
@@ -20,12 +19,6 @@ from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS
 
 Off = Callable[..., None]
-
-
-@pytest.fixture
-async def crowd(world: World, new_postgres_url: str) -> AsyncIterator[Crowd]:
-    async with Crowd(world, new_postgres_url) as crowd:
-        yield crowd
 
 
 async def test_a_device_without_a_session_is_due_at_once_and_nobody_else(crowd: Crowd) -> None:

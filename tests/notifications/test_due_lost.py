@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from delivery.store.interface import Unavailable
 from delivery.store.values import Flags, ReceiptWrite
 from notifications.derived import AT_KEY, EVERY_MS, Derived
 from notifications.due import Due
-from tests.faults.engine import HOUR_MS, World
+from tests.faults.engine import HOUR_MS
 from tests.faults.rig import stays
 from tests.gateway.phone import new_id
 from tests.notifications.crowd import Crowd
@@ -26,12 +26,6 @@ Off = Callable[..., None]
 _STATE = """INSERT INTO notifications_pushstate (target_id, conversation, seq, shown, until, told_at)
 VALUES (%s, %s, 1, 1, %s, 0)"""
 _BADGE = "UPDATE notifications_pushtarget SET badge = 1, success_at = %s WHERE device_id = %s"
-
-
-@pytest.fixture
-async def crowd(world: World, new_postgres_url: str) -> AsyncIterator[Crowd]:
-    async with Crowd(world, new_postgres_url) as crowd:
-        yield crowd
 
 
 async def _told_nothing(crowd: Crowd) -> tuple[str, str, str]:
