@@ -17,6 +17,7 @@ from accounts.guards import traffic, work
 from accounts.models import SmsEvent
 from accounts.services import guards
 from tests.accounts.conftest import parallel
+from tests.support.waiting import until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
@@ -108,19 +109,9 @@ def proofs_of_two() -> list[bool]:
     with transaction.atomic():
         first = work.accept(answer, **who, now=now)
         thread.start()
-        while thread.is_alive() and not _somebody_waits():
-            thread.join(0.01)
+        until_it_waits_or_ends(thread)
     thread.join()
     return [first, *second]
-
-
-def _somebody_waits() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-        )
-        return bool(cursor.fetchone()[0])
 
 
 def test_of_two_who_bring_one_proof_at_once_one_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from delivery.fsck.runner import Cursor
 from delivery.fsck.section import BUSY
 from delivery.store.fsck import ALL
 from tests.fsck.conftest import World, fsck, say, sql
+from tests.support.waiting import until_it_waits
 from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
 
@@ -102,20 +102,11 @@ def test_what_another_transaction_is_about_to_put_right_is_not_said(world: World
         target=lambda: (done.append(fsck(only=["conversations"], repair=True)[0]), connection.close())
     )
     waits.start()
-    _until_somebody_waits()
+    until_it_waits(waits)
     let_go.set()
     thread.join()
     waits.join()
     assert done == [[]]
-
-
-def _until_somebody_waits() -> None:
-    deadline = time.monotonic() + 20
-    while not sql(
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.django_db

@@ -19,8 +19,8 @@ from media.attaching import attach, detach
 from media.models import Kind, Media, Reference, State
 from media.services import contents
 from tests.media.conftest import sign_in
-from tests.media.tools.boxed import until
 from tests.support.patience import PATIENCE
+from tests.support.waiting import until_it_waits
 from whatsapp.infra import faults
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -107,21 +107,11 @@ def dropped_behind_a_worker(media: Media) -> str:
     with psycopg.connect(url()) as worker:
         worker.execute("SELECT 1 FROM media_media WHERE id = %s FOR NO KEY UPDATE", (media.pk,))
         dropping.start()
-        until(lambda: waits(worker), "it waits for the row")
+        until_it_waits(dropping)
         code = sent(media)
     dropping.join(PATIENCE)
     assert not dropping.is_alive()
     return code
-
-
-def waits(link: psycopg.Connection[Any]) -> bool:
-    """Whether somebody waits for it. Asked on another connection: one transaction sees one state of this view."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))",
-            (link.info.backend_pid,),
-        )
-        return bool(cursor.fetchone() == (1,))
 
 
 def test_what_is_attached_before_it_is_declared_gone_stays(unused: Media) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +28,6 @@ from whatsapp.staff.moderation import decisions
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey_server")]
 
 REASON = "looked at all of it"
-_BLOCKED = "SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 
 
 @pytest.fixture
@@ -54,19 +52,10 @@ def meanwhile(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
     with transaction.atomic():
         first()
         thread.start()
-        deadline = time.monotonic() + PATIENCE
-        while not _waits():
-            assert thread.is_alive(), f"it did not wait: {results}"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until_it_waits_or_ends(thread)
+        assert thread.is_alive(), f"it did not wait: {results}"
     thread.join()
     return results[0]
-
-
-def _waits() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(_BLOCKED)
-        return bool(cursor.fetchone()[1])
 
 
 def the_one() -> Approval:

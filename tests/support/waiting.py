@@ -9,7 +9,15 @@ from django.db import connection
 
 from tests.support.patience import PATIENCE
 
-_BLOCKED = "SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+# In this database: beside this test others run on the same server.
+_BLOCKED = """SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"""
+
+
+def until_it_waits(thread: threading.Thread) -> None:
+    """``thread`` has to come to a lock that somebody has."""
+    until_it_waits_or_ends(thread)
+    assert thread.is_alive(), "it did not wait"
 
 
 def until_it_waits_or_ends(thread: threading.Thread) -> None:
