@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 
 from accounts import own_limits
 from accounts.errors import Refused
+from accounts.locks import lock_hash
 from accounts.models import Account, LimitHit
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
@@ -25,8 +26,6 @@ from whatsapp.wire.errors import Code
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 
-# Two statements: the second one's snapshot must be younger than the lock, or two requests at once both see room.
-_LOCK: Final = "SELECT pg_advisory_xact_lock(%s)"
 _COUNT: Final = """
 WITH hits AS (
     SELECT at FROM accounts_limithit WHERE scope = %(scope)s AND subject = %(subject)s AND at > %(since)s
@@ -65,7 +64,8 @@ def count(*, scope: str, subject: str, limit: int, window_ms: int, now: int, num
     """
     hashed = subject_hash(scope, subject)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_LOCK, [int.from_bytes(hashed[:8], signed=True)])
+        # A statement of its own: the next one's snapshot must be younger than the lock, or two requests at once both see room.
+        lock_hash(hashed)
         cursor.execute(
             _COUNT,
             {

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import connection
 
 from accounts.errors import Refused
 from accounts.models import Account
 from whatsapp.wire.errors import Code
+
+_ALONE: Final = "SELECT pg_advisory_xact_lock(%s)"
+_SHARED: Final = "SELECT pg_advisory_xact_lock_shared(%s)"
 
 
 def lock_account(account: Account) -> Account:
@@ -21,10 +26,22 @@ def lock_account(account: Account) -> Account:
     return found
 
 
-def lock_hash(hashed: bytes) -> None:
-    """Until the end of the transaction nobody else has the lock of this hash."""
+def lock_hash(hashed: bytes, *, shared: bool = False) -> None:
+    """Until the end of the transaction nobody else has the lock of this hash; if it is ``shared``, nobody has it who does not
+    share it. Waits for who has it."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(hashed[:8], signed=True)])
+        cursor.execute(_SHARED if shared else _ALONE, [_key(hashed)])
+
+
+def try_lock_hash(hashed: bytes) -> bool:
+    """As :func:`lock_hash`, but says no at once when somebody has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_key(hashed)])
+        return bool(cursor.fetchone()[0])
+
+
+def _key(hashed: bytes) -> int:
+    return int.from_bytes(hashed[:8], signed=True)
 
 
 def ended() -> Refused:

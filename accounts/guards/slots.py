@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from django.db import connection, transaction
 
 from accounts.limits import DAY_MS, subject_hash
+from accounts.locks import try_lock_hash
 
 SLOT_MS: Final = 300_000
 #: A span is summed when it is over for so long: who sends has committed then, whatever the clocks of processes say.
@@ -83,9 +84,7 @@ def sum_up(now: int) -> int:
     """Sum the spans that are over. Returns how many are summed that were not. Two runs at once do no harm: one passes."""
     high = (now - SETTLED_MS) // SLOT_MS - 1
     with transaction.atomic(), connection.cursor() as cursor:
-        key = int.from_bytes(subject_hash("sms_units", "slots")[:8], signed=True)
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [key])
-        if not cursor.fetchone()[0]:
+        if not try_lock_hash(subject_hash("sms_units", "slots")):
             return 0
         cursor.execute("SELECT max(slot) FROM accounts_smsslot WHERE prefix = ''")
         (done,) = cursor.fetchone()

@@ -16,6 +16,7 @@ from psycopg.errors import LockNotAvailable
 
 from accounts.guards import prefixes, slots
 from accounts.limits import DAY_MS, HOUR_MS, subject_hash
+from accounts.locks import lock_hash
 from accounts.models import SmsEvent, SmsPrefix
 from whatsapp.infra.limits import LIMITS
 
@@ -94,9 +95,7 @@ def _spend(prefix: str, units: int, now: int, alone: set[str]) -> None:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [str(_WAIT_MS)])
         try:
             for name in caps:
-                shared = "" if name in alone else "_shared"
-                key = int.from_bytes(subject_hash("sms_units", name)[:8], signed=True)
-                cursor.execute(f"SELECT pg_advisory_xact_lock{shared}(%s)", [key])
+                lock_hash(subject_hash("sms_units", name), shared=name not in alone)
         except OperationalError as error:
             if not isinstance(error.__cause__, LockNotAvailable):
                 raise

@@ -7,12 +7,13 @@ import uuid
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from accounts import events, rates
 from accounts.errors import Refused
 from accounts.limits import HOUR_MS, limit_for
+from accounts.locks import lock_hash
 from accounts.models import Account, Device
 from notifications.models import PushTarget
 from notifications.senders.interface import PushApp
@@ -141,9 +142,7 @@ def set_target(*, device: Device, wanted: Wanted) -> PushTarget:
 
 def _lock_token(app: str, hashed: bytes) -> None:
     """Until the end of the transaction nobody else sets this token: what is not there yet cannot be locked as a row."""
-    number = int.from_bytes(hashlib.sha256(app.encode() + b"\0" + hashed).digest()[:8], signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+    lock_hash(hashlib.sha256(app.encode() + b"\0" + hashed).digest())
 
 
 def clear_target(device_id: uuid.UUID | str) -> None:

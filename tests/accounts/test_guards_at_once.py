@@ -121,5 +121,5 @@ def test_of_two_who_bring_one_proof_at_once_one_is_let_in(monkeypatch: pytest.Mo
 
 def test_twin_without_its_lock_both_are_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LIMITS, "work_bits", 4)
-    monkeypatch.setattr(limits, "_LOCK", "SELECT %s::bigint")
+    monkeypatch.setattr(limits, "lock_hash", lambda hashed: None)
     assert proofs_of_two() == [True, True]
