@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from typing import Any
@@ -12,32 +11,14 @@ import pytest
 from bench.beside import Beside, Phases, QuietRoom
 from bench.flood import beside as by_phase
 from bench.frames import CODECS
-
-GROUP = "01900000-0000-8400-8000-000000000001"
-
-
-class Written:
-    """Takes the place of the socket."""
-
-    def __init__(self) -> None:
-        self.frames: list[Any] = []
-
-    def send(self, data: bytes) -> None:
-        self.frames.append(json.loads(data))
-
-    def close(self) -> None:
-        pass
+from tests.bench.sockets import GROUP, PERSON, hear, without_server
 
 
 @pytest.fixture
 async def quiet() -> Beside:
     """One group of two, no server."""
-    people = [{"user": "", "url": "", "token": ""}] * 2
-    made = Beside(CODECS["json"](), [{"kind": "same", "group": GROUP, "people": people}], [], b"body")
-    room = made.rooms[0]
-    for member in room.members:
-        socket: Any = Written()
-        member._socket = socket
+    made = Beside(CODECS["json"](), [{"kind": "same", "group": GROUP, "people": [PERSON] * 2}], [], b"body")
+    without_server(made.rooms[0].members)
     return made
 
 
@@ -51,10 +32,6 @@ def write(room: QuietRoom, due: float) -> tuple[Any, str]:
             hear(member, type="status_update", status="queued", messageId=message, seq=2)
             return other, message
     raise AssertionError("nobody wrote")
-
-
-def hear(member: Any, **frame: Any) -> None:
-    member.on_frame(json.dumps({"conversationId": GROUP, **frame}).encode())
 
 
 async def test_a_late_message_belongs_to_the_phase_it_was_due_in(quiet: Beside) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -12,28 +11,14 @@ from bench.floods import FloodedRoom
 from bench.frames import CODECS
 from bench.lane_watch import Look
 from delivery.lanes import LANES
-
-GROUP = "01900000-0000-8400-8000-000000000001"
-
-
-class Written:
-    """Takes the place of the socket."""
-
-    def __init__(self) -> None:
-        self.frames: list[Any] = []
-
-    def send(self, data: bytes) -> None:
-        self.frames.append(json.loads(data))
+from tests.bench.sockets import GROUP, PERSON, hear, without_server
 
 
 @pytest.fixture
 async def room() -> FloodedRoom:
     """Three members without a server; the first writes."""
-    people = [{"user": "", "url": "", "token": ""}] * 3
-    room = FloodedRoom(CODECS["json"](), GROUP, people, 1, b"body")
-    for member in room.members:
-        socket: Any = Written()
-        member._socket = socket
+    room = FloodedRoom(CODECS["json"](), GROUP, [PERSON] * 3, 1, b"body")
+    without_server(room.members)
     return room
 
 
@@ -42,12 +27,8 @@ def written(room: FloodedRoom) -> list[str]:
     return [frame["messageId"] for frame in socket.frames]
 
 
-def hear(room: FloodedRoom, number: int, **frame: Any) -> None:
-    room.members[number].on_frame(json.dumps({"conversationId": GROUP, **frame}).encode())
-
-
 def stored(room: FloodedRoom, message: str, seq: int, status: str = "sent") -> None:
-    hear(room, 0, type="status_update", status=status, messageId=message, seq=seq)
+    hear(room.members[0], type="status_update", status=status, messageId=message, seq=seq)
 
 
 async def test_the_next_message_follows_the_answer(room: FloodedRoom) -> None:
@@ -61,7 +42,7 @@ async def test_the_next_message_follows_the_answer(room: FloodedRoom) -> None:
     assert len(written(room)) == 3
     for seq, message in enumerate(written(room), 2):
         for number in (1, 2):
-            hear(room, number, type="message", messageId=message, senderId="", seq=seq)
+            hear(room.members[number], type="message", messageId=message, senderId="", seq=seq)
     counts = room.counts()
     assert (counts["begun"], counts["stored"], counts["queued"], counts["deliveries"]) == (3, 3, 1, 6)
     assert await room.stop(0.05) == {"begun": 3, "lost": 0, "problems": {}, "examples": []}
@@ -71,7 +52,7 @@ async def test_what_one_member_misses_is_lost(room: FloodedRoom) -> None:
     room.flood(1)
     room.end()
     stored(room, written(room)[0], 2)
-    hear(room, 1, type="message", messageId=written(room)[0], senderId="", seq=2)
+    hear(room.members[1], type="message", messageId=written(room)[0], senderId="", seq=2)
     assert (await room.stop(0.05))["lost"] == 1
 
 

@@ -13,22 +13,9 @@ from bench.frames import CODECS
 from bench.lane_watch import Look
 from bench.viral import table
 from bench.viral_people import shares
+from tests.bench.sockets import PERSON, without_server
 
 GROUPS = [f"01900000-0000-8400-8000-00000000000{n}" for n in (1, 2, 3)]
-PERSON = {"user": "", "url": "", "token": ""}
-
-
-class Written:
-    """Takes the place of the socket."""
-
-    def __init__(self) -> None:
-        self.frames: list[Any] = []
-
-    def send(self, data: bytes) -> None:
-        self.frames.append(json.loads(data))
-
-    def close(self) -> None:
-        pass
 
 
 class Story:
@@ -40,11 +27,9 @@ class Story:
             for number, group in enumerate(GROUPS)
         ]
         self.viral = Viral(CODECS["json"](), [PERSON, PERSON], groups, b"body")
-        for forwarder in self.viral.forwarders:
-            forwarder._socket = Written()  # type: ignore[assignment]
+        without_server(self.viral.forwarders)
         for target in self.viral.targets:
-            for member in target.members:
-                member._socket = Written()  # type: ignore[assignment]
+            without_server(target.members)
 
     async def forward(self) -> None:
         self.viral.begin(0.0, 1)

@@ -12,28 +12,17 @@ from bench import receipts, replies
 from bench.couples import Tally
 from bench.frames import CODECS
 from bench.lives import Peer
+from tests.bench.sockets import Written, without_server
 
 GROUP = "01900000-0000-8000-8000-000000000001"
 PEOPLE = [{"user": f"01900000-0000-7000-8000-00000000000{n}", "url": "", "token": ""} for n in range(3)]
-
-
-class Written:
-    """Takes the place of the socket."""
-
-    def __init__(self) -> None:
-        self.frames: list[dict[str, Any]] = []
-
-    def send(self, frame: bytes) -> None:
-        self.frames.append(json.loads(frame))
 
 
 @pytest.fixture
 async def room() -> replies.ReceiptRoom:
     """The first of three members has written a message, and has its ✓ at seq 5."""
     made = replies.ReceiptRoom(CODECS["json"](), GROUP, PEOPLE, 1, b"body")
-    for member in made.members:
-        socket: Any = Written()
-        member._socket = socket
+    without_server(made.members)
     made._begin(made.members[0], time.perf_counter())
     hear(made, 0, type="status_update", status="sent", messageId=next(iter(made._under_way)), seq=5)
     return made

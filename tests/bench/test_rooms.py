@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -10,28 +9,14 @@ import pytest
 
 from bench.frames import CODECS
 from bench.rooms import Member, Room
-
-GROUP = "01900000-0000-8400-8000-000000000001"
-
-
-class Written:
-    """Takes the place of the socket."""
-
-    def __init__(self) -> None:
-        self.frames: list[Any] = []
-
-    def send(self, data: bytes) -> None:
-        self.frames.append(json.loads(data))
+from tests.bench.sockets import GROUP, PERSON, hear, without_server
 
 
 @pytest.fixture
 async def room() -> Room:
     """Three members without a server; the first writes."""
-    people = [{"user": "", "url": "", "token": ""}] * 3
-    room = Room(CODECS["json"](), GROUP, people, 1, b"body")
-    for member in room.members:
-        socket: Any = Written()
-        member._socket = socket
+    room = Room(CODECS["json"](), GROUP, [PERSON] * 3, 1, b"body")
+    without_server(room.members)
     return room
 
 
@@ -44,10 +29,6 @@ def write(room: Room) -> str:
     """The messageId."""
     room._begin(room.members[0], time.perf_counter())
     return str(written(room.members[0])[-1]["messageId"])
-
-
-def hear(member: Member, **frame: Any) -> None:
-    member.on_frame(json.dumps({"conversationId": GROUP, **frame}).encode())
 
 
 def arrives(member: Member, message: str, seq: int) -> None:
