@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -80,16 +81,25 @@ _cookies: dict[str, str] = {}
 _quiet_cookies: dict[str, str] = {}
 
 
+@asynccontextmanager
+async def signed_in(stack: Any, cookies: dict[str, str]) -> AsyncIterator[Browser]:
+    """A browser with these cookies; if there are none yet it signs in, and leaves its own there."""
+    found = Browser(stack, "admin")
+    if not cookies:
+        await found.sign_in()
+        cookies.update(found.http.cookies)
+    else:
+        found.http.cookies.update(cookies)
+    try:
+        yield found
+    finally:
+        await found.http.aclose()
+
+
 @pytest.fixture
 async def browser(stack: Any) -> AsyncIterator[Browser]:
-    found = Browser(stack, "admin")
-    if not _cookies:
-        await found.sign_in()
-        _cookies.update(found.http.cookies)
-    else:
-        found.http.cookies.update(_cookies)
-    yield found
-    await found.http.aclose()
+    async with signed_in(stack, _cookies) as found:
+        yield found
 
 
 async def until(
@@ -208,14 +218,8 @@ def quiet() -> Iterator[System]:
 
 @pytest.fixture
 async def watcher(quiet: System) -> AsyncIterator[Browser]:
-    found = Browser(quiet, "admin")
-    if not _quiet_cookies:
-        await found.sign_in()
-        _quiet_cookies.update(found.http.cookies)
-    else:
-        found.http.cookies.update(_quiet_cookies)
-    yield found
-    await found.http.aclose()
+    async with signed_in(quiet, _quiet_cookies) as found:
+        yield found
 
 
 async def test_nobody_watching_costs_no_subscription(quiet: System, watcher: Browser) -> None:
