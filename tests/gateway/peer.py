@@ -264,6 +264,32 @@ class Peer:
             self._news.set()
 
 
+class Stream:
+    """``async with Stream(peer, conversation) as stream``: it says "1", "2", … one behind the other until it is ended."""
+
+    def __init__(self, peer: Peer, conversation: str) -> None:
+        self.sent = 0
+        self._peer, self._conversation = peer, conversation
+        self._ending = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while not self._ending:
+            self.sent += 1
+            await self._peer.say(self._conversation, str(self.sent))
+
+    async def end(self) -> None:
+        """All that was said has its ✓."""
+        self._ending = True
+        await self._task
+
+
 def texts(events: Iterable[Any]) -> list[str]:
     """Contents of messages, for comparison with what was sent."""
     return [(event.encrypted_content or b"").decode() for event in events]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.peer import Peer, events_of, texts
+from tests.gateway.peer import Peer, Stream, events_of, texts
 from tests.gateway.phone import Phone, Runs, couple, link, new_id, rest, sign_up
 from tests.support import early
 from tests.support.patience import until
@@ -76,30 +76,17 @@ async def test_c4_a_device_linked_while_messages_stream_misses_none(stack: Any, 
     ann, bob, conversation = await couple(stack)
     first, second = [gateway["ws"] for gateway in stack.gateways.values()]
     async with await Peer.open(first, ann, codec) as a, await Peer.open(first, bob, codec):
-        sent = 0
-        stop = asyncio.Event()
-
-        async def stream() -> None:
-            nonlocal sent
-            while not stop.is_set():
-                sent += 1
-                await a.say(conversation, str(sent))
-
-        streaming = asyncio.create_task(stream())
-        try:
+        async with Stream(a, conversation) as stream:
             laptop = await link(bob)
             async with await Peer.open(second, laptop, codec, sync=False) as c:
                 got = events_of(await c.sync())
                 while len(got) < 60:
                     got += await c.messages(1)
-                stop.set()
-                await streaming
-                while got[-1].seq < sent:
+                await stream.end()
+                while got[-1].seq < stream.sent:
                     got += await c.messages(1)
-        finally:
-            streaming.cancel()
         start = got[0].seq
-        assert [message.seq for message in got] == list(range(start, sent + 1))
+        assert [message.seq for message in got] == list(range(start, stream.sent + 1))
 
 
 # -- one device, two sockets ------------------------------------------------------------------------------------------------

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from tests.gateway.peer import Peer, events_of, texts
+from tests.gateway.peer import Peer, Stream, events_of, texts
 from tests.gateway.phone import Phone, couple, link_by_code, new_id, sign_up
 from tests.observability.manage import managed
 from tests.support.patience import until
@@ -126,31 +125,21 @@ async def test_c5_a_device_without_history_says_of_nothing_that_it_was_delivered
 async def test_c4_a_device_let_in_while_messages_stream_gets_each_once(stack: Any, codec: str) -> None:
     ann, bob, conversation = await couple(stack)
     first, second = [gateway["ws"] for gateway in stack.gateways.values()]
-    async with await Peer.open(first, ann, codec) as a, await Peer.open(first, bob, codec):
-        sent = 0
-        stop = asyncio.Event()
-
-        async def stream() -> None:
-            nonlocal sent
-            while not stop.is_set():
-                sent += 1
-                await a.say(conversation, str(sent))
-
-        streaming = asyncio.create_task(stream())
-        try:
-            for days in (30, 0):
-                laptop = await link_by_code(bob, days=days)
-                async with await Peer.open(second, laptop, codec, sync=False) as c:
-                    got = events_of(await c.sync())
-                    while len(got) < 40:
-                        got += await c.messages(1)
-                    seqs = [message.seq for message in got]
-                    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
-                    assert (seqs[0] == 1) == (days == 30)
-            stop.set()
-            await streaming
-        finally:
-            streaming.cancel()
+    async with (
+        await Peer.open(first, ann, codec) as a,
+        await Peer.open(first, bob, codec),
+        Stream(a, conversation) as stream,
+    ):
+        for days in (30, 0):
+            laptop = await link_by_code(bob, days=days)
+            async with await Peer.open(second, laptop, codec, sync=False) as c:
+                got = events_of(await c.sync())
+                while len(got) < 40:
+                    got += await c.messages(1)
+                seqs = [message.seq for message in got]
+                assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+                assert (seqs[0] == 1) == (days == 30)
+        await stream.end()
 
 
 async def test_the_long_history_of_a_new_device_comes_in_order(stack: Any) -> None:
