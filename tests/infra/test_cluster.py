@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from devtools.valkey import ValkeyServer
 from tests.gateway.phone import new_id
+from tests.infra.parts import started
 from tests.support import early
 from tests.support.cluster import Cluster
 from tests.support.patience import until
@@ -30,17 +30,6 @@ def cluster() -> Iterator[Cluster]:
     """Whole when a test begins; a test that kills a node starts it again."""
     with Cluster(early.folder("cluster"), spare=1) as cluster:
         yield cluster
-
-
-@asynccontextmanager
-async def started(part: Any) -> AsyncIterator[Any]:
-    await part.start()
-    hot = part.hot if isinstance(part, Bus) else part
-    try:
-        await until(lambda: hot.available, "the first terms")
-        yield part
-    finally:
-        await part.stop()
 
 
 def tags(cluster: Cluster) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 
 from devtools import ports
 from tests.gateway.phone import new_id
+from tests.infra.parts import started
 from tests.support.patience import until
 from tests.support.servers import Valkey as Server
 from whatsapp.infra.bus import FLIGHT_BYTES, PUBLISH_BYTES, Bus, alive_key
@@ -27,18 +28,6 @@ async def client(server: Server) -> AsyncIterator[Valkey]:
         yield valkey
     finally:
         await valkey.stop()
-
-
-@asynccontextmanager
-async def started(part: Any) -> AsyncIterator[Any]:
-    """A Hot or a Bus; ready when its first term has begun."""
-    await part.start()
-    hot = part.hot if isinstance(part, Bus) else part
-    try:
-        await until(lambda: hot.available, "the first term")
-        yield part
-    finally:
-        await part.stop()
 
 
 def restart(server: Server) -> None:

@@ -9,23 +9,22 @@ import itertools
 import os
 import re
 import secrets
-import signal
 from pathlib import Path
 from typing import Self
 
 from devtools.processes import Child
 from devtools.s3proxy import S3Server
+from tests.support.owned import Owned
 
 _KEYS = {"access_key": "tests", "secret_key": "tests-only-secret"}
 
 
-class S3:
+class S3(Owned):
     """``.url``, ``.variables(url)``: what an application's environment needs. ``freeze``, ``thaw``, ``kill``, ``start``: for
     tests that own it."""
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self.server = S3Server(folder / "s3", log=folder / "s3.log", **_KEYS)  # type: ignore[arg-type]
-        self.child: Child | None = None
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._other = os.environ.get("WHATSAPP_TEST_S3", "") if shared else ""
@@ -40,10 +39,8 @@ class S3:
             self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.child:
-            self.thaw()
-            self.child.kill()
+    def _launch(self) -> Child:
+        return self.server.start()
 
     @property
     def url(self) -> str:
@@ -55,19 +52,3 @@ class S3:
     def new_prefix(self) -> str:
         """A folder of the bucket that no other test uses."""
         return f"test-{self._prefix}-{next(self._numbers)}"
-
-    def start(self) -> None:
-        self.child = self.server.start()
-
-    def kill(self) -> None:
-        assert self.child is not None
-        self.child.kill()
-
-    def freeze(self) -> None:
-        """It accepts connections and answers nothing."""
-        assert self.child is not None
-        self.child.send(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.child is not None
-        self.child.send(signal.SIGCONT)
