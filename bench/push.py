@@ -14,13 +14,11 @@ import base64
 import json
 import os
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,9 +29,9 @@ from bench.frames import CODECS
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
 from bench.push_provider import APP, Provider
+from bench.push_running import run_beside_provider
 from bench.push_writers import Places, connected, write_at_once, write_at_rate
-from bench.running import common_options, run, verdict
-from devtools.paths import REPO
+from bench.running import common_options, verdict
 
 _QUIET_S: Final = 2.0  # after the last one that was expected: one that comes twice comes now
 _AT_ONCE: Final = 8  # requests, while everybody is made
@@ -73,16 +71,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    args = options().parse_args()
-    args.clients, args.generators = 1, 0  # this process writes
-    parent = args.data or REPO / ".local"
-    parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="push-", dir=parent) as folder,
-        Provider(Path(folder)) as provider,
-    ):
-        args.env = provider.variables()
-        return run("push", args, lambda bench: measure(bench, provider))
+    return run_beside_provider("push", options().parse_args(), measure)
 
 
 def measure(bench: Bench, provider: Provider) -> Figures:

@@ -12,11 +12,9 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from bench.figures import Figures, percentiles
@@ -24,8 +22,9 @@ from bench.frames import CODECS
 from bench.machine import load_average, machine, protections, versions
 from bench.phases import Bench
 from bench.push_provider import APP, Provider
+from bench.push_running import run_beside_provider
 from bench.push_writers import connected, write_at_once
-from bench.running import common_options, run, verdict
+from bench.running import common_options, verdict
 from devtools.paths import REPO
 
 #: Who is away in each group, beside who writes.
@@ -57,16 +56,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    args = options().parse_args()
-    args.clients, args.generators = 1, 0  # this process writes
-    parent = args.data or REPO / ".local"
-    parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="push-", dir=parent) as folder,
-        Provider(Path(folder)) as provider,
-    ):
-        args.env = provider.variables()
-        return run("push_burst", args, lambda bench: measure(bench, provider))
+    return run_beside_provider("push_burst", options().parse_args(), measure)
 
 
 def measure(bench: Bench, provider: Provider) -> Figures:
