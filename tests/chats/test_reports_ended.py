@@ -15,23 +15,13 @@ from accounts.services import persons
 from tests.accounts.conftest import Person, assert_problem
 from tests.accounts.test_carried import end
 from tests.chats.conftest import open_direct
-from tests.chats.test_reports import ask, say
+from tests.chats.reporting import ask, say
 from tests.groups.conftest import sign_in
 from tests.support.patience import PATIENCE
 from tests.support.waiting import until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def ann() -> Person:
-    return sign_in()
-
-
-@pytest.fixture
-def bob() -> Person:
-    return sign_in()
 
 
 def ended(person: Person) -> None:
