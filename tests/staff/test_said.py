@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib import admin
+from django.utils.html import escape
 
 from accounts.models import Account, Device
 from tests.staff.conftest import Staff
 from tests.staff.world import World, make_world
 from whatsapp.staff import lawful
+from whatsapp.staff.admins.base import ReadOnlyAdmin
 from whatsapp.staff.models import Approval
 
 pytestmark = pytest.mark.usefixtures("db", "valkey_server")
@@ -36,6 +39,24 @@ def test_a_time_that_stands_alone_has_its_zone(make_staff: Make, world: World) -
         "/admin/accounts/limitoverride/",
     ):
         assert SAID in staff.page(path), path
+
+
+def test_an_empty_list_says_what_would_be_in_it(make_staff: Make) -> None:
+    staff = make_staff()
+    for model, page in admin.site._registry.items():
+        if isinstance(page, ReadOnlyAdmin) and not model.objects.exists():
+            path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+            shown = staff.page(path)
+            assert "Nothing here" not in shown, path
+            assert page.empty_text != "", path
+            assert escape(page.empty_text) in shown, path
+
+
+def test_who_only_looks_at_the_queue_has_no_list_of_their_own(make_staff: Make, world: World) -> None:
+    looks, decides = make_staff(role="auditor"), make_staff(role="moderator")
+    for said in ("?list=mine", "Today I have decided"):
+        assert said in decides.page("/admin/moderation/")
+        assert said not in looks.page("/admin/moderation/")
 
 
 def test_a_region_has_the_name_that_the_settings_give_it(

@@ -26,6 +26,7 @@ class AuditRecordAdmin(ReadOnlyAdmin):
     search_fields = ("=object_id",)
     search_help_text = "The id of the object"
     empty_title = "Nothing was recorded"
+    empty_text = "What staff do is written here, in the transaction in which they do it."
     fieldsets = (
         (None, {"fields": (("place", "written"), ("by", "action"), ("what", "about"), "said")}),
         ("Chain", {"fields": ("its_hash", "its_previous", "its_mac")}),

@@ -51,6 +51,11 @@ class ConversationAdmin(ReadOnlyAdmin):
     )
     search_fields = ("conversation",)
     search_help_text = "The id of a conversation or of a member, or a member's whole phone number"
+    empty_title = "No conversation to show"
+    empty_text = (
+        "Nobody has written to anybody yet. With messages on Cassandra the list has those of today and yesterday alone:"
+        " search finds all others."
+    )
     ordering = ("-conversation",)  # the id begins with the time it was made
     fieldsets = (
         (None, {"fields": (("conversation_id", "shown_kind"), ("created", "last_activity"))}),

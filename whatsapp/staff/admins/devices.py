@@ -73,6 +73,10 @@ class DeviceAdmin(ReadOnlyAdmin):
     )
     search_fields = ("id", "user_id")
     search_help_text = "The id of a device or of its user, or the user's whole phone number"
+    empty_title = "No device is linked"
+    empty_text = (
+        "A device is here from the moment that its number is verified, or that another one lets it in."
+    )
     ordering = ("-id",)
     actions = ("unlink_chosen",)
     actions_detail = ({"title": "Act", "icon": "gavel", "items": ("end_session", "unlink", "ban", "lift")},)

@@ -37,6 +37,8 @@ class TaskRunAdmin(ReadOnlyAdmin):
     list_display = ("task", "shown_outcome", "started", "took", "error_shown", "job_shown", "worker")
     list_filter = ("outcome", "task")
     ordering = ("-id",)
+    empty_title = "No task has run"
+    empty_text = "Workers write down what they run. Nothing for minutes: no worker runs, or beat is away."
     fieldsets = (
         (
             None,

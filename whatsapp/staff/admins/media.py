@@ -91,6 +91,9 @@ class MediaAdmin(MediaActions, ReadOnlyAdmin):
     search_fields = ("id", "sha256")  # what is searched is in get_search_results: fields that have an index
     search_help_text = "The id of a file or of its uploader, or a SHA-256"
     empty_title = "Nothing was uploaded"
+    empty_text = (
+        "A file is here from the beginning of its upload until a day after the last message that carries it."
+    )
     ordering = ("-id",)  # UUIDv7: the newest first, by the primary key
     list_select_related = ()
     inlines = (RenditionInline,)

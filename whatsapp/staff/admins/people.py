@@ -82,6 +82,8 @@ class AccountAdmin(PinActions, LimitActions, ReadOnlyAdmin):
     list_display = ("user_id", "number", "shown_name", "devices_linked", "state", "created")
     search_fields = ("id", "phone")  # what is searched is in get_search_results: fields that have an index
     search_help_text = "A whole phone number, or an id"
+    empty_title = "Nobody has registered"
+    empty_text = "A user is here from the moment that a number is verified."
     ordering = ("-id",)  # UUIDv7: the newest first, by the primary key
     inlines = (DeviceInline, SanctionInline)
     actions = ("ban_chosen", "lift_chosen")

@@ -133,6 +133,8 @@ class LogEntryAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     search_fields = ("=object_id",)
     search_help_text = "The id of the object"
+    empty_title = "Nobody has done anything"
+    empty_text = "What staff do is listed here, with why."
     fieldsets = ((None, {"fields": ("at", "user", "what", "object_id", "shown_message")}),)
     readonly_fields = ("at", "user", "what", "object_id", "shown_message")
 

@@ -58,6 +58,7 @@ def listing(request: HttpRequest) -> HttpResponse:
         "tabs": [
             {"name": name, "title": title, "count": counts.get(name, ""), "address": urlencode({"list": name, **filters})}
             for name, title in TABS.items()
+            if name != "mine" or user.has_perm(access.MODERATE)
         ],
         "may_moderate": user.has_perm(access.MODERATE),
         "may_review": any(user.has_perm(name) for name in access.REVIEWERS),
