@@ -90,12 +90,14 @@ class AccountStore:
 
     def _forget_in_reports(self, user: uuid.UUID, now: int) -> None:
         kept = holds.reports()
+        of_held = Exists(kept.filter(case=OuterRef("pk")))
         with transaction.atomic():
+            # Cases before their reports, as whoever empties evidence locks them.
+            about = list(Case.objects.select_for_update().filter(~of_held, subject=user).order_by("pk"))
             mine = Report.objects.filter(~Q(holds.held("reporter")), ~Q(holds.held("reported")))
             mine.filter(reporter=user).update(reporter=None, note="")
             mine.filter(reported=user).update(reported=None, note="")
-            of_held = Exists(kept.filter(case=OuterRef("pk")))
-            for case in Case.objects.select_for_update().filter(~of_held, subject=user):
+            for case in about:
                 # Nobody's id: what was decided, and when, stays for the figures.
                 case.subject = uuid.uuid4()
                 case.outcome_reason = ""

@@ -84,7 +84,8 @@ def judge_one(account: Account, read: Counts, now: int) -> bool:
                 return False
             trigger, step, evidence = found
             if step.ms is None:
-                case = cases.open_by_trigger(account.pk, trigger.name, evidence, now=now)
+                # One may have come since: whoever decides it waits for the account by now. Then it is for the next run.
+                case = cases.open_by_trigger(account.pk, trigger.name, evidence, now=now, wait=False)
                 evidence["case"] = str(case.pk)
                 step = _until_decided(step)
             sanctions.impose(

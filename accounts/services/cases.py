@@ -18,6 +18,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from accounts.errors import Refused
 from accounts.limits import DAY_MS
@@ -83,14 +84,25 @@ def note_report(report: Report, now: int) -> Case:
 
 
 def open_by_trigger(
-    account_id: uuid.UUID, trigger: str, evidence: dict[str, Any], *, category: str = "spam", now: int = 0
+    account_id: uuid.UUID,
+    trigger: str,
+    evidence: dict[str, Any],
+    *,
+    category: str = "spam",
+    now: int = 0,
+    wait: bool = True,
 ) -> Case:
     """A trigger saw how an account is used: open its case or add to it. ``evidence``: numbers alone, JSON.
 
-    Counts like the word of one new reporter, each trigger once a case; what it saw last is kept.
+    Counts like the word of one new reporter, each trigger once a case; what it saw last is kept. ``wait`` False: of who has the
+    account locked; raises :class:`Taken` when somebody is at the case, who may wait for that.
     """
     now = now or now_ms()
     with transaction.atomic():
+        if not wait:
+            found = _of_account(account_id)
+            if found.exists() and found.select_for_update(skip_locked=True).first() is None:
+                raise Taken("Somebody works on this case.")
         case = _open(Case.Subject.USER, account_id, category, now)
         _, made = CaseTrigger.objects.update_or_create(
             case=case, trigger=trigger, defaults={"evidence": evidence, "at": now}
@@ -105,8 +117,13 @@ def open_by_trigger(
 def hold_open(account_id: uuid.UUID) -> None:
     """Lock the case of an account that is not closed, if there is one. Whoever writes to it with the account locked calls this
     before that: a decision locks the case first."""
-    found = Case.objects.select_for_update().filter(subject_kind=Case.Subject.USER, subject=account_id)
-    found.exclude(state=Case.State.CLOSED).first()
+    _of_account(account_id).select_for_update().first()
+
+
+def _of_account(account_id: uuid.UUID) -> QuerySet[Case]:
+    """The one that is not closed."""
+    found = Case.objects.filter(subject_kind=Case.Subject.USER, subject=account_id)
+    return found.exclude(state=Case.State.CLOSED)
 
 
 def _subject(report: Report) -> tuple[str, uuid.UUID]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
@@ -16,12 +16,14 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from accounts.errors import Refused
 from whatsapp.staff import audit, confirm
 from whatsapp.staff.counting import BoundedPaginator
 from whatsapp.staff.times import NONE
 
 #: What became of a deed: whether it changed anything, or a text for who pressed the button, such as that it waits now.
 Done = bool | str
+_GONE: Final = "This is gone meanwhile: its account was erased."
 
 
 class BoundedChangeList(ChangeList):
@@ -58,6 +60,17 @@ class RecordedAdmin(ModelAdmin):
         staff: Any = request.user
         for found in objects:
             audit.append(by=staff, on=found, action=action, message=message)
+
+
+def _done(do: Callable[[Any, Form], Done], found: Any, sent: Form) -> Done:
+    """What became of it; in words, where it was refused or what it is about has gone since it was looked up: an erasure ends at
+    its own time."""
+    try:
+        return do(found, sent)
+    except Refused as refused:
+        return refused.message
+    except ObjectDoesNotExist:
+        return _GONE
 
 
 class ReadOnlyAdmin(RecordedAdmin):
@@ -119,7 +132,7 @@ class ReadOnlyAdmin(RecordedAdmin):
             return None
         sent = form(request.POST if "confirmed" in request.POST else None)
         if sent.is_valid():
-            results = [do(found, sent) for found in objects]
+            results = [_done(do, found, sent) for found in objects]
             for said, number in Counter(each for each in results if isinstance(each, str)).items():
                 messages.info(request, f"{said} ({number})")
             changed = sum(each is True for each in results)
@@ -162,7 +175,7 @@ class ReadOnlyAdmin(RecordedAdmin):
         back = back or self.address("change", found.pk)
         sent = form(request.POST or None)
         if request.method == "POST" and sent.is_valid():
-            result = do(found, sent)
+            result = _done(do, found, sent)
             if isinstance(result, str):
                 messages.info(request, result)
             elif result:

@@ -311,7 +311,10 @@ def undo(case: Case, by: User, reason: str) -> bool:
         locked = Case.objects.select_for_update().get(pk=case.pk)
         if locked.state != Case.State.CLOSED:
             raise Impossible("This case is not decided.")
-        if any(map(banning.of_two, imposed_by(locked, parties.accused_of(locked)))):
+        accused = parties.accused_of(locked)
+        if locked.subject_kind == Case.Subject.USER and accused is None:
+            raise Impossible("The account was erased: there is nothing left to decide.")
+        if any(map(banning.of_two, imposed_by(locked, accused))):
             try:
                 approvals.ask(UNDO, str(locked.pk), {}, by, reason)
             except approvals.Refusal as refusal:
