@@ -30,6 +30,8 @@ AHEAD = 16
 #: Above 125 PostgreSQL ends its recovery.
 GIVE_UP = 200
 _WHOLE = re.compile(r"[0-9A-F]{24}")
+#: Before the name of a segment that is sealed and being overwritten.
+_OVER = ".over-"
 _SEGMENT = re.compile(r"([0-9A-F]{24})(\.partial)?")
 
 
@@ -53,6 +55,8 @@ class Segments:
 
     def poll(self) -> int:
         """Seal what is whole and not the newest; how many."""
+        for segment in self.receiving.glob(f"{_OVER}*"):
+            sealed.shred(segment)
         found = sorted(
             (match for entry in self.receiving.iterdir() if (match := _SEGMENT.fullmatch(entry.name))),
             key=lambda match: (match[1][8:], match[1][:8], not match[2]),
@@ -67,7 +71,8 @@ class Segments:
                 sealed.seal(
                     source, self._wal / f"{match[0]}{SUFFIX}", key, sealed_name(self._generation, match[0])
                 )
-            sealed.shred(segment)
+            # Under another name: who dies while it is overwritten must not seal what is left of it.
+            sealed.shred(segment.rename(self.receiving / f"{_OVER}{match[0]}"))
             number += 1
         return number
 
