@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from accounts import limits
 from accounts.errors import Refused
@@ -17,7 +17,7 @@ from accounts.guards import traffic, work
 from accounts.models import SmsEvent
 from accounts.services import guards
 from tests.accounts.conftest import parallel
-from tests.support.waiting import until_it_waits_or_ends
+from tests.support.waiting import Beside, until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
@@ -97,21 +97,13 @@ def proofs_of_two() -> list[bool]:
         for number in itertools.count()
         if work.solves(answer := f"{challenge['seed']}:{number}", challenge["bits"])
     )
-    second: list[bool] = []
-
-    def other() -> None:
-        try:
-            second.append(work.accept(answer, **who, now=now))
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=other)
+    thread = Beside(lambda: work.accept(answer, **who, now=now))
     with transaction.atomic():
         first = work.accept(answer, **who, now=now)
         thread.start()
         until_it_waits_or_ends(thread)
     thread.join()
-    return [first, *second]
+    return [first, *thread.answers]
 
 
 def test_of_two_who_bring_one_proof_at_once_one_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from tests.chats.conftest import open_direct
 from tests.chats.reporting import ask, say
 from tests.groups.conftest import sign_in
 from tests.support.patience import PATIENCE
-from tests.support.waiting import until_it_waits_or_ends
+from tests.support.waiting import Beside, until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,40 +102,24 @@ def test_a_report_that_comes_while_it_is_erased_keeps_nothing_of_it(
 def test_a_report_waits_for_the_last_step_and_finds_nobody(ann: Person, bob: Person) -> None:
     chat = open_direct(bob, ann)
     ended(bob)
-    answers: list[Any] = []
-
-    def run() -> None:
-        try:
-            answers.append(ask(ann, chat, kind="user", userId=bob.user_id))
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
+    thread = Beside(lambda: ask(ann, chat, kind="user", userId=bob.user_id))
     with transaction.atomic():
         Account.objects.select_for_update().get(pk=bob.user_id)
         thread.start()
         until_it_waits_or_ends(thread)
         Account.objects.filter(pk=bob.user_id).delete()
     thread.join()
-    assert_problem(answers[0], "not_found", 404)
+    assert_problem(thread.answers[0], "not_found", 404)
     assert not Report.objects.filter(reported=bob.user_id).exists()
 
 
 def test_a_decision_does_not_wait_for_a_report_nor_that_for_it(ann: Person, bob: Person) -> None:
     """A decision locks the case, then the account; a report names the account, then writes to the case."""
     chat = open_direct(bob, ann)
-    answers: list[Any] = []
-
-    def run() -> None:
-        try:
-            answers.append(ask(ann, chat, kind="user", userId=bob.user_id))
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
+    thread = Beside(lambda: ask(ann, chat, kind="user", userId=bob.user_id))
     with transaction.atomic():
         Account.objects.select_for_update(no_key=True).get(pk=bob.user_id)
         thread.start()
         thread.join(PATIENCE)
-        assert answers
-        assert answers[0].status_code == 201
+        assert thread.answers
+        assert thread.answers[0].status_code == 201

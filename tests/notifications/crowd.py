@@ -150,6 +150,13 @@ class Slow(Office):
             ended(one.target.user, self.again.get(one.target.user))
 
 
+async def dies(worker: PushWorker) -> None:
+    """As its process would: what it is about ends, nothing is given back."""
+    for task in worker._batches:
+        task.cancel()
+    await asyncio.gather(*worker._batches, return_exceptions=True)
+
+
 def _notification(user: str, urgency: Urgency = Urgency.MESSAGE) -> Planned:
     target = Target(user, new_id(), "test", "token")
     return Planned(target, Push(new_id(), "collapse", urgency, 60, None), ())

@@ -15,7 +15,7 @@ from notifications.shards import calls_key, lease_key, shard_of
 from notifications.worker import AT_ONCE, PushWorker
 from tests.faults.rig import stays
 from tests.gateway.phone import new_id
-from tests.notifications.crowd import Crowd, Slow
+from tests.notifications.crowd import Crowd, Slow, dies
 from tests.support.patience import until
 from whatsapp.infra import clock
 
@@ -132,9 +132,7 @@ async def _died_over_a_call(crowd: Crowd) -> tuple[str, int]:
     assert await dead.take(shard, token)
     await dead.turn()
     await until(lambda: office.rung == [user], "it is with the provider")
-    for task in dead._batches:
-        task.cancel()
-    await asyncio.gather(*dead._batches, return_exceptions=True)
+    await dies(dead)
     return user, shard
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -13,7 +12,7 @@ from notifications.shards import lease_key
 from notifications.worker import AT_ONCE, CLAIM_MS, PushWorker
 from tests.faults.rig import stays
 from tests.gateway.phone import new_id
-from tests.notifications.crowd import Crowd, Office, Slow
+from tests.notifications.crowd import Crowd, Office, Slow, dies
 from tests.support.patience import until
 from whatsapp.infra import clock
 from whatsapp.infra.limits import LIMITS
@@ -66,9 +65,7 @@ async def test_what_a_dead_worker_claimed_is_another_ones_when_the_claim_ends(
     assert await dead.take(shard, token)
     await dead.turn()
     await until(lambda: office.sent == [user], "it is being sent")
-    for task in dead._batches:
-        task.cancel()
-    await asyncio.gather(*dead._batches, return_exceptions=True)
+    await dies(dead)
     crowd.world.redis.delete(lease_key(shard))  # it ends
 
     other = Office()

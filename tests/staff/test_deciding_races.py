@@ -19,7 +19,7 @@ from tests.accounts.conftest import Person, sign_in
 from tests.staff.cases import report
 from tests.staff.conftest import Staff
 from tests.support.patience import PATIENCE
-from tests.support.waiting import until_it_waits_or_ends
+from tests.support.waiting import Beside, until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, banning
 from whatsapp.staff.models import Approval
@@ -40,22 +40,14 @@ def two(make_staff: Callable[..., Staff]) -> tuple[User, User]:
 
 def meanwhile(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
     """``first`` has happened and is not committed when ``second`` comes, which waits for it. What ``second`` returns."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(second())
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
+    thread = Beside(second)
     with transaction.atomic():
         first()
         thread.start()
         until_it_waits_or_ends(thread)
-        assert thread.is_alive(), f"it did not wait: {results}"
+        assert thread.is_alive(), f"it did not wait: {thread.answers}"
     thread.join()
-    return results[0]
+    return thread.answers[0]
 
 
 def the_one() -> Approval:

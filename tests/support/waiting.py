@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from django.db import connection
 
@@ -12,6 +14,21 @@ from tests.support.patience import PATIENCE
 # In this database: beside this test others run on the same server.
 _BLOCKED = """SELECT pg_stat_clear_snapshot(), count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"""
+
+
+class Beside(threading.Thread):
+    """``deed`` in a thread, on a connection of its own; when the thread has ended, ``answers`` has what it returned."""
+
+    def __init__(self, deed: Callable[[], Any]) -> None:
+        super().__init__()
+        self._deed = deed
+        self.answers: list[Any] = []
+
+    def run(self) -> None:
+        try:
+            self.answers.append(self._deed())
+        finally:
+            connection.close()
 
 
 def until_it_waits(thread: threading.Thread) -> None:
