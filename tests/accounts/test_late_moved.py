@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from accounts.errors import Refused
 from accounts.limits import DAY_MS, HOUR_MS
@@ -19,7 +18,7 @@ from tests.accounts.conftest import Person, assert_problem, new_number, sign_in,
 from tests.accounts.test_carried import end, moved
 from tests.accounts.test_sanctions import account_of, impose, standing
 from tests.support.patience import PATIENCE
-from tests.support.waiting import until_it_waits_or_ends
+from tests.support.waiting import Beside, until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 
@@ -204,7 +203,7 @@ def test_nobody_waits_in_a_circle_who_comes_back_at_this_moment(monkeypatch: pyt
     """The account moves back to its old number while it is sanctioned."""
     ann = left()
     impose(ann, "limit", DAY_MS)
-    held, wrong = threading.Event(), list[str]()
+    held = threading.Event()
     real = carried.bans
 
     def slowly(phone: str, *, now: int) -> bool:
@@ -212,26 +211,17 @@ def test_nobody_waits_in_a_circle_who_comes_back_at_this_moment(monkeypatch: pyt
         until_it_waits_or_ends(decision)
         return real(phone, now=now)
 
-    def run(deed: Callable[[], Any]) -> None:
-        try:
-            deed()
-        except Exception as error:
-            wrong.append(type(error).__name__)
-        finally:
-            connection.close()
-
-    def decide() -> None:
+    def decide() -> Sanction:
         assert held.wait(PATIENCE)
-        late_on(ann, "slow_down")
+        return late_on(ann, "slow_down")
 
     monkeypatch.setattr(carried, "bans", slowly)
-    decision = threading.Thread(target=run, args=(decide,))
-    coming = threading.Thread(target=run, args=(lambda: moved(ann, ann.phone, replace=False),))
+    decision, coming = Beside(decide), Beside(lambda: moved(ann, ann.phone, replace=False))
     for thread in (decision, coming):
         thread.start()
     for thread in (decision, coming):
         thread.join()
-    assert wrong == []
+        assert thread.answers, "whom PostgreSQL had to stop has none"
     assert not Sanction.objects.filter(follows=True).exists()
     assert Sanction.objects.filter(account=ann.user_id).count() == 2
     assert not CarriedSanction.objects.filter(number=carried.persons.number_hashes(ann.phone)[0]).exists()

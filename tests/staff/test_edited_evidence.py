@@ -15,15 +15,22 @@ pytestmark = pytest.mark.usefixtures("db", "valkey_server")
 
 
 def test_what_it_said_before_an_edit_is_named_so(make_staff: Callable[..., Staff]) -> None:
-    said = [("a threat", "verified"), ("good morning", "verified"), ("something else", "verified")]
+    said = [
+        ("a threat", "verified"),
+        ("good morning", "verified"),
+        ("made up", "forged"),
+        ("something else", "verified"),
+    ]
     case = report(sign_in(), said=said)
-    first, second, _ = ReportedMessage.objects.filter(report__case=case).order_by("position")
-    ReportedMessage.objects.filter(pk=second.pk).update(message_id=first.message_id)
+    first, second, forged, _ = ReportedMessage.objects.filter(report__case=case).order_by("position")
+    ReportedMessage.objects.filter(pk__in=[second.pk, forged.pk]).update(message_id=first.message_id)
     staff = make_staff("staff.moderate")
     address = f"/admin/moderation/cases/{case.pk}/"
     staff.client.post(address + "claim/")
     page = staff.page(address)
-    for words, edited in (("a threat", True), ("good morning", False), ("something else", False)):
+    for words, edited in (
+        ("a threat", True), ("good morning", False), ("made up", False), ("something else", False)
+    ):  # fmt: skip
         before = page[: page.index(words)]
         head = before[before.rindex("mod-message-head") :]
         assert ("edited later" in head) is edited, words

@@ -151,8 +151,9 @@ def _conversations(
         seen[said] = message
         conversation = where.get(copy.report_id)
         earlier, report = last.get((copy.message_id, copy.sender), (message, None))
-        earlier.edited = earlier.sent_at < copy.sent_at or report == copy.report_id
-        last[(copy.message_id, copy.sender)] = (message, copy.report_id)
+        if copy.verdict != Verdict.FORGED:  # what a reporter's client made up is no form of it
+            earlier.edited = earlier.sent_at < copy.sent_at or report == copy.report_id
+            last[(copy.message_id, copy.sender)] = (message, copy.report_id)
         found.setdefault(conversation, Conversation(conversation)).messages.append(message)
     yield from found.values()
 
