@@ -72,6 +72,7 @@ def run(
     segments = Segments(vault.ring, generation.name, generation / "wal") if vault.ring else None
     if segments:
         segments.start()
+    _empty_halves(wal, int(server.sql("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")))
     stream = Child(receiver(server, wal, data.logs / "pg_receivewal.log"))
     stream.start()
     try:
@@ -96,6 +97,14 @@ def run(
         if segments:
             segments.stop()
         kept.stop()
+
+
+def _empty_halves(wal: Path, size: int) -> None:
+    """``pg_receivewal`` fills a segment with zeros before it writes to it, and goes on with one that is empty or has its ``size``
+    alone: behind one that was killed in between it would ask for that again and again, and nothing would be kept any more."""
+    for partial in wal.glob("*.partial"):
+        if partial.stat().st_size not in (0, size):
+            os.truncate(partial, 0)
 
 
 def _look_after(vault: backup.Vault, data: DataFolder, server: PostgresServer, generation: Path) -> None:
