@@ -128,7 +128,10 @@ class Log:
         return {name for name in found if _WHOLE.fullmatch(name)}
 
     def fetch(self, name: str, target: Path) -> bool:
-        """Whether there is such a file; then ``target`` is it. Raises :class:`DevError` when it does not open."""
+        """Whether there is such a file; then ``target`` is it. Raises :class:`DevError` when it does not open.
+
+        One that was begun and has not its size yet has nothing in it: the log ends before it, and PostgreSQL would refuse it.
+        """
         path = self._wal / f"{name}{SUFFIX}"
         if self._ring and path.exists():
             with sealed.Draft(target, durable=False) as draft:
@@ -140,8 +143,9 @@ class Log:
             f"{name}.partial",
         ):  # the newest segment is still being written when the server goes
             for folder in reversed(self._plain):
-                if (folder / candidate).is_file():
-                    shutil.copyfile(folder / candidate, target)
+                path = folder / candidate
+                if path.is_file() and (candidate == name or path.stat().st_size == SIZE):
+                    shutil.copyfile(path, target)
                     return True
         return False
 

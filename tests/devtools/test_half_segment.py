@@ -1,15 +1,20 @@
-"""Whoever receives PostgreSQL's log is killed while it makes room for a segment, and goes on with it."""
+"""Whoever receives PostgreSQL's log is killed while it makes room for a segment, and goes on with it; or its machine is gone."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from devtools import archiver
+from devtools import archiver, backup, restoring
+from devtools.backup import Vault
+from devtools.errors import DevError
+from devtools.paths import DataFolder
 from devtools.processes import Child
+from devtools.segments import SIZE, Log, name_of, number_of
 from tests.devtools.backed_up import Server, _kill, reachable, until
 
 
@@ -38,7 +43,7 @@ def test_a_stream_goes_on_behind_half_a_segment(server: Server) -> None:
     server.archive.start()
     server.archive.wait_ready()
     until(server.streamed, "the stream has everything")
-    assert found.stat().st_size == 16 * 1024 * 1024
+    assert found.stat().st_size == SIZE
 
 
 def test_twin_pg_receivewal_alone_does_not(server: Server) -> None:
@@ -51,3 +56,88 @@ def test_twin_pg_receivewal_alone_does_not(server: Server) -> None:
         assert server.streamed() is False
     finally:
         alone.stop()
+
+
+@pytest.fixture(params=["sealed", "in the clear"])
+def lost(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Vault, Path]:
+    """The vault of a machine that is gone; it had 5 MB of room for the next segment by then. And that segment."""
+    folder = reachable(tmp_path)
+    keys = folder / "keys" if request.param == "sealed" else None
+    server = Server(folder / "data", folder / "vault", keys)
+    try:
+        server.sql("CREATE TABLE note (number integer)")
+        server.sql("INSERT INTO note VALUES (1)")
+        server.sql("SELECT pg_switch_wal()")
+        until(server.streamed, "the stream has everything")
+        _kill(server.archive)
+        vault = server.vault
+        generation = vault.generation(server.data)
+        newest = max(vault.log(generation).names(), key=number_of)
+        begun = vault.receiving(generation) / f"{name_of(newest[:8], number_of(newest) + 1)}.partial"
+        begun.write_bytes(bytes(5_000_000))
+    finally:
+        server.lose()
+    return vault, begun
+
+
+def restored(vault: Vault, root: Path) -> str:
+    """How many rows there are behind a restore. Raises :class:`DevError`."""
+    root.mkdir(mode=0o711)
+    data = DataFolder(root)
+    restoring.restore(vault, data)
+    server = backup.server_of(data)
+    child = server.start()
+    try:
+        return server.sql("SELECT count(*) FROM note")
+    finally:
+        child.kill()
+
+
+def test_a_restore_ends_before_a_segment_that_was_only_begun(
+    lost: tuple[Vault, Path], tmp_path: Path
+) -> None:
+    vault, _ = lost
+    assert restored(vault, tmp_path / "restored") == "1"
+
+
+def test_twin_postgresql_refuses_a_segment_that_was_only_begun(
+    lost: tuple[Vault, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault, begun = lost
+    whole = Log.fetch
+
+    def fetch(log: Log, name: str, target: Path) -> bool:
+        if whole(log, name, target):
+            return True
+        target.write_bytes(begun.read_bytes() if begun.name.startswith(name) else b"")
+        return begun.name.startswith(name)
+
+    # Whoever may not run PostgreSQL as somebody else has the same in a command.
+    monkeypatch.setattr(Log, "fetch", fetch)
+    monkeypatch.setattr(restoring, "_command", lambda vault, base, spool: f"cp {begun.parent}/%f.partial %p")
+    with pytest.raises(DevError):
+        restored(vault, tmp_path / "restored")
+
+
+def test_a_command_in_the_clear_takes_the_newest_when_it_has_its_size(tmp_path: Path) -> None:
+    """As PostgreSQL runs it for who is not root."""
+    wal = tmp_path / "vault's" / "g" / "wal"
+    wal.mkdir(parents=True)
+    vault = Vault(wal.parent.parent)
+    command = restoring._command(vault, backup.Base(wal.parent / "base" / "first", 0.0), tmp_path / "spool")
+    target = tmp_path / "RECOVERYXLOG"
+
+    def asked(name: str) -> int:
+        text = command.replace("%f", name).replace("%p", str(target)).replace("%%", "%")
+        return subprocess.run(["sh", "-c", text], check=False, capture_output=True).returncode
+
+    name = "000000010000000000000001"
+    assert asked(name) == 1
+    (wal / f"{name}.partial").write_bytes(bytes(SIZE - 1))
+    assert asked(name) == 1
+    assert not target.exists()
+    (wal / f"{name}.partial").write_bytes(bytes(SIZE))
+    assert asked(name) == 0
+    assert target.stat().st_size == SIZE
+    (wal / f"{name}.partial").rename(wal / name)
+    assert asked(name) == 0

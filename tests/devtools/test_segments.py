@@ -14,7 +14,7 @@ from devtools import sealed, segments
 from devtools.errors import DevError
 from devtools.keyring import Keyring
 from devtools.paths import REPO
-from devtools.segments import GIVE_UP, Log, Segments, name_of, number_of
+from devtools.segments import GIVE_UP, SIZE, Log, Segments, name_of, number_of
 
 NAMES = [name_of("00000001", number) for number in range(254, 258)]
 
@@ -30,7 +30,7 @@ class Received:
         self.wal.mkdir(parents=True)
         self.receiving = self.ring.receiving("g")
         self.receiving.mkdir(parents=True)
-        self.content = {name: os.urandom(100_000) for name in NAMES}
+        self.content = {name: os.urandom(100_000) for name in NAMES[:3]} | {NAMES[3]: os.urandom(SIZE)}
         for name in NAMES[:3]:
             (self.receiving / name).write_bytes(self.content[name])
         (self.receiving / f"{NAMES[3]}.partial").write_bytes(self.content[NAMES[3]])

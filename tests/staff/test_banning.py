@@ -139,6 +139,7 @@ def test_a_ban_for_good_of_a_case_is_undone_by_two(two: tuple[Staff, Staff]) -> 
     page = f"/admin/moderation/cases/{case.pk}"
     press(one, f"{page}/claim/")
     press(one, f"{page}/decide/", action="permanent", reason="fraud", note="the third account")
+    other.page(f"{page}/")
     press(other, f"{page}/second/", verdict="approve", note="I see the same")
     assert is_banned(ann)
     assert "Reopen and lift" in one.page(f"{page}/")

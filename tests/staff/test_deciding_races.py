@@ -21,9 +21,9 @@ from tests.staff.conftest import Staff
 from tests.support.patience import PATIENCE
 from tests.support.waiting import Beside, until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms
-from whatsapp.staff import approvals, banning
+from whatsapp.staff import approvals, audit, banning
 from whatsapp.staff.models import Approval
-from whatsapp.staff.moderation import decisions
+from whatsapp.staff.moderation import access, decisions
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey_server")]
 
@@ -185,6 +185,7 @@ def test_who_asks_for_what_is_being_approved_does_not_wait_in_a_circle(
     case = report(sign_in())
     cases.claim(case, one.get_username())
     decisions.decide(case, one, "permanent", "spam", REASON)
+    audit.record(by=other, on=case, message="Looked at the evidence", action=access.LOOKED)
     approvals.decide(the_one(), other, True, REASON)
     assert not decisions.undo(case, one, REASON)
     kind, ready, said = approvals._kinds[decisions.UNDO], threading.Event(), list[Exception]()

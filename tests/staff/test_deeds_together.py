@@ -25,7 +25,7 @@ from tests.staff.conftest import Staff
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import approvals, audit, banning, chain
 from whatsapp.staff.models import Approval, AuditRecord
-from whatsapp.staff.moderation import decisions
+from whatsapp.staff.moderation import access, decisions
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey_server")]
 
@@ -91,6 +91,10 @@ class Desk:
         if approval.asked_by_id == by.pk and chance.random() < 0.5:
             approvals.withdraw(approval, by, REASON)
         else:
+            if approval.kind == decisions.BAN:
+                audit.append(
+                    by=by, on=Case.objects.get(pk=approval.subject), message="", action=access.LOOKED
+                )
             approvals.decide(approval, by, chance.random() < 0.7, REASON)
 
     # by hand

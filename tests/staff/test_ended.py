@@ -57,6 +57,7 @@ def test_a_ban_for_good_by_two_and_its_end(make_staff: Make) -> None:
     again = sign_in(ann.phone)
     decide(one, case, "permanent", note="sells what is forbidden")
     assert again.api.get("/me").status_code == 200
+    other.page(address(case))
     press(other, case, "second", verdict="approve", note="seen, too")
     assert Account.objects.get(pk=again.user_id).banned_until == FOREVER
     press(one, case, "undo", note="it was somebody else")

@@ -66,6 +66,7 @@ def test_no_deed_fails_for_what_is_in_its_form(make_staff: Callable[..., Staff],
     press(one, case, "decide", action="permanent", reason="fraud", note=f"three times {bad}")
     assert Case.objects.get(pk=case.pk).state == Case.State.WAITING
     press(other, case, "second", verdict=bad, note=f"three times {bad}")
+    other.page(f"/admin/moderation/cases/{case.pk}/")
     press(other, case, "second", verdict="approve", note=f"three times {bad}")
     assert Case.objects.get(pk=case.pk).outcome == Case.Outcome.PERMANENT
     press(one, case, "undo", note=f"three times {bad}")

@@ -142,6 +142,31 @@ def test_a_ban_for_good_takes_a_second_person(make_staff: Make) -> None:
     assert account_of(accused).is_banned(now_ms() + 3_650 * DAY)
 
 
+@pytest.mark.parametrize("category", ["fraud", "violence"])
+def test_who_agrees_to_a_ban_has_looked_at_the_evidence_since_it_was_asked_for(
+    make_staff: Make, category: str
+) -> None:
+    """Evidence of what is grave is hidden at first: opening the page is not to look at it."""
+    case = report(sign_in(), category)
+    ann, ben = make_staff(MODERATE), make_staff(MODERATE, APPROVE)
+    press(ben, case, "claim")
+    ben.page(address(case) + "?show")
+    press(ben, case, "release")
+    decide(ann, case, "permanent", category, "the third account")
+    asked = f"/admin/approvals/{Approval.objects.get(subject=str(case.pk)).pk}/"
+    assert 'name="approve"' not in ben.page(asked)
+    ben.client.post(asked, {"approve": "", "reason": "I trust her"})
+    press(ben, case, "second", verdict="approve", note="I trust her")
+    assert case.state == Case.State.WAITING
+    page = ben.page(address(case))
+    assert ('value="approve"' in page) is (category == "fraud")
+    assert 'value="approve"' in ben.page(address(case) + "?show")
+    assert 'name="approve"' in ben.page(asked)
+    ben.client.post(asked, {"approve": "", "reason": "I see the same"})
+    case.refresh_from_db()
+    assert case.outcome == Case.Outcome.PERMANENT
+
+
 @pytest.mark.parametrize("verdict", ["reject", "withdraw", "expire"])
 def test_what_is_not_approved_is_in_the_queue_again(make_staff: Make, verdict: str) -> None:
     accused = sign_in()

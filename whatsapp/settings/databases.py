@@ -17,6 +17,10 @@ DATABASE_ROUTERS = ["whatsapp.infra.replica.Router"]
 #: A standby that answers reads which decide nothing (docs/postgresql.md); none if empty.
 REPLICA_URL = os.environ.get("REPLICA_URL", "")
 
+#: For so long a process that hangs in a transaction, or whose machine is gone without a word, keeps rows from others (ms).
+#: Longer than any transaction here waits for something else than PostgreSQL: a bucket that copies an object has two minutes.
+IDLE_MS = 180_000
+
 if os.environ.get("DATABASE_POOLER", "") not in ("", "transaction"):
     raise ImproperlyConfigured("DATABASE_POOLER must be empty or 'transaction'.")
 
@@ -59,6 +63,8 @@ def database(
     }
     if reads:
         options.setdefault("options", "-c default_transaction_read_only=on -c statement_timeout=5000")
+    elif not behind_pooler():
+        options.setdefault("options", f"-c idle_in_transaction_session_timeout={IDLE_MS}")
     options.setdefault("connect_timeout", 5)
     options = {**KEEPALIVE, **options}
     if pool:

@@ -51,7 +51,8 @@ class Kind:
     """``handler(approval, by)``: carry it out; ``by`` is who approves. ``permission``: of who decides. ``asks``: of who asks, ''
     where nobody does so by it. ``title``: what is asked, for people. ``about(approvals)``: whom and what they are about, of many
     at once, for the list. ``details(approval)``: more rows of (name, text), for the page of one. ``refused(approval)``: called,
-    in the same transaction, when it was rejected, withdrawn, or expired."""
+    in the same transaction, when it was rejected, withdrawn, or expired. ``unseen(approval, by)``: what ``by`` has to look at
+    before they approve it, in words; '' when they have."""
 
     name: str
     handler: Callable[[Approval, User], None]
@@ -61,6 +62,7 @@ class Kind:
     about: About
     details: Callable[[Approval], list[tuple[str, str]]]
     refused: Callable[[Approval], None]
+    unseen: Callable[[Approval, User], str]
 
 
 _kinds: Final[dict[str, Kind]] = {}
@@ -76,9 +78,10 @@ def register(
     about: About = lambda approvals: {},
     details: Callable[[Approval], list[tuple[str, str]]] = lambda approval: [],
     refused: Callable[[Approval], None] = lambda approval: None,
+    unseen: Callable[[Approval, User], str] = lambda approval, by: "",
 ) -> None:
     """See :class:`Kind`. Raises ``ValueError`` when the kind is taken by another handler."""
-    made = Kind(kind, handler, permission, asks, title or kind, about, details, refused)
+    made = Kind(kind, handler, permission, asks, title or kind, about, details, refused, unseen)
     if _kinds.setdefault(kind, made).handler is not handler:
         raise ValueError(f"there is a kind of approval {kind!r} already")
 
@@ -147,8 +150,8 @@ def ask(
 def decide(approval: Approval, by: User, approve: bool, reason: str) -> Approval:
     """Approve and carry out, or reject. Returns the row as it is now.
 
-    Raises :class:`Refusal`: decided or expired meanwhile, asked by the very person, without permission, of an unknown kind, or
-    the handler refuses.
+    Raises :class:`Refusal`: decided or expired meanwhile, asked by the very person, without permission, of an unknown kind,
+    approved by who has not looked at what it is about, or the handler refuses.
     """
     now = now_ms()
     with transaction.atomic():
@@ -168,6 +171,8 @@ def decide(approval: Approval, by: User, approve: bool, reason: str) -> Approval
             deciding.is_active and deciding.is_staff and deciding.has_perm(kind.permission)
         ):
             raise Refusal("Your account may not decide this.")
+        if approve and (unseen := kind.unseen(found, by)):
+            raise Refusal(unseen)
         _end(found, State.APPROVED if approve else State.REJECTED, by=by, reason=reason, now=now)
         if approve:
             kind.handler(found, by)

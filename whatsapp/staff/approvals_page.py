@@ -93,6 +93,7 @@ def one(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
         return redirect("admin:approvals")
     kind = approvals.kind_of(approval)
     context = {
+        "unseen": kind.unseen(approval, user) if kind and row["may_decide"] else "",
         **admin.site.each_context(request),
         "title": kind.title if kind else approval.kind,
         "row": row,

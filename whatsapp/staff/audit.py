@@ -62,6 +62,12 @@ def append(*, by: User | None, on: Model, message: str, action: str) -> None:
     made.save(force_insert=True)
 
 
+def has_done(by: User, on: Model, action: str, since: int) -> bool:
+    """Whether one of the staff did this, since then (ms)."""
+    mine = AuditRecord.objects.filter(object_id=str(on.pk), object_type=on._meta.label_lower, by_id=by.pk)
+    return mine.filter(action=action, at__gte=since).exists()
+
+
 def details_of(salt: bytes, object_id: str, message: str) -> bytes:
     """What stands for the object and the message in the chain. Salted: who has it cannot try ids."""
     return hashlib.sha256(salt + json.dumps([object_id, message]).encode()).digest()

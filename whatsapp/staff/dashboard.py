@@ -1,4 +1,5 @@
-"""The first page: how much there is, how busy it is, what is in trouble. Cheap whatever the size of the tables."""
+"""The first page: what waits for who reads it, how much there is, how busy it is, what is in trouble. Cheap whatever the size of
+the tables."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from delivery.store import chosen
 from delivery.store.interface import Unavailable
 from whatsapp.staff import counting, elsewhere, gateways, health, job_state
 from whatsapp.staff.counting import EXACT, Number
+from whatsapp.staff.moderation import waiting
 from whatsapp.staff.times import NONE
 
 _TABLES = ("accounts_account", "delivery_device", "delivery_head", "delivery_event")
@@ -41,7 +43,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
     if user.has_perm("admin.view_logentry"):
         log = list(LogEntry.objects.select_related("user", "content_type").order_by("-pk")[:8])
     return {
-        "cards": _cards(user, reports),
+        "rows": [row for row in (waiting.cards(user), _cards(user, reports)) if row],
         "gateways": reports,
         "servers": servers,
         "queues": health.queues(),

@@ -17,6 +17,8 @@ APPROVE: Final = "staff.approve_ban"
 VIEW: Final = "staff.view_moderation"
 #: Each of these opens the queue and the page of a case; its evidence is another matter (:func:`may_see_evidence`).
 ANY: Final = (MODERATE, APPROVE, VIEW)
+#: In the audit log, whenever evidence is shown.
+LOOKED: Final = "case.looked"
 #: Who may see evidence at all, and so has settings of how, and breaks. Who only looks at cases changes nothing here.
 REVIEWERS: Final = (MODERATE, APPROVE)
 

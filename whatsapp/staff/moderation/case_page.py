@@ -36,7 +36,7 @@ def page(request: HttpRequest, case_id: uuid.UUID) -> HttpResponse:
     reviewer = wellbeing.settings_of(user)
     shown = None
     if may_see and not hidden:
-        audit.record(by=user, on=case, message="Looked at the evidence", action="case.looked")
+        audit.record(by=user, on=case, message="Looked at the evidence", action=access.LOOKED)
         reviewer = wellbeing.saw(user, case.pk, grave=grave, now=now)
         before = uuid_of(request.GET.get("before", "")[:40])
         shown = evidence.of(case, accused.pk if accused else None, before=before)
@@ -81,7 +81,8 @@ def _choices(user: User, case: Case, head: dict[str, Any], accused: Any, approva
             }
             for action in actions
         ],
-        "may_approve": approval is not None and not asked_by_me and user.has_perm(access.APPROVE),
+        "may_decide": approval is not None and not asked_by_me and user.has_perm(access.APPROVE),
+        "unseen": decisions.unseen(approval, user) if approval is not None else "",
         "asked_by_me": asked_by_me,
         "may_undo": case.state == Case.State.CLOSED and user.has_perm(access.MODERATE),
         "undoing": decisions.undo_asked(case) if case.state == Case.State.CLOSED else None,

@@ -223,6 +223,7 @@ def register() -> None:
         title="Ban for good",
         about=_about,
         refused=_refused,
+        unseen=unseen,
     )
     approvals.register(
         UNDO,
@@ -233,6 +234,14 @@ def register() -> None:
         about=_about,
         details=_undo_details,
     )
+
+
+def unseen(approval: Approval, by: User) -> str:
+    """Who agrees to a ban has looked at its evidence since it was asked for: what has to be done, or ''."""
+    case = Case.objects.filter(pk=approval.subject).first()
+    if case is None or audit.has_done(by, case, access.LOOKED, approval.asked_at):
+        return ""
+    return "Look at the evidence on the page of the case before you approve this."
 
 
 def _approved(approval: Approval, by: User) -> None:

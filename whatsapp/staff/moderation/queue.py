@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django.db.models import QuerySet
 
@@ -152,10 +152,16 @@ def _later(rows: QuerySet[Case], at: Place) -> QuerySet[Case]:
 def counts(me: str, now: int | None = None) -> dict[str, str]:
     """How many are in each list but that of closed ones; "999+" above :data:`COUNTED`."""
     moment = now_ms() if now is None else now
-    found = {}
-    for name in LISTS:
-        if name != "closed":
-            rows = _listed(Wanted(name=name, me=me), moment).order_by(*LISTS[name])
-            number = rows.values("pk")[: COUNTED + 1].count()
-            found[name] = f"{number:,}" if number <= COUNTED else f"{COUNTED}+"
-    return found
+    return {name: count(name, me, moment) for name in LISTS if name != "closed"}
+
+
+def count(name: str, me: str = "", now: int | None = None) -> str:
+    """How many are in one of them."""
+    rows = _listed(Wanted(name=name, me=me), now_ms() if now is None else now).order_by(*LISTS[name])
+    return bounded(rows)
+
+
+def bounded(rows: QuerySet[Any]) -> str:
+    """How many rows, for people: "12", "999+"."""
+    number = rows.values("pk")[: COUNTED + 1].count()
+    return f"{number:,}" if number <= COUNTED else f"{COUNTED}+"

@@ -1,0 +1,115 @@
+"""A process that hangs in the midst of what a moderator decides keeps the case from others for a while, not for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+
+from accounts.models import Case
+from accounts.services import cases
+from devtools.paths import REPO
+from tests.accounts.conftest import sign_in
+from tests.staff.cases import report
+from tests.staff.conftest import Staff
+from tests.support.patience import LONG
+from tests.support.waiting import until_it_waits_or_ends
+from whatsapp.settings.databases import database
+from whatsapp.staff.models import AuditRecord
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey_server")]
+
+_HALF = """
+from django.contrib.auth.models import User
+from django.db import transaction
+from accounts.models import Case
+from accounts.services import cases
+from whatsapp.staff import audit
+user, case = User.objects.get(username={name!r}), Case.objects.get()
+with transaction.atomic():
+    audit.record(by=user, on=cases.claim(case, user.username), message="Claimed", action="case.claimed")
+    print("half", flush=True)
+    import time; time.sleep(1000)
+"""
+
+
+@contextmanager
+def hanging(postgres: Any, staff: Staff, idle_ms: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that has claimed the case, has not committed, and is frozen."""
+    url = postgres.url(connection.settings_dict["NAME"])
+    options = quote(f"-c idle_in_transaction_session_timeout={idle_ms}")
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", _HALF.format(name=staff.user.username)],
+        env={**os.environ, "DATABASE_URL": f"{url}?options={options}"},
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        process.send_signal(signal.SIGSTOP)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def claiming(case: Case, staff: Staff, done: list[str]) -> threading.Thread:
+    def run() -> None:
+        try:
+            done.append(cases.claim(case, staff.user.username).claimed_by)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    until_it_waits_or_ends(thread)
+    return thread
+
+
+def test_another_gets_the_case_of_a_process_that_hangs(
+    make_staff: Callable[..., Staff], postgres_server: Any
+) -> None:
+    one, other = make_staff(role="moderator", signed_in=False), make_staff(role="moderator", signed_in=False)
+    case, done = report(sign_in()), list[str]()
+    with hanging(postgres_server, one, 1_000):
+        thread = claiming(case, other, done)
+        thread.join(LONG)
+        assert done == [other.user.username]
+    assert not AuditRecord.objects.filter(by=one.user.username, action="case.claimed").exists()
+
+
+def test_twin_without_an_end_it_is_waited_for_until_the_process_dies(
+    make_staff: Callable[..., Staff], postgres_server: Any
+) -> None:
+    one, other = make_staff(role="moderator", signed_in=False), make_staff(role="moderator", signed_in=False)
+    case, done = report(sign_in()), list[str]()
+    with hanging(postgres_server, one, 0) as process:
+        thread = claiming(case, other, done)
+        thread.join(3)
+        assert done == []
+        process.kill()
+        thread.join(LONG)
+        assert done == [other.user.username]
+
+
+def test_every_process_has_such_an_end() -> None:
+    """Longer than anything that waits for another server within a transaction."""
+    from django.conf import settings
+
+    options = database("postgresql://db/chat", pool=True)["OPTIONS"]["options"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'")
+        (ms,) = cursor.fetchone()
+    assert f"idle_in_transaction_session_timeout={ms}" in options
+    assert settings.S3_FINISH_TIMEOUT_MS + 2 * settings.S3_TIMEOUT_MS < int(ms) <= 300_000
