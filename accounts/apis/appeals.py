@@ -25,6 +25,12 @@ _WHAT: Final = {
     Sanction.Kind.SUSPENSION: "This account is suspended",
     Sanction.Kind.PERMANENT: "This account is banned",
 }
+_WHAT_WAS: Final = {
+    Sanction.Kind.SLOW_DOWN: "This account could send fewer messages a minute",
+    Sanction.Kind.LIMIT: "This account could not begin new conversations",
+    Sanction.Kind.SUSPENSION: "This account was suspended",
+    Sanction.Kind.PERMANENT: "This account was banned",
+}
 #: Codes of reasons, in words for who is sanctioned: triggers, categories of reports, and what staff do by hand.
 _WHY: Final = {
     "messages": "Very many messages within an hour",
@@ -79,7 +85,7 @@ def _shown(sanction: Sanction) -> dict[str, Any]:
     in_force = sanction.in_force(now_ms())
     return {
         "why": _WHY.get(sanction.reason, "Use against the rules"),
-        "what": _WHAT[Sanction.Kind(sanction.kind)],
+        "what": (_WHAT if in_force else _WHAT_WAS)[Sanction.Kind(sanction.kind)],
         "since": _day(sanction.imposed_at),
         "until": _day(sanction.until),
         "automatic": sanction.imposed_by == sanctions.AUTOMATIC,

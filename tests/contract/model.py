@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -424,3 +424,13 @@ class Model:
                     if any(acked < seq <= floor for seq in talk.owed(user)):
                         self.acked[key] = self.expired[key] = floor
         return gone
+
+    def expired_in_steps(self, user: str, device: str, found: Mapping[str, Position]) -> None:
+        """Take over where a store that let events expire in steps left a device, if that is as good: whose user is owed nothing
+        of the last steps stays at the floor of an earlier one."""
+        for conversation, expected in self.positions(user, device).items():
+            talk, seen = self.talks[conversation], found[conversation]
+            at_once = expected.expired == expected.acked == talk.floor
+            earlier = seen.expired == seen.acked < talk.floor
+            if at_once and earlier and not any(seen.acked < seq <= talk.floor for seq in talk.owed(user)):
+                self.acked[device, conversation] = self.expired[device, conversation] = seen.acked

@@ -257,6 +257,10 @@ class StoreMachine(RuleBasedStateMachine):
             gone += step
         assert gone == self.model.expire(self.now - KEEP)
         self.run(self.harness.outlive(self.now - KEEP))
+        for u in USERS:
+            for device in self.devices[u]:
+                found = self.run(self.store.positions(self.users[u], device, self.talks))
+                self.model.expired_in_steps(self.users[u], device, found)
 
     @rule()
     def trim(self) -> None:

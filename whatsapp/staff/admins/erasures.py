@@ -17,7 +17,7 @@ from unfold.decorators import action, display
 from accounts import stores, tasks
 from accounts.limits import DAY_MS
 from accounts.models import Erasure
-from accounts.services import erasure
+from accounts.services import erasure, holds
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff import audit
 from whatsapp.staff.admins.base import ReadOnlyAdmin
@@ -66,6 +66,10 @@ def waiting_stores(row: Erasure) -> list[str]:
     return [store.name for store in stores.all_stores() if store.name not in row.stores]
 
 
+def _hold(row: Erasure) -> SafeString:
+    return link("accounts_legalhold_changelist", text="a legal hold", query=str(row.user))
+
+
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
     list_display = ("number", "user_shown", "state_shown", "step", "age", "waits_for", "tries")
@@ -80,13 +84,13 @@ class ErasureAdmin(ReadOnlyAdmin):
     )
     actions_detail = ("again",)
     fieldsets = (
-        (None, {"fields": (("number", "state_shown"), "user_shown", ("asked", "erases"), ("due", "age"), "waits_for")}),
+        (None, {"fields": (("number", "state_shown"), "user_shown", ("asked", "erases"), ("due", "age"), "waits_for_all")}),
         ("Stores", {"fields": ("stores_shown",)}),
         ("Tries", {"fields": (("tries", "next_look"), "found", "finished")}),
     )  # fmt: skip
     readonly_fields = (
-        "number", "state_shown", "user_shown", "asked", "erases", "due", "age", "waits_for", "stores_shown", "tries", "next_look",
-        "found", "finished",
+        "number", "state_shown", "user_shown", "asked", "erases", "due", "age", "waits_for_all", "stores_shown", "tries",
+        "next_look", "found", "finished",
     )  # fmt: skip
 
     def get_search_results(
@@ -144,10 +148,17 @@ class ErasureAdmin(ReadOnlyAdmin):
         if row.state == State.SOFT:
             return format_html("what was sent and is still on its way: {}", when(row.erase_at))
         if row.state == State.HELD:
-            return link("accounts_legalhold_changelist", text="a legal hold", query=str(row.user))
+            return _hold(row)
         if row.state == State.VERIFYING:
             return "a search of every store, with others"
         return ", ".join(waiting_stores(row)) or NONE if row.state == State.ERASING else NONE
+
+    @display(description="Waits for")
+    def waits_for_all(self, row: Erasure) -> SafeString | str:
+        """What comes behind it as well: a question for one row, not for a list."""
+        if row.state == State.SOFT and holds.is_held(row.user):
+            return format_html("{}, and then for {}", self.waits_for(row), _hold(row))
+        return self.waits_for(row)
 
     @display(description="Tries that failed")
     def tries(self, row: Erasure) -> str:
