@@ -15,7 +15,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.csrf import csrf_failure as django_csrf_failure
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from rest_framework import exceptions, views
 from rest_framework.response import Response
 
@@ -137,8 +137,10 @@ def describe(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
         case exceptions.APIException() if error.status_code < 500:
             body, status, headers = document(Code.BAD_REQUEST, str(error.detail), status=error.status_code)
             return body, status, headers
-        case InternalError() if isinstance(error.__cause__, ReadOnlySqlTransaction):
-            # It was the primary, or is not yet.
+        case InternalError() if isinstance(
+            error.__cause__, ReadOnlySqlTransaction | IdleInTransactionSessionTimeout
+        ):
+            # It was the primary, or is not yet; or this process hung for so long that its transaction was ended.
             return describe(OperationalError())
         case OperationalError() | InterfaceError() | Unavailable():
             log.warning("unavailable: %s", type(error).__name__)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from devtools import external
 from whatsapp.infra.postgres import open_pool, parameters
-from whatsapp.settings.databases import database
+from whatsapp.settings.databases import IDLE_MS, database
 
 SEVERAL = "postgresql://chat:p%40ss@db1:5432,db2:5433/chat"
 
@@ -44,6 +46,16 @@ def test_requests_that_wait_for_a_new_primary_get_a_fresh_attempt_in_time() -> N
     """The pool's attempts come at doubled pauses until it gives up; only then does the next request begin a new one."""
     pool = database(SEVERAL, pool=True)["OPTIONS"]["pool"]
     assert pool["reconnect_timeout"] < pool["timeout"]
+
+
+def test_own_options_leave_the_end_of_what_hangs_and_have_the_last_word() -> None:
+    ends = "-c idle_in_transaction_session_timeout="
+
+    def told(own: str) -> str:
+        return str(database(f"postgresql://db/chat?options={quote(own)}", pool=True)["OPTIONS"]["options"])
+
+    assert told("-c search_path=chat") == f"{ends}{IDLE_MS} -c search_path=chat"
+    assert told(f"{ends}7") == f"{ends}{IDLE_MS} {ends}7"
 
 
 def test_behind_a_pooler_nothing_is_kept_in_a_session(monkeypatch: pytest.MonkeyPatch) -> None:

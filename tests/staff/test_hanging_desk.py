@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from accounts.models import Case
+from accounts.rest import problems
 from accounts.services import cases
 from devtools.paths import REPO
 from tests.accounts.conftest import sign_in
@@ -113,3 +116,32 @@ def test_every_process_has_such_an_end() -> None:
         (ms,) = cursor.fetchone()
     assert f"idle_in_transaction_session_timeout={ms}" in options
     assert settings.S3_FINISH_TIMEOUT_MS + 2 * settings.S3_TIMEOUT_MS < int(ms) <= 300_000
+
+
+@pytest.mark.parametrize("at", ["the next statement", "the commit"])
+def test_whose_transaction_was_ended_is_told_to_try_again(postgres_server: Any, at: str) -> None:
+    """And has another connection then."""
+
+    def ended(pid: int) -> bool:
+        with psycopg.connect(postgres_server.url(connection.settings_dict["NAME"])) as beside:
+            return beside.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone() is None
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = 100")
+    with pytest.raises(DatabaseError) as raised, transaction.atomic():
+        pid = asked("SELECT pg_backend_pid()")
+        deadline = time.monotonic() + LONG
+        while not ended(pid):
+            assert time.monotonic() < deadline, "the server does not end it"
+            time.sleep(0.05)
+        if at == "the next statement":
+            asked("SELECT 1")
+    body, status, _ = problems.describe(raised.value)
+    assert (status, body["code"], body["retryable"]) == (503, "unavailable", True)
+    assert asked("SELECT pg_backend_pid()") != pid
+
+
+def asked(sql: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]

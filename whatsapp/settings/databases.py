@@ -64,7 +64,9 @@ def database(
     if reads:
         options.setdefault("options", "-c default_transaction_read_only=on -c statement_timeout=5000")
     elif not behind_pooler():
-        options.setdefault("options", f"-c idle_in_transaction_session_timeout={IDLE_MS}")
+        # What the URL says comes behind it, and so has the last word.
+        own = f" {options['options']}" if options.get("options") else ""
+        options["options"] = f"-c idle_in_transaction_session_timeout={IDLE_MS}{own}"
     options.setdefault("connect_timeout", 5)
     options = {**KEEPALIVE, **options}
     if pool:
