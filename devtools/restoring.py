@@ -19,7 +19,7 @@ from devtools.keyring import stamp
 from devtools.paths import REPO, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child
-from devtools.segments import SIZE, SUFFIX, UNOPENED
+from devtools.segments import SUFFIX, UNOPENED
 
 #: Of files that cannot be opened so many are named.
 SHOWN = 5
@@ -157,10 +157,10 @@ def _command(vault: Vault, base: Base, spool: Path) -> str:
     """How PostgreSQL gets a segment."""
     wal = base.generation / "wal"
     if vault.ring is None:
-        # The newest segment is still being written when the server goes; before it has its size there is nothing in it.
+        # The newest segment is still being written when the server goes. One that was only begun is zeros, and is none.
         newest = f"{_quoted(wal)}/%f.partial"
-        begun = f"test -e {newest} && test $(wc -c < {newest}) -eq {SIZE}"
-        return f"cp {_quoted(wal)}/%f %p 2>/dev/null || {{ {begun} && cp {newest} %p; }}"
+        written = f"test -e {newest} && ! cmp -s -n $(wc -c < {newest}) {newest} /dev/zero"
+        return f"cp {_quoted(wal)}/%f %p 2>/dev/null || {{ {written} && cp {newest} %p; }}"
     spool.mkdir(mode=0o700)
     # Python is started for what is there; most of what PostgreSQL asks for is not.
     there = [f"{_quoted(wal)}/%f{SUFFIX}"]

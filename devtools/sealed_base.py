@@ -47,6 +47,7 @@ def unpack(path: Path, target: Path, keys: sealed.Keys, name: str) -> None:
         opened = Opened(source, key, name, path)
         try:
             with tarfile.open(fileobj=opened, mode="r|", bufsize=_BUFFER, copybufsize=_BUFFER) as tar:  # type: ignore[call-overload]
+                tar.extraction_filter = _as_it_is
                 for entry in tar:
                     # Not with extractall: it knows no filter before Python 3.11.4, and Debian 12 has 3.11.2.
                     tar.extract(_placed(entry, target, path), target)
@@ -54,6 +55,12 @@ def unpack(path: Path, target: Path, keys: sealed.Keys, name: str) -> None:
             raise DevError(f"{path} is not whole: {error}") from None
         while opened.read(_BUFFER):  # up to the end: only there it is seen that nothing is missing
             pass
+
+
+def _as_it_is(entry: tarfile.TarInfo, target: str) -> tarfile.TarInfo:
+    """Newer Pythons have a filter of their own; what they are given has passed :func:`_placed`."""
+    del target
+    return entry
 
 
 def _placed(entry: tarfile.TarInfo, target: Path, path: Path) -> tarfile.TarInfo:

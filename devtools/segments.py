@@ -130,7 +130,8 @@ class Log:
     def fetch(self, name: str, target: Path) -> bool:
         """Whether there is such a file; then ``target`` is it. Raises :class:`DevError` when it does not open.
 
-        One that was begun and has not its size yet has nothing in it: the log ends before it, and PostgreSQL would refuse it.
+        One that was begun, zeros alone and not its size yet, is none: the log ends before it, and PostgreSQL would refuse it. It
+        gets, and refuses, one that something else has cut.
         """
         path = self._wal / f"{name}{SUFFIX}"
         if self._ring and path.exists():
@@ -144,7 +145,7 @@ class Log:
         ):  # the newest segment is still being written when the server goes
             for folder in reversed(self._plain):
                 path = folder / candidate
-                if path.is_file() and (candidate == name or path.stat().st_size == SIZE):
+                if path.is_file() and (candidate == name or not _is_only_begun(path)):
                     shutil.copyfile(path, target)
                     return True
         return False
@@ -167,6 +168,10 @@ class Log:
             if number not in numbers:
                 return name_of(first[:8], number)
         return ""
+
+
+def _is_only_begun(path: Path) -> bool:
+    return path.stat().st_size != SIZE and not any(path.read_bytes())
 
 
 def number_of(segment: str) -> int:

@@ -90,6 +90,7 @@ def _shown(sanction: Sanction) -> dict[str, Any]:
         "until": _day(sanction.until),
         "automatic": sanction.imposed_by == sanctions.AUTOMATIC,
         "in_force": in_force,
+        "banned": sanction.account.is_banned(now_ms()),
         "lifted": sanction.lifted_at is not None,
         "appeal": sanction.appeal,
         "may_ask": in_force and sanction.appeal == Sanction.Appeal.NONE,

@@ -97,8 +97,13 @@ def test_what_is_over_cannot_be_appealed_against(clock: Callable[[int], None]) -
     impose(ann)
     path = address(ann)
     clock(DAY_MS)
-    assert "This is over" in get(path).content.decode()
+    assert "This is over: you can sign in again" in get(path).content.decode()
     assert send(path, "too late").status_code == 410
+    impose(ann, "permanent", None)  # something else is not over
+    text = get(path).content.decode()
+    assert "This account was suspended" in text
+    assert "This is over." in text
+    assert "sign in again" not in text
 
 
 def test_an_address_is_of_one_sanction_and_cannot_be_made_up() -> None:

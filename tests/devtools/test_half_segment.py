@@ -119,7 +119,7 @@ def test_twin_postgresql_refuses_a_segment_that_was_only_begun(
         restored(vault, tmp_path / "restored")
 
 
-def test_a_command_in_the_clear_takes_the_newest_when_it_has_its_size(tmp_path: Path) -> None:
+def test_a_command_in_the_clear_takes_the_newest_when_something_is_in_it(tmp_path: Path) -> None:
     """As PostgreSQL runs it for who is not root."""
     wal = tmp_path / "vault's" / "g" / "wal"
     wal.mkdir(parents=True)
@@ -133,11 +133,18 @@ def test_a_command_in_the_clear_takes_the_newest_when_it_has_its_size(tmp_path: 
 
     name = "000000010000000000000001"
     assert asked(name) == 1
-    (wal / f"{name}.partial").write_bytes(bytes(SIZE - 1))
-    assert asked(name) == 1
-    assert not target.exists()
-    (wal / f"{name}.partial").write_bytes(bytes(SIZE))
-    assert asked(name) == 0
-    assert target.stat().st_size == SIZE
+    for begun in (0, SIZE - 1):
+        (wal / f"{name}.partial").write_bytes(bytes(begun))
+        assert asked(name) == 1
+        assert not target.exists()
+        assert not vault.log(wal.parent).fetch(name, target)
+    for written in (
+        b"\1" + bytes(SIZE - 1),
+        b"\1" + bytes(1_000),
+    ):  # PostgreSQL says what it thinks of one that was cut
+        (wal / f"{name}.partial").write_bytes(written)
+        assert asked(name) == 0
+        assert target.read_bytes() == written
+        assert vault.log(wal.parent).fetch(name, target)
     (wal / f"{name}.partial").rename(wal / name)
     assert asked(name) == 0

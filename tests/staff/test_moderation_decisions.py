@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from accounts.services import sanctions
 from groups.models import Membership
 from groups.services.groups import create_group
 from media.models import BlockedContent, State
-from tests.accounts.conftest import sign_in
+from tests.accounts.conftest import clock, sign_in  # noqa: F401 - a fixture
 from tests.staff.cases import WORDS, report
 from tests.staff.moderating import (
     APPROVE,
@@ -144,7 +145,9 @@ def test_a_ban_for_good_takes_a_second_person(make_staff: Make) -> None:
 
 @pytest.mark.parametrize("category", ["fraud", "violence"])
 def test_who_agrees_to_a_ban_has_looked_at_the_evidence_since_it_was_asked_for(
-    make_staff: Make, category: str
+    make_staff: Make,
+    clock: Callable[[int], None],  # noqa: F811
+    category: str,
 ) -> None:
     """Evidence of what is grave is hidden at first: opening the page is not to look at it."""
     case = report(sign_in(), category)
@@ -155,6 +158,7 @@ def test_who_agrees_to_a_ban_has_looked_at_the_evidence_since_it_was_asked_for(
     decide(ann, case, "permanent", category, "the third account")
     asked = f"/admin/approvals/{Approval.objects.get(subject=str(case.pk)).pk}/"
     assert 'name="approve"' not in ben.page(asked)
+    clock(-DAY)  # of another process: what counts is the order
     ben.client.post(asked, {"approve": "", "reason": "I trust her"})
     press(ben, case, "second", verdict="approve", note="I trust her")
     assert case.state == Case.State.WAITING

@@ -20,7 +20,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from django.db.models import Model, Q, TextField, Value
+from django.db.models import Model, Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Concat
 
 from whatsapp.infra.clock import now_ms
@@ -62,10 +62,15 @@ def append(*, by: User | None, on: Model, message: str, action: str) -> None:
     made.save(force_insert=True)
 
 
-def has_done(by: User, on: Model, action: str, since: int) -> bool:
-    """Whether one of the staff did this, since then (ms)."""
-    mine = AuditRecord.objects.filter(object_id=str(on.pk), object_type=on._meta.label_lower, by_id=by.pk)
-    return mine.filter(action=action, at__gte=since).exists()
+def has_done(by: User, on: Model, action: str, *, since: Model) -> bool:
+    """Whether one of the staff did this, since the first record of something else: in the order of the records, whatever clocks
+    say."""
+    first = _of(since).order_by("pk").values_list("pk", flat=True).first() or 0
+    return _of(on).filter(by_id=by.pk, action=action, pk__gt=first).exists()
+
+
+def _of(on: Model) -> QuerySet[AuditRecord]:
+    return AuditRecord.objects.filter(object_id=str(on.pk), object_type=on._meta.label_lower)
 
 
 def details_of(salt: bytes, object_id: str, message: str) -> bytes:

@@ -239,7 +239,7 @@ def register() -> None:
 def unseen(approval: Approval, by: User) -> str:
     """Who agrees to a ban has looked at its evidence since it was asked for: what has to be done, or ''."""
     case = Case.objects.filter(pk=approval.subject).first()
-    if case is None or audit.has_done(by, case, access.LOOKED, approval.asked_at):
+    if case is None or audit.has_done(by, case, access.LOOKED, since=approval):
         return ""
     return "Look at the evidence on the page of the case before you approve this."
 
