@@ -101,6 +101,9 @@ def test_a_ban_for_good_takes_two_who_have_looked(
     other.follow("Second person")
     other.follow("Ban for good")
     assert other.says("Look at the evidence")
+    page.fill("[name=reason]", REASON)
+    page.keyboard.press("Enter")  # does not reject it: the only button there is
+    assert page.locator("button:has-text('Reject')").is_visible()
     assert page.locator("button:has-text('Approve')").count() == 0
     other.follow("Violence")
     assert page.locator("button:has-text('Approve')").count() == 0
