@@ -137,7 +137,7 @@ async def test_without_valkey_messages_go_on_and_it_counts_again_when_it_is_back
         async def again() -> bool:
             await spam(spammer, chats)
             await asyncio.sleep(0.2)
-            return imposed(system, eve) == ["slow_down"]
+            return imposed(system, eve)[:1] == ["slow_down"]  # the next may have come meanwhile
 
         await until(again, "counted again", LONG)
     stored = system.sql("SELECT count(*) FROM delivery_event")

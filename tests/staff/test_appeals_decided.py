@@ -76,6 +76,7 @@ def test_both_of_two_have_decided_it(make_staff: Make) -> None:
     accused, other = sign_in(), sign_in()
     case = cases.claim(report(accused), ann.user.get_username())
     decisions.decide(case, ann.user, "permanent", "spam", "again and again")
+    ben.page(f"/admin/moderation/cases/{case.pk}/")
     approvals.decide(Approval.objects.get(subject=str(case.pk)), ben.user, True, "I agree")
     path = f"/admin/accounts/account/{other.user_id}/ban/"
     assert ann.client.post(path, {"days": 365, "reason": REASON}).status_code == 302

@@ -23,6 +23,7 @@ from tests.staff.conftest import Staff
 from tests.staff.world import SECRET, World, make_world
 from whatsapp.infra.limits import LIMITS
 from whatsapp.staff import counting
+from whatsapp.staff.moderation import queue
 
 #: Pages ask the hot node too.
 pytestmark = pytest.mark.usefixtures("db", "valkey_server")
@@ -309,6 +310,7 @@ def test_large_tables_are_estimated_not_counted(
     superuser: Staff, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "EXACT", 3)
+    monkeypatch.setattr(queue, "COUNTED", 3)
     monkeypatch.setattr(counting, "MAX_PAGES", 2)
     for number in range(6):
         Account.objects.create(phone=f"+49170000{number:04}{uuid.uuid4().int % 100:02}")
