@@ -248,7 +248,8 @@ class Store(Protocol):
 
     async def expire(self, now: int, retention_ms: int, limit: int = 5000) -> int:
         """Delete up to ``limit`` events older than the retention, oldest seqs of a conversation first; raise each conversation's
-        floor; positions below it become the floor with ``expired`` recorded. Returns events deleted; call until 0."""
+        floor; positions below it become the floor with ``expired`` recorded (of this call: whose user is owed nothing of what
+        later ones delete stays there). Returns events deleted; call until 0."""
 
     async def overdue(self, kind: str, before: int, limit: int = 10_000) -> int:
         """How much is older than ``before`` although nothing should be, at most ``limit``. ``kind``: ``messages`` (conversations,

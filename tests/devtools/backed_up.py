@@ -68,7 +68,7 @@ class Server:
     def lose(self) -> None:
         """The machine is gone with everything on its disk."""
         for child in (self.child, self.archive):
-            _kill(child)
+            kill(child)
         self.server._clear()
         shutil.rmtree(self.server.folder)
         shutil.rmtree(self.data.root)
@@ -76,7 +76,7 @@ class Server:
 
     def restart_archive(self) -> None:
         """It is killed in the middle of whatever it does, with what streams, and begins anew."""
-        _kill(self.archive)
+        kill(self.archive)
         self.archive.start()
         self.archive.wait_ready()
 
@@ -85,11 +85,22 @@ class Server:
         self.child.stop()
 
 
-def _kill(child: Child) -> None:
+def kill(child: Child) -> None:
     inner = children(child.pid) if child.pid else []
     child.kill()
     for pid in inner:
         subprocess.run(["kill", "-9", str(pid)], check=False, capture_output=True)
+
+
+def asked(data: DataFolder, statement: str) -> str:
+    """What a restored database says, which is started for that and is gone behind it."""
+    server = backup.server_of(data)
+    child = server.start()
+    try:
+        return server.sql(statement)
+    finally:
+        child.stop()
+        shutil.rmtree(server.folder)
 
 
 def found_in(folder: Path, *needles: bytes) -> list[tuple[str, bytes]]:

@@ -15,7 +15,7 @@ from devtools.errors import DevError
 from devtools.paths import DataFolder
 from devtools.processes import Child
 from devtools.segments import SIZE, Log, name_of, number_of
-from tests.devtools.backed_up import Server, _kill, reachable, until
+from tests.devtools.backed_up import Server, asked, kill, reachable, until
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def half(server: Server) -> Path:
     server.sql("SELECT pg_switch_wal()")
     server.sql("INSERT INTO note VALUES (1)")
     until(server.streamed, "the stream has everything")
-    _kill(server.archive)
+    kill(server.archive)
     (found,) = server.vault.receiving(server.vault.generation(server.data)).glob("*.partial")
     os.truncate(found, 5_000_000)
     return found
@@ -69,7 +69,7 @@ def lost(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Vault, Path]:
         server.sql("INSERT INTO note VALUES (1)")
         server.sql("SELECT pg_switch_wal()")
         until(server.streamed, "the stream has everything")
-        _kill(server.archive)
+        kill(server.archive)
         vault = server.vault
         generation = vault.generation(server.data)
         newest = max(vault.log(generation).names(), key=number_of)
@@ -85,12 +85,7 @@ def restored(vault: Vault, root: Path) -> str:
     root.mkdir(mode=0o711)
     data = DataFolder(root)
     restoring.restore(vault, data)
-    server = backup.server_of(data)
-    child = server.start()
-    try:
-        return server.sql("SELECT count(*) FROM note")
-    finally:
-        child.kill()
+    return asked(data, "SELECT count(*) FROM note")
 
 
 def test_a_restore_ends_before_a_segment_that_was_only_begun(
@@ -127,15 +122,15 @@ def test_a_command_in_the_clear_takes_the_newest_when_something_is_in_it(tmp_pat
     command = restoring._command(vault, backup.Base(wal.parent / "base" / "first", 0.0), tmp_path / "spool")
     target = tmp_path / "RECOVERYXLOG"
 
-    def asked(name: str) -> int:
+    def got(name: str) -> int:
         text = command.replace("%f", name).replace("%p", str(target)).replace("%%", "%")
         return subprocess.run(["sh", "-c", text], check=False, capture_output=True).returncode
 
     name = "000000010000000000000001"
-    assert asked(name) == 1
+    assert got(name) == 1
     for begun in (0, SIZE - 1):
         (wal / f"{name}.partial").write_bytes(bytes(begun))
-        assert asked(name) == 1
+        assert got(name) == 1
         assert not target.exists()
         assert not vault.log(wal.parent).fetch(name, target)
     for written in (
@@ -143,8 +138,8 @@ def test_a_command_in_the_clear_takes_the_newest_when_something_is_in_it(tmp_pat
         b"\1" + bytes(1_000),
     ):  # PostgreSQL says what it thinks of one that was cut
         (wal / f"{name}.partial").write_bytes(written)
-        assert asked(name) == 0
+        assert got(name) == 0
         assert target.read_bytes() == written
         assert vault.log(wal.parent).fetch(name, target)
     (wal / f"{name}.partial").rename(wal / name)
-    assert asked(name) == 0
+    assert got(name) == 0

@@ -19,7 +19,7 @@ from devtools.backup import Vault
 from devtools.errors import DevError
 from devtools.keyring import Keyring
 from devtools.paths import DataFolder
-from tests.devtools.backed_up import Server, found_in, reachable, until
+from tests.devtools.backed_up import Server, asked, found_in, reachable, until
 
 PHONE, MESSAGE, FILE = b"+15557654321", b"nobody else shall read this message", b"a photo of somebody"
 OTHER = b"written when the second period had begun"
@@ -77,13 +77,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
 
 
 def _numbers(data: DataFolder) -> str:
-    server = backup.server_of(data)
-    child = server.start()
-    try:
-        return server.sql("SELECT string_agg(number::text, ',' ORDER BY number) FROM note")
-    finally:
-        child.stop()
-        shutil.rmtree(server.folder)
+    return asked(data, "SELECT string_agg(number::text, ',' ORDER BY number) FROM note")
 
 
 def _data(folder: Path) -> DataFolder:

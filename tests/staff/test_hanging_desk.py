@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from tests.accounts.conftest import sign_in
 from tests.staff.cases import report
 from tests.staff.conftest import Staff
 from tests.support.patience import LONG
-from tests.support.waiting import until_it_waits_or_ends
+from tests.support.waiting import Beside, until_it_waits_or_ends
 from whatsapp.settings.databases import database
 from whatsapp.staff.models import AuditRecord
 
@@ -67,14 +66,8 @@ def hanging(postgres: Any, staff: Staff, idle_ms: int) -> Iterator[subprocess.Po
         process.wait()
 
 
-def claiming(case: Case, staff: Staff, done: list[str]) -> threading.Thread:
-    def run() -> None:
-        try:
-            done.append(cases.claim(case, staff.user.username).claimed_by)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=run)
+def claiming(case: Case, staff: Staff) -> Beside:
+    thread = Beside(lambda: cases.claim(case, staff.user.username).claimed_by)
     thread.start()
     until_it_waits_or_ends(thread)
     return thread
@@ -84,11 +77,11 @@ def test_another_gets_the_case_of_a_process_that_hangs(
     make_staff: Callable[..., Staff], postgres_server: Any
 ) -> None:
     one, other = make_staff(role="moderator", signed_in=False), make_staff(role="moderator", signed_in=False)
-    case, done = report(sign_in()), list[str]()
+    case = report(sign_in())
     with hanging(postgres_server, one, 1_000):
-        thread = claiming(case, other, done)
+        thread = claiming(case, other)
         thread.join(LONG)
-        assert done == [other.user.username]
+        assert thread.answers == [other.user.username]
     assert not AuditRecord.objects.filter(by=one.user.username, action="case.claimed").exists()
 
 
@@ -96,18 +89,18 @@ def test_twin_without_an_end_it_is_waited_for_until_the_process_dies(
     make_staff: Callable[..., Staff], postgres_server: Any
 ) -> None:
     one, other = make_staff(role="moderator", signed_in=False), make_staff(role="moderator", signed_in=False)
-    case, done = report(sign_in()), list[str]()
+    case = report(sign_in())
     with hanging(postgres_server, one, 0) as process:
-        thread = claiming(case, other, done)
+        thread = claiming(case, other)
         thread.join(3)
-        assert done == []
+        assert thread.answers == []
         process.kill()
         thread.join(LONG)
-        assert done == [other.user.username]
+        assert thread.answers == [other.user.username]
 
 
 def test_every_process_has_such_an_end() -> None:
-    """Longer than anything that waits for another server within a transaction."""
+    """Longer than a bucket may take to copy a file within a transaction."""
     from django.conf import settings
 
     options = database("postgresql://db/chat", pool=True)["OPTIONS"]["options"]

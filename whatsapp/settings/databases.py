@@ -18,7 +18,7 @@ DATABASE_ROUTERS = ["whatsapp.infra.replica.Router"]
 REPLICA_URL = os.environ.get("REPLICA_URL", "")
 
 #: For so long a process that hangs in a transaction, or whose machine is gone without a word, keeps rows from others (ms).
-#: Longer than any transaction here waits for something else than PostgreSQL: a bucket that copies an object has two minutes.
+#: A bucket that copies an object within a transaction has two minutes. What may wait for longer is tried again (docs/status.md).
 IDLE_MS = 180_000
 
 if os.environ.get("DATABASE_POOLER", "") not in ("", "transaction"):

@@ -158,10 +158,10 @@ def counts(me: str, now: int | None = None) -> dict[str, str]:
 def count(name: str, me: str = "", now: int | None = None) -> str:
     """How many are in one of them."""
     rows = _listed(Wanted(name=name, me=me), now_ms() if now is None else now).order_by(*LISTS[name])
-    return bounded(rows)
+    return counted(rows)
 
 
-def bounded(rows: QuerySet[Any]) -> str:
+def counted(rows: QuerySet[Any]) -> str:
     """How many rows, for people: "12", "999+"."""
     number = rows.values("pk")[: COUNTED + 1].count()
     return f"{number:,}" if number <= COUNTED else f"{COUNTED}+"
