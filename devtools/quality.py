@@ -53,7 +53,7 @@ def test(arguments: list[str]) -> int:
     arguments = [word for word in arguments if word != "--all"]
     store, arguments = _choice("--store", ("postgres", "cassandra"), arguments)
     hot, arguments = _choice("--hot", ("node", "cluster"), arguments)
-    limit, arguments = _choice("--again", ("0", "1", "2", "3"), arguments)
+    limit, arguments = _choice("--again", tuple(map(str, range(6))), arguments)
     env = {**os.environ, "WHATSAPP_TEST_STORE": store, "WHATSAPP_TEST_HOT": hot}
     if everything:
         packages.ensure()

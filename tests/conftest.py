@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from tests.support.clamd import Clamd
 from tests.support.cluster import Cluster
 from tests.support.s3 import S3
 from tests.support.servers import Postgres, Valkey
+
+#: The file that ``.ci/run`` wants to be told in; not by what tests start.
+_FAILURES = os.environ.pop("WHATSAPP_TEST_FAILURES", "")
 
 
 @pytest.fixture(scope="session")
@@ -194,3 +198,14 @@ def own_stack() -> Iterator[Callable[..., Any]]:
     yield make
     for system in made:
         system.stop()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What failed and why, a line each, for who runs several parts: what failed in the first is far above the end of the last."""
+    if not _FAILURES:
+        return
+    with Path(_FAILURES).open("a") as told:
+        for report in [one for kind in ("failed", "error") for one in terminalreporter.stats.get(kind, ())]:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            why = " ".join((crash.message if crash else str(report.longrepr)).split())
+            told.write(f"{report.nodeid} ({report.when}): {why[:500]}\n")

@@ -10,6 +10,14 @@ import pytest
 
 from devtools import again
 
+#: What a pytest within a pytest must not take from it.
+_HIDDEN = {
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+    "WHATSAPP_TEST_FOLDER",
+    "DJANGO_SETTINGS_MODULE",
+}
+
 _TESTS = """
 from pathlib import Path
 
@@ -39,13 +47,7 @@ def test_what_fails_by_accident_is_named_and_passes_when_it_is_alone(
 ) -> None:
     (tmp_path / "test_them.py").write_text(_TESTS.format(str(tmp_path), not broken))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    hidden = {
-        "PYTEST_XDIST_WORKER",
-        "PYTEST_XDIST_WORKER_COUNT",
-        "WHATSAPP_TEST_FOLDER",
-        "DJANGO_SETTINGS_MODULE",
-    }
-    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    env = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
     assert again.run(["-n", "0"], env, limit, tmp_path) == code
     said = capfd.readouterr().out
     assert len(re.findall(r"^=+ .*(?:passed|failed).* in [\d.]+s =+$", said, re.MULTILINE)) == runs
@@ -56,3 +58,20 @@ def test_what_fails_by_accident_is_named_and_passes_when_it_is_alone(
         behind = said[said.index("They run once more") :]
         assert "::test_accident" in behind
         assert ("::test_broken" in behind) is broken
+
+
+def test_what_failed_is_told_in_a_file(tmp_path: Path) -> None:
+    """For runs of several parts, whose logs are long; which test and why, a line each, the parts below each other."""
+    (tmp_path / "test_them.py").write_text(
+        "def test_one():\n    assert 1 == 2, 'not\\nso'\n\ndef test_sound(): pass\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    told = tmp_path / "told"
+    env = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+    for many in ("0", "2"):
+        arguments = ["-n", many, "-p", "tests.conftest", "-p", "no:cacheprovider", str(tmp_path)]
+        assert again.run(arguments, {**env, "WHATSAPP_TEST_FAILURES": str(told)}, 0) == 1
+    lines = told.read_text().splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("test_them.py::test_one (call): AssertionError: not so"), line

@@ -9,7 +9,7 @@ import random
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,8 @@ class Album:
             )
 
     async def sent(self, data: bytes, kind: str = "image", media_type: str = "image/jpeg") -> str:
-        """A file that is stored; its id."""
-        answer = await self.post(data, kind, media_type)
+        """A file that is stored; its id. As :meth:`_answer`: a bucket that was frozen before may end connections for a while."""
+        answer = await self._answer(lambda: self.post(data, kind, media_type))
         assert answer.status_code == 200, answer.text
         return str(answer.json()["mediaId"])
 
@@ -101,10 +101,13 @@ class Album:
                 return 503
 
     async def _told(self, path: str) -> httpx.Response:
+        return await self._answer(lambda: self.phone.rest("GET", path))
+
+    async def _answer(self, ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
         """Pools find out one by one that connections of an earlier server have ended: what is unavailable is asked again."""
 
         async def asked() -> httpx.Response | None:
-            answer = await self.phone.rest("GET", path)
+            answer = await ask()
             return answer if answer.status_code != 503 else None
 
         found: httpx.Response = await until(asked, "it is answered", LONG)
