@@ -139,7 +139,7 @@ def test_an_appeal_against_two_takes_somebody_new_and_a_second(
     assert phone.get_by_text("We have your appeal").is_visible()
     for each in (one, third):
         each.look("/admin/")
-        each.follow("Appeals to decide")
+        each.follow("Open appeals")
         each.follow_in(made["ann"], "Permanent")
         assert each.says("It was not me, my phone was stolen.")
         each.follow("Grant appeal…")

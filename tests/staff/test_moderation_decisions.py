@@ -162,6 +162,8 @@ def test_who_agrees_to_a_ban_has_looked_at_the_evidence_since_it_was_asked_for(
     ben.client.post(asked, {"approve": "", "reason": "I trust her"})
     press(ben, case, "second", verdict="approve", note="I trust her")
     assert case.state == Case.State.WAITING
+    behind = Report.objects.get(case=case).pk  # there is none before it: a page that shows nothing
+    assert 'value="approve"' not in ben.page(address(case) + f"?show&before={behind}")
     page = ben.page(address(case))
     assert ('value="approve"' in page) is (category == "fraud")
     assert 'value="approve"' in ben.page(address(case) + "?show")

@@ -17,7 +17,7 @@ from whatsapp.infra.clock import now_ms
 pytestmark = pytest.mark.usefixtures("db", "valkey_server")
 
 Make = Callable[..., Staff]
-TITLES = {"Open cases", "Overdue cases", "Cases of mine", "Appeals to decide"}
+TITLES = {"Open cases", "Overdue cases", "Cases of mine", "Open appeals"}
 
 
 def cards(staff: Staff) -> dict[str, str]:
@@ -35,7 +35,7 @@ def test_a_moderator_sees_how_much_there_is(make_staff: Make) -> None:
     )  # fmt: skip
     press(staff, first, "claim")
     assert cards(staff) == {
-        "Open cases": "2", "Overdue cases": "1", "Cases of mine": "1", "Appeals to decide": "1",
+        "Open cases": "2", "Overdue cases": "1", "Cases of mine": "1", "Open appeals": "1",
     }  # fmt: skip
     page = staff.page("/admin/")
     for wanted, there in (

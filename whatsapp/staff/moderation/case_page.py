@@ -23,7 +23,8 @@ from whatsapp.staff.moderation.queue_page import row
 def page(request: HttpRequest, case_id: uuid.UUID) -> HttpResponse:
     """``?show``: the evidence of a grave case, which is hidden without it. ``?before=``: reports that are older than one.
 
-    Whenever evidence is shown, that is written into the audit log first, and counted for whoever looks.
+    Whenever evidence is shown, that is written into the audit log first, and counted for whoever looks. A page behind the oldest
+    report shows none.
     """
     user = access.staff_of(request, *access.ANY)
     case = access.case_of(case_id)
@@ -36,10 +37,11 @@ def page(request: HttpRequest, case_id: uuid.UUID) -> HttpResponse:
     reviewer = wellbeing.settings_of(user)
     shown = None
     if may_see and not hidden:
-        audit.record(by=user, on=case, message="Looked at the evidence", action=access.LOOKED)
-        reviewer = wellbeing.saw(user, case.pk, grave=grave, now=now)
         before = uuid_of(request.GET.get("before", "")[:40])
         shown = evidence.of(case, accused.pk if accused else None, before=before)
+        if before is None or not shown.is_empty:
+            audit.record(by=user, on=case, message="Looked at the evidence", action=access.LOOKED)
+            reviewer = wellbeing.saw(user, case.pk, grave=grave, now=now)
     head = row(case, me, now)
     approval = decisions.approval_of(case) if case.state == Case.State.WAITING else None
     context: dict[str, Any] = {

@@ -82,6 +82,11 @@ class Evidence:
     older: uuid.UUID | None
 
     @property
+    def is_empty(self) -> bool:
+        """Nobody who was shown this has seen anything."""
+        return not self.notes and self.picture is None
+
+    @property
     def verdicts(self) -> dict[str, int]:
         """How many messages there are of each verdict."""
         found = dict.fromkeys(Verdict.values, 0)

@@ -38,5 +38,5 @@ def cards(user: Any) -> list[Card]:
     if user.has_perm("accounts.view_sanction") and user.has_perm(fresh_eyes.DECIDE):
         asked = Sanction.objects.filter(appeal=Sanction.Appeal.ASKED).order_by("appeal", "-pk")
         address = f"{reverse('admin:accounts_sanction_changelist')}?appeal__exact={Sanction.Appeal.ASKED}"
-        found.append(Card("Appeals to decide", "thumbs_up_down", queue.counted(asked), address))
+        found.append(Card("Open appeals", "thumbs_up_down", queue.counted(asked), address))
     return found
