@@ -291,14 +291,6 @@ POLICIES: Final = (
         grace_ms=0,
     ),
     Policy(
-        "backups",
-        "Everything, as it was at the time of each",
-        ("files.backups",),
-        "what was lost or mistyped comes back",
-        "14 days, of files of media 7 days more than the file, when they are sealed; else base backups 7 days, files for good",
-        "operator: ./dev up --backups DIR --backup-keys KEYS, whose archive destroys the keys (docs/backup.md)",
-    ),
-    Policy(
         "exports",
         "An archive of everything that is held about a person, made for that person",
         ("accounts.Export", "files.exports"),

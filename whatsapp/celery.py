@@ -129,8 +129,9 @@ def _in_worker(sender: Any, **_: Any) -> None:
     if "maintenance" in app.amqp.queues.consume_from:
         from accounts import case_figures
         from accounts.services import holds, retention
-        from whatsapp.staff import job_figures
+        from whatsapp.staff import backups, job_figures
 
+        backups.show()
         job_figures.show()
         retention.show()
         case_figures.show()

@@ -14,7 +14,7 @@ from accounts.models import Device
 from delivery.models import Pending
 from delivery.store import chosen
 from delivery.store.interface import Unavailable
-from whatsapp.staff import counting, elsewhere, gateways, health, job_state
+from whatsapp.staff import backups, counting, elsewhere, gateways, health, job_state
 from whatsapp.staff.counting import EXACT, Number
 from whatsapp.staff.moderation import waiting
 from whatsapp.staff.times import NONE
@@ -34,7 +34,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
     except (redis.RedisError, OSError):
         reports = None
     log_servers = health.cassandra() if chosen.elsewhere() else []
-    servers = [health.postgres(), *log_servers, *health.hot(hot)]
+    servers = [health.postgres(), *log_servers, *health.hot(hot), backups.health()]
     hot.close()
     jobs = (
         [job for job in job_state.all_jobs() if job.trouble] if user.has_perm("staff.view_taskrun") else None

@@ -9,6 +9,7 @@ from django.contrib.sessions.models import Session
 
 from whatsapp.infra import retention
 from whatsapp.infra.retention import Policy
+from whatsapp.staff import backups
 from whatsapp.staff.models import ReviewerDay
 
 
@@ -22,6 +23,15 @@ def _reviewer_days(now: int) -> Any:
 
 
 POLICIES: Final = (
+    Policy(
+        "backups",
+        "Everything, as it was at the time of each",
+        ("files.backups",),
+        "what was lost or mistyped comes back",
+        "14 days, of files of media 7 days more than the file, when they are sealed; else base backups 7 days, files for good",
+        "operator: ./dev up --backups DIR --backup-keys KEYS, whose archive destroys the keys (docs/backup.md)",
+        overdue=backups.overdue,
+    ),
     Policy(
         "staff_sessions",
         "Who of the staff is signed in",
@@ -77,6 +87,7 @@ POLICIES: Final = (
 
 def register() -> None:
     retention.register(POLICIES)
+    retention.impersonal("how old backups are and how many there are", "staff.Backups")
     retention.impersonal(
         "names of tables and permissions, and when jobs run",
         "auth.Permission",

@@ -2,6 +2,7 @@
 
 from whatsapp.staff.models.approval import Approval
 from whatsapp.staff.models.audit import AuditAnchor, AuditCheck, AuditRecord
+from whatsapp.staff.models.backups import Backups
 from whatsapp.staff.models.conversation import Conversation
 from whatsapp.staff.models.factor import Authenticator, BackupCode
 from whatsapp.staff.models.moderation import Moderation, Reviewer, ReviewerDay
@@ -16,6 +17,7 @@ __all__ = [
     "AuditRecord",
     "Authenticator",
     "BackupCode",
+    "Backups",
     "Conversation",
     "Moderation",
     "Outcome",

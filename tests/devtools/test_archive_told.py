@@ -1,0 +1,82 @@
+"""The archive says in the database what it has: while it streams, and nothing where it does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from devtools import archiver, backup
+from devtools.paths import REPO
+from tests.devtools.backed_up import Server, kill, reachable, until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With the tables of an installation."""
+    folder = reachable(tmp_path_factory.mktemp("told"))
+    found = Server(folder / "data", folder / "vault", folder / "keys")
+    try:
+        found.server.create_database()
+        env = {
+            **os.environ,
+            "DATABASE_URL": found.server.url(),
+            "DJANGO_SETTINGS_MODULE": "whatsapp.settings",
+        }
+        subprocess.run(
+            [sys.executable, "manage.py", "migrate", "--noinput"],
+            cwd=REPO,
+            env=env,
+            check=True,
+            capture_output=True,
+        )
+        yield found
+    finally:
+        found.lose()
+
+
+def row(server: Server) -> list[int]:
+    """looked_at, newest_at, oldest_at, number, sealed; nothing where there is none."""
+    values = "looked_at, newest_at, oldest_at, number, sealed::int"
+    said = server.server.sql(f"SELECT {values} FROM staff_backups", database="whatsapp")
+    return [int(word) for word in said.split("|")] if said else []
+
+
+def now(server: Server) -> int:
+    return int(server.sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"))
+
+
+@pytest.mark.timeout(240)
+def test_it_says_what_it_has_and_an_archive_that_does_not_stream_says_nothing(server: Server) -> None:
+    until(lambda: row(server), "the row is there")
+    looked, newest, oldest, number, sealed = row(server)
+    (base,) = server.vault.bases()
+    assert (newest, oldest, number, sealed) == (int(base.ended_at * 1000), int(base.ended_at * 1000), 1, 1)
+    assert 0 <= now(server) - looked < 120_000
+
+    second = backup.take(server.vault, server.data, server.server)
+    server.restart_archive()
+    until(lambda: row(server)[3] == 2, "both are told")
+    assert row(server)[1:3] == [int(second.ended_at * 1000), oldest]
+
+    kill(server.archive)
+    until(lambda: server.sql("SELECT active FROM pg_replication_slots") == "f", "nobody streams")
+    before = row(server)
+    assert not archiver._tell(server.vault, server.server), "what is not streamed is not had"
+    assert row(server) == before
+    server.archive.start()
+    server.archive.wait_ready()
+    until(lambda: row(server)[0] > before[0], "it streams again, and says so")
+
+
+def test_it_goes_on_where_the_schema_is_older_or_the_server_is_away(server: Server) -> None:
+    server.server.sql("ALTER TABLE staff_backups RENAME TO aside", database="whatsapp")
+    try:
+        assert archiver._tell(server.vault, server.server), "there is nothing to try again"
+    finally:
+        server.server.sql("ALTER TABLE aside RENAME TO staff_backups", database="whatsapp")
+    away = backup.server_of(server.data, 1)
+    assert not archiver._tell(server.vault, away)
