@@ -12,6 +12,7 @@ import pytest
 from devtools import archiver, backup
 from devtools.paths import REPO
 from tests.devtools.backed_up import Server, kill, reachable, until
+from whatsapp.staff import health
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,15 @@ def test_it_says_what_it_has_and_an_archive_that_does_not_stream_says_nothing(se
     server.archive.start()
     server.archive.wait_ready()
     until(lambda: row(server)[0] > before[0], "it streams again, and says so")
+
+
+def test_the_archive_is_not_counted_as_a_standby(server: Server) -> None:
+    until(
+        lambda: server.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1",
+        "it streams",
+    )
+    *_, standbys = server.server.sql(health._POSTGRES.strip()).split("|")
+    assert standbys == "0"
 
 
 def test_it_goes_on_where_the_schema_is_older_or_the_server_is_away(server: Server) -> None:

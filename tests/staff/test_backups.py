@@ -63,9 +63,9 @@ def test_where_no_archive_ever_ran_nothing_is_late(superuser: Staff) -> None:
 def test_the_first_page_says_how_old_it_is(superuser: Staff, ages: dict[str, int], state: str) -> None:
     told(**ages)  # type: ignore[arg-type]
     words = shown(superuser.page("/admin/"))
-    assert words.startswith(f"Backups {state} archive had everything ")
+    assert words.startswith(f"Backups {state} complete ")
     assert words.endswith(f"kept 7 sealed {'yes' if ages.get('sealed', True) else 'no'}")
-    assert "oldest 6 d ago" in words
+    assert "oldest base 6 d ago" in words
 
 
 def test_the_metric_is_the_age_of_what_was_said() -> None:
@@ -101,7 +101,7 @@ def test_it_is_one_row_and_may_be_forgotten() -> None:
         Backups.objects.create(id=2, looked_at=0, newest_at=0, oldest_at=0, number=0, sealed=False)
     said = StringIO()
     call_command("backups", stdout=said)
-    assert said.getvalue().startswith("Backups: up\n  archive had everything: 1 min")
+    assert said.getvalue().startswith("Backups: up\n  complete: 1 min")
     call_command("backups", "--forget", stdout=said)
     assert said.getvalue().endswith("Backups: none\n  archive: none has ever run here\n")
     assert not Backups.objects.exists()

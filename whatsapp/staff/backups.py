@@ -40,9 +40,9 @@ def health() -> Health:
         return Health("Backups", "none", [("archive", "none has ever run here")])
     now = now_ms()
     facts = [
-        ("archive had everything", f"{span(now - found.looked_at)} ago"),
-        ("newest base backup", f"{span(now - found.newest_at)} ago"),
-        ("oldest", f"{span(now - found.oldest_at)} ago"),
+        ("complete", f"{span(now - found.looked_at)} ago"),
+        ("newest base", f"{span(now - found.newest_at)} ago"),
+        ("oldest base", f"{span(now - found.oldest_at)} ago"),
         ("kept", str(found.number)),
         ("sealed", "yes" if found.sealed else "no"),
     ]

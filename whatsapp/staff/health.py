@@ -31,7 +31,7 @@ _POSTGRES = """
 SELECT current_setting('server_version'), pg_database_size(current_database()),
        (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), current_setting('max_connections'),
        extract(epoch FROM now() - pg_postmaster_start_time()) * 1000,
-       (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming')
+       (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name <> 'pg_receivewal')
 """
 SLOW_MS = 250.0
 
