@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from django.db import connection
+
 from delivery.fsck.section import Keys, some
 from delivery.store import chosen
 from delivery.store import fsck as store_fsck
@@ -78,16 +80,16 @@ class CassandraEngine:
     unordered = True
 
     def users(self, after: str, limit: int) -> Keys:
-        return Keys(*chosen.inspect("users", after, limit))
+        return Keys(*_inspect("users", after, limit))
 
     def devices(self, after: str, limit: int) -> Keys:
-        return Keys(*chosen.inspect("devices", after, limit))
+        return Keys(*_inspect("devices", after, limit))
 
     def linked(self, devices: Sequence[str]) -> dict[str, str]:
         return _dict("linked", devices)
 
     def blocked(self, members: Sequence[str]) -> set[tuple[str, str]]:
-        return set(chosen.inspect("blocked", members))
+        return set(_inspect("blocked", members))
 
     def have_direct(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
         return _dict("have_direct", pairs)
@@ -102,5 +104,11 @@ class CassandraEngine:
         return _dict("member_heads", pairs)
 
 
+def _inspect(question: str, *args: Any) -> Any:
+    """In a transaction others may wait for its locks: what does not answer at once is looked at by another run."""
+    ask = chosen.inspect_once if connection.in_atomic_block else chosen.inspect
+    return ask(question, *args)
+
+
 def _dict(question: str, *args: Any) -> dict[Any, Any]:
-    return dict(chosen.inspect(question, *args))
+    return dict(_inspect(question, *args))

@@ -37,6 +37,8 @@ async def _asked(store: Any) -> Any:
 
 #: Longest wait for one question of fsck, seconds: it may read a whole log.
 _INSPECTION_S: Final = 120.0
+#: Longest wait for one that is asked while others wait for locks of the caller.
+_LOCKED_S: Final = 10.0
 #: Longest wait of a page, seconds.
 _PAGE_S: Final = 6.0
 #: Before it is asked again: a walk along a table may take longer than a request.
@@ -55,6 +57,15 @@ def inspect(question: str, *args: Any) -> Any:
         except Unavailable:
             time.sleep(pause_s)
     return background.ask(call, _INSPECTION_S)
+
+
+def inspect_once(question: str, *args: Any) -> Any:
+    """The same for a caller who holds locks: asked for a moment, and not again. Raises ``Unavailable``."""
+
+    def call(store: Any) -> Any:
+        return store.inspected(question, *args)
+
+    return background.ask(call, _LOCKED_S)
 
 
 def shown(question: str, *args: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,8 @@ from delivery.fsck.hot import connect
 from delivery.fsck.runner import run
 from delivery.fsck.section import Finding, Twice
 from delivery.inbox import dirty_key, marker_key
-from delivery.store import pending
+from delivery.store import chosen, pending
+from delivery.store.cassandra.store import _INSPECTIONS
 from delivery.store.sync import store
 from delivery.store.values import Flags
 from tests.accounts.conftest import Person, _memory_layer, clock, limits, told  # noqa: F401 - fixtures
@@ -178,3 +180,29 @@ def test_changes_that_the_log_was_not_told_of(
     assert mended == {str(parked): False, str(late): True}
     assert store._sql("SELECT id FROM delivery_pending") == [(parked,)]
     store._sql("DELETE FROM delivery_pending")
+
+
+@pytest.mark.usefixtures("on_cassandra")
+@pytest.mark.parametrize("twin", [False, True], ids=["once", "twin"])
+def test_a_store_that_does_not_answer_does_not_keep_an_account_locked(
+    hot: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    twin: bool,
+) -> None:
+    """What is looked at under a lock is asked once, for a moment; what holds none is asked again and again."""
+    world = World(hot)
+    (devices,) = (section for section in sections(connect(settings.HOT_URL)) if section.name == "linked")
+    if twin:
+        monkeypatch.setattr(chosen, "inspect_once", chosen.inspect)
+    monkeypatch.setattr(chosen, "_LOCKED_S", 0.2)
+    monkeypatch.setattr(chosen, "_INSPECTION_S", 0.2)
+    monkeypatch.setattr(chosen, "_PAUSES_S", (0.0, 0.0))
+    asked: list[str] = []
+
+    async def hangs(*args: Any) -> None:
+        asked.append("linked")
+        await asyncio.sleep(3600)
+
+    monkeypatch.setitem(_INSPECTIONS, "linked", hangs)
+    assert list(devices.settle([world.cat.device_id], True)) == [Finding("busy", world.cat.device_id)]
+    assert asked == ["linked"] * (3 if twin else 1)
