@@ -69,12 +69,10 @@ def _keep(media: Media, rendition: Rendition, write: Callable[[str], None]) -> N
     work.beat(media)
     try:
         with contents.storing(media, name, rendition.key):
-            if key is None:
+            if key is None or not storage().exists(key):  # its last owner took it away in between
                 write(rendition.key)
             with contents.locked(rendition.key):
                 work.add(media, rendition)
-                if not storage().exists(rendition.key):  # its last owner took it away in between
-                    write(rendition.key)
     except work.Lost:
         contents.let_go(rendition.key)
         raise

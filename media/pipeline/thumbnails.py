@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -40,15 +39,12 @@ def put(*, account: Account, media_id: uuid.UUID, data: bytes) -> Media:
         media=media, name=Name.THUMB, key=key, media_type=MEDIA_TYPE, sha256=digest, size=len(data)
     )
 
-    def write() -> None:
-        storage().put(key, data, MEDIA_TYPE, contents.about(media, key), CACHE_CONTROL)
-
     # A row of its own names the object before it is there: what a killed process leaves goes with the file.
-    note = Rendition.objects.create(media=media, name=_unnamed(), key=key, media_type="", size=0)
+    note = contents.note(media, _unnamed(), key)
     try:
-        if found is None:
-            write()
-        replaced = _replace(made, write)
+        if found is None or not storage().exists(key):  # its last owner took it away in between
+            storage().put(key, data, MEDIA_TYPE, contents.about(media, key), CACHE_CONTROL)
+        replaced = _replace(made)
         if replaced is not None:
             _drop(replaced)
     finally:
@@ -62,7 +58,7 @@ def _drop(row: Rendition) -> None:
         contents.drop_file(row)
 
 
-def _replace(made: Rendition, write: Callable[[], None]) -> Rendition | None:
+def _replace(made: Rendition) -> Rendition | None:
     """The one before has another name now, and is to be dropped."""
     with contents.locked(made.key):
         _checked(Media.objects.select_for_update().get(pk=made.media_id))
@@ -71,8 +67,6 @@ def _replace(made: Rendition, write: Callable[[], None]) -> Rendition | None:
             before.name = _unnamed()
             before.save(update_fields=["name"])
         made.save(force_insert=True)
-        if not storage().exists(made.key):  # its last owner took it away in between
-            write()
     return before
 
 

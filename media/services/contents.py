@@ -74,12 +74,19 @@ def drop_file(rendition: Rendition) -> None:
 def storing(media: Media, name: str, key: str) -> Iterator[None]:
     """The object of this key is written for a media, and has its own row at the end. Meanwhile another row names it: what a
     worker stored that was killed before it could say so goes with the next attempt, or with the media."""
-    note = f"{_NOTE}{name}"
-    for left in Rendition.objects.select_related("media").filter(media=media, name=note):
+    own = f"{_NOTE}{name}"
+    for left in Rendition.objects.select_related("media").filter(media=media, name=own):
         drop_file(left)
-    Rendition.objects.create(media=media, name=note, key=key, media_type="", size=0)
+    note(media, own, key)
     yield
-    Rendition.objects.filter(media=media, name=note).delete()
+    Rendition.objects.filter(media=media, name=own).delete()
+
+
+def note(media: Media, name: str, key: str) -> Rendition:
+    """A row that only names an object. From here on nobody takes the object away, and who was about to has done so: whether it is
+    there may be asked, and its bytes sent, without the lock."""
+    with locked(key):
+        return Rendition.objects.create(media=media, name=name, key=key, media_type="", size=0)
 
 
 def let_go(key: str) -> None:
