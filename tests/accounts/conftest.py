@@ -17,6 +17,7 @@ from django.db import connection
 from django.test import Client
 
 from accounts import events
+from accounts.models import Account
 from whatsapp.infra.limits import LIMITS
 
 _numbers = itertools.count(secrets.randbelow(5_000_000) + 1_000_000)
@@ -103,6 +104,11 @@ def sign_in(phone: str = "", **fields: Any) -> Person:
     assert answer.status_code == 200, answer.content
     body = answer.json()
     return Person(phone, body["userId"], body["deviceId"], body["token"], body["refreshToken"])
+
+
+def account_of(person: Person) -> Account:
+    found: Account = Account.objects.get(pk=person.user_id)
+    return found
 
 
 def register(phone: str, **options: Any) -> Any:

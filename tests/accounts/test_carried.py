@@ -12,10 +12,19 @@ from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, CarriedSanction, Device, Sanction
 from accounts.services import abuse, carried, deletion, numbers, recycling, sanctions
 from accounts.tasks import prune
-from tests.accounts.conftest import Person, assert_problem, code_for, new_number, register, sign_in, verify
+from tests.accounts.conftest import (
+    Person,
+    account_of,
+    assert_problem,
+    code_for,
+    new_number,
+    register,
+    sign_in,
+    verify,
+)
 from tests.accounts.test_deletion import delete, deleted
 from tests.accounts.test_recycling import silent
-from tests.accounts.test_sanctions import account_of, impose, standing
+from tests.accounts.test_sanctions import impose, standing
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.limits import LIMITS
 

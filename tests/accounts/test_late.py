@@ -13,12 +13,12 @@ from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, CarriedSanction, Erasure, Sanction
 from accounts.services import carried, recycling, sanctions
 from accounts.services.sanctions import FOREVER
-from tests.accounts.conftest import Person, assert_problem, sign_in, verify
+from tests.accounts.conftest import Person, account_of, assert_problem, sign_in, verify
 from tests.accounts.test_carried import end, moved
 from tests.accounts.test_deletion import delete
 from tests.accounts.test_pin import PIN
 from tests.accounts.test_recycling import silent
-from tests.accounts.test_sanctions import account_of, impose, standing
+from tests.accounts.test_sanctions import impose, standing
 from tests.support.patience import PATIENCE
 from tests.support.waiting import until_it_waits_or_ends
 from whatsapp.infra.limits import LIMITS

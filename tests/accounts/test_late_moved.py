@@ -14,9 +14,9 @@ from accounts.models import Account, CarriedSanction, LeftNumber, Sanction
 from accounts.services import carried, late, sanctions
 from accounts.services.sanctions import FOREVER
 from accounts.tasks import end_sanctions, prune
-from tests.accounts.conftest import Person, assert_problem, new_number, sign_in, verify
+from tests.accounts.conftest import Person, account_of, assert_problem, new_number, sign_in, verify
 from tests.accounts.test_carried import end, moved
-from tests.accounts.test_sanctions import account_of, impose, standing
+from tests.accounts.test_sanctions import impose, standing
 from tests.support.patience import PATIENCE
 from tests.support.waiting import Beside, until_it_waits_or_ends
 from whatsapp.infra.clock import now_ms

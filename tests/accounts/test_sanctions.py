@@ -15,7 +15,7 @@ from accounts.limits import DAY_MS, HOUR_MS
 from accounts.models import Account, Sanction
 from accounts.services import sanctions
 from accounts.services.sanctions import FOREVER, Kind
-from tests.accounts.conftest import Person, assert_problem, parallel, sign_in, verify
+from tests.accounts.conftest import Person, account_of, assert_problem, parallel, sign_in, verify
 from whatsapp.infra import clock as real_clock
 
 pytestmark = pytest.mark.django_db
@@ -29,10 +29,6 @@ def impose(person: Person, kind: str = "suspension", ms: int | None = DAY_MS, **
     until = None if ms is None else sanctions.now_ms() + ms
     given = {"reason": "messages", "evidence": {"messages": 1_200}, "by": "automatic", **fields}
     return sanctions.impose(account_id=uuid.UUID(person.user_id), kind=kind, until=until, **given)
-
-
-def account_of(person: Person) -> Account:
-    return Account.objects.get(pk=person.user_id)
 
 
 def standing(person: Person) -> tuple[int, str]:

@@ -7,8 +7,7 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 
-from accounts.models import Account, Case
-from tests.accounts.conftest import Person
+from accounts.models import Case
 from tests.staff.conftest import Staff
 
 Make = Callable[..., Staff]
@@ -31,11 +30,6 @@ def decide(staff: Staff, case: Case, action: str, reason: str = "spam", note: st
     press(staff, case, "claim")
     press(staff, case, "decide", action=action, reason=reason, note=note)
     return case
-
-
-def account_of(person: Person) -> Account:
-    found: Account = Account.objects.get(pk=person.user_id)
-    return found
 
 
 def messages_of(staff: Staff) -> list[str]:

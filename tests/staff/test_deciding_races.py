@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from accounts.abuse import triggers
-from accounts.models import Account, Case, Device, Sanction
+from accounts.models import Case, Device, Sanction
 from accounts.services import abuse, cases, sanctions
-from tests.accounts.conftest import Person, sign_in
+from tests.accounts.conftest import account_of, sign_in
 from tests.staff.cases import report
 from tests.staff.conftest import Staff
 from tests.support.patience import PATIENCE
@@ -53,10 +53,6 @@ def meanwhile(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
 def the_one() -> Approval:
     (approval,) = Approval.objects.filter(state="waiting")
     return approval
-
-
-def account_of(person: Person) -> Account:
-    return Account.objects.get(pk=person.user_id)
 
 
 def test_who_lifts_a_ban_while_two_make_it_longer_has_to_ask(two: tuple[User, User]) -> None:

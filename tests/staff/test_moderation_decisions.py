@@ -13,14 +13,13 @@ from accounts.services import sanctions
 from groups.models import Membership
 from groups.services.groups import create_group
 from media.models import BlockedContent, State
-from tests.accounts.conftest import clock, sign_in  # noqa: F401 - a fixture
+from tests.accounts.conftest import account_of, clock, sign_in  # noqa: F401 - a fixture
 from tests.staff.cases import WORDS, report
 from tests.staff.moderating import (
     APPROVE,
     DAY,
     MODERATE,
     Make,
-    account_of,
     address,
     decide,
     messages_of,
