@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
 
 from devtools import backup, unprivileged
 from devtools.errors import DevError
@@ -27,25 +26,12 @@ from devtools.paths import REPO, DataFolder
 from devtools.postgres import PostgresServer
 from devtools.processes import Child, Spec
 from devtools.segments import Segments
+from devtools.telling import Teller
 
 FILES_EVERY_S = 30.0
 BASE_EVERY_S = 86_400.0
 SWEEP_EVERY_S = 3_600.0
-#: A stream that has only begun is not told of as one that runs.
-TELL_AGAIN_S = 2.0
 READY = "streaming into"
-
-#: Only while the log is streamed.
-_TELL = """INSERT INTO staff_backups (id, looked_at, newest_at, oldest_at, number, sealed)
-SELECT 1, %s, %s, %s, %s, %s FROM pg_replication_slots WHERE slot_name = %s AND active
-ON CONFLICT (id) DO UPDATE SET looked_at = excluded.looked_at, newest_at = excluded.newest_at,
-    oldest_at = excluded.oldest_at, number = excluded.number, sealed = excluded.sealed
-RETURNING true"""
-#: A server that hangs, or waits for its standbys, does not keep the archive from what it is for.
-_PATIENCE: Final[dict[str, Any]] = {
-    "connect_timeout": 5,
-    "options": "-c statement_timeout=5000 -c synchronous_commit=local",
-}
 
 
 def receiver(server: PostgresServer, wal: Path, log: Path) -> Spec:
@@ -71,6 +57,10 @@ def run(
     ending: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: ending.append(number))
     server = backup.server_of(data, port)
+    if server.sql(f"SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{backup.SLOT}'") == "lost":
+        # The server has deleted what it did not get and never streams over this slot again.
+        print("the server kept too little of its log: another generation begins", flush=True)
+        backup.begin_anew(data)
     generation = vault.generation(data)
     wal = vault.receiving(generation)
     # A slot of another generation is from before a restore; this one begins where the server is now.
@@ -93,7 +83,8 @@ def run(
     stream.start()
     try:
         print(f"{READY} {wal}", flush=True)
-        files_at = swept_at = tell_at = 0.0
+        files_at = swept_at = 0.0
+        teller = Teller(vault, server)
         while not ending:
             if stream.pid is None:
                 print(f"the stream ended: {stream.tail()}", flush=True)
@@ -101,10 +92,13 @@ def run(
             if kept.failed or (segments and segments.failed):
                 return 1
             if time.monotonic() - files_at >= FILES_EVERY_S:
-                tell_at = time.monotonic() if _look_after(vault, data, server, generation) else 0.0
+                teller.looked(whole=_look_after(vault, data, server, generation))
                 files_at = time.monotonic()
-            if tell_at and time.monotonic() >= tell_at:
-                tell_at = 0.0 if _tell(vault, server) else time.monotonic() + TELL_AGAIN_S
+            elif teller.is_due and not (segments and segments.trouble):
+                teller.tell()
+                if teller.is_lost:
+                    print("the server kept too little of its log", flush=True)
+                    return 1
             if vault.ring and (not swept_at or time.monotonic() - swept_at >= SWEEP_EVERY_S):
                 _sweep(vault, data, erased=erased)
                 swept_at = time.monotonic()
@@ -125,28 +119,10 @@ def _empty_halves(wal: Path, size: int) -> None:
             os.truncate(partial, 0)
 
 
-def _tell(vault: backup.Vault, server: PostgresServer) -> bool:
-    """Write down that the vault has everything now, and what it has; not where the schema is older. False: to be tried again."""
-    import psycopg  # ./dev begins without it
-
-    bases = vault.bases()
-    values = (
-        int(time.time() * 1000), int(bases[-1].ended_at * 1000), int(bases[0].ended_at * 1000), len(bases),
-        vault.ring is not None, backup.SLOT,
-    )  # fmt: skip
-    try:
-        with psycopg.connect(server.url(), autocommit=True, **_PATIENCE) as connection:
-            if connection.execute("SELECT to_regclass('staff_backups')").fetchone() == (None,):
-                return True
-            return connection.execute(_TELL, values).fetchone() is not None
-    except psycopg.Error as error:
-        print(f"not written down, tried again later: {error}", flush=True)
-        return False
-
-
 def _look_after(vault: backup.Vault, data: DataFolder, server: PostgresServer, generation: Path) -> bool:
     """Whether the vault has all that is not streamed."""
     try:
+        vault.check_there()
         vault.keep_files(data)
         own = [base for base in vault.bases() if base.generation == generation]
         if not own or time.time() - own[-1].ended_at > BASE_EVERY_S or _cut(vault, own[-1]):

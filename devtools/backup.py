@@ -111,6 +111,12 @@ class Vault:
             write_json(root / "sealed.json", {"keyring": ring.id})
         return cls(root, ring)
 
+    def check_there(self) -> None:
+        """Raises :class:`DevError` when what is there is not the vault that was opened: its disk is away, and nothing is to be
+        made in its place."""
+        if self.ring and record.read_json(self.root / "sealed.json").get("keyring") != self.ring.id:
+            raise DevError(f"the vault that was in {self.root} is away")
+
     def bases(self) -> list[Base]:
         """Whole base backups, oldest first."""
         found = []
@@ -225,6 +231,11 @@ def ask_nodes(vault: Vault, data: DataFolder) -> list[str]:
     for archive in asked:
         archive.wanted.touch()
     return [archive.root.name for archive in asked]
+
+
+def begin_anew(data: DataFolder) -> None:
+    """The next backups are of another generation."""
+    (data.root / "backups.json").unlink(missing_ok=True)
 
 
 def server_of(data: DataFolder, port: int | None = None) -> PostgresServer:

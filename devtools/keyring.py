@@ -99,7 +99,10 @@ class Keyring:
         return sorted((period for period in found if period), key=lambda period: period.began_at)
 
     def begin(self, generation: str) -> Period:
-        """A new key, on disk before it is used."""
+        """A new key, on disk before it is used. Raises :class:`DevError` when the folder of the keys is away: a key made in its
+        place would be missing when it is back."""
+        if not (self.root / "keyring.json").exists():
+            raise DevError(f"the keys that were in {self.root} are away")
         before = self.periods(generation)
         began = max(time.time(), before[-1].began_at + 0.001 if before else 0.0)
         key = Key(secrets.token_bytes(16), secrets.token_bytes(32))

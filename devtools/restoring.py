@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtools import sealed, sealed_base, unprivileged
-from devtools.backup import SECRETS, Base, Vault, archive_of, copy_new, nodes_of, server_of
+from devtools.backup import SECRETS, Base, Vault, archive_of, begin_anew, copy_new, nodes_of, server_of
 from devtools.errors import DevError
 from devtools.keyring import stamp
 from devtools.paths import REPO, DataFolder
@@ -85,7 +85,7 @@ def restore(
     server = server_of(data)
     shutil.rmtree(data.valkey, ignore_errors=True)
     _restore_nodes(vault, base.generation, data, until, say)
-    (data.root / "backups.json").unlink(missing_ok=True)
+    begin_anew(data)
     say(f"base backup of {stamp(base.ended_at)}")
     draft = server.folder.with_name(server.folder.name + ".new")
     spool = draft.with_name(draft.name + ".wal")

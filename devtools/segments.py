@@ -52,9 +52,13 @@ class Segments:
         self.receiving = ring.receiving(generation)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self.run, daemon=True)
+        #: Why what is whole was not sealed when it last looked; "": it was.
+        self.trouble = ""
 
     def poll(self) -> int:
-        """Seal what is whole and not the newest; how many."""
+        """Seal what is whole and not the newest; how many. Raises :class:`DevError`, ``OSError``."""
+        if not self._wal.is_dir():  # nor is it made: its disk may be away
+            raise FileNotFoundError(f"{self._wal} is not there")
         for segment in self.receiving.glob(f"{_OVER}*"):
             sealed.shred(segment)
         found = sorted(
@@ -90,16 +94,15 @@ class Segments:
     def run(self) -> None:
         for draft in self._wal.glob(f".*{SUFFIX}.*"):
             draft.unlink(missing_ok=True)  # of one that was killed; nobody else seals here
-        told = ""
         while True:
             ending = self._ending.is_set()
             try:
                 self.poll()
-                told = ""
+                self.trouble = ""
             except (DevError, OSError) as error:
-                if str(error) != told:
+                if str(error) != self.trouble:
                     print(f"segments are sealed later: {error}", flush=True)
-                told = str(error)
+                self.trouble = str(error)
             if ending:
                 return
             self._ending.wait(POLL_EVERY_S)

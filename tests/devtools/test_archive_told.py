@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from devtools import archiver, backup
+from devtools.errors import DevError
 from devtools.paths import REPO
+from devtools.processes import children
+from devtools.telling import Teller
 from tests.devtools.backed_up import Server, kill, reachable, until
 from whatsapp.staff import health
 
@@ -66,7 +70,7 @@ def test_it_says_what_it_has_and_an_archive_that_does_not_stream_says_nothing(se
     kill(server.archive)
     until(lambda: server.sql("SELECT active FROM pg_replication_slots") == "f", "nobody streams")
     before = row(server)
-    assert not archiver._tell(server.vault, server.server), "what is not streamed is not had"
+    assert not Teller(server.vault, server.server).tell(), "what is not streamed is not had"
     assert row(server) == before
     server.archive.start()
     server.archive.wait_ready()
@@ -85,8 +89,52 @@ def test_the_archive_is_not_counted_as_a_standby(server: Server) -> None:
 def test_it_goes_on_where_the_schema_is_older_or_the_server_is_away(server: Server) -> None:
     server.server.sql("ALTER TABLE staff_backups RENAME TO aside", database="whatsapp")
     try:
-        assert archiver._tell(server.vault, server.server), "there is nothing to try again"
+        assert Teller(server.vault, server.server).tell(), "there is nothing to try again"
     finally:
         server.server.sql("ALTER TABLE aside RENAME TO staff_backups", database="whatsapp")
     away = backup.server_of(server.data, 1)
-    assert not archiver._tell(server.vault, away)
+    assert not Teller(server.vault, away).tell()
+
+
+def test_a_stream_that_is_behind_is_not_told_as_complete(server: Server) -> None:
+    """Whoever receives the log hangs: for a minute the server takes it for one that streams."""
+    until(server.streamed, "it streams")
+    assert server.archive.pid
+    (receiver,) = children(server.archive.pid)
+    os.kill(receiver, signal.SIGSTOP)
+    try:
+        server.sql("CREATE TABLE behind (number integer)")
+        before = row(server)
+        teller = Teller(server.vault, server.server)
+        assert not teller.tell()
+        assert server.sql("SELECT active FROM pg_replication_slots") == "t", (
+            "this is the twin: by that it is told"
+        )
+        assert row(server) == before
+    finally:
+        os.kill(receiver, signal.SIGCONT)
+    until(teller.tell, "it has what was written when it was looked at")
+
+
+@pytest.mark.parametrize("away", ["vault", "keys"])
+def test_nothing_is_made_where_the_disk_of_backups_or_keys_is_away(server: Server, away: str) -> None:
+    kill(server.archive)
+    assert server.vault.ring
+    generation = server.vault.generation(server.data)
+    folder = server.vault.root if away == "vault" else server.vault.ring.root
+    aside = folder.rename(folder.with_name("aside"))
+    try:
+        assert not archiver._look_after(server.vault, server.data, server.server, generation)
+        assert not folder.exists()
+        assert not Teller(server.vault, server.server).tell()
+        if away == "keys":
+            with pytest.raises(DevError, match="are away"):
+                server.vault.ring.begin(generation.name)
+    finally:
+        aside.rename(folder)
+    assert archiver._look_after(server.vault, server.data, server.server, generation)
+    assert server.vault.generation(server.data) == generation
+    before = row(server)
+    server.archive.start()
+    server.archive.wait_ready()
+    until(lambda: row(server)[0] > before[0], "it is told again")

@@ -218,6 +218,16 @@ def test_a_sealer_begins_without_the_halves_of_one_that_was_killed(received: Rec
     assert sorted(path.name for path in received.wal.iterdir()) == [f"{name}.sealed" for name in NAMES[:3]]
 
 
+def test_a_vault_that_is_away_is_not_made_anew(received: Received) -> None:
+    aside = received.wal.rename(received.wal.with_name("aside"))
+    segments = Segments(received.ring, "g", received.wal)
+    with pytest.raises(FileNotFoundError, match="is not there"):
+        segments.poll()
+    assert not received.wal.exists()
+    aside.rename(received.wal)
+    assert segments.poll() == 3
+
+
 def test_numbers_of_segments() -> None:
     assert NAMES[1:3] == ["0000000100000000000000FF", "000000010000000100000000"]
     assert [number_of(name) for name in NAMES] == [254, 255, 256, 257]

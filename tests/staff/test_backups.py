@@ -45,7 +45,7 @@ def shown(page: str) -> str:
 
 
 def test_where_no_archive_ever_ran_nothing_is_late(superuser: Staff) -> None:
-    assert shown(superuser.page("/admin/")) == "Backups none archive none has ever run here"
+    assert shown(superuser.page("/admin/")) == "Backups none archive none has told what it has"
     assert backups.ages(now_ms()) == {}
     assert retention.check(now_ms()).get("backups", 0) == 0
 
@@ -57,8 +57,19 @@ def test_where_no_archive_ever_ran_nothing_is_late(superuser: Staff) -> None:
         ({"looked": 2 * HOUR_MS}, "late"),
         ({"newest": 31 * HOUR_MS}, "late"),
         ({"sealed": False}, "up"),
+        ({"looked": -MINUTE_MS}, "up"),  # another clock
+        ({"looked": -400 * DAY_MS}, "late"),
+        ({"newest": -400 * DAY_MS}, "late"),
     ],
-    ids=["fresh", "stopped", "no base backup", "not sealed"],
+    ids=[
+        "fresh",
+        "stopped",
+        "no base backup",
+        "not sealed",
+        "a minute ahead",
+        "stopped, ahead",
+        "base ahead",
+    ],
 )
 def test_the_first_page_says_how_old_it_is(superuser: Staff, ages: dict[str, int], state: str) -> None:
     told(**ages)  # type: ignore[arg-type]
@@ -66,6 +77,7 @@ def test_the_first_page_says_how_old_it_is(superuser: Staff, ages: dict[str, int
     assert words.startswith(f"Backups {state} complete ")
     assert words.endswith(f"kept 7 sealed {'yes' if ages.get('sealed', True) else 'no'}")
     assert "oldest base 6 d ago" in words
+    assert " -" not in words
 
 
 def test_the_metric_is_the_age_of_what_was_said() -> None:
@@ -74,6 +86,12 @@ def test_the_metric_is_the_age_of_what_was_said() -> None:
     assert ages.keys() == {("archive",), ("base",)}
     assert 7_200 <= ages["archive",] < 7_300
     assert 259_200 <= ages["base",] < 259_300
+
+
+def test_what_a_clock_that_went_back_has_left_is_not_new() -> None:
+    """The alerts ask for more than so many seconds."""
+    told(looked=-400 * DAY_MS, newest=-400 * DAY_MS)
+    assert min(backups.ages(now_ms()).values()) > 399 * 86_400
 
 
 @pytest.mark.parametrize(
@@ -103,5 +121,5 @@ def test_it_is_one_row_and_may_be_forgotten() -> None:
     call_command("backups", stdout=said)
     assert said.getvalue().startswith("Backups: up\n  complete: 1 min")
     call_command("backups", "--forget", stdout=said)
-    assert said.getvalue().endswith("Backups: none\n  archive: none has ever run here\n")
+    assert said.getvalue().endswith("Backups: none\n  archive: none has told what it has\n")
     assert not Backups.objects.exists()

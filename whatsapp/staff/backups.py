@@ -11,7 +11,7 @@ from whatsapp.infra import metrics
 from whatsapp.infra.clock import now_ms
 from whatsapp.staff.health import Health
 from whatsapp.staff.models import Backups
-from whatsapp.staff.times import span
+from whatsapp.staff.times import ago
 
 _HOUR_MS: Final = 3_600_000
 #: It looks every 30 s; to make a base backup of a large database takes it longer.
@@ -37,16 +37,16 @@ def health() -> Health:
     """For the first page."""
     found = known()
     if found is None:
-        return Health("Backups", "none", [("archive", "none has ever run here")])
+        return Health("Backups", "none", [("archive", "none has told what it has")])
     now = now_ms()
     facts = [
-        ("complete", f"{span(now - found.looked_at)} ago"),
-        ("newest base", f"{span(now - found.newest_at)} ago"),
-        ("oldest base", f"{span(now - found.oldest_at)} ago"),
+        ("complete", ago(found.looked_at, now)),
+        ("newest base", ago(found.newest_at, now)),
+        ("oldest base", ago(found.oldest_at, now)),
         ("kept", str(found.number)),
         ("sealed", "yes" if found.sealed else "no"),
     ]
-    late = now - found.looked_at > SILENT_MS or now - found.newest_at > BASE_MS
+    late = _age(now, found.looked_at) > SILENT_MS or _age(now, found.newest_at) > BASE_MS
     return Health("Backups", "late" if late else "up", facts)
 
 
@@ -64,7 +64,12 @@ def ages(now: int) -> dict[tuple[str], float]:
     found = known()
     if found is None:
         return {}
-    return {("archive",): (now - found.looked_at) / 1000, ("base",): (now - found.newest_at) / 1000}
+    return {("archive",): _age(now, found.looked_at) / 1000, ("base",): _age(now, found.newest_at) / 1000}
+
+
+def _age(now: int, at: int) -> int:
+    """In ms. What is far ahead, of a clock that went back since, is not new: nobody would be told until the clock is there."""
+    return abs(now - at)
 
 
 def _current() -> dict[tuple[str], float]:
