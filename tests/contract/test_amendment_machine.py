@@ -258,7 +258,7 @@ def test_amendments_are_the_model(name: str, request: pytest.FixtureRequest, dja
         runner.run(harness.__aenter__())
         try:
             own = {"harness": harness, "runner": runner, "outcomes": outcomes}
-            for _ in range(2 if name == "cassandra" else 4):
+            for _ in range(2 if name == "cassandra" else 12):
                 run_state_machine_as_test(
                     type("Machine", (AmendmentMachine,), own),
                     settings=settings(
