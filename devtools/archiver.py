@@ -122,7 +122,7 @@ def _empty_halves(wal: Path, size: int) -> None:
 def _look_after(vault: backup.Vault, data: DataFolder, server: PostgresServer, generation: Path) -> bool:
     """Whether the vault has all that is not streamed."""
     try:
-        vault.check_there()
+        vault.check_there(data)
         vault.keep_files(data)
         own = [base for base in vault.bases() if base.generation == generation]
         if not own or time.time() - own[-1].ended_at > BASE_EVERY_S or _cut(vault, own[-1]):
@@ -184,8 +184,10 @@ def main() -> int:
     )
     args = parser.parse_args()
     try:
+        data = DataFolder(Path(args.data))
+        backup.check_mounted(args.vault, data)
         vault = backup.Vault.of(args.vault, args.keys, make=args.keys is not None)
-        return run(DataFolder(Path(args.data)), args.port, vault, args.node, erased=args.erased)
+        return run(data, args.port, vault, args.node, erased=args.erased)
     except DevError as error:
         print(error, file=sys.stderr)
         return 1

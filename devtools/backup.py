@@ -111,9 +111,10 @@ class Vault:
             write_json(root / "sealed.json", {"keyring": ring.id})
         return cls(root, ring)
 
-    def check_there(self) -> None:
+    def check_there(self, data: DataFolder) -> None:
         """Raises :class:`DevError` when what is there is not the vault that was opened: its disk is away, and nothing is to be
         made in its place."""
+        check_mounted(self.root, data)
         if self.ring and record.read_json(self.root / "sealed.json").get("keyring") != self.ring.id:
             raise DevError(f"the vault that was in {self.root} is away")
 
@@ -125,12 +126,12 @@ class Vault:
         return sorted(found, key=lambda base: base.ended_at)
 
     def generation(self, data: DataFolder) -> Path:
-        """The one of this data folder, which is noted there; a new one if none is."""
-        note = data.root / "backups.json"
-        known = record.read_json(note)
-        if known.get("vault") != str(self.root) or not (self.root / str(known["generation"])).is_dir():
+        """The one of this data folder, which is noted there; a new one if none is. Raises :class:`DevError` when it is away."""
+        check_mounted(self.root, data)
+        known = record.read_json(_note(data))
+        if known.get("vault") != str(self.root):
             known = {"vault": str(self.root), "generation": stamp(time.time())}
-            record.write_json(note, known)
+            record.write_json(_note(data), known)
         folder = self.root / str(known["generation"])
         for part in (folder / "wal", folder / "base", *(() if self.ring else (self.root / "media",))):
             part.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -233,9 +234,25 @@ def ask_nodes(vault: Vault, data: DataFolder) -> list[str]:
     return [archive.root.name for archive in asked]
 
 
+def _note(data: DataFolder) -> Path:
+    """Which generation of which vault is this data folder's."""
+    return data.root / "backups.json"
+
+
+def check_mounted(root: Path, data: DataFolder) -> None:
+    """Raises :class:`DevError` when the backups that this data folder has in ``root`` are not there: a disk that is away leaves
+    an empty folder, and backups that are made in it are of no use behind the next mount."""
+    known, root = record.read_json(_note(data)), root.resolve()
+    if known.get("vault") == str(root) and not (root / str(known["generation"])).is_dir():
+        raise DevError(
+            f"the backups of this system that were in {root} are not there; is their disk away? If there are to be others "
+            f"in that place: delete {_note(data)}"
+        )
+
+
 def begin_anew(data: DataFolder) -> None:
     """The next backups are of another generation."""
-    (data.root / "backups.json").unlink(missing_ok=True)
+    _note(data).unlink(missing_ok=True)
 
 
 def server_of(data: DataFolder, port: int | None = None) -> PostgresServer:

@@ -9,7 +9,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from devtools import bootstrap, external, java, ports, record, ring, running, unprivileged
+from devtools import backup, bootstrap, external, java, ports, record, ring, running, unprivileged
 from devtools.bootstrap import say
 from devtools.errors import DevError
 from devtools.paths import REPO, DataFolder
@@ -95,7 +95,7 @@ def back(stack: Stack) -> None:
 
 def _begin_backups(stack: Stack) -> None:
     """The next ones are of another generation: what is restored has its messages where they were then."""
-    (stack.data.root / "backups.json").unlink(missing_ok=True)
+    backup.begin_anew(stack.data)
 
 
 def _command(stack: Stack, *words: str) -> list[str]:

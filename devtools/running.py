@@ -111,7 +111,8 @@ def _nodes(args: argparse.Namespace, data: DataFolder) -> int:
 
 def _keys(args: argparse.Namespace, data: DataFolder) -> Path | None:
     """Where the keys of the backups are, made if there are none; what is to be known of them is said. Raises
-    :class:`DevError`."""
+    :class:`DevError`, also when the backups that there were are away."""
+    backup.check_mounted(Path(args.backups), data)
     if not args.backup_keys:
         backup.Vault.of(Path(args.backups))
         say(f"the backups in {args.backups} are not encrypted; --backup-keys KEYS seals them")

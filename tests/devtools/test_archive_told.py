@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devtools import archiver, backup
+from devtools import archiver, backup, running
 from devtools.errors import DevError
 from devtools.paths import REPO
 from devtools.processes import children
@@ -114,6 +115,33 @@ def test_a_stream_that_is_behind_is_not_told_as_complete(server: Server) -> None
     finally:
         os.kill(receiver, signal.SIGCONT)
     until(teller.tell, "it has what was written when it was looked at")
+
+
+@pytest.mark.parametrize("mount_point", [True, False], ids=["empty", "none"])
+def test_an_archive_that_starts_while_the_disk_of_backups_is_away_makes_no_others(
+    server: Server, mount_point: bool
+) -> None:
+    kill(server.archive)
+    assert server.vault.ring
+    before = row(server)
+    aside = server.vault.root.rename(server.vault.root.with_name("aside"))
+    try:
+        if mount_point:
+            server.vault.root.mkdir()
+        server.archive.start()
+        until(lambda: server.archive.pid is None, "it ends")
+        assert "is their disk away?" in server.archive.output()
+        up = argparse.Namespace(backups=str(server.vault.root), backup_keys=str(server.vault.ring.root))
+        with pytest.raises(DevError, match="is their disk away"):
+            running._keys(up, server.data)
+        assert not server.vault.root.exists() or not list(server.vault.root.iterdir())
+    finally:
+        if mount_point:
+            server.vault.root.rmdir()
+        aside.rename(server.vault.root)
+    server.archive.start()
+    server.archive.wait_ready()
+    until(lambda: row(server)[0] > before[0], "it is told again")
 
 
 @pytest.mark.parametrize("away", ["vault", "keys"])
