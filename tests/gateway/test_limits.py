@@ -103,7 +103,9 @@ async def test_a_flood_is_warned_then_closed_4429(stack: Any, codec: str) -> Non
                 await peer.send(frames.Ack({new_id(): 1}))
         assert await peer.closed() == 4429
         errors = peer.waiting(frames.Error)
-        assert [error.code for error in errors] == ["rate_limited"] * 5
+        # A client whose frames come slowly has room in between, and more warnings; one burst has just these, below.
+        assert len(errors) >= LOW["flood_warnings"]
+        assert {error.code for error in errors} == {"rate_limited"}
         assert all(error.retryable and error.retry_after_ms > 0 for error in errors)
 
 
