@@ -47,25 +47,24 @@ _PAUSES_S: Final = (0.5, 2.0, 5.0, 10.0)
 
 def inspect(question: str, *args: Any) -> Any:
     """The answer of the store on Cassandra to a question of fsck, all of which may be repeated. Raises ``Unavailable``."""
-
-    def call(store: Any) -> Any:
-        return store.inspected(question, *args)
-
     for pause_s in _PAUSES_S:
         try:
-            return background.ask(call, _INSPECTION_S)
+            return _inspected(question, args, _INSPECTION_S)
         except Unavailable:
             time.sleep(pause_s)
-    return background.ask(call, _INSPECTION_S)
+    return _inspected(question, args, _INSPECTION_S)
 
 
 def inspect_once(question: str, *args: Any) -> Any:
     """The same for a caller who holds locks: asked for a moment, and not again. Raises ``Unavailable``."""
+    return _inspected(question, args, _LOCKED_S)
 
+
+def _inspected(question: str, args: tuple[Any, ...], patience_s: float) -> Any:
     def call(store: Any) -> Any:
         return store.inspected(question, *args)
 
-    return background.ask(call, _LOCKED_S)
+    return background.ask(call, patience_s)
 
 
 def shown(question: str, *args: Any) -> Any:
