@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.db import IntegrityError, transaction
 
 from accounts.services import retention
+from devtools import archiver, backup
 from tests.staff.conftest import Staff
 from whatsapp.infra.clock import now_ms
 from whatsapp.infra.retention import DAY_MS, HOUR_MS
@@ -111,6 +112,13 @@ def test_what_its_age_should_have_ended_is_overdue(
         looked=oldest - 13 * DAY_MS, newest=oldest - 13 * DAY_MS, oldest=oldest, number=number, sealed=sealed
     )
     assert retention.check(now_ms()).get("backups", 0) == overdue
+
+
+def test_the_policy_is_what_the_archive_does() -> None:
+    """Which the system does not know by itself: it has nothing of the tools of a machine."""
+    assert backups.KEPT_MS == backup.KEEP_S * 1000
+    assert backups.BASE_MS > archiver.BASE_EVERY_S * 1000
+    assert backups.SILENT_MS > archiver.FILES_EVERY_S * 1000
 
 
 def test_it_is_one_row_and_may_be_forgotten() -> None:
